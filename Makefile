@@ -1,0 +1,36 @@
+# virtiofsd-ts: every target does its own set-up.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+STAMP := node_modules/.package-lock.json
+SOURCES = $(shell find src vm test -name '*.ts' -not -path '*/dist/*' 2>/dev/null)
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
+
+$(STAMP): package.json package-lock.json native/package.json src/vhost-user/package.json
+	npm ci
+	@touch $@
+
+native/build/Release/native.node: $(STAMP) $(wildcard native/src/*) native/binding.gyp
+	cd native && npx node-gyp build
+	@touch $@
+
+.PHONY: build
+build: native/build/Release/native.node ## Build the addon and compile TypeScript
+	@npx tsc -b
+
+.PHONY: check
+check: build ## Types, lint, format and unit tests (under two minutes)
+	npx biome check
+	npx tap dist/test/unit
+
+.PHONY: format
+format: $(STAMP) ## Format and apply safe fixes
+	npx biome check --write
+
+.PHONY: clean
+clean: ## Remove what the build made (not the cache of kernels and packages)
+	rm -rf dist src/vhost-user/dist native/build .tap *.tsbuildinfo

@@ -1,0 +1,367 @@
+/**
+ * Linux system calls that Node.js lacks.
+ *
+ * Every function returns a value >= 0, or a negative errno. A wrong type or an integer out of range is a bug of the
+ * caller and throws a TypeError or RangeError. Names are passed as `(name, at)`: a Uint8Array and the byte at which a
+ * NUL-terminated string starts. Descriptors that a function returns belong to the caller and are close-on-exec.
+ */
+
+/** A guest memory of this thread, by number. */
+export type Memory = number
+
+// ---- sockets ----
+
+/** Binds and listens; the socket file gets `mode`. Errors: EADDRINUSE and what bind(2) gives. */
+export function unixListen(path: string, mode: number): number
+/** Connects to the socket file. Errors: ENOENT, ECONNREFUSED and what connect(2) gives. */
+export function unixConnect(path: string): number
+/** Accepts one connection; blocks unless the listener is in non-blocking mode. */
+export function unixAccept(listenFd: number): number
+/** Two connected sockets, in `out[0]` and `out[1]`. */
+export function unixPair(out: Int32Array): number
+/** sendmsg(2) with `fdCount` descriptors, which stay the caller's. Returns bytes sent. */
+export function sendMessage(
+  fd: number,
+  bytes: Uint8Array,
+  at: number,
+  lenBytes: number,
+  fds: Int32Array,
+  fdCount: number,
+  flags: number,
+): number
+/**
+ * recvmsg(2). Returns bytes read, 0 at the end of the stream. `fds` holds at least 254 elements: fds[0] takes the
+ * number of descriptors that came along, fds[1...] the descriptors, which are the caller's from here on.
+ */
+export function receiveMessage(
+  fd: number,
+  bytes: Uint8Array,
+  at: number,
+  lenBytes: number,
+  fds: Int32Array,
+  flags: number,
+): number
+
+// ---- guest memory ----
+
+/** A memory without regions. Errors: EMFILE (64 a thread), ENOMEM. */
+export function memoryCreate(): Memory
+/** Unmaps every region and detaches every window. */
+export function memoryDestroy(memory: Memory): number
+/**
+ * Maps `sizeBytes` of `fd` from `fileOffsetBytes` as guest-physical addresses from `gpa`. `fd` stays the caller's.
+ * Errors: EFBIG (the file ends before the region does), EEXIST (overlap), ENOSPC (512 regions), and what mmap(2) gives.
+ */
+export function memoryAdd(
+  memory: Memory,
+  fd: number,
+  gpa: number,
+  sizeBytes: number,
+  fileOffsetBytes: number,
+): number
+/** Detaches the windows of the region that starts at `gpa`, clears its watches, unmaps it. Errors: ENOENT. */
+export function memoryRemove(memory: Memory, gpa: number): number
+/** An ArrayBuffer over guest memory, detached when its region goes. -EFAULT when no single region holds the range. */
+export function memoryWindow(memory: Memory, gpa: number, lenBytes: number): ArrayBuffer | number
+/** Detaches one window of the region that holds `gpa`. Errors: ENOENT. */
+export function memoryCloseWindow(memory: Memory, gpa: number, window: ArrayBuffer): number
+/** Lets memorySpin look at the 16-bit word at `gpa`, as number `slot` (0-255); gpa -1 clears it. Errors: EFAULT. */
+export function memoryWatch(memory: Memory, slot: number, gpa: number): number
+/** 1 as soon as a watched word differs from seen[slot], 0 after `spinNs` nanoseconds. */
+export function memorySpin(memory: Memory, seen: Uint16Array, spinNs: number): number
+
+/**
+ * The four below work on the bytes [skipBytes, skipBytes + lenBytes) of segments [first, end) of `segments`, pairs
+ * [gpa, lenBytes]. Errors: EFAULT (outside guest memory).
+ */
+/** preadv2(2) from `fd` at `offsetBytes` straight into guest memory. Returns bytes read: fewer than asked at the end of the file. */
+export function guestPreadv(
+  memory: Memory,
+  segments: Float64Array,
+  first: number,
+  end: number,
+  skipBytes: number,
+  lenBytes: number,
+  fd: number,
+  offsetBytes: number,
+  flags: number,
+): number
+/** pwritev2(2) to `fd` at `offsetBytes` straight from guest memory. Returns bytes written. */
+export function guestPwritev(
+  memory: Memory,
+  segments: Float64Array,
+  first: number,
+  end: number,
+  skipBytes: number,
+  lenBytes: number,
+  fd: number,
+  offsetBytes: number,
+  flags: number,
+): number
+/** Copies guest memory to `bytes` from byte `at`. Returns lenBytes; -EFAULT also when the segments are shorter. */
+export function guestRead(
+  memory: Memory,
+  segments: Float64Array,
+  first: number,
+  end: number,
+  skipBytes: number,
+  lenBytes: number,
+  bytes: Uint8Array,
+  at: number,
+): number
+/** Copies `bytes` from byte `at` to guest memory. Returns lenBytes; -EFAULT also when the segments are shorter. */
+export function guestWrite(
+  memory: Memory,
+  segments: Float64Array,
+  first: number,
+  end: number,
+  skipBytes: number,
+  lenBytes: number,
+  bytes: Uint8Array,
+  at: number,
+): number
+
+// ---- waiting ----
+
+/** eventfd(2) with counter 0. */
+export function eventfdCreate(flags: number): number
+/** Adds 1 to an eventfd. */
+export function eventfdSignal(fd: number): number
+/** The same for a descriptor in blocking mode: -EAGAIN when the write would block. */
+export function eventfdSignalPolled(fd: number): number
+/** Resets a non-blocking eventfd; 0 also when it was not signalled. */
+export function eventfdDrain(fd: number): number
+export function epollCreate(): number
+/** `tag` (u32) comes back from epollWait. */
+export function epollAdd(epollFd: number, fd: number, events: number, tag: number): number
+export function epollDelete(epollFd: number, fd: number): number
+/** Blocks up to `timeoutMs` (-1: no limit). Returns the number of pairs [tag, events] in `out`. Errors: EINTR. */
+export function epollWait(epollFd: number, timeoutMs: number, out: Uint32Array): number
+
+// ---- names in a directory ----
+
+export function openat(dirFd: number, name: Uint8Array, at: number, flags: number, mode: number): number
+export function openat2(
+  dirFd: number,
+  name: Uint8Array,
+  at: number,
+  flags: number,
+  mode: number,
+  resolve: number,
+): number
+/** `out` takes a struct statx, 256 bytes. */
+export function statx(
+  dirFd: number,
+  name: Uint8Array,
+  at: number,
+  flags: number,
+  mask: number,
+  out: Uint8Array | Int32Array,
+): number
+/** statx(2) of what `fd` itself stands for; O_PATH will do. */
+export function fstatx(fd: number, mask: number, out: Uint8Array | Int32Array): number
+export function mkdirat(dirFd: number, name: Uint8Array, at: number, mode: number): number
+/** `dev` in the kernel's own 32-bit encoding, which is also that of FUSE. */
+export function mknodat(dirFd: number, name: Uint8Array, at: number, mode: number, dev: number): number
+export function symlinkat(
+  target: Uint8Array,
+  targetAt: number,
+  dirFd: number,
+  name: Uint8Array,
+  at: number,
+): number
+export function unlinkat(dirFd: number, name: Uint8Array, at: number, flags: number): number
+export function renameat2(
+  oldDirFd: number,
+  oldName: Uint8Array,
+  oldAt: number,
+  newDirFd: number,
+  newName: Uint8Array,
+  newAt: number,
+  flags: number,
+): number
+/** Bytes of the target in `out` from `outAt`, not terminated. The empty name reads what `dirFd` itself stands for. */
+export function readlinkat(
+  dirFd: number,
+  name: Uint8Array,
+  at: number,
+  out: Uint8Array,
+  outAt: number,
+): number
+/**
+ * Bytes of the file handle; `out` (at least 136 bytes) takes [mount id, handle type] as 32-bit words and the handle.
+ * Errors: EOPNOTSUPP, EOVERFLOW (this file system has none).
+ */
+export function nameToHandleAt(
+  dirFd: number,
+  name: Uint8Array,
+  at: number,
+  flags: number,
+  out: Uint8Array,
+): number
+
+// ---- what an O_PATH descriptor stands for; procFd is a descriptor of /proc/self/fd ----
+
+export function inodeOpen(procFd: number, fd: number, flags: number): number
+/** `handle` is [handle type (32 bits), handle], as nameToHandleAt gave it from byte 4. Needs CAP_DAC_READ_SEARCH. */
+export function inodeOpenByHandle(mountFd: number, handle: Uint8Array, flags: number): number
+export function inodeChmod(procFd: number, fd: number, mode: number): number
+/** -1 leaves an id as it is. */
+export function inodeChown(fd: number, uid: number, gid: number): number
+/** Times in seconds and nanoseconds; nanoseconds may be UTIME_NOW or UTIME_OMIT. */
+export function inodeUtimens(
+  procFd: number,
+  fd: number,
+  atimeSec: number,
+  atimeNsec: number,
+  mtimeSec: number,
+  mtimeNsec: number,
+): number
+export function inodeLink(
+  procFd: number,
+  fd: number,
+  newDirFd: number,
+  newName: Uint8Array,
+  newAt: number,
+): number
+
+// ---- directories ----
+
+/** Bytes of struct linux_dirent64 records in `out`, 0 at the end. */
+export function getdents64(fd: number, out: Uint8Array): number
+/** Moves to a position that getdents64 gave, in 32-bit halves. */
+export function seekDirectory(fd: number, low: number, high: number): number
+
+// ---- open files ----
+
+export function close(fd: number): number
+export function dup(fd: number): number
+export function statusFlags(fd: number): number
+export function setStatusFlags(fd: number, flags: number): number
+/** Shared memory that can be passed to another process and cannot shrink. */
+export function memfdCreate(sizeBytes: number): number
+export function fsync(fd: number): number
+export function fdatasync(fd: number): number
+export function syncfs(fd: number): number
+export function ftruncate(fd: number, sizeBytes: number): number
+export function fallocate(fd: number, mode: number, offsetBytes: number, lenBytes: number): number
+/** Returns the new offset. */
+export function lseek(fd: number, offsetBytes: number, whence: number): number
+/** Returns bytes copied. */
+export function copyFileRange(
+  inFd: number,
+  inOffsetBytes: number,
+  outFd: number,
+  outOffsetBytes: number,
+  lenBytes: number,
+): number
+/** `out` takes a struct statfs, 120 bytes. */
+export function fstatfs(fd: number, out: Uint8Array | Int32Array): number
+export function fgetxattr(
+  fd: number,
+  name: Uint8Array,
+  nameAt: number,
+  out: Uint8Array,
+  outAt: number,
+  lenBytes: number,
+): number
+export function fsetxattr(
+  fd: number,
+  name: Uint8Array,
+  nameAt: number,
+  value: Uint8Array,
+  valueAt: number,
+  lenBytes: number,
+  flags: number,
+): number
+export function flistxattr(fd: number, out: Uint8Array, outAt: number, lenBytes: number): number
+export function fremovexattr(fd: number, name: Uint8Array, nameAt: number): number
+
+// ---- this thread ----
+
+/**
+ * Becomes another user for the system calls that follow: supplementary groups [group] (-1: leave them), then gid, then
+ * uid. On an error nothing is changed. Errors: EPERM (no CAP_SETUID or CAP_SETGID), EINVAL (an id of -1).
+ */
+export function credentialsEnter(uid: number, gid: number, group: number): number
+/** Undoes credentialsEnter; ends the process if that fails. */
+export function credentialsLeave(): number
+/** Gives up every supplementary group of this thread. Errors: EPERM. */
+export function dropGroups(): number
+/** Effective capabilities 0 to 31, as a bit mask. */
+export function capabilities(): number
+/** From now on this thread's umask and working directory are its own. */
+export function detachFs(): number
+/** Returns the mask before. */
+export function umask(mode: number): number
+/** Ends the process at once, without waiting for other threads. */
+export function exitNow(status: number): never
+
+/** Numbers from the system's headers, those of this machine's architecture. */
+export const constants: Readonly<{
+  AT_EMPTY_PATH: number
+  AT_FDCWD: number
+  AT_REMOVEDIR: number
+  AT_SYMLINK_NOFOLLOW: number
+  EFD_NONBLOCK: number
+  EPOLLERR: number
+  EPOLLET: number
+  EPOLLHUP: number
+  EPOLLIN: number
+  EPOLLRDHUP: number
+  FALLOC_FL_KEEP_SIZE: number
+  FALLOC_FL_PUNCH_HOLE: number
+  FALLOC_FL_COLLAPSE_RANGE: number
+  FALLOC_FL_ZERO_RANGE: number
+  FALLOC_FL_INSERT_RANGE: number
+  FALLOC_FL_UNSHARE_RANGE: number
+  MSG_DONTWAIT: number
+  O_ACCMODE: number
+  O_APPEND: number
+  O_CLOEXEC: number
+  O_CREAT: number
+  O_DIRECT: number
+  O_DIRECTORY: number
+  O_DSYNC: number
+  O_EXCL: number
+  O_NOATIME: number
+  O_NOCTTY: number
+  O_NOFOLLOW: number
+  O_NONBLOCK: number
+  O_PATH: number
+  O_RDONLY: number
+  O_RDWR: number
+  O_SYNC: number
+  O_TMPFILE: number
+  O_TRUNC: number
+  O_WRONLY: number
+  RENAME_EXCHANGE: number
+  RENAME_NOREPLACE: number
+  RENAME_WHITEOUT: number
+  RESOLVE_BENEATH: number
+  RESOLVE_NO_MAGICLINKS: number
+  RESOLVE_NO_SYMLINKS: number
+  RESOLVE_NO_XDEV: number
+  RWF_APPEND: number
+  RWF_DSYNC: number
+  RWF_HIPRI: number
+  RWF_NOWAIT: number
+  RWF_SYNC: number
+  SEEK_DATA: number
+  SEEK_HOLE: number
+  SEEK_SET: number
+  SEEK_CUR: number
+  SEEK_END: number
+  STATX_BASIC_STATS: number
+  STATX_BTIME: number
+  STATX_MNT_ID: number
+  S_IFMT: number
+  S_IFREG: number
+  S_IFDIR: number
+  S_IFLNK: number
+  S_IFSOCK: number
+  UTIME_NOW: number
+  UTIME_OMIT: number
+  XATTR_CREATE: number
+  XATTR_REPLACE: number
+}>

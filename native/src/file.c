@@ -1,0 +1,269 @@
+/* System calls on an open descriptor. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "args.h"
+#include "module.h"
+
+/* close(fd): 0 */
+static napi_value file_close(napi_env env, napi_callback_info info)
+{
+    napi_value argv[1];
+    int fd;
+
+    if (!args_get(env, info, argv, 1) || !arg_fd(env, argv[0], &fd))
+        return NULL;
+    return ret_errno(env, close(fd));
+}
+
+/* dup(fd): a new descriptor, close-on-exec */
+static napi_value file_dup(napi_env env, napi_callback_info info)
+{
+    napi_value argv[1];
+    int fd;
+
+    if (!args_get(env, info, argv, 1) || !arg_fd(env, argv[0], &fd))
+        return NULL;
+    return ret_errno(env, fcntl(fd, F_DUPFD_CLOEXEC, 0));
+}
+
+/* statusFlags(fd): the O_* status flags */
+static napi_value file_status_flags(napi_env env, napi_callback_info info)
+{
+    napi_value argv[1];
+    int fd;
+
+    if (!args_get(env, info, argv, 1) || !arg_fd(env, argv[0], &fd))
+        return NULL;
+    return ret_errno(env, fcntl(fd, F_GETFL));
+}
+
+/* setStatusFlags(fd, flags): 0 */
+static napi_value file_set_status_flags(napi_env env, napi_callback_info info)
+{
+    napi_value argv[2];
+    int32_t flags;
+    int fd;
+
+    if (!args_get(env, info, argv, 2) || !arg_fd(env, argv[0], &fd) || !arg_i32(env, argv[1], &flags))
+        return NULL;
+    return ret_errno(env, fcntl(fd, F_SETFL, flags));
+}
+
+/* memfdCreate(sizeBytes): fd of shared memory that cannot shrink */
+static napi_value file_memfd_create(napi_env env, napi_callback_info info)
+{
+    napi_value argv[1];
+    uint64_t size_bytes;
+    int fd;
+
+    if (!args_get(env, info, argv, 1) || !arg_u53(env, argv[0], &size_bytes))
+        return NULL;
+    fd = memfd_create("guest-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0)
+        return ret_errno(env, -1);
+    if (ftruncate(fd, (off_t)size_bytes) < 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) < 0) {
+        const int error = errno;
+
+        close(fd);
+        return ret_int(env, -error);
+    }
+    return ret_int(env, fd);
+}
+
+/* fsync(fd): 0 */
+static napi_value file_fsync(napi_env env, napi_callback_info info)
+{
+    napi_value argv[1];
+    int fd;
+
+    if (!args_get(env, info, argv, 1) || !arg_fd(env, argv[0], &fd))
+        return NULL;
+    return ret_errno(env, fsync(fd));
+}
+
+/* fdatasync(fd): 0 */
+static napi_value file_fdatasync(napi_env env, napi_callback_info info)
+{
+    napi_value argv[1];
+    int fd;
+
+    if (!args_get(env, info, argv, 1) || !arg_fd(env, argv[0], &fd))
+        return NULL;
+    return ret_errno(env, fdatasync(fd));
+}
+
+/* syncfs(fd): 0 */
+static napi_value file_syncfs(napi_env env, napi_callback_info info)
+{
+    napi_value argv[1];
+    int fd;
+
+    if (!args_get(env, info, argv, 1) || !arg_fd(env, argv[0], &fd))
+        return NULL;
+    return ret_errno(env, syncfs(fd));
+}
+
+/* ftruncate(fd, sizeBytes): 0 */
+static napi_value file_ftruncate(napi_env env, napi_callback_info info)
+{
+    napi_value argv[2];
+    uint64_t size_bytes;
+    int fd;
+
+    if (!args_get(env, info, argv, 2) || !arg_fd(env, argv[0], &fd) || !arg_u53(env, argv[1], &size_bytes))
+        return NULL;
+    return ret_errno(env, ftruncate(fd, (off_t)size_bytes));
+}
+
+/* fallocate(fd, mode, offsetBytes, lenBytes): 0 */
+static napi_value file_fallocate(napi_env env, napi_callback_info info)
+{
+    uint64_t offset_bytes, len_bytes;
+    napi_value argv[4];
+    int32_t mode;
+    int fd;
+
+    if (!args_get(env, info, argv, 4) || !arg_fd(env, argv[0], &fd) || !arg_i32(env, argv[1], &mode) ||
+        !arg_u53(env, argv[2], &offset_bytes) || !arg_u53(env, argv[3], &len_bytes))
+        return NULL;
+    return ret_errno(env, fallocate(fd, mode, (off_t)offset_bytes, (off_t)len_bytes));
+}
+
+/* lseek(fd, offsetBytes, whence): the new offset */
+static napi_value file_lseek(napi_env env, napi_callback_info info)
+{
+    napi_value argv[3];
+    int64_t offset_bytes;
+    int32_t whence;
+    int fd;
+
+    if (!args_get(env, info, argv, 3) || !arg_fd(env, argv[0], &fd) || !arg_i64(env, argv[1], &offset_bytes) ||
+        !arg_i32(env, argv[2], &whence))
+        return NULL;
+    return ret_errno(env, lseek(fd, (off_t)offset_bytes, whence));
+}
+
+/* copyFileRange(inFd, inOffsetBytes, outFd, outOffsetBytes, lenBytes): bytes copied */
+static napi_value file_copy_range(napi_env env, napi_callback_info info)
+{
+    uint64_t in_at, out_at, len_bytes;
+    napi_value argv[5];
+    int in_fd, out_fd;
+
+    if (!args_get(env, info, argv, 5) || !arg_fd(env, argv[0], &in_fd) || !arg_u53(env, argv[1], &in_at) ||
+        !arg_fd(env, argv[2], &out_fd) || !arg_u53(env, argv[3], &out_at) || !arg_u53(env, argv[4], &len_bytes))
+        return NULL;
+    return ret_errno(env, copy_file_range(in_fd, (off_t *)&in_at, out_fd, (off_t *)&out_at, len_bytes, 0));
+}
+
+/* fstatfs(fd, out): 0, with a struct statfs (120 bytes) in out; O_PATH descriptors will do */
+static napi_value file_fstatfs(napi_env env, napi_callback_info info)
+{
+    napi_value argv[2];
+    struct statfs st;
+    size_t len_bytes;
+    uint8_t *out;
+    int fd;
+
+    if (!args_get(env, info, argv, 2) || !arg_fd(env, argv[0], &fd) || !arg_bytes(env, argv[1], &out, &len_bytes))
+        return NULL;
+    if (len_bytes < sizeof(st))
+        return ret_int(env, -EINVAL);
+    if (fstatfs(fd, &st) < 0)
+        return ret_errno(env, -1);
+    __builtin_memcpy(out, &st, sizeof(st));
+    return ret_int(env, 0);
+}
+
+/* fgetxattr(fd, name, nameAt, out, outAt, lenBytes): bytes of the value; lenBytes 0 asks for its size */
+static napi_value file_getxattr(napi_env env, napi_callback_info info)
+{
+    napi_value argv[6];
+    size_t room_bytes;
+    uint32_t len_bytes;
+    const char *name;
+    uint8_t *out;
+    int fd;
+
+    if (!args_get(env, info, argv, 6) || !arg_fd(env, argv[0], &fd) || !arg_cstring(env, argv[1], argv[2], &name) ||
+        !arg_u32(env, argv[5], &len_bytes) || !arg_bytes_from(env, argv[3], argv[4], len_bytes, &out, &room_bytes))
+        return NULL;
+    return ret_errno(env, fgetxattr(fd, name, out, len_bytes));
+}
+
+/* fsetxattr(fd, name, nameAt, value, valueAt, lenBytes, flags): 0 */
+static napi_value file_setxattr(napi_env env, napi_callback_info info)
+{
+    napi_value argv[7];
+    size_t room_bytes;
+    uint32_t len_bytes;
+    const char *name;
+    uint8_t *value;
+    int32_t flags;
+    int fd;
+
+    if (!args_get(env, info, argv, 7) || !arg_fd(env, argv[0], &fd) || !arg_cstring(env, argv[1], argv[2], &name) ||
+        !arg_u32(env, argv[5], &len_bytes) ||
+        !arg_bytes_from(env, argv[3], argv[4], len_bytes, &value, &room_bytes) || !arg_i32(env, argv[6], &flags))
+        return NULL;
+    return ret_errno(env, fsetxattr(fd, name, value, len_bytes, flags));
+}
+
+/* flistxattr(fd, out, outAt, lenBytes): bytes of the NUL-separated names; lenBytes 0 asks for the size */
+static napi_value file_listxattr(napi_env env, napi_callback_info info)
+{
+    napi_value argv[4];
+    size_t room_bytes;
+    uint32_t len_bytes;
+    uint8_t *out;
+    int fd;
+
+    if (!args_get(env, info, argv, 4) || !arg_fd(env, argv[0], &fd) || !arg_u32(env, argv[3], &len_bytes) ||
+        !arg_bytes_from(env, argv[1], argv[2], len_bytes, &out, &room_bytes))
+        return NULL;
+    return ret_errno(env, flistxattr(fd, (char *)out, len_bytes));
+}
+
+/* fremovexattr(fd, name, nameAt): 0 */
+static napi_value file_removexattr(napi_env env, napi_callback_info info)
+{
+    napi_value argv[3];
+    const char *name;
+    int fd;
+
+    if (!args_get(env, info, argv, 3) || !arg_fd(env, argv[0], &fd) || !arg_cstring(env, argv[1], argv[2], &name))
+        return NULL;
+    return ret_errno(env, fremovexattr(fd, name));
+}
+
+bool register_file(napi_env env, napi_value exports)
+{
+    const napi_property_descriptor methods[] = {
+        METHOD("close", file_close),
+        METHOD("dup", file_dup),
+        METHOD("statusFlags", file_status_flags),
+        METHOD("setStatusFlags", file_set_status_flags),
+        METHOD("memfdCreate", file_memfd_create),
+        METHOD("fsync", file_fsync),
+        METHOD("fdatasync", file_fdatasync),
+        METHOD("syncfs", file_syncfs),
+        METHOD("ftruncate", file_ftruncate),
+        METHOD("fallocate", file_fallocate),
+        METHOD("lseek", file_lseek),
+        METHOD("copyFileRange", file_copy_range),
+        METHOD("fstatfs", file_fstatfs),
+        METHOD("fgetxattr", file_getxattr),
+        METHOD("fsetxattr", file_setxattr),
+        METHOD("flistxattr", file_listxattr),
+        METHOD("fremovexattr", file_removexattr),
+    };
+
+    return napi_define_properties(env, exports, COUNT_OF(methods), methods) == napi_ok;
+}

@@ -1,0 +1,46 @@
+/*
+ * The memory of a guest, as the front-end shared it: regions of guest-physical addresses (gpa), each mapped once.
+ *
+ * Memories are named by small integers and live in the addon instance of the thread that made them.
+ */
+#ifndef GUEST_MEMORY_H
+#define GUEST_MEMORY_H
+
+#include <node_api.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define MEMORY_MAX_REGIONS 512
+#define MEMORY_MAX_WATCHES 256
+
+struct window;
+
+struct region {
+    uint64_t gpa;
+    uint64_t size_bytes;
+    uint8_t *base;          /* where `gpa` is mapped */
+    void *mapping;          /* what mmap gave: `base` minus what the file offset lacks to a page */
+    size_t mapping_bytes;
+    struct window *windows; /* ArrayBuffers that JavaScript holds on this region */
+};
+
+struct guest_memory {
+    struct region *regions[MEMORY_MAX_REGIONS];
+    unsigned region_count;
+    unsigned last; /* the region that served the last translation */
+    /* The avail.idx words that a spin looks at, NULL where the slot is free. */
+    const uint16_t *watches[MEMORY_MAX_WATCHES];
+    unsigned watch_count;
+};
+
+/* The memory that `value` names, or NULL with a RangeError pending. */
+struct guest_memory *arg_memory(napi_env env, napi_value value);
+
+/*
+ * Where `gpa` is mapped, and in *span_bytes how many bytes follow it in the same region (at least 1).
+ * NULL when no region holds it.
+ */
+uint8_t *memory_translate(struct guest_memory *memory, uint64_t gpa, uint64_t *span_bytes);
+
+#endif

@@ -1,0 +1,21 @@
+/* The addon's entry: each file registers its own functions. */
+#include "module.h"
+
+#define REGISTER(fn)                                                                                                   \
+    if (!fn(env, exports))                                                                                             \
+    return NULL
+
+NAPI_MODULE_INIT()
+{
+    REGISTER(register_constants);
+    REGISTER(register_credentials);
+    REGISTER(register_directory);
+    REGISTER(register_events);
+    REGISTER(register_file);
+    REGISTER(register_guest_io);
+    REGISTER(register_guest_memory);
+    REGISTER(register_inode);
+    REGISTER(register_path);
+    REGISTER(register_socket);
+    return exports;
+}

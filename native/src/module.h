@@ -1,0 +1,18 @@
+#ifndef MODULE_H
+#define MODULE_H
+
+#include <node_api.h>
+#include <stdbool.h>
+
+bool register_constants(napi_env env, napi_value exports);
+bool register_credentials(napi_env env, napi_value exports);
+bool register_directory(napi_env env, napi_value exports);
+bool register_events(napi_env env, napi_value exports);
+bool register_file(napi_env env, napi_value exports);
+bool register_guest_io(napi_env env, napi_value exports);
+bool register_guest_memory(napi_env env, napi_value exports);
+bool register_inode(napi_env env, napi_value exports);
+bool register_path(napi_env env, napi_value exports);
+bool register_socket(napi_env env, napi_value exports);
+
+#endif
