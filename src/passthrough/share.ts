@@ -1,0 +1,143 @@
+import * as native from 'virtiofsd-ts-native'
+import { EMFILE, ENFILE } from '../fuse/errno.js'
+import type { Request } from '../fuse/request.js'
+import { AttrOut, EntryOut } from '../fuse/wire.js'
+import type { CachePolicy } from '../io-mode/cache-policy.js'
+import { Caller } from './caller.js'
+import { HandleTable } from './handle-table.js'
+import { InodeTable } from './inode-table.js'
+import type { OpenDirectory } from './open-directory.js'
+import { STATX_MASK, STATX_WORDS, writeAttr } from './statx.js'
+
+const { O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW } = native.constants
+
+/** What a passthrough file system is told. */
+export interface ShareOptions {
+  /** The directory to serve. */
+  readonly directory: string
+  readonly policy: CachePolicy
+  /** Keep the guest's O_DIRECT on the host's file. */
+  readonly allowDirectIo: boolean
+  readonly writeback: boolean
+}
+
+/** A file that the guest has open. */
+export interface OpenFile {
+  readonly fd: number
+}
+
+/** What the operations of one share work on. Belongs to one thread. */
+export class Share {
+  readonly inodes = new InodeTable()
+  readonly files = new HandleTable<OpenFile>()
+  readonly directories = new HandleTable<OpenDirectory>()
+  readonly caller = new Caller()
+  /** /proc/self/fd: how an O_PATH descriptor is opened for use. */
+  readonly procFd: number
+  /** The last statx. */
+  readonly st = new Int32Array(STATX_WORDS)
+  private readonly rootFd: number
+
+  /** Throws when the directory or /proc/self/fd cannot be opened. */
+  constructor(readonly options: ShareOptions) {
+    this.procFd = openPath('/proc/self/fd')
+    this.rootFd = openPath(options.directory)
+  }
+
+  /** The table holds the root alone: a session begins. */
+  openRoot(): void {
+    const fd = native.dup(this.rootFd)
+    const result = fd < 0 ? fd : native.fstatx(fd, STATX_MASK, this.st)
+    if (result < 0) throw new Error(`the shared directory is gone: errno ${-result}`)
+    this.inodes.add(fd, this.st)
+  }
+
+  closeAll(): void {
+    this.files.clear((file) => native.close(file.fd))
+    this.directories.clear((directory) => native.close(directory.fd))
+    this.inodes.clear()
+  }
+
+  /**
+   * Looks a name up: the slot of its inode with one more lookup counted, and its attributes in `st`. Negative errno
+   * otherwise. `name` holds one component at byte `at`, NUL-terminated.
+   */
+  lookup(parent: number, name: Uint8Array, at: number): number {
+    const { inodes, st } = this
+    const parentFd = inodes.fdOf(parent)
+    const result = native.statx(parentFd, name, at, AT_SYMLINK_NOFOLLOW, STATX_MASK, st)
+    if (result < 0) return result
+    const known = inodes.find(st)
+    if (known !== 0) {
+      inodes.ref(known)
+      return known
+    }
+    const fd = native.openat(parentFd, name, at, O_PATH | O_NOFOLLOW, 0)
+    return fd < 0 ? descriptorError(fd) : this.adopt(fd)
+  }
+
+  /** The slot of what `fd`, an O_PATH descriptor that this takes over, stands for. Counts a lookup; fills `st`. */
+  adopt(fd: number): number {
+    const { inodes, st } = this
+    // The name may stand for another file since it was looked at: what counts is what was opened.
+    const result = native.fstatx(fd, STATX_MASK, st)
+    const known = result < 0 ? 0 : inodes.find(st)
+    if (result >= 0 && known === 0) return inodes.add(fd, st)
+    native.close(fd)
+    if (result < 0) return result
+    inodes.ref(known)
+    return known
+  }
+
+  /** Puts a fuse_entry_out of `slot` into the reply at byte `at`, a multiple of 4, from the attributes in `st`. */
+  writeEntry(request: Request, at: number, slot: number): void {
+    const { policy } = this.options
+    const words = request.replyWords
+    const w = at >> 2
+    const nodeid = this.inodes.idOf(slot)
+    words[w] = nodeid % 0x1_0000_0000
+    words[w + 1] = Math.floor(nodeid / 0x1_0000_0000)
+    words[w + 2] = 0
+    words[w + 3] = 0
+    writeTimeout(words, w + 4, w + 8, policy.entryTimeoutSec)
+    writeTimeout(words, w + 6, w + 9, policy.attrTimeoutSec)
+    writeAttr(this.st, words, w + (EntryOut.ATTR_AT >> 2), 0)
+  }
+
+  /** Replies with a fuse_entry_out. `slot` may be a negative errno: then that is the reply. */
+  replyEntry(request: Request, slot: number): number {
+    if (slot < 0) return slot
+    this.writeEntry(request, 0, slot)
+    return EntryOut.BYTES
+  }
+
+  /** Replies with a fuse_attr_out of the inode as it is now. */
+  replyAttr(request: Request, slot: number): number {
+    const result = native.fstatx(this.inodes.fdOf(slot), STATX_MASK, this.st)
+    if (result < 0) return result
+    const words = request.replyWords
+    writeTimeout(words, 0, 2, this.options.policy.attrTimeoutSec)
+    words[3] = 0
+    writeAttr(this.st, words, AttrOut.ATTR_AT >> 2, 0)
+    return AttrOut.BYTES
+  }
+}
+
+/** Running out of descriptors is the host's limit, not one of a guest process. */
+export function descriptorError(error: number): number {
+  return error === -EMFILE ? -ENFILE : error
+}
+
+function writeTimeout(words: Int32Array, atSec: number, atNsec: number, seconds: number): void {
+  const whole = Math.floor(seconds)
+  words[atSec] = whole
+  words[atSec + 1] = 0
+  words[atNsec] = Math.round((seconds - whole) * 1e9)
+}
+
+function openPath(path: string): number {
+  const name = new TextEncoder().encode(`${path}\0`)
+  const fd = native.openat(AT_FDCWD, name, 0, O_PATH | O_DIRECTORY | O_CLOEXEC, 0)
+  if (fd < 0) throw new Error(`${path} cannot be opened: errno ${-fd}`)
+  return fd
+}
