@@ -159,7 +159,7 @@ export class Backend {
     for (let n = 0; n < count; n++) {
       const chain = queue.pop()
       if (chain === undefined) {
-        this.faults.warn('bad descriptor chain', { queue: vring.index, fault: queue.fault })
+        this.faults.warn(`bad descriptor chain: ${queue.fault}`, { queue: vring.index })
         continue
       }
       const writtenBytes = this.device.process(chain, vring.index)
