@@ -4,6 +4,14 @@ const addon = createRequire(import.meta.url)('./build/Release/native.node')
 
 // Named one by one: bindings of a module are constants to the compiler, properties of the addon's object are not.
 export const {
+  asyncCopyRange,
+  asyncCreate,
+  asyncFile,
+  asyncPoolFd,
+  asyncReap,
+  asyncSubmit,
+  asyncTransfer,
+  asyncUringFd,
   capabilities,
   close,
   constants,

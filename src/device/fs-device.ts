@@ -1,5 +1,6 @@
-import type { DescriptorChain, VhostUserDevice } from 'vhost-user-ts'
-import type { FileSystem } from '../fuse/file-system.js'
+import type { DescriptorChain, EventLoop, VhostUserDevice } from 'vhost-user-ts'
+import { constants } from 'virtiofsd-ts-native'
+import type { Background, FileSystem } from '../fuse/file-system.js'
 import type { InitWishes } from '../fuse/negotiation.js'
 import { Session, type SessionObserver } from '../fuse/session.js'
 
@@ -26,6 +27,7 @@ export class FsDevice implements VhostUserDevice {
   readonly queueCount = QUEUE_COUNT
   readonly config?: Uint8Array
   private readonly session: Session
+  private readonly background: Background | undefined
 
   /** With a `tag` the device offers its configuration space; without, the front-end provides it. */
   constructor(
@@ -35,11 +37,24 @@ export class FsDevice implements VhostUserDevice {
     tag: string | undefined,
   ) {
     this.session = new Session(fileSystem, wishes, observer)
+    this.background = fileSystem.background
     if (tag !== undefined) this.config = fsConfig(tag, 1)
   }
 
   process(chain: DescriptorChain): number {
     return this.session.process(chain)
+  }
+
+  attach(loop: EventLoop): void {
+    for (const fd of this.background?.fds ?? []) loop.add(fd, constants.EPOLLIN, () => {})
+  }
+
+  progress(): boolean {
+    return this.background?.progress() === true
+  }
+
+  drain(): void {
+    this.background?.drain()
   }
 
   reset(): void {

@@ -7,6 +7,16 @@ import type { Request } from './request.js'
  */
 export type Operation = (request: Request) => number
 
+/** Work that goes on between requests: operations that returned PENDING_REPLY. */
+export interface Background {
+  /** Become readable when `progress` has something to finish. */
+  readonly fds: readonly number[]
+  /** Called after each batch of requests: starts what they began, answers what has finished. Whether it answered any. */
+  progress(): boolean
+  /** Returns when nothing is under way any more. */
+  drain(): void
+}
+
 /**
  * A file system that a guest mounts. An operation that is missing is answered with ENOSYS, which makes the kernel stop
  * asking for some of them. Fixed-size arguments have been checked for length, names for being one sound component.
@@ -16,6 +26,9 @@ export interface FileSystem {
   init(agreement: InitAgreement): void
   /** The session has ended: every inode, handle and lock goes. Idempotent. */
   destroy(): void
+
+  /** Needed by a file system whose operations return PENDING_REPLY. */
+  readonly background?: Background
 
   lookup?: Operation
   forget?: Operation

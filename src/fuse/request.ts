@@ -18,6 +18,25 @@ export interface Carrier {
   readFromFile(skipBytes: number, lenBytes: number, fd: number, offsetBytes: number, flags: number): number
   /** pwritev2 of the request's bytes from `skipBytes` on straight to a file. Bytes written, or a negative errno. */
   writeToFile(skipBytes: number, lenBytes: number, fd: number, offsetBytes: number, flags: number): number
+  /** Start the same two and return at once; `token` comes back with the result. 0 or a negative errno. */
+  startReadFromFile(
+    token: number,
+    skipBytes: number,
+    lenBytes: number,
+    fd: number,
+    offsetBytes: number,
+    flags: number,
+  ): number
+  startWriteToFile(
+    token: number,
+    skipBytes: number,
+    lenBytes: number,
+    fd: number,
+    offsetBytes: number,
+    flags: number,
+  ): number
+  /** Gives back a request whose reply came later: `lenBytes` of it are written. */
+  complete(lenBytes: number): void
 }
 
 /**
@@ -34,6 +53,9 @@ export const PENDING_REPLY = -1003
 export const MAX_ARG_BYTES = 128 * 1024
 /** The longest reply that is put together here; data of READ does not count. */
 export const MAX_REPLY_BYTES = 256 * 1024
+
+/** The longest arguments of a reply that comes later; data of READ does not count. */
+const DEFERRED_BYTES = 16
 
 /** The arguments begin here in `args`. */
 export const ARGS = InHeader.BYTES
@@ -77,6 +99,7 @@ export class Request {
   /** The arguments alone. */
   private readonly argWords: Int32Array
   private readonly argTail: Uint8Array
+  private readonly idleReplies: DeferredReply[] = []
 
   constructor() {
     const { buffer } = this.words
@@ -126,11 +149,18 @@ export class Request {
     return Math.max(0, this.carrier.writableBytes - OutHeader.BYTES)
   }
 
-  /** READ: fills the reply's data from a file. Returns IN_PLACE or a negative errno. */
-  replyFromFile(fd: number, offsetBytes: number, lenBytes: number, flags: number): number {
-    const got = this.carrier.readFromFile(OutHeader.BYTES, lenBytes, fd, offsetBytes, flags)
-    if (got < 0) return got
-    this.inPlaceBytes = got
+  /**
+   * READ: fills the reply's data from byte `doneBytes` on, up to `lenBytes`, from a file whose byte `offsetBytes` is the
+   * reply's first. Returns bytes read, or a negative errno.
+   */
+  replyFromFile(fd: number, offsetBytes: number, lenBytes: number, doneBytes: number, flags: number): number {
+    const skipBytes = OutHeader.BYTES + doneBytes
+    return this.carrier.readFromFile(skipBytes, lenBytes - doneBytes, fd, offsetBytes + doneBytes, flags)
+  }
+
+  /** The reply's data is in place, `lenBytes` of it. Returns what the operation returns. */
+  replyInPlace(lenBytes: number): number {
+    this.inPlaceBytes = lenBytes
     return IN_PLACE
   }
 
@@ -172,6 +202,13 @@ export class Request {
     return this.finish(OutHeader.BYTES, error, OutHeader.BYTES)
   }
 
+  /** Takes the request over, to be answered later: the operation returns PENDING_REPLY. */
+  defer(): DeferredReply {
+    const deferred = this.idleReplies.pop() ?? new DeferredReply(this.idleReplies)
+    deferred.begin(this.carrier, this.uniqueLow, this.uniqueHigh)
+    return deferred
+  }
+
   private finish(lenBytes: number, error: number, copyBytes: number): number {
     const { whole } = this
     whole[0] = lenBytes
@@ -179,5 +216,44 @@ export class Request {
     whole[2] = this.uniqueLow
     whole[3] = this.uniqueHigh
     return this.carrier.writeWords(copyBytes, whole, this.wholeBytes) ? lenBytes : 0
+  }
+}
+
+/** The reply that a request is still owed. One of `succeed`, `succeedInPlace` and `fail` is called, once. */
+export class DeferredReply {
+  carrier!: Carrier
+  private readonly words = new Int32Array((OutHeader.BYTES + DEFERRED_BYTES) / 4)
+  private readonly bytes = new Uint8Array(this.words.buffer)
+  /** Room for the reply's arguments, as `Request.reply`. */
+  readonly reply = new DataView(this.words.buffer, OutHeader.BYTES)
+
+  constructor(private readonly idle: DeferredReply[]) {}
+
+  begin(carrier: Carrier, uniqueLow: number, uniqueHigh: number): void {
+    this.carrier = carrier
+    this.words[2] = uniqueLow
+    this.words[3] = uniqueHigh
+  }
+
+  succeed(lenBytes: number): void {
+    this.finish(OutHeader.BYTES + lenBytes, 0, OutHeader.BYTES + lenBytes)
+  }
+
+  /** For a reply whose `lenBytes` of data lie behind the header already. */
+  succeedInPlace(lenBytes: number): void {
+    this.finish(OutHeader.BYTES + lenBytes, 0, OutHeader.BYTES)
+  }
+
+  /** `error` is a negative errno. */
+  fail(error: number): void {
+    this.finish(OutHeader.BYTES, error, OutHeader.BYTES)
+  }
+
+  private finish(lenBytes: number, error: number, copyBytes: number): void {
+    const { words, carrier } = this
+    words[0] = lenBytes
+    words[1] = error
+    carrier.complete(carrier.writeWords(copyBytes, words, this.bytes) ? lenBytes : 0)
+    this.idle.push(this)
   }
 }

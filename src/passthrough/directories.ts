@@ -3,6 +3,7 @@ import { FUSE_FSYNC_FDATASYNC, FUSE_ROOT_ID } from '../fuse/abi.js'
 import { EBADF, ENOTDIR } from '../fuse/errno.js'
 import { ARGS, MAX_REPLY_BYTES, type Request } from '../fuse/request.js'
 import { Dirent, EntryOut, FsyncIn, OpenOut, ReadIn, ReleaseIn } from '../fuse/wire.js'
+import { ASYNC_FDATASYNC, ASYNC_FSYNC } from './async-io.js'
 import { TYPE_DIRECTORY } from './inode-table.js'
 import { DirentReader, OpenDirectory } from './open-directory.js'
 import { descriptorError, type Share } from './share.js'
@@ -43,7 +44,7 @@ export class DirectoryOperations {
   releasedir(request: Request): number {
     const directory = this.share.directories.remove(ReleaseIn.handle(request.args, ARGS))
     if (directory === undefined) return -EBADF
-    native.close(directory.fd)
+    directory.release()
     return 0
   }
 
@@ -53,7 +54,7 @@ export class DirectoryOperations {
     const directory = this.share.directories.get(FsyncIn.handle(args, ARGS))
     if (directory === undefined) return -EBADF
     const dataOnly = (FsyncIn.fsyncFlags(args, ARGS) & FUSE_FSYNC_FDATASYNC) !== 0
-    return dataOnly ? native.fdatasync(directory.fd) : native.fsync(directory.fd)
+    return this.share.async.call(request, directory, dataOnly ? ASYNC_FDATASYNC : ASYNC_FSYNC, 0, 0, 0)
   }
 
   private list(request: Request, plus: boolean): number {

@@ -1,35 +1,19 @@
 import * as native from 'virtiofsd-ts-native'
-import { FUSE_FSYNC_FDATASYNC, FUSE_WRITE_CACHE } from '../fuse/abi.js'
-import { EBADF, EEXIST, EFBIG, EINVAL, EISDIR, EPERM } from '../fuse/errno.js'
+import { EBADF, EEXIST, EISDIR, EPERM } from '../fuse/errno.js'
 import { ARGS, type Request } from '../fuse/request.js'
-import {
-  CopyFileRangeIn,
-  CreateIn,
-  EntryOut,
-  FallocateIn,
-  FlushIn,
-  FsyncIn,
-  LseekIn,
-  LseekOut,
-  OpenIn,
-  OpenOut,
-  ReadIn,
-  ReleaseIn,
-  WriteIn,
-  WriteOut,
-} from '../fuse/wire.js'
+import { CreateIn, EntryOut, FlushIn, OpenIn, OpenOut, ReleaseIn } from '../fuse/wire.js'
+import { ASYNC_SYNCFS } from './async-io.js'
+import { HeldFd } from './held-fd.js'
 import { TYPE_DIRECTORY, TYPE_REGULAR } from './inode-table.js'
-import { hostOpenFlags, wantsAppend } from './open-flags.js'
+import { OpenFile } from './open-file.js'
+import { hostOpenFlags } from './open-flags.js'
 import { descriptorError, type Share } from './share.js'
 
-const { O_CREAT, O_EXCL, O_NOATIME, O_PATH, O_RDONLY, O_TRUNC, RWF_APPEND, SEEK_DATA, SEEK_HOLE } =
-  native.constants
+const { O_CREAT, O_DIRECT, O_EXCL, O_NOATIME, O_PATH, O_RDONLY, O_TRUNC } = native.constants
 
-/** Linux moves no more than this in one call, and the old COPY_FILE_RANGE reply has 32 bits for it. */
-const MAX_COPY_BYTES = 0x7ffff000
 const PERMISSIONS = 0o7777
 
-/** Opening, reading and writing regular files. */
+/** Opening and closing regular files. */
 export class FileOperations {
   constructor(private readonly share: Share) {}
 
@@ -39,9 +23,10 @@ export class FileOperations {
     const slot = inodes.slotOf(request.nodeid)
     if (slot === 0) return -EBADF
     const guestFlags = OpenIn.flags(request.args, ARGS)
-    const fd = this.openInode(slot, hostOpenFlags(guestFlags, this.share.options))
+    const flags = hostOpenFlags(guestFlags, this.share.options)
+    const fd = this.openInode(slot, flags)
     if (fd < 0) return fd
-    this.writeOpen(request, 0, fd)
+    this.writeOpen(request, 0, slot, fd, flags)
     return OpenOut.BYTES
   }
 
@@ -63,36 +48,7 @@ export class FileOperations {
       native.close(fd)
       return slot
     }
-    return this.replyCreate(request, slot, fd)
-  }
-
-  /** FUSE_READ. Reply: the data, shorter than asked for only at the end of the file. Errors: EBADF, EINVAL, EISDIR. */
-  read(request: Request): number {
-    const { args } = request
-    const file = this.share.files.get(ReadIn.handle(args, ARGS))
-    if (file === undefined) return -EBADF
-    const offsetBytes = ReadIn.offsetBytes(args, ARGS)
-    if (offsetBytes < 0) return -EINVAL
-    const lenBytes = Math.min(ReadIn.sizeBytes(args, ARGS), request.replyRoomBytes)
-    return request.replyFromFile(file.fd, offsetBytes, lenBytes, 0)
-  }
-
-  /** FUSE_WRITE. Reply: write_out. Errors: EBADF, EINVAL, EFBIG and what pwritev2 gives. */
-  write(request: Request): number {
-    const { args } = request
-    const file = this.share.files.get(WriteIn.handle(args, ARGS))
-    if (file === undefined) return -EBADF
-    const lenBytes = WriteIn.sizeBytes(args, ARGS)
-    if (lenBytes > request.payloadBytes(WriteIn.BYTES)) return -EINVAL
-    const offsetBytes = WriteIn.offsetBytes(args, ARGS)
-    if (offsetBytes < 0) return -EFBIG
-    // A write-back has the offset it was cached at, whatever the file was opened with.
-    const cached = (WriteIn.writeFlags(args, ARGS) & FUSE_WRITE_CACHE) !== 0
-    const flags = !cached && wantsAppend(WriteIn.flags(args, ARGS)) ? RWF_APPEND : 0
-    const written = request.payloadToFile(WriteIn.BYTES, file.fd, offsetBytes, lenBytes, flags)
-    if (written < 0) return written
-    WriteOut.write(request.reply, 0, written)
-    return WriteOut.BYTES
+    return this.replyCreate(request, slot, fd, flags)
   }
 
   /** FUSE_FLUSH, at each close in the guest: what closing the host's file would say (NFS, quota). Reply: empty. */
@@ -107,61 +63,8 @@ export class FileOperations {
   release(request: Request): number {
     const file = this.share.files.remove(ReleaseIn.handle(request.args, ARGS))
     if (file === undefined) return -EBADF
-    native.close(file.fd)
+    file.release()
     return 0
-  }
-
-  /** FUSE_FSYNC. Reply: empty. */
-  fsync(request: Request): number {
-    const { args } = request
-    const file = this.share.files.get(FsyncIn.handle(args, ARGS))
-    if (file === undefined) return -EBADF
-    const dataOnly = (FsyncIn.fsyncFlags(args, ARGS) & FUSE_FSYNC_FDATASYNC) !== 0
-    return dataOnly ? native.fdatasync(file.fd) : native.fsync(file.fd)
-  }
-
-  /** FUSE_FALLOCATE. Reply: empty. Errors: EBADF, EFBIG and what fallocate gives. */
-  fallocate(request: Request): number {
-    const { args } = request
-    const file = this.share.files.get(FallocateIn.handle(args, ARGS))
-    if (file === undefined) return -EBADF
-    const offsetBytes = FallocateIn.offsetBytes(args, ARGS)
-    const lenBytes = FallocateIn.lenBytes(args, ARGS)
-    if (offsetBytes < 0 || lenBytes < 0) return -EFBIG
-    return native.fallocate(file.fd, FallocateIn.mode(args, ARGS) | 0, offsetBytes, lenBytes)
-  }
-
-  /** FUSE_LSEEK: only where data and holes begin; other positions are the guest's own. Reply: lseek_out. */
-  lseek(request: Request): number {
-    const { args } = request
-    const file = this.share.files.get(LseekIn.handle(args, ARGS))
-    if (file === undefined) return -EBADF
-    const whence = LseekIn.whence(args, ARGS)
-    const offsetBytes = LseekIn.offsetBytes(args, ARGS)
-    if ((whence !== SEEK_DATA && whence !== SEEK_HOLE) || offsetBytes < 0) return -EINVAL
-    const at = native.lseek(file.fd, offsetBytes, whence)
-    if (at < 0) return at
-    LseekOut.write(request.reply, 0, at)
-    return LseekOut.BYTES
-  }
-
-  /** FUSE_COPY_FILE_RANGE. Reply: write_out. Errors: EBADF, EINVAL (flags), EFBIG and what copy_file_range gives. */
-  copyFileRange(request: Request): number {
-    const { args } = request
-    const { files } = this.share
-    const from = files.get(CopyFileRangeIn.inHandle(args, ARGS))
-    const to = files.get(CopyFileRangeIn.outHandle(args, ARGS))
-    if (from === undefined || to === undefined) return -EBADF
-    if (CopyFileRangeIn.flagsLow(args, ARGS) !== 0 || CopyFileRangeIn.flagsHigh(args, ARGS) !== 0)
-      return -EINVAL
-    const inBytes = CopyFileRangeIn.inOffsetBytes(args, ARGS)
-    const outBytes = CopyFileRangeIn.outOffsetBytes(args, ARGS)
-    const lenBytes = CopyFileRangeIn.lenBytes(args, ARGS)
-    if (inBytes < 0 || outBytes < 0 || lenBytes < 0) return -EFBIG
-    const copied = native.copyFileRange(from.fd, inBytes, to.fd, outBytes, Math.min(lenBytes, MAX_COPY_BYTES))
-    if (copied < 0) return copied
-    WriteOut.write(request.reply, 0, copied)
-    return WriteOut.BYTES
   }
 
   /** FUSE_SYNCFS. Reply: empty. */
@@ -171,8 +74,9 @@ export class FileOperations {
     if (slot === 0) return -EBADF
     const fd = this.openInode(slot, O_RDONLY, true)
     if (fd < 0) return fd
-    const result = native.syncfs(fd)
-    native.close(fd)
+    const held = new HeldFd(fd)
+    const result = this.share.async.call(request, held, ASYNC_SYNCFS, 0, 0, 0)
+    held.release()
     return result
   }
 
@@ -210,17 +114,18 @@ export class FileOperations {
       share.inodes.unref(slot, 1)
       return fd
     }
-    return this.replyCreate(request, slot, fd)
+    return this.replyCreate(request, slot, fd, flags)
   }
 
-  private replyCreate(request: Request, slot: number, fd: number): number {
+  private replyCreate(request: Request, slot: number, fd: number, flags: number): number {
     this.share.writeEntry(request, 0, slot)
-    this.writeOpen(request, EntryOut.BYTES, fd)
+    this.writeOpen(request, EntryOut.BYTES, slot, fd, flags)
     return EntryOut.BYTES + OpenOut.BYTES
   }
 
-  private writeOpen(request: Request, at: number, fd: number): void {
+  private writeOpen(request: Request, at: number, slot: number, fd: number, flags: number): void {
     const { files, options } = this.share
-    OpenOut.write(request.reply, at, files.add({ fd }), options.policy.fileFlags)
+    const file = new OpenFile(fd, (flags & O_DIRECT) !== 0, this.share.hostOf(slot, fd))
+    OpenOut.write(request.reply, at, files.add(file), options.policy.fileFlags)
   }
 }

@@ -1,4 +1,5 @@
 import * as native from 'virtiofsd-ts-native'
+import { HeldFd } from './held-fd.js'
 
 /** Largest piece of a directory that is read at once. */
 const BUFFER_BYTES = 64 * 1024
@@ -95,7 +96,7 @@ export class DirentReader {
 }
 
 /** A directory that the guest has open. */
-export class OpenDirectory {
+export class OpenDirectory extends HeldFd {
   /** The position up to which entries have been handed out. */
   atLow = 0
   atHigh = 0
@@ -103,6 +104,4 @@ export class OpenDirectory {
   left = NOTHING
   leftLow = 0
   leftHigh = 0
-
-  constructor(readonly fd: number) {}
 }

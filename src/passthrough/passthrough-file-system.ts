@@ -1,6 +1,7 @@
-import type { FileSystem } from '../fuse/file-system.js'
+import type { Background, FileSystem } from '../fuse/file-system.js'
 import type { Request } from '../fuse/request.js'
 import { AttributeOperations } from './attributes.js'
+import { DataOperations } from './data.js'
 import { DirectoryOperations } from './directories.js'
 import { FileOperations } from './files.js'
 import { NameOperations } from './names.js'
@@ -15,13 +16,17 @@ export class PassthroughFileSystem implements FileSystem {
   private readonly names: NameOperations
   private readonly attributes: AttributeOperations
   private readonly files: FileOperations
+  private readonly data: DataOperations
   private readonly directories: DirectoryOperations
+  readonly background: Background
 
   constructor(options: ShareOptions) {
     this.share = new Share(options)
     this.names = new NameOperations(this.share)
     this.attributes = new AttributeOperations(this.share)
     this.files = new FileOperations(this.share)
+    this.data = new DataOperations(this.share)
+    this.background = this.share.async
     this.directories = new DirectoryOperations(this.share)
   }
 
@@ -53,14 +58,14 @@ export class PassthroughFileSystem implements FileSystem {
 
   open = (request: Request) => this.files.open(request)
   create = (request: Request) => this.files.create(request)
-  read = (request: Request) => this.files.read(request)
-  write = (request: Request) => this.files.write(request)
+  read = (request: Request) => this.data.read(request)
+  write = (request: Request) => this.data.write(request)
   flush = (request: Request) => this.files.flush(request)
   release = (request: Request) => this.files.release(request)
-  fsync = (request: Request) => this.files.fsync(request)
-  fallocate = (request: Request) => this.files.fallocate(request)
-  lseek = (request: Request) => this.files.lseek(request)
-  copyFileRange = (request: Request) => this.files.copyFileRange(request)
+  fsync = (request: Request) => this.data.fsync(request)
+  fallocate = (request: Request) => this.data.fallocate(request)
+  lseek = (request: Request) => this.data.lseek(request)
+  copyFileRange = (request: Request) => this.data.copyFileRange(request)
   syncfs = (request: Request) => this.files.syncfs(request)
 
   opendir = (request: Request) => this.directories.opendir(request)

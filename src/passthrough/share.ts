@@ -3,10 +3,13 @@ import { EMFILE, ENFILE } from '../fuse/errno.js'
 import type { Request } from '../fuse/request.js'
 import { AttrOut, EntryOut } from '../fuse/wire.js'
 import type { CachePolicy } from '../io-mode/cache-policy.js'
+import { AsyncIo } from './async-io.js'
 import { Caller } from './caller.js'
 import { HandleTable } from './handle-table.js'
+import { type HostFileSystem, hostFileSystemOf } from './host-file-system.js'
 import { InodeTable } from './inode-table.js'
 import type { OpenDirectory } from './open-directory.js'
+import type { OpenFile } from './open-file.js'
 import { STATX_MASK, STATX_WORDS, writeAttr } from './statx.js'
 
 const { O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW } = native.constants
@@ -21,22 +24,20 @@ export interface ShareOptions {
   readonly writeback: boolean
 }
 
-/** A file that the guest has open. */
-export interface OpenFile {
-  readonly fd: number
-}
-
 /** What the operations of one share work on. Belongs to one thread. */
 export class Share {
   readonly inodes = new InodeTable()
   readonly files = new HandleTable<OpenFile>()
   readonly directories = new HandleTable<OpenDirectory>()
   readonly caller = new Caller()
+  readonly async = new AsyncIo()
   /** /proc/self/fd: how an O_PATH descriptor is opened for use. */
   readonly procFd: number
   /** The last statx. */
   readonly st = new Int32Array(STATX_WORDS)
   private readonly rootFd: number
+  /** By the inode table's number of a device. */
+  private readonly hosts: HostFileSystem[] = []
 
   /** Throws when the directory or /proc/self/fd cannot be opened. */
   constructor(readonly options: ShareOptions) {
@@ -53,9 +54,11 @@ export class Share {
   }
 
   closeAll(): void {
-    this.files.clear((file) => native.close(file.fd))
-    this.directories.clear((directory) => native.close(directory.fd))
+    this.async.drain()
+    this.files.clear((file) => file.release())
+    this.directories.clear((directory) => directory.release())
     this.inodes.clear()
+    this.hosts.length = 0
   }
 
   /**
@@ -87,6 +90,17 @@ export class Share {
     if (result < 0) return result
     inodes.ref(known)
     return known
+  }
+
+  /** The host's file system that an inode is on; `fd` is any descriptor of it. */
+  hostOf(slot: number, fd: number): HostFileSystem {
+    const device = this.inodes.deviceOf(slot)
+    let host = this.hosts[device]
+    if (host === undefined) {
+      host = hostFileSystemOf(fd)
+      this.hosts[device] = host
+    }
+    return host
   }
 
   /** Puts a fuse_entry_out of `slot` into the reply at byte `at`, a multiple of 4, from the attributes in `st`. */

@@ -44,6 +44,7 @@ export class Backend {
     this.log = options.logger ?? silentLogger
     this.faults = new FaultLog(this.log)
     this.spin = new AdaptiveSpin((options.pollUs ?? 50) * 1000)
+    device.attach?.(this.loop)
   }
 
   /** Makes `serve` return soon. To be called from a handler of `loop`. */
@@ -107,7 +108,9 @@ export class Backend {
   private run(connection: Connection, session: BackendSession): void {
     let checkedMs = performance.now()
     while (!connection.closed && !this.stopped) {
-      if (this.drainRings()) {
+      const served = this.drainRings()
+      const completed = this.device.progress?.() === true
+      if (served || completed) {
         const nowMs = performance.now()
         if (nowMs - checkedMs < CHECK_EVERY_MS) continue
         checkedMs = nowMs

@@ -5,6 +5,10 @@ import type { SplitVirtqueue } from './split-virtqueue.js'
 /** What `process` returns for a request that will be completed later with `DescriptorChain.complete`. */
 export const PENDING = -1
 
+/** Kinds of asyncTransfer. */
+const ASYNC_READ = 0
+const ASYNC_WRITE = 1
+
 /**
  * One request of the driver: a stream of readable bytes, then a stream of writable bytes, over segments of guest
  * memory that the driver cut as it liked. Nothing here assumes where it cut.
@@ -118,6 +122,56 @@ export class DescriptorChain {
   writeToFile(skipBytes: number, lenBytes: number, fd: number, offsetBytes: number, flags: number): number {
     const { memory, segments, readableSegments: end } = this
     return native.guestPwritev(memory.id, segments, 0, end, skipBytes, lenBytes, fd, offsetBytes, flags)
+  }
+
+  /** Starts `readFromFile`; `token` comes back from `asyncReap` with its result. 0 or a negative errno. */
+  startReadFromFile(
+    token: number,
+    skipBytes: number,
+    lenBytes: number,
+    fd: number,
+    offsetBytes: number,
+    flags: number,
+  ): number {
+    const { memory, segments, readableSegments, segmentCount } = this
+    return native.asyncTransfer(
+      ASYNC_READ,
+      token,
+      memory.id,
+      segments,
+      readableSegments,
+      segmentCount,
+      skipBytes,
+      lenBytes,
+      fd,
+      offsetBytes,
+      flags,
+    )
+  }
+
+  /** Starts `writeToFile` in the same way. */
+  startWriteToFile(
+    token: number,
+    skipBytes: number,
+    lenBytes: number,
+    fd: number,
+    offsetBytes: number,
+    flags: number,
+  ): number {
+    const { memory, segments, readableSegments: end } = this
+    return native.asyncTransfer(
+      ASYNC_WRITE,
+      token,
+      memory.id,
+      segments,
+      0,
+      end,
+      skipBytes,
+      lenBytes,
+      fd,
+      offsetBytes,
+      flags,
+    )
   }
 
   /** Completes a request for which `process` returned PENDING: `writtenBytes` of the writable bytes are valid. */

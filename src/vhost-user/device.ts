@@ -1,4 +1,5 @@
 import type { DescriptorChain } from './descriptor-chain.js'
+import type { EventLoop } from './event-loop.js'
 
 /**
  * A virtio device class. Its methods run on the thread that serves the rings, one at a time, and must not block longer
@@ -21,6 +22,15 @@ export interface VhostUserDevice {
    * later. Queue 0 is served before the others. A throw ends the thread: it means a bug here, never a bad request.
    */
   process(chain: DescriptorChain, queueIndex: number): number
+
+  /** Called once before anything else: a device adds descriptors that it wants to be woken for. */
+  attach?(loop: EventLoop): void
+
+  /**
+   * Called after each batch of requests and each wake-up: the place to start what requests began and to complete what
+   * has finished. Returns whether anything was completed.
+   */
+  progress?(): boolean
 
   /**
    * Completes every request that `process` left pending, before rings stop or memory goes away. Needed by devices that

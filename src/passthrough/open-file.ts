@@ -1,0 +1,14 @@
+import { HeldFd } from './held-fd.js'
+import type { HostFileSystem } from './host-file-system.js'
+
+/** A file that the guest has open. */
+export class OpenFile extends HeldFd {
+  constructor(
+    fd: number,
+    /** The descriptor bypasses the host's page cache: every transfer waits for a device. */
+    readonly direct: boolean,
+    readonly host: HostFileSystem,
+  ) {
+    super(fd)
+  }
+}
