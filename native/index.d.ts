@@ -240,8 +240,8 @@ export function statusFlags(fd: number): number
 export function setStatusFlags(fd: number, flags: number): number
 /** Takes an exclusive lock that lasts as long as the open file. Errors: EAGAIN (another process holds it). */
 export function lockFile(fd: number): number
-/** Raises the limit of open files to `limit`, or as far as this process may. Returns the limit now in force. */
-export function raiseFileLimit(limit: number): number
+/** Sets the limit of open files, as far as this process may; 0 leaves it. Returns the limit now in force. */
+export function setFileLimit(limit: number): number
 /** Shared memory that can be passed to another process and cannot shrink. */
 export function memfdCreate(sizeBytes: number): number
 export function fsync(fd: number): number

@@ -13,16 +13,16 @@ import { claimSocket } from './socket-claim.js'
 const EXIT_FAILURE = 1
 const EXIT_USAGE = 2
 
-/** As many open files as virtiofsd asks for by default: each inode that a guest knows may need one. */
-const FILE_LIMIT = 1_000_000
+/** Open files that the process keeps for itself, whatever guests open. */
+const RESERVED_FILES = 256
 
 /** Ends the process at once: a share's thread may be blocked in the host's file system and cannot be waited for. */
 function exit(status: number): never {
   native.exitNow(status)
 }
 
-function serve({ share }: Configuration, log: Logger): void {
-  native.raiseFileLimit(FILE_LIMIT)
+function serve({ share, fileLimit }: Configuration, log: Logger): void {
+  const fdLimit = native.setFileLimit(fileLimit) - RESERVED_FILES
   const claim = claimSocket(share.socketPath)
   const end = (status: number): never => {
     claim.release()
@@ -34,27 +34,30 @@ function serve({ share }: Configuration, log: Logger): void {
       end(0)
     })
   }
-  startShare(share, claim.listenFd, {
-    message(message: WorkerMessage) {
-      switch (message.type) {
-        case 'log':
-          log[message.level](message.fields, message.text)
-          break
-        case 'listening':
-          log.info(
-            { directory: share.directory, qemu: qemuArguments(share) },
-            'ready: attach this share with these QEMU arguments',
-          )
-          break
-        case 'ended':
-          end(0)
-      }
+  startShare(
+    { config: share, listenFd: claim.listenFd, fdLimit },
+    {
+      message(message: WorkerMessage) {
+        switch (message.type) {
+          case 'log':
+            log[message.level](message.fields, message.text)
+            break
+          case 'listening':
+            log.info(
+              { directory: share.directory, qemu: qemuArguments(share) },
+              'ready: attach this share with these QEMU arguments',
+            )
+            break
+          case 'ended':
+            end(0)
+        }
+      },
+      failed(error: Error) {
+        log.fatal({ err: error }, 'the share failed')
+        end(EXIT_FAILURE)
+      },
     },
-    failed(error: Error) {
-      log.fatal({ err: error }, 'the share failed')
-      end(EXIT_FAILURE)
-    },
-  })
+  )
 }
 
 async function main(): Promise<void> {

@@ -69,8 +69,8 @@ static napi_value file_lock(napi_env env, napi_callback_info info)
     return ret_errno(env, flock(fd, LOCK_EX | LOCK_NB));
 }
 
-/* raiseFileLimit(limit): the soft limit of open files now in force, at most `limit`, as far as privileges allow */
-static napi_value file_raise_limit(napi_env env, napi_callback_info info)
+/* setFileLimit(limit): the limit of open files now in force: `limit` (0: as it was) as far as privileges allow */
+static napi_value file_set_limit(napi_env env, napi_callback_info info)
 {
     napi_value argv[1];
     struct rlimit now, wanted;
@@ -80,6 +80,8 @@ static napi_value file_raise_limit(napi_env env, napi_callback_info info)
         return NULL;
     if (getrlimit(RLIMIT_NOFILE, &now) < 0)
         return ret_errno(env, -1);
+    if (limit == 0)
+        return ret_int(env, (int64_t)now.rlim_cur);
     wanted.rlim_cur = limit;
     wanted.rlim_max = limit > now.rlim_max ? limit : now.rlim_max;
     /* Raising the hard limit is a privilege; without it the hard limit is what there is. */
@@ -287,7 +289,7 @@ bool register_file(napi_env env, napi_value exports)
         METHOD("statusFlags", file_status_flags),
         METHOD("setStatusFlags", file_set_status_flags),
         METHOD("lockFile", file_lock),
-        METHOD("raiseFileLimit", file_raise_limit),
+        METHOD("setFileLimit", file_set_limit),
         METHOD("memfdCreate", file_memfd_create),
         METHOD("fsync", file_fsync),
         METHOD("fdatasync", file_fdatasync),

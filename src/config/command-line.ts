@@ -10,11 +10,16 @@ import { UserError } from './user-error.js'
 /** sun_path has 108 bytes, one of them for the NUL. */
 const SOCKET_PATH_MAX_BYTES = 107
 const POLL_US_MAX = 1_000_000
+/** The process itself needs about 250. */
+const LEAST_FILES = 512
+const MOST_FILES = 2 ** 30
 
 /** What the command line asks for. */
 export interface Configuration {
   readonly share: ShareConfig
   readonly logLevel: (typeof logLevels)[number]
+  /** The limit of open files to set; 0: none. */
+  readonly fileLimit: number
 }
 
 /** As commander names the options. */
@@ -30,6 +35,7 @@ interface ParsedOptions {
   writeback?: boolean
   readdirplus: boolean
   pollUs: string
+  rlimitNofile: string
   keepAlive?: boolean
   sandbox: string
   logLevel: (typeof logLevels)[number]
@@ -73,7 +79,7 @@ export function parseCommandLine(args: readonly string[]): Configuration | undef
   const extra = program.args[0]
   if (extra !== undefined) throw new UserError(`unexpected argument '${extra}': options begin with --`)
   const options = program.opts<ParsedOptions>()
-  return { share: shareOf(options), logLevel: options.logLevel }
+  return { share: shareOf(options), logLevel: options.logLevel, fileLimit: fileLimitOf(options) }
 }
 
 function shareOf(options: ParsedOptions): ShareConfig {
@@ -91,9 +97,14 @@ function shareOf(options: ParsedOptions): ShareConfig {
     writeback: options.writeback === true,
     readonly: options.readonly === true,
     readdirplus: options.readdirplus,
-    pollUs: checkedPollUs(options.pollUs),
+    pollUs: checkedNumber('--poll-us', options.pollUs, 0, POLL_US_MAX, 'microseconds'),
     keepAlive: options.keepAlive === true,
   }
+}
+
+function fileLimitOf({ rlimitNofile }: ParsedOptions): number {
+  if (rlimitNofile === '0') return 0
+  return checkedNumber('--rlimit-nofile', rlimitNofile, LEAST_FILES, MOST_FILES, 'files')
 }
 
 function checkedDirectory(path: string | undefined): string {
@@ -125,10 +136,11 @@ function checkedTag(tag: string | undefined): string | undefined {
   return tag
 }
 
-function checkedPollUs(text: string): number {
+/** A whole number in a range, for an option whose value counts something. */
+function checkedNumber(option: string, text: string, min: number, max: number, unit: string): number {
   const value = Number(text)
-  if (!/^\d+$/.test(text) || value > POLL_US_MAX) {
-    throw new UserError(`--poll-us ${text}: not a whole number of microseconds from 0 to ${POLL_US_MAX}`)
+  if (!/^\d+$/.test(text) || value < min || value > max) {
+    throw new UserError(`${option} ${text}: not a whole number of ${unit} from ${min} to ${max}`)
   }
   return value
 }

@@ -49,6 +49,12 @@ export const optionSpecs: readonly OptionSpec[] = [
     default: '50',
   },
   {
+    flags: '--rlimit-nofile <n>',
+    group: 'Process',
+    text: 'limit of open files to set; 0 leaves the one that is',
+    default: '1000000',
+  },
+  {
     flags: '--keep-alive',
     group: 'Process',
     text: 'listen again when a front-end has left, instead of ending',

@@ -1,5 +1,4 @@
 import { Worker } from 'node:worker_threads'
-import type { ShareConfig } from './share-config.js'
 import type { WorkerMessage, WorkerStart } from './worker-messages.js'
 
 /** What the main thread hears of a share. */
@@ -10,8 +9,7 @@ export interface ShareEvents {
 }
 
 /** Starts the thread that serves a share on a listening socket, which it takes over. */
-export function startShare(config: ShareConfig, listenFd: number, events: ShareEvents): void {
-  const start: WorkerStart = { config, listenFd }
+export function startShare(start: WorkerStart, events: ShareEvents): void {
   const worker = new Worker(new URL('./share-worker.js', import.meta.url), { workerData: start })
   worker.on('message', (message: WorkerMessage) => events.message(message))
   worker.on('error', (error) => events.failed(error))

@@ -11,7 +11,7 @@ import { PassthroughFileSystem } from '../passthrough/passthrough-file-system.js
 import { FsDevice } from './fs-device.js'
 import type { LogLevel, WorkerMessage, WorkerStart } from './worker-messages.js'
 
-const { config, listenFd } = workerData as WorkerStart
+const { config, listenFd, fdLimit } = workerData as WorkerStart
 
 function tell(message: WorkerMessage): void {
   parentPort?.postMessage(message)
@@ -48,6 +48,8 @@ function makeDevice(): FsDevice {
     policy,
     allowDirectIo: config.allowDirectIo,
     writeback: config.writeback,
+    fdLimit,
+    report: (kind, fields) => faults.warn(kind, fields),
   })
   const wishes = {
     readdirplus: policy.readdirplus,

@@ -5,6 +5,8 @@ export interface WorkerStart {
   readonly config: ShareConfig
   /** A listening unix socket, which the thread takes over. */
   readonly listenFd: number
+  /** Descriptors that the share may hold at a time. */
+  readonly fdLimit: number
 }
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error'

@@ -14,8 +14,8 @@ import { EACCES, EBADF, EFBIG, EINVAL, EISDIR } from '../fuse/errno.js'
 import { ARGS, type Request } from '../fuse/request.js'
 import { AccessIn, SetattrIn, StatfsOut } from '../fuse/wire.js'
 import { TYPE_DIRECTORY, TYPE_REGULAR } from './inode-table.js'
-import type { Share } from './share.js'
-import { STATX_MASK, statxGid, statxMode, statxUid } from './statx.js'
+import { descriptorError, type Share } from './share.js'
+import { statxGid, statxMode, statxUid } from './statx.js'
 
 const { O_NONBLOCK, O_RDWR, UTIME_NOW, UTIME_OMIT } = native.constants
 
@@ -59,7 +59,7 @@ export class AttributeOperations {
     const { inodes, st } = this.share
     const slot = inodes.slotOf(request.nodeid)
     if (slot === 0) return -EBADF
-    const result = native.fstatx(inodes.fdOf(slot), STATX_MASK, st)
+    const result = this.share.stat(slot)
     if (result < 0) return result
     const mask = AccessIn.mask(request.args, ARGS) & 7
     const mode = statxMode(st)
@@ -76,7 +76,8 @@ export class AttributeOperations {
   statfs(request: Request): number {
     const slot = this.share.inodes.slotOf(request.nodeid)
     if (slot === 0) return -EBADF
-    const result = native.fstatfs(this.share.inodes.fdOf(slot), this.statfsBytes)
+    const fd = this.share.inodes.fdOf(slot)
+    const result = fd < 0 ? fd : native.fstatfs(fd, this.statfsBytes)
     if (result < 0) return result
     const { statfsView: from } = this
     const { reply } = request
@@ -91,14 +92,16 @@ export class AttributeOperations {
 
   private setMode(request: Request, slot: number): number {
     const { inodes, procFd } = this.share
-    return native.inodeChmod(procFd, inodes.fdOf(slot), SetattrIn.mode(request.args, ARGS) & PERMISSIONS)
+    const fd = inodes.fdOf(slot)
+    return fd < 0 ? fd : native.inodeChmod(procFd, fd, SetattrIn.mode(request.args, ARGS) & PERMISSIONS)
   }
 
   private setOwner(request: Request, slot: number, valid: number): number {
     const { args } = request
     const uid = (valid & FATTR_UID) === 0 ? KEEP_ID : SetattrIn.uid(args, ARGS)
     const gid = (valid & FATTR_GID) === 0 ? KEEP_ID : SetattrIn.gid(args, ARGS)
-    return native.inodeChown(this.share.inodes.fdOf(slot), uid, gid)
+    const fd = this.share.inodes.fdOf(slot)
+    return fd < 0 ? fd : native.inodeChown(fd, uid, gid)
   }
 
   private setSize(request: Request, slot: number, valid: number): number {
@@ -113,8 +116,9 @@ export class AttributeOperations {
     if (inodes.typeOf(slot) === TYPE_DIRECTORY) return -EISDIR
     // Opening anything else could block, or reach a device of the host.
     if (inodes.typeOf(slot) !== TYPE_REGULAR) return -EINVAL
-    const fd = native.inodeOpen(procFd, inodes.fdOf(slot), O_RDWR | O_NONBLOCK)
-    if (fd < 0) return fd
+    const pathFd = inodes.fdOf(slot)
+    const fd = pathFd < 0 ? pathFd : native.inodeOpen(procFd, pathFd, O_RDWR | O_NONBLOCK)
+    if (fd < 0) return descriptorError(fd)
     const result = native.ftruncate(fd, sizeBytes)
     native.close(fd)
     return result
@@ -128,7 +132,8 @@ export class AttributeOperations {
     const atimeNsec = nsecOf(valid, FATTR_ATIME, FATTR_ATIME_NOW, SetattrIn.atimeNsec(args, ARGS))
     const mtimeNsec = nsecOf(valid, FATTR_MTIME, FATTR_MTIME_NOW, SetattrIn.mtimeNsec(args, ARGS))
     if (atimeNsec < 0 || mtimeNsec < 0 || Number.isNaN(atimeSec) || Number.isNaN(mtimeSec)) return -EINVAL
-    return native.inodeUtimens(procFd, inodes.fdOf(slot), atimeSec, atimeNsec, mtimeSec, mtimeNsec)
+    const fd = inodes.fdOf(slot)
+    return fd < 0 ? fd : native.inodeUtimens(procFd, fd, atimeSec, atimeNsec, mtimeSec, mtimeNsec)
   }
 }
 

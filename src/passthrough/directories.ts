@@ -1,6 +1,6 @@
 import * as native from 'virtiofsd-ts-native'
 import { FUSE_FSYNC_FDATASYNC, FUSE_ROOT_ID } from '../fuse/abi.js'
-import { EBADF, ENOTDIR } from '../fuse/errno.js'
+import { EBADF, ENFILE, ENOTDIR } from '../fuse/errno.js'
 import { ARGS, MAX_REPLY_BYTES, type Request } from '../fuse/request.js'
 import { Dirent, EntryOut, FsyncIn, OpenOut, ReadIn, ReleaseIn } from '../fuse/wire.js'
 import { ASYNC_FDATASYNC, ASYNC_FSYNC } from './async-io.js'
@@ -24,9 +24,12 @@ export class DirectoryOperations {
     const slot = inodes.slotOf(request.nodeid)
     if (slot === 0) return -EBADF
     if (inodes.typeOf(slot) !== TYPE_DIRECTORY) return -ENOTDIR
-    const fd = native.inodeOpen(procFd, inodes.fdOf(slot), O_RDONLY | O_DIRECTORY)
+    if (!this.share.makeRoom()) return -ENFILE
+    const pathFd = inodes.fdOf(slot)
+    const fd = pathFd < 0 ? pathFd : native.inodeOpen(procFd, pathFd, O_RDONLY | O_DIRECTORY)
     if (fd < 0) return descriptorError(fd)
-    OpenOut.write(request.reply, 0, directories.add(new OpenDirectory(fd)), options.policy.directoryFlags)
+    const handle = directories.add(new OpenDirectory(fd, this.share.budget))
+    OpenOut.write(request.reply, 0, handle, options.policy.directoryFlags)
     return OpenOut.BYTES
   }
 

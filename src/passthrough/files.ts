@@ -1,5 +1,5 @@
 import * as native from 'virtiofsd-ts-native'
-import { EBADF, EEXIST, EISDIR, EPERM } from '../fuse/errno.js'
+import { EBADF, EEXIST, EISDIR, ENFILE, EPERM } from '../fuse/errno.js'
 import { ARGS, type Request } from '../fuse/request.js'
 import { CreateIn, EntryOut, FlushIn, OpenIn, OpenOut, ReleaseIn } from '../fuse/wire.js'
 import { ASYNC_SYNCFS } from './async-io.js'
@@ -61,8 +61,11 @@ export class FileOperations {
 
   /** FUSE_RELEASE, after the last close. Reply: empty. */
   release(request: Request): number {
-    const file = this.share.files.remove(ReleaseIn.handle(request.args, ARGS))
+    const { files, inodes } = this.share
+    const file = files.remove(ReleaseIn.handle(request.args, ARGS))
     if (file === undefined) return -EBADF
+    const slot = inodes.slotOf(file.nodeid)
+    if (slot !== 0) inodes.fds.unpin(slot)
     file.release()
     return 0
   }
@@ -74,7 +77,7 @@ export class FileOperations {
     if (slot === 0) return -EBADF
     const fd = this.openInode(slot, O_RDONLY, true)
     if (fd < 0) return fd
-    const held = new HeldFd(fd)
+    const held = new HeldFd(fd, this.share.budget)
     const result = this.share.async.call(request, held, ASYNC_SYNCFS, 0, 0, 0)
     held.release()
     return result
@@ -82,26 +85,33 @@ export class FileOperations {
 
   /** Only what cannot block and is no device of the host is ever opened for use. */
   private openInode(slot: number, flags: number, orDirectory = false): number {
-    const { inodes, procFd } = this.share
-    const type = inodes.typeOf(slot)
+    const { share } = this
+    const type = share.inodes.typeOf(slot)
     if (type === TYPE_DIRECTORY && !orDirectory) return -EISDIR
     if (type !== TYPE_REGULAR && type !== TYPE_DIRECTORY) return -EBADF
-    const fd = native.inodeOpen(procFd, inodes.fdOf(slot), flags)
+    if (!share.makeRoom()) return -ENFILE
+    const pathFd = share.inodes.fdOf(slot)
+    if (pathFd < 0) return pathFd
+    const fd = native.inodeOpen(share.procFd, pathFd, flags)
     // Only an owner may ask for O_NOATIME on the host, and the guest has made sure that its caller is one.
     if (fd === -EPERM && (flags & O_NOATIME) !== 0) {
-      return descriptorError(native.inodeOpen(procFd, inodes.fdOf(slot), flags & ~O_NOATIME))
+      return descriptorError(native.inodeOpen(share.procFd, pathFd, flags & ~O_NOATIME))
     }
     return descriptorError(fd)
   }
 
   private createExclusive(request: Request, parent: number, flags: number, mode: number): number {
-    const { caller, inodes } = this.share
-    const entered = caller.enter(request)
+    const { share } = this
+    // One for the file and one for its inode.
+    if (!share.makeRoom() || share.budget.left < 2) return -ENFILE
+    const parentFd = share.inodes.fdOf(parent)
+    if (parentFd < 0) return parentFd
+    const entered = share.caller.enter(request)
     if (entered < 0) return entered
     // A new file is its creator's own and empty: O_NOATIME is allowed, O_TRUNC does nothing.
     const createFlags = (flags & ~O_TRUNC) | O_CREAT | O_EXCL
-    const fd = native.openat(inodes.fdOf(parent), request.argBytes, request.nameAt, createFlags, mode)
-    caller.leave()
+    const fd = native.openat(parentFd, request.argBytes, request.nameAt, createFlags, mode)
+    share.caller.leave()
     return fd
   }
 
@@ -124,8 +134,15 @@ export class FileOperations {
   }
 
   private writeOpen(request: Request, at: number, slot: number, fd: number, flags: number): void {
-    const { files, options } = this.share
-    const file = new OpenFile(fd, (flags & O_DIRECT) !== 0, this.share.hostOf(slot, fd))
-    OpenOut.write(request.reply, at, files.add(file), options.policy.fileFlags)
+    const { share } = this
+    const file = new OpenFile(
+      fd,
+      share.budget,
+      share.inodes.idOf(slot),
+      (flags & O_DIRECT) !== 0,
+      share.hostOf(slot, fd),
+    )
+    share.inodes.fds.pin(slot)
+    OpenOut.write(request.reply, at, share.files.add(file), share.options.policy.fileFlags)
   }
 }

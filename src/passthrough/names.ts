@@ -46,7 +46,9 @@ export class NameOperations {
   readlink(request: Request): number {
     const slot = this.share.inodes.slotOf(request.nodeid)
     if (slot === 0) return -EBADF
-    const lenBytes = native.readlinkat(this.share.inodes.fdOf(slot), emptyName, 0, request.replyBytes, 0)
+    const fd = this.share.inodes.fdOf(slot)
+    if (fd < 0) return fd
+    const lenBytes = native.readlinkat(fd, emptyName, 0, request.replyBytes, 0)
     if (lenBytes === MAX_REPLY_BYTES) return -EINVAL
     return Math.min(lenBytes, LINK_TARGET_MAX_BYTES)
   }
@@ -56,10 +58,12 @@ export class NameOperations {
     const { share } = this
     const parent = this.directoryOf(request.nodeid)
     if (parent === 0) return -EBADF
+    const parentFd = share.inodes.fdOf(parent)
+    if (parentFd < 0) return parentFd
     const { argBytes, nameAt, secondNameAt } = request
     const entered = share.caller.enter(request)
     if (entered < 0) return entered
-    const result = native.symlinkat(argBytes, secondNameAt, share.inodes.fdOf(parent), argBytes, nameAt)
+    const result = native.symlinkat(argBytes, secondNameAt, parentFd, argBytes, nameAt)
     share.caller.leave()
     return this.entryOfNew(request, parent, result)
   }
@@ -69,11 +73,13 @@ export class NameOperations {
     const { share } = this
     const parent = this.directoryOf(request.nodeid)
     if (parent === 0) return -EBADF
+    const parentFd = share.inodes.fdOf(parent)
+    if (parentFd < 0) return parentFd
     const { args, argBytes, nameAt } = request
     const entered = share.caller.enter(request)
     if (entered < 0) return entered
     const mode = MknodIn.mode(args, ARGS)
-    const result = native.mknodat(share.inodes.fdOf(parent), argBytes, nameAt, mode, MknodIn.rdev(args, ARGS))
+    const result = native.mknodat(parentFd, argBytes, nameAt, mode, MknodIn.rdev(args, ARGS))
     share.caller.leave()
     return this.entryOfNew(request, parent, result)
   }
@@ -83,11 +89,13 @@ export class NameOperations {
     const { share } = this
     const parent = this.directoryOf(request.nodeid)
     if (parent === 0) return -EBADF
+    const parentFd = share.inodes.fdOf(parent)
+    if (parentFd < 0) return parentFd
     const { args, argBytes, nameAt } = request
     const entered = share.caller.enter(request)
     if (entered < 0) return entered
     const mode = MkdirIn.mode(args, ARGS) & PERMISSIONS
-    const result = native.mkdirat(share.inodes.fdOf(parent), argBytes, nameAt, mode)
+    const result = native.mkdirat(parentFd, argBytes, nameAt, mode)
     share.caller.leave()
     return this.entryOfNew(request, parent, result)
   }
@@ -122,7 +130,10 @@ export class NameOperations {
     if (parent === 0 || slot === 0) return -EBADF
     if (inodes.typeOf(slot) === TYPE_DIRECTORY) return -EPERM
     const { argBytes, nameAt } = request
-    const result = native.inodeLink(procFd, inodes.fdOf(slot), inodes.fdOf(parent), argBytes, nameAt)
+    const fd = inodes.fdOf(slot)
+    const parentFd = fd < 0 ? fd : inodes.fdOf(parent)
+    if (parentFd < 0) return parentFd
+    const result = native.inodeLink(procFd, fd, parentFd, argBytes, nameAt)
     return this.entryOfNew(request, parent, result)
   }
 
@@ -147,7 +158,8 @@ export class NameOperations {
   private remove(request: Request, flags: number): number {
     const parent = this.directoryOf(request.nodeid)
     if (parent === 0) return -EBADF
-    return native.unlinkat(this.share.inodes.fdOf(parent), request.argBytes, request.nameAt, flags)
+    const parentFd = this.share.inodes.fdOf(parent)
+    return parentFd < 0 ? parentFd : native.unlinkat(parentFd, request.argBytes, request.nameAt, flags)
   }
 
   private renameTo(request: Request, newNodeid: number, flags: number): number {
@@ -155,15 +167,10 @@ export class NameOperations {
     const from = this.directoryOf(request.nodeid)
     const to = this.directoryOf(newNodeid)
     if (from === 0 || to === 0) return -EBADF
+    const fromFd = inodes.fdOf(from)
+    const toFd = fromFd < 0 ? fromFd : inodes.fdOf(to)
+    if (toFd < 0) return toFd
     const { argBytes, nameAt, secondNameAt } = request
-    return native.renameat2(
-      inodes.fdOf(from),
-      argBytes,
-      nameAt,
-      inodes.fdOf(to),
-      argBytes,
-      secondNameAt,
-      flags,
-    )
+    return native.renameat2(fromFd, argBytes, nameAt, toFd, argBytes, secondNameAt, flags)
   }
 }

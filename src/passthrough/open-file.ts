@@ -1,3 +1,4 @@
+import type { FdBudget } from './fd-budget.js'
 import { HeldFd } from './held-fd.js'
 import type { HostFileSystem } from './host-file-system.js'
 
@@ -5,10 +6,13 @@ import type { HostFileSystem } from './host-file-system.js'
 export class OpenFile extends HeldFd {
   constructor(
     fd: number,
+    budget: FdBudget,
+    /** What the guest has open; it may have forgotten it. */
+    readonly nodeid: number,
     /** The descriptor bypasses the host's page cache: every transfer waits for a device. */
     readonly direct: boolean,
     readonly host: HostFileSystem,
   ) {
-    super(fd)
+    super(fd, budget)
   }
 }

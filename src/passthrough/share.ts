@@ -5,12 +5,20 @@ import { AttrOut, EntryOut } from '../fuse/wire.js'
 import type { CachePolicy } from '../io-mode/cache-policy.js'
 import { AsyncIo } from './async-io.js'
 import { Caller } from './caller.js'
+import { FdBudget } from './fd-budget.js'
+import { FileHandles } from './file-handles.js'
 import { HandleTable } from './handle-table.js'
 import { type HostFileSystem, hostFileSystemOf } from './host-file-system.js'
+import { InodeFds } from './inode-fds.js'
 import { InodeTable } from './inode-table.js'
 import type { OpenDirectory } from './open-directory.js'
 import type { OpenFile } from './open-file.js'
 import { STATX_MASK, STATX_WORDS, writeAttr } from './statx.js'
+
+/** Of all descriptors, inodes that are not in use keep at most one in so many. */
+const INODE_FD_SHARE = 4
+
+const EMPTY_NAME = new Uint8Array(1)
 
 const { O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW } = native.constants
 
@@ -22,11 +30,16 @@ export interface ShareOptions {
   /** Keep the guest's O_DIRECT on the host's file. */
   readonly allowDirectIo: boolean
   readonly writeback: boolean
+  /** Descriptors that this share may hold, of files and inodes together. */
+  readonly fdLimit: number
+  /** Tells of what the guest has caused; `kind` comes from a fixed set. */
+  report(kind: string, fields: object): void
 }
 
 /** What the operations of one share work on. Belongs to one thread. */
 export class Share {
-  readonly inodes = new InodeTable()
+  readonly budget: FdBudget
+  readonly inodes: InodeTable
   readonly files = new HandleTable<OpenFile>()
   readonly directories = new HandleTable<OpenDirectory>()
   readonly caller = new Caller()
@@ -43,6 +56,9 @@ export class Share {
   constructor(readonly options: ShareOptions) {
     this.procFd = openPath('/proc/self/fd')
     this.rootFd = openPath(options.directory)
+    this.budget = new FdBudget(options.fdLimit)
+    const handles = FileHandles.usable(this.procFd, this.rootFd) ? new FileHandles(this.procFd) : undefined
+    this.inodes = new InodeTable(new InodeFds(this.budget, options.fdLimit / INODE_FD_SHARE, handles))
   }
 
   /** The table holds the root alone: a session begins. */
@@ -68,13 +84,15 @@ export class Share {
   lookup(parent: number, name: Uint8Array, at: number): number {
     const { inodes, st } = this
     const parentFd = inodes.fdOf(parent)
+    if (parentFd < 0) return parentFd
     const result = native.statx(parentFd, name, at, AT_SYMLINK_NOFOLLOW, STATX_MASK, st)
     if (result < 0) return result
-    const known = inodes.find(st)
+    const known = inodes.find(st, parentFd, name, at)
     if (known !== 0) {
       inodes.ref(known)
       return known
     }
+    if (!this.makeRoom()) return -ENFILE
     const fd = native.openat(parentFd, name, at, O_PATH | O_NOFOLLOW, 0)
     return fd < 0 ? descriptorError(fd) : this.adopt(fd)
   }
@@ -84,12 +102,20 @@ export class Share {
     const { inodes, st } = this
     // The name may stand for another file since it was looked at: what counts is what was opened.
     const result = native.fstatx(fd, STATX_MASK, st)
-    const known = result < 0 ? 0 : inodes.find(st)
+    const known = result < 0 ? 0 : inodes.find(st, fd, EMPTY_NAME, 0)
     if (result >= 0 && known === 0) return inodes.add(fd, st)
     native.close(fd)
     if (result < 0) return result
     inodes.ref(known)
     return known
+  }
+
+  /** Whether one more descriptor may be opened. */
+  makeRoom(): boolean {
+    const room = this.inodes.fds.makeRoom()
+    if (!room)
+      this.options.report('out of file descriptors: the guest gets ENFILE', { limit: this.options.fdLimit })
+    return room
   }
 
   /** The host's file system that an inode is on; `fd` is any descriptor of it. */
@@ -125,9 +151,15 @@ export class Share {
     return EntryOut.BYTES
   }
 
+  /** Fills `st` with the inode's attributes as they are now. 0 or a negative errno. */
+  stat(slot: number): number {
+    const fd = this.inodes.fdOf(slot)
+    return fd < 0 ? fd : native.fstatx(fd, STATX_MASK, this.st)
+  }
+
   /** Replies with a fuse_attr_out of the inode as it is now. */
   replyAttr(request: Request, slot: number): number {
-    const result = native.fstatx(this.inodes.fdOf(slot), STATX_MASK, this.st)
+    const result = this.stat(slot)
     if (result < 0) return result
     const words = request.replyWords
     writeTimeout(words, 0, 2, this.options.policy.attrTimeoutSec)
