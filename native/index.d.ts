@@ -205,6 +205,8 @@ export function nameToHandleAt(
 export function inodeOpen(procFd: number, fd: number, flags: number): number
 /** `handle` is [handle type (32 bits), handle], as nameToHandleAt gave it from byte 4. Needs CAP_DAC_READ_SEARCH. */
 export function inodeOpenByHandle(mountFd: number, handle: Uint8Array, flags: number): number
+/** Bytes of the path by which the host knows it now, in `out`, not terminated; " (deleted)" ends that of a lost name. */
+export function inodePath(procFd: number, fd: number, out: Uint8Array): number
 export function inodeChmod(procFd: number, fd: number, mode: number): number
 /** -1 leaves an id as it is. */
 export function inodeChown(fd: number, uid: number, gid: number): number

@@ -1,44 +1,23 @@
-import { readFileSync, statSync } from 'node:fs'
-import { resolve } from 'node:path'
+import { readFileSync } from 'node:fs'
 import { Command, CommanderError, Option } from 'commander'
-import { fsConfig } from '../device/fs-device.js'
 import type { ShareConfig } from '../device/share-config.js'
-import type { CacheMode } from '../io-mode/cache-policy.js'
-import { type logLevels, optionSpecs } from './options.js'
+import { readConfigFile } from './config-file.js'
+import { type logLevels, optionsByName, optionTable } from './option-table.js'
+import { nearestName, type OptionValues, readValue } from './option-values.js'
+import { buildShare, defaultValues, type ShareDraft } from './share-builder.js'
+import { parseShareWords } from './share-words.js'
 import { UserError } from './user-error.js'
 
-/** sun_path has 108 bytes, one of them for the NUL. */
-const SOCKET_PATH_MAX_BYTES = 107
-const POLL_US_MAX = 1_000_000
 /** The process itself needs about 250. */
 const LEAST_FILES = 512
-const MOST_FILES = 2 ** 30
 
-/** What the command line asks for. */
+/** What the command line and the configuration file ask for. */
 export interface Configuration {
-  readonly share: ShareConfig
+  /** At least one. */
+  readonly shares: readonly ShareConfig[]
   readonly logLevel: (typeof logLevels)[number]
   /** The limit of open files to set; 0: none. */
   readonly fileLimit: number
-}
-
-/** As commander names the options. */
-interface ParsedOptions {
-  sharedDir?: string
-  socketPath?: string
-  tag?: string
-  readonly?: boolean
-  cache: CacheMode
-  allowMmap?: boolean
-  parallelDio?: boolean
-  allowDirectIo?: boolean
-  writeback?: boolean
-  readdirplus: boolean
-  pollUs: string
-  rlimitNofile: string
-  keepAlive?: boolean
-  sandbox: string
-  logLevel: (typeof logLevels)[number]
 }
 
 function version(): string {
@@ -46,101 +25,151 @@ function version(): string {
   return (JSON.parse(manifest) as { version: string }).version
 }
 
-function command(): Command {
-  const program = new Command('virtiofsd-ts')
-    .description('Serves a host directory to a QEMU guest as a virtio-fs device.')
-    .usage('--shared-dir DIR --socket-path SOCKET [options]')
+/** What one run over the command line collects. */
+class Collector {
+  readonly values: OptionValues = new Map()
+  readonly shares: ShareDraft[] = []
+
+  set(name: string, raw: string | boolean): void {
+    const spec = optionsByName.get(name)
+    if (spec !== undefined) this.values.set(spec.name, readValue(spec, raw, `--${name}`))
+  }
+}
+
+function command(collector: Collector, name: string, usage: string): Command {
+  const program = new Command(name)
+    .description('Serves host directories to QEMU guests as virtio-fs devices.')
+    .usage(`--shared-dir DIR --socket-path SOCKET [options] ${usage}`.trimEnd())
     .version(version(), '-V, --version', 'print the version')
     .helpOption('-h, --help', 'show this help')
     .configureOutput({ writeErr: () => {} })
+    .showSuggestionAfterError(false)
+    .allowExcessArguments(true)
     .exitOverride()
-  for (const spec of optionSpecs) {
-    const option = new Option(spec.flags, spec.text).helpGroup(`${spec.group}:`)
-    if (spec.choices !== undefined) option.choices(spec.choices)
-    if (spec.default !== undefined) option.default(spec.default)
-    program.addOption(option)
+  for (const spec of optionTable) {
+    for (const name of [spec.name, ...(spec.aliases ?? [])]) {
+      const long = spec.negated ? `no-${name}` : name
+      const flags = spec.argument === undefined ? `--${long}` : `--${long} <${spec.argument}>`
+      const option = new Option(flags, helpText(spec.name)).helpGroup(`${spec.group}:`)
+      if (name !== spec.name) option.hideHelp()
+      program.addOption(option)
+      program.on(`option:${long}`, (value: string | null) => collector.set(name, value ?? !spec.negated))
+    }
   }
-  return program
+  const share = new Option(
+    '--share <words>',
+    'a share: comma-separated options, such as tag=a,path=DIR,socket=SOCK,cache=never',
+  )
+  program.addOption(
+    share.helpGroup('Several shares:').argParser((words) => collector.shares.push(parseShareWords(words))),
+  )
+  const config = new Option('--config <file>', 'TOML file with [[share]] and [[share.rule]]')
+  return program.addOption(config.helpGroup('Several shares:'))
+}
+
+/** The option's text with its values, default and other names. */
+function helpText(name: string): string {
+  const spec = optionsByName.get(name)
+  if (spec === undefined) return ''
+  const notes = [
+    ...(spec.kind.type === 'choice' ? [`one of ${spec.kind.choices.join(', ')}`] : []),
+    ...(typeof spec.default === 'string' ? [`default ${spec.default}`] : []),
+    ...(spec.aliases?.length ? [`also --${spec.aliases.join(', --')}`] : []),
+  ]
+  return notes.length === 0 ? spec.text : `${spec.text} (${notes.join('; ')})`
+}
+
+/** What a subcommand takes besides options that say what to serve. */
+export interface Positionals {
+  /** As help shows them: "[PATH [FLAGS]]". */
+  readonly usage: string
+  readonly max: number
+}
+
+const noPositionals: Positionals = { usage: '', max: 0 }
+
+/** The configuration, and the arguments that are no options. */
+export interface Parsed {
+  readonly configuration: Configuration
+  readonly positionals: readonly string[]
 }
 
 /**
- * Reads the arguments after the program's name. Undefined when they asked for help or the version, which has been
- * printed. Throws UserError.
+ * Reads the arguments after the program's (or subcommand's) name. Undefined when they asked for help or the version,
+ * which has been printed. Throws UserError.
  */
-export function parseCommandLine(args: readonly string[]): Configuration | undefined {
-  const program = command()
+export function parseCommandLine(
+  args: readonly string[],
+  name = 'virtiofsd-ts',
+  { usage, max }: Positionals = noPositionals,
+): Parsed | undefined {
+  const collector = new Collector()
+  const program = command(collector, name, usage)
   try {
     program.parse(args, { from: 'user' })
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error
     if (error.exitCode === 0) return undefined
-    throw new UserError(error.message.replace(/^error: /, '').replaceAll('\n', ' '))
+    throw new UserError(describe(error))
   }
-  const extra = program.args[0]
+  const extra = program.args[max]
   if (extra !== undefined) throw new UserError(`unexpected argument '${extra}': options begin with --`)
-  const options = program.opts<ParsedOptions>()
-  return { share: shareOf(options), logLevel: options.logLevel, fileLimit: fileLimitOf(options) }
+  const { config } = program.opts<{ config?: string }>()
+  return { configuration: configure(collector, config), positionals: program.args }
 }
 
-function shareOf(options: ParsedOptions): ShareConfig {
-  if (options.sandbox !== 'none') {
-    throw new UserError(`--sandbox ${options.sandbox} does not exist yet: use --sandbox none`)
+function describe({ code, message }: CommanderError): string {
+  const plain = message.replace(/^error: /, '').replaceAll('\n', ' ')
+  const unknown = code === 'commander.unknownOption' ? /--[^'=]+/.exec(plain)?.[0] : undefined
+  if (unknown === undefined) return plain
+  const known = [...optionsByName.keys(), 'share', 'config'].map((name) => `--${name}`)
+  return plain + nearestName(unknown, known)
+}
+
+function configure(collector: Collector, configPath: string | undefined): Configuration {
+  const file = configPath === undefined ? undefined : readConfigFile(configPath)
+  // The command line wins over the file, and both over the defaults.
+  const common = new Map([...defaultValues(), ...(file?.values ?? []), ...collector.values])
+  if (common.get('sandbox') !== 'none') {
+    throw new UserError(`--sandbox ${common.get('sandbox')} does not exist yet: use --sandbox none`)
   }
   return {
-    directory: checkedDirectory(options.sharedDir),
-    socketPath: checkedSocketPath(options.socketPath),
-    tag: checkedTag(options.tag),
-    cache: options.cache,
-    allowMmap: options.allowMmap === true,
-    parallelDio: options.parallelDio === true,
-    allowDirectIo: options.allowDirectIo === true,
-    writeback: options.writeback === true,
-    readonly: options.readonly === true,
-    readdirplus: options.readdirplus,
-    pollUs: checkedNumber('--poll-us', options.pollUs, 0, POLL_US_MAX, 'microseconds'),
-    keepAlive: options.keepAlive === true,
+    shares: buildShares(collector, file?.shares ?? [], common),
+    logLevel: common.get('log-level') as Configuration['logLevel'],
+    fileLimit: checkedFileLimit(common.get('rlimit-nofile') as number),
   }
 }
 
-function fileLimitOf({ rlimitNofile }: ParsedOptions): number {
-  if (rlimitNofile === '0') return 0
-  return checkedNumber('--rlimit-nofile', rlimitNofile, LEAST_FILES, MOST_FILES, 'files')
+/** `--shared-dir` and `--socket-path` make a share of their own; the other options then hold for every share. */
+function buildShares(
+  collector: Collector,
+  fromFile: readonly ShareDraft[],
+  common: OptionValues,
+): ShareConfig[] {
+  const drafts = [...fromFile, ...collector.shares]
+  const single = ['shared-dir', 'socket-path', 'tag']
+  if (drafts.length === 0 || single.some((name) => collector.values.has(name))) {
+    drafts.unshift({ values: collector.values, where: (option) => `--${option}`, rules: [] })
+  }
+  const shared = new Map([...common].filter(([name]) => !single.includes(name)))
+  const shares = drafts.map((draft) => ({ draft, config: buildShare(draft, shared) }))
+  shares.forEach(({ draft, config }, n) => {
+    for (const { config: other } of shares.slice(0, n)) {
+      if (other.socketPath === config.socketPath) {
+        throw new UserError(
+          `${draft.where('socket-path')} ${config.socketPath}: another share listens there already`,
+        )
+      }
+    }
+  })
+  return shares.map(({ config }) => config)
 }
 
-function checkedDirectory(path: string | undefined): string {
-  if (path === undefined) throw new UserError('--shared-dir DIR is missing: which directory is to be shared?')
-  const stat = statSync(path, { throwIfNoEntry: false })
-  if (stat === undefined) throw new UserError(`--shared-dir ${path}: no such directory`)
-  if (!stat.isDirectory()) throw new UserError(`--shared-dir ${path}: not a directory`)
-  return resolve(path)
-}
-
-function checkedSocketPath(path: string | undefined): string {
-  if (path === undefined) throw new UserError('--socket-path SOCKET is missing: where is QEMU to connect?')
-  const lenBytes = Buffer.byteLength(path)
-  if (lenBytes === 0 || lenBytes > SOCKET_PATH_MAX_BYTES) {
+function checkedFileLimit(limit: number): number {
+  if (limit > 0 && limit < LEAST_FILES) {
     throw new UserError(
-      `--socket-path ${path}: ${lenBytes} bytes, a socket path has 1 to ${SOCKET_PATH_MAX_BYTES}`,
+      `--rlimit-nofile ${limit}: the process itself needs some, give it ${LEAST_FILES} or more`,
     )
   }
-  return path
-}
-
-function checkedTag(tag: string | undefined): string | undefined {
-  if (tag === undefined) return undefined
-  try {
-    fsConfig(tag, 1)
-  } catch (error) {
-    throw new UserError(`--tag '${tag}': ${(error as Error).message}`)
-  }
-  return tag
-}
-
-/** A whole number in a range, for an option whose value counts something. */
-function checkedNumber(option: string, text: string, min: number, max: number, unit: string): number {
-  const value = Number(text)
-  if (!/^\d+$/.test(text) || value < min || value > max) {
-    throw new UserError(`${option} ${text}: not a whole number of ${unit} from ${min} to ${max}`)
-  }
-  return value
+  return limit
 }

@@ -2,11 +2,11 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { Backend, FaultLog, type Logger } from 'vhost-user-ts'
 import * as native from 'virtiofsd-ts-native'
-import { FOPEN_DIRECT_IO } from '../fuse/abi.js'
 import type { InitAgreement } from '../fuse/negotiation.js'
 import { readOnly } from '../fuse/read-only.js'
 import { reportIoModes } from '../io-mode/agreement-report.js'
-import { cachePolicy } from '../io-mode/cache-policy.js'
+import { modeHasReaddirplus } from '../io-mode/cache-policy.js'
+import { OpenRules } from '../io-mode/open-rules.js'
 import { PassthroughFileSystem } from '../passthrough/passthrough-file-system.js'
 import { FsDevice } from './fs-device.js'
 import type { LogLevel, WorkerMessage, WorkerStart } from './worker-messages.js'
@@ -28,11 +28,10 @@ const logger: Logger = {
   error: logAt('error'),
 }
 const faults = new FaultLog(logger)
-const policy = cachePolicy(config)
+const rules = new OpenRules(config, config.rules)
 
 function agreed(agreement: InitAgreement): void {
-  const directIo = (policy.fileFlags & FOPEN_DIRECT_IO) !== 0
-  const report = reportIoModes(agreement, { ...config, directIo })
+  const report = reportIoModes(agreement, { ...config, directIo: rules.everDirect })
   logger.info({ ...report, flags: `0x${agreement.flags.toString(16)}` }, 'guest mounted the share')
 }
 
@@ -45,17 +44,17 @@ function prepareThread(): void {
 function makeDevice(): FsDevice {
   const passthrough = new PassthroughFileSystem({
     directory: config.directory,
-    policy,
+    rules,
     allowDirectIo: config.allowDirectIo,
     writeback: config.writeback,
     fdLimit,
     report: (kind, fields) => faults.warn(kind, fields),
   })
   const wishes = {
-    readdirplus: policy.readdirplus,
+    readdirplus: config.readdirplus && modeHasReaddirplus(config.cache),
     allowMmap: config.allowMmap,
     writeback: config.writeback,
-    cacheSymlinks: policy.attrTimeoutSec > 1,
+    cacheSymlinks: rules.base.attrTimeoutSec > 1,
   }
   const observer = { agreed, fault: (kind: string, fields: object) => faults.warn(kind, fields) }
   return new FsDevice(config.readonly ? readOnly(passthrough) : passthrough, wishes, observer, config.tag)

@@ -29,7 +29,7 @@ export class DirectoryOperations {
     const fd = pathFd < 0 ? pathFd : native.inodeOpen(procFd, pathFd, O_RDONLY | O_DIRECTORY)
     if (fd < 0) return descriptorError(fd)
     const handle = directories.add(new OpenDirectory(fd, this.share.budget))
-    OpenOut.write(request.reply, 0, handle, options.policy.directoryFlags)
+    OpenOut.write(request.reply, 0, handle, options.rules.base.directoryFlags)
     return OpenOut.BYTES
   }
 

@@ -26,7 +26,7 @@ export class FileOperations {
     const flags = hostOpenFlags(guestFlags, this.share.options)
     const fd = this.openInode(slot, flags)
     if (fd < 0) return fd
-    this.writeOpen(request, 0, slot, fd, flags)
+    this.writeOpen(request, 0, slot, fd, guestFlags)
     return OpenOut.BYTES
   }
 
@@ -40,7 +40,7 @@ export class FileOperations {
     const guestFlags = CreateIn.flags(args, ARGS)
     const flags = hostOpenFlags(guestFlags, share.options)
     const fd = this.createExclusive(request, parent, flags, CreateIn.mode(args, ARGS) & PERMISSIONS)
-    if (fd === -EEXIST && (guestFlags & O_EXCL) === 0) return this.openExisting(request, parent, flags)
+    if (fd === -EEXIST && (guestFlags & O_EXCL) === 0) return this.openExisting(request, parent, guestFlags)
     if (fd < 0) return descriptorError(fd)
     const pathFd = native.inodeOpen(share.procFd, fd, O_PATH)
     const slot = pathFd < 0 ? descriptorError(pathFd) : share.adopt(pathFd)
@@ -48,7 +48,7 @@ export class FileOperations {
       native.close(fd)
       return slot
     }
-    return this.replyCreate(request, slot, fd, flags)
+    return this.replyCreate(request, slot, fd, guestFlags)
   }
 
   /** FUSE_FLUSH, at each close in the guest: what closing the host's file would say (NFS, quota). Reply: empty. */
@@ -115,34 +115,35 @@ export class FileOperations {
     return fd
   }
 
-  private openExisting(request: Request, parent: number, flags: number): number {
+  private openExisting(request: Request, parent: number, guestFlags: number): number {
     const { share } = this
     const slot = share.lookup(parent, request.argBytes, request.nameAt)
     if (slot < 0) return slot
-    const fd = this.openInode(slot, flags)
+    const fd = this.openInode(slot, hostOpenFlags(guestFlags, share.options))
     if (fd < 0) {
       share.inodes.unref(slot, 1)
       return fd
     }
-    return this.replyCreate(request, slot, fd, flags)
+    return this.replyCreate(request, slot, fd, guestFlags)
   }
 
-  private replyCreate(request: Request, slot: number, fd: number, flags: number): number {
+  private replyCreate(request: Request, slot: number, fd: number, guestFlags: number): number {
     this.share.writeEntry(request, 0, slot)
-    this.writeOpen(request, EntryOut.BYTES, slot, fd, flags)
+    this.writeOpen(request, EntryOut.BYTES, slot, fd, guestFlags)
     return EntryOut.BYTES + OpenOut.BYTES
   }
 
-  private writeOpen(request: Request, at: number, slot: number, fd: number, flags: number): void {
+  /** Takes over `fd` as an open file of the guest's; its handle and FOPEN flags go into the reply at byte `at`. */
+  private writeOpen(request: Request, at: number, slot: number, fd: number, guestFlags: number): void {
     const { share } = this
-    const file = new OpenFile(
-      fd,
-      share.budget,
-      share.inodes.idOf(slot),
-      (flags & O_DIRECT) !== 0,
-      share.hostOf(slot, fd),
-    )
+    const { allowDirectIo, rules } = share.options
+    const nodeid = share.inodes.idOf(slot)
+    const guestDirect = (guestFlags & O_DIRECT) !== 0
+    const { policy } = rules.forOpen(rules.any ? share.pathOf(slot) : undefined, guestFlags)
+    const openFlags = guestDirect ? policy.directFileFlags : policy.fileFlags
+    const hostDirect = guestDirect && allowDirectIo
+    const file = new OpenFile(fd, share.budget, nodeid, hostDirect, openFlags, share.hostOf(slot, fd))
     share.inodes.fds.pin(slot)
-    OpenOut.write(request.reply, at, share.files.add(file), share.options.policy.fileFlags)
+    OpenOut.write(request.reply, at, share.files.add(file), openFlags)
   }
 }

@@ -1,5 +1,5 @@
 import * as native from 'virtiofsd-ts-native'
-import { EBADF, EINVAL, EPERM } from '../fuse/errno.js'
+import { EBADF, EINVAL, ENOENT, EPERM } from '../fuse/errno.js'
 import { ARGS, MAX_REPLY_BYTES, NO_REPLY, type Request } from '../fuse/request.js'
 import { BatchForgetIn, ForgetIn, LinkIn, MkdirIn, MknodIn, Rename2In, RenameIn } from '../fuse/wire.js'
 import { TYPE_DIRECTORY } from './inode-table.js'
@@ -18,11 +18,12 @@ const emptyName = new Uint8Array(1)
 export class NameOperations {
   constructor(private readonly share: Share) {}
 
-  /** FUSE_LOOKUP. Reply: entry_out. Errors: EBADF (no such directory inode), and what statx and openat give. */
+  /** FUSE_LOOKUP. Reply: entry_out, with node id 0 for a name whose absence may be cached. Errors: EBADF (no such directory inode), and what statx and openat give. */
   lookup(request: Request): number {
     const parent = this.directoryOf(request.nodeid)
     if (parent === 0) return -EBADF
-    return this.share.replyEntry(request, this.share.lookup(parent, request.argBytes, request.nameAt))
+    const slot = this.share.lookup(parent, request.argBytes, request.nameAt)
+    return slot === -ENOENT ? this.share.replyNoEntry(request) : this.share.replyEntry(request, slot)
   }
 
   /** FUSE_FORGET. No reply. */

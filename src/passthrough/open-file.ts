@@ -11,6 +11,8 @@ export class OpenFile extends HeldFd {
     readonly nodeid: number,
     /** The descriptor bypasses the host's page cache: every transfer waits for a device. */
     readonly direct: boolean,
+    /** The FOPEN flags that the guest was told. */
+    readonly openFlags: number,
     readonly host: HostFileSystem,
   ) {
     super(fd, budget)

@@ -1,14 +1,16 @@
 import * as native from 'virtiofsd-ts-native'
-import { EMFILE, ENFILE } from '../fuse/errno.js'
+import { EMFILE, ENFILE, ENOENT } from '../fuse/errno.js'
 import type { Request } from '../fuse/request.js'
 import { AttrOut, EntryOut } from '../fuse/wire.js'
 import type { CachePolicy } from '../io-mode/cache-policy.js'
+import type { OpenRules } from '../io-mode/open-rules.js'
 import { AsyncIo } from './async-io.js'
 import { Caller } from './caller.js'
 import { FdBudget } from './fd-budget.js'
 import { FileHandles } from './file-handles.js'
 import { HandleTable } from './handle-table.js'
 import { type HostFileSystem, hostFileSystemOf } from './host-file-system.js'
+import { HostPaths } from './host-paths.js'
 import { InodeFds } from './inode-fds.js'
 import { InodeTable } from './inode-table.js'
 import type { OpenDirectory } from './open-directory.js'
@@ -26,7 +28,7 @@ const { O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLO
 export interface ShareOptions {
   /** The directory to serve. */
   readonly directory: string
-  readonly policy: CachePolicy
+  readonly rules: OpenRules
   /** Keep the guest's O_DIRECT on the host's file. */
   readonly allowDirectIo: boolean
   readonly writeback: boolean
@@ -49,6 +51,7 @@ export class Share {
   /** The last statx. */
   readonly st = new Int32Array(STATX_WORDS)
   private readonly rootFd: number
+  private readonly paths: HostPaths
   /** By the inode table's number of a device. */
   private readonly hosts: HostFileSystem[] = []
 
@@ -56,6 +59,7 @@ export class Share {
   constructor(readonly options: ShareOptions) {
     this.procFd = openPath('/proc/self/fd')
     this.rootFd = openPath(options.directory)
+    this.paths = new HostPaths(this.procFd, this.rootFd)
     this.budget = new FdBudget(options.fdLimit)
     const handles = FileHandles.usable(this.procFd, this.rootFd) ? new FileHandles(this.procFd) : undefined
     this.inodes = new InodeTable(new InodeFds(this.budget, options.fdLimit / INODE_FD_SHARE, handles))
@@ -129,9 +133,21 @@ export class Share {
     return host
   }
 
+  /** The path of an inode below the shared directory, "" for itself; undefined for one that has no name there now. */
+  pathOf(slot: number): string | undefined {
+    const fd = this.inodes.fdOf(slot)
+    return fd < 0 ? undefined : this.paths.below(fd)
+  }
+
+  /** What the guest is told about caching an inode's name and attributes. */
+  private policyOf(slot: number): CachePolicy {
+    const { rules } = this.options
+    return rules.changesTimeouts ? rules.forName(this.pathOf(slot)).policy : rules.base
+  }
+
   /** Puts a fuse_entry_out of `slot` into the reply at byte `at`, a multiple of 4, from the attributes in `st`. */
   writeEntry(request: Request, at: number, slot: number): void {
-    const { policy } = this.options
+    const policy = this.policyOf(slot)
     const words = request.replyWords
     const w = at >> 2
     const nodeid = this.inodes.idOf(slot)
@@ -151,6 +167,16 @@ export class Share {
     return EntryOut.BYTES
   }
 
+  /** Replies that a name is not there; for how long the guest may believe that is the share's choice. */
+  replyNoEntry(request: Request): number {
+    const { negativeTimeoutSec } = this.options.rules.base
+    if (negativeTimeoutSec === 0) return -ENOENT
+    const words = request.replyWords
+    words.fill(0, 0, EntryOut.BYTES >> 2)
+    writeTimeout(words, 4, 8, negativeTimeoutSec)
+    return EntryOut.BYTES
+  }
+
   /** Fills `st` with the inode's attributes as they are now. 0 or a negative errno. */
   stat(slot: number): number {
     const fd = this.inodes.fdOf(slot)
@@ -162,7 +188,7 @@ export class Share {
     const result = this.stat(slot)
     if (result < 0) return result
     const words = request.replyWords
-    writeTimeout(words, 0, 2, this.options.policy.attrTimeoutSec)
+    writeTimeout(words, 0, 2, this.policyOf(slot).attrTimeoutSec)
     words[3] = 0
     writeAttr(this.st, words, AttrOut.ATTR_AT >> 2, 0)
     return AttrOut.BYTES
