@@ -50,6 +50,9 @@ const PROTOCOL_FEATURES = featureBits(
   ProtocolFeature.CONFIGURE_MEM_SLOTS,
 )
 
+/** What can change while a ring runs. */
+type RingSettings = Pick<Vring, 'addresses' | 'enabled' | 'kickFd'>
+
 /** Who runs the rings of a session. */
 export interface RingHost {
   /** `queue` runs from now on; the kick descriptor is to be waited for. May throw ProtocolError BAD_FDS. */
@@ -252,11 +255,25 @@ export class BackendSession {
       fresh.destroy()
       throw error
     }
-    const running = this.pauseAll()
-    this.memory.destroy()
-    this.memory = fresh
-    for (const vring of running) this.startRing(vring)
+    this.moveRings(fresh)
     return 0
+  }
+
+  /** Takes the rings that run along to new memory; when one finds no place there, everything stays in the old. */
+  private moveRings(fresh: GuestMemory): void {
+    const old = this.memory
+    const running = this.pauseAll()
+    this.memory = fresh
+    try {
+      for (const vring of running) this.startRing(vring)
+    } catch (error) {
+      this.stopAll()
+      this.memory = old
+      fresh.destroy()
+      for (const vring of running) this.startRing(vring)
+      throw error
+    }
+    old.destroy()
   }
 
   private addMemory(message: Message): number {
@@ -279,6 +296,9 @@ export class BackendSession {
     const at = SingleRegion.REGION_AT
     const gpa = MemoryRegion.gpa(payload, at)
     const sizeBytes = MemoryRegion.sizeBytes(payload, at)
+    const tenant = this.vrings.find((vring) => vring.runsIn(gpa, sizeBytes))
+    if (tenant !== undefined)
+      throw new ProtocolError('BAD_MEMORY', `queue ${tenant.index} runs in the region to be removed`)
     const running = this.pauseAll()
     try {
       this.memory.remove(gpa, sizeBytes, MemoryRegion.uva(payload, at))
@@ -324,22 +344,13 @@ export class BackendSession {
     if (VringAddress.flags(payload) !== 0) {
       throw new ProtocolError('BAD_REQUEST', 'dirty logging of rings was not offered')
     }
-    const before = vring.addresses
-    const running = vring.queue !== undefined
-    this.stopRing(vring)
-    vring.addresses = {
-      descUva: VringAddress.descUva(payload),
-      availUva: VringAddress.availUva(payload),
-      usedUva: VringAddress.usedUva(payload),
-    }
-    if (!running) return 0
-    try {
-      this.startRing(vring)
-    } catch (error) {
-      vring.addresses = before
-      this.startRing(vring)
-      throw error
-    }
+    this.changeRing(vring, {
+      addresses: {
+        descUva: VringAddress.descUva(payload),
+        availUva: VringAddress.availUva(payload),
+        usedUva: VringAddress.usedUva(payload),
+      },
+    })
     return 0
   }
 
@@ -351,16 +362,15 @@ export class BackendSession {
     const vring = this.ring(VringState.index(message.payload))
     const num = VringState.num(message.payload)
     if (num > 1) throw new ProtocolError('BAD_PAYLOAD', `enable is ${num}, not 0 or 1`)
-    vring.enabled = num === 1
-    if (vring.enabled) this.startRing(vring)
-    else this.stopRing(vring)
+    const enabled = num === 1
+    if (vring.enabled !== enabled) this.changeRing(vring, { enabled })
     return 0
   }
 
   private setKick(vring: Vring, fd: number): void {
-    this.stopRing(vring)
-    vring.setKick(fd)
-    this.startRing(vring)
+    const before = vring.kickFd
+    this.changeRing(vring, { kickFd: fd })
+    if (before >= 0) native.close(before)
   }
 
   private setRingFd(message: Message, take: (vring: Vring, fd: number) => void): number {
@@ -369,7 +379,9 @@ export class BackendSession {
     const vring = this.ring(Number(word & BigInt(VRING_INDEX_MASK)))
     const noFd = (word & BigInt(VRING_NOFD_MASK)) !== 0n
     expect(message, U64.BYTES, noFd ? 0 : 1)
-    take(vring, noFd ? -1 : this.connection.takeFd(message, 0))
+    take(vring, noFd ? -1 : message.fds[0])
+    // Not before: the connection closes one that was refused.
+    if (!noFd) this.connection.takeFd(message, 0)
     return 0
   }
 
@@ -412,6 +424,20 @@ export class BackendSession {
     const vring = this.ring(VringState.index(message.payload))
     if (vring.queue !== undefined) throw new ProtocolError('BAD_REQUEST', `queue ${vring.index} is running`)
     return vring
+  }
+
+  /** Changes settings of a ring, and stops or starts it as they say. When it cannot start so, nothing has changed. */
+  private changeRing(vring: Vring, change: Partial<RingSettings>): void {
+    const { addresses, enabled, kickFd } = vring
+    this.stopRing(vring)
+    Object.assign(vring, change)
+    try {
+      this.startRing(vring)
+    } catch (error) {
+      Object.assign(vring, { addresses, enabled, kickFd })
+      this.startRing(vring)
+      throw error
+    }
   }
 
   private startRing(vring: Vring): void {

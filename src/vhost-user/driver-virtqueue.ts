@@ -28,21 +28,24 @@ export interface Used {
  * for speed. Owns its two eventfds.
  */
 export class DriverVirtqueue {
-  readonly kickFd = mustSucceed('eventfd', native.eventfdCreate(native.constants.EFD_NONBLOCK))
-  readonly callFd = mustSucceed('eventfd', native.eventfdCreate(native.constants.EFD_NONBLOCK))
+  readonly kickFd: number
+  readonly callFd: number
   /** The rings themselves, for tests that write what no driver would. */
   readonly desc: Int32Array
   readonly avail: Uint16Array
   readonly used: Uint16Array
   readonly usedElements: Int32Array
-  private readonly loop = new EventLoop()
+  private readonly loop: EventLoop
   private readonly free: number[] = []
   private readonly chains = new Map<number, number[]>()
   private nextAvail = 0
   private kickedAvail = 0
   private nextUsed = 0
 
-  /** `indirectGpa`: room for one table of `size` descriptors for each head; undefined: chains lie in the main table. */
+  /**
+   * `indirectGpa`: room for one table of `size` descriptors for each head; undefined: chains lie in the main table.
+   * Throws ProtocolError BAD_RING when the rings are not in guest memory.
+   */
   constructor(
     private readonly memory: GuestMemory,
     readonly layout: RingLayout,
@@ -56,6 +59,10 @@ export class DriverVirtqueue {
     this.used = new Uint16Array(used)
     this.usedElements = new Int32Array(used, 4, 2 * size)
     for (let n = size - 1; n >= 0; n--) this.free.push(n)
+    // Last: rings that are refused leave no descriptor behind.
+    this.kickFd = mustSucceed('eventfd', native.eventfdCreate(native.constants.EFD_NONBLOCK))
+    this.callFd = mustSucceed('eventfd', native.eventfdCreate(native.constants.EFD_NONBLOCK))
+    this.loop = new EventLoop()
     this.loop.add(this.callFd, native.constants.EPOLLIN, () => native.eventfdDrain(this.callFd))
   }
 
@@ -67,6 +74,9 @@ export class DriverVirtqueue {
   /** Puts a request on the ring without a kick. Returns its head. Throws when the queue has no room. */
   submit(readable: readonly Buffer[], writable: readonly Buffer[]): number {
     const buffers = [...readable, ...writable]
+    const { size } = this.layout
+    if (buffers.length === 0 || buffers.length > size)
+      throw new RangeError(`${buffers.length} buffers, not 1 to ${size}`)
     const indices = this.take(this.indirectGpa === undefined ? buffers.length : 1)
     const head = indices[0]
     if (this.indirectGpa === undefined) {
@@ -74,7 +84,7 @@ export class DriverVirtqueue {
         this.writeDescriptor(this.desc, indices[n], buffer, n >= readable.length, indices[n + 1])
       })
     } else {
-      const tableGpa = this.indirectGpa + head * this.layout.size * 16
+      const tableGpa = this.indirectGpa + head * size * 16
       const table = new Int32Array(4 * buffers.length)
       buffers.forEach((buffer, n) => {
         const next = n + 1 < buffers.length ? n + 1 : undefined
@@ -140,8 +150,7 @@ export class DriverVirtqueue {
   }
 
   private take(count: number): number[] {
-    if (count === 0 || count > this.free.length)
-      throw new RangeError(`${count} descriptors, ${this.free.length} free`)
+    if (count > this.free.length) throw new RangeError(`${count} descriptors, ${this.free.length} free`)
     return this.free.splice(-count)
   }
 

@@ -37,12 +37,12 @@ export interface FrontendOptions {
  * the device, for tests and tools. Synchronous; every wait has a time limit.
  */
 export class Frontend {
-  readonly memory = new GuestMemory()
+  readonly memory: GuestMemory
   readonly connection: Connection
   readonly queues: DriverVirtqueue[] = []
   features = 0n
   protocolFeatures = 0n
-  private readonly loop = new EventLoop()
+  private readonly loop: EventLoop
   private readonly memoryFds: number[] = []
   private readonly regions: { gpa: number; sizeBytes: number }[] = []
   private readonly timeoutMs: number
@@ -55,7 +55,10 @@ export class Frontend {
     private readonly options: FrontendOptions = {},
   ) {
     this.timeoutMs = options.timeoutMs ?? 5000
+    // First: a back-end that is not there yet may be tried again and again.
     this.connection = new Connection(mustSucceed('connect', native.unixConnect(socketPath)))
+    this.memory = new GuestMemory()
+    this.loop = new EventLoop()
     this.loop.add(this.connection.fd, native.constants.EPOLLIN, () => {})
   }
 

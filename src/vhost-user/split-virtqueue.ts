@@ -85,14 +85,12 @@ export class SplitVirtqueue {
     const { size, descGpa, availGpa, usedGpa } = layout
     this.size = size
     this.mask = size - 1
-    const desc = openRing(memory, 'descriptor table', descGpa, size * DESC_BYTES, 16)
-    const avail = openRing(memory, 'available ring', availGpa, availBytes(size), 2)
-    const used = openRing(memory, 'used ring', usedGpa, usedBytes(size), 4)
-    this.buffers = [
-      [descGpa, desc],
-      [availGpa, avail],
-      [usedGpa, used],
-    ]
+    this.buffers = openRings(memory, [
+      { name: 'descriptor table', gpa: descGpa, lenBytes: size * DESC_BYTES, alignment: 16 },
+      { name: 'available ring', gpa: availGpa, lenBytes: availBytes(size), alignment: 2 },
+      { name: 'used ring', gpa: usedGpa, lenBytes: usedBytes(size), alignment: 4 },
+    ])
+    const [[, desc], [, avail], [, used]] = this.buffers
     this.desc = new Int32Array(desc)
     this.avail = new Uint16Array(avail)
     this.used = new Uint16Array(used)
@@ -282,13 +280,26 @@ export class SplitVirtqueue {
   }
 }
 
-function openRing(
-  memory: GuestMemory,
-  name: string,
-  gpa: number,
-  lenBytes: number,
-  alignment: number,
-): ArrayBuffer {
+interface RingPart {
+  readonly name: string
+  readonly gpa: number
+  readonly lenBytes: number
+  readonly alignment: number
+}
+
+/** Views on all the parts, with their addresses; when one cannot be opened, on none. */
+function openRings(memory: GuestMemory, parts: readonly RingPart[]): [number, ArrayBuffer][] {
+  const opened: [number, ArrayBuffer][] = []
+  try {
+    for (const part of parts) opened.push([part.gpa, openRing(memory, part)])
+  } catch (error) {
+    for (const [gpa, buffer] of opened) memory.closeRing(gpa, buffer)
+    throw error
+  }
+  return opened
+}
+
+function openRing(memory: GuestMemory, { name, gpa, lenBytes, alignment }: RingPart): ArrayBuffer {
   if (gpa % alignment !== 0)
     throw new ProtocolError('BAD_RING', `${name} at ${gpa} is not aligned to ${alignment}`)
   const buffer = memory.openRing(gpa, lenBytes)

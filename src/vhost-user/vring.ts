@@ -38,6 +38,13 @@ export class Vring {
     return this.enabled && this.kickFd >= 0 && this.size > 0 && this.addresses !== undefined
   }
 
+  /** Whether the queue runs, with one of its rings in this region. */
+  runsIn(gpa: number, sizeBytes: number): boolean {
+    if (this.queue === undefined) return false
+    const { descGpa, availGpa, usedGpa } = this.queue.layout
+    return [descGpa, availGpa, usedGpa].some((at) => at >= gpa && at < gpa + sizeBytes)
+  }
+
   /** Throws ProtocolError BAD_RING when the rings are not in guest memory. The state stays as it was. */
   start(memory: GuestMemory, features: RingFeatures): SplitVirtqueue {
     const { size, addresses } = this
