@@ -1,6 +1,6 @@
 import * as native from 'virtiofsd-ts-native'
 import { FUSE_FSYNC_FDATASYNC, FUSE_WRITE_CACHE } from '../fuse/abi.js'
-import { EBADF, EEXIST, EFBIG, EINVAL, EISDIR, EPERM } from '../fuse/errno.js'
+import { EBADF, EEXIST, EFBIG, EINVAL, EISDIR, EOVERFLOW, EPERM } from '../fuse/errno.js'
 import { ARGS, type Request } from '../fuse/request.js'
 import {
   CopyFileRangeIn,
@@ -28,6 +28,11 @@ const { O_CREAT, O_EXCL, O_NOATIME, O_PATH, O_RDONLY, O_TRUNC, RWF_APPEND, SEEK_
 /** Linux moves no more than this in one call, and the old COPY_FILE_RANGE reply has 32 bits for it. */
 const MAX_COPY_BYTES = 0x7ffff000
 const PERMISSIONS = 0o7777
+
+/** Whether both, neither of them -1, name bytes of a file that end below 2^53. */
+function isRange(offsetBytes: number, lenBytes: number): boolean {
+  return offsetBytes >= 0 && lenBytes >= 0 && Number.isSafeInteger(offsetBytes + lenBytes)
+}
 
 /** Opening, reading and writing regular files. */
 export class FileOperations {
@@ -85,7 +90,7 @@ export class FileOperations {
     const lenBytes = WriteIn.sizeBytes(args, ARGS)
     if (lenBytes > request.payloadBytes(WriteIn.BYTES)) return -EINVAL
     const offsetBytes = WriteIn.offsetBytes(args, ARGS)
-    if (offsetBytes < 0) return -EFBIG
+    if (!isRange(offsetBytes, lenBytes)) return -EFBIG
     // A write-back has the offset it was cached at, whatever the file was opened with.
     const cached = (WriteIn.writeFlags(args, ARGS) & FUSE_WRITE_CACHE) !== 0
     const flags = !cached && wantsAppend(WriteIn.flags(args, ARGS)) ? RWF_APPEND : 0
@@ -127,7 +132,7 @@ export class FileOperations {
     if (file === undefined) return -EBADF
     const offsetBytes = FallocateIn.offsetBytes(args, ARGS)
     const lenBytes = FallocateIn.lenBytes(args, ARGS)
-    if (offsetBytes < 0 || lenBytes < 0) return -EFBIG
+    if (!isRange(offsetBytes, lenBytes)) return -EFBIG
     return native.fallocate(file.fd, FallocateIn.mode(args, ARGS) | 0, offsetBytes, lenBytes)
   }
 
@@ -141,6 +146,8 @@ export class FileOperations {
     if ((whence !== SEEK_DATA && whence !== SEEK_HOLE) || offsetBytes < 0) return -EINVAL
     const at = native.lseek(file.fd, offsetBytes, whence)
     if (at < 0) return at
+    // A file of the host may be longer than a Number can count.
+    if (at > Number.MAX_SAFE_INTEGER) return -EOVERFLOW
     LseekOut.write(request.reply, 0, at)
     return LseekOut.BYTES
   }
@@ -156,9 +163,9 @@ export class FileOperations {
       return -EINVAL
     const inBytes = CopyFileRangeIn.inOffsetBytes(args, ARGS)
     const outBytes = CopyFileRangeIn.outOffsetBytes(args, ARGS)
-    const lenBytes = CopyFileRangeIn.lenBytes(args, ARGS)
-    if (inBytes < 0 || outBytes < 0 || lenBytes < 0) return -EFBIG
-    const copied = native.copyFileRange(from.fd, inBytes, to.fd, outBytes, Math.min(lenBytes, MAX_COPY_BYTES))
+    const lenBytes = Math.min(CopyFileRangeIn.lenBytes(args, ARGS), MAX_COPY_BYTES)
+    if (!isRange(inBytes, lenBytes) || !isRange(outBytes, lenBytes)) return -EFBIG
+    const copied = native.copyFileRange(from.fd, inBytes, to.fd, outBytes, lenBytes)
     if (copied < 0) return copied
     WriteOut.write(request.reply, 0, copied)
     return WriteOut.BYTES
