@@ -21,6 +21,7 @@ import {
 import { TYPE_DIRECTORY, TYPE_REGULAR } from './inode-table.js'
 import { hostOpenFlags, wantsAppend } from './open-flags.js'
 import { descriptorError, type Share } from './share.js'
+import { STATX_MASK } from './statx.js'
 
 const { O_CREAT, O_EXCL, O_NOATIME, O_PATH, O_RDONLY, O_TRUNC, RWF_APPEND, SEEK_DATA, SEEK_HOLE } =
   native.constants
@@ -217,6 +218,8 @@ export class FileOperations {
       share.inodes.unref(slot, 1)
       return fd
     }
+    // Emptying the file has changed the size and times that the lookup saw; fstatx of an open file does not fail.
+    if ((flags & O_TRUNC) !== 0) native.fstatx(fd, STATX_MASK, share.st)
     return this.replyCreate(request, slot, fd)
   }
 
