@@ -33,6 +33,7 @@ class Chunk {
 /** File types as `typeOf` gives them: S_IFMT bits >> 12. */
 export const TYPE_DIRECTORY = 0o04
 export const TYPE_REGULAR = 0o10
+export const TYPE_SYMLINK = 0o12
 
 /**
  * The inodes that the guest knows, by slot. Each holds an O_PATH descriptor, which keeps its inode number from being
