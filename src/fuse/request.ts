@@ -89,7 +89,10 @@ export class Request {
   secondNameAt = 0
   /** Bytes of data that an operation which returns IN_PLACE has put behind the header. */
   inPlaceBytes = 0
-  /** Byte in `args` at which extensions begin; equal to lenBytes when there are none. */
+  /**
+   * Byte in `args` at which extensions begin; equal to lenBytes when there are none. What the header says, not checked:
+   * it may lie before the arguments, and below 0.
+   */
   extensionsAt = 0
 
   private readonly words = new Int32Array((ARGS + MAX_ARG_BYTES) / 4 + 2)
@@ -119,8 +122,10 @@ export class Request {
   begin(carrier: Carrier): boolean {
     this.carrier = carrier
     const { args } = this
+    this.lenBytes = 0
     if (!carrier.readWords(0, InHeader.BYTES, this.headerWords, this.argBytes)) return false
     this.lenBytes = InHeader.lenBytes(args)
+    this.extensionsAt = this.lenBytes - 8 * InHeader.totalExtlen(args)
     this.opcode = InHeader.opcode(args)
     this.uniqueLow = InHeader.uniqueLow(args)
     this.uniqueHigh = InHeader.uniqueHigh(args)
@@ -172,9 +177,8 @@ export class Request {
   /** The caller's one supplementary group that matters for a new file (CREATE_SUPP_GROUP), or -1. */
   supplementaryGroup(): number {
     const { args, lenBytes } = this
-    const totalBytes = InHeader.totalExtlen(args) * 8
-    let at = lenBytes - totalBytes
-    if (totalBytes === 0 || at < ARGS || lenBytes > ARGS + MAX_ARG_BYTES) return -1
+    let at = this.extensionsAt
+    if (at < ARGS || lenBytes > ARGS + MAX_ARG_BYTES) return -1
     while (at + ExtHeader.BYTES <= lenBytes) {
       const sizeBytes = ExtHeader.sizeBytes(args, at)
       if (sizeBytes < ExtHeader.BYTES || at + sizeBytes > lenBytes) return -1

@@ -134,7 +134,7 @@ export class Session {
     const loaded = request.loadArgs(known.trailer === Trailer.Data ? known.argBytes : MAX_ARG_BYTES + 1)
     if (loaded < known.argBytes) return this.refuseArgs(request, 'arguments too short or too long', -EINVAL)
     if (known.trailer === Trailer.None || known.trailer === Trailer.Data) return operation(request)
-    const error = checkTrailer(request, known, ARGS + loaded)
+    const error = checkTrailer(request, known)
     if (error === 0) return operation(request)
     // A name that is only too long is the user's mistake, not the guest kernel's.
     return error === -ENAMETOOLONG ? error : this.refuseArgs(request, 'bad name', error)
@@ -214,15 +214,17 @@ function isForget(opcode: number): boolean {
   return opcode === Opcode.FORGET || opcode === Opcode.BATCH_FORGET
 }
 
-function checkTrailer(request: Request, known: Rule, end: number): number {
-  const { argBytes } = request
+/** Checks the strings behind the fixed arguments; nothing but extensions may follow them. 0 or a negative errno. */
+function checkTrailer(request: Request, known: Rule): number {
+  const { argBytes, extensionsAt: end } = request
   request.nameAt = ARGS + known.argBytes
-  const next = endOfName(argBytes, request.nameAt, end)
+  let next = endOfName(argBytes, request.nameAt, end)
   if (next < 0) return next
   request.secondNameAt = next
-  if (known.trailer === Trailer.TwoNames) return Math.min(0, endOfName(argBytes, next, end))
-  if (known.trailer === Trailer.NameAndText) return endsInside(argBytes, next, end) ? 0 : -EINVAL
-  return 0
+  if (known.trailer === Trailer.TwoNames) next = endOfName(argBytes, next, end)
+  else if (known.trailer === Trailer.NameAndText) next = endOfText(argBytes, next, end)
+  if (next < 0) return next
+  return next === end ? 0 : -EINVAL
 }
 
 /**
@@ -237,13 +239,14 @@ function endOfName(bytes: Uint8Array, at: number, end: number): number {
     if (byte === SLASH) return -EINVAL
   }
   const lenBytes = n - at
-  if (n === end || lenBytes === 0) return -EINVAL
+  if (n >= end || lenBytes === 0) return -EINVAL
   if (lenBytes > NAME_MAX_BYTES) return -ENAMETOOLONG
   if (bytes[at] === DOT && (lenBytes === 1 || (lenBytes === 2 && bytes[at + 1] === DOT))) return -EINVAL
   return n + 1
 }
 
-function endsInside(bytes: Uint8Array, at: number, end: number): boolean {
+/** The byte behind the NUL of a text that is not empty and ends before `end`, or -EINVAL. */
+function endOfText(bytes: Uint8Array, at: number, end: number): number {
   const nul = bytes.indexOf(0, at)
-  return nul > at && nul < end
+  return nul > at && nul < end ? nul + 1 : -EINVAL
 }

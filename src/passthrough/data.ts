@@ -1,6 +1,6 @@
 import * as native from 'virtiofsd-ts-native'
 import { FUSE_FSYNC_FDATASYNC, FUSE_WRITE_CACHE } from '../fuse/abi.js'
-import { EAGAIN, EBADF, EFBIG, EINVAL, EOPNOTSUPP } from '../fuse/errno.js'
+import { EAGAIN, EBADF, EFBIG, EINVAL, EOPNOTSUPP, EOVERFLOW } from '../fuse/errno.js'
 import { ARGS, type Request } from '../fuse/request.js'
 import {
   CopyFileRangeIn,
@@ -25,6 +25,11 @@ const MAX_COPY_BYTES = 0x7ffff000
 const INLINE_BYTES = 1024 * 1024
 
 const ARGS_OF_WRITE = ARGS + WriteIn.BYTES
+
+/** Whether both, neither of them -1, name bytes of a file that end below 2^53. */
+function isRange(offsetBytes: number, lenBytes: number): boolean {
+  return offsetBytes >= 0 && lenBytes >= 0 && Number.isSafeInteger(offsetBytes + lenBytes)
+}
 
 /**
  * Data of open files. What the host can do at once is done in line, straight between the file and the guest's pages;
@@ -56,7 +61,7 @@ export class DataOperations {
     const lenBytes = WriteIn.sizeBytes(args, ARGS)
     if (lenBytes > request.payloadBytes(WriteIn.BYTES)) return -EINVAL
     const offsetBytes = WriteIn.offsetBytes(args, ARGS)
-    if (offsetBytes < 0) return -EFBIG
+    if (!isRange(offsetBytes, lenBytes)) return -EFBIG
     // A write-back has the offset it was cached at, whatever the file was opened with.
     const cached = (WriteIn.writeFlags(args, ARGS) & FUSE_WRITE_CACHE) !== 0
     const flags = !cached && wantsAppend(WriteIn.flags(args, ARGS)) ? RWF_APPEND : 0
@@ -87,7 +92,7 @@ export class DataOperations {
     if (file === undefined) return -EBADF
     const offsetBytes = FallocateIn.offsetBytes(args, ARGS)
     const lenBytes = FallocateIn.lenBytes(args, ARGS)
-    if (offsetBytes < 0 || lenBytes < 0) return -EFBIG
+    if (!isRange(offsetBytes, lenBytes)) return -EFBIG
     const mode = FallocateIn.mode(args, ARGS) | 0
     if (file.host.inMemory && lenBytes <= INLINE_BYTES)
       return native.fallocate(file.fd, mode, offsetBytes, lenBytes)
@@ -104,6 +109,8 @@ export class DataOperations {
     if ((whence !== SEEK_DATA && whence !== SEEK_HOLE) || offsetBytes < 0) return -EINVAL
     const at = native.lseek(file.fd, offsetBytes, whence)
     if (at < 0) return at
+    // A file of the host may be longer than a Number can count.
+    if (at > Number.MAX_SAFE_INTEGER) return -EOVERFLOW
     LseekOut.write(request.reply, 0, at)
     return LseekOut.BYTES
   }
@@ -119,9 +126,8 @@ export class DataOperations {
       return -EINVAL
     const inBytes = CopyFileRangeIn.inOffsetBytes(args, ARGS)
     const outBytes = CopyFileRangeIn.outOffsetBytes(args, ARGS)
-    const wantBytes = CopyFileRangeIn.lenBytes(args, ARGS)
-    if (inBytes < 0 || outBytes < 0 || wantBytes < 0) return -EFBIG
-    const lenBytes = Math.min(wantBytes, MAX_COPY_BYTES)
+    const lenBytes = Math.min(CopyFileRangeIn.lenBytes(args, ARGS), MAX_COPY_BYTES)
+    if (!isRange(inBytes, lenBytes) || !isRange(outBytes, lenBytes)) return -EFBIG
     if (!from.host.inMemory || lenBytes > INLINE_BYTES) {
       return async.copyRange(request, from, inBytes, to, outBytes, lenBytes)
     }

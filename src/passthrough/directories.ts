@@ -1,6 +1,6 @@
 import * as native from 'virtiofsd-ts-native'
 import { FUSE_FSYNC_FDATASYNC, FUSE_ROOT_ID } from '../fuse/abi.js'
-import { EBADF, ENFILE, ENOTDIR } from '../fuse/errno.js'
+import { EBADF, EINVAL, ENFILE, ENOTDIR } from '../fuse/errno.js'
 import { ARGS, MAX_REPLY_BYTES, type Request } from '../fuse/request.js'
 import { Dirent, EntryOut, FsyncIn, OpenOut, ReadIn, ReleaseIn } from '../fuse/wire.js'
 import { ASYNC_FDATASYNC, ASYNC_FSYNC } from './async-io.js'
@@ -33,7 +33,7 @@ export class DirectoryOperations {
     return OpenOut.BYTES
   }
 
-  /** FUSE_READDIR. Reply: dirents, none at the end. */
+  /** FUSE_READDIR. Reply: dirents, none at the end. Errors: EBADF, EINVAL (no room), and what getdents gives. */
   readdir(request: Request): number {
     return this.list(request, false)
   }
@@ -74,7 +74,10 @@ export class DirectoryOperations {
     return result
   }
 
-  /** Returns the bytes of whole entries that fit, or an errno when not even one could be had. */
+  /**
+   * Returns the bytes of whole entries that fit, or an errno when not even one could be had: EINVAL, as from getdents,
+   * when there is no room for it. Nothing at all would mean the end of the directory.
+   */
   private fill(
     request: Request,
     directory: OpenDirectory,
@@ -93,7 +96,7 @@ export class DirectoryOperations {
       if (more <= 0) return filled
       const nameBytes = dirents.nameBytes
       const nextFilled = filled + entryBytes + Dirent.paddedBytes(nameBytes)
-      if (nextFilled > roomBytes) return filled
+      if (nextFilled > roomBytes) return filled > 0 ? filled : -EINVAL
       if (plus) this.writeEntry(request, filled, parent)
       this.writeDirent(request, filled + entryBytes, parent, nameBytes)
       filled = nextFilled

@@ -8,6 +8,7 @@ import { TYPE_DIRECTORY, TYPE_REGULAR } from './inode-table.js'
 import { OpenFile } from './open-file.js'
 import { hostOpenFlags } from './open-flags.js'
 import { descriptorError, type Share } from './share.js'
+import { STATX_MASK } from './statx.js'
 
 const { O_CREAT, O_DIRECT, O_EXCL, O_NOATIME, O_PATH, O_RDONLY, O_TRUNC } = native.constants
 
@@ -124,6 +125,8 @@ export class FileOperations {
       share.inodes.unref(slot, 1)
       return fd
     }
+    // Emptying the file has changed the size and times that the lookup saw; fstatx of an open file does not fail.
+    if ((guestFlags & O_TRUNC) !== 0) native.fstatx(fd, STATX_MASK, share.st)
     return this.replyCreate(request, slot, fd, guestFlags)
   }
 

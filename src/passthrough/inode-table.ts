@@ -36,6 +36,7 @@ const NOT_INDEXED = 0x80
 /** File types as `typeOf` gives them: S_IFMT bits >> 12. */
 export const TYPE_DIRECTORY = 0o04
 export const TYPE_REGULAR = 0o10
+export const TYPE_SYMLINK = 0o12
 
 /**
  * The inodes that the guest knows, by slot: what identifies them on the host, how often the guest counts on them, and

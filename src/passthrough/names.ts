@@ -2,7 +2,7 @@ import * as native from 'virtiofsd-ts-native'
 import { EBADF, EINVAL, ENOENT, EPERM } from '../fuse/errno.js'
 import { ARGS, MAX_REPLY_BYTES, NO_REPLY, type Request } from '../fuse/request.js'
 import { BatchForgetIn, ForgetIn, LinkIn, MkdirIn, MknodIn, Rename2In, RenameIn } from '../fuse/wire.js'
-import { TYPE_DIRECTORY } from './inode-table.js'
+import { TYPE_DIRECTORY, TYPE_SYMLINK } from './inode-table.js'
 import type { Share } from './share.js'
 
 const { AT_REMOVEDIR, RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT } = native.constants
@@ -43,11 +43,14 @@ export class NameOperations {
     return NO_REPLY
   }
 
-  /** FUSE_READLINK. Reply: the target, not terminated. Errors: EBADF, and what readlinkat gives. */
+  /** FUSE_READLINK. Reply: the target, not terminated. Errors: EBADF, EINVAL (no link), and what readlinkat gives. */
   readlink(request: Request): number {
-    const slot = this.share.inodes.slotOf(request.nodeid)
+    const { inodes } = this.share
+    const slot = inodes.slotOf(request.nodeid)
     if (slot === 0) return -EBADF
-    const fd = this.share.inodes.fdOf(slot)
+    // readlinkat of an O_PATH descriptor calls this ENOENT.
+    if (inodes.typeOf(slot) !== TYPE_SYMLINK) return -EINVAL
+    const fd = inodes.fdOf(slot)
     if (fd < 0) return fd
     const lenBytes = native.readlinkat(fd, emptyName, 0, request.replyBytes, 0)
     if (lenBytes === MAX_REPLY_BYTES) return -EINVAL

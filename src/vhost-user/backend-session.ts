@@ -89,9 +89,6 @@ export class BackendSession {
 
   /** Carries out one request, and answers it where it wants an answer. */
   handle(message: Message): void {
-    const wantsAck =
-      (message.flags & VHOST_USER_NEED_REPLY_FLAG) !== 0 &&
-      hasBit(this.protocolFeatures, ProtocolFeature.REPLY_ACK)
     let refused = false
     let replyBytes = 0
     try {
@@ -102,6 +99,10 @@ export class BackendSession {
       const fields = { request: requestName(message.request), code: error.code, reason: error.message }
       this.faults.warn('vhost-user request refused', fields)
     }
+    // Asked only now: the request that negotiates acknowledgements may want one itself.
+    const wantsAck =
+      (message.flags & VHOST_USER_NEED_REPLY_FLAG) !== 0 &&
+      hasBit(this.protocolFeatures, ProtocolFeature.REPLY_ACK)
     if (replyBytes > 0) {
       this.reply(message.request, replyBytes)
     } else if (refused && hasOwnReply(message.request)) {

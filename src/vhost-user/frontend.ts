@@ -72,7 +72,7 @@ export class Frontend {
       (options.indirect ? featureBits(VirtioFeature.RING_INDIRECT_DESC) : 0n) |
       (options.deviceFeatures ?? 0n)
     this.features = offered & wanted
-    this.protocolFeatures =
+    const protocolFeatures =
       this.getU64(FrontendRequest.GET_PROTOCOL_FEATURES) &
       featureBits(
         ProtocolFeature.MQ,
@@ -80,7 +80,9 @@ export class Frontend {
         ProtocolFeature.RESET_DEVICE,
         ProtocolFeature.CONFIGURE_MEM_SLOTS,
       )
-    this.setU64(FrontendRequest.SET_PROTOCOL_FEATURES, this.protocolFeatures)
+    this.setU64(FrontendRequest.SET_PROTOCOL_FEATURES, protocolFeatures)
+    // Only from here on: not every back-end acknowledges the message that negotiates acknowledgements.
+    this.protocolFeatures = protocolFeatures
     this.request(FrontendRequest.SET_OWNER, 0)
     this.setU64(FrontendRequest.SET_FEATURES, this.features)
     for (const sizeBytes of options.regionBytes ?? [64 << 20]) this.addRegion(sizeBytes)
