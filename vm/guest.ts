@@ -1,6 +1,7 @@
 import { type Accelerator, findAccelerator } from './accelerator.js'
 import type { CommandReport } from './agent.js'
 import type { Console } from './console.js'
+import { ensureHostTools } from './host-tools.js'
 import { buildInitramfs, type GuestProgram } from './initramfs.js'
 import { findKernel } from './kernel.js'
 import { type KernelMessage, parseKernelLog } from './kernel-log.js'
@@ -65,12 +66,21 @@ const CONSOLE_LINES = 20
 const CONSOLE_SETTLE_MS = 300
 const SIGTERM = 15
 
-// The time-outs of real hardware cost seconds under TCG; a panic resets the machine, which we see.
-const KERNEL_ARGS =
-  'console=ttyS0 panic=-1 log_buf_len=4M tsc=reliable no_timer_check mitigations=off nokaslr'
+const KERNEL_ARGS = [
+  'console=ttyS0',
+  'panic=-1', // resets the machine, which we see
+  'log_buf_len=4M',
+  'memhp_default_state=online',
+  // Distrust of the hardware costs a second under TCG.
+  'tsc=reliable',
+  'no_timer_check',
+  'mitigations=off',
+  'nokaslr',
+]
 
 /** Boots a guest and resolves once commands can run in it. Shares are attached, not mounted. */
 export async function bootGuest(options: GuestOptions = {}): Promise<Guest> {
+  await ensureHostTools()
   const accelerator = options.accelerator ?? findAccelerator()
   const memoryMiB = options.memoryMiB ?? 512
   const kernel = await findKernel(options.kernel ?? DEFAULT_KERNEL, options.modulesDir)
@@ -82,7 +92,7 @@ export async function bootGuest(options: GuestOptions = {}): Promise<Guest> {
     accelerator,
     kernelImage: kernel.image,
     initramfs,
-    kernelArgs: [KERNEL_ARGS, ...(options.kernelArgs ?? [])],
+    kernelArgs: [...KERNEL_ARGS, ...(options.kernelArgs ?? [])],
     memoryMiB,
     maxMemoryMiB: options.maxMemoryMiB ?? memoryMiB,
     cpus: options.cpus ?? 2,

@@ -2,7 +2,10 @@ import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
+import { findInPath } from './find-in-path.js'
 import { SetupError } from './setup-error.js'
+
+const MODULE_MAX_BYTES = 256 * 1024 * 1024
 
 /** A kernel module as the guest's init loads it: uncompressed. */
 export interface KernelModule {
@@ -52,7 +55,9 @@ function readModule(path: string): Buffer {
   if (path.endsWith('.gz')) return gunzipSync(readFileSync(path))
   const unpack = path.endsWith('.xz') ? 'xz' : path.endsWith('.zst') ? 'zstd' : undefined
   if (unpack === undefined) return readFileSync(path)
-  return execFileSync(unpack, ['-dc', path], { maxBuffer: 1 << 28 })
+  if (findInPath(unpack) === undefined)
+    throw new SetupError(`the command ${unpack}, for ${path}, is not installed`)
+  return execFileSync(unpack, ['-dc', path], { maxBuffer: MODULE_MAX_BYTES })
 }
 
 /** A module carries its dependencies as `depends=a,b` between NULs in its .modinfo section. */

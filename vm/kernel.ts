@@ -14,8 +14,8 @@ export interface Kernel {
 
 /** Debian's cloud kernels, by the name that `--kernel` takes. The backports follow the newest release. */
 const SUITES = { '6.1': 'bookworm', '6.12': 'trixie', '7': 'trixie-backports' }
-export const KERNEL_NAMES = Object.keys(SUITES) as KernelName[]
-export type KernelName = keyof typeof SUITES
+export const KERNEL_NAMES = ['6.1', '6.12', '7'] as const
+export type KernelName = (typeof KERNEL_NAMES)[number]
 
 // Up to 6.12 one package has it all; later the kernel, its modules and their index are apart.
 const KERNEL_PACKAGES = /^linux-(image|binary|modules|base)-(cloud-amd64|\d.*-cloud-amd64)$/
@@ -41,7 +41,7 @@ export async function findKernel(nameOrPath: string, modulesDir?: string): Promi
 }
 
 function isKernelName(name: string): name is KernelName {
-  return name in SUITES
+  return KERNEL_NAMES.some((known) => known === name)
 }
 
 async function fetchKernel(name: KernelName): Promise<Kernel> {

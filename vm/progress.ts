@@ -7,10 +7,10 @@ export async function showProgress<T>(text: string, work: () => Promise<T>): Pro
   const say = (line: string): void => void process.stderr.write(`${line}\n`)
 
   say(`${text} ...`)
-  const reminder = setInterval(() => say(`  still ${text} (${elapsed()})`), REMINDER_MS)
+  const reminder = setInterval(() => say(`${text} ... ${elapsed()}`), REMINDER_MS)
   try {
     const result = await work()
-    say(`  done ${text} (${elapsed()})`)
+    say(`${text}: done in ${elapsed()}`)
     return result
   } finally {
     clearInterval(reminder)

@@ -1,13 +1,13 @@
-import { accessSync, constants } from 'node:fs'
-import { delimiter, join } from 'node:path'
+import { join } from 'node:path'
 import type { Accelerator } from './accelerator.js'
+import { findInPath, isExecutable } from './find-in-path.js'
 import { fetchBundle } from './packages/bundle.js'
 import { collectedProgram, type Program } from './packages/program.js'
 import { SetupError } from './setup-error.js'
 
 const BINARY = 'qemu-system-x86_64'
-const BUNDLES = { '7.2': 'qemu-7.2', '10': 'qemu-10', '11': 'qemu-11' } as const
-export const QEMU_NAMES = Object.keys(BUNDLES)
+export const QEMU_NAMES = ['7.2', '10', '11'] as const
+export type QemuName = (typeof QEMU_NAMES)[number]
 
 /** One virtio-fs device of a guest, served by whatever listens on `socketPath`. */
 export interface Share {
@@ -48,36 +48,20 @@ export async function findQemu(name?: string): Promise<Program> {
     if (installed !== undefined) return { command: installed, args: [] }
     throw new SetupError(`${BINARY} is not installed; ${QEMU_NAMES.join(', ')} can be fetched`)
   }
-  if (isBundled(name)) return fetchQemu(BUNDLES[name])
+  if (isQemuName(name)) return fetchQemu(name)
   if (isExecutable(name)) return { command: name, args: [] }
   throw new SetupError(`no QEMU ${name}: it is neither a program nor one of system, ${QEMU_NAMES.join(', ')}`)
 }
 
-async function fetchQemu(bundle: (typeof BUNDLES)[keyof typeof BUNDLES]): Promise<Program> {
-  const dir = await fetchBundle(bundle)
+function isQemuName(name: string): name is QemuName {
+  return QEMU_NAMES.some((known) => known === name)
+}
+
+async function fetchQemu(name: QemuName): Promise<Program> {
+  const dir = await fetchBundle(`qemu-${name}`)
   const files = join(dir, 'files')
   const { command, args } = collectedProgram(dir, BINARY)
   return { command, args: [...args, '-L', files], env: { QEMU_MODULE_DIR: files } }
-}
-
-function isBundled(name: string): name is keyof typeof BUNDLES {
-  return name in BUNDLES
-}
-
-function findInPath(program: string): string | undefined {
-  const { PATH = '' } = process.env
-  return PATH.split(delimiter)
-    .map((dir) => join(dir, program))
-    .find(isExecutable)
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK)
-    return true
-  } catch {
-    return false
-  }
 }
 
 /** The command line of a PC with shares, a console on ttyS0, lines to the agent, and nothing else. */
