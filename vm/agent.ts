@@ -50,7 +50,6 @@ export class Agent {
   constructor(lines: Socket[]) {
     for (const line of lines) {
       createInterface({ input: line }).on('line', (text) => this.receive(text, line))
-      line.on('error', () => {})
     }
     this.line = lines[0]!
   }

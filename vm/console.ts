@@ -15,7 +15,6 @@ export class Console {
     socket.on('data', (chunk: string) => {
       this.text = (this.text + chunk).slice(-KEPT_CHARACTERS)
     })
-    socket.on('error', () => {})
   }
 
   /** The last lines, without the control sequences of firmware and shells. */

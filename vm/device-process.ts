@@ -75,6 +75,11 @@ export class DeviceProcess {
     return this.process.log
   }
 
+  /** Signals every process of the device: the peers serve from a child. SIGSTOP makes a device that hangs. */
+  signal(signal: NodeJS.Signals): void {
+    this.process.signal(signal)
+  }
+
   /** Ends it by SIGTERM, or SIGKILL if that takes too long. */
   stop(): Promise<ProcessExit> {
     return this.process.stop()

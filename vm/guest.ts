@@ -62,7 +62,8 @@ const BOOT_TIMEOUT_MS = 120_000
 const SHUTDOWN_TIMEOUT_MS = 30_000
 /** The agent ends a command by itself; a guest that has said nothing this long after is gone. */
 const AGENT_GRACE_MS = 20_000
-const CONSOLE_LINES = 20
+/** Enough for the whole report of a panic. */
+const CONSOLE_LINES = 60
 const CONSOLE_SETTLE_MS = 300
 const SIGTERM = 15
 
@@ -153,8 +154,8 @@ export class Guest {
   }
 
   /** Runs a shell command to its end. Rejects when it takes too long, not when it fails. */
-  run(command: string, { timeoutMs = COMMAND_TIMEOUT_MS, stdin }: RunOptions = {}): Promise<CommandResult> {
-    return this.spawn(command, stdin === undefined ? { timeoutMs } : { timeoutMs, stdin }).result
+  async run(command: string, options: RunOptions = {}): Promise<CommandResult> {
+    return this.spawn(command, { timeoutMs: COMMAND_TIMEOUT_MS, ...options }).result
   }
 
   /** Runs a shell command that must succeed and returns its stdout. */

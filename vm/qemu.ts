@@ -85,7 +85,7 @@ export function machineArguments(options: MachineOptions): string[] {
     ['-chardev', socketChardev('agent-serial', sockets.agentSerial), '-serial', 'chardev:agent-serial'],
     ['-chardev', socketChardev('agent-port', sockets.agentPort)],
     ['-device', 'virtio-serial-pci', '-device', 'virtserialport,chardev=agent-port,nr=1'],
-    ['-chardev', socketChardev('qmp', sockets.qmp), '-mon', 'chardev=qmp,mode=control'],
+    ['-chardev', socketChardev('qmp', sockets.qmp), '-qmp', 'chardev:qmp'],
     ...options.shares.map(shareArguments),
   ].flat()
 }

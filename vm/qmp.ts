@@ -27,7 +27,6 @@ export class Qmp extends EventEmitter<{ event: [QmpEvent] }> {
   private constructor(private readonly socket: Socket) {
     super()
     createInterface({ input: socket }).on('line', (line) => this.receive(JSON.parse(line) as QmpReply))
-    socket.on('error', () => {})
     socket.on('close', () => this.close())
   }
 
