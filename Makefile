@@ -14,7 +14,7 @@ $(STAMP): package.json package-lock.json native/package.json src/vhost-user/pack
 	npm ci
 	@touch $@
 
-# Tests run compiled: tap without its TypeScript plugin, as package.json asks.
+# Tests run compiled: tap without its TypeScript plugin, as package.json asks; that one cannot load with TypeScript 7.
 TAP := node_modules/.tap-built
 $(TAP): $(STAMP)
 	npx tap build >/dev/null
@@ -27,6 +27,13 @@ native/build/Release/native.node: $(STAMP) $(wildcard native/src/*) native/bindi
 .PHONY: build
 build: native/build/Release/native.node ## Build the addon and compile TypeScript
 	@npx tsc -b
+
+.PHONY: run
+run: build ## A Linux guest with DIR on /mnt (KERNEL=6.1, 6.12, 7 or a bzImage; QEMU=, DEVICE=): a shell, or a tour
+	@node dist/vm/run.js $(foreach option,DIR KERNEL MODULES QEMU DEVICE MEMORY CPUS,$(call option,$(option))) $(if $(ARGS),-- $(ARGS))
+
+# DIR=path becomes --dir 'path'
+option = $(if $($(1)),--$(shell echo $(1) | tr A-Z a-z) '$($(1))')
 
 .PHONY: check
 check: build $(TAP) ## Types, lint, format and unit tests (under two minutes)

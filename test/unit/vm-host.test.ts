@@ -1,0 +1,143 @@
+import { spawnSync } from 'node:child_process'
+import { existsSync, readdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { findAccelerator } from '../../vm/accelerator.js'
+import { LeashedProcess } from '../../vm/leashed-process.js'
+import { cached, cacheRoot, withLock } from '../../vm/packages/cache.js'
+import { runCommand } from '../../vm/packages/command.js'
+import { pickMirror } from '../../vm/packages/debian-mirror.js'
+import { machineArguments } from '../../vm/qemu.js'
+
+function useCache(t: Test): string {
+  const dir = t.testdir({})
+  const saved = process.env
+  process.env = { ...saved, VIRTIOFSD_TS_CACHE: dir }
+  t.teardown(() => {
+    process.env = saved
+  })
+  return dir
+}
+
+t.test('KVM counts only when the processor can and the device opens', async (t) => {
+  const dir = t.testdir({
+    vmx: 'processor : 0\nflags\t\t: fpu vme vmx sse\n',
+    plain: 'processor : 0\nflags\t\t: fpu vme sse vmx2\n',
+    device: '',
+  })
+  const accelerator = (cpuinfo: string, device: string) =>
+    findAccelerator(join(dir, cpuinfo), join(dir, device))
+  t.equal(accelerator('vmx', 'device'), 'kvm')
+  t.equal(accelerator('plain', 'device'), 'tcg', 'a device node alone')
+  t.equal(accelerator('vmx', 'no-device'), 'tcg', 'a processor alone')
+})
+
+t.test('the mirror is the Debian one among the sources of other vendors', async (t) => {
+  const vendor = 'https://packages.example/apt/ stable main'
+  const debian = 'http://mirror.example/debian/ bookworm main'
+  t.equal(pickMirror([vendor, debian]), 'http://mirror.example/debian/')
+  t.equal(
+    pickMirror(['https://docker.example/linux/debian/ bookworm stable', debian]),
+    'http://mirror.example/debian/',
+  )
+  t.equal(pickMirror(['http://mirror.example/debian-security/ bookworm-security main']), undefined)
+  t.equal(pickMirror(['']), undefined)
+})
+
+t.test('a cached folder is built once, and again when building failed', async (t) => {
+  const root = useCache(t)
+  t.equal(cacheRoot(), root)
+  let builds = 0
+  const build = async (dir: string): Promise<void> => {
+    builds++
+    if (builds === 1) throw new Error('the network is gone')
+    await sleep(50)
+    writeFileSync(join(dir, 'file'), '')
+  }
+  await t.rejects(cached('thing', build), /the network is gone/)
+  t.notOk(existsSync(join(root, 'thing')))
+  const dirs = await Promise.all([cached('thing', build), cached('thing', build)])
+  t.equal(builds, 2, 'the second of two callers waited')
+  t.same(readdirSync(dirs[0]), ['file'])
+})
+
+t.test('a lock ends with its holder', async (t) => {
+  useCache(t)
+  const module = new URL('../../vm/packages/cache.js', import.meta.url).href
+  const code = `import { withLock } from '${module}'; withLock('l', () => { process.kill(process.pid, 'SIGKILL') })`
+  const { signal } = spawnSync(process.execPath, ['--input-type=module', '--eval', code])
+  t.equal(signal, 'SIGKILL')
+  t.equal(await withLock('l', async () => 'mine'), 'mine')
+})
+
+t.test('a leashed process dies with the process that started it', async (t) => {
+  const module = new URL('../../vm/leashed-process.js', import.meta.url).href
+  for (const end of [
+    'process.exit(1)',
+    'process.kill(process.pid, "SIGTERM")',
+    'process.kill(process.pid, "SIGKILL")',
+  ]) {
+    const code = `
+      import { LeashedProcess } from '${module}'
+      const child = new LeashedProcess('sleep', { command: 'sleep', args: ['1000'] }, [])
+      console.log(child.pid)
+      setTimeout(() => { ${end} }, 200)`
+    const { stdout } = spawnSync(process.execPath, ['--input-type=module', '--eval', code], {
+      encoding: 'utf8',
+    })
+    await sleep(100)
+    t.notOk(isRunning(Number(stdout)), `after ${end}`)
+  }
+})
+
+t.test('a leashed process that ignores SIGTERM is killed', async (t) => {
+  const stubborn = new LeashedProcess('stubborn', { command: 'sh', args: ['-c'] }, [
+    'trap "" TERM; echo ready; while :; do sleep 1; done',
+  ])
+  await new Promise<void>((resolve) => stubborn.once('line', () => resolve()))
+  t.match(await stubborn.stop(100), { signal: 'SIGKILL' })
+  t.same(stubborn.log, ['ready'])
+})
+
+t.test('a missing command and a failing one are told apart', async (t) => {
+  await t.rejects(runCommand('no-such-command', []), {
+    name: 'SetupError',
+    message: /no-such-command is not installed/,
+  })
+  await t.rejects(runCommand('sh', ['-c', 'echo why >&2; exit 1']), {
+    name: 'CommandError',
+    message: 'sh failed: why',
+  })
+})
+
+t.test('the machine has shared memory, its shares, and room to plug memory only when asked', async (t) => {
+  const options = {
+    accelerator: 'tcg' as const,
+    kernelImage: 'bzImage',
+    initramfs: 'image',
+    kernelArgs: ['quiet', 'x=1'],
+    memoryMiB: 6144,
+    maxMemoryMiB: 6144,
+    cpus: 2,
+    shares: [
+      { tag: 'a,b', socketPath: '/tmp/s,1' },
+      { tag: 'c', socketPath: '/s2', requestQueues: 4, queueSize: 128 },
+    ],
+    sockets: { console: '/c', agentPort: '/p', agentSerial: '/a', qmp: '/q' },
+  }
+  const line = machineArguments(options).join(' ')
+  t.match(line, '-m 6144M -object memory-backend-memfd,id=mem,size=6144M,share=on')
+  t.match(line, '-append quiet x=1 ')
+  t.match(line, 'socket,id=fs0,path=/tmp/s,,1')
+  t.match(line, 'vhost-user-fs-pci,chardev=fs0,tag=a,,b,queue-size=1024,num-request-queues=1')
+  t.match(line, 'vhost-user-fs-pci,chardev=fs1,tag=c,queue-size=128,num-request-queues=4')
+  t.match(machineArguments({ ...options, maxMemoryMiB: 8192 }).join(' '), '-m 6144M,slots=8,maxmem=8192M')
+  t.match(machineArguments({ ...options, accelerator: 'kvm' }).join(' '), '-accel kvm -cpu host')
+})
+
+/** A killed process may stay as a zombie where PID 1 does not reap. */
+function isRunning(pid: number): boolean {
+  const { stdout } = spawnSync('ps', ['-o', 'stat=', '-p', `${pid}`], { encoding: 'utf8' })
+  return /^[^Z]/.test(stdout.trim())
+}

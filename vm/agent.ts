@@ -1,0 +1,158 @@
+import type { Socket } from 'node:net'
+import { createInterface } from 'node:readline'
+
+/** How a command in the guest ended, as vm/guest/agent.c reports it. */
+export interface CommandReport {
+  /** Exit status, or null when it did not end by itself. */
+  status: number | null
+  /** The number of the signal that ended it, or null. */
+  signal: number | null
+  stdout: Buffer
+  stderr: Buffer
+  /** From start to end, by the guest's monotonic clock. */
+  ms: number
+  timedOut: boolean
+  /** Where in the guest's kernel it hangs, when not even SIGKILL ended it. */
+  stack?: string
+}
+
+type Message =
+  | { hello: string }
+  | { ack: 1 }
+  | { id: number; stdout: string }
+  | { id: number; stderr: string }
+  | { id: number; error: string }
+  | { id: number; status: number; signal: number; ms: number; timedOut: boolean; stack?: string }
+
+interface Job {
+  stdout: Buffer[]
+  stderr: Buffer[]
+  resolve: (report: CommandReport) => void
+  reject: (error: Error) => void
+}
+
+/** A line must fit the serial port's buffer in the guest, and base64 makes four bytes of three. */
+const PIECE_BYTES = 16_384
+
+/** The host's end of the line to the guest's agent. The messages are described in vm/guest/agent.c. */
+export class Agent {
+  private readonly jobs = new Map<number, Job>()
+  private readonly queue: string[] = []
+  private awaitsAck = false
+  private line: Socket
+  private greeted = false
+  private greet!: (release: string) => void
+  private nextId = 1
+  /** The kernel's release, from an agent that has just started: after boot, and after each expected reboot. */
+  hello: Promise<string> = this.expectHello()
+
+  /** The agent picks one of `lines`: the one it greets on. */
+  constructor(lines: Socket[]) {
+    for (const line of lines) {
+      createInterface({ input: line }).on('line', (text) => this.receive(text, line))
+    }
+    this.line = lines[0]!
+  }
+
+  /** From now on ignores the line until a new agent greets, and `hello` waits for that. */
+  expectHello(): Promise<string> {
+    this.greeted = false
+    this.hello = new Promise((resolve) => {
+      this.greet = resolve
+    })
+    return this.hello
+  }
+
+  /** Starts /bin/sh -c `command`. A `timeoutMs` of 0 sets no limit. */
+  start(
+    command: string,
+    timeoutMs: number,
+    stdin?: Uint8Array,
+  ): { id: number; report: Promise<CommandReport> } {
+    const bytes = Buffer.from(command)
+    if (bytes.length > PIECE_BYTES) {
+      throw new Error(`a command of ${bytes.length} bytes is too long: give it to sh as standard input`)
+    }
+    const id = this.nextId++
+    const report = new Promise<CommandReport>((resolve, reject) => {
+      this.jobs.set(id, { stdout: [], stderr: [], resolve, reject })
+    })
+    this.send(`run ${id} ${timeoutMs} ${stdin === undefined ? 0 : 1} ${bytes.toString('base64')}`)
+    if (stdin !== undefined) this.sendInput(id, Buffer.from(stdin))
+    return { id, report }
+  }
+
+  kill(id: number, signal: number): void {
+    this.send(`kill ${id} ${signal}`)
+  }
+
+  endMachine(how: 'reboot' | 'poweroff'): void {
+    this.send(how)
+  }
+
+  /** No answer will come any more: every command in flight fails with `error`. */
+  fail(error: Error): void {
+    for (const job of this.jobs.values()) job.reject(error)
+    this.jobs.clear()
+  }
+
+  private sendInput(id: number, stdin: Buffer): void {
+    for (let at = 0; at < stdin.length; at += PIECE_BYTES) {
+      this.send(`stdin ${id} ${stdin.toString('base64', at, at + PIECE_BYTES)}`)
+    }
+    this.send(`eof ${id}`)
+  }
+
+  private send(line: string): void {
+    this.queue.push(line)
+    this.sendNext()
+  }
+
+  private sendNext(): void {
+    if (this.awaitsAck || this.queue.length === 0) return
+    this.awaitsAck = true
+    this.line.write(`${this.queue.shift()}\n`)
+  }
+
+  private receive(text: string, line: Socket): void {
+    // Before its greeting an agent is silent, but firmware and a dying kernel need not be.
+    if (!this.greeted && !text.startsWith('{"hello"')) return
+    const message = JSON.parse(text) as Message
+    if ('hello' in message) {
+      this.greeted = true
+      this.line = line
+      this.greet(message.hello)
+    } else if ('id' in message) {
+      const job = this.jobs.get(message.id)
+      if (job !== undefined) this.advance(job, message)
+      return
+    }
+    // Acknowledged, or never to be: a new agent knows nothing of what was sent to the one before it.
+    this.awaitsAck = false
+    this.sendNext()
+  }
+
+  private advance(job: Job, message: Extract<Message, { id: number }>): void {
+    if ('stdout' in message) {
+      job.stdout.push(Buffer.from(message.stdout, 'base64'))
+    } else if ('stderr' in message) {
+      job.stderr.push(Buffer.from(message.stderr, 'base64'))
+    } else {
+      this.jobs.delete(message.id)
+      if ('error' in message) job.reject(new Error(`the guest refused the command: ${message.error}`))
+      else job.resolve(toReport(job, message))
+    }
+  }
+}
+
+function toReport(job: Job, end: Extract<Message, { status: number }>): CommandReport {
+  return {
+    status: end.status < 0 ? null : end.status,
+    signal: end.signal === 0 ? null : end.signal,
+    stdout: Buffer.concat(job.stdout),
+    stderr: Buffer.concat(job.stderr),
+    ms: end.ms,
+    timedOut: end.timedOut,
+    ...(end.stack === undefined ? {} : { stack: Buffer.from(end.stack, 'base64').toString() }),
+  }
+}

@@ -1,0 +1,136 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { onProcessExit } from './exit-hooks.js'
+import { describeExit, LeashedProcess, type ProcessExit } from './leashed-process.js'
+import { fetchBundle } from './packages/bundle.js'
+import { runCommand } from './packages/command.js'
+import { collectedProgram, type Program } from './packages/program.js'
+import { SetupError } from './setup-error.js'
+
+/** Ours, the Rust virtiofsd in two versions, and the older one in C. */
+export const DEVICE_NAMES = ['virtiofsd-ts', 'virtiofsd-1.14', 'virtiofsd-1.13', 'virtiofsd-c'] as const
+export type DeviceName = (typeof DEVICE_NAMES)[number]
+
+export interface DeviceOptions {
+  /** Default: ours where it is built, else the newest peer. */
+  device?: DeviceName | undefined
+  sharedDir: string
+  /** Default: one in a temporary folder. */
+  socketPath?: string
+  /** Added to the device's command line. */
+  args?: string[]
+}
+
+const OURS = fileURLToPath(new URL('../src/main.js', import.meta.url))
+const PEER: DeviceName = 'virtiofsd-1.14'
+const START_TIMEOUT_MS = 15_000
+const START_POLL_MS = 20
+/** __SO_ACCEPTCON, in the flags of /proc/net/unix. */
+const LISTENING = 0x10000
+
+/** A virtio-fs device in a process of its own, beside QEMU. */
+export class DeviceProcess {
+  private constructor(
+    readonly name: DeviceName,
+    /** What `-chardev socket,path=` takes. */
+    readonly socketPath: string,
+    private readonly process: LeashedProcess,
+  ) {}
+
+  /** Resolves once the device listens. One that ends instead is an error, with what it said last. */
+  static async start({ device, sharedDir, socketPath, args = [] }: DeviceOptions): Promise<DeviceProcess> {
+    const name = device ?? (await findDefaultDevice())
+    const program = await findProgram(name)
+    const dir = mkdtempSync(join(tmpdir(), 'virtiofsd-ts-'))
+    const removeDir = (): void => rmSync(dir, { recursive: true, force: true })
+    const unhook = onProcessExit(removeDir)
+
+    const path = resolve(socketPath ?? join(dir, 'socket'))
+    const process = new LeashedProcess(name, program, [
+      ...shareArguments(name, resolve(sharedDir), path),
+      ...args,
+    ])
+    const forget = (): void => {
+      unhook()
+      removeDir()
+    }
+    process.exited.then(forget, forget)
+    await waitUntilListening(process, path)
+    return new DeviceProcess(name, path, process)
+  }
+
+  get pid(): number {
+    return this.process.pid
+  }
+
+  get exited(): Promise<ProcessExit> {
+    return this.process.exited
+  }
+
+  /** The last lines that the device printed, on stdout or stderr. */
+  get log(): readonly string[] {
+    return this.process.log
+  }
+
+  /** Signals every process of the device: the peers serve from a child. SIGSTOP makes a device that hangs. */
+  signal(signal: NodeJS.Signals): void {
+    this.process.signal(signal)
+  }
+
+  /** Ends it by SIGTERM, or SIGKILL if that takes too long. */
+  stop(): Promise<ProcessExit> {
+    return this.process.stop()
+  }
+}
+
+/** Ours where it is built and can say its version, else the newest peer. */
+export async function findDefaultDevice(): Promise<DeviceName> {
+  if (!existsSync(OURS)) return PEER
+  const version = await runCommand(process.execPath, [OURS, '--version']).catch(() => '')
+  return version === '' ? PEER : 'virtiofsd-ts'
+}
+
+async function findProgram(name: DeviceName): Promise<Program> {
+  if (name === 'virtiofsd-ts') return { command: process.execPath, args: [OURS] }
+  return collectedProgram(await fetchBundle(name === 'virtiofsd-c' ? 'qemu-7.2' : name), 'virtiofsd')
+}
+
+function shareArguments(name: DeviceName, sharedDir: string, socketPath: string): string[] {
+  // In its own option lists a doubled comma stands for itself.
+  if (name === 'virtiofsd-c')
+    return ['-f', `--socket-path=${socketPath}`, '-o', `source=${sharedDir.replaceAll(',', ',,')}`]
+  const share = ['--shared-dir', sharedDir, '--socket-path', socketPath]
+  // Without root the peer's default sandbox needs newuidmap and its tables.
+  const needsNoSandbox = name !== 'virtiofsd-ts' && process.getuid?.() !== 0
+  return needsNoSandbox ? [...share, '--sandbox', 'none'] : share
+}
+
+/** Asks the kernel, because connecting to find out would use up the one connection that some devices take. */
+async function waitUntilListening(device: LeashedProcess, socketPath: string): Promise<void> {
+  let exit: ProcessExit | undefined
+  device.exited.then((how) => {
+    exit = how
+  })
+  const deadlineMs = performance.now() + START_TIMEOUT_MS
+  while (!isListening(socketPath)) {
+    if (exit !== undefined)
+      throw new SetupError(`${device.name} ${describeExit(exit)}: ${device.log.at(-1) ?? ''}`)
+    if (performance.now() > deadlineMs) {
+      device.signal('SIGKILL')
+      throw new SetupError(`${device.name} does not listen on ${socketPath} after ${START_TIMEOUT_MS} ms`)
+    }
+    await sleep(START_POLL_MS)
+  }
+}
+
+function isListening(socketPath: string): boolean {
+  return readFileSync('/proc/net/unix', 'utf8')
+    .split('\n')
+    .map((line) => line.trim().split(/\s+/))
+    .some(
+      ([, , , flags, , , , path]) => path === socketPath && (Number.parseInt(flags!, 16) & LISTENING) !== 0,
+    )
+}

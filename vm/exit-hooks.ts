@@ -1,0 +1,28 @@
+const ENDING_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+const hooks = new Set<() => void>()
+let installed = false
+
+/** Runs `hook` when this process ends, by itself, by an error or by a signal. Returns how to take it back. */
+export function onProcessExit(hook: () => void): () => void {
+  install()
+  hooks.add(hook)
+  return () => hooks.delete(hook)
+}
+
+function install(): void {
+  if (installed) return
+  installed = true
+  process.on('exit', runHooks)
+  for (const signal of ENDING_SIGNALS) {
+    process.once(signal, () => {
+      runHooks()
+      // The handler is gone now: the signal does what it does without one.
+      process.kill(process.pid, signal)
+    })
+  }
+}
+
+function runHooks(): void {
+  for (const hook of hooks) hook()
+  hooks.clear()
+}

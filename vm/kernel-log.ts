@@ -1,0 +1,26 @@
+/** One message of the guest's kernel. */
+export interface KernelMessage {
+  /** As in syslog: 0 emerg, 1 alert, 2 crit, 3 err, 4 warning, 5 notice, 6 info, 7 debug. */
+  level: number
+  /** Since the guest's kernel started. */
+  seconds: number
+  text: string
+}
+
+const LINE = /^<(\d+)>\[ *(\d+\.\d+)\] (.*)$/
+const LEVEL_MASK = 7
+
+/** Parses what `dmesg -r` prints. A line without a header goes on with the message before it. */
+export function parseKernelLog(text: string): KernelMessage[] {
+  const messages: KernelMessage[] = []
+  for (const line of text.split('\n')) {
+    const [, priority, seconds, message] = LINE.exec(line) ?? []
+    const last = messages.at(-1)
+    if (priority !== undefined) {
+      messages.push({ level: Number(priority) & LEVEL_MASK, seconds: Number(seconds), text: message! })
+    } else if (last !== undefined && line !== '') {
+      last.text += `\n${line}`
+    }
+  }
+  return messages
+}

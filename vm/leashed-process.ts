@@ -1,0 +1,85 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { EventEmitter } from 'node:events'
+import { createInterface } from 'node:readline'
+import { onProcessExit } from './exit-hooks.js'
+import type { Program } from './packages/program.js'
+import { SetupError } from './setup-error.js'
+
+const KEPT_LINES = 1_000
+
+/** How a process ended: with an exit status, or by a signal. */
+export interface ProcessExit {
+  status: number | null
+  signal: NodeJS.Signals | null
+}
+
+/**
+ * A long-running program that never outlives this process: hooks kill its process group when we end,
+ * and the kernel kills it when we are killed. Keeps the last lines it printed; emits 'line' for each.
+ */
+export class LeashedProcess extends EventEmitter<{ line: [string] }> {
+  readonly exited: Promise<ProcessExit>
+  readonly log: string[] = []
+  private readonly child: ChildProcess
+  private ended = false
+
+  constructor(
+    readonly name: string,
+    program: Program,
+    args: string[],
+  ) {
+    super()
+    // setpriv becomes the program: the process id is the program's own.
+    this.child = spawn('setpriv', ['--pdeathsig', 'KILL', '--', program.command, ...program.args, ...args], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, ...program.env },
+      // A group of its own: Ctrl-C on the terminal is ours to handle.
+      detached: true,
+    })
+    const unhook = onProcessExit(() => this.signal('SIGKILL'))
+    this.exited = new Promise<ProcessExit>((resolve, reject) => {
+      this.child.once('error', () =>
+        reject(new SetupError('the command setpriv (package util-linux) is not installed')),
+      )
+      this.child.once('close', (status, signal) => resolve({ status, signal }))
+    }).finally(() => {
+      this.ended = true
+      unhook()
+    })
+    for (const stream of [this.child.stdout!, this.child.stderr!]) {
+      createInterface({ input: stream }).on('line', (line) => this.keep(line))
+    }
+  }
+
+  get pid(): number {
+    return this.child.pid!
+  }
+
+  /** Signals the program and whatever it started in its process group. */
+  signal(signal: NodeJS.Signals): void {
+    if (this.ended || this.child.pid === undefined) return
+    try {
+      process.kill(-this.child.pid, signal)
+    } catch {
+      // It ended in between.
+    }
+  }
+
+  /** Ends it with SIGTERM, or with SIGKILL if it has not ended after `graceMs`. */
+  async stop(graceMs = 5_000): Promise<ProcessExit> {
+    this.signal('SIGTERM')
+    const timer = setTimeout(() => this.signal('SIGKILL'), graceMs)
+    return this.exited.finally(() => clearTimeout(timer))
+  }
+
+  private keep(line: string): void {
+    this.log.push(line)
+    if (this.log.length > KEPT_LINES) this.log.shift()
+    this.emit('line', line)
+  }
+}
+
+/** `ended with status 1`, or `was ended by SIGKILL`. */
+export function describeExit({ status, signal }: ProcessExit): string {
+  return signal === null ? `ended with status ${status}` : `was ended by ${signal}`
+}

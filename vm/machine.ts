@@ -1,0 +1,76 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { createServer, type Server, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Agent } from './agent.js'
+import { Console } from './console.js'
+import { onProcessExit } from './exit-hooks.js'
+import { describeExit, LeashedProcess } from './leashed-process.js'
+import type { Program } from './packages/program.js'
+import { type MachineOptions, type MachineSockets, machineArguments } from './qemu.js'
+import { Qmp } from './qmp.js'
+import { SetupError } from './setup-error.js'
+
+/** A running QEMU and the three lines to it. */
+export interface Machine {
+  process: LeashedProcess
+  console: Console
+  agent: Agent
+  qmp: Qmp
+}
+
+/** Starts QEMU and connects to it. Its sockets live in a folder that goes when QEMU does. */
+export async function startMachine(
+  qemu: Program,
+  options: Omit<MachineOptions, 'sockets'>,
+): Promise<Machine> {
+  const dir = mkdtempSync(join(tmpdir(), 'virtiofsd-ts-'))
+  const removeDir = (): void => rmSync(dir, { recursive: true, force: true })
+  const unhook = onProcessExit(removeDir)
+  // We listen and QEMU connects, so that not a byte is lost between its start and ours.
+  const sockets: MachineSockets = {
+    console: join(dir, 'console'),
+    agentPort: join(dir, 'agent-port'),
+    agentSerial: join(dir, 'agent-serial'),
+    qmp: join(dir, 'qmp'),
+  }
+  const servers = await Promise.all(Object.values(sockets).map(listen))
+
+  const process = new LeashedProcess('QEMU', qemu, machineArguments({ ...options, sockets }))
+  const refused = process.exited
+    .finally(() => {
+      for (const server of servers) server.close()
+      unhook()
+      removeDir()
+    })
+    .then((exit): never => {
+      throw new SetupError(`QEMU ${describeExit(exit)}: ${process.log.at(-1) ?? 'it said nothing'}`)
+    })
+  const connections = Promise.all(servers.map(acceptOne)) as Promise<[Socket, Socket, Socket, Socket]>
+  const [console, agentPort, agentSerial, qmp] = await Promise.race([connections, refused])
+  // From here on the guest explains how QEMU ended.
+  refused.catch(() => {})
+  return {
+    process,
+    console: new Console(console),
+    agent: new Agent([agentPort, agentSerial]),
+    qmp: await Qmp.open(qmp),
+  }
+}
+
+function listen(path: string): Promise<Server> {
+  return new Promise((resolve, reject) => {
+    const server = createServer().once('error', reject)
+    server.listen(path, () => resolve(server))
+  })
+}
+
+function acceptOne(server: Server): Promise<Socket> {
+  return new Promise((resolve) => {
+    server.once('connection', (socket) => {
+      server.close()
+      // How QEMU ends says more than how its connections end.
+      resolve(socket.on('error', () => {}))
+    })
+  })
+}
