@@ -50,6 +50,7 @@ export const {
   inodeLink,
   inodeOpen,
   inodeOpenByHandle,
+  inodePath,
   inodeUtimens,
   lockFile,
   lseek,
