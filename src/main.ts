@@ -1,22 +1,32 @@
 #!/usr/bin/env node
-/** virtiofsd-ts: parses the command line and serves. */
+/** virtiofsd-ts: serves, or carries out one of the commands beside serving. */
 import * as native from 'virtiofsd-ts-native'
 import { parseCommandLine } from './config/command-line.js'
 import { UserError } from './config/user-error.js'
-import { makeLogger } from './log.js'
-import { Server } from './server.js'
 
 const EXIT_FAILURE = 1
 const EXIT_USAGE = 2
 
-async function main(): Promise<void> {
-  const parsed = parseCommandLine(process.argv.slice(2))
-  if (parsed === undefined) return
-  const { configuration } = parsed
-  new Server(configuration, await makeLogger(configuration.logLevel)).start()
+/** Commands by their first argument; without one of these the program serves. Loaded when they are asked for. */
+const commands: Readonly<Record<string, (args: readonly string[]) => Promise<void> | void>> = {
+  'check-config': async (args) => (await import('./commands/check-config.js')).runCheckConfig(args),
+  ctl: async (args) => (await import('./commands/ctl.js')).runCtl(args),
+  trace: async (args) => (await import('./commands/trace.js')).runTrace(args),
 }
 
-main().catch((error: unknown) => {
+async function serve(args: readonly string[]): Promise<void> {
+  const parsed = parseCommandLine(args)
+  if (parsed === undefined) return
+  const [{ makeLogger }, { Server }] = await Promise.all([import('./log.js'), import('./server.js')])
+  new Server(parsed.configuration, await makeLogger(parsed.configuration.logLevel)).start()
+}
+
+async function main([first, ...rest]: readonly string[]): Promise<void> {
+  const command = first !== undefined && Object.hasOwn(commands, first) ? commands[first] : undefined
+  await (command === undefined ? serve(process.argv.slice(2)) : command(rest))
+}
+
+main(process.argv.slice(2)).catch((error: unknown) => {
   const usage = error instanceof UserError
   const text = usage ? error.message : error instanceof Error ? error.stack : error
   process.stderr.write(`virtiofsd-ts: ${text}\n`)

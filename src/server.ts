@@ -2,9 +2,10 @@ import type { Logger } from 'pino'
 import * as native from 'virtiofsd-ts-native'
 import type { Configuration } from './config/command-line.js'
 import { qemuArguments } from './config/qemu-arguments.js'
+import { ControlCommands } from './control/control-commands.js'
+import { serveControl } from './control/control-server.js'
 import type { ShareConfig } from './device/share-config.js'
-import { startShare } from './device/share-thread.js'
-import type { WorkerMessage } from './device/worker-messages.js'
+import { type ShareEvents, ShareThread } from './device/share-thread.js'
 import { claimSocket, type SocketClaim } from './socket-claim.js'
 
 const EXIT_SUCCESS = 0
@@ -13,7 +14,9 @@ const EXIT_FAILURE = 1
 /** Open files that the process keeps for itself, whatever guests open. */
 const RESERVED_FILES = 256
 
-interface RunningShare {
+interface ListeningShare {
+  /** Its tag, or its number from 0 on. */
+  readonly name: string
   readonly config: ShareConfig
   readonly claim: SocketClaim
   readonly log: Logger
@@ -21,7 +24,8 @@ interface RunningShare {
 
 /** The main thread's part: listens for every share, starts their threads, and ends the process. */
 export class Server {
-  private readonly running = new Set<RunningShare>()
+  private readonly claims = new Set<SocketClaim>()
+  private running = 0
   private status = EXIT_SUCCESS
 
   constructor(
@@ -31,28 +35,35 @@ export class Server {
 
   /** Throws UserError when a socket cannot be had; nothing is left behind then. */
   start(): void {
-    const { shares, fileLimit } = this.configuration
+    const { shares, fileLimit, logLevel, controlSocket } = this.configuration
     const fdLimit = Math.floor((native.setFileLimit(fileLimit) - RESERVED_FILES) / shares.length)
-    this.listen(shares)
+    const listening = this.listen(shares)
+    const control = controlSocket === undefined ? undefined : this.claim(controlSocket, '--control-socket')
     this.handleSignals()
-    for (const share of this.running) {
-      startShare(
-        { config: share.config, listenFd: share.claim.listenFd, fdLimit },
-        {
-          message: (message) => this.handle(share, message),
-          failed: (error) => this.fail(share, error),
-        },
-      )
-    }
+    this.running = listening.length
+    const controlled = listening.map(({ name, config, claim, log }) => ({
+      name,
+      directory: config.directory,
+      socketPath: config.socketPath,
+      thread: new ShareThread(config, claim.listenFd, fdLimit, logLevel, this.eventsOf(config, claim, log)),
+    }))
+    if (control !== undefined) serveControl(control.listenFd, new ControlCommands(controlled))
   }
 
-  private listen(shares: readonly ShareConfig[]): void {
+  private listen(shares: readonly ShareConfig[]): ListeningShare[] {
+    return shares.map((config, n) => {
+      const name = config.tag ?? `${n}`
+      // One share needs no name in its logs.
+      const log = shares.length === 1 ? this.log : this.log.child({ share: name })
+      return { name, config, claim: this.claim(config.socketPath, '--socket-path'), log }
+    })
+  }
+
+  private claim(path: string, option: string): SocketClaim {
     try {
-      shares.forEach((config, n) => {
-        // One share needs no name in its logs.
-        const log = shares.length === 1 ? this.log : this.log.child({ share: config.tag ?? `${n}` })
-        this.running.add({ config, claim: claimSocket(config.socketPath), log })
-      })
+      const claim = claimSocket(path, option)
+      this.claims.add(claim)
+      return claim
     } catch (error) {
       this.releaseAll()
       throw error
@@ -68,38 +79,32 @@ export class Server {
     }
   }
 
-  private handle(share: RunningShare, message: WorkerMessage): void {
-    switch (message.type) {
-      case 'log':
-        share.log[message.level](message.fields, message.text)
-        break
-      case 'listening': {
-        const { config, log } = share
+  private eventsOf(config: ShareConfig, claim: SocketClaim, log: Logger): ShareEvents {
+    return {
+      log: (level, fields, text) => log[level](fields, text),
+      listening: () => {
         const fields = { directory: config.directory, qemu: qemuArguments(config) }
         log.info(fields, 'ready: attach this share with these QEMU arguments')
-        break
-      }
-      case 'ended':
-        this.end(share)
+      },
+      ended: () => this.end(claim),
+      // A bug here, or a host that took the share away: the other shares go on.
+      failed: (error) => {
+        log.fatal({ err: error }, 'the share failed')
+        this.status = EXIT_FAILURE
+        this.end(claim)
+      },
     }
   }
 
-  /** A bug here, or a host that took the share away: the other shares go on. */
-  private fail(share: RunningShare, error: Error): void {
-    share.log.fatal({ err: error }, 'the share failed')
-    this.status = EXIT_FAILURE
-    this.end(share)
-  }
-
-  private end(share: RunningShare): void {
-    share.claim.release()
-    this.running.delete(share)
-    if (this.running.size === 0) this.exit(this.status)
+  private end(claim: SocketClaim): void {
+    claim.release()
+    this.claims.delete(claim)
+    if (--this.running === 0) this.exit(this.status)
   }
 
   private releaseAll(): void {
-    for (const { claim } of this.running) claim.release()
-    this.running.clear()
+    for (const claim of this.claims) claim.release()
+    this.claims.clear()
   }
 
   /** Ends the process at once: a share's thread may be blocked in the host's file system and cannot be waited for. */

@@ -23,16 +23,17 @@ export interface SocketClaim {
 }
 
 /**
- * Listens at `path`. A socket file that nobody listens at any more is replaced. Throws UserError when a live process
+ * Listens at `path`, which `option` gave. A socket file that nobody listens at any more is replaced. Throws UserError when a live process
  * has the path, when something that is no socket is there, or when the directory cannot be written.
  */
-export function claimSocket(path: string): SocketClaim {
+export function claimSocket(path: string, option: string): SocketClaim {
   const pidPath = `${path}.pid`
-  const lockFd = lock(pidPath, path)
+  const where = `${option} ${path}`
+  const lockFd = lock(pidPath, where)
   try {
-    removeStale(path)
+    removeStale(path, where)
     const listenFd = native.unixListen(path, SOCKET_MODE)
-    if (listenFd < 0) throw cannotListen(path, listenFd)
+    if (listenFd < 0) throw cannotListen(where, listenFd)
     return { listenFd, release: () => release(path, pidPath) }
   } catch (error) {
     unlinkQuietly(pidPath)
@@ -42,13 +43,13 @@ export function claimSocket(path: string): SocketClaim {
 }
 
 /** Opens and locks the pid file; the lock lasts as long as this process. */
-function lock(pidPath: string, path: string): number {
+function lock(pidPath: string, where: string): number {
   for (;;) {
-    const fd = openPid(pidPath, path)
+    const fd = openPid(pidPath, where)
     const result = native.lockFile(fd)
     if (result < 0) {
       closeSync(fd)
-      throw new UserError(`--socket-path ${path}: in use by another process (it holds ${pidPath})`)
+      throw new UserError(`${where}: in use by another process (it holds ${pidPath})`)
     }
     // The last owner may have removed the file between our open and our lock: then this lock protects nothing.
     if (statSync(pidPath, { throwIfNoEntry: false })?.ino === fstatSync(fd).ino) {
@@ -60,29 +61,29 @@ function lock(pidPath: string, path: string): number {
   }
 }
 
-function openPid(pidPath: string, path: string): number {
+function openPid(pidPath: string, where: string): number {
   try {
     return openSync(pidPath, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600)
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
-    throw new UserError(`--socket-path ${path}: ${pidPath} cannot be made (${code})`)
+    throw new UserError(`${where}: ${pidPath} cannot be made (${code})`)
   }
 }
 
-function removeStale(path: string): void {
+function removeStale(path: string, where: string): void {
   const stat = statSync(path, { throwIfNoEntry: false })
   if (stat === undefined) return
-  if (!stat.isSocket()) throw new UserError(`--socket-path ${path}: exists and is no socket`)
+  if (!stat.isSocket()) throw new UserError(`${where}: exists and is no socket`)
   const fd = native.unixConnect(path)
   if (fd >= 0) {
     native.close(fd)
-    throw new UserError(`--socket-path ${path}: another process listens there`)
+    throw new UserError(`${where}: another process listens there`)
   }
   if (fd === -os.errno.ECONNREFUSED) unlinkQuietly(path)
 }
 
-function cannotListen(path: string, result: number): UserError {
-  return new UserError(`--socket-path ${path}: cannot listen there (${errnoName(-result)})`)
+function cannotListen(where: string, result: number): UserError {
+  return new UserError(`${where}: cannot listen there (${errnoName(-result)})`)
 }
 
 function release(path: string, pidPath: string): void {

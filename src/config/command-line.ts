@@ -18,12 +18,19 @@ export interface Configuration {
   readonly logLevel: (typeof logLevels)[number]
   /** The limit of open files to set; 0: none. */
   readonly fileLimit: number
+  readonly controlSocket: string | undefined
 }
 
 function version(): string {
   const manifest = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')
   return (JSON.parse(manifest) as { version: string }).version
 }
+
+const afterHelp = `
+Commands beside serving, each with a --help of its own:
+  virtiofsd-ts check-config   what a configuration means, and which rule wins for a path
+  virtiofsd-ts ctl            ask a running virtiofsd-ts, and disturb it on purpose
+  virtiofsd-ts trace          print what --trace recorded`
 
 /** What one run over the command line collects. */
 class Collector {
@@ -32,7 +39,11 @@ class Collector {
 
   set(name: string, raw: string | boolean): void {
     const spec = optionsByName.get(name)
-    if (spec !== undefined) this.values.set(spec.name, readValue(spec, raw, `--${name}`))
+    if (spec === undefined) return
+    const value = readValue(spec, raw, `--${name}`)
+    const before = this.values.get(spec.name)
+    const more = Array.isArray(value) && Array.isArray(before)
+    this.values.set(spec.name, more ? [...before, ...value] : value)
   }
 }
 
@@ -46,6 +57,7 @@ function command(collector: Collector, name: string, usage: string): Command {
     .showSuggestionAfterError(false)
     .allowExcessArguments(true)
     .exitOverride()
+    .addHelpText('after', afterHelp)
   for (const spec of optionTable) {
     for (const name of [spec.name, ...(spec.aliases ?? [])]) {
       const long = spec.negated ? `no-${name}` : name
@@ -136,6 +148,7 @@ function configure(collector: Collector, configPath: string | undefined): Config
   return {
     shares: buildShares(collector, file?.shares ?? [], common),
     logLevel: common.get('log-level') as Configuration['logLevel'],
+    controlSocket: common.get('control-socket') as string | undefined,
     fileLimit: checkedFileLimit(common.get('rlimit-nofile') as number),
   }
 }

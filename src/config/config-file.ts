@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { type AST, getStaticTOMLValue, ParseError, parseTOML } from 'toml-eslint-parser'
 import { compileGlob, type OpenRule } from '../io-mode/open-rules.js'
 import { allowedIn, type OptionSpec, optionsByName } from './option-table.js'
-import { nearestName, type OptionValues, readValue } from './option-values.js'
+import { nearestName, type OptionValue, type OptionValues, readValue } from './option-values.js'
 import { cacheChoices, type ShareDraft } from './share-builder.js'
 import { UserError } from './user-error.js'
 
@@ -100,10 +100,14 @@ function readEntry(
     const names = [...optionsByName].filter(([, other]) => allowed(other)).map(([name]) => name)
     throw new UserError(`${where}: unknown key '${key}'${nearestName(key, names)}`)
   }
-  if (typeof value !== 'string' && typeof value !== 'number' && typeof value !== 'boolean') {
-    throw new UserError(`${where}: ${key} has a single value`)
-  }
+  if (!isOptionValue(value))
+    throw new UserError(`${where}: ${key} is neither text, a number, true or false, nor a list of texts`)
   values.set(spec.name, readValue(spec, value, `${where}: ${key}`))
+}
+
+function isOptionValue(value: unknown): value is OptionValue {
+  if (Array.isArray(value)) return value.every((item) => typeof item === 'string')
+  return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean'
 }
 
 function readShare(path: string, table: Table, rules: readonly OpenRule[]): ShareDraft {
@@ -135,6 +139,7 @@ function readRule(path: string, table: Table): OpenRule {
     match: readGlob(path, table, given.get('match')),
     readOnly: readCondition(path, given.get('read-only')),
     oDirect: readCondition(path, given.get('o-direct')),
+    source: `${path}:${table.line}`,
     choices: cacheChoices(values),
   }
 }

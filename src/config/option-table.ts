@@ -7,6 +7,8 @@ export type ValueKind =
   | { readonly type: 'choice'; readonly choices: readonly string[] }
   | { readonly type: 'count'; readonly min: number; readonly max: number; readonly unit: string }
   | { readonly type: 'seconds' }
+  /** May be given several times. */
+  | { readonly type: 'list' }
 
 /** Where an option may stand besides the command line: in a share, in a rule of a share, or for the process alone. */
 export type Scope = 'process' | 'share' | 'rule'
@@ -21,7 +23,7 @@ export interface OptionSpec {
   readonly argument?: string
   readonly kind: ValueKind
   readonly scope: Scope
-  readonly group: 'Share' | 'Caching and I/O' | 'Several shares' | 'Process'
+  readonly group: 'Share' | 'Caching and I/O' | 'Seeing and disturbing' | 'Several shares' | 'Process'
   readonly text: string
   /** Written as on the command line; a flag without one is false. */
   readonly default?: string | boolean
@@ -35,6 +37,7 @@ export const sandboxes = ['none', 'namespace', 'chroot'] as const
 const flag: ValueKind = { type: 'flag' }
 const text: ValueKind = { type: 'text' }
 const seconds: ValueKind = { type: 'seconds' }
+const list: ValueKind = { type: 'list' }
 
 export const optionTable: readonly OptionSpec[] = [
   {
@@ -165,6 +168,85 @@ export const optionTable: readonly OptionSpec[] = [
     scope: 'share',
     group: 'Caching and I/O',
     text: 'how long the guest may believe that a name is not there (0: not at all)',
+  },
+  {
+    name: 'inspect',
+    kind: flag,
+    scope: 'share',
+    group: 'Seeing and disturbing',
+    text: 'count overlap and latencies from the start; the control socket can ask for it later',
+  },
+  {
+    name: 'trace',
+    argument: 'file',
+    kind: text,
+    scope: 'share',
+    group: 'Seeing and disturbing',
+    text: 'record every request in FILE; "virtiofsd-ts trace FILE" prints it',
+  },
+  {
+    name: 'trace-size',
+    argument: 'mib',
+    kind: { type: 'count', min: 1, max: 1_000_000, unit: 'MiB' },
+    scope: 'share',
+    group: 'Seeing and disturbing',
+    text: 'begin a new trace file after so many MiB; one older file, FILE.1, is kept',
+    default: '64',
+  },
+  {
+    name: 'fault',
+    argument: 'words',
+    kind: list,
+    scope: 'share',
+    group: 'Seeing and disturbing',
+    text: 'hold, delay, fail or shorten some requests, such as opcode=WRITE,path=**/db,hold=2,timeout-ms=300; may be repeated',
+  },
+  {
+    name: 'withhold',
+    argument: 'opcodes',
+    kind: text,
+    scope: 'share',
+    group: 'Seeing and disturbing',
+    text: 'answer opcodes with ENOSYS, such as STATX+LSEEK',
+  },
+  {
+    name: 'init-on',
+    argument: 'flags',
+    kind: text,
+    scope: 'share',
+    group: 'Seeing and disturbing',
+    text: 'set INIT flags in the reply whatever was agreed on, such as ASYNC_DIO+PARALLEL_DIROPS',
+  },
+  {
+    name: 'init-off',
+    argument: 'flags',
+    kind: text,
+    scope: 'share',
+    group: 'Seeing and disturbing',
+    text: 'leave INIT flags out of the reply whatever was agreed on',
+  },
+  {
+    name: 'init-minor',
+    argument: 'n',
+    kind: { type: 'count', min: 0, max: 1000, unit: 'a minor version' },
+    scope: 'share',
+    group: 'Seeing and disturbing',
+    text: 'reply a minor version that is no higher than this',
+  },
+  {
+    name: 'unsafe-faults',
+    kind: flag,
+    scope: 'share',
+    group: 'Seeing and disturbing',
+    text: "allow faults that break the protocol, to test a guest's verifier",
+  },
+  {
+    name: 'control-socket',
+    argument: 'path',
+    kind: text,
+    scope: 'process',
+    group: 'Seeing and disturbing',
+    text: 'answer "virtiofsd-ts ctl" at this socket (JSON lines)',
   },
   {
     name: 'poll-us',

@@ -2,17 +2,15 @@ import type { OptionSpec } from './option-table.js'
 import { UserError } from './user-error.js'
 
 /** What an option was given, by its name; only options that were given. */
-export type OptionValues = Map<string, string | number | boolean>
+export type OptionValue = string | number | boolean | readonly string[]
+
+export type OptionValues = Map<string, OptionValue>
 
 /**
  * Reads one value, as text from the command line or typed from a file. `where` begins the message: an option's spelling,
  * or a file and line. Throws UserError.
  */
-export function readValue(
-  spec: OptionSpec,
-  raw: string | number | boolean,
-  where: string,
-): string | number | boolean {
+export function readValue(spec: OptionSpec, raw: OptionValue, where: string): OptionValue {
   const { kind } = spec
   switch (kind.type) {
     case 'flag':
@@ -41,6 +39,13 @@ export function readValue(
         throw new UserError(`${where}: '${raw}' is not a number of seconds`)
       }
       return value
+    }
+    case 'list': {
+      const words = Array.isArray(raw) ? raw : [raw]
+      if (!words.every((word) => typeof word === 'string' && word !== '')) {
+        throw new UserError(`${where}: expected some text, got '${raw}'`)
+      }
+      return words
     }
   }
 }

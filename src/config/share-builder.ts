@@ -1,7 +1,9 @@
 import { statSync } from 'node:fs'
-import { resolve } from 'node:path'
+import { dirname, resolve } from 'node:path'
 import { fsConfig } from '../device/fs-device.js'
+import { isRefusal, opcodeNumbers, parseInitOverride } from '../device/share-commands.js'
 import type { ShareConfig } from '../device/share-config.js'
+import { checkFaultSpec, parseFaultWords } from '../inspect/fault-spec.js'
 import type { CacheChoices, CacheMode, DirectIo } from '../io-mode/cache-policy.js'
 import type { OpenRule } from '../io-mode/open-rules.js'
 import { optionTable } from './option-table.js'
@@ -10,6 +12,7 @@ import { UserError } from './user-error.js'
 
 /** sun_path has 108 bytes, one of them for the NUL. */
 const SOCKET_PATH_MAX_BYTES = 107
+const MIB = 1024 * 1024
 
 /** A share as it was written down, before it is checked as a whole. */
 export interface ShareDraft {
@@ -48,6 +51,11 @@ export function buildShare(draft: ShareDraft, defaults: OptionValues): ShareConf
     readonly: flag('readonly'),
     readdirplus: flag('readdirplus'),
     rules: draft.rules,
+    inspect: flag('inspect'),
+    ...disturbances(values, draft),
+    unsafeFaults: flag('unsafe-faults'),
+    trace: tracePath(text('trace'), draft.where('trace')),
+    traceBytes: (values.get('trace-size') as number) * MIB,
     pollUs: values.get('poll-us') as number,
     keepAlive: flag('keep-alive'),
   }
@@ -70,6 +78,44 @@ const choiceFields: readonly (readonly [string, keyof CacheChoices])[] = [
   ['attr-timeout', 'attrTimeoutSec'],
   ['negative-timeout', 'negativeTimeoutSec'],
 ]
+
+/** What is done to requests and to INIT on purpose. */
+function disturbances(
+  values: OptionValues,
+  { where }: ShareDraft,
+): Pick<ShareConfig, 'faults' | 'withhold' | 'initOverride'> {
+  const words = (values.get('fault') ?? []) as readonly string[]
+  const unsafe = values.get('unsafe-faults') === true
+  const names = (option: string) => (values.get(option) as string | undefined)?.split('+')
+  return {
+    faults: words.map((word) =>
+      refusing(where('fault'), () => checkFaultSpec(parseFaultWords(word), unsafe)),
+    ),
+    withhold: refusing(where('withhold'), () => opcodeNumbers(names('withhold') ?? [])),
+    initOverride: refusing(where('init-on or init-off'), () =>
+      parseInitOverride({ on: names('init-on'), off: names('init-off'), minor: values.get('init-minor') }),
+    ),
+  }
+}
+
+/** Turns what a check refuses into the user's error. */
+function refusing<T>(where: string, check: () => T): T {
+  try {
+    return check()
+  } catch (error) {
+    if (!isRefusal(error)) throw error
+    throw new UserError(`${where}: ${error.message}`)
+  }
+}
+
+/** Made absolute: the process does not stay where it was started. */
+function tracePath(path: string | undefined, where: string): string | undefined {
+  if (path === undefined) return undefined
+  if (statSync(dirname(path), { throwIfNoEntry: false })?.isDirectory() !== true) {
+    throw new UserError(`${where} ${path}: no such directory`)
+  }
+  return resolve(path)
+}
 
 function checkedDirectory(path: string | undefined, where: string): string {
   if (path === undefined) throw new UserError(`${where} is missing: which directory is to be shared?`)

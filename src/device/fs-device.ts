@@ -1,8 +1,10 @@
 import type { DescriptorChain, EventLoop, VhostUserDevice } from 'vhost-user-ts'
 import { constants } from 'virtiofsd-ts-native'
+import type { Counters } from '../fuse/counters.js'
 import type { Background, FileSystem } from '../fuse/file-system.js'
 import type { InitWishes } from '../fuse/negotiation.js'
 import { Session, type SessionObserver } from '../fuse/session.js'
+import { Interceptor, type Report } from '../inspect/interceptor.js'
 
 /** virtio 1.3, 5.11.4: tag[36], then the number of request queues. */
 const TAG_BYTES = 36
@@ -21,28 +23,40 @@ export function fsConfig(tag: string, requestQueues: number): Uint8Array {
   return config
 }
 
+/** What a device is made of. */
+export interface FsDeviceParts {
+  readonly fileSystem: FileSystem
+  readonly wishes: InitWishes
+  readonly observer: SessionObserver
+  /** With a tag the device offers its configuration space; without, the front-end provides it. */
+  readonly tag: string | undefined
+  /** Tells of what was done on purpose. */
+  readonly report: Report
+  /** Where requests are counted. */
+  readonly counters: Counters
+}
+
+/** Knows nothing of any inode: for a file system without introspection. */
+const blind = { pathOf: () => undefined, sizeOf: () => -1, openFlagsOf: () => 0 }
+
 /** The virtio-fs device (virtio 1.3, 5.11): every queue carries FUSE requests of one session. */
 export class FsDevice implements VhostUserDevice {
   readonly name = 'virtio-fs'
   readonly queueCount = QUEUE_COUNT
   readonly config?: Uint8Array
-  private readonly session: Session
+  readonly session: Session
+  readonly interceptor: Interceptor
   private readonly background: Background | undefined
 
-  /** With a `tag` the device offers its configuration space; without, the front-end provides it. */
-  constructor(
-    fileSystem: FileSystem,
-    wishes: InitWishes,
-    observer: SessionObserver,
-    tag: string | undefined,
-  ) {
-    this.session = new Session(fileSystem, wishes, observer)
+  constructor({ fileSystem, wishes, observer, tag, report, counters }: FsDeviceParts) {
+    this.session = new Session(fileSystem, wishes, observer, counters)
+    this.interceptor = new Interceptor(this.session, fileSystem.introspection ?? blind, report)
     this.background = fileSystem.background
     if (tag !== undefined) this.config = fsConfig(tag, 1)
   }
 
-  process(chain: DescriptorChain): number {
-    return this.session.process(chain)
+  process(chain: DescriptorChain, queueIndex: number): number {
+    return this.interceptor.active ? this.interceptor.process(chain, queueIndex) : this.session.process(chain)
   }
 
   attach(loop: EventLoop): void {
@@ -50,14 +64,22 @@ export class FsDevice implements VhostUserDevice {
   }
 
   progress(): boolean {
-    return this.background?.progress() === true
+    const passed = this.interceptor.progress()
+    return this.background?.progress() === true || passed
+  }
+
+  nextDueMs(): number {
+    return this.interceptor.nextDueMs()
   }
 
   drain(): void {
+    this.interceptor.drain()
     this.background?.drain()
   }
 
   reset(): void {
+    this.drain()
     this.session.end()
+    this.interceptor.sessionEnded()
   }
 }

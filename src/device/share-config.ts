@@ -1,3 +1,5 @@
+import type { InitOverride } from '../fuse/negotiation.js'
+import type { FaultSpec } from '../inspect/fault-spec.js'
 import type { CacheChoices } from '../io-mode/cache-policy.js'
 import type { OpenRule } from '../io-mode/open-rules.js'
 
@@ -15,6 +17,17 @@ export interface ShareConfig extends CacheChoices {
   readonly readdirplus: boolean
   /** Choices for some files, the first that applies counts. */
   readonly rules: readonly OpenRule[]
+  /** Count overlap and latencies from the start. */
+  readonly inspect: boolean
+  /** Faults in force from the start, opcodes answered with ENOSYS, and what replaces the outcome of INIT. */
+  readonly faults: readonly FaultSpec[]
+  readonly withhold: readonly number[]
+  readonly initOverride: InitOverride
+  /** Faults may send replies that break the protocol. */
+  readonly unsafeFaults: boolean
+  /** The file that every request is recorded in; undefined: none. It ends at so many bytes, and another begins. */
+  readonly trace: string | undefined
+  readonly traceBytes: number
   /** The longest spin before the thread sleeps, in microseconds; 0: never. */
   readonly pollUs: number
   /** Listen again when a front-end has left. */

@@ -1,3 +1,4 @@
+import type { MessagePort } from 'node:worker_threads'
 import type { ShareConfig } from './share-config.js'
 
 /** What a share's thread is started with. */
@@ -7,6 +8,14 @@ export interface WorkerStart {
   readonly listenFd: number
   /** Descriptors that the share may hold at a time. */
   readonly fdLimit: number
+  readonly logLevel: string
+  /** Where commands come from: put into the port, then told by the eventfd, since the thread blocks outside JavaScript. */
+  readonly commandPort: MessagePort
+  readonly commandFd: number
+  /** The memory of the share's counters. */
+  readonly counters: SharedArrayBuffer
+  /** One 32-bit word: chunks of the trace that the main thread has written. */
+  readonly traceAcks: SharedArrayBuffer
 }
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
@@ -18,3 +27,28 @@ export type WorkerMessage =
   | { readonly type: 'listening' }
   /** The last front-end has left, and the share does not wait for another. */
   | { readonly type: 'ended' }
+  | { readonly type: 'answer'; readonly id: number; readonly result?: unknown; readonly error?: string }
+  /** A piece of the trace; `first` begins a new file. */
+  | { readonly type: 'trace'; readonly chunk: Uint8Array; readonly first: boolean }
+
+/** What the main thread asks of a share's thread. Each is answered once, under its id. */
+export interface WorkerCommand {
+  readonly id: number
+  readonly name: ShareCommandName
+  readonly argument: unknown
+}
+
+export type ShareCommandName =
+  | 'inspect'
+  | 'inodes'
+  | 'latency'
+  | 'reset'
+  | 'fault-add'
+  | 'fault-list'
+  | 'fault-remove'
+  | 'fault-clear'
+  | 'release'
+  | 'withhold'
+  | 'init'
+  | 'trace'
+  | 'state'

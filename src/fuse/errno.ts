@@ -38,6 +38,11 @@ export const ESTALE = 116
 
 const names = new Map<number, string>(Object.entries(constants.errno).map(([name, number]) => [number, name]))
 
+/** The number of an error by its name, or undefined. */
+export function errnoNumber(name: string): number | undefined {
+  return name === 'ESTALE' ? ESTALE : constants.errno[name as keyof typeof constants.errno]
+}
+
 /** The error's name, for logs: "ENOENT" for 2. */
 export function errnoName(errno: number): string {
   return names.get(errno) ?? (errno === ESTALE ? 'ESTALE' : `errno ${errno}`)

@@ -7,6 +7,16 @@ import type { Request } from './request.js'
  */
 export type Operation = (request: Request) => number
 
+/** What a file system can tell about what the guest's ids stand for, for rules, traces and statistics. */
+export interface Introspection {
+  /** The path below the root, without a leading slash; undefined for what has no name. */
+  pathOf(nodeid: number): string | undefined
+  /** The size in bytes now, or -1. */
+  sizeOf(nodeid: number): number
+  /** The FOPEN flags with which a file was opened; 0 for a handle that is not known. */
+  openFlagsOf(handle: number): number
+}
+
 /** Work that goes on between requests: operations that returned PENDING_REPLY. */
 export interface Background {
   /** Become readable when `progress` has something to finish. */
@@ -29,6 +39,8 @@ export interface FileSystem {
 
   /** Needed by a file system whose operations return PENDING_REPLY. */
   readonly background?: Background
+
+  readonly introspection?: Introspection
 
   lookup?: Operation
   forget?: Operation

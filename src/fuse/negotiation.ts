@@ -37,6 +37,18 @@ export interface InitWishes {
   readonly cacheSymlinks: boolean
 }
 
+/** What replaces the outcome of INIT, to see what a guest does with it. */
+export interface InitOverride {
+  /** Flags that are set in the reply whether the guest offered them or not. */
+  readonly on: bigint
+  /** Flags that are not set whatever was agreed on. */
+  readonly off: bigint
+  /** A minor version below ours. */
+  readonly minor: number | undefined
+}
+
+export const noOverride: InitOverride = Object.freeze({ on: 0n, off: 0n, minor: undefined })
+
 /** What came out of INIT. */
 export interface InitAgreement {
   /** The guest's minor version: 7.minor. */
@@ -64,7 +76,11 @@ export interface InitRequest {
  * Agrees on a session. A guest of a later major version is answered with ours, and asks again; one that is too old for
  * virtio-fs gets -EPROTO.
  */
-export function negotiate(init: InitRequest, wishes: InitWishes): InitAgreement | number {
+export function negotiate(
+  init: InitRequest,
+  wishes: InitWishes,
+  override: InitOverride = noOverride,
+): InitAgreement | number {
   if (init.major < FUSE_KERNEL_VERSION) return -EPROTO
   if (init.major === FUSE_KERNEL_VERSION && init.minor < FUSE_OLDEST_MINOR_VERSION) return -EPROTO
   const wanted =
@@ -73,17 +89,18 @@ export function negotiate(init: InitRequest, wishes: InitWishes): InitAgreement 
     (wishes.allowMmap ? bit(InitFlag.DIRECT_IO_ALLOW_MMAP) : 0n) |
     (wishes.writeback ? bit(InitFlag.WRITEBACK_CACHE) : 0n) |
     (wishes.cacheSymlinks ? bit(InitFlag.CACHE_SYMLINKS) : 0n)
-  const flags = init.flags & wanted
+  const flags = ((init.flags & wanted) | override.on) & ~override.off
+  const ourMinor =
+    init.major > FUSE_KERNEL_VERSION
+      ? FUSE_KERNEL_MINOR_VERSION
+      : Math.min(init.minor, FUSE_KERNEL_MINOR_VERSION)
   return {
     guestMinor: init.minor,
     guestFlags: init.flags,
     flags,
     reply: {
       major: FUSE_KERNEL_VERSION,
-      minor:
-        init.major > FUSE_KERNEL_VERSION
-          ? FUSE_KERNEL_MINOR_VERSION
-          : Math.min(init.minor, FUSE_KERNEL_MINOR_VERSION),
+      minor: Math.min(ourMinor, override.minor ?? ourMinor),
       maxReadaheadBytes: init.maxReadaheadBytes,
       flags,
       maxBackground: MAX_BACKGROUND,

@@ -1,4 +1,5 @@
 import { FUSE_EXT_GROUPS } from './abi.js'
+import { Counters } from './counters.js'
 import { ExtHeader, InHeader, OutHeader } from './wire.js'
 
 /**
@@ -104,7 +105,7 @@ export class Request {
   private readonly argTail: Uint8Array
   private readonly idleReplies: DeferredReply[] = []
 
-  constructor() {
+  constructor(readonly counters = new Counters()) {
     const { buffer } = this.words
     this.argBytes = new Uint8Array(buffer)
     this.args = new DataView(buffer)
@@ -203,13 +204,14 @@ export class Request {
 
   /** Sends an error, a negative errno. Nothing follows the header. */
   fail(error: number): number {
+    this.counters.failed(this.opcode)
     return this.finish(OutHeader.BYTES, error, OutHeader.BYTES)
   }
 
   /** Takes the request over, to be answered later: the operation returns PENDING_REPLY. */
   defer(): DeferredReply {
-    const deferred = this.idleReplies.pop() ?? new DeferredReply(this.idleReplies)
-    deferred.begin(this.carrier, this.uniqueLow, this.uniqueHigh)
+    const deferred = this.idleReplies.pop() ?? new DeferredReply(this.idleReplies, this.counters)
+    deferred.begin(this.carrier, this.uniqueLow, this.uniqueHigh, this.opcode)
     return deferred
   }
 
@@ -231,10 +233,16 @@ export class DeferredReply {
   /** Room for the reply's arguments, as `Request.reply`. */
   readonly reply = new DataView(this.words.buffer, OutHeader.BYTES)
 
-  constructor(private readonly idle: DeferredReply[]) {}
+  private opcode = 0
 
-  begin(carrier: Carrier, uniqueLow: number, uniqueHigh: number): void {
+  constructor(
+    private readonly idle: DeferredReply[],
+    private readonly counters: Counters,
+  ) {}
+
+  begin(carrier: Carrier, uniqueLow: number, uniqueHigh: number, opcode: number): void {
     this.carrier = carrier
+    this.opcode = opcode
     this.words[2] = uniqueLow
     this.words[3] = uniqueHigh
   }
@@ -250,6 +258,7 @@ export class DeferredReply {
 
   /** `error` is a negative errno. */
   fail(error: number): void {
+    this.counters.failed(this.opcode)
     this.finish(OutHeader.BYTES, error, OutHeader.BYTES)
   }
 

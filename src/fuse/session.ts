@@ -1,7 +1,14 @@
 import { Opcode, opcodeName } from './abi.js'
+import { Counters } from './counters.js'
 import { EINVAL, EIO, ENAMETOOLONG, ENOSYS } from './errno.js'
 import type { FileSystem, Operation } from './file-system.js'
-import { type InitAgreement, type InitWishes, negotiate } from './negotiation.js'
+import {
+  type InitAgreement,
+  type InitOverride,
+  type InitWishes,
+  negotiate,
+  noOverride,
+} from './negotiation.js'
 import { ARGS, type Carrier, IN_PLACE, MAX_ARG_BYTES, NO_REPLY, PENDING_REPLY, Request } from './request.js'
 import * as wire from './wire.js'
 
@@ -86,16 +93,27 @@ export interface SessionObserver {
  * sends the replies, exact to the byte.
  */
 export class Session {
-  private readonly request = new Request()
+  private readonly request: Request
   private readonly operations: (Operation | undefined)[] = new Array(OPCODE_COUNT).fill(undefined)
   private readonly rules: (Rule | undefined)[] = new Array(OPCODE_COUNT).fill(undefined)
   private agreement: InitAgreement | undefined
+  /**
+   * Called with each request that is sound, before its operation. It may change the copied arguments; a negative errno is
+   * the reply instead of the operation's. For tests of guests.
+   */
+  beforeOperation: Operation | undefined
+  /** Opcodes that are answered with ENOSYS although the file system has them. */
+  readonly withheld = new Set<number>()
+  /** Replaces what the next INIT agrees on. */
+  initOverride: InitOverride = noOverride
 
   constructor(
     private readonly fileSystem: FileSystem,
     private readonly wishes: InitWishes,
     private readonly observer: SessionObserver,
+    readonly counters = new Counters(),
   ) {
+    this.request = new Request(counters)
     for (const [opcode, known] of Object.entries(rules)) {
       const operation = fileSystem[known.method] as Operation | undefined
       this.rules[Number(opcode)] = known
@@ -107,6 +125,7 @@ export class Session {
   process(carrier: Carrier): number {
     const { request } = this
     if (!request.begin(carrier)) return this.refuseFrame(carrier)
+    this.counters.asked(request.opcode)
     const result = this.run(request)
     if (result >= 0) return request.succeed(result)
     if (result === IN_PLACE) return request.succeedInPlace()
@@ -130,14 +149,21 @@ export class Session {
     const known = this.rules[opcode]
     if (known === undefined) return this.runOwn(request)
     const operation = this.operations[opcode]
-    if (operation === undefined) return -ENOSYS
+    if (operation === undefined || (this.withheld.size > 0 && this.withheld.has(opcode))) return -ENOSYS
     const loaded = request.loadArgs(known.trailer === Trailer.Data ? known.argBytes : MAX_ARG_BYTES + 1)
     if (loaded < known.argBytes) return this.refuseArgs(request, 'arguments too short or too long', -EINVAL)
-    if (known.trailer === Trailer.None || known.trailer === Trailer.Data) return operation(request)
+    if (known.trailer === Trailer.None || known.trailer === Trailer.Data)
+      return this.carryOut(operation, request)
     const error = checkTrailer(request, known)
-    if (error === 0) return operation(request)
+    if (error === 0) return this.carryOut(operation, request)
     // A name that is only too long is the user's mistake, not the guest kernel's.
     return error === -ENAMETOOLONG ? error : this.refuseArgs(request, 'bad name', error)
+  }
+
+  private carryOut(operation: Operation, request: Request): number {
+    const { beforeOperation } = this
+    const refused = beforeOperation === undefined ? 0 : beforeOperation(request)
+    return refused < 0 ? refused : operation(request)
   }
 
   /** Opcodes that concern the session itself, and those that nobody implements. */
@@ -173,6 +199,7 @@ export class Session {
         flags: BigInt(low) | (extended ? BigInt(InitIn.flags2(args, ARGS)) << 32n : 0n),
       },
       this.wishes,
+      this.initOverride,
     )
     if (typeof agreement === 'number') {
       this.observer.fault('INIT of an unknown version', {

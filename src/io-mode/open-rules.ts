@@ -13,6 +13,8 @@ export interface OpenRule {
   readonly readOnly?: boolean | undefined
   /** Applies only to opens with O_DIRECT (true) or without (false). Undefined: to both. */
   readonly oDirect?: boolean | undefined
+  /** Where it was written, such as "shares.toml:12". */
+  readonly source?: string | undefined
   /** What it changes of the share's choices. */
   readonly choices: Partial<CacheChoices>
 }

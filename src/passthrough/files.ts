@@ -142,7 +142,7 @@ export class FileOperations {
     const { allowDirectIo, rules } = share.options
     const nodeid = share.inodes.idOf(slot)
     const guestDirect = (guestFlags & O_DIRECT) !== 0
-    const { policy } = rules.forOpen(rules.any ? share.pathOf(slot) : undefined, guestFlags)
+    const { policy } = rules.forOpen(rules.any ? share.pathOfSlot(slot) : undefined, guestFlags)
     const openFlags = guestDirect ? policy.directFileFlags : policy.fileFlags
     const hostDirect = guestDirect && allowDirectIo
     const file = new OpenFile(fd, share.budget, nodeid, hostDirect, openFlags, share.hostOf(slot, fd))

@@ -1,4 +1,4 @@
-import type { Background, FileSystem } from '../fuse/file-system.js'
+import type { Background, FileSystem, Introspection } from '../fuse/file-system.js'
 import type { Request } from '../fuse/request.js'
 import { AttributeOperations } from './attributes.js'
 import { DataOperations } from './data.js'
@@ -19,6 +19,7 @@ export class PassthroughFileSystem implements FileSystem {
   private readonly data: DataOperations
   private readonly directories: DirectoryOperations
   readonly background: Background
+  readonly introspection: Introspection
 
   constructor(options: ShareOptions) {
     this.share = new Share(options)
@@ -27,6 +28,7 @@ export class PassthroughFileSystem implements FileSystem {
     this.files = new FileOperations(this.share)
     this.data = new DataOperations(this.share)
     this.background = this.share.async
+    this.introspection = this.share
     this.directories = new DirectoryOperations(this.share)
   }
 

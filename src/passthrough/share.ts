@@ -1,5 +1,6 @@
 import * as native from 'virtiofsd-ts-native'
 import { EMFILE, ENFILE, ENOENT } from '../fuse/errno.js'
+import type { Introspection } from '../fuse/file-system.js'
 import type { Request } from '../fuse/request.js'
 import { AttrOut, EntryOut } from '../fuse/wire.js'
 import type { CachePolicy } from '../io-mode/cache-policy.js'
@@ -15,7 +16,7 @@ import { InodeFds } from './inode-fds.js'
 import { InodeTable } from './inode-table.js'
 import type { OpenDirectory } from './open-directory.js'
 import type { OpenFile } from './open-file.js'
-import { STATX_MASK, STATX_WORDS, writeAttr } from './statx.js'
+import { STATX_MASK, STATX_WORDS, statxSize, writeAttr } from './statx.js'
 
 /** Of all descriptors, inodes that are not in use keep at most one in so many. */
 const INODE_FD_SHARE = 4
@@ -39,7 +40,7 @@ export interface ShareOptions {
 }
 
 /** What the operations of one share work on. Belongs to one thread. */
-export class Share {
+export class Share implements Introspection {
   readonly budget: FdBudget
   readonly inodes: InodeTable
   readonly files = new HandleTable<OpenFile>()
@@ -134,15 +135,29 @@ export class Share {
   }
 
   /** The path of an inode below the shared directory, "" for itself; undefined for one that has no name there now. */
-  pathOf(slot: number): string | undefined {
+  pathOfSlot(slot: number): string | undefined {
     const fd = this.inodes.fdOf(slot)
     return fd < 0 ? undefined : this.paths.below(fd)
+  }
+
+  pathOf(nodeid: number): string | undefined {
+    const slot = this.inodes.slotOf(nodeid)
+    return slot === 0 ? undefined : this.pathOfSlot(slot)
+  }
+
+  sizeOf(nodeid: number): number {
+    const slot = this.inodes.slotOf(nodeid)
+    return slot === 0 || this.stat(slot) < 0 ? -1 : statxSize(this.st)
+  }
+
+  openFlagsOf(handle: number): number {
+    return this.files.get(handle)?.openFlags ?? 0
   }
 
   /** What the guest is told about caching an inode's name and attributes. */
   private policyOf(slot: number): CachePolicy {
     const { rules } = this.options
-    return rules.changesTimeouts ? rules.forName(this.pathOf(slot)).policy : rules.base
+    return rules.changesTimeouts ? rules.forName(this.pathOfSlot(slot)).policy : rules.base
   }
 
   /** Puts a fuse_entry_out of `slot` into the reply at byte `at`, a multiple of 4, from the attributes in `st`. */

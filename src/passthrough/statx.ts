@@ -36,6 +36,7 @@ export const statxInoLow = (st: StatxWords) => st[INO]
 export const statxInoHigh = (st: StatxWords) => st[INO + 1]
 export const statxDevMajor = (st: StatxWords) => st[DEV_MAJOR]
 export const statxDevMinor = (st: StatxWords) => st[DEV_MINOR]
+export const statxSize = (st: StatxWords) => st[SIZE + 1] * 0x1_0000_0000 + (st[SIZE] >>> 0)
 /** 0 where the kernel does not tell (before Linux 5.8). Mount ids are small: the lower word names one. */
 export const statxMountId = (st: StatxWords) => ((st[MASK] & constants.STATX_MNT_ID) === 0 ? 0 : st[MNT_ID])
 

@@ -130,7 +130,7 @@ export class Backend {
     let moved = false
     for (const vring of active) moved = vring.queue?.armKick() === true || moved
     if (!moved) {
-      this.loop.wait(-1)
+      this.loop.wait(Math.ceil(this.device.nextDueMs?.() ?? -1))
       spin.missed((performance.now() - startMs) * 1e6)
     }
     for (const vring of this.active) vring.queue?.disarmKick()

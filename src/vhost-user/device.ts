@@ -32,6 +32,9 @@ export interface VhostUserDevice {
    */
   progress?(): boolean
 
+  /** Milliseconds until `progress` has something to do by itself, -1 for never. */
+  nextDueMs?(): number
+
   /**
    * Completes every request that `process` left pending, before rings stop or memory goes away. Needed by devices that
    * return PENDING.

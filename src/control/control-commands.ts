@@ -1,0 +1,100 @@
+import type { ShareThread } from '../device/share-thread.js'
+import type { ShareCommandName } from '../device/worker-messages.js'
+
+/** A share as the control socket knows it. */
+export interface ControlledShare {
+  /** Its tag, or its number from 0 on. */
+  readonly name: string
+  readonly directory: string
+  readonly socketPath: string
+  readonly thread: ShareThread
+}
+
+/** A request of a control client, after its line was parsed. */
+export interface ControlRequest {
+  readonly command: string
+  /** Needed where there are several shares. */
+  readonly share?: string | undefined
+  readonly argument?: unknown
+}
+
+/** What is wrong with a request. */
+export class ControlError extends Error {
+  override readonly name = 'ControlError'
+}
+
+/** Commands that a share's thread answers, and what they are for. */
+export const shareCommands: Readonly<Record<ShareCommandName, string>> = {
+  state: 'what the share is doing: connected, mounted, guest, flags agreed on',
+  inspect: 'true or false: count overlap and latencies, or stop',
+  inodes: '{ top, sort: overlap|writes|reads|opens, path }: what the guest did with each inode',
+  latency: 'latency by opcode, from seen on the ring to given back',
+  reset: 'sets the counts of inodes and latency to zero',
+  'fault-add': 'a fault: { opcodes, path, probability, limit, hold, delay, errno, shortBytes, violation }',
+  'fault-list': 'faults in force, how often they were applied and what they hold',
+  'fault-remove': 'the number of a fault',
+  'fault-clear': 'removes every fault',
+  release: 'lets go every request that is held',
+  withhold: 'a list of opcodes that are answered with ENOSYS',
+  init: '{ on, off: INIT flags, minor }: replaces the outcome of the next INIT',
+  trace: 'true or false: record requests, or stop',
+}
+
+/** Commands that the main thread answers by itself. */
+export const ownCommands: Readonly<Record<string, string>> = {
+  shares: 'the shares of this process',
+  counts: 'requests and errors by opcode, since the start',
+  help: 'this list',
+}
+
+/** Answers that may be asked for often are kept this long, so that many clients cost a share no more than one. */
+const KEEP_MS = 100
+const kept = new Set<string>(['inodes', 'latency', 'state', 'fault-list'])
+
+/** Carries out what control clients ask for. */
+export class ControlCommands {
+  private readonly answers = new Map<string, { untilMs: number; answer: Promise<unknown> }>()
+
+  constructor(private readonly shares: readonly ControlledShare[]) {}
+
+  /** Rejects with an Error whose message is for the client. */
+  async run(request: ControlRequest): Promise<unknown> {
+    const { command } = request
+    if (command === 'help') return { ...ownCommands, ...shareCommands }
+    if (command === 'shares')
+      return this.shares.map(({ name, directory, socketPath }) => ({ name, directory, socketPath }))
+    if (command === 'counts') return this.shareOf(request).thread.counters.report()
+    if (Object.hasOwn(shareCommands, command)) return this.ask(request, command as ShareCommandName)
+    throw new ControlError(`unknown command '${command}': help lists them`)
+  }
+
+  private ask(request: ControlRequest, command: ShareCommandName): Promise<unknown> {
+    const { name, thread } = this.shareOf(request)
+    if (!kept.has(command)) {
+      // What changes something makes earlier answers stale.
+      this.answers.clear()
+      return thread.ask(command, request.argument)
+    }
+    const key = JSON.stringify([name, command, request.argument])
+    const nowMs = performance.now()
+    const before = this.answers.get(key)
+    if (before !== undefined && before.untilMs > nowMs) return before.answer
+    for (const [old, { untilMs }] of this.answers) if (untilMs <= nowMs) this.answers.delete(old)
+    const answer = thread.ask(command, request.argument)
+    this.answers.set(key, { untilMs: nowMs + KEEP_MS, answer })
+    return answer
+  }
+
+  private shareOf({ share }: ControlRequest): ControlledShare {
+    const names = this.shares.map(({ name }) => name).join(', ')
+    if (share === undefined) {
+      const [only, ...others] = this.shares
+      if (only === undefined || others.length > 0) throw new ControlError(`say which share: ${names}`)
+      return only
+    }
+    const found = this.shares.filter(({ name }) => name === share)
+    if (found.length !== 1)
+      throw new ControlError(`no share or several are called '${share}': there are ${names}`)
+    return found[0]
+  }
+}

@@ -1,0 +1,96 @@
+import { createServer, type Server, type Socket } from 'node:net'
+import type { ControlCommands, ControlRequest } from './control-commands.js'
+
+const MAX_CLIENTS = 16
+const MAX_LINE_BYTES = 64 * 1024
+/** Requests of one client that may wait for their answers. */
+const MAX_WAITING = 32
+/** A client that does not read its answers is cut off when so many bytes of them wait. */
+const MAX_UNREAD_BYTES = 4 * 1024 * 1024
+
+/** One client of the control socket: lines of JSON in, one line of JSON out for each, in their order. */
+class ControlClient {
+  private pending = ''
+  private waiting = 0
+  private answers: Promise<void> = Promise.resolve()
+
+  constructor(
+    private readonly socket: Socket,
+    private readonly commands: ControlCommands,
+  ) {
+    socket.setEncoding('utf8')
+    socket.on('data', (text: string) => this.receive(text))
+    socket.on('error', () => socket.destroy())
+  }
+
+  private receive(text: string): void {
+    const lines = (this.pending + text).split('\n')
+    this.pending = lines.pop() ?? ''
+    if (this.pending.length > MAX_LINE_BYTES || lines.some((line) => line.length > MAX_LINE_BYTES)) {
+      this.refuse(`a line has at most ${MAX_LINE_BYTES} bytes`)
+      return
+    }
+    for (const line of lines) if (line.trim() !== '') this.take(line)
+  }
+
+  private take(line: string): void {
+    if (++this.waiting > MAX_WAITING) {
+      this.refuse(`more than ${MAX_WAITING} requests wait for an answer`)
+      return
+    }
+    const answer = this.answer(line)
+    this.answers = this.answers.then(async () => {
+      this.send(await answer)
+      this.waiting--
+    })
+  }
+
+  private async answer(line: string): Promise<object> {
+    let id: unknown
+    try {
+      const request = parseRequest(line)
+      id = request.id
+      return { id, ok: true, result: await this.commands.run(request) }
+    } catch (error) {
+      return { id, ok: false, error: (error as Error).message }
+    }
+  }
+
+  private send(answer: object): void {
+    if (this.socket.destroyed) return
+    this.socket.write(`${JSON.stringify(answer)}\n`)
+    if (this.socket.writableLength > MAX_UNREAD_BYTES) this.socket.destroy()
+  }
+
+  /** Says why, and ends the connection: what follows on it cannot be followed. */
+  private refuse(error: string): void {
+    this.socket.end(`${JSON.stringify({ ok: false, error })}\n`)
+    this.socket.removeAllListeners('data')
+    this.socket.resume()
+  }
+}
+
+function parseRequest(line: string): ControlRequest & { readonly id?: unknown } {
+  let value: unknown
+  try {
+    value = JSON.parse(line)
+  } catch {
+    throw new Error('not a line of JSON')
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw new Error('a request is an object')
+  const { command, share } = value as Record<string, unknown>
+  if (typeof command !== 'string') throw new Error('a request has a command')
+  if (share !== undefined && typeof share !== 'string') throw new Error('share is a name')
+  return value as ControlRequest
+}
+
+/** Serves the control socket on the main thread; a share's thread never waits for a client. */
+export function serveControl(listenFd: number, commands: ControlCommands): Server {
+  const server = createServer((socket) => new ControlClient(socket, commands))
+  server.maxConnections = MAX_CLIENTS
+  server.listen({ fd: listenFd })
+  // The process ends with its shares.
+  server.unref()
+  return server
+}

@@ -1,0 +1,194 @@
+import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
+import { Backend, EventLoop, FaultLog, type Logger } from 'vhost-user-ts'
+import * as native from 'virtiofsd-ts-native'
+import { Counters } from '../fuse/counters.js'
+import type { InitAgreement } from '../fuse/negotiation.js'
+import { readOnly } from '../fuse/read-only.js'
+import { TraceWriter } from '../inspect/trace-writer.js'
+import { reportIoModes } from '../io-mode/agreement-report.js'
+import { modeHasReaddirplus } from '../io-mode/cache-policy.js'
+import { OpenRules } from '../io-mode/open-rules.js'
+import { PassthroughFileSystem } from '../passthrough/passthrough-file-system.js'
+import { FsDevice } from './fs-device.js'
+import { isRefusal, ShareCommands } from './share-commands.js'
+import type { LogLevel, WorkerCommand, WorkerMessage, WorkerStart } from './worker-messages.js'
+
+const { EPOLLIN, O_NONBLOCK } = native.constants
+
+const levels = ['trace', 'debug', 'info', 'warn', 'error'] as const
+
+/** Chunks of a trace that may be on their way to the file; beyond, requests are dropped from it. */
+const MAX_CHUNKS_UNDER_WAY = 64
+
+/** Serves one share on the thread that makes it: owns its socket, guest memory, rings and FUSE session. */
+export class ShareService {
+  private readonly loop = new EventLoop()
+  private readonly logger: Logger
+  private readonly faults: FaultLog
+  private readonly rules: OpenRules
+  private readonly device: FsDevice
+  private readonly backend: Backend
+  private readonly commands: ShareCommands
+  private readonly traceAcks: Int32Array
+  private chunksSent = 0
+  private agreement: InitAgreement | undefined
+  private connected = false
+
+  constructor(
+    private readonly start: WorkerStart,
+    private readonly tell: (message: WorkerMessage) => void,
+  ) {
+    const { config, logLevel, commandPort, commandFd } = start
+    this.logger = makeLogger(logLevel, tell)
+    this.faults = new FaultLog(this.logger)
+    this.rules = new OpenRules(config, config.rules)
+    this.traceAcks = new Int32Array(start.traceAcks)
+    this.device = this.makeDevice()
+    this.backend = new Backend(this.device, { pollUs: config.pollUs, logger: this.logger, loop: this.loop })
+    this.commands = new ShareCommands(
+      this.device,
+      config.unsafeFaults,
+      (on) => this.startTrace(on),
+      () => this.state(),
+    )
+    this.loop.add(commandFd, EPOLLIN, () => this.runCommands(commandPort, commandFd))
+    this.prepare()
+  }
+
+  /** Serves front-ends one after the other; returns when the last has left. */
+  serve(): void {
+    const { config, listenFd } = this.start
+    native.setStatusFlags(listenFd, native.statusFlags(listenFd) | O_NONBLOCK)
+    this.tell({ type: 'listening' })
+    do {
+      const fd = this.accept(listenFd)
+      this.logger.info({}, 'front-end connected')
+      this.connected = true
+      this.backend.serve(fd)
+      this.connected = false
+      this.agreement = undefined
+      this.logger.info({}, 'front-end left')
+    } while (config.keepAlive)
+    this.tell({ type: 'ended' })
+  }
+
+  private makeDevice(): FsDevice {
+    const { config, fdLimit, counters } = this.start
+    const { rules } = this
+    const passthrough = new PassthroughFileSystem({
+      directory: config.directory,
+      rules,
+      allowDirectIo: config.allowDirectIo,
+      writeback: config.writeback,
+      fdLimit,
+      report: (kind, fields) => this.faults.warn(kind, fields),
+    })
+    return new FsDevice({
+      fileSystem: config.readonly ? readOnly(passthrough) : passthrough,
+      wishes: {
+        readdirplus: config.readdirplus && modeHasReaddirplus(config.cache),
+        allowMmap: config.allowMmap,
+        writeback: config.writeback,
+        cacheSymlinks: rules.base.attrTimeoutSec > 1,
+      },
+      observer: {
+        agreed: (agreement) => this.agreed(agreement),
+        fault: (kind, fields) => this.faults.warn(kind, fields),
+      },
+      tag: config.tag,
+      report: (kind, fields) => this.faults.warn(kind, fields),
+      counters: new Counters(counters),
+    })
+  }
+
+  /** What was asked for at start: it is in force before the first front-end connects. */
+  private prepare(): void {
+    const { config } = this.start
+    const { interceptor, session } = this.device
+    if (config.inspect) interceptor.inspect(true)
+    if (config.trace !== undefined) this.startTrace(true)
+    for (const fault of config.faults) interceptor.addFault(fault)
+    session.initOverride = config.initOverride
+    for (const opcode of config.withhold) session.withheld.add(opcode)
+  }
+
+  /** Waits for the next front-end, and carries out commands meanwhile. */
+  private accept(listenFd: number): number {
+    let fd = -1
+    this.loop.add(listenFd, EPOLLIN, () => {
+      if (fd < 0) fd = native.unixAccept(listenFd)
+    })
+    while (fd < 0) this.loop.wait(-1)
+    this.loop.remove(listenFd)
+    return fd
+  }
+
+  private agreed(agreement: InitAgreement): void {
+    this.agreement = agreement
+    const { config } = this.start
+    const report = reportIoModes(agreement, { ...config, directIo: this.rules.everDirect })
+    this.logger.info({ ...report, flags: `0x${agreement.flags.toString(16)}` }, 'guest mounted the share')
+  }
+
+  private state(): object {
+    const { agreement, connected, device } = this
+    return {
+      connected,
+      mounted: agreement !== undefined,
+      guest: agreement && `7.${agreement.guestMinor}`,
+      flags: agreement && `0x${agreement.flags.toString(16)}`,
+      inspecting: device.interceptor.isInspecting,
+      faults: device.interceptor.faultReports().length,
+    }
+  }
+
+  private runCommands(port: MessagePort, eventFd: number): void {
+    native.eventfdDrain(eventFd)
+    for (let got = receiveMessageOnPort(port); got !== undefined; got = receiveMessageOnPort(port)) {
+      const command = got.message as WorkerCommand
+      try {
+        this.tell({ type: 'answer', id: command.id, result: this.commands.run(command) })
+      } catch (error) {
+        if (!isRefusal(error)) throw error
+        this.tell({ type: 'answer', id: command.id, error: error.message })
+      }
+    }
+  }
+
+  private startTrace(on: boolean): void {
+    const { interceptor } = this.device
+    const { config } = this.start
+    if (!on) {
+      interceptor.traceTo(undefined)
+      return
+    }
+    interceptor.traceTo(
+      new TraceWriter(
+        (chunk, first) => this.sendChunk(chunk, first),
+        config.traceBytes,
+        (request) => interceptor.pathOf(request),
+      ),
+    )
+  }
+
+  /** A file that is written more slowly than requests come must not fill the memory: what is too much is left out. */
+  private sendChunk(chunk: Uint8Array, first: boolean): boolean {
+    if (this.chunksSent - Atomics.load(this.traceAcks, 0) >= MAX_CHUNKS_UNDER_WAY) {
+      this.faults.warn('trace cannot be written as fast: requests are left out of it', {})
+      return false
+    }
+    this.chunksSent++
+    this.tell({ type: 'trace', chunk, first })
+    return true
+  }
+}
+
+/** Sends what is severe enough to the main thread. */
+function makeLogger(level: string, tell: (message: WorkerMessage) => void): Logger {
+  const least = (levels as readonly string[]).indexOf(level)
+  const at = (name: LogLevel) =>
+    least >= 0 && levels.indexOf(name) >= least
+      ? (fields: object, text: string) => tell({ type: 'log', level: name, fields, text })
+      : () => {}
+  return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
+}

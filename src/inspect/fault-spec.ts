@@ -1,0 +1,195 @@
+import { Opcode } from '../fuse/abi.js'
+import { errnoNumber } from '../fuse/errno.js'
+import { compileGlob } from '../io-mode/open-rules.js'
+import { type Violation, violations } from './watched-request.js'
+
+/** A time that is fixed, or drawn anew for each request. Milliseconds. */
+export type DelaySpec =
+  | { readonly fixedMs: number }
+  | { readonly uniformMs: readonly [number, number] }
+  | { readonly exponentialMs: number }
+  | { readonly normalMs: readonly [number, number] }
+
+/**
+ * What is to be done to some requests: which ones, and a time to keep them, an outcome to give them, or both. Arrives as
+ * JSON over the control socket, and as words on the command line.
+ */
+export interface FaultSpec {
+  /** Opcode names, such as ["WRITE"]; undefined: every opcode but FORGET. */
+  readonly opcodes?: readonly string[] | undefined
+  /** A glob on the path below the share. For operations on a name, the path of that name. */
+  readonly path?: string | undefined
+  /** 0 to 1; undefined: 1. */
+  readonly probability?: number | undefined
+  /** It is over after so many requests; undefined: never. */
+  readonly limit?: number | undefined
+  /** Keep requests on the same inode until so many are held, or one has been held for this long. */
+  readonly hold?: { readonly until: number; readonly timeoutMs: number } | undefined
+  readonly delay?: DelaySpec | undefined
+  /** Fail with this error, by name, without carrying the operation out. */
+  readonly errno?: string | undefined
+  /** Let a READ or WRITE move no more bytes than this. */
+  readonly shortBytes?: number | undefined
+  /** Send a reply that breaks the protocol. Needs --unsafe-faults. */
+  readonly violation?: Violation | undefined
+}
+
+const MAX_DELAY_MS = 3_600_000
+const MAX_HELD = 65536
+
+/** What is wrong with a specification, in one line. */
+export class FaultSpecError extends Error {
+  override readonly name = 'FaultSpecError'
+}
+
+function refuse(message: string): never {
+  throw new FaultSpecError(message)
+}
+
+const known = new Set([
+  'opcodes',
+  'path',
+  'probability',
+  'limit',
+  'hold',
+  'delay',
+  'errno',
+  'shortBytes',
+  'violation',
+])
+
+/** Checks what came from outside. Throws FaultSpecError. */
+export function checkFaultSpec(value: unknown, unsafeAllowed: boolean): FaultSpec {
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    return refuse('a fault is an object')
+  for (const key of Object.keys(value)) if (!known.has(key)) refuse(`unknown key '${key}' of a fault`)
+  const spec = value as FaultSpec
+  checkSelection(spec)
+  if (spec.hold !== undefined) checkHold(spec.hold)
+  if (spec.delay !== undefined) checkDelay(spec.delay)
+  if (spec.errno !== undefined && errnoNumber(spec.errno) === undefined)
+    refuse(`no such error: '${spec.errno}'`)
+  if (spec.shortBytes !== undefined) checkNumber('shortBytes', spec.shortBytes, 0, 2 ** 31, true)
+  checkViolation(spec.violation, unsafeAllowed)
+  const outcomes = [spec.errno, spec.shortBytes, spec.violation].filter((outcome) => outcome !== undefined)
+  if (outcomes.length > 1) refuse('a fault has one of errno, shortBytes and violation')
+  if (spec.hold !== undefined && spec.delay !== undefined) refuse('a fault has one of hold and delay')
+  if (outcomes.length === 0 && spec.hold === undefined && spec.delay === undefined) {
+    refuse('a fault does something: hold, delay, errno, shortBytes or violation')
+  }
+  return spec
+}
+
+function checkSelection({ opcodes, path, probability, limit }: FaultSpec): void {
+  if (opcodes !== undefined) {
+    if (!Array.isArray(opcodes) || opcodes.length === 0) refuse('opcodes is a list of names')
+    for (const name of opcodes) if (!Object.hasOwn(Opcode, name)) refuse(`no such opcode: '${name}'`)
+  }
+  if (path !== undefined) {
+    if (typeof path !== 'string') refuse('path is a glob')
+    try {
+      compileGlob(path)
+    } catch (error) {
+      refuse(`bad glob '${path}': ${(error as Error).message}`)
+    }
+  }
+  if (probability !== undefined) checkNumber('probability', probability, 0, 1, false)
+  if (limit !== undefined) checkNumber('limit', limit, 1, Number.MAX_SAFE_INTEGER, true)
+}
+
+function checkHold(hold: NonNullable<FaultSpec['hold']>): void {
+  if (typeof hold !== 'object' || hold === null) refuse('hold is { until, timeoutMs }')
+  checkNumber('hold.until', hold.until, 1, MAX_HELD, true)
+  checkNumber('hold.timeoutMs', hold.timeoutMs, 0, MAX_DELAY_MS, false)
+}
+
+function checkDelay(delay: DelaySpec): void {
+  if (typeof delay !== 'object' || delay === null || Object.keys(delay).length !== 1) {
+    refuse('delay is one of { fixedMs }, { uniformMs }, { exponentialMs }, { normalMs }')
+  }
+  if ('fixedMs' in delay) checkNumber('delay.fixedMs', delay.fixedMs, 0, MAX_DELAY_MS, false)
+  else if ('exponentialMs' in delay)
+    checkNumber('delay.exponentialMs', delay.exponentialMs, 0, MAX_DELAY_MS, false)
+  else if ('uniformMs' in delay) checkPair('delay.uniformMs', delay.uniformMs)
+  else if ('normalMs' in delay) checkPair('delay.normalMs', delay.normalMs)
+  else refuse(`unknown delay ${JSON.stringify(delay)}`)
+}
+
+function checkPair(name: string, pair: unknown): void {
+  if (!Array.isArray(pair) || pair.length !== 2) refuse(`${name} is a pair of numbers`)
+  for (const number of pair as readonly unknown[]) checkNumber(name, number, 0, MAX_DELAY_MS, false)
+}
+
+function checkViolation(violation: unknown, unsafeAllowed: boolean): void {
+  if (violation === undefined) return
+  if (!violations.includes(violation as Violation)) refuse(`violation is one of ${violations.join(', ')}`)
+  if (!unsafeAllowed) refuse('replies that break the protocol need --unsafe-faults')
+}
+
+function checkNumber(name: string, value: unknown, min: number, max: number, whole: boolean): void {
+  if (typeof value !== 'number' || !(value >= min && value <= max) || (whole && !Number.isInteger(value))) {
+    refuse(
+      `${name} is ${whole ? 'a whole number' : 'a number'} from ${min} to ${max}, not ${JSON.stringify(value)}`,
+    )
+  }
+}
+
+/**
+ * Reads the words of `--fault`: `opcodes=WRITE+READ,path=GLOB,hold=2,timeout-ms=300`, `delay-ms=5`, `delay-ms=1..9`,
+ * `errno=EIO`, `short-bytes=512`, `violation=unique`, `probability=0.1`, `limit=3`. Returns what `checkFaultSpec` takes.
+ */
+export function parseFaultWords(text: string): Record<string, unknown> {
+  const spec: Record<string, unknown> = {}
+  const hold: { until?: number; timeoutMs?: number } = {}
+  for (const word of text.split(',').filter((part) => part !== '')) {
+    const [key, value] = splitAtEquals(word)
+    switch (key) {
+      case 'opcode':
+      case 'opcodes':
+        spec['opcodes'] = value.split('+')
+        break
+      case 'path':
+        spec['path'] = value
+        break
+      case 'errno':
+      case 'violation':
+        spec[key] = value
+        break
+      case 'probability':
+      case 'limit':
+        spec[key] = Number(value)
+        break
+      case 'short-bytes':
+        spec['shortBytes'] = Number(value)
+        break
+      case 'hold':
+        hold.until = Number(value)
+        break
+      case 'timeout-ms':
+        hold.timeoutMs = Number(value)
+        break
+      case 'delay-ms':
+        spec['delay'] = parseDelay(value)
+        break
+      default:
+        refuse(`unknown word '${key}' of a fault`)
+    }
+  }
+  if (Object.keys(hold).length > 0) spec['hold'] = { timeoutMs: 1000, ...hold }
+  return spec
+}
+
+function splitAtEquals(word: string): readonly [string, string] {
+  const equals = word.indexOf('=')
+  if (equals < 0) return refuse(`'${word}' is no key=value`)
+  return [word.slice(0, equals), word.slice(equals + 1)]
+}
+
+function parseDelay(text: string): DelaySpec {
+  const range = /^([\d.]+)\.\.([\d.]+)$/.exec(text)
+  if (range !== null) return { uniformMs: [Number(range[1]), Number(range[2])] }
+  const drawn = /^(exp|normal):([\d.]+)(?::([\d.]+))?$/.exec(text)
+  if (drawn?.[1] === 'exp') return { exponentialMs: Number(drawn[2]) }
+  if (drawn?.[1] === 'normal') return { normalMs: [Number(drawn[2]), Number(drawn[3] ?? 0)] }
+  return { fixedMs: Number(text) }
+}

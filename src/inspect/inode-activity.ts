@@ -1,0 +1,261 @@
+import { constants } from 'virtiofsd-ts-native'
+import { FOPEN_DIRECT_IO, FOPEN_PARALLEL_DIRECT_WRITES, FUSE_WRITE_CACHE, Opcode } from '../fuse/abi.js'
+import type { Introspection } from '../fuse/file-system.js'
+import { EntryOut, OutHeader } from '../fuse/wire.js'
+import type { WatchedRequest } from './watched-request.js'
+
+const { O_APPEND } = constants
+
+/** Inodes that are kept track of; those known longest are dropped beyond. */
+const MAX_INODES = 100_000
+
+/** Why a WRITE under parallel dio probably came alone. */
+export type LoneReason =
+  | 'write-back'
+  | 'append'
+  | 'extends the file'
+  | 'cached open'
+  | 'shared mmap'
+  | 'no other writer seen'
+
+/** What the guest did with one inode, as far as the device can see. */
+export interface InodeReport {
+  readonly path: string | undefined
+  readonly nodeid: number
+  readonly reads: number
+  /** Writes by the page cache (FUSE_WRITE_CACHE), and the others. */
+  readonly cachedWrites: number
+  readonly directWrites: number
+  readonly writesInFlight: number
+  /** Most WRITEs in flight at once, from seen on the ring to given back. */
+  readonly highestOverlap: number
+  /** WRITEs that overlapped with another. */
+  readonly overlappedWrites: number
+  /** Opens by the FOPEN flags that were replied. */
+  readonly opens: Readonly<Record<string, number>>
+  readonly openNow: number
+  /** WRITEs under parallel dio that came alone, by their likely reason. */
+  readonly loneWrites: Readonly<Partial<Record<LoneReason, number>>>
+}
+
+interface OpenState {
+  readonly activity: Activity
+  readonly openFlags: number
+}
+
+/** Reply words: the header, then open_out (handle, flags), behind an entry_out for CREATE. */
+const OPEN_AT = OutHeader.BYTES >> 2
+const CREATE_AT = (OutHeader.BYTES + EntryOut.BYTES) >> 2
+
+class Activity {
+  reads = 0
+  cachedWrites = 0
+  directWrites = 0
+  highestOverlap = 0
+  overlappedWrites = 0
+  openNow = 0
+  cachedOpenNow = 0
+  /** A write-back came while every open was direct: it is, or was, mapped shared. */
+  mapped = false
+  readonly writing = new Set<WatchedRequest>()
+  readonly opens = new Map<number, number>()
+  readonly lone = new Map<LoneReason, number>()
+
+  constructor(
+    readonly nodeid: number,
+    public path: string | undefined,
+  ) {}
+}
+
+const flagNames = [
+  'DIRECT_IO',
+  'KEEP_CACHE',
+  'NONSEEKABLE',
+  'CACHE_DIR',
+  'STREAM',
+  'NOFLUSH',
+  'PARALLEL_DIRECT_WRITES',
+]
+
+/** FOPEN flags by name: "DIRECT_IO|PARALLEL_DIRECT_WRITES", or "none". */
+export function openFlagNames(flags: number): string {
+  return flagNames.filter((_, bit) => (flags & (1 << bit)) !== 0).join('|') || 'none'
+}
+
+/**
+ * For each inode: what is in flight, and what the guest's kernel made of direct I/O and parallel dio. Fed with every
+ * request while a share is inspected, and with nothing otherwise.
+ */
+export class InodeActivity {
+  private readonly inodes = new Map<number, Activity>()
+  private readonly handles = new Map<number, OpenState>()
+  /** Why a WRITE would not go in parallel, as it looked when it arrived. */
+  private readonly reasons = new Map<WatchedRequest, LoneReason>()
+
+  private sessionOver = false
+
+  constructor(private readonly lookup: Introspection) {}
+
+  /** A request was seen on the ring. All of a batch are seen before any of them is served. */
+  seen(request: WatchedRequest): void {
+    if (request.summary.opcode !== Opcode.WRITE) return
+    const activity = this.of(request.summary.nodeid)
+    const { writing } = activity
+    writing.add(request)
+    activity.highestOverlap = Math.max(activity.highestOverlap, writing.size)
+    for (const other of writing) other.overlap = Math.max(other.overlap, writing.size)
+    if (this.isParallel(request)) this.reasons.set(request, this.likelyReason(request, activity))
+  }
+
+  /** A request was given back. */
+  completed(request: WatchedRequest): void {
+    const { summary, error } = request
+    switch (summary.opcode) {
+      case Opcode.READ:
+        this.of(summary.nodeid).reads++
+        break
+      case Opcode.WRITE:
+        this.written(request)
+        break
+      case Opcode.OPEN:
+        if (error === 0) this.opened(summary.nodeid, request.reply, OPEN_AT)
+        break
+      case Opcode.CREATE:
+        if (error === 0) this.opened(nodeidAt(request.reply, OPEN_AT), request.reply, CREATE_AT)
+        break
+      case Opcode.RELEASE:
+        this.released(summary.handle)
+        break
+    }
+  }
+
+  /** Ids mean nothing any more; what was counted can be read until the next session begins. */
+  endSession(): void {
+    this.sessionOver = true
+    this.handles.clear()
+    this.reasons.clear()
+    for (const activity of this.inodes.values()) {
+      activity.writing.clear()
+      activity.openNow = 0
+    }
+  }
+
+  clear(): void {
+    this.sessionOver = false
+    this.inodes.clear()
+    this.handles.clear()
+    this.reasons.clear()
+  }
+
+  /** Sets every count to zero; what is open or in flight stays known. */
+  resetCounts(): void {
+    for (const activity of this.inodes.values()) {
+      activity.reads = 0
+      activity.cachedWrites = 0
+      activity.directWrites = 0
+      activity.overlappedWrites = 0
+      activity.highestOverlap = activity.writing.size
+      activity.opens.clear()
+      activity.lone.clear()
+    }
+  }
+
+  /** Every inode that something was done with, in no order. */
+  report(): InodeReport[] {
+    if (!this.sessionOver) this.refreshPaths()
+    return [...this.inodes.values()].map((activity) => ({
+      path: activity.path,
+      nodeid: activity.nodeid,
+      reads: activity.reads,
+      cachedWrites: activity.cachedWrites,
+      directWrites: activity.directWrites,
+      writesInFlight: activity.writing.size,
+      highestOverlap: activity.highestOverlap,
+      overlappedWrites: activity.overlappedWrites,
+      opens: Object.fromEntries([...activity.opens].map(([flags, count]) => [openFlagNames(flags), count])),
+      openNow: activity.openNow,
+      loneWrites: Object.fromEntries(activity.lone),
+    }))
+  }
+
+  /** Files may have got other names since they were first seen; one that has none any more keeps its last. */
+  private refreshPaths(): void {
+    for (const activity of this.inodes.values()) {
+      activity.path = this.lookup.pathOf(activity.nodeid) ?? activity.path
+    }
+  }
+
+  private of(nodeid: number): Activity {
+    if (this.sessionOver) this.clear()
+    let activity = this.inodes.get(nodeid)
+    if (activity === undefined) {
+      activity = new Activity(nodeid, this.lookup.pathOf(nodeid))
+      this.inodes.set(nodeid, activity)
+      if (this.inodes.size > MAX_INODES) this.dropOldest()
+    }
+    return activity
+  }
+
+  private dropOldest(): void {
+    for (const [nodeid, activity] of this.inodes) {
+      if (activity.openNow > 0 || activity.writing.size > 0) continue
+      this.inodes.delete(nodeid)
+      return
+    }
+  }
+
+  private isParallel({ summary }: WatchedRequest): boolean {
+    // A file that was opened before the watching began is known to the file system alone.
+    const openFlags = this.handles.get(summary.handle)?.openFlags ?? this.lookup.openFlagsOf(summary.handle)
+    return (openFlags & FOPEN_PARALLEL_DIRECT_WRITES) !== 0
+  }
+
+  private likelyReason({ summary }: WatchedRequest, activity: Activity): LoneReason {
+    if ((summary.detailFlags & FUSE_WRITE_CACHE) !== 0) return 'write-back'
+    if ((summary.flags & O_APPEND) !== 0) return 'append'
+    const sizeBytes = this.lookup.sizeOf(summary.nodeid)
+    if (sizeBytes >= 0 && summary.offsetBytes + summary.sizeBytes > sizeBytes) return 'extends the file'
+    if (activity.cachedOpenNow > 0) return 'cached open'
+    return activity.mapped ? 'shared mmap' : 'no other writer seen'
+  }
+
+  private written(request: WatchedRequest): void {
+    const activity = this.of(request.summary.nodeid)
+    activity.writing.delete(request)
+    const cached = (request.summary.detailFlags & FUSE_WRITE_CACHE) !== 0
+    if (cached) activity.cachedWrites++
+    else activity.directWrites++
+    if (cached && activity.cachedOpenNow === 0) activity.mapped = true
+    if (request.overlap > 1) activity.overlappedWrites++
+    const reason = this.reasons.get(request)
+    this.reasons.delete(request)
+    if (reason !== undefined && request.overlap === 1) {
+      activity.lone.set(reason, (activity.lone.get(reason) ?? 0) + 1)
+    }
+  }
+
+  private opened(nodeid: number, reply: Int32Array, at: number): void {
+    const activity = this.of(nodeid)
+    const openFlags = reply[at + 2]
+    activity.opens.set(openFlags, (activity.opens.get(openFlags) ?? 0) + 1)
+    activity.openNow++
+    if ((openFlags & FOPEN_DIRECT_IO) === 0) activity.cachedOpenNow++
+    this.handles.set(nodeidAt(reply, at), { activity, openFlags })
+  }
+
+  private released(handle: number): void {
+    const open = this.handles.get(handle)
+    if (open === undefined) return
+    this.handles.delete(handle)
+    const { activity, openFlags } = open
+    activity.openNow--
+    if ((openFlags & FOPEN_DIRECT_IO) === 0) activity.cachedOpenNow--
+    // The inode leaves caching mode when the file that mapped it is closed; with the last one that is certain.
+    if (activity.openNow === 0) activity.mapped = false
+  }
+}
+
+/** A u64 in two words, below 2^53. */
+function nodeidAt(words: Int32Array, at: number): number {
+  return (words[at + 1] >>> 0) * 0x1_0000_0000 + (words[at] >>> 0)
+}

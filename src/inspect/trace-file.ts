@@ -1,0 +1,29 @@
+import { closeSync, openSync, renameSync, writeSync } from 'node:fs'
+
+/** Where a trace goes: FILE, and when a new one begins the last one is FILE.1. Never more than these two. */
+export class TraceFile {
+  private fd = -1
+
+  constructor(private readonly path: string) {}
+
+  /** Appends a chunk; `first` begins a new file. Throws what the file system says. */
+  write(chunk: Uint8Array, first: boolean): void {
+    if (first || this.fd < 0) this.begin()
+    writeSync(this.fd, chunk)
+  }
+
+  close(): void {
+    if (this.fd >= 0) closeSync(this.fd)
+    this.fd = -1
+  }
+
+  private begin(): void {
+    this.close()
+    try {
+      renameSync(this.path, `${this.path}.1`)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    }
+    this.fd = openSync(this.path, 'w', 0o600)
+  }
+}

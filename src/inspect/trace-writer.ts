@@ -1,0 +1,117 @@
+import { Opcode } from '../fuse/abi.js'
+import { RequestRecord, StringRecord, type TracedRequest, TraceHeader } from './trace-format.js'
+import type { WatchedRequest } from './watched-request.js'
+
+const CHUNK_BYTES = 256 * 1024
+/** Records wait no longer than this before they go to the file. */
+const FLUSH_AFTER_MS = 200
+/** Paths that are remembered as written; then the numbering begins anew. */
+const MAX_STRINGS = 50_000
+const LONGEST_STRING_BYTES = 4096
+
+/** Reply words at which FOPEN flags stand: behind header and handle, and for CREATE behind an entry_out. */
+const OPEN_FLAGS_AT = 6
+const CREATE_FLAGS_AT = 38
+
+/** Takes whole chunks of a trace. False: it was dropped, because those before it are still on their way. */
+export type ChunkSink = (chunk: Uint8Array, first: boolean) => boolean
+
+/**
+ * Encodes requests into chunks of a bounded file. Each file begins with a header and repeats the strings it needs: after
+ * `fileBytes` the next chunk starts a new one.
+ */
+export class TraceWriter {
+  private chunk = new Uint8Array(CHUNK_BYTES)
+  private view = new DataView(this.chunk.buffer)
+  private readonly encoder = new TextEncoder()
+  private readonly strings = new Map<string, number>()
+  private used = 0
+  private written = 0
+  private startsFile = true
+  private firstMs = 0
+  /** Requests that were lost because the file could not be written as fast. */
+  dropped = 0
+  private inChunk = 0
+
+  constructor(
+    private readonly sink: ChunkSink,
+    private readonly fileBytes: number,
+    private readonly pathOf: (request: WatchedRequest) => string | undefined,
+  ) {
+    this.beginFile()
+  }
+
+  add(request: WatchedRequest): void {
+    if (this.used + StringRecord.bytes(LONGEST_STRING_BYTES) + RequestRecord.BYTES > CHUNK_BYTES) this.flush()
+    if (this.inChunk === 0) this.firstMs = performance.now()
+    const pathIndex = this.indexOf(this.pathOf(request))
+    RequestRecord.write(this.view, this.used, tracedRequest(request), pathIndex)
+    this.used += RequestRecord.BYTES
+    this.inChunk++
+  }
+
+  /** Milliseconds until something has to be written, -1 when nothing waits. */
+  nextDueMs(nowMs: number): number {
+    return this.inChunk === 0 ? -1 : Math.max(0, this.firstMs + FLUSH_AFTER_MS - nowMs)
+  }
+
+  flushIfDue(nowMs: number): void {
+    if (this.inChunk > 0 && nowMs >= this.firstMs + FLUSH_AFTER_MS) this.flush()
+  }
+
+  flush(): void {
+    if (this.used === 0) return
+    if (!this.sink(this.chunk.subarray(0, this.used), this.startsFile)) this.dropped += this.inChunk
+    this.written += this.used
+    this.startsFile = false
+    this.inChunk = 0
+    this.used = 0
+    // The sink may have taken the buffer over.
+    this.chunk = new Uint8Array(CHUNK_BYTES)
+    this.view = new DataView(this.chunk.buffer)
+    if (this.written >= this.fileBytes) this.beginFile()
+  }
+
+  private beginFile(): void {
+    this.strings.clear()
+    this.written = 0
+    this.startsFile = true
+    TraceHeader.write(this.view, 0, performance.timeOrigin)
+    this.used = TraceHeader.BYTES
+  }
+
+  /** The string's number, after its record has been written if need be. 0: no string. */
+  private indexOf(text: string | undefined): number {
+    if (text === undefined) return 0
+    const known = this.strings.get(text)
+    if (known !== undefined) return known
+    if (this.strings.size >= MAX_STRINGS) this.strings.clear()
+    const index = this.strings.size + 1
+    const bytes = this.encoder.encode(text).subarray(0, LONGEST_STRING_BYTES)
+    StringRecord.writeHeader(this.view, this.used, index, bytes.length)
+    this.chunk.set(bytes, this.used + StringRecord.HEADER_BYTES)
+    this.used += StringRecord.bytes(bytes.length)
+    this.strings.set(text, index)
+    return index
+  }
+}
+
+function tracedRequest(request: WatchedRequest): TracedRequest {
+  const { summary, reply, error } = request
+  return {
+    ...summary,
+    queue: request.queueIndex,
+    error,
+    seenMs: request.seenMs,
+    latencyUs: (request.doneMs - request.seenMs) * 1000,
+    replyBytes: request.replyBytes,
+    openFlags: error === 0 ? openFlagsOf(summary.opcode, reply) : 0,
+    overlap: summary.opcode === Opcode.WRITE ? request.overlap : 0,
+    path: undefined,
+  }
+}
+
+function openFlagsOf(opcode: number, reply: Int32Array): number {
+  if (opcode === Opcode.OPEN || opcode === Opcode.OPENDIR) return reply[OPEN_FLAGS_AT]
+  return opcode === Opcode.CREATE ? reply[CREATE_FLAGS_AT] : 0
+}
