@@ -61,7 +61,7 @@ const COMMAND_TIMEOUT_MS = 60_000
 const BOOT_TIMEOUT_MS = 120_000
 const SHUTDOWN_TIMEOUT_MS = 30_000
 /** The agent ends a command by itself; a guest that has said nothing this long after is gone. */
-const AGENT_GRACE_MS = 20_000
+const AGENT_GRACE_MS = 10_000
 /** Enough for the whole report of a panic. */
 const CONSOLE_LINES = 60
 const CONSOLE_SETTLE_MS = 300

@@ -51,7 +51,9 @@ for (const [kernel, qemu, release] of BOOTS) {
     t.equal(readFileSync(join(dir, 'from-guest'), 'utf8'), 'guest')
     await guest.output('umount /mnt')
 
-    await guest.reboot()
+    const restarted = guest.reboot()
+    await t.rejects(guest.run('true'), /the guest restarts/, 'no command meanwhile')
+    await restarted
     t.match(guest.kernelRelease, release)
     const uptime = Number.parseFloat(await guest.output('cat /proc/uptime'))
     t.ok(uptime < 30, `the kernel has just started: up ${uptime} s`)
@@ -107,12 +109,36 @@ t.test('commands', async (t) => {
     t.equal(await guest.output('pgrep sleep || true'), '')
   })
 
+  t.test('of 65 at once the last is refused', async (t) => {
+    const sleepers = Array.from({ length: 64 }, () => guest.spawn('sleep 1000'))
+    await t.rejects(guest.run('true'), /too many commands at once/)
+    for (const { kill } of sleepers) kill()
+    await Promise.all(sleepers.map(({ result }) => result))
+  })
+
   t.test('have fio', async (t) => {
     const job = '--name=a --filename=/tmp/f --size=1m --rw=randwrite --verify=crc32c --output-format=json'
     const { jobs } = JSON.parse(await guest.output(`fio ${job}`)) as {
       jobs: { error: number; read: { io_bytes: number } }[]
     }
     t.match(jobs, [{ error: 0, read: { io_bytes: 1 << 20 } }])
+  })
+})
+
+t.test('a guest that stands still is ended: while it runs a command, and while it powers off', async (t) => {
+  const runs = await boot(t, {})
+  await runs.qmp.execute('stop')
+  await t.rejects(runs.run('true', { timeoutMs: 100 }), {
+    name: 'GuestError',
+    message: /stopped answering during: true/,
+  })
+  t.match(await runs.exited, { signal: 'SIGKILL' })
+
+  const powersOff = await boot(t, {})
+  await powersOff.qmp.execute('stop')
+  await t.rejects(powersOff.shutdown(300), {
+    name: 'GuestError',
+    message: /did not switch itself off within 300 ms/,
   })
 })
 
