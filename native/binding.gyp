@@ -5,19 +5,23 @@
       "sources": [
         "src/module.c",
         "src/args.c",
+        "src/async.c",
         "src/constants.c",
         "src/credentials.c",
         "src/directory.c",
         "src/events.c",
         "src/file.c",
+        "src/guest-cursor.c",
         "src/guest-io.c",
         "src/guest-memory.c",
         "src/inode.c",
         "src/path.c",
-        "src/socket.c"
+        "src/pool.c",
+        "src/socket.c",
+        "src/uring.c"
       ],
       "defines": ["_GNU_SOURCE", "NAPI_VERSION=8"],
-      "cflags": ["-std=c11", "-Wall", "-Wextra", "-Wshadow", "-Wno-unused-parameter", "-fvisibility=hidden", "-O2"]
+      "cflags": ["-std=c11", "-Wall", "-Wextra", "-Wshadow", "-Wno-unused-parameter", "-fvisibility=hidden", "-O2", "-pthread"]
     }
   ]
 }

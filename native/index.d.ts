@@ -67,7 +67,7 @@ export function memoryWindow(memory: Memory, gpa: number, lenBytes: number): Arr
 export function memoryCloseWindow(memory: Memory, gpa: number, window: ArrayBuffer): number
 /** Lets memorySpin look at the 16-bit word at `gpa`, as number `slot` (0-255); gpa -1 clears it. Errors: EFAULT. */
 export function memoryWatch(memory: Memory, slot: number, gpa: number): number
-/** 1 as soon as a watched word differs from seen[slot], 0 after `spinNs` nanoseconds. */
+/** 1 as soon as a watched word differs from seen[slot] or asyncReap has a result, 0 after `spinNs` nanoseconds. */
 export function memorySpin(memory: Memory, seen: Uint16Array, spinNs: number): number
 
 /**
@@ -205,6 +205,8 @@ export function nameToHandleAt(
 export function inodeOpen(procFd: number, fd: number, flags: number): number
 /** `handle` is [handle type (32 bits), handle], as nameToHandleAt gave it from byte 4. Needs CAP_DAC_READ_SEARCH. */
 export function inodeOpenByHandle(mountFd: number, handle: Uint8Array, flags: number): number
+/** Bytes of the path by which the host knows it now, in `out`, not terminated; " (deleted)" ends that of a lost name. */
+export function inodePath(procFd: number, fd: number, out: Uint8Array): number
 export function inodeChmod(procFd: number, fd: number, mode: number): number
 /** -1 leaves an id as it is. */
 export function inodeChown(fd: number, uid: number, gid: number): number
@@ -238,6 +240,10 @@ export function close(fd: number): number
 export function dup(fd: number): number
 export function statusFlags(fd: number): number
 export function setStatusFlags(fd: number, flags: number): number
+/** Takes an exclusive lock that lasts as long as the open file. Errors: EAGAIN (another process holds it). */
+export function lockFile(fd: number): number
+/** Sets the limit of open files, as far as this process may; 0 leaves it. Returns the limit now in force. */
+export function setFileLimit(limit: number): number
 /** Shared memory that can be passed to another process and cannot shrink. */
 export function memfdCreate(sizeBytes: number): number
 export function fsync(fd: number): number
@@ -276,6 +282,56 @@ export function fsetxattr(
 ): number
 export function flistxattr(fd: number, out: Uint8Array, outAt: number, lenBytes: number): number
 export function fremovexattr(fd: number, name: Uint8Array, nameAt: number): number
+
+// ---- system calls whose results come later; one engine a thread ----
+
+/**
+ * Starts this thread's engine: io_uring where the kernel has it and allows it, and up to `maxThreads` helper threads for
+ * the rest, started when there is work for them. 1 with io_uring, 0 without. Errors: EBUSY (there is one already).
+ */
+export function asyncCreate(useUring: 0 | 1, maxThreads: number): number
+/** Readable while results wait. Errors: ENOENT (no io_uring). */
+export function asyncUringFd(): number
+/** Readable while results wait. */
+export function asyncPoolFd(): number
+/**
+ * Starts a preadv2 (kind 0) or pwritev2 (kind 1) on guest memory; `token` (u32) comes back with the result, which may be
+ * short. The memory must stay mapped and `fd` open until then.
+ */
+export function asyncTransfer(
+  kind: 0 | 1,
+  token: number,
+  memory: Memory,
+  segments: Float64Array,
+  first: number,
+  end: number,
+  skipBytes: number,
+  lenBytes: number,
+  fd: number,
+  offsetBytes: number,
+  flags: number,
+): number
+/** Starts fsync (kind 2), fdatasync (3), fallocate (4; `flags` is its mode) or syncfs (6). */
+export function asyncFile(
+  kind: 2 | 3 | 4 | 6,
+  token: number,
+  fd: number,
+  flags: number,
+  offsetBytes: number,
+  lenBytes: number,
+): number
+export function asyncCopyRange(
+  token: number,
+  inFd: number,
+  inOffsetBytes: number,
+  outFd: number,
+  outOffsetBytes: number,
+  lenBytes: number,
+): number
+/** Hands to the kernel what was started since; nothing begins before. */
+export function asyncSubmit(): number
+/** The number of pairs [token, result] in `out`; results are >= 0 or a negative errno. */
+export function asyncReap(out: Int32Array): number
 
 // ---- this thread ----
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "args.h"
+#include "async.h"
 #include "guest-memory.h"
 #include "module.h"
 
@@ -152,7 +153,8 @@ static bool watch_moved(const struct guest_memory *memory, const uint16_t *seen)
 }
 
 /*
- * memorySpin(memory, seen, spinNs): 1 as soon as a watched word differs from seen[slot], 0 after spinNs.
+ * memorySpin(memory, seen, spinNs): 1 as soon as a watched word differs from seen[slot] or an asynchronous system call of
+ * this thread has a result, 0 after spinNs.
  * `seen` is a Uint16Array with an element for every slot that was ever watched.
  */
 static napi_value memory_spin(napi_env env, napi_callback_info info)
@@ -172,7 +174,7 @@ static napi_value memory_spin(napi_env env, napi_callback_info info)
     end_ns = now_ns() + spin_ns;
     do {
         for (int n = 0; n < 16; n++) {
-            if (watch_moved(memory, (const uint16_t *)(const void *)bytes))
+            if (watch_moved(memory, (const uint16_t *)(const void *)bytes) || async_ready())
                 return ret_int(env, 1);
             cpu_relax();
         }

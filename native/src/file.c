@@ -2,7 +2,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/xattr.h>
@@ -54,6 +56,42 @@ static napi_value file_set_status_flags(napi_env env, napi_callback_info info)
     if (!args_get(env, info, argv, 2) || !arg_fd(env, argv[0], &fd) || !arg_i32(env, argv[1], &flags))
         return NULL;
     return ret_errno(env, fcntl(fd, F_SETFL, flags));
+}
+
+/* lockFile(fd): 0; -EAGAIN when another open file holds the lock. Held until the descriptor is closed. */
+static napi_value file_lock(napi_env env, napi_callback_info info)
+{
+    napi_value argv[1];
+    int fd;
+
+    if (!args_get(env, info, argv, 1) || !arg_fd(env, argv[0], &fd))
+        return NULL;
+    return ret_errno(env, flock(fd, LOCK_EX | LOCK_NB));
+}
+
+/* setFileLimit(limit): the limit of open files now in force: `limit` (0: as it was) as far as privileges allow */
+static napi_value file_set_limit(napi_env env, napi_callback_info info)
+{
+    napi_value argv[1];
+    struct rlimit now, wanted;
+    uint64_t limit;
+
+    if (!args_get(env, info, argv, 1) || !arg_u53(env, argv[0], &limit))
+        return NULL;
+    if (getrlimit(RLIMIT_NOFILE, &now) < 0)
+        return ret_errno(env, -1);
+    if (limit == 0)
+        return ret_int(env, (int64_t)now.rlim_cur);
+    wanted.rlim_cur = limit;
+    wanted.rlim_max = limit > now.rlim_max ? limit : now.rlim_max;
+    /* Raising the hard limit is a privilege; without it the hard limit is what there is. */
+    if (setrlimit(RLIMIT_NOFILE, &wanted) < 0) {
+        wanted.rlim_max = now.rlim_max;
+        wanted.rlim_cur = limit < now.rlim_max ? limit : now.rlim_max;
+        if (setrlimit(RLIMIT_NOFILE, &wanted) < 0)
+            return ret_errno(env, -1);
+    }
+    return ret_int(env, (int64_t)wanted.rlim_cur);
 }
 
 /* memfdCreate(sizeBytes): fd of shared memory that cannot shrink */
@@ -250,6 +288,8 @@ bool register_file(napi_env env, napi_value exports)
         METHOD("dup", file_dup),
         METHOD("statusFlags", file_status_flags),
         METHOD("setStatusFlags", file_set_status_flags),
+        METHOD("lockFile", file_lock),
+        METHOD("setFileLimit", file_set_limit),
         METHOD("memfdCreate", file_memfd_create),
         METHOD("fsync", file_fsync),
         METHOD("fdatasync", file_fdatasync),

@@ -144,6 +144,11 @@ static int64_t region_map(struct region *region, int fd, uint64_t offset_bytes)
     if (region->mapping == MAP_FAILED)
         return -errno;
     region->base = (uint8_t *)region->mapping + slack_bytes;
+    /* Rings are checked for alignment by their guest address: it has to mean the same here. */
+    if (((uintptr_t)region->base ^ region->gpa) % 16 != 0) {
+        munmap(region->mapping, region->mapping_bytes);
+        return -EINVAL;
+    }
     /* A core dump of the device is not the place for the guest's memory. */
     madvise(region->mapping, region->mapping_bytes, MADV_DONTDUMP);
     return 0;

@@ -68,6 +68,21 @@ static napi_value inode_open_by_handle(napi_env env, napi_callback_info info)
     return ret_errno(env, open_by_handle_at(mount_fd, &handle.head, flags | O_CLOEXEC));
 }
 
+/* inodePath(procFd, fd, out): bytes of the path by which the host knows it, not terminated */
+static napi_value inode_path(napi_env env, napi_callback_info info)
+{
+    struct fd_name name;
+    napi_value argv[3];
+    size_t len_bytes;
+    uint8_t *out;
+    int proc_fd;
+
+    if (!args_get(env, info, argv, 3) || !arg_inode(env, argv, &proc_fd, &name) ||
+        !arg_bytes(env, argv[2], &out, &len_bytes))
+        return NULL;
+    return ret_errno(env, readlinkat(proc_fd, name.text, (char *)out, len_bytes));
+}
+
 /* inodeChmod(procFd, fd, mode): 0 */
 static napi_value inode_chmod(napi_env env, napi_callback_info info)
 {
@@ -138,6 +153,7 @@ bool register_inode(napi_env env, napi_value exports)
     const napi_property_descriptor methods[] = {
         METHOD("inodeOpen", inode_open),
         METHOD("inodeOpenByHandle", inode_open_by_handle),
+        METHOD("inodePath", inode_path),
         METHOD("inodeChmod", inode_chmod),
         METHOD("inodeChown", inode_chown),
         METHOD("inodeUtimens", inode_utimens),

@@ -7,6 +7,7 @@
 
 NAPI_MODULE_INIT()
 {
+    REGISTER(register_async);
     REGISTER(register_constants);
     REGISTER(register_credentials);
     REGISTER(register_directory);

@@ -4,6 +4,7 @@
 #include <node_api.h>
 #include <stdbool.h>
 
+bool register_async(napi_env env, napi_value exports);
 bool register_constants(napi_env env, napi_value exports);
 bool register_credentials(napi_env env, napi_value exports);
 bool register_directory(napi_env env, napi_value exports);

@@ -1,1 +1,12 @@
-export {}
+/** vhost-user back-ends and front-ends: any virtio device class, served to a virtual machine from Node.js. */
+export { Backend, type BackendOptions } from './backend.js'
+export { DescriptorChain, PENDING } from './descriptor-chain.js'
+export type { VhostUserDevice } from './device.js'
+export { type Buffer, DriverVirtqueue, type Used } from './driver-virtqueue.js'
+export { ProtocolError, type ProtocolErrorCode, SystemCallError } from './errors.js'
+export { EventLoop } from './event-loop.js'
+export { Frontend, type FrontendOptions } from './frontend.js'
+export { GuestMemory } from './guest-memory.js'
+export { FaultLog, type Logger, silentLogger } from './logger.js'
+export { FrontendRequest, featureBits, hasBit, ProtocolFeature, VirtioFeature } from './protocol.js'
+export { serve } from './serve.js'

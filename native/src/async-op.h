@@ -1,0 +1,39 @@
+/* One system call that is carried out while its thread goes on: by io_uring where that can, else by a helper thread. */
+#ifndef ASYNC_OP_H
+#define ASYNC_OP_H
+
+#include <stdint.h>
+#include <sys/uio.h>
+
+/* Numbers shared with index.d.ts. */
+enum async_kind {
+    ASYNC_READ = 0,
+    ASYNC_WRITE = 1,
+    ASYNC_FSYNC = 2,
+    ASYNC_FDATASYNC = 3,
+    ASYNC_FALLOCATE = 4,
+    ASYNC_COPY_RANGE = 5,
+    ASYNC_SYNCFS = 6,
+    ASYNC_KINDS
+};
+
+struct async_op {
+    enum async_kind kind;
+    uint32_t token; /* comes back with the result */
+    int fd;
+    int32_t flags; /* RWF_* of transfers, the mode of fallocate */
+    int64_t offset;
+    int64_t len;
+    int out_fd; /* ASYNC_COPY_RANGE: where to */
+    int64_t out_offset;
+    /* Transfers: pieces of guest memory, which stays mapped until the result has been taken. */
+    int iov_count;
+    const struct iovec *iov;
+};
+
+struct async_result {
+    uint32_t token;
+    int32_t result; /* bytes, 0, or -errno */
+};
+
+#endif

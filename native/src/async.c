@@ -1,0 +1,192 @@
+/*
+ * System calls that a thread starts and whose results it takes later. One engine a thread: an io_uring where the kernel
+ * has one and lets us, and helper threads for the rest.
+ */
+#include "async.h"
+
+#include <errno.h>
+#include <limits.h>
+
+#include "args.h"
+#include "guest-cursor.h"
+#include "module.h"
+#include "pool.h"
+#include "uring.h"
+
+#define MAX_RESULTS 256
+#define MAX_THREADS 64
+
+/* The engine of the calling thread. Node runs an environment on one thread for its whole life. */
+static _Thread_local struct {
+    struct uring *ring;
+    struct pool *pool;
+} engine;
+
+bool async_ready(void)
+{
+    return (engine.ring && uring_ready(engine.ring)) || (engine.pool && pool_ready(engine.pool));
+}
+
+static void engine_destroy(void *arg)
+{
+    if (engine.ring)
+        uring_destroy(engine.ring);
+    if (engine.pool)
+        pool_destroy(engine.pool);
+    engine.ring = NULL;
+    engine.pool = NULL;
+}
+
+/*
+ * asyncCreate(useUring, maxThreads): 1 with an io_uring, 0 with helper threads alone, -EBUSY when this thread has an
+ * engine already. It goes with the thread.
+ */
+static napi_value async_create(napi_env env, napi_callback_info info)
+{
+    napi_value argv[2];
+    int32_t use_uring, max_threads;
+
+    if (!args_get(env, info, argv, 2) || !arg_i32(env, argv[0], &use_uring) || !arg_i32(env, argv[1], &max_threads))
+        return NULL;
+    if (engine.pool)
+        return ret_int(env, -EBUSY);
+    if (max_threads < 1 || max_threads > MAX_THREADS)
+        return ret_int(env, -EINVAL);
+    engine.pool = pool_create(max_threads);
+    if (!engine.pool)
+        return ret_errno(env, -1);
+    napi_add_env_cleanup_hook(env, engine_destroy, NULL);
+    if (use_uring)
+        engine.ring = uring_create();
+    return ret_int(env, engine.ring != NULL);
+}
+
+/* asyncUringFd(), asyncPoolFd(): descriptors that are readable while results wait; -ENOENT without */
+static napi_value async_uring_fd(napi_env env, napi_callback_info info)
+{
+    return ret_int(env, engine.ring ? uring_fd(engine.ring) : -ENOENT);
+}
+
+static napi_value async_pool_fd(napi_env env, napi_callback_info info)
+{
+    return ret_int(env, engine.pool ? pool_fd(engine.pool) : -ENOENT);
+}
+
+static int queue(const struct async_op *op)
+{
+    int result;
+
+    if (!engine.pool)
+        return -EINVAL;
+    if (!engine.ring || !uring_can(op->kind))
+        return pool_queue(engine.pool, op);
+    result = uring_queue(engine.ring, op);
+    if (result != -EAGAIN)
+        return result;
+    result = uring_submit(engine.ring);
+    return result < 0 ? result : uring_queue(engine.ring, op);
+}
+
+/*
+ * asyncTransfer(kind, token, memory, segments, firstSegment, endSegment, skipBytes, lenBytes, fd, offsetBytes, flags):
+ * 0. The result may be short, also where IOV_MAX pieces end.
+ */
+static napi_value async_transfer(napi_env env, napi_callback_info info)
+{
+    napi_value argv[2 + CURSOR_ARGS + 3];
+    struct iovec iov[IOV_MAX];
+    struct async_op op = { .iov = iov };
+    struct cursor cursor;
+    uint64_t offset, total_bytes;
+    uint32_t kind;
+
+    if (!args_get(env, info, argv, COUNT_OF(argv)) || !arg_u32(env, argv[0], &kind) ||
+        !arg_u32(env, argv[1], &op.token) || !arg_cursor(env, argv + 2, &cursor) ||
+        !arg_fd(env, argv[2 + CURSOR_ARGS], &op.fd) || !arg_u53(env, argv[3 + CURSOR_ARGS], &offset) ||
+        !arg_i32(env, argv[4 + CURSOR_ARGS], &op.flags))
+        return NULL;
+    if (kind != ASYNC_READ && kind != ASYNC_WRITE)
+        return ret_int(env, -EINVAL);
+    op.kind = (enum async_kind)kind;
+    op.offset = (int64_t)offset;
+    op.iov_count = cursor_fill(&cursor, iov, &total_bytes);
+    return ret_int(env, op.iov_count < 0 ? op.iov_count : queue(&op));
+}
+
+/* asyncFile(kind, token, fd, flags, offsetBytes, lenBytes): 0; kind is one of fsync, fdatasync, fallocate, syncfs */
+static napi_value async_file(napi_env env, napi_callback_info info)
+{
+    napi_value argv[6];
+    struct async_op op = { 0 };
+    uint32_t kind;
+
+    if (!args_get(env, info, argv, 6) || !arg_u32(env, argv[0], &kind) || !arg_u32(env, argv[1], &op.token) ||
+        !arg_fd(env, argv[2], &op.fd) || !arg_i32(env, argv[3], &op.flags) || !arg_i64(env, argv[4], &op.offset) ||
+        !arg_i64(env, argv[5], &op.len))
+        return NULL;
+    if (kind < ASYNC_FSYNC || kind >= ASYNC_KINDS || kind == ASYNC_COPY_RANGE)
+        return ret_int(env, -EINVAL);
+    op.kind = (enum async_kind)kind;
+    return ret_int(env, queue(&op));
+}
+
+/* asyncCopyRange(token, inFd, inOffsetBytes, outFd, outOffsetBytes, lenBytes): 0 */
+static napi_value async_copy_range(napi_env env, napi_callback_info info)
+{
+    struct async_op op = { .kind = ASYNC_COPY_RANGE };
+    napi_value argv[6];
+
+    if (!args_get(env, info, argv, 6) || !arg_u32(env, argv[0], &op.token) || !arg_fd(env, argv[1], &op.fd) ||
+        !arg_i64(env, argv[2], &op.offset) || !arg_fd(env, argv[3], &op.out_fd) ||
+        !arg_i64(env, argv[4], &op.out_offset) || !arg_i64(env, argv[5], &op.len))
+        return NULL;
+    return ret_int(env, queue(&op));
+}
+
+/* asyncSubmit(): 0; hands to the kernel what was queued since */
+static napi_value async_submit(napi_env env, napi_callback_info info)
+{
+    return ret_int(env, engine.ring ? uring_submit(engine.ring) : 0);
+}
+
+/* asyncReap(out: Int32Array): the number of pairs [token, result] in out */
+static napi_value async_reap(napi_env env, napi_callback_info info)
+{
+    napi_value argv[1];
+    size_t len_bytes;
+    uint8_t *bytes;
+    int room, taken = 0;
+
+    if (!args_get(env, info, argv, 1) || !arg_bytes(env, argv[0], &bytes, &len_bytes))
+        return NULL;
+    if ((uintptr_t)bytes % sizeof(int32_t) != 0)
+        return ret_int(env, -EINVAL);
+    room = len_bytes / sizeof(struct async_result) < MAX_RESULTS ? (int)(len_bytes / sizeof(struct async_result))
+                                                                 : MAX_RESULTS;
+    /* In bounds: no more than `room` results, each a pair of words of the array. */
+    if (engine.ring)
+        taken = uring_reap(engine.ring, (struct async_result *)(void *)bytes, room);
+    if (engine.pool && taken < room) {
+        int more = pool_reap(engine.pool, (struct async_result *)(void *)bytes + taken, room - taken);
+
+        if (more > 0)
+            taken += more;
+    }
+    return ret_int(env, taken);
+}
+
+bool register_async(napi_env env, napi_value exports)
+{
+    const napi_property_descriptor methods[] = {
+        METHOD("asyncCreate", async_create),
+        METHOD("asyncUringFd", async_uring_fd),
+        METHOD("asyncPoolFd", async_pool_fd),
+        METHOD("asyncTransfer", async_transfer),
+        METHOD("asyncFile", async_file),
+        METHOD("asyncCopyRange", async_copy_range),
+        METHOD("asyncSubmit", async_submit),
+        METHOD("asyncReap", async_reap),
+    };
+
+    return napi_define_properties(env, exports, COUNT_OF(methods), methods) == napi_ok;
+}

@@ -1,0 +1,9 @@
+#ifndef ASYNC_H
+#define ASYNC_H
+
+#include <stdbool.h>
+
+/* Whether the calling thread's engine has results; false without an engine. */
+bool async_ready(void);
+
+#endif

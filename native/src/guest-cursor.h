@@ -1,0 +1,44 @@
+/*
+ * A walk over bytes of guest memory, as segments of a descriptor chain name them.
+ *
+ * Segments arrive as a Float64Array of pairs [gpa, lenBytes]. They come from the guest: each is translated and bounded
+ * here, whatever TypeScript has checked before. A segment may cross regions.
+ */
+#ifndef GUEST_CURSOR_H
+#define GUEST_CURSOR_H
+
+#include <node_api.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "guest-memory.h"
+
+/* Walks the bytes [skip, skip + remaining) of segments [next, end). */
+struct cursor {
+    struct guest_memory *memory;
+    const double *segments;
+    uint32_t next;
+    uint32_t end;
+    uint64_t skip_bytes;
+    uint64_t remaining_bytes;
+};
+
+/* argv: memory, segments, firstSegment, endSegment, skipBytes, lenBytes */
+#define CURSOR_ARGS 6
+
+bool arg_cursor(napi_env env, const napi_value *argv, struct cursor *cursor);
+
+/*
+ * The next piece of guest memory that is contiguous here, at most remaining_bytes long.
+ * 1 with *out set, 0 at the end of the segments or of the bytes, -EFAULT outside guest memory.
+ */
+int cursor_next(struct cursor *cursor, struct iovec *out);
+
+/*
+ * Fills iov with up to IOV_MAX pieces, neighbours joined: fewer, larger pieces are cheaper for the kernel. Returns their
+ * number, or -EFAULT.
+ */
+int cursor_fill(struct cursor *cursor, struct iovec *iov, uint64_t *total_bytes);
+
+#endif

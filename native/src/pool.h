@@ -1,0 +1,23 @@
+#ifndef POOL_H
+#define POOL_H
+
+#include <stdbool.h>
+
+#include "async-op.h"
+
+struct pool;
+
+/* NULL with errno set. Threads are started when there is work for them, at most `max_threads`. */
+struct pool *pool_create(int max_threads);
+/* Waits for what is being carried out; what is still queued is dropped. */
+void pool_destroy(struct pool *pool);
+/* A descriptor that is readable while results wait. */
+int pool_fd(const struct pool *pool);
+/* Hands an operation to a thread; its iov is copied. 0 or -errno. */
+int pool_queue(struct pool *pool, const struct async_op *op);
+/* Whether results wait; costs one load. */
+bool pool_ready(const struct pool *pool);
+/* Takes up to `max` results. */
+int pool_reap(struct pool *pool, struct async_result *out, int max);
+
+#endif

@@ -1,0 +1,217 @@
+/* io_uring by its three system calls: one ring, submitted to and reaped by the thread that made it. */
+#include "uring.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/io_uring.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define SQ_ENTRIES 64
+/* More than one guest can keep in flight; what does not fit the kernel keeps (IORING_FEAT_NODROP). */
+#define CQ_ENTRIES 4096
+
+#ifndef IORING_SETUP_SINGLE_ISSUER
+#define IORING_SETUP_SINGLE_ISSUER (1U << 12)
+#endif
+
+struct uring {
+    int fd;
+    void *rings; /* both rings, in one mapping */
+    size_t rings_bytes;
+    struct io_uring_sqe *sqes;
+    size_t sqes_bytes;
+    unsigned *sq_head, *sq_tail, *sq_mask, *sq_array;
+    unsigned *cq_head, *cq_tail, *cq_mask;
+    struct io_uring_cqe *cqes;
+    unsigned queued; /* entries written since the last submit */
+    /* The pieces of each queued entry: the kernel copies them when it takes the entry. */
+    struct iovec iov[SQ_ENTRIES][IOV_MAX];
+};
+
+static int setup(struct io_uring_params *params, unsigned flags)
+{
+    memset(params, 0, sizeof(*params));
+    params->flags = flags | IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE;
+    params->cq_entries = CQ_ENTRIES;
+    return (int)syscall(SYS_io_uring_setup, SQ_ENTRIES, params);
+}
+
+/*
+ * Operations of a ring pass by a seccomp filter: this ring is restricted to what is used before it takes the first one.
+ * Closing the ring and reaping need no permission.
+ */
+static int restrict_and_enable(int fd)
+{
+    static const unsigned char allowed[] = { IORING_OP_READV, IORING_OP_WRITEV, IORING_OP_FSYNC, IORING_OP_FALLOCATE };
+    struct io_uring_restriction restrictions[sizeof(allowed)];
+
+    memset(restrictions, 0, sizeof(restrictions));
+    for (size_t n = 0; n < sizeof(allowed); n++) {
+        restrictions[n].opcode = IORING_RESTRICTION_SQE_OP;
+        restrictions[n].sqe_op = allowed[n];
+    }
+    if (syscall(SYS_io_uring_register, fd, IORING_REGISTER_RESTRICTIONS, restrictions, sizeof(allowed)) < 0)
+        return -1;
+    return (int)syscall(SYS_io_uring_register, fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+}
+
+static bool map_rings(struct uring *ring, const struct io_uring_params *params)
+{
+    const size_t sq_bytes = params->sq_off.array + params->sq_entries * sizeof(unsigned);
+    const size_t cq_bytes = params->cq_off.cqes + params->cq_entries * sizeof(struct io_uring_cqe);
+    char *base;
+
+    ring->rings_bytes = sq_bytes > cq_bytes ? sq_bytes : cq_bytes;
+    ring->rings = mmap(NULL, ring->rings_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, ring->fd,
+                       IORING_OFF_SQ_RING);
+    if (ring->rings == MAP_FAILED)
+        return false;
+    ring->sqes_bytes = params->sq_entries * sizeof(struct io_uring_sqe);
+    ring->sqes =
+        mmap(NULL, ring->sqes_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, ring->fd, IORING_OFF_SQES);
+    if (ring->sqes == MAP_FAILED)
+        return false;
+    base = ring->rings;
+    ring->sq_head = (unsigned *)(base + params->sq_off.head);
+    ring->sq_tail = (unsigned *)(base + params->sq_off.tail);
+    ring->sq_mask = (unsigned *)(base + params->sq_off.ring_mask);
+    ring->sq_array = (unsigned *)(base + params->sq_off.array);
+    ring->cq_head = (unsigned *)(base + params->cq_off.head);
+    ring->cq_tail = (unsigned *)(base + params->cq_off.tail);
+    ring->cq_mask = (unsigned *)(base + params->cq_off.ring_mask);
+    ring->cqes = (struct io_uring_cqe *)(base + params->cq_off.cqes);
+    return true;
+}
+
+struct uring *uring_create(void)
+{
+    const unsigned needed = IORING_FEAT_SINGLE_MMAP | IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE;
+    struct uring *ring = calloc(1, sizeof(*ring));
+    struct io_uring_params params;
+
+    if (!ring)
+        return NULL;
+    ring->rings = MAP_FAILED;
+    ring->sqes = MAP_FAILED;
+    ring->fd = setup(&params, IORING_SETUP_SINGLE_ISSUER);
+    if (ring->fd < 0 && errno == EINVAL)
+        ring->fd = setup(&params, 0);
+    if (ring->fd < 0) {
+        free(ring);
+        return NULL;
+    }
+    if ((params.features & needed) != needed)
+        errno = ENOSYS;
+    else if (restrict_and_enable(ring->fd) == 0 && map_rings(ring, &params))
+        return ring;
+    uring_destroy(ring);
+    return NULL;
+}
+
+void uring_destroy(struct uring *ring)
+{
+    const int error = errno;
+
+    if (ring->sqes != MAP_FAILED)
+        munmap(ring->sqes, ring->sqes_bytes);
+    if (ring->rings != MAP_FAILED)
+        munmap(ring->rings, ring->rings_bytes);
+    close(ring->fd);
+    free(ring);
+    errno = error;
+}
+
+int uring_fd(const struct uring *ring)
+{
+    return ring->fd;
+}
+
+bool uring_can(enum async_kind kind)
+{
+    return kind <= ASYNC_FALLOCATE;
+}
+
+static void fill_transfer(struct io_uring_sqe *sqe, const struct async_op *op, struct iovec *iov)
+{
+    sqe->opcode = op->kind == ASYNC_READ ? IORING_OP_READV : IORING_OP_WRITEV;
+    /* In bounds: a cursor never fills more than IOV_MAX pieces. */
+    memcpy(iov, op->iov, (size_t)op->iov_count * sizeof(*iov));
+    sqe->addr = (uintptr_t)iov;
+    sqe->len = (uint32_t)op->iov_count;
+    sqe->off = (uint64_t)op->offset;
+    sqe->rw_flags = op->flags;
+}
+
+int uring_queue(struct uring *ring, const struct async_op *op)
+{
+    const unsigned tail = *ring->sq_tail;
+    const unsigned slot = tail & *ring->sq_mask;
+    struct io_uring_sqe *sqe = &ring->sqes[slot];
+
+    if (tail - __atomic_load_n(ring->sq_head, __ATOMIC_ACQUIRE) == SQ_ENTRIES)
+        return -EAGAIN;
+    memset(sqe, 0, sizeof(*sqe));
+    sqe->fd = op->fd;
+    sqe->user_data = op->token;
+    switch (op->kind) {
+    case ASYNC_READ:
+    case ASYNC_WRITE:
+        fill_transfer(sqe, op, ring->iov[slot]);
+        break;
+    case ASYNC_FSYNC:
+    case ASYNC_FDATASYNC:
+        sqe->opcode = IORING_OP_FSYNC;
+        sqe->fsync_flags = op->kind == ASYNC_FDATASYNC ? IORING_FSYNC_DATASYNC : 0;
+        break;
+    case ASYNC_FALLOCATE:
+        sqe->opcode = IORING_OP_FALLOCATE;
+        sqe->off = (uint64_t)op->offset;
+        sqe->addr = (uint64_t)op->len;
+        sqe->len = (uint32_t)op->flags;
+        break;
+    default:
+        return -EINVAL;
+    }
+    ring->sq_array[slot] = slot;
+    __atomic_store_n(ring->sq_tail, tail + 1, __ATOMIC_RELEASE);
+    ring->queued++;
+    return 0;
+}
+
+int uring_submit(struct uring *ring)
+{
+    while (ring->queued > 0) {
+        long taken = syscall(SYS_io_uring_enter, ring->fd, ring->queued, 0, 0, NULL, 0);
+
+        if (taken < 0 && errno != EINTR)
+            return -errno;
+        if (taken > 0)
+            ring->queued -= (unsigned)taken;
+    }
+    return 0;
+}
+
+bool uring_ready(const struct uring *ring)
+{
+    return __atomic_load_n(ring->cq_tail, __ATOMIC_ACQUIRE) != *ring->cq_head;
+}
+
+int uring_reap(struct uring *ring, struct async_result *out, int max)
+{
+    unsigned head = *ring->cq_head;
+    const unsigned tail = __atomic_load_n(ring->cq_tail, __ATOMIC_ACQUIRE);
+    int count = 0;
+
+    for (; head != tail && count < max; head++, count++) {
+        const struct io_uring_cqe *cqe = &ring->cqes[head & *ring->cq_mask];
+
+        out[count].token = (uint32_t)cqe->user_data;
+        out[count].result = cqe->res;
+    }
+    __atomic_store_n(ring->cq_head, head, __ATOMIC_RELEASE);
+    return count;
+}

@@ -1,0 +1,25 @@
+#ifndef URING_H
+#define URING_H
+
+#include <stdbool.h>
+
+#include "async-op.h"
+
+struct uring;
+
+/* NULL with errno set where io_uring is missing or forbidden. The ring can do transfers, fsync and fallocate only. */
+struct uring *uring_create(void);
+void uring_destroy(struct uring *ring);
+/* A descriptor that is readable while results wait. */
+int uring_fd(const struct uring *ring);
+bool uring_can(enum async_kind kind);
+/* Queues an operation; its iov is copied. 0, or -EAGAIN when the ring is full until uring_submit. */
+int uring_queue(struct uring *ring, const struct async_op *op);
+/* Hands everything queued to the kernel. 0 or -errno. */
+int uring_submit(struct uring *ring);
+/* Whether results wait; costs two loads. */
+bool uring_ready(const struct uring *ring);
+/* Takes up to `max` results. */
+int uring_reap(struct uring *ring, struct async_result *out, int max);
+
+#endif

@@ -1,0 +1,157 @@
+import { readFileSync } from 'node:fs'
+import { type AST, getStaticTOMLValue, ParseError, parseTOML } from 'toml-eslint-parser'
+import { compileGlob, type OpenRule } from '../io-mode/open-rules.js'
+import { allowedIn, type OptionSpec, optionsByName } from './option-table.js'
+import { nearestName, type OptionValues, readValue } from './option-values.js'
+import { cacheChoices, type ShareDraft } from './share-builder.js'
+import { UserError } from './user-error.js'
+
+/** What a configuration file says. */
+export interface ConfigFile {
+  /** Options of the process, and share options that hold for every share. */
+  readonly values: OptionValues
+  readonly shares: readonly ShareDraft[]
+}
+
+/** One `key = value` of the file, and where it stands. */
+interface Entry {
+  readonly key: string
+  readonly value: unknown
+  readonly line: number
+}
+
+/** One table of the file: "" for what stands before the first, "share", or "share.rule". */
+interface Table {
+  readonly name: string
+  readonly line: number
+  readonly entries: readonly Entry[]
+}
+
+/**
+ * Reads a TOML file with `[[share]]` and, below each, `[[share.rule]]`. Keys are the options' names. Throws UserError with
+ * file name and line.
+ */
+export function readConfigFile(path: string): ConfigFile {
+  let source: string
+  try {
+    source = readFileSync(path, 'utf8')
+  } catch (error) {
+    throw new UserError(`--config ${path}: cannot be read (${(error as NodeJS.ErrnoException).code})`)
+  }
+  return parseConfig(source, path)
+}
+
+/** The same for the text of a file that is called `path` in messages. */
+export function parseConfig(source: string, path: string): ConfigFile {
+  const values: OptionValues = new Map()
+  const shares: { draft: Table; rules: OpenRule[] }[] = []
+  for (const table of tablesOf(source, path)) {
+    if (table.name === '') {
+      for (const entry of table.entries) readEntry(path, entry, values, () => true)
+    } else if (table.name === 'share') {
+      shares.push({ draft: table, rules: [] })
+    } else if (table.name === 'share.rule' && shares.length > 0) {
+      shares.at(-1)?.rules.push(readRule(path, table))
+    } else {
+      throw new UserError(
+        `${path}:${table.line}: unknown table [${table.name}]: there are [[share]] and [[share.rule]]`,
+      )
+    }
+  }
+  return { values, shares: shares.map(({ draft, rules }) => readShare(path, draft, rules)) }
+}
+
+function tablesOf(source: string, path: string): Table[] {
+  try {
+    const [top] = parseTOML(source).body
+    const loose = top.body.filter((node): node is AST.TOMLKeyValue => node.type === 'TOMLKeyValue')
+    const tables = top.body.filter((node): node is AST.TOMLTable => node.type === 'TOMLTable')
+    return [
+      { name: '', line: 1, entries: entriesOf(loose) },
+      ...tables.map((table) => ({
+        name: table.resolvedKey.filter((part) => typeof part === 'string').join('.'),
+        line: table.loc.start.line,
+        entries: entriesOf(table.body),
+      })),
+    ]
+  } catch (error) {
+    if (!(error instanceof ParseError)) throw error
+    throw new UserError(`${path}:${error.lineNumber}: ${error.message}`)
+  }
+}
+
+function entriesOf(nodes: readonly AST.TOMLKeyValue[]): Entry[] {
+  return nodes.map((node) => ({
+    key: node.key.keys.map((key) => (key.type === 'TOMLBare' ? key.name : key.value)).join('.'),
+    value: getStaticTOMLValue(node.value),
+    line: node.loc.start.line,
+  }))
+}
+
+function readEntry(
+  path: string,
+  { key, value, line }: Entry,
+  values: OptionValues,
+  allowed: (spec: OptionSpec) => boolean,
+): void {
+  const where = `${path}:${line}`
+  const spec = optionsByName.get(key)
+  if (spec === undefined || !allowed(spec)) {
+    const names = [...optionsByName].filter(([, other]) => allowed(other)).map(([name]) => name)
+    throw new UserError(`${where}: unknown key '${key}'${nearestName(key, names)}`)
+  }
+  if (typeof value !== 'string' && typeof value !== 'number' && typeof value !== 'boolean') {
+    throw new UserError(`${where}: ${key} has a single value`)
+  }
+  values.set(spec.name, readValue(spec, value, `${where}: ${key}`))
+}
+
+function readShare(path: string, table: Table, rules: readonly OpenRule[]): ShareDraft {
+  const values: OptionValues = new Map()
+  const lines = new Map<string, { key: string; line: number }>()
+  for (const entry of table.entries) {
+    readEntry(path, entry, values, (spec) => allowedIn(spec, 'share'))
+    const spec = optionsByName.get(entry.key)
+    if (spec !== undefined) lines.set(spec.name, entry)
+  }
+  const where = (option: string) => {
+    const entry = lines.get(option)
+    return entry === undefined ? `${path}:${table.line}: ${option}` : `${path}:${entry.line}: ${entry.key}`
+  }
+  return { values, where, rules }
+}
+
+/** The keys of a rule that say where it applies; all others are options. */
+const conditions = new Set(['match', 'read-only', 'o-direct'])
+
+function readRule(path: string, table: Table): OpenRule {
+  const values: OptionValues = new Map()
+  const given = new Map<string, Entry>()
+  for (const entry of table.entries) {
+    if (conditions.has(entry.key)) given.set(entry.key, entry)
+    else readEntry(path, entry, values, (spec) => allowedIn(spec, 'rule'))
+  }
+  return {
+    match: readGlob(path, table, given.get('match')),
+    readOnly: readCondition(path, given.get('read-only')),
+    oDirect: readCondition(path, given.get('o-direct')),
+    choices: cacheChoices(values),
+  }
+}
+
+function readGlob(path: string, table: Table, entry: Entry | undefined): string {
+  if (entry === undefined) throw new UserError(`${path}:${table.line}: a rule needs match = "GLOB"`)
+  const { value, line } = entry
+  if (typeof value !== 'string') throw new UserError(`${path}:${line}: match is a glob in quotes`)
+  try {
+    compileGlob(value)
+  } catch (error) {
+    throw new UserError(`${path}:${line}: bad glob '${value}': ${(error as Error).message}`)
+  }
+  return value
+}
+
+function readCondition(path: string, entry: Entry | undefined): boolean | undefined {
+  if (entry === undefined || typeof entry.value === 'boolean') return entry?.value as boolean | undefined
+  throw new UserError(`${path}:${entry.line}: ${entry.key} is true or false`)
+}

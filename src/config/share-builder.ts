@@ -1,0 +1,101 @@
+import { statSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { fsConfig } from '../device/fs-device.js'
+import type { ShareConfig } from '../device/share-config.js'
+import type { CacheChoices, CacheMode, DirectIo } from '../io-mode/cache-policy.js'
+import type { OpenRule } from '../io-mode/open-rules.js'
+import { optionTable } from './option-table.js'
+import { type OptionValues, readValue } from './option-values.js'
+import { UserError } from './user-error.js'
+
+/** sun_path has 108 bytes, one of them for the NUL. */
+const SOCKET_PATH_MAX_BYTES = 107
+
+/** A share as it was written down, before it is checked as a whole. */
+export interface ShareDraft {
+  /** What was given for it. */
+  readonly values: OptionValues
+  /** Where an option was given, for messages: "--cache", or "shares.toml:7: cache". */
+  where(option: string): string
+  readonly rules: readonly OpenRule[]
+}
+
+/** The options' defaults, as values. */
+export function defaultValues(): OptionValues {
+  const values: OptionValues = new Map()
+  for (const spec of optionTable) {
+    if (spec.default !== undefined) values.set(spec.name, readValue(spec, spec.default, spec.name))
+  }
+  return values
+}
+
+/** Fills a draft up with defaults and checks it. Throws UserError. */
+export function buildShare(draft: ShareDraft, defaults: OptionValues): ShareConfig {
+  const values = new Map([...defaults, ...draft.values])
+  const text = (name: string) => values.get(name) as string | undefined
+  const flag = (name: string) => values.get(name) === true
+  return {
+    directory: checkedDirectory(text('shared-dir'), draft.where('shared-dir')),
+    socketPath: checkedSocketPath(text('socket-path'), draft.where('socket-path')),
+    tag: checkedTag(text('tag'), draft.where('tag')),
+    ...cacheChoices(values),
+    cache: values.get('cache') as CacheMode,
+    directIo: values.get('direct-io') as DirectIo,
+    parallelDio: flag('parallel-dio'),
+    allowMmap: flag('allow-mmap'),
+    allowDirectIo: flag('allow-direct-io'),
+    writeback: flag('writeback'),
+    readonly: flag('readonly'),
+    readdirplus: flag('readdirplus'),
+    rules: draft.rules,
+    pollUs: values.get('poll-us') as number,
+    keepAlive: flag('keep-alive'),
+  }
+}
+
+/** Of the options given, those that choose what the guest caches. */
+export function cacheChoices(values: OptionValues): Partial<CacheChoices> {
+  const choices: Partial<Record<keyof CacheChoices, unknown>> = {}
+  for (const [name, field] of choiceFields) if (values.has(name)) choices[field] = values.get(name)
+  return choices as Partial<CacheChoices>
+}
+
+const choiceFields: readonly (readonly [string, keyof CacheChoices])[] = [
+  ['cache', 'cache'],
+  ['direct-io', 'directIo'],
+  ['parallel-dio', 'parallelDio'],
+  ['keep-cache', 'keepCache'],
+  ['noflush', 'noflush'],
+  ['entry-timeout', 'entryTimeoutSec'],
+  ['attr-timeout', 'attrTimeoutSec'],
+  ['negative-timeout', 'negativeTimeoutSec'],
+]
+
+function checkedDirectory(path: string | undefined, where: string): string {
+  if (path === undefined) throw new UserError(`${where} is missing: which directory is to be shared?`)
+  const stat = statSync(path, { throwIfNoEntry: false })
+  if (stat === undefined) throw new UserError(`${where} ${path}: no such directory`)
+  if (!stat.isDirectory()) throw new UserError(`${where} ${path}: not a directory`)
+  return resolve(path)
+}
+
+function checkedSocketPath(path: string | undefined, where: string): string {
+  if (path === undefined) throw new UserError(`${where} is missing: where is QEMU to connect?`)
+  const lenBytes = Buffer.byteLength(path)
+  if (lenBytes > SOCKET_PATH_MAX_BYTES) {
+    throw new UserError(
+      `${where} ${path}: ${lenBytes} bytes, a socket path has at most ${SOCKET_PATH_MAX_BYTES}`,
+    )
+  }
+  return path
+}
+
+function checkedTag(tag: string | undefined, where: string): string | undefined {
+  if (tag === undefined) return undefined
+  try {
+    fsConfig(tag, 1)
+  } catch (error) {
+    throw new UserError(`${where} '${tag}': ${(error as Error).message}`)
+  }
+  return tag
+}

@@ -1,0 +1,46 @@
+import { allowedIn, optionsByName, optionTable } from './option-table.js'
+import { nearestName, type OptionValues, readValue } from './option-values.js'
+import type { ShareDraft } from './share-builder.js'
+import { UserError } from './user-error.js'
+
+/**
+ * Reads the argument of `--share`: options of one share without their dashes, separated by commas: `key=value`, `flag`,
+ * `no-flag`. A comma inside a value is doubled. Throws UserError.
+ */
+export function parseShareWords(text: string): ShareDraft {
+  const values: OptionValues = new Map()
+  for (const word of splitWords(text)) {
+    const { name, raw } = splitWord(word)
+    const spec = optionsByName.get(name)
+    if (spec === undefined || !allowedIn(spec, 'share')) {
+      throw new UserError(`--share: unknown option '${name}'${nearestName(name, shareNames())}`)
+    }
+    values.set(spec.name, readValue(spec, raw, `--share: ${name}`))
+  }
+  return { values, where: (option) => `--share: ${shortName(option)}`, rules: [] }
+}
+
+/** Splits at single commas; two stand for one inside a word. */
+function splitWords(text: string): string[] {
+  return text
+    .split(/(?<!,),(?!,)/)
+    .map((word) => word.replaceAll(',,', ','))
+    .filter((word) => word !== '')
+}
+
+function splitWord(word: string): { name: string; raw: string | boolean } {
+  const equals = word.indexOf('=')
+  if (equals >= 0) return { name: word.slice(0, equals), raw: word.slice(equals + 1) }
+  const positive = word.replace(/^no-/, '')
+  if (positive !== word && optionsByName.has(positive)) return { name: positive, raw: false }
+  return { name: word, raw: true }
+}
+
+function shareNames(): string[] {
+  return [...optionsByName].filter(([, spec]) => allowedIn(spec, 'share')).map(([name]) => name)
+}
+
+/** As people write it inside a share: `path` rather than `shared-dir`. */
+function shortName(option: string): string {
+  return optionTable.find(({ name }) => name === option)?.aliases?.[0] ?? option
+}

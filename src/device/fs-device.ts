@@ -1,0 +1,63 @@
+import type { DescriptorChain, EventLoop, VhostUserDevice } from 'vhost-user-ts'
+import { constants } from 'virtiofsd-ts-native'
+import type { Background, FileSystem } from '../fuse/file-system.js'
+import type { InitWishes } from '../fuse/negotiation.js'
+import { Session, type SessionObserver } from '../fuse/session.js'
+
+/** virtio 1.3, 5.11.4: tag[36], then the number of request queues. */
+const TAG_BYTES = 36
+const CONFIG_BYTES = 40
+
+/** One priority queue, and as many request queues as a vhost-user message can name: a queue costs nothing unused. */
+export const QUEUE_COUNT = 256
+
+/** The device configuration space for a tag. Throws RangeError for a tag that is empty or over 36 bytes. */
+export function fsConfig(tag: string, requestQueues: number): Uint8Array {
+  const name = new TextEncoder().encode(tag)
+  if (name.length === 0 || name.length > TAG_BYTES) throw new RangeError(`a tag has 1 to ${TAG_BYTES} bytes`)
+  const config = new Uint8Array(CONFIG_BYTES)
+  config.set(name)
+  new DataView(config.buffer).setUint32(TAG_BYTES, requestQueues, true)
+  return config
+}
+
+/** The virtio-fs device (virtio 1.3, 5.11): every queue carries FUSE requests of one session. */
+export class FsDevice implements VhostUserDevice {
+  readonly name = 'virtio-fs'
+  readonly queueCount = QUEUE_COUNT
+  readonly config?: Uint8Array
+  private readonly session: Session
+  private readonly background: Background | undefined
+
+  /** With a `tag` the device offers its configuration space; without, the front-end provides it. */
+  constructor(
+    fileSystem: FileSystem,
+    wishes: InitWishes,
+    observer: SessionObserver,
+    tag: string | undefined,
+  ) {
+    this.session = new Session(fileSystem, wishes, observer)
+    this.background = fileSystem.background
+    if (tag !== undefined) this.config = fsConfig(tag, 1)
+  }
+
+  process(chain: DescriptorChain): number {
+    return this.session.process(chain)
+  }
+
+  attach(loop: EventLoop): void {
+    for (const fd of this.background?.fds ?? []) loop.add(fd, constants.EPOLLIN, () => {})
+  }
+
+  progress(): boolean {
+    return this.background?.progress() === true
+  }
+
+  drain(): void {
+    this.background?.drain()
+  }
+
+  reset(): void {
+    this.session.end()
+  }
+}

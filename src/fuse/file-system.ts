@@ -1,0 +1,76 @@
+import type { InitAgreement } from './negotiation.js'
+import type { Request } from './request.js'
+
+/**
+ * One operation. Returns the bytes of its reply at `request.reply`, a negative errno, or NO_REPLY, IN_PLACE or
+ * PENDING_REPLY. Nothing throws because of what a guest sent.
+ */
+export type Operation = (request: Request) => number
+
+/** Work that goes on between requests: operations that returned PENDING_REPLY. */
+export interface Background {
+  /** Become readable when `progress` has something to finish. */
+  readonly fds: readonly number[]
+  /** Called after each batch of requests: starts what they began, answers what has finished. Whether it answered any. */
+  progress(): boolean
+  /** Returns when nothing is under way any more. */
+  drain(): void
+}
+
+/**
+ * A file system that a guest mounts. An operation that is missing is answered with ENOSYS, which makes the kernel stop
+ * asking for some of them. Fixed-size arguments have been checked for length, names for being one sound component.
+ */
+export interface FileSystem {
+  /** A new session begins: what was agreed on. Whatever an earlier session left has been dropped by `destroy`. */
+  init(agreement: InitAgreement): void
+  /** The session has ended: every inode, handle and lock goes. Idempotent. */
+  destroy(): void
+
+  /** Needed by a file system whose operations return PENDING_REPLY. */
+  readonly background?: Background
+
+  lookup?: Operation
+  forget?: Operation
+  batchForget?: Operation
+  getattr?: Operation
+  setattr?: Operation
+  readlink?: Operation
+  symlink?: Operation
+  mknod?: Operation
+  mkdir?: Operation
+  unlink?: Operation
+  rmdir?: Operation
+  rename?: Operation
+  rename2?: Operation
+  link?: Operation
+  open?: Operation
+  read?: Operation
+  write?: Operation
+  statfs?: Operation
+  release?: Operation
+  fsync?: Operation
+  setxattr?: Operation
+  getxattr?: Operation
+  listxattr?: Operation
+  removexattr?: Operation
+  flush?: Operation
+  opendir?: Operation
+  readdir?: Operation
+  readdirplus?: Operation
+  releasedir?: Operation
+  fsyncdir?: Operation
+  getlk?: Operation
+  setlk?: Operation
+  setlkw?: Operation
+  access?: Operation
+  create?: Operation
+  ioctl?: Operation
+  fallocate?: Operation
+  lseek?: Operation
+  copyFileRange?: Operation
+  copyFileRange64?: Operation
+  syncfs?: Operation
+  tmpfile?: Operation
+  statx?: Operation
+}

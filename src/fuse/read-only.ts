@@ -1,0 +1,49 @@
+import { constants } from 'virtiofsd-ts-native'
+import { EROFS } from './errno.js'
+import type { FileSystem, Operation } from './file-system.js'
+import { ARGS, type Request } from './request.js'
+import { AccessIn, OpenIn } from './wire.js'
+
+const { O_ACCMODE, O_TRUNC } = constants
+const W_OK = 2
+
+const refuse: Operation = () => -EROFS
+
+/** Operations that change something whatever their arguments. */
+const changing = [
+  'setattr',
+  'symlink',
+  'mknod',
+  'mkdir',
+  'unlink',
+  'rmdir',
+  'rename',
+  'rename2',
+  'link',
+  'write',
+  'create',
+  'fallocate',
+  'copyFileRange',
+  'copyFileRange64',
+  'setxattr',
+  'removexattr',
+  'tmpfile',
+] as const
+
+/** The same file system, of which nothing can be changed through it. Every attempt is EROFS. */
+export function readOnly(fileSystem: FileSystem): FileSystem {
+  const view: FileSystem = Object.create(fileSystem)
+  for (const name of changing) if (fileSystem[name] !== undefined) view[name] = refuse
+  const { open, access } = fileSystem
+  if (open !== undefined) {
+    view.open = (request: Request) => {
+      const flags = OpenIn.flags(request.args, ARGS)
+      return (flags & O_ACCMODE) !== 0 || (flags & O_TRUNC) !== 0 ? -EROFS : open.call(fileSystem, request)
+    }
+  }
+  if (access !== undefined) {
+    view.access = (request: Request) =>
+      (AccessIn.mask(request.args, ARGS) & W_OK) !== 0 ? -EROFS : access.call(fileSystem, request)
+  }
+  return view
+}

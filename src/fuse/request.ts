@@ -1,0 +1,263 @@
+import { FUSE_EXT_GROUPS } from './abi.js'
+import { ExtHeader, InHeader, OutHeader } from './wire.js'
+
+/**
+ * What brings a request and takes its reply: a stream of readable bytes (header, arguments, data) and room for the
+ * reply. A vhost-user descriptor chain is one. The sender may change its bytes at any time: they are copied, then checked.
+ */
+export interface Carrier {
+  readonly readableBytes: number
+  readonly writableBytes: number
+  /** Copies readable bytes, words first; `skipBytes` is a multiple of 4. False when there are not so many. */
+  readWords(skipBytes: number, lenBytes: number, out: Int32Array, outBytes: Uint8Array): boolean
+  read(skipBytes: number, lenBytes: number, out: Uint8Array, at: number): boolean
+  /** Copies the first `lenBytes` of `from` to the front of the reply. False when there is no room. */
+  writeWords(lenBytes: number, from: Int32Array, fromBytes: Uint8Array): boolean
+  write(skipBytes: number, lenBytes: number, from: Uint8Array, at: number): boolean
+  /** preadv2 of a file straight into the reply, `skipBytes` behind its front. Bytes read, or a negative errno. */
+  readFromFile(skipBytes: number, lenBytes: number, fd: number, offsetBytes: number, flags: number): number
+  /** pwritev2 of the request's bytes from `skipBytes` on straight to a file. Bytes written, or a negative errno. */
+  writeToFile(skipBytes: number, lenBytes: number, fd: number, offsetBytes: number, flags: number): number
+  /** Start the same two and return at once; `token` comes back with the result. 0 or a negative errno. */
+  startReadFromFile(
+    token: number,
+    skipBytes: number,
+    lenBytes: number,
+    fd: number,
+    offsetBytes: number,
+    flags: number,
+  ): number
+  startWriteToFile(
+    token: number,
+    skipBytes: number,
+    lenBytes: number,
+    fd: number,
+    offsetBytes: number,
+    flags: number,
+  ): number
+  /** Gives back a request whose reply came later: `lenBytes` of it are written. */
+  complete(lenBytes: number): void
+}
+
+/**
+ * What an operation returns: the bytes it put at `reply` (0 or more), a negative errno, or one of these, which lie
+ * beyond every errno (the kernel takes none below -511).
+ */
+export const NO_REPLY = -1001
+/** The reply's data lies in place already, `inPlaceBytes` of it behind the header. */
+export const IN_PLACE = -1002
+/** The reply comes later, from a `Pending` that the operation has kept. */
+export const PENDING_REPLY = -1003
+
+/** A request with more arguments than this is refused with EINVAL. Data of WRITE does not count. */
+export const MAX_ARG_BYTES = 128 * 1024
+/** The longest reply that is put together here; data of READ does not count. */
+export const MAX_REPLY_BYTES = 256 * 1024
+
+/** The longest arguments of a reply that comes later; data of READ does not count. */
+const DEFERRED_BYTES = 16
+
+/** The arguments begin here in `args`. */
+export const ARGS = InHeader.BYTES
+
+/**
+ * The request that is being served: one object for each session, filled anew each time. Everything an operation reads
+ * is a copy that the sender cannot change any more.
+ */
+export class Request {
+  /** Header and arguments; arguments begin at byte ARGS. */
+  readonly args: DataView
+  readonly argBytes: Uint8Array
+  /** Room for the reply's arguments: byte 0 comes right behind the reply header. */
+  readonly reply: DataView
+  readonly replyBytes: Uint8Array
+  readonly replyWords: Int32Array
+
+  carrier!: Carrier
+  opcode = 0
+  /** -1 when it was beyond 2^53: no node of ours. */
+  nodeid = 0
+  uid = 0
+  gid = 0
+  pid = 0
+  uniqueLow = 0
+  uniqueHigh = 0
+  /** Bytes of the request as its header says, of which all have arrived. */
+  lenBytes = 0
+  /** Byte in `argBytes` at which the request's first and second name begin, NUL-terminated and checked. */
+  nameAt = 0
+  secondNameAt = 0
+  /** Bytes of data that an operation which returns IN_PLACE has put behind the header. */
+  inPlaceBytes = 0
+  /**
+   * Byte in `args` at which extensions begin; equal to lenBytes when there are none. What the header says, not checked:
+   * it may lie before the arguments, and below 0.
+   */
+  extensionsAt = 0
+
+  private readonly words = new Int32Array((ARGS + MAX_ARG_BYTES) / 4 + 2)
+  private readonly headerWords: Int32Array
+  private readonly whole: Int32Array
+  private readonly wholeBytes: Uint8Array
+  /** The arguments alone. */
+  private readonly argWords: Int32Array
+  private readonly argTail: Uint8Array
+  private readonly idleReplies: DeferredReply[] = []
+
+  constructor() {
+    const { buffer } = this.words
+    this.argBytes = new Uint8Array(buffer)
+    this.args = new DataView(buffer)
+    this.headerWords = new Int32Array(buffer, 0, InHeader.BYTES / 4)
+    this.argWords = new Int32Array(buffer, ARGS)
+    this.argTail = new Uint8Array(buffer, ARGS)
+    this.whole = new Int32Array((OutHeader.BYTES + MAX_REPLY_BYTES) / 4)
+    this.wholeBytes = new Uint8Array(this.whole.buffer)
+    this.replyWords = new Int32Array(this.whole.buffer, OutHeader.BYTES)
+    this.replyBytes = new Uint8Array(this.whole.buffer, OutHeader.BYTES)
+    this.reply = new DataView(this.whole.buffer, OutHeader.BYTES)
+  }
+
+  /** Takes the header of what `carrier` brings. False when it is shorter than a header or than it says it is. */
+  begin(carrier: Carrier): boolean {
+    this.carrier = carrier
+    const { args } = this
+    this.lenBytes = 0
+    if (!carrier.readWords(0, InHeader.BYTES, this.headerWords, this.argBytes)) return false
+    this.lenBytes = InHeader.lenBytes(args)
+    this.extensionsAt = this.lenBytes - 8 * InHeader.totalExtlen(args)
+    this.opcode = InHeader.opcode(args)
+    this.uniqueLow = InHeader.uniqueLow(args)
+    this.uniqueHigh = InHeader.uniqueHigh(args)
+    this.nodeid = InHeader.nodeid(args)
+    this.uid = InHeader.uid(args)
+    this.gid = InHeader.gid(args)
+    this.pid = InHeader.pid(args)
+    return this.lenBytes >= InHeader.BYTES && this.lenBytes <= carrier.readableBytes
+  }
+
+  /** Copies up to `maxBytes` of the arguments. Returns how many there are of them now, or -1 when they are too many. */
+  loadArgs(maxBytes: number): number {
+    const lenBytes = Math.min(this.lenBytes - ARGS, maxBytes)
+    if (lenBytes > MAX_ARG_BYTES) return -1
+    if (lenBytes > 0 && !this.carrier.readWords(ARGS, lenBytes, this.argWords, this.argTail)) return -1
+    return lenBytes
+  }
+
+  /** Bytes of data behind arguments of `argBytes`: what a WRITE brings. */
+  payloadBytes(argBytes: number): number {
+    return this.lenBytes - ARGS - argBytes
+  }
+
+  /** Data that a reply can carry behind its header. */
+  get replyRoomBytes(): number {
+    return Math.max(0, this.carrier.writableBytes - OutHeader.BYTES)
+  }
+
+  /**
+   * READ: fills the reply's data from byte `doneBytes` on, up to `lenBytes`, from a file whose byte `offsetBytes` is the
+   * reply's first. Returns bytes read, or a negative errno.
+   */
+  replyFromFile(fd: number, offsetBytes: number, lenBytes: number, doneBytes: number, flags: number): number {
+    const skipBytes = OutHeader.BYTES + doneBytes
+    return this.carrier.readFromFile(skipBytes, lenBytes - doneBytes, fd, offsetBytes + doneBytes, flags)
+  }
+
+  /** The reply's data is in place, `lenBytes` of it. Returns what the operation returns. */
+  replyInPlace(lenBytes: number): number {
+    this.inPlaceBytes = lenBytes
+    return IN_PLACE
+  }
+
+  /** WRITE: puts `lenBytes` of the data behind arguments of `argBytes` into a file. Bytes written, or a negative errno. */
+  payloadToFile(argBytes: number, fd: number, offsetBytes: number, lenBytes: number, flags: number): number {
+    return this.carrier.writeToFile(ARGS + argBytes, lenBytes, fd, offsetBytes, flags)
+  }
+
+  /** The caller's one supplementary group that matters for a new file (CREATE_SUPP_GROUP), or -1. */
+  supplementaryGroup(): number {
+    const { args, lenBytes } = this
+    let at = this.extensionsAt
+    if (at < ARGS || lenBytes > ARGS + MAX_ARG_BYTES) return -1
+    while (at + ExtHeader.BYTES <= lenBytes) {
+      const sizeBytes = ExtHeader.sizeBytes(args, at)
+      if (sizeBytes < ExtHeader.BYTES || at + sizeBytes > lenBytes) return -1
+      if (ExtHeader.type(args, at) === FUSE_EXT_GROUPS) {
+        const count = sizeBytes >= ExtHeader.BYTES + 8 ? ExtHeader.groupCount(args, at) : 0
+        return count === 1 ? ExtHeader.group(args, at, 0) : -1
+      }
+      at += (sizeBytes + 7) & ~7
+    }
+    return -1
+  }
+
+  /** Sends a success with the first `lenBytes` at `reply`. Returns the reply's length, 0 when there is no room for it. */
+  succeed(lenBytes: number): number {
+    return this.finish(OutHeader.BYTES + lenBytes, 0, OutHeader.BYTES + lenBytes)
+  }
+
+  /** Sends the header for `inPlaceBytes` of data that lie behind it already. */
+  succeedInPlace(): number {
+    return this.finish(OutHeader.BYTES + this.inPlaceBytes, 0, OutHeader.BYTES)
+  }
+
+  /** Sends an error, a negative errno. Nothing follows the header. */
+  fail(error: number): number {
+    return this.finish(OutHeader.BYTES, error, OutHeader.BYTES)
+  }
+
+  /** Takes the request over, to be answered later: the operation returns PENDING_REPLY. */
+  defer(): DeferredReply {
+    const deferred = this.idleReplies.pop() ?? new DeferredReply(this.idleReplies)
+    deferred.begin(this.carrier, this.uniqueLow, this.uniqueHigh)
+    return deferred
+  }
+
+  private finish(lenBytes: number, error: number, copyBytes: number): number {
+    const { whole } = this
+    whole[0] = lenBytes
+    whole[1] = error
+    whole[2] = this.uniqueLow
+    whole[3] = this.uniqueHigh
+    return this.carrier.writeWords(copyBytes, whole, this.wholeBytes) ? lenBytes : 0
+  }
+}
+
+/** The reply that a request is still owed. One of `succeed`, `succeedInPlace` and `fail` is called, once. */
+export class DeferredReply {
+  carrier!: Carrier
+  private readonly words = new Int32Array((OutHeader.BYTES + DEFERRED_BYTES) / 4)
+  private readonly bytes = new Uint8Array(this.words.buffer)
+  /** Room for the reply's arguments, as `Request.reply`. */
+  readonly reply = new DataView(this.words.buffer, OutHeader.BYTES)
+
+  constructor(private readonly idle: DeferredReply[]) {}
+
+  begin(carrier: Carrier, uniqueLow: number, uniqueHigh: number): void {
+    this.carrier = carrier
+    this.words[2] = uniqueLow
+    this.words[3] = uniqueHigh
+  }
+
+  succeed(lenBytes: number): void {
+    this.finish(OutHeader.BYTES + lenBytes, 0, OutHeader.BYTES + lenBytes)
+  }
+
+  /** For a reply whose `lenBytes` of data lie behind the header already. */
+  succeedInPlace(lenBytes: number): void {
+    this.finish(OutHeader.BYTES + lenBytes, 0, OutHeader.BYTES)
+  }
+
+  /** `error` is a negative errno. */
+  fail(error: number): void {
+    this.finish(OutHeader.BYTES, error, OutHeader.BYTES)
+  }
+
+  private finish(lenBytes: number, error: number, copyBytes: number): void {
+    const { words, carrier } = this
+    words[0] = lenBytes
+    words[1] = error
+    carrier.complete(carrier.writeWords(copyBytes, words, this.bytes) ? lenBytes : 0)
+    this.idle.push(this)
+  }
+}

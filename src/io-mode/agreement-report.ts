@@ -1,0 +1,59 @@
+import { InitFlag } from '../fuse/abi.js'
+import { has, type InitAgreement } from '../fuse/negotiation.js'
+
+/** The kernels that speak a minor version of FUSE, for a reader of logs. */
+function kernelsOf(minor: number): string {
+  if (minor >= 40) return 'Linux 6.9 or later'
+  if (minor === 39) return 'Linux 6.6-6.8'
+  if (minor === 38) return 'Linux 6.2-6.5'
+  return 'before Linux 6.2'
+}
+
+/** What an agreement means for the two options that people come here for. */
+export interface IoModeReport {
+  readonly guest: string
+  readonly allowMmap: string
+  readonly parallelDio: string
+}
+
+/**
+ * Says in words what follows from INIT for shared mmap and for parallel direct writes on this guest's kernel.
+ * The rules are those of fs/fuse: see docs/io-modes.md.
+ */
+export function reportIoModes(
+  agreement: InitAgreement,
+  asked: { allowMmap: boolean; parallelDio: boolean; directIo: boolean },
+): IoModeReport {
+  const { guestMinor } = agreement
+  const guestHasAllowMmap = has(agreement.guestFlags, InitFlag.DIRECT_IO_ALLOW_MMAP)
+  const mmapAgreed = has(agreement.flags, InitFlag.DIRECT_IO_ALLOW_MMAP)
+  return {
+    guest: `7.${guestMinor} (${kernelsOf(guestMinor)})`,
+    allowMmap: allowMmapOutcome(asked.allowMmap, guestHasAllowMmap),
+    parallelDio: parallelDioOutcome(asked, mmapAgreed, guestMinor),
+  }
+}
+
+function allowMmapOutcome(asked: boolean, guestHas: boolean): string {
+  if (!asked) return 'off: MAP_SHARED of a direct-io file fails with ENODEV'
+  if (!guestHas)
+    return 'asked for, but this guest does not know it: MAP_SHARED of a direct-io file fails with ENODEV'
+  return 'on: MAP_SHARED of a direct-io file works'
+}
+
+function parallelDioOutcome(
+  asked: { parallelDio: boolean; directIo: boolean },
+  mmapAgreed: boolean,
+  guestMinor: number,
+): string {
+  if (!asked.parallelDio) return 'off: writes to one file are serialised in the guest'
+  if (!asked.directIo) return 'asked for, but this cache policy never replies FOPEN_DIRECT_IO: no effect'
+  if (mmapAgreed && guestMinor === 39) {
+    return 'asked for, but on 7.39 (Linux 6.6-6.8) allow-mmap switches it off for the whole mount'
+  }
+  if (guestMinor < 38) {
+    return 'asked for; this guest is older than Linux 6.2 and knows it only if its distribution added it'
+  }
+  if (mmapAgreed) return 'on: non-extending writes to one file overlap, except while it is mapped shared'
+  return 'on: non-extending writes to one file overlap'
+}

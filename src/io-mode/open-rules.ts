@@ -1,0 +1,98 @@
+import picomatch from 'picomatch'
+import { constants } from 'virtiofsd-ts-native'
+import { FOPEN_DIRECT_IO } from '../fuse/abi.js'
+import { type CacheChoices, type CachePolicy, cachePolicy } from './cache-policy.js'
+
+const { O_ACCMODE, O_DIRECT, O_RDONLY } = constants
+
+/** Choices for some files of a share. The first rule that applies to an open decides; others are not looked at. */
+export interface OpenRule {
+  /** A glob on the path below the shared directory, without a leading slash. */
+  readonly match: string
+  /** Applies only to opens for reading alone (true) or to others (false). Undefined: to both. */
+  readonly readOnly?: boolean | undefined
+  /** Applies only to opens with O_DIRECT (true) or without (false). Undefined: to both. */
+  readonly oDirect?: boolean | undefined
+  /** What it changes of the share's choices. */
+  readonly choices: Partial<CacheChoices>
+}
+
+/** What an open or a name is told, and which rule said so: its index, or -1 for the share itself. */
+export interface Decision {
+  readonly rule: number
+  readonly policy: CachePolicy
+}
+
+interface CompiledRule {
+  readonly matches: (path: string) => boolean
+  readonly rule: OpenRule
+  readonly decision: Decision
+}
+
+/** Throws an Error that says what is wrong with a glob. */
+export function compileGlob(glob: string): (path: string) => boolean {
+  if (glob === '') throw new Error('an empty glob matches nothing')
+  if (glob.startsWith('/')) throw new Error('globs begin below the shared directory, without a slash')
+  return picomatch(glob, { dot: true, strictBrackets: true, strictSlashes: true })
+}
+
+/** What a share tells the guest for each file: its own choices, and rules for some of them. */
+export class OpenRules {
+  private readonly share: Decision
+  private readonly compiled: readonly CompiledRule[]
+  /** Whether names and attributes may have other timeouts than the share's. */
+  readonly changesTimeouts: boolean
+
+  /** Throws when a glob is bad. */
+  constructor(choices: CacheChoices, rules: readonly OpenRule[]) {
+    this.share = { rule: -1, policy: cachePolicy(choices) }
+    this.compiled = rules.map((rule, n) => ({
+      matches: compileGlob(rule.match),
+      rule,
+      decision: { rule: n, policy: cachePolicy({ ...choices, ...rule.choices }) },
+    }))
+    const base = this.share.policy
+    this.changesTimeouts = this.compiled.some(
+      ({ decision: { policy } }) =>
+        policy.entryTimeoutSec !== base.entryTimeoutSec || policy.attrTimeoutSec !== base.attrTimeoutSec,
+    )
+  }
+
+  /** Whether paths have to be known at all. */
+  get any(): boolean {
+    return this.compiled.length > 0
+  }
+
+  /** What the share itself says, without rules. */
+  get base(): CachePolicy {
+    return this.share.policy
+  }
+
+  /** Whether any open replies FOPEN_DIRECT_IO. */
+  get everDirect(): boolean {
+    return [this.share, ...this.compiled.map(({ decision }) => decision)].some(
+      ({ policy }) => ((policy.fileFlags | policy.directFileFlags) & FOPEN_DIRECT_IO) !== 0,
+    )
+  }
+
+  /** For an OPEN or CREATE; `path` is undefined for a file without a name, to which no rule applies. */
+  forOpen(path: string | undefined, guestFlags: number): Decision {
+    if (path === undefined) return this.share
+    const readOnly = (guestFlags & O_ACCMODE) === O_RDONLY
+    const oDirect = (guestFlags & O_DIRECT) !== 0
+    const found = this.compiled.find(
+      ({ rule, matches }) =>
+        (rule.readOnly ?? readOnly) === readOnly && (rule.oDirect ?? oDirect) === oDirect && matches(path),
+    )
+    return found?.decision ?? this.share
+  }
+
+  /** For a name or its attributes: rules that depend on how a file is opened do not apply. */
+  forName(path: string | undefined): Decision {
+    if (path === undefined) return this.share
+    const found = this.compiled.find(
+      ({ rule, matches }) => rule.readOnly === undefined && rule.oDirect === undefined && matches(path),
+    )
+    return found?.decision ?? this.share
+  }
+}

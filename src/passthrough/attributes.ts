@@ -1,0 +1,145 @@
+import * as native from 'virtiofsd-ts-native'
+import {
+  FATTR_ATIME,
+  FATTR_ATIME_NOW,
+  FATTR_FH,
+  FATTR_GID,
+  FATTR_MODE,
+  FATTR_MTIME,
+  FATTR_MTIME_NOW,
+  FATTR_SIZE,
+  FATTR_UID,
+} from '../fuse/abi.js'
+import { EACCES, EBADF, EFBIG, EINVAL, EISDIR } from '../fuse/errno.js'
+import { ARGS, type Request } from '../fuse/request.js'
+import { AccessIn, SetattrIn, StatfsOut } from '../fuse/wire.js'
+import { TYPE_DIRECTORY, TYPE_REGULAR } from './inode-table.js'
+import { descriptorError, type Share } from './share.js'
+import { statxGid, statxMode, statxUid } from './statx.js'
+
+const { O_NONBLOCK, O_RDWR, UTIME_NOW, UTIME_OMIT } = native.constants
+
+const KEEP_ID = -1
+const NSEC_PER_SEC = 1_000_000_000
+const PERMISSIONS = 0o7777
+const X_OK = 1
+
+const STATFS_BYTES = 120
+
+/** Attributes of inodes and of the file system. */
+export class AttributeOperations {
+  private readonly statfsBytes = new Uint8Array(STATFS_BYTES)
+  private readonly statfsView = new DataView(this.statfsBytes.buffer)
+
+  constructor(private readonly share: Share) {}
+
+  /** FUSE_GETATTR. Reply: attr_out. Works for files that have no name any more. Errors: EBADF. */
+  getattr(request: Request): number {
+    const slot = this.share.inodes.slotOf(request.nodeid)
+    return slot === 0 ? -EBADF : this.share.replyAttr(request, slot)
+  }
+
+  /** FUSE_SETATTR: mode, owner, size, then times, which the others would change. Reply: attr_out. */
+  setattr(request: Request): number {
+    const { inodes } = this.share
+    const slot = inodes.slotOf(request.nodeid)
+    if (slot === 0) return -EBADF
+    const valid = SetattrIn.valid(request.args, ARGS)
+    let result = 0
+    if ((valid & FATTR_MODE) !== 0) result = this.setMode(request, slot)
+    if (result === 0 && (valid & (FATTR_UID | FATTR_GID)) !== 0) result = this.setOwner(request, slot, valid)
+    if (result === 0 && (valid & FATTR_SIZE) !== 0) result = this.setSize(request, slot, valid)
+    if (result === 0 && (valid & (FATTR_ATIME | FATTR_MTIME)) !== 0)
+      result = this.setTimes(request, slot, valid)
+    return result < 0 ? result : this.share.replyAttr(request, slot)
+  }
+
+  /** FUSE_ACCESS, by mode bits. virtio-fs guests check for themselves and do not ask. Reply: empty. */
+  access(request: Request): number {
+    const { inodes, st } = this.share
+    const slot = inodes.slotOf(request.nodeid)
+    if (slot === 0) return -EBADF
+    const result = this.share.stat(slot)
+    if (result < 0) return result
+    const mask = AccessIn.mask(request.args, ARGS) & 7
+    const mode = statxMode(st)
+    if (request.uid === 0) {
+      // Root may do everything but execute what nobody may execute.
+      const mayExecute = (mode & 0o111) !== 0 || inodes.typeOf(slot) === TYPE_DIRECTORY
+      return (mask & X_OK) === 0 || mayExecute ? 0 : -EACCES
+    }
+    const shift = request.uid === statxUid(st) ? 6 : request.gid === statxGid(st) ? 3 : 0
+    return (mask & ~(mode >>> shift)) === 0 ? 0 : -EACCES
+  }
+
+  /** FUSE_STATFS. Reply: statfs_out. Errors: EBADF, and what fstatfs gives. */
+  statfs(request: Request): number {
+    const slot = this.share.inodes.slotOf(request.nodeid)
+    if (slot === 0) return -EBADF
+    const fd = this.share.inodes.fdOf(slot)
+    const result = fd < 0 ? fd : native.fstatfs(fd, this.statfsBytes)
+    if (result < 0) return result
+    const { statfsView: from } = this
+    const { reply } = request
+    // struct statfs: f_type, f_bsize, then five counts that are fuse_kstatfs's first five.
+    for (let n = 0; n < 40; n += 4) reply.setUint32(n, from.getUint32(16 + n, true), true)
+    reply.setUint32(40, from.getUint32(8, true), true)
+    reply.setUint32(44, from.getUint32(64, true), true)
+    reply.setUint32(48, from.getUint32(72, true), true)
+    for (let n = 52; n < StatfsOut.BYTES; n += 4) reply.setUint32(n, 0, true)
+    return StatfsOut.BYTES
+  }
+
+  private setMode(request: Request, slot: number): number {
+    const { inodes, procFd } = this.share
+    const fd = inodes.fdOf(slot)
+    return fd < 0 ? fd : native.inodeChmod(procFd, fd, SetattrIn.mode(request.args, ARGS) & PERMISSIONS)
+  }
+
+  private setOwner(request: Request, slot: number, valid: number): number {
+    const { args } = request
+    const uid = (valid & FATTR_UID) === 0 ? KEEP_ID : SetattrIn.uid(args, ARGS)
+    const gid = (valid & FATTR_GID) === 0 ? KEEP_ID : SetattrIn.gid(args, ARGS)
+    const fd = this.share.inodes.fdOf(slot)
+    return fd < 0 ? fd : native.inodeChown(fd, uid, gid)
+  }
+
+  private setSize(request: Request, slot: number, valid: number): number {
+    const { inodes, files, procFd } = this.share
+    const { args } = request
+    const sizeBytes = SetattrIn.sizeBytes(args, ARGS)
+    if (sizeBytes < 0) return -EFBIG
+    if ((valid & FATTR_FH) !== 0) {
+      const file = files.get(SetattrIn.handle(args, ARGS))
+      return file === undefined ? -EBADF : native.ftruncate(file.fd, sizeBytes)
+    }
+    if (inodes.typeOf(slot) === TYPE_DIRECTORY) return -EISDIR
+    // Opening anything else could block, or reach a device of the host.
+    if (inodes.typeOf(slot) !== TYPE_REGULAR) return -EINVAL
+    const pathFd = inodes.fdOf(slot)
+    const fd = pathFd < 0 ? pathFd : native.inodeOpen(procFd, pathFd, O_RDWR | O_NONBLOCK)
+    if (fd < 0) return descriptorError(fd)
+    const result = native.ftruncate(fd, sizeBytes)
+    native.close(fd)
+    return result
+  }
+
+  private setTimes(request: Request, slot: number, valid: number): number {
+    const { inodes, procFd } = this.share
+    const { args } = request
+    const atimeSec = SetattrIn.atimeSec(args, ARGS)
+    const mtimeSec = SetattrIn.mtimeSec(args, ARGS)
+    const atimeNsec = nsecOf(valid, FATTR_ATIME, FATTR_ATIME_NOW, SetattrIn.atimeNsec(args, ARGS))
+    const mtimeNsec = nsecOf(valid, FATTR_MTIME, FATTR_MTIME_NOW, SetattrIn.mtimeNsec(args, ARGS))
+    if (atimeNsec < 0 || mtimeNsec < 0 || Number.isNaN(atimeSec) || Number.isNaN(mtimeSec)) return -EINVAL
+    const fd = inodes.fdOf(slot)
+    return fd < 0 ? fd : native.inodeUtimens(procFd, fd, atimeSec, atimeNsec, mtimeSec, mtimeNsec)
+  }
+}
+
+/** The nanoseconds for utimensat, or -1 when the guest's are no fraction of a second. */
+function nsecOf(valid: number, setBit: number, nowBit: number, nsec: number): number {
+  if ((valid & setBit) === 0) return UTIME_OMIT
+  if ((valid & nowBit) !== 0) return UTIME_NOW
+  return nsec < NSEC_PER_SEC ? nsec : -1
+}

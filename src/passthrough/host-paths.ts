@@ -1,0 +1,34 @@
+import * as native from 'virtiofsd-ts-native'
+
+const PATH_MAX_BYTES = 4096
+const LOST = ' (deleted)'
+
+/** Where inodes lie below the shared directory, by the names that the host has for them now. */
+export class HostPaths {
+  private readonly bytes = new Uint8Array(PATH_MAX_BYTES)
+  private readonly decoder = new TextDecoder()
+  private readonly root: string
+
+  constructor(
+    private readonly procFd: number,
+    rootFd: number,
+  ) {
+    this.root = this.read(rootFd) ?? '/'
+  }
+
+  /** The path of what `fd` stands for, without a leading slash; undefined when it has no name below the directory. */
+  below(fd: number): string | undefined {
+    const path = this.read(fd)
+    if (path === undefined || path.endsWith(LOST)) return undefined
+    if (path === this.root) return ''
+    const prefix = this.root === '/' ? '/' : `${this.root}/`
+    return path.startsWith(prefix) ? path.slice(prefix.length) : undefined
+  }
+
+  private read(fd: number): string | undefined {
+    const lenBytes = native.inodePath(this.procFd, fd, this.bytes)
+    // A path that fills the buffer may have been cut.
+    if (lenBytes < 0 || lenBytes === PATH_MAX_BYTES) return undefined
+    return this.decoder.decode(this.bytes.subarray(0, lenBytes))
+  }
+}

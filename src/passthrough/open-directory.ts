@@ -1,0 +1,107 @@
+import * as native from 'virtiofsd-ts-native'
+import { HeldFd } from './held-fd.js'
+
+/** Largest piece of a directory that is read at once. */
+const BUFFER_BYTES = 64 * 1024
+/** Room for a few of the longest names. */
+const LEAST_READ_BYTES = 1024
+/** struct linux_dirent64: ino, off, reclen, type, name. */
+const D_OFF = 8
+const D_RECLEN = 16
+const D_TYPE = 18
+const D_NAME = 19
+
+const NOTHING = new Uint8Array(0)
+
+/** The records of one read, walked one by one. One for all directories of a thread: nothing in it outlives a request. */
+export class DirentReader {
+  readonly bytes = new Uint8Array(BUFFER_BYTES + 8)
+  private readonly view = new DataView(this.bytes.buffer)
+  private end = 0
+  /** Where the current record begins. */
+  at = 0
+
+  /**
+   * Goes to the entry behind the position [low, high], and reads records from there: those left over from the last
+   * read if they begin there, else the directory itself. Returns 0 or a negative errno.
+   */
+  open(directory: OpenDirectory, low: number, high: number): number {
+    this.at = 0
+    this.end = 0
+    if (directory.left.length > 0 && directory.leftLow === low && directory.leftHigh === high) {
+      this.bytes.set(directory.left)
+      this.end = directory.left.length
+      return 0
+    }
+    directory.left = NOTHING
+    if (directory.atLow === low && directory.atHigh === high) return 0
+    const result = native.seekDirectory(directory.fd, low, high)
+    if (result < 0) return result
+    directory.atLow = low
+    directory.atHigh = high
+    return 0
+  }
+
+  /**
+   * 1 when there is a record at `at`, 0 at the end of the directory, or a negative errno. Reads about `wantBytes` more
+   * from the directory when no record is left: what is read and not used has to be kept.
+   */
+  more(directory: OpenDirectory, wantBytes: number): number {
+    if (this.at < this.end) return 1
+    const readBytes = Math.min(BUFFER_BYTES, Math.max(LEAST_READ_BYTES, wantBytes))
+    const got = native.getdents64(directory.fd, this.bytes.subarray(0, readBytes))
+    if (got <= 0) return got
+    this.at = 0
+    this.end = got
+    return 1
+  }
+
+  /** Steps over the current record: the directory has been read up to behind it. */
+  next(directory: OpenDirectory): void {
+    directory.atLow = this.offLow
+    directory.atHigh = this.offHigh
+    this.at += this.view.getUint16(this.at + D_RECLEN, true)
+  }
+
+  /** Keeps the records that were read and not stepped over, for the request that goes on from here. */
+  close(directory: OpenDirectory): void {
+    directory.left = this.at < this.end ? this.bytes.slice(this.at, this.end) : NOTHING
+    directory.leftLow = directory.atLow
+    directory.leftHigh = directory.atHigh
+  }
+
+  get inoLow(): number {
+    return this.view.getUint32(this.at, true)
+  }
+  get inoHigh(): number {
+    return this.view.getUint32(this.at + 4, true)
+  }
+  /** The position behind this record, in 32-bit halves: opaque. */
+  get offLow(): number {
+    return this.view.getUint32(this.at + D_OFF, true)
+  }
+  get offHigh(): number {
+    return this.view.getUint32(this.at + D_OFF + 4, true)
+  }
+  get type(): number {
+    return this.bytes[this.at + D_TYPE]
+  }
+  /** Where the name begins in `bytes`, NUL-terminated. */
+  get nameAt(): number {
+    return this.at + D_NAME
+  }
+  get nameBytes(): number {
+    return this.bytes.indexOf(0, this.at + D_NAME) - this.at - D_NAME
+  }
+}
+
+/** A directory that the guest has open. */
+export class OpenDirectory extends HeldFd {
+  /** The position up to which entries have been handed out. */
+  atLow = 0
+  atHigh = 0
+  /** Records that the descriptor has given and nobody has taken yet; they begin at the position [leftLow, leftHigh]. */
+  left = NOTHING
+  leftLow = 0
+  leftHigh = 0
+}

@@ -1,0 +1,20 @@
+import type { FdBudget } from './fd-budget.js'
+import { HeldFd } from './held-fd.js'
+import type { HostFileSystem } from './host-file-system.js'
+
+/** A file that the guest has open. */
+export class OpenFile extends HeldFd {
+  constructor(
+    fd: number,
+    budget: FdBudget,
+    /** What the guest has open; it may have forgotten it. */
+    readonly nodeid: number,
+    /** The descriptor bypasses the host's page cache: every transfer waits for a device. */
+    readonly direct: boolean,
+    /** The FOPEN flags that the guest was told. */
+    readonly openFlags: number,
+    readonly host: HostFileSystem,
+  ) {
+    super(fd, budget)
+  }
+}

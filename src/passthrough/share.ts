@@ -1,0 +1,215 @@
+import * as native from 'virtiofsd-ts-native'
+import { EMFILE, ENFILE, ENOENT } from '../fuse/errno.js'
+import type { Request } from '../fuse/request.js'
+import { AttrOut, EntryOut } from '../fuse/wire.js'
+import type { CachePolicy } from '../io-mode/cache-policy.js'
+import type { OpenRules } from '../io-mode/open-rules.js'
+import { AsyncIo } from './async-io.js'
+import { Caller } from './caller.js'
+import { FdBudget } from './fd-budget.js'
+import { FileHandles } from './file-handles.js'
+import { HandleTable } from './handle-table.js'
+import { type HostFileSystem, hostFileSystemOf } from './host-file-system.js'
+import { HostPaths } from './host-paths.js'
+import { InodeFds } from './inode-fds.js'
+import { InodeTable } from './inode-table.js'
+import type { OpenDirectory } from './open-directory.js'
+import type { OpenFile } from './open-file.js'
+import { STATX_MASK, STATX_WORDS, writeAttr } from './statx.js'
+
+/** Of all descriptors, inodes that are not in use keep at most one in so many. */
+const INODE_FD_SHARE = 4
+
+const EMPTY_NAME = new Uint8Array(1)
+
+const { O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW } = native.constants
+
+/** What a passthrough file system is told. */
+export interface ShareOptions {
+  /** The directory to serve. */
+  readonly directory: string
+  readonly rules: OpenRules
+  /** Keep the guest's O_DIRECT on the host's file. */
+  readonly allowDirectIo: boolean
+  readonly writeback: boolean
+  /** Descriptors that this share may hold, of files and inodes together. */
+  readonly fdLimit: number
+  /** Tells of what the guest has caused; `kind` comes from a fixed set. */
+  report(kind: string, fields: object): void
+}
+
+/** What the operations of one share work on. Belongs to one thread. */
+export class Share {
+  readonly budget: FdBudget
+  readonly inodes: InodeTable
+  readonly files = new HandleTable<OpenFile>()
+  readonly directories = new HandleTable<OpenDirectory>()
+  readonly caller = new Caller()
+  readonly async = new AsyncIo()
+  /** /proc/self/fd: how an O_PATH descriptor is opened for use. */
+  readonly procFd: number
+  /** The last statx. */
+  readonly st = new Int32Array(STATX_WORDS)
+  private readonly rootFd: number
+  private readonly paths: HostPaths
+  /** By the inode table's number of a device. */
+  private readonly hosts: HostFileSystem[] = []
+
+  /** Throws when the directory or /proc/self/fd cannot be opened. */
+  constructor(readonly options: ShareOptions) {
+    this.procFd = openPath('/proc/self/fd')
+    this.rootFd = openPath(options.directory)
+    this.paths = new HostPaths(this.procFd, this.rootFd)
+    this.budget = new FdBudget(options.fdLimit)
+    const handles = FileHandles.usable(this.procFd, this.rootFd) ? new FileHandles(this.procFd) : undefined
+    this.inodes = new InodeTable(new InodeFds(this.budget, options.fdLimit / INODE_FD_SHARE, handles))
+  }
+
+  /** The table holds the root alone: a session begins. */
+  openRoot(): void {
+    const fd = native.dup(this.rootFd)
+    const result = fd < 0 ? fd : native.fstatx(fd, STATX_MASK, this.st)
+    if (result < 0) throw new Error(`the shared directory is gone: errno ${-result}`)
+    this.inodes.add(fd, this.st)
+  }
+
+  closeAll(): void {
+    this.async.drain()
+    this.files.clear((file) => file.release())
+    this.directories.clear((directory) => directory.release())
+    this.inodes.clear()
+    this.hosts.length = 0
+  }
+
+  /**
+   * Looks a name up: the slot of its inode with one more lookup counted, and its attributes in `st`. Negative errno
+   * otherwise. `name` holds one component at byte `at`, NUL-terminated.
+   */
+  lookup(parent: number, name: Uint8Array, at: number): number {
+    const { inodes, st } = this
+    const parentFd = inodes.fdOf(parent)
+    if (parentFd < 0) return parentFd
+    const result = native.statx(parentFd, name, at, AT_SYMLINK_NOFOLLOW, STATX_MASK, st)
+    if (result < 0) return result
+    const known = inodes.find(st, parentFd, name, at)
+    if (known !== 0) {
+      inodes.ref(known)
+      return known
+    }
+    if (!this.makeRoom()) return -ENFILE
+    const fd = native.openat(parentFd, name, at, O_PATH | O_NOFOLLOW, 0)
+    return fd < 0 ? descriptorError(fd) : this.adopt(fd)
+  }
+
+  /** The slot of what `fd`, an O_PATH descriptor that this takes over, stands for. Counts a lookup; fills `st`. */
+  adopt(fd: number): number {
+    const { inodes, st } = this
+    // The name may stand for another file since it was looked at: what counts is what was opened.
+    const result = native.fstatx(fd, STATX_MASK, st)
+    const known = result < 0 ? 0 : inodes.find(st, fd, EMPTY_NAME, 0)
+    if (result >= 0 && known === 0) return inodes.add(fd, st)
+    native.close(fd)
+    if (result < 0) return result
+    inodes.ref(known)
+    return known
+  }
+
+  /** Whether one more descriptor may be opened. */
+  makeRoom(): boolean {
+    const room = this.inodes.fds.makeRoom()
+    if (!room)
+      this.options.report('out of file descriptors: the guest gets ENFILE', { limit: this.options.fdLimit })
+    return room
+  }
+
+  /** The host's file system that an inode is on; `fd` is any descriptor of it. */
+  hostOf(slot: number, fd: number): HostFileSystem {
+    const device = this.inodes.deviceOf(slot)
+    let host = this.hosts[device]
+    if (host === undefined) {
+      host = hostFileSystemOf(fd)
+      this.hosts[device] = host
+    }
+    return host
+  }
+
+  /** The path of an inode below the shared directory, "" for itself; undefined for one that has no name there now. */
+  pathOf(slot: number): string | undefined {
+    const fd = this.inodes.fdOf(slot)
+    return fd < 0 ? undefined : this.paths.below(fd)
+  }
+
+  /** What the guest is told about caching an inode's name and attributes. */
+  private policyOf(slot: number): CachePolicy {
+    const { rules } = this.options
+    return rules.changesTimeouts ? rules.forName(this.pathOf(slot)).policy : rules.base
+  }
+
+  /** Puts a fuse_entry_out of `slot` into the reply at byte `at`, a multiple of 4, from the attributes in `st`. */
+  writeEntry(request: Request, at: number, slot: number): void {
+    const policy = this.policyOf(slot)
+    const words = request.replyWords
+    const w = at >> 2
+    const nodeid = this.inodes.idOf(slot)
+    words[w] = nodeid % 0x1_0000_0000
+    words[w + 1] = Math.floor(nodeid / 0x1_0000_0000)
+    words[w + 2] = 0
+    words[w + 3] = 0
+    writeTimeout(words, w + 4, w + 8, policy.entryTimeoutSec)
+    writeTimeout(words, w + 6, w + 9, policy.attrTimeoutSec)
+    writeAttr(this.st, words, w + (EntryOut.ATTR_AT >> 2), 0)
+  }
+
+  /** Replies with a fuse_entry_out. `slot` may be a negative errno: then that is the reply. */
+  replyEntry(request: Request, slot: number): number {
+    if (slot < 0) return slot
+    this.writeEntry(request, 0, slot)
+    return EntryOut.BYTES
+  }
+
+  /** Replies that a name is not there; for how long the guest may believe that is the share's choice. */
+  replyNoEntry(request: Request): number {
+    const { negativeTimeoutSec } = this.options.rules.base
+    if (negativeTimeoutSec === 0) return -ENOENT
+    const words = request.replyWords
+    words.fill(0, 0, EntryOut.BYTES >> 2)
+    writeTimeout(words, 4, 8, negativeTimeoutSec)
+    return EntryOut.BYTES
+  }
+
+  /** Fills `st` with the inode's attributes as they are now. 0 or a negative errno. */
+  stat(slot: number): number {
+    const fd = this.inodes.fdOf(slot)
+    return fd < 0 ? fd : native.fstatx(fd, STATX_MASK, this.st)
+  }
+
+  /** Replies with a fuse_attr_out of the inode as it is now. */
+  replyAttr(request: Request, slot: number): number {
+    const result = this.stat(slot)
+    if (result < 0) return result
+    const words = request.replyWords
+    writeTimeout(words, 0, 2, this.policyOf(slot).attrTimeoutSec)
+    words[3] = 0
+    writeAttr(this.st, words, AttrOut.ATTR_AT >> 2, 0)
+    return AttrOut.BYTES
+  }
+}
+
+/** Running out of descriptors is the host's limit, not one of a guest process. */
+export function descriptorError(error: number): number {
+  return error === -EMFILE ? -ENFILE : error
+}
+
+function writeTimeout(words: Int32Array, atSec: number, atNsec: number, seconds: number): void {
+  const whole = Math.floor(seconds)
+  words[atSec] = whole
+  words[atSec + 1] = 0
+  words[atNsec] = Math.round((seconds - whole) * 1e9)
+}
+
+function openPath(path: string): number {
+  const name = new TextEncoder().encode(`${path}\0`)
+  const fd = native.openat(AT_FDCWD, name, 0, O_PATH | O_DIRECTORY | O_CLOEXEC, 0)
+  if (fd < 0) throw new Error(`${path} cannot be opened: errno ${-fd}`)
+  return fd
+}

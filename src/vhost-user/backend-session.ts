@@ -1,0 +1,510 @@
+import * as native from 'virtiofsd-ts-native'
+import type { Connection, Message } from './connection.js'
+import type { VhostUserDevice } from './device.js'
+import { ProtocolError } from './errors.js'
+import { GuestMemory } from './guest-memory.js'
+import type { FaultLog } from './logger.js'
+import {
+  CONFIG_MAX_BYTES,
+  FrontendRequest,
+  featureBits,
+  hasBit,
+  MAX_MEM_SLOTS,
+  MEM_TABLE_MAX_REGIONS,
+  ProtocolFeature,
+  requestName,
+  VHOST_USER_NEED_REPLY_FLAG,
+  VHOST_USER_REPLY_FLAG,
+  VHOST_USER_VERSION,
+  VirtioFeature,
+  VRING_INDEX_MASK,
+  VRING_NOFD_MASK,
+} from './protocol.js'
+import type { SplitVirtqueue } from './split-virtqueue.js'
+import { Vring } from './vring.js'
+import {
+  ConfigAccess,
+  MemoryRegion,
+  MemoryTable,
+  SingleRegion,
+  U64,
+  VringAddress,
+  VringState,
+} from './wire.js'
+
+const DEFAULT_MAX_QUEUE_SIZE = 1024
+
+const TRANSPORT_FEATURES = featureBits(
+  VirtioFeature.VERSION_1,
+  VirtioFeature.RING_EVENT_IDX,
+  VirtioFeature.RING_INDIRECT_DESC,
+  VirtioFeature.PROTOCOL_FEATURES,
+)
+
+const PROTOCOL_FEATURES = featureBits(
+  ProtocolFeature.MQ,
+  ProtocolFeature.REPLY_ACK,
+  ProtocolFeature.BACKEND_REQ,
+  ProtocolFeature.BACKEND_SEND_FD,
+  ProtocolFeature.RESET_DEVICE,
+  ProtocolFeature.CONFIGURE_MEM_SLOTS,
+)
+
+/** What can change while a ring runs. */
+type RingSettings = Pick<Vring, 'addresses' | 'enabled' | 'kickFd'>
+
+/** Who runs the rings of a session. */
+export interface RingHost {
+  /** `queue` runs from now on; the kick descriptor is to be waited for. May throw ProtocolError BAD_FDS. */
+  ringStarted(vring: Vring, queue: SplitVirtqueue): void
+  /** Called before the queue stops and its kick descriptor is closed. */
+  ringStopping(vring: Vring, queue: SplitVirtqueue): void
+}
+
+/**
+ * The back-end's half of one vhost-user connection: what the front-end has negotiated and set up, and how each request
+ * changes it. A request that is wrong is refused and changes nothing.
+ */
+export class BackendSession {
+  readonly vrings: readonly Vring[]
+  /** Replaced as a whole by SET_MEM_TABLE. */
+  memory = new GuestMemory()
+  private readonly offeredFeatures: bigint
+  private readonly offeredProtocolFeatures: bigint
+  private features = 0n
+  private protocolFeatures = 0n
+  private backchannelFd = -1
+
+  constructor(
+    private readonly connection: Connection,
+    private readonly device: VhostUserDevice,
+    private readonly host: RingHost,
+    private readonly faults: FaultLog,
+  ) {
+    this.vrings = Array.from({ length: device.queueCount }, (_, index) => new Vring(index))
+    this.offeredFeatures = TRANSPORT_FEATURES | (device.features ?? 0n)
+    this.offeredProtocolFeatures =
+      PROTOCOL_FEATURES | (device.config === undefined ? 0n : featureBits(ProtocolFeature.CONFIG))
+  }
+
+  /** Carries out one request, and answers it where it wants an answer. */
+  handle(message: Message): void {
+    let refused = false
+    let replyBytes = 0
+    try {
+      replyBytes = this.dispatch(message)
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error
+      refused = true
+      const fields = { request: requestName(message.request), code: error.code, reason: error.message }
+      this.faults.warn('vhost-user request refused', fields)
+    }
+    // Asked only now: the request that negotiates acknowledgements may want one itself.
+    const wantsAck =
+      (message.flags & VHOST_USER_NEED_REPLY_FLAG) !== 0 &&
+      hasBit(this.protocolFeatures, ProtocolFeature.REPLY_ACK)
+    if (replyBytes > 0) {
+      this.reply(message.request, replyBytes)
+    } else if (refused && hasOwnReply(message.request)) {
+      this.replyRefusal(message.request)
+    } else if (wantsAck) {
+      U64.write(this.connection.body, refused ? 1n : 0n)
+      this.reply(message.request, U64.BYTES)
+    }
+  }
+
+  /** Stops everything and gives back every descriptor and mapping. */
+  close(): void {
+    this.stopAll()
+    for (const vring of this.vrings) vring.close()
+    this.device.reset?.()
+    if (this.backchannelFd >= 0) native.close(this.backchannelFd)
+    this.backchannelFd = -1
+    this.memory.destroy()
+  }
+
+  /** Returns the bytes of the reply put together in `connection.body`, 0 for a request without one. */
+  private dispatch(message: Message): number {
+    switch (message.request) {
+      case FrontendRequest.GET_FEATURES:
+        return this.getU64(message, this.offeredFeatures)
+      case FrontendRequest.SET_FEATURES:
+        return this.setFeatures(message)
+      case FrontendRequest.GET_PROTOCOL_FEATURES:
+        return this.getU64(message, this.offeredProtocolFeatures)
+      case FrontendRequest.SET_PROTOCOL_FEATURES:
+        return this.setProtocolFeatures(message)
+      case FrontendRequest.GET_QUEUE_NUM:
+        return this.getU64(message, BigInt(this.vrings.length))
+      case FrontendRequest.GET_MAX_MEM_SLOTS:
+        return this.getU64(message, BigInt(MAX_MEM_SLOTS))
+      case FrontendRequest.SET_OWNER:
+        expect(message, 0, 0)
+        return 0
+      case FrontendRequest.RESET_OWNER:
+      case FrontendRequest.RESET_DEVICE:
+        return this.resetDevice(message)
+      case FrontendRequest.SET_BACKEND_REQ_FD:
+        return this.setBackchannel(message)
+      case FrontendRequest.SET_MEM_TABLE:
+        return this.setMemoryTable(message)
+      case FrontendRequest.ADD_MEM_REG:
+        return this.addMemory(message)
+      case FrontendRequest.REM_MEM_REG:
+        return this.removeMemory(message)
+      case FrontendRequest.SET_VRING_NUM:
+        return this.setRingSize(message)
+      case FrontendRequest.SET_VRING_BASE:
+        return this.setRingBase(message)
+      case FrontendRequest.GET_VRING_BASE:
+        return this.getRingBase(message)
+      case FrontendRequest.SET_VRING_ADDR:
+        return this.setRingAddresses(message)
+      case FrontendRequest.SET_VRING_ENABLE:
+        return this.setRingEnable(message)
+      case FrontendRequest.SET_VRING_KICK:
+        return this.setRingFd(message, (vring, fd) => this.setKick(vring, fd))
+      case FrontendRequest.SET_VRING_CALL:
+        return this.setRingFd(message, (vring, fd) => vring.setCall(fd))
+      case FrontendRequest.SET_VRING_ERR:
+        return this.setRingFd(message, (vring, fd) => vring.setErr(fd))
+      case FrontendRequest.GET_CONFIG:
+        return this.getConfig(message)
+      case FrontendRequest.SET_CONFIG:
+        throw new ProtocolError('BAD_REQUEST', 'the configuration space is read-only')
+      default:
+        throw new ProtocolError('BAD_REQUEST', `request ${message.request} is unknown`)
+    }
+  }
+
+  private reply(request: number, payloadBytes: number): void {
+    this.connection.send(request, VHOST_USER_VERSION | VHOST_USER_REPLY_FLAG, payloadBytes)
+  }
+
+  /** A request that always has an answer gets one, also when it was wrong: the front-end waits for it. */
+  private replyRefusal(request: number): void {
+    const { body } = this.connection
+    if (request === FrontendRequest.GET_VRING_BASE) VringState.write(body, 0, 0)
+    else U64.write(body, 0n)
+    this.reply(request, request === FrontendRequest.GET_CONFIG ? 0 : U64.BYTES)
+  }
+
+  private getU64(message: Message, value: bigint): number {
+    expect(message, 0, 0)
+    U64.write(this.connection.body, value)
+    return U64.BYTES
+  }
+
+  private setFeatures(message: Message): number {
+    expect(message, U64.BYTES, 0)
+    const features = U64.read(message.payload)
+    if ((features & ~this.offeredFeatures) !== 0n) {
+      throw new ProtocolError(
+        'BAD_PAYLOAD',
+        `features 0x${(features & ~this.offeredFeatures).toString(16)} were not offered`,
+      )
+    }
+    this.features = features
+    // Without protocol features there is no SET_VRING_ENABLE: rings are enabled from the start.
+    if (!hasBit(features, VirtioFeature.PROTOCOL_FEATURES))
+      for (const vring of this.vrings) vring.enabled = true
+    return 0
+  }
+
+  private setProtocolFeatures(message: Message): number {
+    expect(message, U64.BYTES, 0)
+    const features = U64.read(message.payload)
+    const unknown = features & ~this.offeredProtocolFeatures
+    if (unknown !== 0n) {
+      throw new ProtocolError('BAD_PAYLOAD', `protocol features 0x${unknown.toString(16)} were not offered`)
+    }
+    this.protocolFeatures = features
+    return 0
+  }
+
+  /** Keeps memory, protocol features and the call and error descriptors: the front-end does not send them again. */
+  private resetDevice(message: Message): number {
+    expect(message, 0, 0)
+    this.stopAll()
+    for (const vring of this.vrings) vring.reset()
+    this.device.reset?.()
+    return 0
+  }
+
+  private setBackchannel(message: Message): number {
+    expect(message, 0, 1)
+    if (this.backchannelFd >= 0) native.close(this.backchannelFd)
+    this.backchannelFd = this.connection.takeFd(message, 0)
+    return 0
+  }
+
+  /** Replaces all memory. Rings that run keep their place and find their parts again in the new memory. */
+  private setMemoryTable(message: Message): number {
+    const { payload } = message
+    const count = message.payloadBytes >= MemoryTable.HEADER_BYTES ? MemoryTable.regionCount(payload) : 0
+    if (count === 0 || count > MEM_TABLE_MAX_REGIONS) {
+      throw new ProtocolError(
+        'BAD_PAYLOAD',
+        `memory table of ${count} regions, not 1 to ${MEM_TABLE_MAX_REGIONS}`,
+      )
+    }
+    expect(message, MemoryTable.regionAt(count), count)
+    const fresh = new GuestMemory()
+    try {
+      for (let n = 0; n < count; n++) mapRegion(fresh, message, MemoryTable.regionAt(n), n)
+    } catch (error) {
+      fresh.destroy()
+      throw error
+    }
+    this.moveRings(fresh)
+    return 0
+  }
+
+  /** Takes the rings that run along to new memory; when one finds no place there, everything stays in the old. */
+  private moveRings(fresh: GuestMemory): void {
+    const old = this.memory
+    const running = this.pauseAll()
+    this.memory = fresh
+    try {
+      for (const vring of running) this.startRing(vring)
+    } catch (error) {
+      this.stopAll()
+      this.memory = old
+      fresh.destroy()
+      for (const vring of running) this.startRing(vring)
+      throw error
+    }
+    old.destroy()
+  }
+
+  private addMemory(message: Message): number {
+    this.needFeature(ProtocolFeature.CONFIGURE_MEM_SLOTS)
+    expect(message, SingleRegion.BYTES, 1)
+    if (this.memory.regionCount >= MAX_MEM_SLOTS) {
+      throw new ProtocolError('BAD_MEMORY', `more than ${MAX_MEM_SLOTS} memory regions`)
+    }
+    mapRegion(this.memory, message, SingleRegion.REGION_AT, 0)
+    return 0
+  }
+
+  private removeMemory(message: Message): number {
+    this.needFeature(ProtocolFeature.CONFIGURE_MEM_SLOTS)
+    // Older front-ends send the region's descriptor along; the connection closes it.
+    if (message.fds.length > 1)
+      throw new ProtocolError('BAD_FDS', `${message.fds.length} descriptors, not 0 or 1`)
+    expect(message, SingleRegion.BYTES, message.fds.length)
+    const { payload } = message
+    const at = SingleRegion.REGION_AT
+    const gpa = MemoryRegion.gpa(payload, at)
+    const sizeBytes = MemoryRegion.sizeBytes(payload, at)
+    const tenant = this.vrings.find((vring) => vring.runsIn(gpa, sizeBytes))
+    if (tenant !== undefined)
+      throw new ProtocolError('BAD_MEMORY', `queue ${tenant.index} runs in the region to be removed`)
+    const running = this.pauseAll()
+    try {
+      this.memory.remove(gpa, sizeBytes, MemoryRegion.uva(payload, at))
+    } finally {
+      for (const vring of running) this.startRing(vring)
+    }
+    return 0
+  }
+
+  private setRingSize(message: Message): number {
+    const vring = this.stoppedRing(message)
+    const size = VringState.num(message.payload)
+    const max = this.device.maxQueueSize ?? DEFAULT_MAX_QUEUE_SIZE
+    if (size === 0 || size > max || (size & (size - 1)) !== 0) {
+      throw new ProtocolError('BAD_PAYLOAD', `queue size ${size} is not a power of two up to ${max}`)
+    }
+    vring.size = size
+    return 0
+  }
+
+  private setRingBase(message: Message): number {
+    const vring = this.stoppedRing(message)
+    const base = VringState.num(message.payload)
+    if (base > 0xffff) throw new ProtocolError('BAD_PAYLOAD', `ring index ${base} is over 65535`)
+    vring.base = base
+    return 0
+  }
+
+  private getRingBase(message: Message): number {
+    expect(message, VringState.BYTES, 0)
+    const vring = this.ring(VringState.index(message.payload))
+    this.stopRing(vring)
+    vring.setKick(-1)
+    VringState.write(this.connection.body, vring.index, vring.base)
+    return VringState.BYTES
+  }
+
+  /** On a ring that runs, only the addresses change; the indices stay. */
+  private setRingAddresses(message: Message): number {
+    expect(message, VringAddress.BYTES, 0)
+    const { payload } = message
+    const vring = this.ring(VringAddress.index(payload))
+    if (VringAddress.flags(payload) !== 0) {
+      throw new ProtocolError('BAD_REQUEST', 'dirty logging of rings was not offered')
+    }
+    this.changeRing(vring, {
+      addresses: {
+        descUva: VringAddress.descUva(payload),
+        availUva: VringAddress.availUva(payload),
+        usedUva: VringAddress.usedUva(payload),
+      },
+    })
+    return 0
+  }
+
+  private setRingEnable(message: Message): number {
+    expect(message, VringState.BYTES, 0)
+    if (!hasBit(this.features, VirtioFeature.PROTOCOL_FEATURES)) {
+      throw new ProtocolError('BAD_REQUEST', 'protocol features were not acknowledged with SET_FEATURES')
+    }
+    const vring = this.ring(VringState.index(message.payload))
+    const num = VringState.num(message.payload)
+    if (num > 1) throw new ProtocolError('BAD_PAYLOAD', `enable is ${num}, not 0 or 1`)
+    const enabled = num === 1
+    if (vring.enabled !== enabled) this.changeRing(vring, { enabled })
+    return 0
+  }
+
+  private setKick(vring: Vring, fd: number): void {
+    const before = vring.kickFd
+    this.changeRing(vring, { kickFd: fd })
+    if (before >= 0) native.close(before)
+  }
+
+  private setRingFd(message: Message, take: (vring: Vring, fd: number) => void): number {
+    if (message.payloadBytes !== U64.BYTES) expect(message, U64.BYTES, message.fds.length)
+    const word = U64.read(message.payload)
+    const vring = this.ring(Number(word & BigInt(VRING_INDEX_MASK)))
+    const noFd = (word & BigInt(VRING_NOFD_MASK)) !== 0n
+    expect(message, U64.BYTES, noFd ? 0 : 1)
+    take(vring, noFd ? -1 : message.fds[0])
+    // Not before: the connection closes one that was refused.
+    if (!noFd) this.connection.takeFd(message, 0)
+    return 0
+  }
+
+  private getConfig(message: Message): number {
+    const { config } = this.device
+    if (config === undefined) throw new ProtocolError('BAD_REQUEST', 'this device has no configuration space')
+    const { payload } = message
+    if (message.payloadBytes < ConfigAccess.HEADER_BYTES) expect(message, ConfigAccess.HEADER_BYTES, 0)
+    const offsetBytes = ConfigAccess.offsetBytes(payload)
+    const sizeBytes = ConfigAccess.sizeBytes(payload)
+    expect(message, ConfigAccess.HEADER_BYTES + Math.min(sizeBytes, CONFIG_MAX_BYTES), 0)
+    if (sizeBytes > CONFIG_MAX_BYTES || offsetBytes + sizeBytes > CONFIG_MAX_BYTES) {
+      throw new ProtocolError(
+        'BAD_PAYLOAD',
+        `configuration bytes ${offsetBytes} to ${offsetBytes + sizeBytes}`,
+      )
+    }
+    const { body } = this.connection
+    ConfigAccess.writeHeader(body, offsetBytes, sizeBytes, 0)
+    for (let n = 0; n < sizeBytes; n++)
+      body.setUint8(ConfigAccess.HEADER_BYTES + n, config[offsetBytes + n] ?? 0)
+    return ConfigAccess.HEADER_BYTES + sizeBytes
+  }
+
+  private needFeature(bit: number): void {
+    if (!hasBit(this.protocolFeatures, bit)) {
+      throw new ProtocolError('BAD_REQUEST', `protocol feature ${bit} was not negotiated`)
+    }
+  }
+
+  private ring(index: number): Vring {
+    const vring = this.vrings[index]
+    if (vring === undefined) throw new ProtocolError('BAD_QUEUE', `queue ${index} of ${this.vrings.length}`)
+    return vring
+  }
+
+  /** The ring of a message whose setting cannot change while it runs. */
+  private stoppedRing(message: Message): Vring {
+    expect(message, VringState.BYTES, 0)
+    const vring = this.ring(VringState.index(message.payload))
+    if (vring.queue !== undefined) throw new ProtocolError('BAD_REQUEST', `queue ${vring.index} is running`)
+    return vring
+  }
+
+  /** Changes settings of a ring, and stops or starts it as they say. When it cannot start so, nothing has changed. */
+  private changeRing(vring: Vring, change: Partial<RingSettings>): void {
+    const { addresses, enabled, kickFd } = vring
+    this.stopRing(vring)
+    Object.assign(vring, change)
+    try {
+      this.startRing(vring)
+    } catch (error) {
+      Object.assign(vring, { addresses, enabled, kickFd })
+      this.startRing(vring)
+      throw error
+    }
+  }
+
+  private startRing(vring: Vring): void {
+    if (!vring.ready || vring.queue !== undefined) return
+    const queue = vring.start(this.memory, {
+      eventIdx: hasBit(this.features, VirtioFeature.RING_EVENT_IDX),
+      indirect: hasBit(this.features, VirtioFeature.RING_INDIRECT_DESC),
+    })
+    try {
+      this.host.ringStarted(vring, queue)
+    } catch (error) {
+      vring.stop()
+      throw error
+    }
+  }
+
+  private stopRing(vring: Vring): void {
+    if (vring.queue === undefined) return
+    this.device.drain?.()
+    this.host.ringStopping(vring, vring.queue)
+    vring.stop()
+  }
+
+  private stopAll(): void {
+    for (const vring of this.vrings) this.stopRing(vring)
+  }
+
+  /** Stops the rings that run, for a change of memory; returns them. */
+  private pauseAll(): Vring[] {
+    const running = this.vrings.filter((vring) => vring.queue !== undefined)
+    this.stopAll()
+    return running
+  }
+}
+
+function mapRegion(memory: GuestMemory, message: Message, at: number, fdIndex: number): void {
+  const { payload } = message
+  memory.add(
+    message.fds[fdIndex],
+    MemoryRegion.gpa(payload, at),
+    MemoryRegion.sizeBytes(payload, at),
+    MemoryRegion.uva(payload, at),
+    MemoryRegion.fileOffsetBytes(payload, at),
+  )
+}
+
+function hasOwnReply(request: number): boolean {
+  switch (request) {
+    case FrontendRequest.GET_FEATURES:
+    case FrontendRequest.GET_PROTOCOL_FEATURES:
+    case FrontendRequest.GET_QUEUE_NUM:
+    case FrontendRequest.GET_MAX_MEM_SLOTS:
+    case FrontendRequest.GET_VRING_BASE:
+    case FrontendRequest.GET_CONFIG:
+      return true
+    default:
+      return false
+  }
+}
+
+/** Throws unless the message has exactly this many payload bytes and descriptors. */
+function expect(message: Message, payloadBytes: number, fdCount: number): void {
+  if (message.payloadBytes !== payloadBytes) {
+    throw new ProtocolError('BAD_PAYLOAD', `payload of ${message.payloadBytes} bytes, not ${payloadBytes}`)
+  }
+  if (message.fds.length !== fdCount) {
+    throw new ProtocolError('BAD_FDS', `${message.fds.length} descriptors, not ${fdCount}`)
+  }
+}

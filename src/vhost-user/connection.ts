@@ -1,0 +1,139 @@
+import { constants as os } from 'node:os'
+import * as native from 'virtiofsd-ts-native'
+import { ProtocolError } from './errors.js'
+import { VHOST_USER_VERSION, VHOST_USER_VERSION_MASK } from './protocol.js'
+import { MessageHeader } from './wire.js'
+
+/** No message of the protocol is longer; checked before a byte of the payload is read. */
+const MAX_PAYLOAD_BYTES = 4096
+/** More descriptors than any message carries; a flood of them ends the connection. */
+const MAX_FDS = 32
+/** receiveMessage's demand: the count and SCM_MAX_FD descriptors. */
+const FDS_ELEMENTS = 254
+
+const noFds = new Int32Array(0)
+
+/** One message that arrived. Valid until the next `receive`; descriptors that nobody took are closed then. */
+export interface Message {
+  request: number
+  flags: number
+  payloadBytes: number
+  /** The payload begins at byte 0. */
+  readonly payload: DataView
+  readonly fds: number[]
+}
+
+/**
+ * A vhost-user socket: frames messages out of the byte stream and owns every descriptor that arrives, until
+ * `takeFd` hands one over. Never blocks on a message that is only half there.
+ */
+export class Connection {
+  /** Set by the end of the stream, an error on it, or a frame that cannot be followed. */
+  closed = false
+  private readonly header = new Uint8Array(MessageHeader.BYTES)
+  private readonly headerView = new DataView(this.header.buffer)
+  private readonly payload = new Uint8Array(MAX_PAYLOAD_BYTES)
+  private readonly outgoing = new Uint8Array(MessageHeader.BYTES + MAX_PAYLOAD_BYTES)
+  private readonly outgoingView = new DataView(this.outgoing.buffer)
+  private readonly arrivedFds = new Int32Array(FDS_ELEMENTS)
+  private headerBytes = 0
+  private payloadBytes = 0
+  private readonly message: Message = {
+    request: 0,
+    flags: 0,
+    payloadBytes: 0,
+    payload: new DataView(this.payload.buffer),
+    fds: [],
+  }
+  /** Where `send` puts its payload together. */
+  readonly body = new DataView(this.outgoing.buffer, MessageHeader.BYTES)
+
+  /** Takes ownership of `fd`, a connected unix stream socket. */
+  constructor(readonly fd: number) {}
+
+  /**
+   * The next whole message, or undefined when it is not all there yet or the connection has ended (`closed`).
+   * `block` waits for it. Throws ProtocolError BAD_FRAME on a frame that cannot be followed.
+   */
+  receive(block = false): Message | undefined {
+    if (this.closed) return undefined
+    this.finishMessage()
+    const { header, headerView, message } = this
+    if (this.headerBytes < MessageHeader.BYTES) {
+      this.headerBytes = this.fill(header, this.headerBytes, MessageHeader.BYTES, block)
+      if (this.headerBytes < MessageHeader.BYTES) return undefined
+      message.request = MessageHeader.request(headerView)
+      message.flags = MessageHeader.flags(headerView)
+      message.payloadBytes = MessageHeader.payloadBytes(headerView)
+      if ((message.flags & VHOST_USER_VERSION_MASK) !== VHOST_USER_VERSION) {
+        throw new ProtocolError(
+          'BAD_FRAME',
+          `message version ${message.flags & VHOST_USER_VERSION_MASK}, not 1`,
+        )
+      }
+      if (message.payloadBytes > MAX_PAYLOAD_BYTES) {
+        throw new ProtocolError(
+          'BAD_FRAME',
+          `message of ${message.payloadBytes} bytes, more than ${MAX_PAYLOAD_BYTES}`,
+        )
+      }
+    }
+    this.payloadBytes = this.fill(this.payload, this.payloadBytes, message.payloadBytes, block)
+    if (this.payloadBytes < message.payloadBytes) return undefined
+    this.headerBytes = 0
+    this.payloadBytes = 0
+    return message
+  }
+
+  /** Hands over a descriptor of the current message; the caller closes it. */
+  takeFd(message: Message, n: number): number {
+    const fd = message.fds[n]
+    message.fds[n] = -1
+    return fd
+  }
+
+  /** Sends a message whose payload is the first `payloadBytes` of `body`. False when the peer is gone. */
+  send(request: number, flags: number, payloadBytes: number, fds: Int32Array = noFds): boolean {
+    MessageHeader.write(this.outgoingView, request, flags, payloadBytes)
+    const total = MessageHeader.BYTES + payloadBytes
+    // A unix socket takes a message this short whole or not at all; a peer that does not read is as good as gone.
+    const flagsOfSend = native.constants.MSG_DONTWAIT
+    const sent = native.sendMessage(this.fd, this.outgoing, 0, total, fds, fds.length, flagsOfSend)
+    if (sent !== total) this.closed = true
+    return !this.closed
+  }
+
+  /** Closes the socket and every descriptor that was not taken. */
+  close(): void {
+    this.closed = true
+    this.closeFds()
+    native.close(this.fd)
+  }
+
+  private fill(bytes: Uint8Array, have: number, want: number, block: boolean): number {
+    while (have < want) {
+      const flags = block ? 0 : native.constants.MSG_DONTWAIT
+      const got = native.receiveMessage(this.fd, bytes, have, want - have, this.arrivedFds, flags)
+      if (got <= 0) {
+        if (got !== -os.errno.EAGAIN) this.closed = true
+        return have
+      }
+      for (let n = 1; n <= this.arrivedFds[0]; n++) this.message.fds.push(this.arrivedFds[n])
+      if (this.message.fds.length > MAX_FDS) {
+        throw new ProtocolError('BAD_FRAME', `${this.message.fds.length} descriptors with one message`)
+      }
+      have += got
+    }
+    return have
+  }
+
+  /** A new message begins: what the last one left is closed. */
+  private finishMessage(): void {
+    if (this.headerBytes === 0) this.closeFds()
+  }
+
+  private closeFds(): void {
+    for (const fd of this.message.fds) if (fd >= 0) native.close(fd)
+    this.message.fds.length = 0
+  }
+}

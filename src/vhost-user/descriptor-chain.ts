@@ -1,0 +1,181 @@
+import * as native from 'virtiofsd-ts-native'
+import type { GuestMemory } from './guest-memory.js'
+import type { SplitVirtqueue } from './split-virtqueue.js'
+
+/** What `process` returns for a request that will be completed later with `DescriptorChain.complete`. */
+export const PENDING = -1
+
+/** Kinds of asyncTransfer. */
+const ASYNC_READ = 0
+const ASYNC_WRITE = 1
+
+/**
+ * One request of the driver: a stream of readable bytes, then a stream of writable bytes, over segments of guest
+ * memory that the driver cut as it liked. Nothing here assumes where it cut.
+ *
+ * The guest can change what it shares at any time: copy first, then check the copy.
+ */
+export class DescriptorChain {
+  /** Pairs [gpa, lenBytes]: first the readable segments, then the writable ones. */
+  readonly segments: Float64Array
+  readableSegments = 0
+  segmentCount = 0
+  readableBytes = 0
+  writableBytes = 0
+  /** The head's index: how the queue names this request. */
+  head = -1
+
+  constructor(
+    readonly queue: SplitVirtqueue,
+    readonly memory: GuestMemory,
+    maxSegments: number,
+  ) {
+    this.segments = new Float64Array(2 * maxSegments)
+  }
+
+  /** Copies readable bytes [skipBytes, skipBytes + lenBytes) to `out`. False when the request is shorter than that. */
+  read(skipBytes: number, lenBytes: number, out: Uint8Array, at: number): boolean {
+    if (skipBytes + lenBytes > this.readableBytes) return false
+    const { memory, segments, readableSegments } = this
+    return (
+      native.guestRead(memory.id, segments, 0, readableSegments, skipBytes, lenBytes, out, at) === lenBytes
+    )
+  }
+
+  /**
+   * Copies readable bytes [skipBytes, skipBytes + lenBytes) to `out` from word 0 on. The quick way for small structs:
+   * whole words of one aligned segment are copied here, everything else by `read`. `skipBytes` is a multiple of 4, and
+   * `out` has room for lenBytes rounded up to words; bytes beyond lenBytes are not defined.
+   */
+  readWords(skipBytes: number, lenBytes: number, out: Int32Array, outBytes: Uint8Array): boolean {
+    if (skipBytes + lenBytes > this.readableBytes) return false
+    if (lenBytes === 0) return true
+    let n = 0
+    let skip = skipBytes
+    // A driver puts each struct into a segment of its own: the first loop ends soon.
+    while (skip >= this.segments[2 * n + 1]) skip -= this.segments[2 * n++ + 1]
+    const gpa = this.segments[2 * n] + skip
+    const rounded = (lenBytes + 3) & ~3
+    if (this.segments[2 * n + 1] - skip >= lenBytes && (gpa & 3) === 0) {
+      const window = this.memory.window(gpa, rounded)
+      if (window !== undefined) {
+        const from = (gpa - window.gpa) >> 2
+        const count = rounded >> 2
+        const { words } = window
+        for (let w = 0; w < count; w++) out[w] = words[from + w]
+        return true
+      }
+    }
+    return this.read(skipBytes, lenBytes, outBytes, 0)
+  }
+
+  /** Copies `lenBytes` of `from` to the writable bytes from `skipBytes` on. False when there is no room. */
+  write(skipBytes: number, lenBytes: number, from: Uint8Array, at: number): boolean {
+    if (skipBytes + lenBytes > this.writableBytes) return false
+    const { memory, segments, readableSegments, segmentCount } = this
+    return (
+      native.guestWrite(
+        memory.id,
+        segments,
+        readableSegments,
+        segmentCount,
+        skipBytes,
+        lenBytes,
+        from,
+        at,
+      ) === lenBytes
+    )
+  }
+
+  /**
+   * Writes the first `lenBytes` of `from` to the beginning of the writable bytes. The quick way for small structs: the
+   * part that lies in aligned segments of whole words is copied here.
+   */
+  writeWords(lenBytes: number, from: Int32Array, fromBytes: Uint8Array): boolean {
+    if (lenBytes > this.writableBytes) return false
+    let done = 0
+    for (let n = this.readableSegments; done < lenBytes; n++) {
+      const gpa = this.segments[2 * n]
+      const part = Math.min(this.segments[2 * n + 1], lenBytes - done)
+      const window = ((gpa | part | done) & 3) === 0 ? this.memory.window(gpa, part) : undefined
+      if (window === undefined) return this.write(done, lenBytes - done, fromBytes, done)
+      const to = (gpa - window.gpa) >> 2
+      const first = done >> 2
+      const count = part >> 2
+      const { words } = window
+      for (let w = 0; w < count; w++) words[to + w] = from[first + w]
+      done += part
+    }
+    return true
+  }
+
+  /**
+   * Reads from a file straight into the writable bytes from `skipBytes` on. Returns bytes read, fewer than `lenBytes`
+   * at the end of the file, or a negative errno. `lenBytes` is bounded by what is writable.
+   */
+  readFromFile(skipBytes: number, lenBytes: number, fd: number, offsetBytes: number, flags: number): number {
+    const { memory, segments, readableSegments: first, segmentCount: end } = this
+    return native.guestPreadv(memory.id, segments, first, end, skipBytes, lenBytes, fd, offsetBytes, flags)
+  }
+
+  /** Writes readable bytes from `skipBytes` on straight to a file. Returns bytes written, or a negative errno. */
+  writeToFile(skipBytes: number, lenBytes: number, fd: number, offsetBytes: number, flags: number): number {
+    const { memory, segments, readableSegments: end } = this
+    return native.guestPwritev(memory.id, segments, 0, end, skipBytes, lenBytes, fd, offsetBytes, flags)
+  }
+
+  /** Starts `readFromFile`; `token` comes back from `asyncReap` with its result. 0 or a negative errno. */
+  startReadFromFile(
+    token: number,
+    skipBytes: number,
+    lenBytes: number,
+    fd: number,
+    offsetBytes: number,
+    flags: number,
+  ): number {
+    const { memory, segments, readableSegments, segmentCount } = this
+    return native.asyncTransfer(
+      ASYNC_READ,
+      token,
+      memory.id,
+      segments,
+      readableSegments,
+      segmentCount,
+      skipBytes,
+      lenBytes,
+      fd,
+      offsetBytes,
+      flags,
+    )
+  }
+
+  /** Starts `writeToFile` in the same way. */
+  startWriteToFile(
+    token: number,
+    skipBytes: number,
+    lenBytes: number,
+    fd: number,
+    offsetBytes: number,
+    flags: number,
+  ): number {
+    const { memory, segments, readableSegments: end } = this
+    return native.asyncTransfer(
+      ASYNC_WRITE,
+      token,
+      memory.id,
+      segments,
+      0,
+      end,
+      skipBytes,
+      lenBytes,
+      fd,
+      offsetBytes,
+      flags,
+    )
+  }
+
+  /** Completes a request for which `process` returned PENDING: `writtenBytes` of the writable bytes are valid. */
+  complete(writtenBytes: number): void {
+    this.queue.complete(this, writtenBytes)
+  }
+}

@@ -1,0 +1,45 @@
+/** What a peer did wrong. `code` is stable; `message` says what was received and what would have been right. */
+export type ProtocolErrorCode =
+  /** The byte stream cannot be followed any further: the connection ends. */
+  | 'BAD_FRAME'
+  /** A payload of the wrong length, or a field out of range. */
+  | 'BAD_PAYLOAD'
+  /** Too many or too few descriptors. */
+  | 'BAD_FDS'
+  /** A request that is unknown or was not negotiated. */
+  | 'BAD_REQUEST'
+  /** A queue that the device does not have. */
+  | 'BAD_QUEUE'
+  /** Memory that overlaps, is not there, or cannot be mapped. */
+  | 'BAD_MEMORY'
+  /** Rings that lie outside guest memory or are not aligned. */
+  | 'BAD_RING'
+
+/** A peer broke the protocol. The session decides between a refusal and closing the connection. */
+export class ProtocolError extends Error {
+  override readonly name = 'ProtocolError'
+
+  constructor(
+    readonly code: ProtocolErrorCode,
+    message: string,
+  ) {
+    super(message)
+  }
+}
+
+/** A system call that must not fail did: `result` is its negative errno. */
+export class SystemCallError extends Error {
+  override readonly name = 'SystemCallError'
+  readonly errno: number
+
+  constructor(call: string, result: number) {
+    super(`${call} failed with errno ${-result}`)
+    this.errno = -result
+  }
+}
+
+/** The value of a system call, or a SystemCallError. */
+export function mustSucceed(call: string, result: number): number {
+  if (result < 0) throw new SystemCallError(call, result)
+  return result
+}

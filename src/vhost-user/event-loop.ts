@@ -1,0 +1,43 @@
+import * as native from 'virtiofsd-ts-native'
+import { mustSucceed } from './errors.js'
+
+const EVENTS_PER_WAIT = 64
+
+/** A blocking wait on descriptors, each with a handler. One thread, one loop. */
+export class EventLoop {
+  private readonly epollFd = mustSucceed('epoll_create1', native.epollCreate())
+  private readonly handlers = new Map<number, (events: number) => void>()
+  private readonly tags = new Map<number, number>()
+  private readonly ready = new Uint32Array(2 * EVENTS_PER_WAIT)
+  private nextTag = 1
+
+  /** Calls `handler` from `wait` while `fd` is ready. Returns a negative errno for a descriptor that epoll refuses. */
+  add(fd: number, events: number, handler: (events: number) => void): number {
+    // A tag is never used twice: an event that was fetched for a descriptor just removed finds no handler.
+    const tag = this.nextTag++
+    const result = native.epollAdd(this.epollFd, fd, events >>> 0, tag)
+    if (result < 0) return result
+    this.tags.set(fd, tag)
+    this.handlers.set(tag, handler)
+    return 0
+  }
+
+  /** Before `fd` is closed. */
+  remove(fd: number): void {
+    const tag = this.tags.get(fd)
+    if (tag === undefined) return
+    native.epollDelete(this.epollFd, fd)
+    this.tags.delete(fd)
+    this.handlers.delete(tag)
+  }
+
+  /** Waits up to `timeoutMs` (-1: for ever) and calls the handlers of what is ready. */
+  wait(timeoutMs: number): void {
+    const count = native.epollWait(this.epollFd, timeoutMs, this.ready)
+    for (let n = 0; n < count; n++) this.handlers.get(this.ready[2 * n])?.(this.ready[2 * n + 1])
+  }
+
+  close(): void {
+    native.close(this.epollFd)
+  }
+}

@@ -1,0 +1,256 @@
+import * as native from 'virtiofsd-ts-native'
+import { Connection, type Message } from './connection.js'
+import { type Buffer, DriverVirtqueue } from './driver-virtqueue.js'
+import { mustSucceed, ProtocolError } from './errors.js'
+import { EventLoop } from './event-loop.js'
+import { GuestMemory } from './guest-memory.js'
+import {
+  FrontendRequest,
+  featureBits,
+  hasBit,
+  ProtocolFeature,
+  requestName,
+  VHOST_USER_NEED_REPLY_FLAG,
+  VHOST_USER_REPLY_FLAG,
+  VHOST_USER_VERSION,
+  VirtioFeature,
+} from './protocol.js'
+import { MemoryRegion, MemoryTable, SingleRegion, U64, VringAddress, VringState } from './wire.js'
+
+const PAGE_BYTES = 4096
+/** Where guest address 0 lies in the addresses that this front-end tells the back-end; any number would do. */
+const UVA_BASE = 0x7f00_0000_0000
+
+export interface FrontendOptions {
+  /** Features of the device class to acknowledge if offered. Default none. */
+  readonly deviceFeatures?: bigint
+  readonly eventIdx?: boolean
+  readonly indirect?: boolean
+  /** Regions of guest memory, in bytes each, from guest address 0 on and touching. Default one of 64 MiB. */
+  readonly regionBytes?: readonly number[]
+  /** How long to wait for an answer. Default 5000 ms. */
+  readonly timeoutMs?: number
+}
+
+/**
+ * The front-end's half of a vhost-user connection: what a virtual machine monitor does, and enough of a guest to drive
+ * the device, for tests and tools. Synchronous; every wait has a time limit.
+ */
+export class Frontend {
+  readonly memory: GuestMemory
+  readonly connection: Connection
+  readonly queues: DriverVirtqueue[] = []
+  features = 0n
+  protocolFeatures = 0n
+  private readonly loop: EventLoop
+  private readonly memoryFds: number[] = []
+  private readonly regions: { gpa: number; sizeBytes: number }[] = []
+  private readonly timeoutMs: number
+  private allocatedTo = 0
+  private arenaFrom = 0
+
+  /** Connects; nothing is negotiated yet. Throws SystemCallError. */
+  constructor(
+    socketPath: string,
+    private readonly options: FrontendOptions = {},
+  ) {
+    this.timeoutMs = options.timeoutMs ?? 5000
+    // First: a back-end that is not there yet may be tried again and again.
+    this.connection = new Connection(mustSucceed('connect', native.unixConnect(socketPath)))
+    this.memory = new GuestMemory()
+    this.loop = new EventLoop()
+    this.loop.add(this.connection.fd, native.constants.EPOLLIN, () => {})
+  }
+
+  /** Negotiates features and shares memory, as QEMU does; queues come with `addQueue`. */
+  negotiate(): void {
+    const { options } = this
+    const offered = this.getU64(FrontendRequest.GET_FEATURES)
+    const wanted =
+      featureBits(VirtioFeature.VERSION_1, VirtioFeature.PROTOCOL_FEATURES) |
+      (options.eventIdx ? featureBits(VirtioFeature.RING_EVENT_IDX) : 0n) |
+      (options.indirect ? featureBits(VirtioFeature.RING_INDIRECT_DESC) : 0n) |
+      (options.deviceFeatures ?? 0n)
+    this.features = offered & wanted
+    const protocolFeatures =
+      this.getU64(FrontendRequest.GET_PROTOCOL_FEATURES) &
+      featureBits(
+        ProtocolFeature.MQ,
+        ProtocolFeature.REPLY_ACK,
+        ProtocolFeature.RESET_DEVICE,
+        ProtocolFeature.CONFIGURE_MEM_SLOTS,
+      )
+    this.setU64(FrontendRequest.SET_PROTOCOL_FEATURES, protocolFeatures)
+    // Only from here on: not every back-end acknowledges the message that negotiates acknowledgements.
+    this.protocolFeatures = protocolFeatures
+    this.request(FrontendRequest.SET_OWNER, 0)
+    this.setU64(FrontendRequest.SET_FEATURES, this.features)
+    for (const sizeBytes of options.regionBytes ?? [64 << 20]) this.addRegion(sizeBytes)
+  }
+
+  /** Shares one more region, which touches the last one. Returns its guest address. */
+  addRegion(sizeBytes: number): number {
+    const last = this.regions.at(-1)
+    const gpa = last === undefined ? 0 : last.gpa + last.sizeBytes
+    const fd = mustSucceed('memfd_create', native.memfdCreate(sizeBytes))
+    this.memory.add(fd, gpa, sizeBytes, UVA_BASE + gpa, 0)
+    this.memoryFds.push(fd)
+    this.regions.push({ gpa, sizeBytes })
+    if (hasBit(this.protocolFeatures, ProtocolFeature.CONFIGURE_MEM_SLOTS)) {
+      this.writeRegion(SingleRegion.REGION_AT, gpa, sizeBytes)
+      this.request(FrontendRequest.ADD_MEM_REG, SingleRegion.BYTES, Int32Array.of(fd))
+    } else {
+      this.sendMemoryTable()
+    }
+    return gpa
+  }
+
+  /** Sends every region anew with SET_MEM_TABLE. */
+  sendMemoryTable(): void {
+    const { body } = this.connection
+    MemoryTable.writeHeader(body, this.regions.length)
+    this.regions.forEach(({ gpa, sizeBytes }, n) => {
+      this.writeRegion(MemoryTable.regionAt(n), gpa, sizeBytes)
+    })
+    this.request(
+      FrontendRequest.SET_MEM_TABLE,
+      MemoryTable.regionAt(this.regions.length),
+      Int32Array.from(this.memoryFds),
+    )
+  }
+
+  /** Lays out a queue in guest memory, hands it to the back-end and enables it. */
+  addQueue(size: number): DriverVirtqueue {
+    const layout = {
+      size,
+      descGpa: this.allocate(16 * size, PAGE_BYTES),
+      availGpa: this.allocate(6 + 2 * size, PAGE_BYTES),
+      usedGpa: this.allocate(6 + 8 * size, PAGE_BYTES),
+    }
+    const indirectGpa = hasBit(this.features, VirtioFeature.RING_INDIRECT_DESC)
+      ? this.allocate(16 * size * size, PAGE_BYTES)
+      : undefined
+    const eventIdx = hasBit(this.features, VirtioFeature.RING_EVENT_IDX)
+    const queue = new DriverVirtqueue(this.memory, layout, eventIdx, indirectGpa)
+    this.queues.push(queue)
+    this.arenaFrom = this.allocatedTo
+    this.startQueue(this.queues.length - 1, 0)
+    return queue
+  }
+
+  /** Hands queue `index` to the back-end, to go on from `base`. */
+  startQueue(index: number, base: number): void {
+    const { layout, kickFd, callFd } = this.queues[index]
+    const { body } = this.connection
+    this.setState(FrontendRequest.SET_VRING_NUM, index, layout.size)
+    this.setState(FrontendRequest.SET_VRING_BASE, index, base)
+    const { descGpa, usedGpa, availGpa } = layout
+    VringAddress.write(body, index, 0, UVA_BASE + descGpa, UVA_BASE + usedGpa, UVA_BASE + availGpa)
+    this.request(FrontendRequest.SET_VRING_ADDR, VringAddress.BYTES)
+    this.setU64(FrontendRequest.SET_VRING_CALL, BigInt(index), Int32Array.of(callFd))
+    this.setU64(FrontendRequest.SET_VRING_KICK, BigInt(index), Int32Array.of(kickFd))
+    this.setState(FrontendRequest.SET_VRING_ENABLE, index, 1)
+  }
+
+  /** Stops queue `index`; returns where the back-end stopped. */
+  stopQueue(index: number): number {
+    this.setState(FrontendRequest.SET_VRING_ENABLE, index, 0)
+    VringState.write(this.connection.body, index, 0)
+    this.send(FrontendRequest.GET_VRING_BASE, VringState.BYTES, false)
+    return VringState.num(this.receive(FrontendRequest.GET_VRING_BASE).payload)
+  }
+
+  setState(request: number, index: number, num: number): void {
+    VringState.write(this.connection.body, index, num)
+    this.request(request, VringState.BYTES)
+  }
+
+  getU64(request: number): bigint {
+    this.send(request, 0, false)
+    return U64.read(this.receive(request).payload)
+  }
+
+  setU64(request: number, value: bigint, fds?: Int32Array): void {
+    U64.write(this.connection.body, value)
+    this.request(request, U64.BYTES, fds)
+  }
+
+  /**
+   * Sends the first `payloadBytes` of `connection.body`, and waits for the acknowledgement when that is negotiated.
+   * Throws ProtocolError BAD_REQUEST when the back-end refuses.
+   */
+  request(request: number, payloadBytes: number, fds?: Int32Array): void {
+    const acked = hasBit(this.protocolFeatures, ProtocolFeature.REPLY_ACK)
+    this.send(request, payloadBytes, acked, fds)
+    if (acked && U64.read(this.receive(request).payload) !== 0n) {
+      throw new ProtocolError('BAD_REQUEST', `the back-end refused ${requestName(request)}`)
+    }
+  }
+
+  send(request: number, payloadBytes: number, needReply: boolean, fds?: Int32Array): void {
+    const flags = VHOST_USER_VERSION | (needReply ? VHOST_USER_NEED_REPLY_FLAG : 0)
+    this.connection.send(request, flags, payloadBytes, fds)
+  }
+
+  /** The answer to `request`. Throws ProtocolError BAD_FRAME when it does not come in time or is another's. */
+  receive(request: number): Message {
+    const endMs = performance.now() + this.timeoutMs
+    for (;;) {
+      const message = this.connection.receive()
+      if (message !== undefined) {
+        if (message.request !== request || message.flags !== (VHOST_USER_VERSION | VHOST_USER_REPLY_FLAG)) {
+          throw new ProtocolError(
+            'BAD_FRAME',
+            `${requestName(message.request)} answers ${requestName(request)}`,
+          )
+        }
+        return message
+      }
+      if (this.connection.closed) throw new ProtocolError('BAD_FRAME', 'the back-end closed the connection')
+      const leftMs = endMs - performance.now()
+      if (leftMs <= 0) throw new ProtocolError('BAD_FRAME', `no answer to ${requestName(request)}`)
+      this.loop.wait(Math.ceil(leftMs))
+    }
+  }
+
+  /** Guest memory for buffers, given back all at once by `freeBuffers`. Throws RangeError when there is no more. */
+  allocate(lenBytes: number, alignment: number): number {
+    const gpa = Math.ceil(this.allocatedTo / alignment) * alignment
+    const last = this.regions.at(-1)
+    if (last === undefined || gpa + lenBytes > last.gpa + last.sizeBytes)
+      throw new RangeError('guest memory is full')
+    this.allocatedTo = gpa + lenBytes
+    return gpa
+  }
+
+  /** Everything allocated after the last queue is free again. */
+  freeBuffers(): void {
+    this.allocatedTo = this.arenaFrom
+  }
+
+  write(gpa: number, bytes: Uint8Array): Buffer {
+    const at = Float64Array.of(gpa, bytes.length)
+    mustSucceed('guestWrite', native.guestWrite(this.memory.id, at, 0, 1, 0, bytes.length, bytes, 0))
+    return { gpa, lenBytes: bytes.length }
+  }
+
+  read(gpa: number, lenBytes: number): Uint8Array {
+    const bytes = new Uint8Array(lenBytes)
+    const at = Float64Array.of(gpa, lenBytes)
+    mustSucceed('guestRead', native.guestRead(this.memory.id, at, 0, 1, 0, lenBytes, bytes, 0))
+    return bytes
+  }
+
+  /** Leaves. */
+  close(): void {
+    for (const queue of this.queues) queue.close()
+    this.loop.close()
+    this.connection.close()
+    this.memory.destroy()
+    for (const fd of this.memoryFds) native.close(fd)
+  }
+
+  private writeRegion(at: number, gpa: number, sizeBytes: number): void {
+    MemoryRegion.write(this.connection.body, at, gpa, sizeBytes, UVA_BASE + gpa, 0)
+  }
+}

@@ -1,0 +1,166 @@
+import { constants as os } from 'node:os'
+import * as native from 'virtiofsd-ts-native'
+import { mustSucceed, ProtocolError } from './errors.js'
+
+/** Typed arrays of Node 20 end at 4 GiB, and indexes below 2^30 stay small integers. A power of two. */
+const WINDOW_BYTES = 2 ** 30
+/** The strictest alignment of a ring (virtio 1.3, 2.7). */
+const ALIGNMENT = 16
+
+/** Views on one stretch of guest memory, at most 1 GiB. All of it is volatile: read a field once, check what was read. */
+export class Window {
+  readonly bytes: Uint8Array
+  readonly words: Int32Array
+
+  constructor(
+    readonly gpa: number,
+    buffer: ArrayBuffer,
+  ) {
+    this.bytes = new Uint8Array(buffer)
+    this.words = new Int32Array(buffer, 0, buffer.byteLength >>> 2)
+  }
+}
+
+/** One region as the front-end announced it. */
+interface Region {
+  readonly gpa: number
+  readonly sizeBytes: number
+  readonly uva: number
+  readonly windows: Window[]
+}
+
+/**
+ * The guest's memory: regions of guest-physical addresses (gpa), which the front-end names by its own user addresses
+ * (uva). Mapped once by the addon, and seen through windows. Destroyed explicitly.
+ */
+export class GuestMemory {
+  /** The addon's name for this memory. */
+  readonly id: number
+  private readonly regions: Region[] = []
+  private last = 0
+
+  constructor() {
+    this.id = mustSucceed('memoryCreate', native.memoryCreate())
+  }
+
+  get regionCount(): number {
+    return this.regions.length
+  }
+
+  /**
+   * Maps a region. `fd` stays the caller's. Throws ProtocolError BAD_MEMORY when it is empty, overlaps another,
+   * reaches past 2^53, begins at no multiple of 16, or its file is too short.
+   */
+  add(fd: number, gpa: number, sizeBytes: number, uva: number, fileOffsetBytes: number): void {
+    const end = Math.max(gpa, uva, fileOffsetBytes) + sizeBytes
+    if (gpa < 0 || sizeBytes <= 0 || uva < 0 || fileOffsetBytes < 0 || !Number.isSafeInteger(end)) {
+      throw new ProtocolError(
+        'BAD_MEMORY',
+        `region of ${sizeBytes} bytes at guest address ${gpa} is out of range`,
+      )
+    }
+    // Words and rings that are aligned in guest addresses have to be aligned in its windows, too.
+    if (gpa % ALIGNMENT !== 0) {
+      throw new ProtocolError('BAD_MEMORY', `region at guest address ${gpa}, no multiple of ${ALIGNMENT}`)
+    }
+    if (this.regions.some((other) => uva < other.uva + other.sizeBytes && other.uva < uva + sizeBytes)) {
+      throw new ProtocolError('BAD_MEMORY', 'region overlaps another in the front-end’s addresses')
+    }
+    const result = native.memoryAdd(this.id, fd, gpa, sizeBytes, fileOffsetBytes)
+    if (result < 0) throw new ProtocolError('BAD_MEMORY', addFailure(result, gpa, sizeBytes))
+    this.regions.push({ gpa, sizeBytes, uva, windows: this.openWindows(gpa, sizeBytes) })
+  }
+
+  /** Unmaps a region; every view on it is detached. Throws ProtocolError BAD_MEMORY when there is none like it. */
+  remove(gpa: number, sizeBytes: number, uva: number): void {
+    const n = this.regions.findIndex((r) => r.gpa === gpa && r.sizeBytes === sizeBytes && r.uva === uva)
+    if (n < 0)
+      throw new ProtocolError('BAD_MEMORY', `no region of ${sizeBytes} bytes at guest address ${gpa}`)
+    this.regions.splice(n, 1)
+    this.last = 0
+    mustSucceed('memoryRemove', native.memoryRemove(this.id, gpa))
+  }
+
+  destroy(): void {
+    this.regions.length = 0
+    native.memoryDestroy(this.id)
+  }
+
+  /** The guest address of the front-end's `uva`, or -1 when `lenBytes` from there do not lie in one region. */
+  gpaOfUva(uva: number, lenBytes: number): number {
+    for (const { gpa, sizeBytes, uva: start } of this.regions) {
+      if (uva >= start && uva + lenBytes <= start + sizeBytes) return gpa + (uva - start)
+    }
+    return -1
+  }
+
+  /** Whether all of [gpa, gpa + lenBytes) is guest memory; it may cross regions that touch. */
+  contains(gpa: number, lenBytes: number): boolean {
+    const end = gpa + lenBytes
+    for (let at = gpa; at < end; ) {
+      const region = this.find(at)
+      if (region === undefined) return false
+      at = region.gpa + region.sizeBytes
+    }
+    return true
+  }
+
+  /**
+   * The window that holds all of [gpa, gpa + lenBytes), or undefined when none does: outside guest memory, or across
+   * two windows or regions, where `copyOut` and `copyIn` still work.
+   */
+  window(gpa: number, lenBytes: number): Window | undefined {
+    const region = this.find(gpa)
+    if (region === undefined) return undefined
+    const window = region.windows[Math.floor((gpa - region.gpa) / WINDOW_BYTES)]
+    return gpa - window.gpa + lenBytes <= window.bytes.length ? window : undefined
+  }
+
+  /** Views of their own on a ring, detached when its region goes. Undefined when no single region holds it. */
+  openRing(gpa: number, lenBytes: number): ArrayBuffer | undefined {
+    const buffer = native.memoryWindow(this.id, gpa, lenBytes)
+    return typeof buffer === 'number' ? undefined : buffer
+  }
+
+  closeRing(gpa: number, buffer: ArrayBuffer): void {
+    native.memoryCloseWindow(this.id, gpa, buffer)
+  }
+
+  private find(gpa: number): Region | undefined {
+    const { regions } = this
+    let region = regions[this.last]
+    if (region !== undefined && gpa >= region.gpa && gpa < region.gpa + region.sizeBytes) return region
+    for (let n = 0; n < regions.length; n++) {
+      region = regions[n]
+      if (gpa >= region.gpa && gpa < region.gpa + region.sizeBytes) {
+        this.last = n
+        return region
+      }
+    }
+    return undefined
+  }
+
+  private openWindows(gpa: number, sizeBytes: number): Window[] {
+    const windows: Window[] = []
+    for (let at = 0; at < sizeBytes; at += WINDOW_BYTES) {
+      const buffer = native.memoryWindow(this.id, gpa + at, Math.min(WINDOW_BYTES, sizeBytes - at))
+      if (typeof buffer === 'number') mustSucceed('memoryWindow', buffer)
+      else windows.push(new Window(gpa + at, buffer))
+    }
+    return windows
+  }
+}
+
+function addFailure(result: number, gpa: number, sizeBytes: number): string {
+  const what = `region of ${sizeBytes} bytes at guest address ${gpa}`
+  switch (-result) {
+    case os.errno.EFBIG:
+      return `${what}: its file is shorter, or not memory`
+    case os.errno.EEXIST:
+      return `${what} overlaps another`
+    case os.errno.ENOSPC:
+      return `${what} is one too many`
+    default:
+      return `${what} cannot be mapped (errno ${-result})`
+  }
+}

@@ -1,0 +1,39 @@
+/** What this package logs with: pino's shape, so that a pino logger fits. Guest data goes into fields only. */
+export interface Logger {
+  debug(fields: object, message: string): void
+  info(fields: object, message: string): void
+  warn(fields: object, message: string): void
+  error(fields: object, message: string): void
+}
+
+const nothing = () => {}
+
+export const silentLogger: Logger = Object.freeze({
+  debug: nothing,
+  info: nothing,
+  warn: nothing,
+  error: nothing,
+})
+
+const INTERVAL_MS = 1000
+
+/**
+ * Warnings that a guest or a front-end can cause at will: each kind at most once a second, with the number of those left
+ * out since. `kind` comes from a fixed set.
+ */
+export class FaultLog {
+  private readonly kinds = new Map<string, { sinceMs: number; left: number }>()
+
+  constructor(private readonly log: Logger) {}
+
+  warn(kind: string, fields: object): void {
+    const nowMs = performance.now()
+    const state = this.kinds.get(kind)
+    if (state !== undefined && nowMs - state.sinceMs < INTERVAL_MS) {
+      state.left++
+      return
+    }
+    this.log.warn(state?.left ? { ...fields, leftOut: state.left } : fields, kind)
+    this.kinds.set(kind, { sinceMs: nowMs, left: 0 })
+  }
+}

@@ -1,0 +1,95 @@
+/**
+ * The vhost-user protocol's numbers, spelled as in its specification (QEMU docs/interop/vhost-user.rst).
+ */
+
+/** Requests that a front-end sends. */
+export const FrontendRequest = Object.freeze({
+  GET_FEATURES: 1,
+  SET_FEATURES: 2,
+  SET_OWNER: 3,
+  RESET_OWNER: 4,
+  SET_MEM_TABLE: 5,
+  SET_LOG_BASE: 6,
+  SET_LOG_FD: 7,
+  SET_VRING_NUM: 8,
+  SET_VRING_ADDR: 9,
+  SET_VRING_BASE: 10,
+  GET_VRING_BASE: 11,
+  SET_VRING_KICK: 12,
+  SET_VRING_CALL: 13,
+  SET_VRING_ERR: 14,
+  GET_PROTOCOL_FEATURES: 15,
+  SET_PROTOCOL_FEATURES: 16,
+  GET_QUEUE_NUM: 17,
+  SET_VRING_ENABLE: 18,
+  SET_BACKEND_REQ_FD: 21,
+  GET_CONFIG: 24,
+  SET_CONFIG: 25,
+  RESET_DEVICE: 34,
+  GET_MAX_MEM_SLOTS: 36,
+  ADD_MEM_REG: 37,
+  REM_MEM_REG: 38,
+})
+
+const requestNames = new Map<number, string>(Object.entries(FrontendRequest).map(([name, id]) => [id, name]))
+
+/** The request's name, or its number for one that this package does not know. */
+export function requestName(request: number): string {
+  return requestNames.get(request) ?? `request ${request}`
+}
+
+/** Header flags: version 1 in the two low bits. */
+export const VHOST_USER_VERSION = 1
+export const VHOST_USER_VERSION_MASK = 3
+export const VHOST_USER_REPLY_FLAG = 1 << 2
+export const VHOST_USER_NEED_REPLY_FLAG = 1 << 3
+
+/** Protocol features, as bit numbers. */
+export const ProtocolFeature = Object.freeze({
+  MQ: 0,
+  REPLY_ACK: 3,
+  BACKEND_REQ: 5,
+  CONFIG: 9,
+  BACKEND_SEND_FD: 10,
+  RESET_DEVICE: 13,
+  CONFIGURE_MEM_SLOTS: 15,
+})
+
+/** Virtio feature bits that belong to the transport, not to a device class, as bit numbers. */
+export const VirtioFeature = Object.freeze({
+  VHOST_LOG_ALL: 26,
+  RING_INDIRECT_DESC: 28,
+  RING_EVENT_IDX: 29,
+  /** VHOST_USER_F_PROTOCOL_FEATURES: of the protocol, never shown to the guest. */
+  PROTOCOL_FEATURES: 30,
+  VERSION_1: 32,
+})
+
+/** A feature word with these bits set. */
+export function featureBits(...bits: number[]): bigint {
+  return bits.reduce((word, bit) => word | (1n << BigInt(bit)), 0n)
+}
+
+export function hasBit(word: bigint, bit: number): boolean {
+  return ((word >> BigInt(bit)) & 1n) === 1n
+}
+
+/** In the u64 of SET_VRING_KICK, CALL and ERR: the queue index, and a flag for "no descriptor, poll". */
+export const VRING_INDEX_MASK = 0xff
+export const VRING_NOFD_MASK = 1 << 8
+
+/** Split virtqueue (virtio 1.3, 2.7). */
+export const VRING_DESC_F_NEXT = 1
+export const VRING_DESC_F_WRITE = 2
+export const VRING_DESC_F_INDIRECT = 4
+export const VRING_AVAIL_F_NO_INTERRUPT = 1
+export const VRING_USED_F_NO_NOTIFY = 1
+/** virtio 1.3, 2.7: the largest queue size. */
+export const VIRTQUEUE_MAX_SIZE = 32768
+
+/** SET_MEM_TABLE carries at most this many regions; more need CONFIGURE_MEM_SLOTS. */
+export const MEM_TABLE_MAX_REGIONS = 8
+/** Regions that we take with CONFIGURE_MEM_SLOTS: what a Linux vhost back-end offers by default. */
+export const MAX_MEM_SLOTS = 509
+/** The largest device configuration space that GET_CONFIG and SET_CONFIG carry. */
+export const CONFIG_MAX_BYTES = 256

@@ -1,0 +1,15 @@
+import * as native from 'virtiofsd-ts-native'
+import { Backend, type BackendOptions } from './backend.js'
+import type { VhostUserDevice } from './device.js'
+import { mustSucceed } from './errors.js'
+
+/**
+ * Listens at `socketPath`, serves the first front-end that connects until it leaves, then returns. Blocks the thread:
+ * run it in a worker when the main thread has other things to do. Throws SystemCallError when it cannot listen.
+ */
+export function serve(socketPath: string, device: VhostUserDevice, options: BackendOptions = {}): void {
+  const listenFd = mustSucceed(`listening at ${socketPath}`, native.unixListen(socketPath, 0o600))
+  const fd = mustSucceed('accept', native.unixAccept(listenFd))
+  native.close(listenFd)
+  new Backend(device, options).serve(fd)
+}

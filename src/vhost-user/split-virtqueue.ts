@@ -1,0 +1,313 @@
+import { DescriptorChain } from './descriptor-chain.js'
+import { ProtocolError } from './errors.js'
+import type { GuestMemory } from './guest-memory.js'
+import {
+  VRING_AVAIL_F_NO_INTERRUPT,
+  VRING_DESC_F_INDIRECT,
+  VRING_DESC_F_NEXT,
+  VRING_DESC_F_WRITE,
+  VRING_USED_F_NO_NOTIFY,
+} from './protocol.js'
+
+/** Guest-physical addresses of the three parts of a split virtqueue, and its size in descriptors. */
+export interface RingLayout {
+  readonly size: number
+  readonly descGpa: number
+  readonly availGpa: number
+  readonly usedGpa: number
+}
+
+const DESC_BYTES = 16
+const DESC_WORDS = 4
+const MAX_SAFE_HIGH = 0x1fffff
+const MAX_CHAIN_BYTES = 0xffffffff
+
+/** Bytes of the available ring: flags, idx, ring[size], used_event. */
+const availBytes = (size: number) => 6 + 2 * size
+/** Bytes of the used ring: flags, idx, ring[size] of two words, avail_event. */
+const usedBytes = (size: number) => 6 + 8 * size
+
+/** What is wrong with a chain that the driver made. */
+export type ChainFault =
+  | 'descriptor index out of range'
+  | 'chain longer than the queue'
+  | 'address outside guest memory'
+  | 'readable after writable'
+  | 'bad indirect table'
+  | 'more than 4 GiB in one chain'
+  | 'descriptor already in flight'
+
+/**
+ * The device's side of a split virtqueue (virtio 1.3, 2.7), with indirect descriptors and event-idx.
+ *
+ * Rings are volatile and hostile: every field is read once into a local, and bounded before it is used. A bad chain is
+ * given back with 0 bytes; a bad available index breaks the queue until the driver resets it.
+ */
+export class SplitVirtqueue {
+  /** The driver put an impossible number into avail.idx: nothing more is read from this queue until it starts anew. */
+  broken = false
+  /** The fault of the chain that `pop` gave back last. */
+  fault: ChainFault | undefined
+  /** Requests popped and not yet given back. */
+  inFlightCount = 0
+
+  private readonly size: number
+  private readonly mask: number
+  private readonly buffers: ReadonlyArray<readonly [number, ArrayBuffer]>
+  private readonly desc: Int32Array
+  private readonly avail: Uint16Array
+  private readonly used: Uint16Array
+  private readonly usedElements: Int32Array
+  private readonly usedEventAt: number
+  private readonly availEventAt: number
+  private readonly inFlight: Uint8Array
+  private readonly pool: DescriptorChain[] = []
+  private readonly indirect: Int32Array
+  private readonly indirectBytes: Uint8Array
+  private readonly tableSegment: DescriptorChain
+  private nextAvail: number
+  private nextUsed: number
+  private signalledUsed: number
+  private signalledOnce = false
+
+  /**
+   * Opens the rings. `nextAvail` is where the last owner stopped; the used index is read from guest memory.
+   * Throws ProtocolError BAD_RING when a ring is not wholly inside one region, or not aligned (virtio 1.3, 2.7: 16, 2
+   * and 4 bytes).
+   */
+  constructor(
+    readonly memory: GuestMemory,
+    readonly layout: RingLayout,
+    private readonly eventIdx: boolean,
+    private readonly allowIndirect: boolean,
+    nextAvail: number,
+  ) {
+    const { size, descGpa, availGpa, usedGpa } = layout
+    this.size = size
+    this.mask = size - 1
+    this.buffers = openRings(memory, [
+      { name: 'descriptor table', gpa: descGpa, lenBytes: size * DESC_BYTES, alignment: 16 },
+      { name: 'available ring', gpa: availGpa, lenBytes: availBytes(size), alignment: 2 },
+      { name: 'used ring', gpa: usedGpa, lenBytes: usedBytes(size), alignment: 4 },
+    ])
+    const [[, desc], [, avail], [, used]] = this.buffers
+    this.desc = new Int32Array(desc)
+    this.avail = new Uint16Array(avail)
+    this.used = new Uint16Array(used)
+    this.usedElements = new Int32Array(used, 4, 2 * size)
+    this.usedEventAt = 2 + size
+    this.availEventAt = 2 + 4 * size
+    this.inFlight = new Uint8Array(size)
+    this.indirect = new Int32Array(size * DESC_WORDS)
+    this.indirectBytes = new Uint8Array(this.indirect.buffer)
+    this.tableSegment = new DescriptorChain(this, memory, 1)
+    this.nextAvail = nextAvail
+    this.nextUsed = Atomics.load(this.used, 1)
+    this.signalledUsed = this.nextUsed
+  }
+
+  /** Guest address of avail.idx: what a spin looks at. */
+  get availIdxGpa(): number {
+    return this.layout.availGpa + 2
+  }
+
+  /** The index that the next request comes from; what GET_VRING_BASE answers. */
+  get lastAvail(): number {
+    return this.nextAvail
+  }
+
+  /** Drops the views on the rings. */
+  close(): void {
+    for (const [gpa, buffer] of this.buffers) if (buffer.byteLength > 0) this.memory.closeRing(gpa, buffer)
+  }
+
+  /** Requests that wait now; reads avail.idx once. -1 and `broken` when the driver's index is impossible. */
+  available(): number {
+    if (this.broken) return 0
+    const waiting = (Atomics.load(this.avail, 1) - this.nextAvail) & 0xffff
+    if (waiting <= this.size) return waiting
+    this.broken = true
+    return -1
+  }
+
+  /**
+   * Takes the next request; only after `available` has said that there is one. Undefined when its chain was bad: `fault`
+   * says why, and it has been given back with 0 bytes (unless its index cannot even be given back).
+   */
+  pop(): DescriptorChain | undefined {
+    const head = this.avail[2 + (this.nextAvail & this.mask)]
+    this.nextAvail = (this.nextAvail + 1) & 0xffff
+    if (head >= this.size) return this.refuse('descriptor index out of range')
+    if (this.inFlight[head] !== 0) return this.refuse('descriptor already in flight')
+    const chain = this.pool.pop() ?? new DescriptorChain(this, this.memory, this.size)
+    chain.head = head
+    const fault = this.walk(chain, head)
+    if (fault !== undefined) {
+      this.pool.push(chain)
+      this.push(head, 0)
+      return this.refuse(fault)
+    }
+    this.inFlight[head] = 1
+    this.inFlightCount++
+    return chain
+  }
+
+  /** Gives a request back: the driver may read its first `writtenBytes` writable bytes. The chain is reused. */
+  complete(chain: DescriptorChain, writtenBytes: number): void {
+    this.inFlight[chain.head] = 0
+    this.inFlightCount--
+    this.push(chain.head, writtenBytes)
+    this.pool.push(chain)
+  }
+
+  /**
+   * Whether the driver wants to be told of what was given back since this was last true (virtio 1.3, 2.7.7.2). Ask once
+   * a batch. The store of used.idx before it is sequentially consistent: it is visible before used_event is read.
+   */
+  shouldSignal(): boolean {
+    const { nextUsed } = this
+    const fresh = (nextUsed - this.signalledUsed) & 0xffff
+    if (fresh === 0) return false
+    this.signalledUsed = nextUsed
+    if (!this.eventIdx) return (Atomics.load(this.avail, 0) & VRING_AVAIL_F_NO_INTERRUPT) === 0
+    const usedEvent = Atomics.load(this.avail, this.usedEventAt)
+    // The driver may have set used_event before this device took the queue over: the first signal is always sent.
+    if (!this.signalledOnce) {
+      this.signalledOnce = true
+      return true
+    }
+    return ((nextUsed - usedEvent - 1) & 0xffff) < fresh
+  }
+
+  /** Asks the driver for a kick with the next request. True when one came before it could know: look again. */
+  armKick(): boolean {
+    if (this.broken) return false
+    if (this.eventIdx) Atomics.store(this.used, this.availEventAt, this.nextAvail)
+    else Atomics.store(this.used, 0, 0)
+    return Atomics.load(this.avail, 1) !== this.nextAvail
+  }
+
+  /** Tells the driver that no kick is needed while the device looks at the ring by itself. */
+  disarmKick(): void {
+    // With event-idx an avail_event that is left behind does the same without a store.
+    if (!this.eventIdx && !this.broken) Atomics.store(this.used, 0, VRING_USED_F_NO_NOTIFY)
+  }
+
+  private refuse(fault: ChainFault): undefined {
+    this.fault = fault
+    return undefined
+  }
+
+  private push(head: number, writtenBytes: number): void {
+    const at = 2 * (this.nextUsed & this.mask)
+    this.usedElements[at] = head
+    this.usedElements[at + 1] = writtenBytes
+    this.nextUsed = (this.nextUsed + 1) & 0xffff
+    Atomics.store(this.used, 1, this.nextUsed)
+  }
+
+  /** Fills the chain's segments from the descriptors that start at `head`. */
+  private walk(chain: DescriptorChain, head: number): ChainFault | undefined {
+    const { size } = this
+    const { segments } = chain
+    let table = this.desc
+    let tableSize = size
+    let at = head * DESC_WORDS
+    let steps = 0
+    let count = 0
+    let readable = 0
+    let readableBytes = 0
+    let writableBytes = 0
+    let inIndirect = false
+    for (;;) {
+      if (++steps > tableSize) return 'chain longer than the queue'
+      const high = table[at + 1] >>> 0
+      if (high > MAX_SAFE_HIGH) return 'address outside guest memory'
+      const gpa = high * 0x1_0000_0000 + (table[at] >>> 0)
+      const lenBytes = table[at + 2] >>> 0
+      const flagsAndNext = table[at + 3]
+      if ((flagsAndNext & VRING_DESC_F_INDIRECT) !== 0) {
+        // virtio 1.3, 2.7.5.3: only in the main table, last in its chain, a whole number of descriptors.
+        if (inIndirect || !this.allowIndirect || (flagsAndNext & VRING_DESC_F_NEXT) !== 0)
+          return 'bad indirect table'
+        if (lenBytes === 0 || lenBytes % DESC_BYTES !== 0 || lenBytes / DESC_BYTES > size)
+          return 'bad indirect table'
+        if (!this.loadIndirect(gpa, lenBytes)) return 'address outside guest memory'
+        inIndirect = true
+        table = this.indirect
+        tableSize = lenBytes / DESC_BYTES
+        at = 0
+        steps = 0
+        continue
+      }
+      if (lenBytes > 0) {
+        if (!this.memory.contains(gpa, lenBytes)) return 'address outside guest memory'
+        if (count === size) return 'chain longer than the queue'
+        segments[2 * count] = gpa
+        segments[2 * count + 1] = lenBytes
+        count++
+        if ((flagsAndNext & VRING_DESC_F_WRITE) !== 0) {
+          writableBytes += lenBytes
+        } else {
+          if (writableBytes > 0) return 'readable after writable'
+          readableBytes += lenBytes
+          readable = count
+        }
+      }
+      if ((flagsAndNext & VRING_DESC_F_NEXT) === 0) break
+      const next = flagsAndNext >>> 16
+      if (next >= tableSize) return 'descriptor index out of range'
+      at = next * DESC_WORDS
+    }
+    if (readableBytes > MAX_CHAIN_BYTES || writableBytes > MAX_CHAIN_BYTES)
+      return 'more than 4 GiB in one chain'
+    chain.readableSegments = readable
+    chain.segmentCount = count
+    chain.readableBytes = readableBytes
+    chain.writableBytes = writableBytes
+    return undefined
+  }
+
+  /** Copies an indirect table: the walk then sees one state of it, wherever it lies and however it is aligned. */
+  private loadIndirect(gpa: number, lenBytes: number): boolean {
+    const copy = this.tableSegment
+    copy.segments[0] = gpa
+    copy.segments[1] = lenBytes
+    copy.readableSegments = 1
+    copy.segmentCount = 1
+    copy.readableBytes = lenBytes
+    return copy.readWords(0, lenBytes, this.indirect, this.indirectBytes)
+  }
+}
+
+interface RingPart {
+  readonly name: string
+  readonly gpa: number
+  readonly lenBytes: number
+  readonly alignment: number
+}
+
+/** Views on all the parts, with their addresses; when one cannot be opened, on none. */
+function openRings(memory: GuestMemory, parts: readonly RingPart[]): [number, ArrayBuffer][] {
+  const opened: [number, ArrayBuffer][] = []
+  try {
+    for (const part of parts) opened.push([part.gpa, openRing(memory, part)])
+  } catch (error) {
+    for (const [gpa, buffer] of opened) memory.closeRing(gpa, buffer)
+    throw error
+  }
+  return opened
+}
+
+function openRing(memory: GuestMemory, { name, gpa, lenBytes, alignment }: RingPart): ArrayBuffer {
+  if (gpa % alignment !== 0)
+    throw new ProtocolError('BAD_RING', `${name} at ${gpa} is not aligned to ${alignment}`)
+  const buffer = memory.openRing(gpa, lenBytes)
+  if (buffer === undefined) {
+    throw new ProtocolError(
+      'BAD_RING',
+      `${name} at ${gpa} (${lenBytes} bytes) is not inside one memory region`,
+    )
+  }
+  return buffer
+}

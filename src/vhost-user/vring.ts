@@ -1,0 +1,126 @@
+import * as native from 'virtiofsd-ts-native'
+import { ProtocolError } from './errors.js'
+import type { GuestMemory } from './guest-memory.js'
+import { SplitVirtqueue } from './split-virtqueue.js'
+
+const DESC_BYTES = 16
+
+/** Addresses of a ring's parts in the front-end's own address space, as SET_VRING_ADDR gave them. */
+export interface RingAddresses {
+  readonly descUva: number
+  readonly availUva: number
+  readonly usedUva: number
+}
+
+/** What is negotiated about rings. */
+export interface RingFeatures {
+  readonly eventIdx: boolean
+  readonly indirect: boolean
+}
+
+/** A queue as the front-end sets it up, and the running virtqueue once it is complete. Owns its three eventfds. */
+export class Vring {
+  size = 0
+  /** Where the next start takes up. */
+  base = 0
+  enabled = false
+  addresses: RingAddresses | undefined
+  queue: SplitVirtqueue | undefined
+  kickFd = -1
+  private callFd = -1
+  private callMayBlock = false
+  private errFd = -1
+
+  constructor(readonly index: number) {}
+
+  /** Everything is there that a start needs. */
+  get ready(): boolean {
+    return this.enabled && this.kickFd >= 0 && this.size > 0 && this.addresses !== undefined
+  }
+
+  /** Whether the queue runs, with one of its rings in this region. */
+  runsIn(gpa: number, sizeBytes: number): boolean {
+    if (this.queue === undefined) return false
+    const { descGpa, availGpa, usedGpa } = this.queue.layout
+    return [descGpa, availGpa, usedGpa].some((at) => at >= gpa && at < gpa + sizeBytes)
+  }
+
+  /** Throws ProtocolError BAD_RING when the rings are not in guest memory. The state stays as it was. */
+  start(memory: GuestMemory, features: RingFeatures): SplitVirtqueue {
+    const { size, addresses } = this
+    if (addresses === undefined) throw new ProtocolError('BAD_RING', `queue ${this.index} has no addresses`)
+    const layout = {
+      size,
+      descGpa: this.translate(memory, 'descriptor table', addresses.descUva, size * DESC_BYTES),
+      availGpa: this.translate(memory, 'available ring', addresses.availUva, 6 + 2 * size),
+      usedGpa: this.translate(memory, 'used ring', addresses.usedUva, 6 + 8 * size),
+    }
+    this.queue = new SplitVirtqueue(memory, layout, features.eventIdx, features.indirect, this.base)
+    return this.queue
+  }
+
+  /** Stops the queue and remembers where. Everything in flight has been given back before. */
+  stop(): void {
+    if (this.queue === undefined) return
+    this.base = this.queue.lastAvail
+    this.queue.close()
+    this.queue = undefined
+  }
+
+  /** Takes over `fd` (-1: none) as the descriptor that the driver kicks. */
+  setKick(fd: number): void {
+    closeFd(this.kickFd)
+    this.kickFd = fd
+  }
+
+  /** Takes over `fd` (-1: none) as the descriptor that tells the driver of used buffers. */
+  setCall(fd: number): void {
+    closeFd(this.callFd)
+    this.callFd = fd
+    // A full eventfd in blocking mode would hold this thread; the flag is the front-end's to choose, not ours to change.
+    this.callMayBlock = fd >= 0 && (native.statusFlags(fd) & native.constants.O_NONBLOCK) === 0
+  }
+
+  /** Takes over `fd` (-1: none) as the descriptor that tells the front-end of a broken queue. */
+  setErr(fd: number): void {
+    closeFd(this.errFd)
+    this.errFd = fd
+  }
+
+  signal(): void {
+    if (this.callFd < 0) return
+    if (this.callMayBlock) native.eventfdSignalPolled(this.callFd)
+    else native.eventfdSignal(this.callFd)
+  }
+
+  signalError(): void {
+    if (this.errFd >= 0) native.eventfdSignalPolled(this.errFd)
+  }
+
+  /** Forgets what the driver set up; the descriptors for calls and errors stay. */
+  reset(): void {
+    this.stop()
+    this.setKick(-1)
+    this.base = 0
+    this.size = 0
+    this.enabled = false
+    this.addresses = undefined
+  }
+
+  close(): void {
+    this.reset()
+    this.setCall(-1)
+    this.setErr(-1)
+  }
+
+  private translate(memory: GuestMemory, name: string, uva: number, lenBytes: number): number {
+    const gpa = uva < 0 ? -1 : memory.gpaOfUva(uva, lenBytes)
+    if (gpa < 0)
+      throw new ProtocolError('BAD_RING', `queue ${this.index}: ${name} is not inside one memory region`)
+    return gpa
+  }
+}
+
+function closeFd(fd: number): void {
+  if (fd >= 0) native.close(fd)
+}

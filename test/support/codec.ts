@@ -1,0 +1,55 @@
+import type { Test } from 'tap'
+import { bytesOf, hexOf, viewOf } from './hex.js'
+
+/** A field of a struct: the byte behind it, and what the golden bytes hold there. */
+export type Field = readonly [endByte: number, value: number]
+
+type Reader = (view: DataView, at: number) => number
+type Writer = (view: DataView, at: number) => void
+
+/** How far from the front of a buffer a struct is tried, on top of 0: no alignment is promised. */
+const ODD_AT = 5
+
+/**
+ * Pins every reader of `codec` to golden bytes: each gives the right number at any place in a buffer, needs no byte
+ * behind its field, and throws a RangeError when the buffer is one byte short of it.
+ */
+export function checkReaders(
+  t: Test,
+  codec: object,
+  golden: string,
+  fields: Readonly<Record<string, Field>>,
+): void {
+  const bytes = bytesOf(golden)
+  const readers = Object.entries(codec).filter(([name, value]) => isReader(name, value))
+  t.same(
+    readers.map(([name]) => name).sort(),
+    Object.keys(fields).sort(),
+    'every reader of the codec has a golden value',
+  )
+  const shifted = new Uint8Array(ODD_AT + bytes.length)
+  shifted.set(bytes, ODD_AT)
+  for (const [name, read] of readers as [string, Reader][]) {
+    const [endByte, value] = fields[name]
+    t.equal(read(viewOf(bytes.slice(0, endByte)), 0), value, `${name} at 0`)
+    t.throws(() => read(viewOf(bytes.slice(0, endByte - 1)), 0), RangeError, `${name} one byte short`)
+    if (read.length < 2) continue
+    t.equal(read(viewOf(shifted), ODD_AT), value, `${name} at ${ODD_AT}`)
+  }
+}
+
+/** Pins a writer to golden bytes: it writes all of them, nothing around them, and throws when there is no room. */
+export function checkWriter(t: Test, write: Writer, golden: string): void {
+  const { length } = bytesOf(golden)
+  const out = new Uint8Array(length + 2 * ODD_AT).fill(0xee)
+  write(viewOf(out.subarray(ODD_AT)), 0)
+  const around = 'ee'.repeat(ODD_AT)
+  t.equal(hexOf(out), `${around}${hexOf(bytesOf(golden))}${around}`, 'writes the golden bytes and no others')
+  t.throws(() => write(viewOf(new Uint8Array(length - 1)), 0), RangeError, 'one byte short')
+}
+
+const notReaders = ['write', 'writeHeader', 'regionAt']
+
+function isReader(name: string, value: unknown): boolean {
+  return typeof value === 'function' && !notReaders.includes(name)
+}

@@ -1,0 +1,166 @@
+import { openSync } from 'node:fs'
+import t, { type Test } from 'tap'
+import { EventLoop } from 'vhost-user-ts'
+import * as native from 'virtiofsd-ts-native'
+import { checkNoFdLeak, eventfd, socketPair } from '../../support/descriptors.js'
+
+const { EPOLLIN, EPOLLHUP, EPOLLRDHUP, EPOLLET } = native.constants
+const EBADF = 9
+const EEXIST = 17
+const EPERM = 1
+
+function loopOf(t: Test): EventLoop {
+  const loop = new EventLoop()
+  t.teardown(() => loop.close())
+  return loop
+}
+
+/** A signalled eventfd, closed with the test. */
+function signalled(t: Test): number {
+  const fd = eventfd()
+  t.teardown(() => native.close(fd))
+  native.eventfdSignal(fd)
+  return fd
+}
+
+t.test('a ready descriptor’s handler is called, with its events', async (t) => {
+  const loop = loopOf(t)
+  const fd = signalled(t)
+  const seen: number[] = []
+  t.equal(
+    loop.add(fd, EPOLLIN, (events) => seen.push(events)),
+    0,
+  )
+  loop.wait(0)
+  loop.wait(-1)
+  t.same(seen, [EPOLLIN, EPOLLIN], 'as long as it is ready')
+  native.eventfdDrain(fd)
+  loop.wait(0)
+  t.equal(seen.length, 2)
+})
+
+t.test('an edge-triggered descriptor is told once for each signal, undrained', async (t) => {
+  const loop = loopOf(t)
+  const fd = signalled(t)
+  let calls = 0
+  loop.add(fd, EPOLLIN | EPOLLET, () => calls++)
+  loop.wait(0)
+  loop.wait(0)
+  t.equal(calls, 1)
+  native.eventfdSignal(fd)
+  loop.wait(0)
+  t.equal(calls, 2)
+})
+
+t.test('a peer that hangs up wakes the loop', async (t) => {
+  const loop = loopOf(t)
+  const [fd, peerFd] = socketPair()
+  let seen = 0
+  loop.add(fd, EPOLLIN | EPOLLRDHUP, (events) => {
+    seen = events
+  })
+  native.close(peerFd)
+  loop.wait(-1)
+  t.equal(seen, EPOLLIN | EPOLLRDHUP | EPOLLHUP)
+  loop.remove(fd)
+  native.close(fd)
+})
+
+t.test('a removed descriptor is not called any more', async (t) => {
+  const loop = loopOf(t)
+  const fd = signalled(t)
+  loop.add(fd, EPOLLIN, () => t.fail('called'))
+  loop.remove(fd)
+  loop.remove(fd)
+  loop.wait(0)
+  t.pass('silence')
+})
+
+t.test('an event that was fetched for a descriptor just removed reaches nobody', async (t) => {
+  const loop = loopOf(t)
+  const fds = [signalled(t), signalled(t)]
+  const called: number[] = []
+  for (const fd of fds) {
+    loop.add(fd, EPOLLIN, () => {
+      called.push(fd)
+      for (const other of fds) loop.remove(other)
+    })
+  }
+  loop.wait(0)
+  t.equal(called.length, 1, 'the first removed the second, whose event was there already')
+})
+
+t.test('a stale event does not reach the new owner of a descriptor’s number', async (t) => {
+  const loop = loopOf(t)
+  const fds = [eventfd(), eventfd()]
+  let replaced = -1
+  for (const fd of fds) {
+    native.eventfdSignal(fd)
+    loop.add(fd, EPOLLIN, () => {
+      const other = fds[0] === fd ? fds[1] : fds[0]
+      loop.remove(other)
+      native.close(other)
+      replaced = eventfd()
+      t.equal(replaced, other, 'the same number')
+      loop.add(replaced, EPOLLIN, () => t.fail('it has not been signalled'))
+      loop.remove(fd)
+    })
+  }
+  loop.wait(0)
+  t.not(replaced, -1)
+  for (const fd of fds) native.close(fd)
+})
+
+t.test('a handler may add a descriptor, which the next wait knows', async (t) => {
+  const loop = loopOf(t)
+  const [first, second] = [signalled(t), signalled(t)]
+  let calls = 0
+  loop.add(first, EPOLLIN, () => {
+    loop.remove(first)
+    loop.add(second, EPOLLIN, () => calls++)
+  })
+  loop.wait(0)
+  loop.wait(0)
+  t.equal(calls, 1)
+})
+
+t.test('more descriptors than one wait fetches are all served', async (t) => {
+  const loop = loopOf(t)
+  const called = new Set<number>()
+  for (let n = 0; n < 100; n++) {
+    const fd = signalled(t)
+    loop.add(fd, EPOLLIN, () => called.add(fd))
+  }
+  for (let n = 0; n < 3; n++) loop.wait(0)
+  t.equal(called.size, 100)
+})
+
+t.test('descriptors that cannot be waited for are refused and leave nothing behind', async (t) => {
+  const loop = loopOf(t)
+  const file = openSync('/proc/self/exe', 'r')
+  t.equal(
+    loop.add(file, EPOLLIN, () => t.fail('called')),
+    -EPERM,
+    'a regular file',
+  )
+  native.close(file)
+  t.equal(
+    loop.add(file, EPOLLIN, () => t.fail('called')),
+    -EBADF,
+    'a closed descriptor',
+  )
+  const fd = signalled(t)
+  let calls = 0
+  loop.add(fd, EPOLLIN, () => calls++)
+  t.equal(
+    loop.add(fd, EPOLLIN, () => t.fail('called')),
+    -EEXIST,
+    'one that is waited for already',
+  )
+  loop.wait(0)
+  t.equal(calls, 1, 'which keeps its handler')
+})
+
+t.test('a closed loop holds no descriptor', async (t) => {
+  checkNoFdLeak(t, () => new EventLoop().close())
+})

@@ -1,0 +1,356 @@
+import { openSync } from 'node:fs'
+import t from 'tap'
+import { ProtocolError } from 'vhost-user-ts'
+import * as native from 'virtiofsd-ts-native'
+import { countOpenFds, eventfd, ok } from '../../support/descriptors.js'
+import { MIB, UVA_BASE } from '../../support/guest-ram.js'
+import {
+  FEATURES,
+  memoryTable,
+  oneRegion,
+  Req,
+  ringAddresses,
+  type SessionPeer,
+  u32s,
+  u64,
+  withPeer,
+} from '../../support/session-peer.js'
+
+const LOW = { gpa: 0, sizeBytes: MIB }
+const HIGH = { gpa: 8 * MIB, sizeBytes: MIB }
+
+/** Hands a descriptor over and keeps none. */
+const giveEventfd = (peer: SessionPeer, request: number, index: number) =>
+  peer.takesEventfd(request, u64(index))
+
+function giveMemory(
+  peer: SessionPeer,
+  request: number,
+  payload: Uint8Array,
+  sizes: readonly number[],
+): boolean {
+  const fds = sizes.map((sizeBytes) => ok(native.memfdCreate(sizeBytes)))
+  return peer.takesFds(request, payload, fds)
+}
+
+t.test('a ring starts when the last piece is there, kick or enable', async (t) => {
+  for (const last of ['kick', 'enable']) {
+    withPeer(t, (peer) => {
+      peer.negotiate().share()
+      peer.takes(Req.SET_VRING_NUM, u32s(1, 16))
+      peer.takes(Req.SET_VRING_BASE, u32s(1, 0))
+      peer.takes(Req.SET_VRING_ADDR, ringAddresses(1, 0))
+      t.same(peer.running, [])
+      if (last === 'kick') {
+        t.ok(peer.takes(Req.SET_VRING_ENABLE, u32s(1, 1)))
+        t.same(peer.running, [])
+        t.ok(giveEventfd(peer, Req.SET_VRING_KICK, 1))
+      } else {
+        t.ok(giveEventfd(peer, Req.SET_VRING_KICK, 1))
+        t.same(peer.running, [])
+        t.ok(peer.takes(Req.SET_VRING_ENABLE, u32s(1, 1)))
+      }
+      t.same(peer.running, [1])
+      t.same(peer.takeEvents(), ['start 1'])
+    })
+  }
+})
+
+t.test('without PROTOCOL_FEATURES rings are enabled from the start', async (t) => {
+  withPeer(t, (peer) => {
+    peer.negotiate(FEATURES & ~(1n << 30n)).share()
+    peer.takes(Req.SET_VRING_NUM, u32s(0, 16))
+    peer.takes(Req.SET_VRING_ADDR, ringAddresses(0, 0))
+    t.ok(giveEventfd(peer, Req.SET_VRING_KICK, 0))
+    t.same(peer.running, [0])
+  })
+})
+
+t.test('disabling stops a ring and keeps its place; enabling goes on from there', async (t) => {
+  withPeer(t, (peer) => {
+    peer.negotiate().share().start(0, 0, 40)
+    t.same(peer.takeEvents(), ['start 0'])
+    t.ok(peer.takes(Req.SET_VRING_ENABLE, u32s(0, 0)))
+    t.same(peer.takeEvents(), ['drain', 'stop 0'], 'what is pending is completed first')
+    t.same(peer.running, [])
+    t.ok(peer.takes(Req.SET_VRING_ENABLE, u32s(0, 1)))
+    t.equal(peer.session.vrings[0].queue?.lastAvail, 40)
+  })
+})
+
+t.test('enabling twice and disabling twice do nothing the second time', async (t) => {
+  withPeer(t, (peer) => {
+    peer.negotiate().share().start(0)
+    peer.takeEvents()
+    t.ok(peer.takes(Req.SET_VRING_ENABLE, u32s(0, 1)))
+    t.same(peer.takeEvents(), [])
+    t.ok(peer.takes(Req.SET_VRING_ENABLE, u32s(0, 0)))
+    t.ok(peer.takes(Req.SET_VRING_ENABLE, u32s(0, 0)))
+    t.same(peer.takeEvents(), ['drain', 'stop 0'])
+  })
+})
+
+t.test('GET_VRING_BASE stops a ring, says where, and forgets its kick', async (t) => {
+  withPeer(t, (peer) => {
+    peer.negotiate().share().start(1, 0, 33)
+    const before = countOpenFds()
+    t.same(peer.ask(Req.GET_VRING_BASE, u32s(1, 0))?.payload, u32s(1, 33))
+    t.equal(countOpenFds(), before - 1)
+    t.same(peer.running, [])
+    t.equal(peer.stop(1), 33, 'asked again')
+    t.ok(peer.takes(Req.SET_VRING_ENABLE, u32s(1, 1)))
+    t.same(peer.running, [], 'no kick, no start')
+    t.ok(giveEventfd(peer, Req.SET_VRING_KICK, 1))
+    t.same(peer.running, [1])
+    t.equal(peer.session.vrings[1].queue?.lastAvail, 33)
+  })
+})
+
+t.test('size and index of a running ring stay as they are', async (t) => {
+  withPeer(t, (peer) => {
+    peer.negotiate().share().start(0, 0, 5)
+    t.notOk(peer.takes(Req.SET_VRING_NUM, u32s(0, 32)))
+    t.notOk(peer.takes(Req.SET_VRING_BASE, u32s(0, 6)))
+    t.equal(peer.stop(0), 5)
+  })
+})
+
+t.test('new addresses for a running ring move it and keep its indices', async (t) => {
+  withPeer(t, (peer) => {
+    peer.negotiate().share().start(0, 0, 5)
+    peer.takeEvents()
+    t.ok(peer.takes(Req.SET_VRING_ADDR, ringAddresses(0, 0x10000)))
+    t.same(peer.takeEvents(), ['drain', 'stop 0', 'start 0'])
+    t.equal(peer.session.vrings[0].queue?.layout.descGpa, 0x10000)
+    t.equal(peer.session.vrings[0].queue?.lastAvail, 5)
+  })
+})
+
+t.test('addresses outside guest memory are refused, and a running ring goes on where it was', async (t) => {
+  withPeer(t, (peer) => {
+    peer.negotiate().share().start(0, 0x10000, 5)
+    const outside = [ringAddresses(0, MIB), ringAddresses(0, 0, UVA_BASE - MIB), ringAddresses(0, 8)]
+    const beyond = ringAddresses(0, 0)
+    beyond.fill(0xff, 8, 16)
+    for (const payload of [...outside, beyond]) {
+      t.notOk(peer.takes(Req.SET_VRING_ADDR, payload))
+      t.same(peer.running, [0])
+      t.equal(peer.session.vrings[0].queue?.layout.descGpa, 0x10000)
+      t.equal(peer.session.vrings[0].queue?.lastAvail, 5)
+    }
+  })
+})
+
+t.test('a ring whose addresses are outside guest memory cannot be enabled, and stays disabled', async (t) => {
+  withPeer(t, (peer) => {
+    peer.negotiate().share()
+    peer.takes(Req.SET_VRING_NUM, u32s(0, 16))
+    peer.takes(Req.SET_VRING_ADDR, ringAddresses(0, MIB))
+    giveEventfd(peer, Req.SET_VRING_KICK, 0)
+    t.notOk(peer.takes(Req.SET_VRING_ENABLE, u32s(0, 1)))
+    t.notOk(peer.session.vrings[0].enabled)
+    t.ok(peer.takes(Req.SET_VRING_ADDR, ringAddresses(0, 0)))
+    t.same(peer.running, [])
+    t.ok(peer.takes(Req.SET_VRING_ENABLE, u32s(0, 1)))
+    t.same(peer.running, [0])
+  })
+})
+
+t.test('a kick that cannot be waited for is refused, and the ring goes on with the one before', async (t) => {
+  withPeer(t, (peer) => {
+    peer.negotiate().share().start(0, 0, 5)
+    const { kickFd } = peer.session.vrings[0]
+    const before = countOpenFds()
+    peer.startError = new ProtocolError('BAD_FDS', 'the kick descriptor cannot be waited for')
+    const file = openSync('/proc/self/exe', 'r')
+    t.notOk(peer.takesFds(Req.SET_VRING_KICK, u64(0), [file]))
+    t.equal(countOpenFds(), before)
+    t.equal(peer.session.vrings[0].kickFd, kickFd)
+    t.same(peer.running, [0])
+    t.equal(peer.stop(0), 5)
+  })
+})
+
+t.test('a new kick replaces the one before', async (t) => {
+  withPeer(t, (peer) => {
+    peer.negotiate().share().start(0)
+    const before = countOpenFds()
+    peer.takeEvents()
+    t.ok(giveEventfd(peer, Req.SET_VRING_KICK, 0))
+    t.same(peer.takeEvents(), ['drain', 'stop 0', 'start 0'])
+    t.equal(countOpenFds(), before)
+    t.ok(peer.takes(Req.SET_VRING_KICK, u64(0x100)))
+    t.same(peer.running, [], 'no descriptor: nothing to wait for')
+    t.equal(countOpenFds(), before - 1)
+  })
+})
+
+t.test('call and error descriptors are kept, replaced and given up', async (t) => {
+  for (const request of [Req.SET_VRING_CALL, Req.SET_VRING_ERR]) {
+    withPeer(t, (peer) => {
+      peer.negotiate()
+      const before = countOpenFds()
+      giveEventfd(peer, request, 0)
+      giveEventfd(peer, request, 0)
+      giveEventfd(peer, request, 1)
+      t.equal(countOpenFds(), before + 2)
+      peer.takes(request, u64(0x100))
+      t.equal(countOpenFds(), before + 1)
+      peer.takes(Req.RESET_DEVICE)
+      t.equal(countOpenFds(), before + 1, 'RESET_DEVICE keeps them')
+    })
+  }
+})
+
+t.test('the call descriptor signals, blocking or not, and never blocks', async (t) => {
+  for (const flags of [0, native.constants.EFD_NONBLOCK]) {
+    withPeer(t, (peer) => {
+      peer.negotiate()
+      const fd = ok(native.eventfdCreate(flags))
+      t.ok(peer.takes(Req.SET_VRING_CALL, u64(0), [fd]))
+      const [vring] = peer.session.vrings
+      vring.signal()
+      native.setStatusFlags(fd, native.constants.O_NONBLOCK)
+      const full = native.dup(fd)
+      t.equal(native.eventfdDrain(fd), 0)
+      native.close(full)
+      native.close(fd)
+    })
+  }
+})
+
+t.test('RESET_DEVICE clears rings and device; memory, features and descriptors for calls stay', async (t) => {
+  withPeer(t, (peer) => {
+    peer.negotiate().share(LOW).share(HIGH).start(0, 0, 7).start(1, 0x10000, 9)
+    peer.takeEvents()
+    t.ok(peer.takes(Req.RESET_DEVICE))
+    t.same(peer.takeEvents(), ['drain', 'stop 0', 'drain', 'stop 1', 'reset'])
+    t.same(peer.running, [])
+    t.equal(peer.session.memory.regionCount, 2)
+    t.equal(peer.stop(0), 0, 'indices begin anew')
+    t.ok(peer.takes(Req.RESET_DEVICE), 'again, as QEMU does')
+    peer.start(0).start(1, 0x10000)
+    t.same(peer.running, [0, 1], 'no memory and no features had to be sent again')
+  })
+})
+
+t.test('a replaced memory table takes running rings along', async (t) => {
+  withPeer(t, (peer) => {
+    peer.negotiate()
+    t.ok(giveMemory(peer, Req.SET_MEM_TABLE, memoryTable(LOW), [MIB]))
+    peer.start(0, 0, 7).start(1, 0x10000, 9)
+    const old = peer.session.memory
+    peer.takeEvents()
+    t.ok(giveMemory(peer, Req.SET_MEM_TABLE, memoryTable(LOW, HIGH), [MIB, MIB]))
+    t.same(peer.takeEvents(), ['drain', 'stop 0', 'drain', 'stop 1', 'start 0', 'start 1'])
+    t.ok(peer.session.memory !== old)
+    t.equal(old.regionCount, 0)
+    t.same([peer.stop(0), peer.stop(1)], [7, 9])
+  })
+})
+
+t.test(
+  'a memory table that leaves out a running ring is refused, and everything goes on as before',
+  async (t) => {
+    withPeer(t, (peer) => {
+      peer.negotiate().share(LOW).share(HIGH).start(0, HIGH.gpa, 7).start(1, 0, 9)
+      const { memory } = peer.session
+      t.notOk(giveMemory(peer, Req.SET_MEM_TABLE, memoryTable(LOW), [MIB]))
+      t.ok(peer.session.memory === memory)
+      t.equal(memory.regionCount, 2)
+      t.same(peer.running, [0, 1])
+      t.same([peer.stop(0), peer.stop(1)], [7, 9])
+    })
+  },
+)
+
+t.test('a region is added and removed while rings run elsewhere', async (t) => {
+  withPeer(t, (peer) => {
+    peer.negotiate().share(LOW).start(0, 0, 7)
+    peer.share(HIGH)
+    t.equal(peer.session.memory.regionCount, 2)
+    t.same(peer.running, [0])
+    peer.takeEvents()
+    t.ok(peer.takes(Req.REM_MEM_REG, oneRegion(HIGH)))
+    t.equal(peer.takeEvents()[0], 'drain', 'what is pending there is completed first')
+    t.same(peer.running, [0])
+    t.equal(peer.stop(0), 7)
+  })
+})
+
+t.test('the region under a running ring stays; once the ring has stopped it goes', async (t) => {
+  withPeer(t, (peer) => {
+    peer.negotiate().share(LOW).share(HIGH).start(0, HIGH.gpa, 7).start(1, 0, 9)
+    t.notOk(peer.takes(Req.REM_MEM_REG, oneRegion(HIGH)))
+    t.equal(peer.session.memory.regionCount, 2)
+    t.same(peer.running, [0, 1])
+    t.equal(peer.stop(0), 7)
+    t.ok(peer.takes(Req.REM_MEM_REG, oneRegion(HIGH)))
+    t.same(peer.running, [1])
+    t.equal(peer.session.memory.regionCount, 1)
+  })
+})
+
+t.test('a stopped ring needs no memory until it starts', async (t) => {
+  withPeer(t, (peer) => {
+    peer.negotiate().share(LOW).start(0)
+    peer.stop(0)
+    t.ok(peer.takes(Req.REM_MEM_REG, oneRegion(LOW)))
+    t.notOk(giveEventfd(peer, Req.SET_VRING_KICK, 0), 'now it cannot start')
+    t.same(peer.running, [])
+    peer.share(LOW)
+    t.ok(giveEventfd(peer, Req.SET_VRING_KICK, 0))
+    t.same(peer.running, [0])
+  })
+})
+
+t.test('a back channel is kept and replaced', async (t) => {
+  withPeer(t, (peer) => {
+    const before = countOpenFds()
+    peer.negotiate()
+    t.ok(peer.takesFds(Req.SET_BACKEND_REQ_FD, new Uint8Array(0), [eventfd()]))
+    t.ok(peer.takesFds(Req.SET_BACKEND_REQ_FD, new Uint8Array(0), [eventfd()]))
+    t.equal(countOpenFds(), before + 1)
+  })
+})
+
+t.test(
+  'closing a session in the middle of everything stops its rings and gives everything back',
+  async (t) => {
+    withPeer(t, (peer) => {
+      peer.negotiate().share(LOW).share(HIGH).start(0).start(1, HIGH.gpa)
+      giveEventfd(peer, Req.SET_VRING_CALL, 0)
+      giveEventfd(peer, Req.SET_VRING_ERR, 1)
+      peer.takesFds(Req.SET_BACKEND_REQ_FD, new Uint8Array(0), [eventfd()])
+      peer.takeEvents()
+      peer.session.close()
+      t.same(peer.takeEvents(), ['drain', 'stop 0', 'drain', 'stop 1', 'reset'])
+      t.equal(peer.session.memory.regionCount, 0)
+      peer.session.close = () => {}
+    })
+  },
+)
+
+t.test('a bug of ours is thrown, not refused', async (t) => {
+  withPeer(t, (peer) => {
+    peer.negotiate().share()
+    peer.startError = new TypeError('a bug')
+    t.throws(() => peer.start(0), { message: 'a bug' })
+  })
+})
+
+t.test('an answer that the peer does not read ends the connection, not the process', async (t) => {
+  withPeer(t, (peer) => {
+    peer.negotiate()
+    for (let n = 0; n < 100_000 && !peer.connection.closed; n++) {
+      peer.session.handle({
+        request: Req.GET_FEATURES,
+        flags: 1,
+        payloadBytes: 0,
+        payload: new DataView(new ArrayBuffer(8)),
+        fds: [],
+      })
+    }
+    t.ok(peer.connection.closed)
+  })
+})
