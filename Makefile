@@ -30,7 +30,7 @@ build: native/build/Release/native.node ## Build the addon and compile TypeScrip
 
 .PHONY: run
 run: build ## A Linux guest with DIR on /mnt (KERNEL=6.1, 6.12, 7 or a bzImage; QEMU=, DEVICE=): a shell, or a tour
-	@node dist/vm/run.js $(foreach option,DIR KERNEL MODULES QEMU DEVICE MEMORY CPUS,$(call option,$(option))) $(if $(ARGS),-- $(ARGS))
+	@node dist/vm/run.js $(foreach name,DIR KERNEL MODULES QEMU DEVICE MEMORY CPUS,$(call option,$(name))) $(if $(ARGS),-- $(ARGS))
 
 # DIR=path becomes --dir 'path'
 option = $(if $($(1)),--$(shell echo $(1) | tr A-Z a-z) '$($(1))')

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net'
-import { createInterface } from 'node:readline'
+import { readLines } from './lines.js'
 
-/** How a command in the guest ended, as vm/guest/agent.c reports it. */
+/** How a command in the guest ended, as vm/guest/agent/agent.c reports it. */
 export interface CommandReport {
   /** Exit status, or null when it did not end by itself. */
   status: number | null
@@ -34,13 +34,13 @@ interface Job {
 /** A line must fit the serial port's buffer in the guest, and base64 makes four bytes of three. */
 const PIECE_BYTES = 16_384
 
-/** The host's end of the line to the guest's agent. The messages are described in vm/guest/agent.c. */
+/** The host's end of the line to the guest's agent. The messages are described in vm/guest/agent/agent.c. */
 export class Agent {
   private readonly jobs = new Map<number, Job>()
   private readonly queue: string[] = []
   private awaitsAck = false
   private line: Socket
-  private greeted = false
+  private expectsHello = true
   private greet!: (release: string) => void
   private nextId = 1
   /** The kernel's release, from an agent that has just started: after boot, and after each expected reboot. */
@@ -49,14 +49,15 @@ export class Agent {
   /** The agent picks one of `lines`: the one it greets on. */
   constructor(lines: Socket[]) {
     for (const line of lines) {
-      createInterface({ input: line }).on('line', (text) => this.receive(text, line))
+      readLines(line, (text) => this.receive(text, line))
     }
     this.line = lines[0]!
   }
 
-  /** From now on ignores the line until a new agent greets, and `hello` waits for that. */
+  /** From now on `hello` waits for a new agent. What was not sent yet was meant for the old one. */
   expectHello(): Promise<string> {
-    this.greeted = false
+    this.expectsHello = true
+    this.queue.length = 0
     this.hello = new Promise((resolve) => {
       this.greet = resolve
     })
@@ -115,21 +116,25 @@ export class Agent {
   }
 
   private receive(text: string, line: Socket): void {
-    // Before its greeting an agent is silent, but firmware and a dying kernel need not be.
-    if (!this.greeted && !text.startsWith('{"hello"')) return
-    const message = JSON.parse(text) as Message
-    if ('hello' in message) {
-      this.greeted = true
-      this.line = line
-      this.greet(message.hello)
+    const message = parseMessage(text)
+    if (message === undefined) {
+      // A reset may cut a line short, and firmware may use the port; at other times it must not happen.
+      if (!this.expectsHello) this.fail(new Error(`not a message of the guest's agent: ${text.slice(0, 80)}`))
     } else if ('id' in message) {
       const job = this.jobs.get(message.id)
       if (job !== undefined) this.advance(job, message)
-      return
+    } else {
+      if ('hello' in message) this.meet(message.hello, line)
+      // Acknowledged, or never to be: a new agent knows nothing of what was sent to the one before it.
+      this.awaitsAck = false
+      this.sendNext()
     }
-    // Acknowledged, or never to be: a new agent knows nothing of what was sent to the one before it.
-    this.awaitsAck = false
-    this.sendNext()
+  }
+
+  private meet(release: string, line: Socket): void {
+    this.expectsHello = false
+    this.line = line
+    this.greet(release)
   }
 
   private advance(job: Job, message: Extract<Message, { id: number }>): void {
@@ -142,6 +147,14 @@ export class Agent {
       if ('error' in message) job.reject(new Error(`the guest refused the command: ${message.error}`))
       else job.resolve(toReport(job, message))
     }
+  }
+}
+
+function parseMessage(text: string): Message | undefined {
+  try {
+    return JSON.parse(text) as Message
+  } catch {
+    return undefined
   }
 }
 

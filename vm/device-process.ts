@@ -1,14 +1,13 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { existsSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { onProcessExit } from './exit-hooks.js'
-import { describeExit, LeashedProcess, type ProcessExit } from './leashed-process.js'
+import { describeExit, LeashedProcess } from './leashed-process.js'
 import { fetchBundle } from './packages/bundle.js'
 import { runCommand } from './packages/command.js'
 import { collectedProgram, type Program } from './packages/program.js'
 import { SetupError } from './setup-error.js'
+import { makeTemporaryDir } from './temporary-dir.js'
 
 /** Ours, the Rust virtiofsd in two versions, and the older one in C. */
 export const DEVICE_NAMES = ['virtiofsd-ts', 'virtiofsd-1.14', 'virtiofsd-1.13', 'virtiofsd-c'] as const
@@ -32,57 +31,28 @@ const START_POLL_MS = 20
 const LISTENING = 0x10000
 
 /** A virtio-fs device in a process of its own, beside QEMU. */
-export class DeviceProcess {
+export class DeviceProcess extends LeashedProcess {
   private constructor(
-    readonly name: DeviceName,
+    name: DeviceName,
+    program: Program,
+    args: string[],
     /** What `-chardev socket,path=` takes. */
     readonly socketPath: string,
-    private readonly process: LeashedProcess,
-  ) {}
+  ) {
+    super(name, program, args)
+  }
 
   /** Resolves once the device listens. One that ends instead is an error, with what it said last. */
   static async start({ device, sharedDir, socketPath, args = [] }: DeviceOptions): Promise<DeviceProcess> {
     const name = device ?? (await findDefaultDevice())
     const program = await findProgram(name)
-    const dir = mkdtempSync(join(tmpdir(), 'virtiofsd-ts-'))
-    const removeDir = (): void => rmSync(dir, { recursive: true, force: true })
-    const unhook = onProcessExit(removeDir)
-
-    const path = resolve(socketPath ?? join(dir, 'socket'))
-    const process = new LeashedProcess(name, program, [
-      ...shareArguments(name, resolve(sharedDir), path),
-      ...args,
-    ])
-    const forget = (): void => {
-      unhook()
-      removeDir()
-    }
-    process.exited.then(forget, forget)
-    await waitUntilListening(process, path)
-    return new DeviceProcess(name, path, process)
-  }
-
-  get pid(): number {
-    return this.process.pid
-  }
-
-  get exited(): Promise<ProcessExit> {
-    return this.process.exited
-  }
-
-  /** The last lines that the device printed, on stdout or stderr. */
-  get log(): readonly string[] {
-    return this.process.log
-  }
-
-  /** Signals every process of the device: the peers serve from a child. SIGSTOP makes a device that hangs. */
-  signal(signal: NodeJS.Signals): void {
-    this.process.signal(signal)
-  }
-
-  /** Ends it by SIGTERM, or SIGKILL if that takes too long. */
-  stop(): Promise<ProcessExit> {
-    return this.process.stop()
+    const dir = makeTemporaryDir()
+    const path = resolve(socketPath ?? join(dir.path, 'socket'))
+    const share = shareArguments(name, resolve(sharedDir), path)
+    const process = new DeviceProcess(name, program, [...share, ...args], path)
+    process.exited.then(dir.remove, dir.remove)
+    await waitUntilListening(process)
+    return process
   }
 }
 
@@ -109,28 +79,25 @@ function shareArguments(name: DeviceName, sharedDir: string, socketPath: string)
 }
 
 /** Asks the kernel, because connecting to find out would use up the one connection that some devices take. */
-async function waitUntilListening(device: LeashedProcess, socketPath: string): Promise<void> {
-  let exit: ProcessExit | undefined
-  device.exited.then((how) => {
-    exit = how
-  })
+async function waitUntilListening(device: DeviceProcess): Promise<void> {
   const deadlineMs = performance.now() + START_TIMEOUT_MS
-  while (!isListening(socketPath)) {
-    if (exit !== undefined)
-      throw new SetupError(`${device.name} ${describeExit(exit)}: ${device.log.at(-1) ?? ''}`)
+  while (!isListening(device.socketPath)) {
+    if (device.ended) throw new SetupError(describeExit(device, await device.exited))
     if (performance.now() > deadlineMs) {
       device.signal('SIGKILL')
-      throw new SetupError(`${device.name} does not listen on ${socketPath} after ${START_TIMEOUT_MS} ms`)
+      throw new SetupError(
+        `${device.name} does not listen on ${device.socketPath} after ${START_TIMEOUT_MS} ms`,
+      )
     }
     await sleep(START_POLL_MS)
   }
 }
 
+/** A line of /proc/net/unix: Num RefCount Protocol Flags Type St Inode Path. */
 function isListening(socketPath: string): boolean {
-  return readFileSync('/proc/net/unix', 'utf8')
-    .split('\n')
-    .map((line) => line.trim().split(/\s+/))
-    .some(
-      ([, , , flags, , , , path]) => path === socketPath && (Number.parseInt(flags!, 16) & LISTENING) !== 0,
-    )
+  const lines = readFileSync('/proc/net/unix', 'utf8').split('\n')
+  return lines.some((line) => {
+    const flags = Number.parseInt(line.split(' ')[3] ?? '', 16)
+    return line.endsWith(` ${socketPath}`) && (flags & LISTENING) !== 0
+  })
 }

@@ -61,7 +61,7 @@ const COMMAND_TIMEOUT_MS = 60_000
 const BOOT_TIMEOUT_MS = 120_000
 const SHUTDOWN_TIMEOUT_MS = 30_000
 /** The agent ends a command by itself; a guest that has said nothing this long after is gone. */
-const AGENT_GRACE_MS = 20_000
+const AGENT_GRACE_MS = 10_000
 /** Enough for the whole report of a panic. */
 const CONSOLE_LINES = 60
 const CONSOLE_SETTLE_MS = 300
@@ -112,6 +112,7 @@ export class Guest {
   /** From QEMU's start until commands could run. */
   bootMs = 0
   private rebooting = false
+  private nextPlug = 1
   private failure: GuestError | undefined
   private fail!: (error: GuestError) => void
   /** Rejects when the guest is no more, with the reason. */
@@ -125,10 +126,7 @@ export class Guest {
     readonly accelerator: Accelerator,
   ) {
     this.failed.catch(() => {})
-    machine.process.exited.then((exit) => {
-      const said = machine.process.log.at(-1)
-      this.end(`QEMU ${describeExit(exit)}${said === undefined ? '' : `: ${said}`}`)
-    })
+    machine.process.exited.then((exit) => this.end(describeExit(machine.process, exit)))
     machine.qmp.on('event', ({ event, data }) => {
       if (event !== 'RESET' || data?.guest !== true || this.rebooting) return
       // The last words of a panic come by another line than this event.
@@ -169,6 +167,7 @@ export class Guest {
   /** Starts a shell command beside whatever else runs. */
   spawn(command: string, { timeoutMs = 0, stdin }: RunOptions = {}): RunningCommand {
     if (this.failure !== undefined) throw this.failure
+    if (this.rebooting) throw new GuestError('the guest restarts: wait for reboot() to resolve')
     const { agent } = this.machine
     const { id, report } = agent.start(
       command,
@@ -181,7 +180,7 @@ export class Guest {
     return { result, kill: (signal = SIGTERM) => agent.kill(id, signal) }
   }
 
-  /** Mounts a share. Returns nothing; a refusal of the guest's kernel is an error. */
+  /** Mounts a share, which the guest's kernel may refuse. */
   async mount(tag: string, dir = '/mnt', options = 'rw'): Promise<void> {
     await this.output(`mkdir -p '${dir}' && mount -t virtiofs -o '${options}' '${tag}' '${dir}'`)
   }
@@ -233,8 +232,6 @@ export class Guest {
       clearTimeout(timer),
     )
   }
-
-  private nextPlug = 1
 
   private async judge(
     command: string,

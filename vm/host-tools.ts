@@ -15,7 +15,8 @@ const TOOLS: Record<string, string[]> = {
 }
 
 /** Makes sure that the host has the commands we run: root gets what is missing by apt, others are told what to install. */
-export async function ensureHostTools(): Promise<void> {
+export async function ensureHostTools(arch: string = process.arch): Promise<void> {
+  if (arch !== 'x64') throw new SetupError(`guests need an x86-64 host; this one is ${arch}`)
   const missing = Object.entries(TOOLS).filter(([tool]) => findInPath(tool) === undefined)
   const packages = new Set(missing.flatMap(([, names]) => names))
   if (missing.every(([tool]) => tool !== 'cc') && !(await hasStaticLibc())) packages.add('libc6-dev')

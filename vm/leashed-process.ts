@@ -1,11 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { EventEmitter } from 'node:events'
-import { createInterface } from 'node:readline'
 import { onProcessExit } from './exit-hooks.js'
+import { readLines } from './lines.js'
 import type { Program } from './packages/program.js'
 import { SetupError } from './setup-error.js'
 
 const KEPT_LINES = 1_000
+const LAST_WORDS = 4
 
 /** How a process ended: with an exit status, or by a signal. */
 export interface ProcessExit {
@@ -19,9 +20,11 @@ export interface ProcessExit {
  */
 export class LeashedProcess extends EventEmitter<{ line: [string] }> {
   readonly exited: Promise<ProcessExit>
+  /** The last lines that it printed, on stdout or stderr. */
   readonly log: string[] = []
   private readonly child: ChildProcess
-  private ended = false
+  /** Whether `exited` has been decided. */
+  ended = false
 
   constructor(
     readonly name: string,
@@ -46,8 +49,10 @@ export class LeashedProcess extends EventEmitter<{ line: [string] }> {
       this.ended = true
       unhook()
     })
+    // Whoever waits sees it; nobody has to.
+    this.exited.catch(() => {})
     for (const stream of [this.child.stdout!, this.child.stderr!]) {
-      createInterface({ input: stream }).on('line', (line) => this.keep(line))
+      readLines(stream, (line) => this.keep(line))
     }
   }
 
@@ -55,7 +60,7 @@ export class LeashedProcess extends EventEmitter<{ line: [string] }> {
     return this.child.pid!
   }
 
-  /** Signals the program and whatever it started in its process group. */
+  /** Signals the program and what it started: its process group. */
   signal(signal: NodeJS.Signals): void {
     if (this.ended || this.child.pid === undefined) return
     try {
@@ -79,7 +84,9 @@ export class LeashedProcess extends EventEmitter<{ line: [string] }> {
   }
 }
 
-/** `ended with status 1`, or `was ended by SIGKILL`. */
-export function describeExit({ status, signal }: ProcessExit): string {
-  return signal === null ? `ended with status ${status}` : `was ended by ${signal}`
+/** In one line how a process ended, and what it said last. */
+export function describeExit({ name, log }: LeashedProcess, { status, signal }: ProcessExit): string {
+  const how = signal === null ? `ended with status ${status}` : `was ended by ${signal}`
+  const lastWords = log.filter((line) => line.trim() !== '').slice(-LAST_WORDS)
+  return [`${name} ${how}`, ...lastWords].join(' | ')
 }

@@ -1,15 +1,13 @@
-import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer, type Server, type Socket } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Agent } from './agent.js'
 import { Console } from './console.js'
-import { onProcessExit } from './exit-hooks.js'
 import { describeExit, LeashedProcess } from './leashed-process.js'
 import type { Program } from './packages/program.js'
 import { type MachineOptions, type MachineSockets, machineArguments } from './qemu.js'
 import { Qmp } from './qmp.js'
 import { SetupError } from './setup-error.js'
+import { makeTemporaryDir } from './temporary-dir.js'
 
 /** A running QEMU and the three lines to it. */
 export interface Machine {
@@ -24,15 +22,13 @@ export async function startMachine(
   qemu: Program,
   options: Omit<MachineOptions, 'sockets'>,
 ): Promise<Machine> {
-  const dir = mkdtempSync(join(tmpdir(), 'virtiofsd-ts-'))
-  const removeDir = (): void => rmSync(dir, { recursive: true, force: true })
-  const unhook = onProcessExit(removeDir)
+  const dir = makeTemporaryDir()
   // We listen and QEMU connects, so that not a byte is lost between its start and ours.
   const sockets: MachineSockets = {
-    console: join(dir, 'console'),
-    agentPort: join(dir, 'agent-port'),
-    agentSerial: join(dir, 'agent-serial'),
-    qmp: join(dir, 'qmp'),
+    console: join(dir.path, 'console'),
+    agentPort: join(dir.path, 'agent-port'),
+    agentSerial: join(dir.path, 'agent-serial'),
+    qmp: join(dir.path, 'qmp'),
   }
   const servers = await Promise.all(Object.values(sockets).map(listen))
 
@@ -40,22 +36,23 @@ export async function startMachine(
   const refused = process.exited
     .finally(() => {
       for (const server of servers) server.close()
-      unhook()
-      removeDir()
+      dir.remove()
     })
     .then((exit): never => {
-      throw new SetupError(`QEMU ${describeExit(exit)}: ${process.log.at(-1) ?? 'it said nothing'}`)
+      throw new SetupError(describeExit(process, exit))
     })
   const connections = Promise.all(servers.map(acceptOne)) as Promise<[Socket, Socket, Socket, Socket]>
   const [console, agentPort, agentSerial, qmp] = await Promise.race([connections, refused])
-  // From here on the guest explains how QEMU ended.
-  refused.catch(() => {})
-  return {
+  const machine = {
     process,
     console: new Console(console),
     agent: new Agent([agentPort, agentSerial]),
-    qmp: await Qmp.open(qmp),
+    // A machine that QEMU cannot make ends it right after it has connected.
+    qmp: await Qmp.open(qmp).catch(() => refused),
   }
+  // From here on the guest explains how QEMU ended.
+  refused.catch(() => {})
+  return machine
 }
 
 function listen(path: string): Promise<Server> {
@@ -69,8 +66,7 @@ function acceptOne(server: Server): Promise<Socket> {
   return new Promise((resolve) => {
     server.once('connection', (socket) => {
       server.close()
-      // How QEMU ends says more than how its connections end.
-      resolve(socket.on('error', () => {}))
+      resolve(socket.on('error', () => {})) // how QEMU ends says more
     })
   })
 }

@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events'
 import type { Socket } from 'node:net'
-import { createInterface } from 'node:readline'
+import { readLines } from './lines.js'
 
 export interface QmpEvent {
   event: string
@@ -26,7 +26,7 @@ export class Qmp extends EventEmitter<{ event: [QmpEvent] }> {
 
   private constructor(private readonly socket: Socket) {
     super()
-    createInterface({ input: socket }).on('line', (line) => this.receive(JSON.parse(line) as QmpReply))
+    readLines(socket, (line) => this.receive(JSON.parse(line) as QmpReply))
     socket.on('close', () => this.close())
   }
 

@@ -3,7 +3,7 @@ import type { Guest } from './guest.js'
 
 const TTY = '/dev/ttyS0'
 /** Ctrl-], which telnet uses for the same purpose. */
-export const QUIT_KEY = '\x1d'
+const QUIT_KEY = '\x1d'
 
 /**
  * Joins this terminal to a shell on the guest's console until the shell ends or the guest powers off.
@@ -12,8 +12,10 @@ export const QUIT_KEY = '\x1d'
 export async function runShell(guest: Guest, dir: string): Promise<void> {
   const { stdin, stdout } = process
   const { socket } = guest.console
+  let quit = false
   const type = (keys: Buffer): void => {
-    if (keys.includes(QUIT_KEY)) void guest.kill()
+    quit = keys.includes(QUIT_KEY)
+    if (quit) void guest.kill()
     else socket.write(keys)
   }
   const show = (text: string): void => void stdout.write(text)
@@ -29,7 +31,10 @@ export async function runShell(guest: Guest, dir: string): Promise<void> {
     const shell = `cd '${dir}'; export TERM='${TERM}' PS1='guest:\\w# '; setsid cttyhack sh <${TTY} >${TTY} 2>&1`
     // `true` keeps the outer shell there: setsid in its place would return before the inner one ends.
     const { result } = guest.spawn(`${sizeCommand(stdout)}; ${shell}; true`)
-    await Promise.race([result, guest.exited]).catch(() => {})
+    await result.catch(async (error: unknown) => {
+      const poweredOff = (await guest.exited).status === 0
+      if (!poweredOff && !quit) throw error
+    })
   } finally {
     socket.off('data', show)
     stdout.off('resize', resize)

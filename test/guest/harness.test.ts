@@ -51,7 +51,9 @@ for (const [kernel, qemu, release] of BOOTS) {
     t.equal(readFileSync(join(dir, 'from-guest'), 'utf8'), 'guest')
     await guest.output('umount /mnt')
 
-    await guest.reboot()
+    const restarted = guest.reboot()
+    await t.rejects(guest.run('true'), /the guest restarts/, 'no command meanwhile')
+    await restarted
     t.match(guest.kernelRelease, release)
     const uptime = Number.parseFloat(await guest.output('cat /proc/uptime'))
     t.ok(uptime < 30, `the kernel has just started: up ${uptime} s`)
@@ -107,6 +109,13 @@ t.test('commands', async (t) => {
     t.equal(await guest.output('pgrep sleep || true'), '')
   })
 
+  t.test('of 65 at once the last is refused', async (t) => {
+    const sleepers = Array.from({ length: 64 }, () => guest.spawn('sleep 1000'))
+    await t.rejects(guest.run('true'), /too many commands at once/)
+    for (const { kill } of sleepers) kill()
+    await Promise.all(sleepers.map(({ result }) => result))
+  })
+
   t.test('have fio', async (t) => {
     const job = '--name=a --filename=/tmp/f --size=1m --rw=randwrite --verify=crc32c --output-format=json'
     const { jobs } = JSON.parse(await guest.output(`fio ${job}`)) as {
@@ -114,6 +123,31 @@ t.test('commands', async (t) => {
     }
     t.match(jobs, [{ error: 0, read: { io_bytes: 1 << 20 } }])
   })
+})
+
+t.test('a guest that stands still is ended: while it runs a command, and while it powers off', async (t) => {
+  const runs = await boot(t, {})
+  await runs.qmp.execute('stop')
+  await t.rejects(runs.run('true', { timeoutMs: 100 }), {
+    name: 'GuestError',
+    message: /stopped answering during: true/,
+  })
+  t.match(await runs.exited, { signal: 'SIGKILL' })
+
+  const powersOff = await boot(t, {})
+  await powersOff.qmp.execute('stop')
+  await t.rejects(powersOff.shutdown(300), {
+    name: 'GuestError',
+    message: /did not switch itself off within 300 ms/,
+  })
+})
+
+t.test('a kernel without a driver for virtio-serial is reached by a serial port', async (t) => {
+  const guest = await boot(t, { kernelArgs: ['initcall_blacklist=virtio_console_init'] })
+  t.equal(await guest.output('ls /dev/vport* 2>/dev/null || echo none'), 'none\n')
+  const bytes = Buffer.from(Array.from({ length: 8 * 1024 }, (_, i) => i & 0xff))
+  const { stdout } = await guest.run('cat', { stdin: bytes })
+  t.ok(stdout.equals(bytes), '8 KiB through cat')
 })
 
 t.test('a command that hangs inside the kernel ends the guest, with the place where it hangs', async (t) => {
@@ -164,7 +198,7 @@ t.test('what cannot be had is refused in one line', async (t) => {
   await t.rejects(bootGuest({ kernel: '/nowhere/bzImage' }), refused(/^no kernel \/nowhere\/bzImage.*$/))
   await t.rejects(bootGuest({ qemu: '1.0' }), refused(/^no QEMU 1\.0.*$/))
   await t.rejects(bootGuest({ modules: ['no_such'] }), refused(/^the kernel has no module no_such.*$/))
-  await t.rejects(bootGuest({ cpus: 100_000 }), refused(/^QEMU ended with status 1: .*$/))
+  await t.rejects(bootGuest({ cpus: 100_000 }), refused(/^QEMU ended with status 1 \| .*CPUs.*$/))
   const sharedDir = '/nowhere'
   await t.rejects(
     DeviceProcess.start({ device: 'virtiofsd-1.14', sharedDir }),

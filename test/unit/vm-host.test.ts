@@ -1,22 +1,28 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync, readdirSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { findAccelerator } from '../../vm/accelerator.js'
+import { ensureHostTools } from '../../vm/host-tools.js'
 import { LeashedProcess } from '../../vm/leashed-process.js'
 import { cached, cacheRoot, withLock } from '../../vm/packages/cache.js'
 import { runCommand } from '../../vm/packages/command.js'
 import { pickMirror } from '../../vm/packages/debian-mirror.js'
+import { collectProgram } from '../../vm/packages/program.js'
 import { machineArguments } from '../../vm/qemu.js'
 
-function useCache(t: Test): string {
-  const dir = t.testdir({})
+function setEnvironment(t: Test, settings: Record<string, string>): void {
   const saved = process.env
-  process.env = { ...saved, VIRTIOFSD_TS_CACHE: dir }
+  process.env = { ...saved, ...settings }
   t.teardown(() => {
     process.env = saved
   })
+}
+
+function useCache(t: Test): string {
+  const dir = t.testdir({})
+  setEnvironment(t, { VIRTIOFSD_TS_CACHE: dir })
   return dir
 }
 
@@ -98,6 +104,38 @@ t.test('a leashed process that ignores SIGTERM is killed', async (t) => {
   await new Promise<void>((resolve) => stubborn.once('line', () => resolve()))
   t.match(await stubborn.stop(100), { signal: 'SIGKILL' })
   t.same(stubborn.log, ['ready'])
+})
+
+t.test('a cache folder that cannot be made is named', async (t) => {
+  setEnvironment(t, { VIRTIOFSD_TS_CACHE: '/dev/null/cache' })
+  const message = /^no cache in \/dev\/null\/cache: .*VIRTIOFSD_TS_CACHE/
+  await t.rejects(
+    cached('thing', async () => {}),
+    { name: 'SetupError', message },
+  )
+})
+
+t.test('a host that lacks something is told what', async (t) => {
+  await t.rejects(ensureHostTools('arm64'), { name: 'SetupError', message: /x86-64 host; this one is arm64/ })
+  // Nothing at all is installed, apt-get neither.
+  setEnvironment(t, { PATH: t.testdir({}) })
+  await t.rejects(ensureHostTools(), {
+    name: 'SetupError',
+    message: /run apt-get install gcc libc6-dev .* as root/,
+  })
+})
+
+t.test('a program is kept only with libraries of its own', async (t) => {
+  const tree = t.testdir({ usr: { bin: {}, lib: {} }, into: {} })
+  copyFileSync('/bin/true', join(tree, 'usr/bin/true'))
+  const collect = () => collectProgram(tree, 'usr/bin/true', join(tree, 'into'))
+  await t.rejects(collect(), { name: 'SetupError', message: /no ld-linux-x86-64\.so\.2 came with/ })
+  mkdirSync(join(tree, 'usr/lib/x86_64-linux-gnu'))
+  copyFileSync('/lib64/ld-linux-x86-64.so.2', join(tree, 'usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2'))
+  await t.rejects(collect(), {
+    name: 'SetupError',
+    message: /needs libc\.so\.6, which its packages do not bring/,
+  })
 })
 
 t.test('a missing command and a failing one are told apart', async (t) => {

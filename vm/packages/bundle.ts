@@ -1,7 +1,7 @@
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { showProgress } from '../progress.js'
-import { cached, cacheRoot } from './cache.js'
+import { cached } from './cache.js'
 import { DebianSuite } from './debian-suite.js'
 import { collectProgram } from './program.js'
 import { unpackPackage } from './unpack.js'
@@ -63,7 +63,7 @@ export function fetchBundle(name: BundleName): Promise<string> {
 }
 
 /**
- * Downloads packages, unpacks them into one tree, lets `keep` copy from the tree what is wanted, and drops the rest.
+ * Downloads packages, unpacks them into one tree, lets `keep` take from the tree what is wanted, and drops the rest.
  * Writes the names and versions of the packages to `packages.txt` in `dir`.
  */
 export async function unpackPackages(
@@ -72,16 +72,14 @@ export async function unpackPackages(
   keep: (tree: string) => Promise<void>,
   dir: string,
 ): Promise<void> {
-  const tree = mkdtempSync(join(cacheRoot(), 'tree-'))
-  try {
-    await DebianSuite.use(suiteName, async (suite) => {
-      const debs = await download(suite)
-      for (const deb of debs) await unpackPackage(deb, tree)
-      const names = debs.map((deb) => decodeURIComponent(basename(deb, '.deb')))
-      writeFileSync(join(dir, 'packages.txt'), `${names.sort().join('\n')}\n`)
-    })
-    await keep(tree)
-  } finally {
-    rmSync(tree, { recursive: true, force: true })
-  }
+  const tree = join(dir, 'unpacked')
+  mkdirSync(tree)
+  await DebianSuite.use(suiteName, async (suite) => {
+    const debs = await download(suite)
+    for (const deb of debs) await unpackPackage(deb, tree)
+    const names = debs.map((deb) => decodeURIComponent(basename(deb, '.deb')))
+    writeFileSync(join(dir, 'packages.txt'), `${names.sort().join('\n')}\n`)
+  })
+  await keep(tree)
+  rmSync(tree, { recursive: true })
 }

@@ -48,7 +48,7 @@ export async function withLock<T>(name: string, work: () => Promise<T>): Promise
 
 /** flock(1) holds the lock for us: its `cat` ends with our end of the pipe, however we end. */
 function takeLock(path: string): Promise<() => void> {
-  mkdirSync(dirname(path), { recursive: true })
+  makeLockDir(dirname(path))
   const waiting = setTimeout(
     () => process.stderr.write('waiting for another run that fills the cache ...\n'),
     SAY_WAITING_AFTER_MS,
@@ -64,4 +64,14 @@ function takeLock(path: string): Promise<() => void> {
     holder.once('exit', () => reject(new SetupError(`cannot lock ${path}: is the cache folder writable?`)))
     holder.stdout.once('data', () => resolve(() => holder.stdin.end()))
   }).finally(() => clearTimeout(waiting))
+}
+
+/** Everything in the cache is made under a lock, so that this is where a folder that cannot be made shows. */
+function makeLockDir(dir: string): void {
+  try {
+    mkdirSync(dir, { recursive: true })
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : error
+    throw new SetupError(`no cache in ${cacheRoot()}: ${reason}; VIRTIOFSD_TS_CACHE can name another folder`)
+  }
 }

@@ -7,7 +7,7 @@ import { findKeyring, findMirror, readNetworkSettings } from './debian-mirror.js
 import { unpackPackage } from './unpack.js'
 
 const LISTS_FRESH_MS = 3_600_000
-const MISSING_KEY = /NO_PUBKEY|Missing key|is not signed/
+const MISSING_KEY = /NO_PUBKEY|Missing key/
 const UNREACHABLE =
   /Failed to fetch|Could not (resolve|connect)|Connection (failed|timed out)|Network is unreachable/
 const NO_SUCH_PACKAGE =
@@ -127,7 +127,7 @@ export class DebianSuite {
   }
 
   private explain(error: unknown, args: string[]): unknown {
-    if (!(error instanceof CommandError)) return error
+    if (!(error instanceof CommandError) || MISSING_KEY.test(error.stderr)) return error
     if (UNREACHABLE.test(error.stderr)) {
       const reason = error.stderr.split('\n').find((line) => UNREACHABLE.test(line))
       return new SetupError(`cannot reach the Debian mirror ${this.mirror}: ${reason}`)

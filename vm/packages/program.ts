@@ -35,8 +35,11 @@ export async function collectProgram(root: string, path: string, into: string): 
 
   const listing = await runCommand(loader, ['--library-path', dirs.join(':'), '--list', join(root, path)])
   for (const [, soname, file] of listing.matchAll(/^\s*(\S+) => (not found|\S+)/gm)) {
-    if (file === 'not found') throw new SetupError(`${path} needs ${soname}, which its packages do not bring`)
-    if (!soname!.endsWith(LOADER)) copyFileSync(file!, join(into, 'lib', soname!))
+    if (soname!.endsWith(LOADER)) continue
+    // The loader also looks into the folders of this machine, whose libraries may not fit.
+    if (!file!.startsWith(root))
+      throw new SetupError(`${path} needs ${soname}, which its packages do not bring`)
+    copyFileSync(file!, join(into, 'lib', soname!))
   }
 }
 

@@ -10,7 +10,7 @@
 static const char base64_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /* `to` holds BASE64_BYTES(len) bytes; no NUL is added. Returns how many were written. */
-static size_t base64_encode(char *to, const uint8_t *from, size_t len)
+static inline size_t base64_encode(char *to, const uint8_t *from, size_t len)
 {
     char *start = to;
     for (size_t i = 0; i < len; i += 3) {
@@ -28,7 +28,7 @@ static size_t base64_encode(char *to, const uint8_t *from, size_t len)
     return (size_t)(to - start);
 }
 
-static int base64_value(char digit)
+static inline int base64_value(char digit)
 {
     if (digit >= 'A' && digit <= 'Z')
         return digit - 'A';
@@ -40,7 +40,7 @@ static int base64_value(char digit)
 }
 
 /* Decodes in place up to the first byte that is no digit. Returns how many bytes there are. */
-static size_t base64_decode(char *text)
+static inline size_t base64_decode(char *text)
 {
     uint8_t *to = (uint8_t *)text;
     size_t len = 0;
