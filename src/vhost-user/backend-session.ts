@@ -235,7 +235,7 @@ export class BackendSession {
     return 0
   }
 
-  /** Replaces all memory. Rings that run keep their place and find their parts again in the new memory. */
+  /** Replaces all memory. Rings that run keep their place, and have to find their parts again in the new memory. */
   private setMemoryTable(message: Message): number {
     const { payload } = message
     const count = message.payloadBytes >= MemoryTable.HEADER_BYTES ? MemoryTable.regionCount(payload) : 0
@@ -254,9 +254,18 @@ export class BackendSession {
       throw error
     }
     const running = this.pauseAll()
-    this.memory.destroy()
-    this.memory = fresh
-    for (const vring of running) this.startRing(vring)
+    const before = this.memory
+    try {
+      this.memory = fresh
+      for (const vring of running) this.startRing(vring)
+    } catch (error) {
+      this.stopAll()
+      this.memory = before
+      for (const vring of running) this.startRing(vring)
+      fresh.destroy()
+      throw error
+    }
+    before.destroy()
     return 0
   }
 
@@ -280,6 +289,11 @@ export class BackendSession {
     const at = SingleRegion.REGION_AT
     const gpa = MemoryRegion.gpa(payload, at)
     const sizeBytes = MemoryRegion.sizeBytes(payload, at)
+    for (const { queue, index } of this.vrings) {
+      if (queue?.liesIn(gpa, sizeBytes)) {
+        throw new ProtocolError('BAD_MEMORY', `queue ${index} runs in the region at guest address ${gpa}`)
+      }
+    }
     const running = this.pauseAll()
     try {
       this.memory.remove(gpa, sizeBytes, MemoryRegion.uva(payload, at))
