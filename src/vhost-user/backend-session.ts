@@ -21,7 +21,7 @@ import {
   VRING_NOFD_MASK,
 } from './protocol.js'
 import type { SplitVirtqueue } from './split-virtqueue.js'
-import { Vring } from './vring.js'
+import { closeFd, Vring } from './vring.js'
 import {
   ConfigAccess,
   MemoryRegion,
@@ -366,16 +366,30 @@ export class BackendSession {
     const vring = this.ring(VringState.index(message.payload))
     const num = VringState.num(message.payload)
     if (num > 1) throw new ProtocolError('BAD_PAYLOAD', `enable is ${num}, not 0 or 1`)
+    const before = vring.enabled
     vring.enabled = num === 1
-    if (vring.enabled) this.startRing(vring)
-    else this.stopRing(vring)
+    if (!vring.enabled) this.stopRing(vring)
+    try {
+      this.startRing(vring)
+    } catch (error) {
+      vring.enabled = before
+      throw error
+    }
     return 0
   }
 
   private setKick(vring: Vring, fd: number): void {
     this.stopRing(vring)
-    vring.setKick(fd)
-    this.startRing(vring)
+    const before = vring.kickFd
+    vring.kickFd = fd
+    try {
+      this.startRing(vring)
+    } catch (error) {
+      vring.setKick(before)
+      this.startRing(vring)
+      throw error
+    }
+    closeFd(before)
   }
 
   private setRingFd(message: Message, take: (vring: Vring, fd: number) => void): number {
