@@ -88,10 +88,8 @@ export class Frontend {
     for (const sizeBytes of options.regionBytes ?? [64 << 20]) this.addRegion(sizeBytes)
   }
 
-  /** Shares one more region, which touches the last one. Returns its guest address. */
-  addRegion(sizeBytes: number): number {
-    const last = this.regions.at(-1)
-    const gpa = last === undefined ? 0 : last.gpa + last.sizeBytes
+  /** Shares one more region, at `gpa` behind the others or touching the last one. Returns its guest address. */
+  addRegion(sizeBytes: number, gpa = this.endOfMemory): number {
     const fd = mustSucceed('memfd_create', native.memfdCreate(sizeBytes))
     this.memory.add(fd, gpa, sizeBytes, UVA_BASE + gpa, 0)
     this.memoryFds.push(fd)
@@ -103,6 +101,17 @@ export class Frontend {
       this.sendMemoryTable()
     }
     return gpa
+  }
+
+  /** Takes away the region that begins at `gpa`; no ring and no buffer in flight may lie in it. */
+  removeRegion(gpa: number): void {
+    const n = this.regions.findIndex((region) => region.gpa === gpa)
+    if (n < 0) throw new RangeError(`no region at ${gpa}`)
+    const [{ sizeBytes }] = this.regions.splice(n, 1)
+    this.writeRegion(SingleRegion.REGION_AT, gpa, sizeBytes)
+    this.request(FrontendRequest.REM_MEM_REG, SingleRegion.BYTES)
+    this.memory.remove(gpa, sizeBytes, UVA_BASE + gpa)
+    native.close(this.memoryFds.splice(n, 1)[0])
   }
 
   /** Sends every region anew with SET_MEM_TABLE. */
@@ -141,15 +150,20 @@ export class Frontend {
   /** Hands queue `index` to the back-end, to go on from `base`. */
   startQueue(index: number, base: number): void {
     const { layout, kickFd, callFd } = this.queues[index]
-    const { body } = this.connection
     this.setState(FrontendRequest.SET_VRING_NUM, index, layout.size)
     this.setState(FrontendRequest.SET_VRING_BASE, index, base)
-    const { descGpa, usedGpa, availGpa } = layout
-    VringAddress.write(body, index, 0, UVA_BASE + descGpa, UVA_BASE + usedGpa, UVA_BASE + availGpa)
-    this.request(FrontendRequest.SET_VRING_ADDR, VringAddress.BYTES)
+    this.sendAddresses(index)
     this.setU64(FrontendRequest.SET_VRING_CALL, BigInt(index), Int32Array.of(callFd))
     this.setU64(FrontendRequest.SET_VRING_KICK, BigInt(index), Int32Array.of(kickFd))
     this.setState(FrontendRequest.SET_VRING_ENABLE, index, 1)
+  }
+
+  /** Tells the back-end where the rings of queue `index` lie; also while they run. */
+  sendAddresses(index: number): void {
+    const { descGpa, usedGpa, availGpa } = this.queues[index].layout
+    const uvas = [descGpa, usedGpa, availGpa].map((gpa) => UVA_BASE + gpa) as [number, number, number]
+    VringAddress.write(this.connection.body, index, 0, ...uvas)
+    this.request(FrontendRequest.SET_VRING_ADDR, VringAddress.BYTES)
   }
 
   /** Stops queue `index`; returns where the back-end stopped. */
@@ -216,9 +230,7 @@ export class Frontend {
   /** Guest memory for buffers, given back all at once by `freeBuffers`. Throws RangeError when there is no more. */
   allocate(lenBytes: number, alignment: number): number {
     const gpa = Math.ceil(this.allocatedTo / alignment) * alignment
-    const last = this.regions.at(-1)
-    if (last === undefined || gpa + lenBytes > last.gpa + last.sizeBytes)
-      throw new RangeError('guest memory is full')
+    if (gpa + lenBytes > this.endOfMemory) throw new RangeError('guest memory is full')
     this.allocatedTo = gpa + lenBytes
     return gpa
   }
@@ -248,6 +260,12 @@ export class Frontend {
     this.connection.close()
     this.memory.destroy()
     for (const fd of this.memoryFds) native.close(fd)
+  }
+
+  /** The guest address behind the last region. */
+  private get endOfMemory(): number {
+    const last = this.regions.at(-1)
+    return last === undefined ? 0 : last.gpa + last.sizeBytes
   }
 
   private writeRegion(at: number, gpa: number, sizeBytes: number): void {

@@ -4,8 +4,9 @@ import { mustSucceed, ProtocolError } from './errors.js'
 
 /** Typed arrays of Node 20 end at 4 GiB, and indexes below 2^30 stay small integers. A power of two. */
 const WINDOW_BYTES = 2 ** 30
-/** The strictest alignment of a ring (virtio 1.3, 2.7). */
-const ALIGNMENT = 16
+
+/** What every machine's memory is made of; windows need it, whose words lie where guest addresses are multiples of 4. */
+const PAGE_BYTES = 4096
 
 /** Views on one stretch of guest memory, at most 1 GiB. All of it is volatile: read a field once, check what was read. */
 export class Window {
@@ -48,8 +49,8 @@ export class GuestMemory {
   }
 
   /**
-   * Maps a region. `fd` stays the caller's. Throws ProtocolError BAD_MEMORY when it is empty, overlaps another,
-   * reaches past 2^53, begins at no multiple of 16, or its file is too short.
+   * Maps a region. `fd` stays the caller's. Throws ProtocolError BAD_MEMORY when it is empty, not made of whole pages,
+   * overlaps another, reaches past 2^53, or its file is too short.
    */
   add(fd: number, gpa: number, sizeBytes: number, uva: number, fileOffsetBytes: number): void {
     const end = Math.max(gpa, uva, fileOffsetBytes) + sizeBytes
@@ -59,9 +60,11 @@ export class GuestMemory {
         `region of ${sizeBytes} bytes at guest address ${gpa} is out of range`,
       )
     }
-    // Words and rings that are aligned in guest addresses have to be aligned in its windows, too.
-    if (gpa % ALIGNMENT !== 0) {
-      throw new ProtocolError('BAD_MEMORY', `region at guest address ${gpa}, no multiple of ${ALIGNMENT}`)
+    if (gpa % PAGE_BYTES !== 0 || sizeBytes % PAGE_BYTES !== 0) {
+      throw new ProtocolError(
+        'BAD_MEMORY',
+        `region of ${sizeBytes} bytes at guest address ${gpa} is not made of whole pages`,
+      )
     }
     if (this.regions.some((other) => uva < other.uva + other.sizeBytes && other.uva < uva + sizeBytes)) {
       throw new ProtocolError('BAD_MEMORY', 'region overlaps another in the front-end’s addresses')

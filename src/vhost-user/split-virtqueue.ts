@@ -116,6 +116,12 @@ export class SplitVirtqueue {
     return this.nextAvail
   }
 
+  /** Whether a part of the rings lies in the region of `sizeBytes` at `gpa`. No part lies in two regions. */
+  liesIn(gpa: number, sizeBytes: number): boolean {
+    const { descGpa, availGpa, usedGpa } = this.layout
+    return [descGpa, availGpa, usedGpa].some((at) => at >= gpa && at < gpa + sizeBytes)
+  }
+
   /** Drops the views on the rings. */
   close(): void {
     for (const [gpa, buffer] of this.buffers) if (buffer.byteLength > 0) this.memory.closeRing(gpa, buffer)

@@ -121,6 +121,7 @@ export class Vring {
   }
 }
 
-function closeFd(fd: number): void {
+/** Closes a descriptor if there is one (-1: none). */
+export function closeFd(fd: number): void {
   if (fd >= 0) native.close(fd)
 }
