@@ -4,7 +4,6 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 STAMP := node_modules/.package-lock.json
-SOURCES = $(shell find src vm test -name '*.ts' -not -path '*/dist/*' 2>/dev/null)
 
 .PHONY: help
 help: ## Show this list
@@ -38,7 +37,21 @@ option = $(if $($(1)),--$(shell echo $(1) | tr A-Z a-z) '$($(1))')
 .PHONY: check
 check: build $(TAP) ## Types, lint, format and unit tests (under two minutes)
 	npx biome check
-	npx tap run --reporter=terse dist/test/unit
+	$(call tap,unit wire cli)
+
+# Suites are folders of test/. Those that time out or drive whole machines run one file at a time.
+tap = npx tap run --reporter=terse --timeout=$(or $(2),120) $(if $(3),--jobs=$(3)) $(foreach suite,$(1),$(wildcard dist/test/$(suite)))
+
+.PHONY: test-frontend
+test-frontend: build $(TAP) ## The device against a front-end that plays the guest, without a virtual machine
+	$(call tap,frontend hostile)
+
+.PHONY: test-guest
+test-guest: build $(TAP) ## The device in real guests: kernels 6.1, 6.12 and 7.x, several QEMUs
+	$(call tap,guest,1200,1)
+
+.PHONY: test
+test: check test-frontend test-guest ## Everything (about 20 minutes on two cores without KVM)
 
 .PHONY: format
 format: $(STAMP) ## Format and apply safe fixes
