@@ -1,0 +1,120 @@
+/**
+ * Translation of extended attribute names between guest and host, in the notation of virtiofsd's `--xattrmap`: rules one
+ * behind the other, each `:type:scope:key:prepend:` or `:map:key:prepend:`, with whatever character it begins with as its
+ * separator. The first rule that matches decides.
+ */
+
+export type XattrRuleType = 'prefix' | 'ok' | 'bad' | 'unsupported'
+
+/** One rule. A guest's name is matched by `key`, a host's by `prepend`: each is a beginning. */
+export interface XattrRule {
+  readonly type: XattrRuleType
+  /** For names that come from the guest, names that come from the host, or both. */
+  readonly guest: boolean
+  readonly host: boolean
+  readonly key: string
+  readonly prepend: string
+}
+
+/** What is wrong with a map, in one line. */
+export class XattrMapError extends Error {
+  override readonly name = 'XattrMapError'
+}
+
+const types: ReadonlySet<string> = new Set(['prefix', 'ok', 'bad', 'unsupported'])
+const scopes = new Map([
+  ['all', { guest: true, host: true }],
+  ['client', { guest: true, host: false }],
+  ['server', { guest: false, host: true }],
+])
+
+/** Reads a map. Throws XattrMapError with the number of the rule that is wrong. */
+export function parseXattrMap(text: string): readonly XattrRule[] {
+  const rules: XattrRule[] = []
+  let rest = text.trim()
+  let count = 0
+  while (rest !== '') {
+    count++
+    const { fields, end } = splitRule(rest, count)
+    rules.push(...ruleOf(fields, count))
+    rest = rest.slice(end).trimStart()
+    if (fields[0] === 'map' && rest !== '')
+      throw new XattrMapError(`rule ${count}: map has to be the last rule`)
+  }
+  if (count === 0) throw new XattrMapError('no rules')
+  return rules
+}
+
+/** The fields of the first rule in `text`, and where it ends. */
+function splitRule(text: string, number: number): { fields: string[]; end: number } {
+  const [separator] = text
+  const fields: string[] = []
+  let at = separator.length
+  for (let wanted = 1; fields.length < wanted; ) {
+    const next = text.indexOf(separator, at)
+    if (next < 0) throw new XattrMapError(`rule ${number} does not end with its separator '${separator}'`)
+    fields.push(text.slice(at, next))
+    at = next + separator.length
+    if (fields.length === 1) wanted = fields[0] === 'map' ? 3 : 4
+  }
+  return { fields, end: at }
+}
+
+function ruleOf(fields: readonly string[], number: number): XattrRule[] {
+  const [type] = fields
+  if (type === 'map') return mapRules(fields[1], fields[2])
+  if (!types.has(type))
+    throw new XattrMapError(`rule ${number}: type '${type}' is not one of ${[...types].join(', ')}, map`)
+  const scope = scopes.get(fields[1])
+  if (scope === undefined) {
+    throw new XattrMapError(
+      `rule ${number}: scope '${fields[1]}' is not one of ${[...scopes.keys()].join(', ')}`,
+    )
+  }
+  return [{ type: type as XattrRuleType, ...scope, key: fields[2], prepend: fields[3] }]
+}
+
+/**
+ * `:map:key:prepend:`: names that begin with `key` are kept on the host behind `prepend`. With an empty key that is every
+ * name; else the guest sees neither unmapped names like these nor may it reach into the host's `prepend`, and all other
+ * names pass.
+ */
+function mapRules(key: string, prepend: string): XattrRule[] {
+  const prefix: XattrRule = { type: 'prefix', guest: true, host: true, key, prepend }
+  if (key === '') return [prefix, { type: 'bad', guest: true, host: true, key: '', prepend: '' }]
+  return [
+    prefix,
+    { type: 'bad', guest: false, host: true, key: '', prepend: key },
+    { type: 'bad', guest: true, host: false, key: prepend, prepend: '' },
+    { type: 'ok', guest: true, host: true, key: '', prepend: '' },
+  ]
+}
+
+/** What becomes of a name that the guest used. */
+export type GuestNameOutcome =
+  | { readonly pass: true; readonly name: string }
+  | { readonly pass: false; readonly type: 'bad' | 'unsupported' }
+
+const denied: GuestNameOutcome = { pass: false, type: 'bad' }
+
+/** The host's name for a guest's, or that it is refused; a name that no rule matches is. */
+export function hostXattrName(rules: readonly XattrRule[], name: string): GuestNameOutcome {
+  const rule = rules.find(({ guest, key }) => guest && name.startsWith(key))
+  switch (rule?.type) {
+    case 'prefix':
+      return { pass: true, name: rule.prepend + name }
+    case 'ok':
+      return { pass: true, name }
+    case 'unsupported':
+      return { pass: false, type: 'unsupported' }
+    default:
+      return denied
+  }
+}
+
+/** The guest's name for a host's, or undefined for one that is hidden; a name that no rule matches is. */
+export function guestXattrName(rules: readonly XattrRule[], name: string): string | undefined {
+  const rule = rules.find(({ host, prepend }) => host && name.startsWith(prepend))
+  if (rule?.type === 'prefix') return name.slice(rule.prepend.length)
+  return rule?.type === 'ok' ? name : undefined
+}
