@@ -32,47 +32,60 @@ interface Rule {
   readonly argBytes: number
   readonly trailer: Trailer
   readonly method: keyof FileSystem
+  /** Room without which the operation is not even tried: it could not say what it has granted. */
+  readonly writableBytes: number
 }
 
-const rule = (method: keyof FileSystem, argBytes: number, trailer = Trailer.None): Rule => ({
+/** `replyBytes`: what a success has behind its header, without data of any length; -1: there is no reply. */
+const rule = (
+  method: keyof FileSystem,
+  argBytes: number,
+  replyBytes: number,
+  trailer = Trailer.None,
+): Rule => ({
   method,
   argBytes,
   trailer,
+  writableBytes: replyBytes < 0 ? 0 : wire.OutHeader.BYTES + replyBytes,
 })
 
+const ENTRY = wire.EntryOut.BYTES
+const ATTR = wire.AttrOut.BYTES
+const OPEN = wire.OpenOut.BYTES
+
 const rules: Readonly<Record<number, Rule>> = {
-  [Opcode.LOOKUP]: rule('lookup', 0, Trailer.Name),
-  [Opcode.FORGET]: rule('forget', wire.ForgetIn.BYTES),
-  [Opcode.BATCH_FORGET]: rule('batchForget', wire.BatchForgetIn.BYTES),
-  [Opcode.GETATTR]: rule('getattr', wire.GetattrIn.BYTES),
-  [Opcode.SETATTR]: rule('setattr', wire.SetattrIn.BYTES),
-  [Opcode.READLINK]: rule('readlink', 0),
-  [Opcode.SYMLINK]: rule('symlink', 0, Trailer.NameAndText),
-  [Opcode.MKNOD]: rule('mknod', wire.MknodIn.BYTES, Trailer.Name),
-  [Opcode.MKDIR]: rule('mkdir', wire.MkdirIn.BYTES, Trailer.Name),
-  [Opcode.UNLINK]: rule('unlink', 0, Trailer.Name),
-  [Opcode.RMDIR]: rule('rmdir', 0, Trailer.Name),
-  [Opcode.RENAME]: rule('rename', wire.RenameIn.BYTES, Trailer.TwoNames),
-  [Opcode.RENAME2]: rule('rename2', wire.Rename2In.BYTES, Trailer.TwoNames),
-  [Opcode.LINK]: rule('link', wire.LinkIn.BYTES, Trailer.Name),
-  [Opcode.OPEN]: rule('open', wire.OpenIn.BYTES),
-  [Opcode.READ]: rule('read', wire.ReadIn.BYTES),
-  [Opcode.WRITE]: rule('write', wire.WriteIn.BYTES, Trailer.Data),
-  [Opcode.STATFS]: rule('statfs', 0),
-  [Opcode.RELEASE]: rule('release', wire.ReleaseIn.BYTES),
-  [Opcode.FSYNC]: rule('fsync', wire.FsyncIn.BYTES),
-  [Opcode.FLUSH]: rule('flush', wire.FlushIn.BYTES),
-  [Opcode.OPENDIR]: rule('opendir', wire.OpenIn.BYTES),
-  [Opcode.READDIR]: rule('readdir', wire.ReadIn.BYTES),
-  [Opcode.READDIRPLUS]: rule('readdirplus', wire.ReadIn.BYTES),
-  [Opcode.RELEASEDIR]: rule('releasedir', wire.ReleaseIn.BYTES),
-  [Opcode.FSYNCDIR]: rule('fsyncdir', wire.FsyncIn.BYTES),
-  [Opcode.ACCESS]: rule('access', wire.AccessIn.BYTES),
-  [Opcode.CREATE]: rule('create', wire.CreateIn.BYTES, Trailer.Name),
-  [Opcode.FALLOCATE]: rule('fallocate', wire.FallocateIn.BYTES),
-  [Opcode.LSEEK]: rule('lseek', wire.LseekIn.BYTES),
-  [Opcode.COPY_FILE_RANGE]: rule('copyFileRange', wire.CopyFileRangeIn.BYTES),
-  [Opcode.SYNCFS]: rule('syncfs', wire.SyncfsIn.BYTES),
+  [Opcode.LOOKUP]: rule('lookup', 0, ENTRY, Trailer.Name),
+  [Opcode.FORGET]: rule('forget', wire.ForgetIn.BYTES, -1),
+  [Opcode.BATCH_FORGET]: rule('batchForget', wire.BatchForgetIn.BYTES, -1),
+  [Opcode.GETATTR]: rule('getattr', wire.GetattrIn.BYTES, ATTR),
+  [Opcode.SETATTR]: rule('setattr', wire.SetattrIn.BYTES, ATTR),
+  [Opcode.READLINK]: rule('readlink', 0, 0),
+  [Opcode.SYMLINK]: rule('symlink', 0, ENTRY, Trailer.NameAndText),
+  [Opcode.MKNOD]: rule('mknod', wire.MknodIn.BYTES, ENTRY, Trailer.Name),
+  [Opcode.MKDIR]: rule('mkdir', wire.MkdirIn.BYTES, ENTRY, Trailer.Name),
+  [Opcode.UNLINK]: rule('unlink', 0, 0, Trailer.Name),
+  [Opcode.RMDIR]: rule('rmdir', 0, 0, Trailer.Name),
+  [Opcode.RENAME]: rule('rename', wire.RenameIn.BYTES, 0, Trailer.TwoNames),
+  [Opcode.RENAME2]: rule('rename2', wire.Rename2In.BYTES, 0, Trailer.TwoNames),
+  [Opcode.LINK]: rule('link', wire.LinkIn.BYTES, ENTRY, Trailer.Name),
+  [Opcode.OPEN]: rule('open', wire.OpenIn.BYTES, OPEN),
+  [Opcode.READ]: rule('read', wire.ReadIn.BYTES, 0),
+  [Opcode.WRITE]: rule('write', wire.WriteIn.BYTES, wire.WriteOut.BYTES, Trailer.Data),
+  [Opcode.STATFS]: rule('statfs', 0, wire.StatfsOut.BYTES),
+  [Opcode.RELEASE]: rule('release', wire.ReleaseIn.BYTES, 0),
+  [Opcode.FSYNC]: rule('fsync', wire.FsyncIn.BYTES, 0),
+  [Opcode.FLUSH]: rule('flush', wire.FlushIn.BYTES, 0),
+  [Opcode.OPENDIR]: rule('opendir', wire.OpenIn.BYTES, OPEN),
+  [Opcode.READDIR]: rule('readdir', wire.ReadIn.BYTES, 0),
+  [Opcode.READDIRPLUS]: rule('readdirplus', wire.ReadIn.BYTES, 0),
+  [Opcode.RELEASEDIR]: rule('releasedir', wire.ReleaseIn.BYTES, 0),
+  [Opcode.FSYNCDIR]: rule('fsyncdir', wire.FsyncIn.BYTES, 0),
+  [Opcode.ACCESS]: rule('access', wire.AccessIn.BYTES, 0),
+  [Opcode.CREATE]: rule('create', wire.CreateIn.BYTES, ENTRY + OPEN, Trailer.Name),
+  [Opcode.FALLOCATE]: rule('fallocate', wire.FallocateIn.BYTES, 0),
+  [Opcode.LSEEK]: rule('lseek', wire.LseekIn.BYTES, wire.LseekOut.BYTES),
+  [Opcode.COPY_FILE_RANGE]: rule('copyFileRange', wire.CopyFileRangeIn.BYTES, wire.WriteOut.BYTES),
+  [Opcode.SYNCFS]: rule('syncfs', wire.SyncfsIn.BYTES, 0),
 }
 
 const OPCODE_COUNT = 64
@@ -127,7 +140,7 @@ export class Session {
     if (!request.begin(carrier)) return this.refuseFrame(carrier)
     this.counters.asked(request.opcode)
     const result = this.run(request)
-    if (result >= 0) return request.succeed(result)
+    if (result >= 0) return request.succeed(result) || request.fail(this.refuseReply(request))
     if (result === IN_PLACE) return request.succeedInPlace()
     if (result === PENDING_REPLY) return PENDING
     if (result === NO_REPLY || isForget(request.opcode)) return 0
@@ -150,6 +163,7 @@ export class Session {
     if (known === undefined) return this.runOwn(request)
     const operation = this.operations[opcode]
     if (operation === undefined || (this.withheld.size > 0 && this.withheld.has(opcode))) return -ENOSYS
+    if (request.carrier.writableBytes < known.writableBytes) return this.refuseReply(request)
     const loaded = request.loadArgs(known.trailer === Trailer.Data ? known.argBytes : MAX_ARG_BYTES + 1)
     if (loaded < known.argBytes) return this.refuseArgs(request, 'arguments too short or too long', -EINVAL)
     if (known.trailer === Trailer.None || known.trailer === Trailer.Data)
@@ -187,6 +201,7 @@ export class Session {
   private init(request: Request): number {
     const { InitIn, InitOut } = wire
     const { args } = request
+    if (request.replyRoomBytes < InitOut.BYTES) return this.refuseReply(request)
     const loaded = request.loadArgs(InitIn.EXT_BYTES)
     if (loaded < InitIn.BYTES) return this.refuseArgs(request, 'arguments too short or too long', -EINVAL)
     const low = InitIn.flags(args, ARGS)
@@ -223,6 +238,11 @@ export class Session {
       error: -error,
     })
     return error
+  }
+
+  private refuseReply(request: Request): number {
+    this.observer.fault('no room for the reply', { opcode: opcodeName(request.opcode) })
+    return -EINVAL
   }
 
   /** A frame whose length makes no sense is answered if it has a header to answer to. */
