@@ -20,7 +20,7 @@ $(TAP): $(STAMP)
 	@touch $@
 
 native/build/Release/native.node: $(STAMP) $(wildcard native/src/*) native/binding.gyp
-	cd native && npx node-gyp build
+	cd native && npx node-gyp configure build
 	@touch $@
 
 .PHONY: build
