@@ -1,0 +1,230 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { Test } from 'tap'
+
+const PROGRAM = fileURLToPath(new URL('../../src/main.js', import.meta.url))
+/** Only a hang takes so long. */
+const TIMEOUT_MS = 20_000
+const POLL_MS = 5
+const O_PATH = 0o10000000
+const KILL_AFTER_MS = 5_000
+
+/** One line of the program's log. */
+export interface LogLine {
+  readonly level: number
+  readonly time: number
+  readonly msg: string
+  /** When a guest mounts. */
+  readonly guest?: string
+  readonly allowMmap?: string
+  readonly parallelDio?: string
+  readonly flags?: string
+  /** When something is refused: why, and how many of its kind were left out of the log. */
+  readonly code?: string
+  readonly reason?: string
+  readonly request?: string
+  readonly opcode?: string
+  readonly minor?: number
+  readonly queue?: number
+  readonly leftOut?: number
+}
+
+/** Where the shared directory lies: in memory where the host has such a file system, or on the disk of this checkout. */
+export type Storage = 'memory' | 'disk'
+
+export interface DeviceOptions {
+  readonly storage?: Storage
+  /** A program and its arguments that runs node in its turn. */
+  readonly launcher?: readonly string[]
+}
+
+/** The program itself, as a process on a directory of its own. Stopped, and everything removed, when the test ends. */
+export class Device {
+  /** The shared directory. */
+  readonly directory: string
+  readonly socketPath: string
+  private readonly logPath: string
+  private readonly process: ChildProcess
+  private readonly ended: Promise<{ status: number | null; signal: string | null }>
+
+  /** Starts it with `args` and waits until it listens. */
+  static async start(t: Test, args: readonly string[] = [], options: DeviceOptions = {}): Promise<Device> {
+    const directory = mkdtempSync(join(storagePath(options.storage ?? 'memory'), 'vfs-share-'))
+    const state = mkdtempSync(join(tmpdir(), 'vfs-'))
+    const device = new Device(directory, state, args, options.launcher ?? [])
+    t.teardown(async () => {
+      const { exitCode, signalCode } = device.process
+      if (device.hasExited && exitCode !== 0) {
+        t.fail(
+          `the device ended by itself (${exitCode ?? signalCode}):\n${readFileSync(device.logPath, 'utf8')}`,
+        )
+      }
+      await device.stop()
+      rmSync(directory, { recursive: true, force: true })
+      rmSync(state, { recursive: true, force: true })
+    })
+    await device.waitForLog((line) => line.msg.startsWith('ready'))
+    return device
+  }
+
+  private constructor(
+    directory: string,
+    state: string,
+    args: readonly string[],
+    launcher: readonly string[],
+  ) {
+    this.directory = directory
+    this.socketPath = join(state, 'socket')
+    this.logPath = join(state, 'log')
+    const logFd = openSync(this.logPath, 'w')
+    const paths = ['--shared-dir', directory, '--socket-path', this.socketPath]
+    const { PATH } = process.env
+    // Whatever is spawned, the test runner adds hooks of its own to the environment: this takes them away again.
+    const clean = ['-i', `PATH=${PATH}`]
+    const command = [...clean, ...launcher, process.execPath, PROGRAM, ...paths, ...args]
+    this.process = spawn('env', command, { stdio: ['ignore', logFd, logFd] })
+    closeSync(logFd)
+    this.ended = new Promise((resolve) => {
+      this.process.on('exit', (status, signal) => resolve({ status, signal }))
+    })
+  }
+
+  private get hasExited(): boolean {
+    return this.process.exitCode !== null || this.process.signalCode !== null
+  }
+
+  get pid(): number {
+    return this.process.pid as number
+  }
+
+  /** What it has logged so far. Throws on a line that is no JSON: a stack trace. */
+  logs(): LogLine[] {
+    const text = readFileSync(this.logPath, 'utf8')
+    const whole = text.slice(0, text.lastIndexOf('\n') + 1)
+    return whole
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => parse(line, text))
+  }
+
+  /** The first line that `matches`; waits for it. */
+  async waitForLog(matches: (line: LogLine) => boolean): Promise<LogLine> {
+    const endMs = performance.now() + TIMEOUT_MS
+    for (;;) {
+      const line = this.logs().find(matches)
+      if (line !== undefined) return line
+      if (performance.now() > endMs || !this.alive) {
+        throw new Error(`the line never came; the log:\n${readFileSync(this.logPath, 'utf8')}`)
+      }
+      await sleep(POLL_MS)
+    }
+  }
+
+  get alive(): boolean {
+    try {
+      return !/^State:\tZ/m.test(readFileSync(`/proc/${this.pid}/status`, 'utf8'))
+    } catch {
+      return false
+    }
+  }
+
+  /** The files that it has open, as /proc names them. */
+  openFiles(): string[] {
+    const path = `/proc/${this.pid}/fd`
+    return readdirSync(path).map((fd) => {
+      try {
+        return readlinkSync(join(path, fd))
+      } catch {
+        return 'closed meanwhile'
+      }
+    })
+  }
+
+  /** The open(2) flags of every descriptor that it has on a file of the share, but for those of inodes (O_PATH). */
+  openFlagsOf(name: string): number[] {
+    const path = `/proc/${this.pid}`
+    return readdirSync(`${path}/fd`)
+      .filter((fd) => readlinkSync(`${path}/fd/${fd}`) === join(this.directory, name))
+      .map((fd) =>
+        Number.parseInt(/flags:\t(\d+)/.exec(readFileSync(`${path}/fdinfo/${fd}`, 'utf8'))?.[1] ?? '', 8),
+      )
+      .filter((flags) => (flags & O_PATH) === 0)
+  }
+
+  /** What each of its threads is: the lines of /proc/PID/task/TID/status that say whose. */
+  threadIdentities(): string[] {
+    const path = `/proc/${this.pid}/task`
+    return readdirSync(path).map((tid) =>
+      readFileSync(`${path}/${tid}/status`, 'utf8')
+        .split('\n')
+        .filter((line) => /^(Uid|Gid|Groups):/.test(line))
+        .map((line) => line.replaceAll(/\s+/g, ' ').trim())
+        .join(', '),
+    )
+  }
+
+  fdCount(): number {
+    return readdirSync(`/proc/${this.pid}/fd`).length
+  }
+
+  /** Waits until it holds `count` descriptors, and says so: it learns of a front-end that left a moment later. */
+  async waitForFdCount(count: number): Promise<number> {
+    const endMs = performance.now() + TIMEOUT_MS
+    while (this.fdCount() !== count) {
+      if (performance.now() > endMs) {
+        throw new Error(`${this.fdCount()} descriptors, not ${count}: ${this.openFiles().sort().join(', ')}`)
+      }
+      await sleep(POLL_MS)
+    }
+    return count
+  }
+
+  /** How it ended; waits for it. */
+  exited(): Promise<{ status: number | null; signal: string | null }> {
+    return this.ended
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    this.process.kill(signal)
+  }
+
+  async stop(): Promise<void> {
+    if (this.hasExited) return
+    this.process.kill('SIGTERM')
+    const last = setTimeout(() => this.process.kill('SIGKILL'), KILL_AFTER_MS)
+    await this.ended
+    clearTimeout(last)
+  }
+}
+
+function parse(line: string, log: string): LogLine {
+  try {
+    return JSON.parse(line) as LogLine
+  } catch {
+    throw new Error(`the program wrote what is no log line:\n${log}`)
+  }
+}
+
+function storagePath(storage: Storage): string {
+  if (storage === 'memory' && existsSync('/dev/shm')) return '/dev/shm'
+  const path = join(process.cwd(), '.tap')
+  mkdirSync(path, { recursive: true })
+  return path
+}
+
+export function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
+}

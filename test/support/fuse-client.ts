@@ -1,0 +1,221 @@
+import { strict as assert } from 'node:assert'
+import { getSystemErrorName } from 'node:util'
+import type { Buffer, Frontend, Used } from 'vhost-user-ts'
+import { concat, type Id, Reader, u32, u64 } from './fuse-wire.js'
+import { type Layout, linux } from './layouts.js'
+
+export const IN_HEADER_BYTES = 40
+export const OUT_HEADER_BYTES = 16
+export const HIPRIO_QUEUE = 0
+export const REQUEST_QUEUE = 1
+
+/** Only a hang takes so long. */
+const TIMEOUT_MS = 20_000
+/** What the reply's buffers hold before the device writes to them. */
+const UNTOUCHED = 0xa5
+/** fuse(4): the kernel takes errors above this only. */
+const MAX_ERROR = 512
+const NOTHING = new Uint8Array(0)
+
+/** Who asks. */
+export interface Caller {
+  readonly uid: number
+  readonly gid: number
+  readonly pid: number
+  /** Extensions of requests that create something, a multiple of 8 bytes. */
+  readonly extensions: Uint8Array
+}
+
+export const root: Caller = Object.freeze({ uid: 0, gid: 0, pid: 1234, extensions: NOTHING })
+
+/** One request, as a guest's kernel puts it together. */
+export interface GuestRequest {
+  readonly opcode: number
+  readonly nodeid: Id
+  readonly args?: Uint8Array
+  /** What lies in pages of its own: the data of WRITE. */
+  readonly data?: Uint8Array
+  readonly reply: ReplyShape
+  /** What the header says instead of the request's length. */
+  readonly headerLenBytes?: number
+  readonly caller?: Caller
+}
+
+/** What a success looks like behind its header: `argBytes` exactly, then up to `dataBytes`. 'none': no reply at all. */
+export type ReplyShape = { readonly argBytes: number; readonly dataBytes?: number } | 'none'
+
+export const EMPTY: ReplyShape = Object.freeze({ argBytes: 0 })
+
+export interface Reply {
+  /** 0, or a positive errno. */
+  readonly error: number
+  readonly body: Uint8Array
+}
+
+/** A request that the device holds, or has answered. */
+export interface Call {
+  readonly request: GuestRequest
+  readonly unique: bigint
+  readonly writable: readonly Buffer[]
+  reply: Reply | undefined
+}
+
+/** An operation that the device refused. */
+export class FuseError extends Error {
+  override readonly name = 'FuseError'
+  readonly code: string
+
+  constructor(readonly errno: number) {
+    const code = getSystemErrorName(-errno)
+    super(code)
+    this.code = code
+  }
+}
+
+/**
+ * The FUSE half of a guest kernel, over rings that it plays the driver of. Checks every reply as Linux 7.3 does: used
+ * length, unique, error range, an error of exactly 16 bytes, a success of exactly the right length; and that nothing was
+ * written behind the reply.
+ */
+export class FuseClient {
+  caller = root
+  layout: Layout = linux
+  /** The queue that requests go to. */
+  queue = REQUEST_QUEUE
+  /** High bits set and signed in both words: a device that cuts it off or rounds it shows. */
+  private nextUnique = 0xfedc_ba98_8000_0002n
+  private readonly calls: Map<number, Call>[]
+  private closed = false
+
+  constructor(readonly frontend: Frontend) {
+    this.calls = frontend.queues.map(() => new Map<number, Call>())
+  }
+
+  /** Puts a request on a ring and kicks. */
+  start(request: GuestRequest, queue = this.queue): Call {
+    if (this.calls.every((calls) => calls.size === 0)) this.frontend.freeBuffers()
+    const unique = this.nextUnique
+    this.nextUnique += 2n
+    const { readable, writable } = this.encode(request, unique, this.frontend.queues[queue].layout.size)
+    const call: Call = { request, unique, writable, reply: undefined }
+    const head = this.frontend.queues[queue].submit(readable, writable)
+    this.calls[queue].set(head, call)
+    this.frontend.queues[queue].kick()
+    return call
+  }
+
+  /** The next request that the device gives back on this queue, with its reply checked. */
+  finish(queue = this.queue): Call {
+    const used = this.frontend.queues[queue].reap(TIMEOUT_MS)
+    assert.ok(used !== undefined, `queue ${queue} gave nothing back in ${TIMEOUT_MS} ms`)
+    const call = this.calls[queue].get(used.head)
+    assert.ok(call !== undefined, `queue ${queue} gave back head ${used.head}, which it did not hold`)
+    this.calls[queue].delete(used.head)
+    call.reply = this.checkReply(call, used)
+    return call
+  }
+
+  /** One request and its reply. */
+  call(request: GuestRequest, queue = this.queue): Reply {
+    const call = this.start(request, queue)
+    assert.equal(this.finish(queue), call, 'the one request in flight')
+    return call.reply as Reply
+  }
+
+  /** The same for a request that is to succeed. Throws FuseError. */
+  succeed(request: GuestRequest, queue = this.queue): Reader {
+    const { error, body } = this.call(request, queue)
+    if (error !== 0) throw new FuseError(error)
+    return new Reader(body)
+  }
+
+  /** Makes every request inside come from `caller`. */
+  as<T>(caller: Partial<Caller>, work: () => T): T {
+    const before = this.caller
+    this.caller = { ...root, ...caller }
+    try {
+      return work()
+    } finally {
+      this.caller = before
+    }
+  }
+
+  /** Starts every queue afresh, as after a reset: the rings lie where they lay, and nothing is in flight. */
+  restartQueues(): void {
+    this.frontend.queues.forEach((queue, index) => {
+      assert.equal(queue.inFlightCount, 0)
+      this.frontend.startQueue(index, queue.avail[1])
+    })
+  }
+
+  /** Leaves, if it has not left already. */
+  close(): void {
+    if (!this.closed) this.frontend.close()
+    this.closed = true
+  }
+
+  private encode(
+    request: GuestRequest,
+    unique: bigint,
+    queueSize: number,
+  ): { readable: Buffer[]; writable: Buffer[] } {
+    const { opcode, nodeid, args = NOTHING, data = NOTHING, headerLenBytes } = request
+    const { uid, gid, pid, extensions } = request.caller ?? this.caller
+    const lenBytes = IN_HEADER_BYTES + args.length + data.length + extensions.length
+    const header = concat(
+      u32(headerLenBytes ?? lenBytes, opcode),
+      u64(unique, nodeid),
+      // total_extlen is a u16, in units of 8 bytes.
+      u32(uid, gid, pid, extensions.length / 8),
+    )
+    const whole = concat(header, args, data, extensions)
+    const most = queueSize / 2
+    const pieces = [IN_HEADER_BYTES, args.length, data.length + extensions.length]
+    const readable = this.layout.place(this.frontend, pieces, most, 0)
+    let at = 0
+    for (const { gpa, lenBytes: n } of readable) {
+      this.frontend.write(gpa, whole.subarray(at, at + n))
+      at += n
+    }
+    return { readable, writable: this.placeReply(request.reply, most) }
+  }
+
+  private placeReply(shape: ReplyShape, maxSegments: number): Buffer[] {
+    if (shape === 'none') return []
+    const pieces = [OUT_HEADER_BYTES, shape.argBytes, shape.dataBytes ?? 0]
+    const writable = this.layout.place(this.frontend, pieces, maxSegments, 1)
+    for (const { gpa, lenBytes } of writable) {
+      this.frontend.write(gpa, new Uint8Array(lenBytes).fill(UNTOUCHED))
+    }
+    return writable
+  }
+
+  private checkReply(call: Call, { writtenBytes }: Used): Reply {
+    const { opcode, reply: shape } = call.request
+    const what = `reply to opcode ${opcode}`
+    if (shape === 'none') {
+      assert.equal(writtenBytes, 0, `${what}: nothing may be written`)
+      return { error: 0, body: NOTHING }
+    }
+    const whole = concat(...call.writable.map(({ gpa, lenBytes }) => this.frontend.read(gpa, lenBytes)))
+    assert.ok(writtenBytes >= OUT_HEADER_BYTES, `${what}: too short (${writtenBytes})`)
+    const r = new Reader(whole)
+    const [lenBytes, error, unique] = [r.u32(), r.i32(), r.u64()]
+    assert.equal(lenBytes, writtenBytes, `${what}: out.len and used.len`)
+    assert.equal(unique, call.unique, `${what}: unique`)
+    assert.ok(error > -MAX_ERROR && error <= 0, `${what}: error ${error}`)
+    const bodyBytes = lenBytes - OUT_HEADER_BYTES
+    const leastBytes = error < 0 ? 0 : shape.argBytes
+    const mostBytes = error < 0 ? 0 : shape.argBytes + (shape.dataBytes ?? 0)
+    assert.ok(
+      bodyBytes >= leastBytes && bodyBytes <= mostBytes,
+      `${what}: ${bodyBytes} bytes behind the header, not ${leastBytes} to ${mostBytes}`,
+    )
+    const behind = whole.subarray(lenBytes)
+    assert.ok(
+      behind.every((byte) => byte === UNTOUCHED),
+      `${what}: bytes behind it were written to`,
+    )
+    return { error: error === 0 ? 0 : -error, body: whole.slice(OUT_HEADER_BYTES, lenBytes) }
+  }
+}

@@ -1,0 +1,103 @@
+import type { Buffer, Frontend } from 'vhost-user-ts'
+
+const PAGE_BYTES = 4096
+
+/** How a guest lays the bytes of a request or a reply out in its memory. */
+export interface Layout {
+  readonly name: string
+  /**
+   * Segments for the pieces that a Linux guest makes (header, arguments, data), at most `maxSegments` of them.
+   * `side` 0 is the request, 1 the reply.
+   */
+  place(frontend: Frontend, pieceBytes: readonly number[], maxSegments: number, side: 0 | 1): Buffer[]
+}
+
+/** As Linux does: header, arguments, then one descriptor for each page of data. No two pages are neighbours. */
+export const linux: Layout = {
+  name: 'as Linux cuts',
+  place(frontend, [headerBytes, argBytes, dataBytes], maxSegments) {
+    const pages = cutEvery(PAGE_BYTES, dataBytes, maxSegments - 2)
+    return [
+      ...[headerBytes, argBytes].filter((n) => n > 0).map((n) => take(frontend, n, 8, 0)),
+      ...pages.map((n) => take(frontend, n, PAGE_BYTES, PAGE_BYTES)),
+    ]
+  },
+}
+
+/** One segment for everything, of whatever address mod 8. */
+export function whole(misalignment: number): Layout {
+  return {
+    name: misalignment === 0 ? 'in one piece' : `in one piece, ${misalignment} off`,
+    place: (frontend, pieceBytes) => [take(frontend, sum(pieceBytes), 8, 0, misalignment)],
+  }
+}
+
+/** Header, arguments and data each at an odd address, in segments of their own. */
+export const unaligned: Layout = {
+  name: 'unaligned',
+  place: (frontend, pieceBytes) =>
+    pieceBytes.filter((n) => n > 0).map((n, i) => take(frontend, n, 8, 0, 2 * i + 1)),
+}
+
+/** In one piece each, one behind the other from `gpa` on. */
+export function from(gpa: number): Layout {
+  let nextGpa = gpa
+  return {
+    name: `from ${gpa} on`,
+    place(_frontend, pieceBytes) {
+      const segment = { gpa: nextGpa, lenBytes: sum(pieceBytes) }
+      nextGpa += segment.lenBytes
+      return [segment]
+    },
+  }
+}
+
+/** Cut every `segmentBytes` whatever lies there, as far as the ring has room; the rest in one segment. */
+export function every(segmentBytes: number): Layout {
+  return {
+    name: `in segments of ${segmentBytes}`,
+    place: (frontend, pieceBytes, maxSegments) =>
+      cutEvery(segmentBytes, sum(pieceBytes), maxSegments).map((n, i) => take(frontend, n, 8, 0, i % 8)),
+  }
+}
+
+/**
+ * One segment each for the request and the reply, half of it on either side of the end of the region that the front-end
+ * shared as number `side`.
+ */
+export function acrossRegions(regionBytes: readonly number[]): Layout {
+  return {
+    name: 'across regions',
+    place(_frontend, pieceBytes, _maxSegments, side) {
+      const lenBytes = sum(pieceBytes)
+      const boundaryGpa = sum(regionBytes.slice(0, side + 1))
+      return [{ gpa: boundaryGpa - Math.ceil(lenBytes / 2), lenBytes }]
+    },
+  }
+}
+
+function cutEvery(segmentBytes: number, totalBytes: number, maxSegments: number): number[] {
+  const cuts: number[] = []
+  let left = totalBytes
+  while (left > segmentBytes && cuts.length < maxSegments - 1) {
+    cuts.push(segmentBytes)
+    left -= segmentBytes
+  }
+  if (left > 0) cuts.push(left)
+  return cuts
+}
+
+function take(
+  frontend: Frontend,
+  lenBytes: number,
+  alignment: number,
+  gapBytes: number,
+  misalignment = 0,
+): Buffer {
+  const gpa = frontend.allocate(lenBytes + misalignment + gapBytes, alignment) + misalignment
+  return { gpa, lenBytes }
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, n) => total + n, 0)
+}

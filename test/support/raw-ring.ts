@@ -1,0 +1,89 @@
+import { strict as assert } from 'node:assert'
+import type { DriverVirtqueue, Used } from 'vhost-user-ts'
+import type { FuseGuest } from './fuse-guest.js'
+import { concat, type Id, u32, u64 } from './fuse-wire.js'
+
+export const NEXT = 1
+export const WRITE = 2
+export const INDIRECT = 4
+
+/** Only a hang takes so long. */
+const TIMEOUT_MS = 20_000
+
+/** One descriptor as it lies in memory. */
+export interface Descriptor {
+  readonly gpa: Id
+  readonly lenBytes: number
+  readonly flags?: number
+  readonly next?: number
+}
+
+/** 16 bytes: address, length, flags, next. */
+export function descriptorBytes({ gpa, lenBytes, flags = 0, next = 0 }: Descriptor): Uint8Array {
+  return concat(u64(gpa), u32(lenBytes, flags | (next << 16)))
+}
+
+/** Writes rings as no driver would. Uses the last descriptors of the table, which ordinary requests do not reach. */
+export class RawRing {
+  private readonly queue: DriverVirtqueue
+  /** The first index that is free for chains of its own. */
+  readonly firstIndex: number
+
+  constructor(
+    private readonly fs: FuseGuest,
+    queueIndex: number,
+    room = 64,
+  ) {
+    this.queue = fs.frontend.queues[queueIndex]
+    this.firstIndex = this.queue.layout.size - room
+  }
+
+  get size(): number {
+    return this.queue.layout.size
+  }
+
+  /** Writes descriptors to the table from `firstIndex` on. */
+  write(descriptors: readonly Descriptor[]): void {
+    descriptors.forEach((descriptor, n) => {
+      const words = new Int32Array(descriptorBytes(descriptor).buffer)
+      this.queue.desc.set(words, 4 * (this.firstIndex + n))
+    })
+  }
+
+  /** Makes `head` available. */
+  publish(head: number): void {
+    this.queue.publish(head)
+    this.queue.kick()
+  }
+
+  /** Makes a head available, and returns how the device gave it back. */
+  submit(head = this.firstIndex): Used {
+    this.publish(head)
+    return this.reap()
+  }
+
+  /** A chain of these descriptors, one behind the other: `next` is filled in. */
+  submitChain(chain: readonly Descriptor[]): Used {
+    this.write(
+      chain.map((descriptor, n) =>
+        n + 1 < chain.length
+          ? { ...descriptor, flags: (descriptor.flags ?? 0) | NEXT, next: this.firstIndex + n + 1 }
+          : descriptor,
+      ),
+    )
+    return this.submit()
+  }
+
+  /** A table in guest memory, named by one descriptor. */
+  submitIndirect(table: readonly Descriptor[], tableGpa: number, lenBytes = 16 * table.length): Used {
+    this.fs.frontend.write(tableGpa, concat(...table.map(descriptorBytes)))
+    this.write([{ gpa: tableGpa, lenBytes, flags: INDIRECT }])
+    return this.submit()
+  }
+
+  reap(): Used {
+    const used = this.queue.reap(TIMEOUT_MS)
+    assert.ok(used !== undefined, 'the device gave nothing back')
+    return used
+  }
+}
