@@ -43,8 +43,8 @@ check: build $(TAP) ## Types, lint, format and unit tests (under two minutes)
 tap = npx tap run --reporter=terse --timeout=$(or $(2),120) $(if $(3),--jobs=$(3)) $(foreach suite,$(1),$(wildcard dist/test/$(suite)))
 
 .PHONY: test-frontend
-test-frontend: build $(TAP) ## The device against a front-end that plays the guest, without a virtual machine
-	$(call tap,frontend hostile)
+test-frontend: build $(TAP) ## The program, its guest played without a VM, well-behaved and hostile
+	$(call tap,frontend hostile,300,2)
 
 .PHONY: test-guest
 test-guest: build $(TAP) ## The device in real guests: kernels 6.1, 6.12 and 7.x, several QEMUs
