@@ -2,6 +2,7 @@ import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
 import { Backend, EventLoop, FaultLog, type Logger } from 'vhost-user-ts'
 import * as native from 'virtiofsd-ts-native'
 import { Counters } from '../fuse/counters.js'
+import { EAGAIN, errnoName } from '../fuse/errno.js'
 import type { InitAgreement } from '../fuse/negotiation.js'
 import { readOnly } from '../fuse/read-only.js'
 import { TraceWriter } from '../inspect/trace-writer.js'
@@ -16,6 +17,9 @@ import type { LogLevel, WorkerCommand, WorkerMessage, WorkerStart } from './work
 const { EPOLLIN, O_NONBLOCK } = native.constants
 
 const levels = ['trace', 'debug', 'info', 'warn', 'error'] as const
+
+/** After an accept that failed. */
+const ACCEPT_AGAIN_MS = 100
 
 /** Chunks of a trace that may be on their way to the file; beyond, requests are dropped from it. */
 const MAX_CHUNKS_UNDER_WAY = 64
@@ -114,11 +118,18 @@ export class ShareService {
 
   /** Waits for the next front-end, and carries out commands meanwhile. */
   private accept(listenFd: number): number {
-    let fd = -1
+    let fd = -EAGAIN
     this.loop.add(listenFd, EPOLLIN, () => {
       if (fd < 0) fd = native.unixAccept(listenFd)
     })
-    while (fd < 0) this.loop.wait(-1)
+    for (;;) {
+      this.loop.wait(-1)
+      if (fd >= 0) break
+      if (fd === -EAGAIN) continue
+      // The front-end still waits: try again when the host may have descriptors or memory to spare.
+      this.faults.warn('front-end cannot be accepted', { error: errnoName(-fd) })
+      Atomics.wait(this.traceAcks, 0, Atomics.load(this.traceAcks, 0), ACCEPT_AGAIN_MS)
+    }
     this.loop.remove(listenFd)
     return fd
   }

@@ -1,4 +1,4 @@
-import { Opcode, opcodeName } from './abi.js'
+import { FUSE_KERNEL_VERSION, Opcode, opcodeName } from './abi.js'
 import { Counters } from './counters.js'
 import { EINVAL, EIO, ENAMETOOLONG, ENOSYS } from './errno.js'
 import type { FileSystem, Operation } from './file-system.js'
@@ -224,10 +224,13 @@ export class Session {
       return agreement
     }
     this.end()
-    this.fileSystem.init(agreement)
-    this.agreement = agreement
-    this.observer.agreed(agreement)
     InitOut.write(request.reply, 0, agreement.reply)
+    // A guest of a later major version asks again in ours: only that begins a session.
+    if (InitIn.major(args, ARGS) === FUSE_KERNEL_VERSION) {
+      this.fileSystem.init(agreement)
+      this.agreement = agreement
+      this.observer.agreed(agreement)
+    }
     return InitOut.BYTES
   }
 

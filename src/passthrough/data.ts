@@ -126,7 +126,8 @@ export class DataOperations {
       return -EINVAL
     const inBytes = CopyFileRangeIn.inOffsetBytes(args, ARGS)
     const outBytes = CopyFileRangeIn.outOffsetBytes(args, ARGS)
-    const lenBytes = Math.min(CopyFileRangeIn.lenBytes(args, ARGS), MAX_COPY_BYTES)
+    const wantBytes = CopyFileRangeIn.lenBytes(args, ARGS)
+    const lenBytes = wantBytes < 0 ? MAX_COPY_BYTES : Math.min(wantBytes, MAX_COPY_BYTES)
     if (!isRange(inBytes, lenBytes) || !isRange(outBytes, lenBytes)) return -EFBIG
     if (!from.host.inMemory || lenBytes > INLINE_BYTES) {
       return async.copyRange(request, from, inBytes, to, outBytes, lenBytes)

@@ -1,5 +1,5 @@
 import * as native from 'virtiofsd-ts-native'
-import { EBADF, EINVAL, ENOENT, EPERM } from '../fuse/errno.js'
+import { EBADF, EINVAL, ENFILE, ENOENT, EPERM } from '../fuse/errno.js'
 import { ARGS, MAX_REPLY_BYTES, NO_REPLY, type Request } from '../fuse/request.js'
 import { BatchForgetIn, ForgetIn, LinkIn, MkdirIn, MknodIn, Rename2In, RenameIn } from '../fuse/wire.js'
 import { TYPE_DIRECTORY, TYPE_SYMLINK } from './inode-table.js'
@@ -62,7 +62,7 @@ export class NameOperations {
     const { share } = this
     const parent = this.directoryOf(request.nodeid)
     if (parent === 0) return -EBADF
-    const parentFd = share.inodes.fdOf(parent)
+    const parentFd = this.roomIn(parent)
     if (parentFd < 0) return parentFd
     const { argBytes, nameAt, secondNameAt } = request
     const entered = share.caller.enter(request)
@@ -77,7 +77,7 @@ export class NameOperations {
     const { share } = this
     const parent = this.directoryOf(request.nodeid)
     if (parent === 0) return -EBADF
-    const parentFd = share.inodes.fdOf(parent)
+    const parentFd = this.roomIn(parent)
     if (parentFd < 0) return parentFd
     const { args, argBytes, nameAt } = request
     const entered = share.caller.enter(request)
@@ -93,7 +93,7 @@ export class NameOperations {
     const { share } = this
     const parent = this.directoryOf(request.nodeid)
     if (parent === 0) return -EBADF
-    const parentFd = share.inodes.fdOf(parent)
+    const parentFd = this.roomIn(parent)
     if (parentFd < 0) return parentFd
     const { args, argBytes, nameAt } = request
     const entered = share.caller.enter(request)
@@ -145,6 +145,12 @@ export class NameOperations {
     const { inodes } = this.share
     const slot = inodes.slotOf(nodeid)
     return slot !== 0 && inodes.typeOf(slot) === TYPE_DIRECTORY ? slot : 0
+  }
+
+  /** The descriptor of a directory in which something is to be made, whose inode will need a descriptor of its own. */
+  private roomIn(parent: number): number {
+    const { share } = this
+    return share.makeRoom() ? share.inodes.fdOf(parent) : -ENFILE
   }
 
   private forgetOne(nodeid: number, nlookup: number): void {

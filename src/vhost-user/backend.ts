@@ -16,6 +16,8 @@ const BATCH = 32
 /** While rings are busy, messages and other descriptors are looked at this often. */
 const CHECK_EVERY_MS = 1
 const MAX_QUEUES = 256
+/** A front-end that sends without end must not keep the rings waiting. */
+const MESSAGES_PER_TURN = 32
 
 export interface BackendOptions {
   /** The longest spin on the rings before the thread sleeps, in microseconds. Default 50; 0 never spins. */
@@ -90,7 +92,7 @@ export class Backend {
 
   private receive(connection: Connection, session: BackendSession): void {
     try {
-      for (;;) {
+      for (let n = 0; n < MESSAGES_PER_TURN; n++) {
         const message = connection.receive()
         if (message === undefined) return
         session.handle(message)

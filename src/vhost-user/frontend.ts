@@ -94,11 +94,16 @@ export class Frontend {
     this.memory.add(fd, gpa, sizeBytes, UVA_BASE + gpa, 0)
     this.memoryFds.push(fd)
     this.regions.push({ gpa, sizeBytes })
-    if (hasBit(this.protocolFeatures, ProtocolFeature.CONFIGURE_MEM_SLOTS)) {
-      this.writeRegion(SingleRegion.REGION_AT, gpa, sizeBytes)
-      this.request(FrontendRequest.ADD_MEM_REG, SingleRegion.BYTES, Int32Array.of(fd))
-    } else {
-      this.sendMemoryTable()
+    try {
+      if (hasBit(this.protocolFeatures, ProtocolFeature.CONFIGURE_MEM_SLOTS)) {
+        this.writeRegion(SingleRegion.REGION_AT, gpa, sizeBytes)
+        this.request(FrontendRequest.ADD_MEM_REG, SingleRegion.BYTES, Int32Array.of(fd))
+      } else {
+        this.sendMemoryTable()
+      }
+    } catch (error) {
+      this.forgetRegion(this.regions.length - 1)
+      throw error
     }
     return gpa
   }
@@ -107,9 +112,14 @@ export class Frontend {
   removeRegion(gpa: number): void {
     const n = this.regions.findIndex((region) => region.gpa === gpa)
     if (n < 0) throw new RangeError(`no region at ${gpa}`)
-    const [{ sizeBytes }] = this.regions.splice(n, 1)
-    this.writeRegion(SingleRegion.REGION_AT, gpa, sizeBytes)
+    this.writeRegion(SingleRegion.REGION_AT, gpa, this.regions[n].sizeBytes)
     this.request(FrontendRequest.REM_MEM_REG, SingleRegion.BYTES)
+    this.forgetRegion(n)
+  }
+
+  /** Unmaps and closes a region that the back-end does not have (any more). */
+  private forgetRegion(n: number): void {
+    const [{ gpa, sizeBytes }] = this.regions.splice(n, 1)
     this.memory.remove(gpa, sizeBytes, UVA_BASE + gpa)
     native.close(this.memoryFds.splice(n, 1)[0])
   }

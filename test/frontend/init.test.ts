@@ -101,6 +101,7 @@ t.test('a guest of a later major version hears of ours, and asks again', async (
   const fs = attach(t, device)
   const { major, minor } = fs.init({ major: 8, minor: 0 })
   t.same([major, minor], [7, 45])
+  refused(t, 'EIO', () => fs.getattr(ROOT_ID), 'no session yet')
   t.equal(fs.init({ major, minor }).minor, 45)
   t.equal(fs.getattr(ROOT_ID).attr.nlink, 2)
   fs.close()

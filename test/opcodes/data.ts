@@ -93,11 +93,25 @@ export const dataCases: readonly Case[] = [
             ['EFBIG', () => fs.fallocate(file, handle, 0, offset)],
             ['EFBIG', () => fs.copyFileRange([file, handle, offset], [file, handle, 0], 1)],
             ['EFBIG', () => fs.copyFileRange([file, handle, 0], [file, handle, offset], 1)],
-            ['EFBIG', () => fs.copyFileRange([file, handle, 0], [file, handle, 0], offset)],
           ] as const)
             assert.equal(errorOf(attempt), errno, `${attempt} at ${offset}`)
         }
         assert.equal(fs.getattr(file).attr.size, 0n)
+      })
+    },
+  },
+  {
+    name: 'COPY_FILE_RANGE of more than there can be copies what there is',
+    run(stage) {
+      const { fs, dir } = stage
+      withFile(stage, (from, fromHandle) => {
+        const { nodeid: to, handle: toHandle } = fs.create(dir, 'copy', O_RDWR)
+        fs.write(from, fromHandle, 0, bytes('everything'))
+        for (const lenBytes of [1n << 53n, (1n << 64n) - 1n]) {
+          assert.equal(fs.copyFileRange([from, fromHandle, 0], [to, toHandle, 0], lenBytes), 10)
+        }
+        assert.deepEqual(fs.read(to, toHandle, 0, 20), bytes('everything'))
+        fs.release(to, toHandle)
       })
     },
   },
