@@ -104,6 +104,19 @@ async function introduce(guest: Guest, device: DeviceProcess, sharedDir: string)
   item('device', `${device.name}, process ${device.pid}`)
   item(MOUNT_POINT, `is ${sharedDir}`)
   item('mount', mounted)
+  for (const [label, text] of agreementOf(device)) item(label, text)
+}
+
+/** What our device said when the guest mounted: its FUSE version, and what follows for the two io options. */
+function agreementOf(device: DeviceProcess): [string, string][] {
+  const line = device.log.find((line) => line.includes('"guest mounted the share"'))
+  if (line === undefined) return []
+  const { guest, allowMmap, parallelDio } = JSON.parse(line)
+  return [
+    ['FUSE', guest],
+    ['allow-mmap', allowMmap],
+    ['parallel-dio', parallelDio],
+  ]
 }
 
 async function main(): Promise<void> {

@@ -5,7 +5,7 @@ import { has, type InitAgreement } from '../fuse/negotiation.js'
 function kernelsOf(minor: number): string {
   if (minor >= 40) return 'Linux 6.9 or later'
   if (minor === 39) return 'Linux 6.6-6.8'
-  if (minor === 38) return 'Linux 6.2-6.5'
+  if (minor === 38) return 'Linux 6.2-6.5, or an updated 6.1'
   return 'before Linux 6.2'
 }
 
