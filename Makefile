@@ -19,7 +19,7 @@ $(TAP): $(STAMP)
 	npx tap build >/dev/null
 	@touch $@
 
-native/build/Release/native.node: $(STAMP) $(wildcard native/src/*) native/binding.gyp
+native/build/Release/native.node: $(STAMP) $(wildcard native/src/* native/launcher/*) native/binding.gyp
 	cd native && npx node-gyp configure build
 	@touch $@
 

@@ -17,11 +17,26 @@
         "src/inode.c",
         "src/path.c",
         "src/pool.c",
+        "src/process.c",
+        "src/seccomp.c",
         "src/socket.c",
         "src/uring.c"
       ],
       "defines": ["_GNU_SOURCE", "NAPI_VERSION=8"],
       "cflags": ["-std=c11", "-Wall", "-Wextra", "-Wshadow", "-Wno-unused-parameter", "-fvisibility=hidden", "-O2", "-pthread"]
+    },
+    {
+      "target_name": "launcher",
+      "type": "executable",
+      "sources": [
+        "launcher/arguments.c",
+        "launcher/launcher.c",
+        "launcher/namespaces.c",
+        "launcher/privileges.c",
+        "launcher/supervisor.c"
+      ],
+      "defines": ["_GNU_SOURCE"],
+      "cflags": ["-std=c11", "-Wall", "-Wextra", "-Wshadow", "-O2"]
     }
   ]
 }

@@ -421,3 +421,22 @@ export const constants: Readonly<{
   XATTR_CREATE: number
   XATTR_REPLACE: number
 }>
+
+// ---- the process ----
+
+/** The program that makes namespaces, mounts and privileges for another, and supervises it. */
+export const launcherPath: string
+/**
+ * Becomes the program at the path words[0], which gets `words` as its arguments and inherits the descriptors `fds`.
+ * Returns a negative errno, or not at all.
+ */
+export function becomeProgram(words: readonly string[], fds: Int32Array): number
+/**
+ * Asks the launcher at the other end of `fd` to take the old root away from this process. 0 once it has. Errors: EPIPE
+ * (it is gone), and those of pivot_root(2) and chroot(2).
+ */
+export function sealRequest(fd: number): number
+/** Numbers of system calls on this machine, and AUDIT_ARCH. A name that is missing does not exist here. */
+export const systemCalls: Readonly<Record<string, number>>
+/** Installs a seccomp filter, an array of struct sock_filter, on every thread. Errors: EINVAL, ESRCH (see seccomp(2)). */
+export function seccompInstall(program: Uint8Array): number

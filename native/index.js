@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module'
+import { fileURLToPath } from 'node:url'
 
 const addon = createRequire(import.meta.url)('./build/Release/native.node')
 
@@ -12,6 +13,7 @@ export const {
   asyncSubmit,
   asyncTransfer,
   asyncUringFd,
+  becomeProgram,
   capabilities,
   close,
   constants,
@@ -71,6 +73,8 @@ export const {
   readlinkat,
   receiveMessage,
   renameat2,
+  sealRequest,
+  seccompInstall,
   seekDirectory,
   sendMessage,
   setFileLimit,
@@ -79,6 +83,7 @@ export const {
   statx,
   symlinkat,
   syncfs,
+  systemCalls,
   umask,
   unixAccept,
   unixConnect,
@@ -86,3 +91,5 @@ export const {
   unixPair,
   unlinkat,
 } = addon
+
+export const launcherPath = fileURLToPath(new URL('./build/Release/launcher', import.meta.url))

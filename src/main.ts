@@ -3,6 +3,8 @@
 import * as native from 'virtiofsd-ts-native'
 import { parseCommandLine } from './config/command-line.js'
 import { UserError } from './config/user-error.js'
+import { ClaimedSockets } from './listening-sockets.js'
+import { planConfinement } from './sandbox/confinement.js'
 
 const EXIT_FAILURE = 1
 const EXIT_USAGE = 2
@@ -17,8 +19,17 @@ const commands: Readonly<Record<string, (args: readonly string[]) => Promise<voi
 async function serve(args: readonly string[]): Promise<void> {
   const parsed = parseCommandLine(args)
   if (parsed === undefined) return
+  const { configuration } = parsed
+  const confinement = planConfinement(configuration, process.geteuid?.() ?? 0)
+  const sockets = new ClaimedSockets(configuration)
+  if (confinement.sandbox !== 'none') {
+    // Inside, the limit cannot be raised any more.
+    native.setFileLimit(configuration.fileLimit)
+    const { becomeConfined } = await import('./sandbox/launch.js')
+    becomeConfined(configuration, confinement, sockets, args)
+  }
   const [{ makeLogger }, { Server }] = await Promise.all([import('./log.js'), import('./server.js')])
-  new Server(parsed.configuration, await makeLogger(parsed.configuration.logLevel)).start()
+  new Server(configuration, confinement, sockets, await makeLogger(configuration.logLevel)).start(() => {})
 }
 
 async function main([first, ...rest]: readonly string[]): Promise<void> {

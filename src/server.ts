@@ -6,7 +6,11 @@ import { ControlCommands } from './control/control-commands.js'
 import { serveControl } from './control/control-server.js'
 import type { ShareConfig } from './device/share-config.js'
 import { type ShareEvents, ShareThread } from './device/share-thread.js'
-import { claimSocket, type SocketClaim } from './socket-claim.js'
+import { errnoName } from './fuse/errno.js'
+import type { ListeningSockets } from './listening-sockets.js'
+import type { Confinement } from './sandbox/confinement.js'
+import { seccompFilter } from './sandbox/seccomp-filter.js'
+import { systemCallRules } from './sandbox/system-calls.js'
 
 const EXIT_SUCCESS = 0
 const EXIT_FAILURE = 1
@@ -14,60 +18,94 @@ const EXIT_FAILURE = 1
 /** Open files that the process keeps for itself, whatever guests open. */
 const RESERVED_FILES = 256
 
-interface ListeningShare {
-  /** Its tag, or its number from 0 on. */
-  readonly name: string
-  readonly config: ShareConfig
-  readonly claim: SocketClaim
-  readonly log: Logger
-}
-
-/** The main thread's part: listens for every share, starts their threads, and ends the process. */
+/**
+ * The main thread's part: starts the threads of the shares, confines the process once everything is loaded, and ends
+ * it.
+ */
 export class Server {
-  private readonly claims = new Set<SocketClaim>()
+  private readonly threads: ShareThread[] = []
   private running = 0
   private status = EXIT_SUCCESS
 
   constructor(
     private readonly configuration: Configuration,
+    private readonly confinement: Confinement,
+    private readonly sockets: ListeningSockets,
     private readonly log: Logger,
   ) {}
 
-  /** Throws UserError when a socket cannot be had; nothing is left behind then. */
-  start(): void {
-    const { shares, fileLimit, logLevel, controlSocket } = this.configuration
-    const fdLimit = Math.floor((native.setFileLimit(fileLimit) - RESERVED_FILES) / shares.length)
-    const listening = this.listen(shares)
-    const control = controlSocket === undefined ? undefined : this.claim(controlSocket, '--control-socket')
+  /** `leaveOldRoot` takes the host's file system away from this process; it is called when all code is loaded. */
+  start(leaveOldRoot: () => void): void {
+    const { shares } = this.configuration
+    const fdLimit = Math.floor(
+      (native.setFileLimit(this.configuration.fileLimit) - RESERVED_FILES) / shares.length,
+    )
     this.handleSignals()
-    this.running = listening.length
-    const controlled = listening.map(({ name, config, claim, log }) => ({
-      name,
-      directory: config.directory,
-      socketPath: config.socketPath,
-      thread: new ShareThread(config, claim.listenFd, fdLimit, logLevel, this.eventsOf(config, claim, log)),
-    }))
-    if (control !== undefined) serveControl(control.listenFd, new ControlCommands(controlled))
-  }
-
-  private listen(shares: readonly ShareConfig[]): ListeningShare[] {
-    return shares.map((config, n) => {
-      const name = config.tag ?? `${n}`
-      // One share needs no name in its logs.
-      const log = shares.length === 1 ? this.log : this.log.child({ share: name })
-      return { name, config, claim: this.claim(config.socketPath, '--socket-path'), log }
+    this.running = shares.length
+    for (const [n, config] of shares.entries()) this.threads.push(this.startThread(config, n, fdLimit))
+    this.confine(leaveOldRoot).catch((error: Error) => {
+      this.log.fatal({ err: error }, 'cannot start')
+      this.exit(EXIT_FAILURE)
     })
   }
 
-  private claim(path: string, option: string): SocketClaim {
-    try {
-      const claim = claimSocket(path, option)
-      this.claims.add(claim)
-      return claim
-    } catch (error) {
-      this.releaseAll()
-      throw error
+  /** A thread that waits until this process is confined. */
+  private startThread(config: ShareConfig, n: number, fdLimit: number): ShareThread {
+    const { roots, traces } = this.confinement
+    // One share needs no name in its logs.
+    const log =
+      this.configuration.shares.length === 1 ? this.log : this.log.child({ share: nameOf(config, n) })
+    const place = {
+      root: roots[n] ?? config.directory,
+      trace: traces[n],
+      listenFd: this.sockets.shareFds[n] as number,
+      fdLimit,
     }
+    return new ShareThread(config, place, this.configuration.logLevel, this.eventsOf(config, n, log))
+  }
+
+  /**
+   * First the threads load their code, then the old root goes, then they open what they serve, then system calls are
+   * given up, and then they serve.
+   */
+  private async confine(leaveOldRoot: () => void): Promise<void> {
+    const { threads } = this
+    await Promise.all(threads.map((thread) => thread.reached('loaded')))
+    // Time zones are read from files when they are first asked for.
+    new Date().getTimezoneOffset()
+    leaveOldRoot()
+    for (const thread of threads) thread.allow('loaded')
+    await Promise.all(threads.map((thread) => thread.reached('prepared')))
+    this.serveControl()
+    this.limitSystemCalls()
+    this.logConfinement()
+    for (const thread of threads) thread.allow('prepared')
+  }
+
+  private logConfinement(): void {
+    const { sandbox, capabilities, userNamespace } = this.confinement
+    const { seccomp } = this.configuration
+    const privileges = sandbox === 'none' ? {} : { userNamespace, capabilities }
+    this.log.info({ sandbox, ...privileges, seccomp }, 'confined')
+  }
+
+  private limitSystemCalls(): void {
+    const { seccomp } = this.configuration
+    if (seccomp === 'none') return
+    const result = native.seccompInstall(seccompFilter(systemCallRules, seccomp))
+    if (result < 0) throw new Error(`--seccomp ${seccomp}: ${errnoName(-result)}`)
+  }
+
+  private serveControl(): void {
+    const { controlFd } = this.sockets
+    if (controlFd === undefined) return
+    const controlled = this.configuration.shares.map((config, n) => ({
+      name: nameOf(config, n),
+      directory: config.directory,
+      socketPath: config.socketPath,
+      thread: this.threads[n] as ShareThread,
+    }))
+    serveControl(controlFd, new ControlCommands(controlled))
   }
 
   private handleSignals(): void {
@@ -79,37 +117,36 @@ export class Server {
     }
   }
 
-  private eventsOf(config: ShareConfig, claim: SocketClaim, log: Logger): ShareEvents {
+  private eventsOf(config: ShareConfig, n: number, log: Logger): ShareEvents {
     return {
       log: (level, fields, text) => log[level](fields, text),
       listening: () => {
         const fields = { directory: config.directory, qemu: qemuArguments(config) }
         log.info(fields, 'ready: attach this share with these QEMU arguments')
       },
-      ended: () => this.end(claim),
+      ended: () => this.end(n),
       // A bug here, or a host that took the share away: the other shares go on.
       failed: (error) => {
         log.fatal({ err: error }, 'the share failed')
         this.status = EXIT_FAILURE
-        this.end(claim)
+        this.end(n)
       },
     }
   }
 
-  private end(claim: SocketClaim): void {
-    claim.release()
-    this.claims.delete(claim)
+  private end(n: number): void {
+    this.sockets.releaseShare(n)
     if (--this.running === 0) this.exit(this.status)
-  }
-
-  private releaseAll(): void {
-    for (const claim of this.claims) claim.release()
-    this.claims.clear()
   }
 
   /** Ends the process at once: a share's thread may be blocked in the host's file system and cannot be waited for. */
   private exit(status: number): never {
-    this.releaseAll()
+    this.sockets.releaseAll()
     native.exitNow(status)
   }
+}
+
+/** Its tag, or its number from 0 on. */
+function nameOf({ tag }: ShareConfig, n: number): string {
+  return tag ?? `${n}`
 }

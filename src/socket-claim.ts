@@ -19,6 +19,10 @@ const SOCKET_MODE = 0o600
 /** A listening socket at a path, held by a lock on PATH.pid; both files go with `release`. */
 export interface SocketClaim {
   readonly listenFd: number
+  /** Holds the lock as long as it is open somewhere. */
+  readonly lockFd: number
+  /** The socket's and the lock's. */
+  readonly files: readonly string[]
   release(): void
 }
 
@@ -34,7 +38,8 @@ export function claimSocket(path: string, option: string): SocketClaim {
     removeStale(path, where)
     const listenFd = native.unixListen(path, SOCKET_MODE)
     if (listenFd < 0) throw cannotListen(where, listenFd)
-    return { listenFd, release: () => release(path, pidPath) }
+    const files = [path, pidPath]
+    return { listenFd, lockFd, files, release: () => files.forEach(unlinkQuietly) }
   } catch (error) {
     unlinkQuietly(pidPath)
     closeSync(lockFd)
@@ -84,11 +89,6 @@ function removeStale(path: string, where: string): void {
 
 function cannotListen(where: string, result: number): UserError {
   return new UserError(`${where}: cannot listen there (${errnoName(-result)})`)
-}
-
-function release(path: string, pidPath: string): void {
-  unlinkQuietly(path)
-  unlinkQuietly(pidPath)
 }
 
 function unlinkQuietly(path: string): void {

@@ -17,6 +17,8 @@ NAPI_MODULE_INIT()
     REGISTER(register_guest_memory);
     REGISTER(register_inode);
     REGISTER(register_path);
+    REGISTER(register_process);
+    REGISTER(register_seccomp);
     REGISTER(register_socket);
     return exports;
 }

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError, Option } from 'commander'
 import type { ShareConfig } from '../device/share-config.js'
+import type { Sandbox, SeccompAction } from '../sandbox/kinds.js'
 import { readConfigFile } from './config-file.js'
 import { type logLevels, optionsByName, optionTable } from './option-table.js'
 import { nearestName, type OptionValues, readValue } from './option-values.js'
@@ -19,6 +20,10 @@ export interface Configuration {
   /** The limit of open files to set; 0: none. */
   readonly fileLimit: number
   readonly controlSocket: string | undefined
+  readonly sandbox: Sandbox
+  readonly seccomp: SeccompAction
+  /** Changes to the capabilities that are kept, such as "+SYS_ADMIN". */
+  readonly modcaps: string | undefined
 }
 
 function version(): string {
@@ -142,13 +147,13 @@ function configure(collector: Collector, configPath: string | undefined): Config
   const file = configPath === undefined ? undefined : readConfigFile(configPath)
   // The command line wins over the file, and both over the defaults.
   const common = new Map([...defaultValues(), ...(file?.values ?? []), ...collector.values])
-  if (common.get('sandbox') !== 'none') {
-    throw new UserError(`--sandbox ${common.get('sandbox')} does not exist yet: use --sandbox none`)
-  }
   return {
     shares: buildShares(collector, file?.shares ?? [], common),
     logLevel: common.get('log-level') as Configuration['logLevel'],
     controlSocket: common.get('control-socket') as string | undefined,
+    sandbox: common.get('sandbox') as Sandbox,
+    seccomp: common.get('seccomp') as SeccompAction,
+    modcaps: common.get('modcaps') as string | undefined,
     fileLimit: checkedFileLimit(common.get('rlimit-nofile') as number),
   }
 }

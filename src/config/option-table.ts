@@ -1,4 +1,5 @@
 import { cacheModes, directIoModes } from '../io-mode/cache-policy.js'
+import { sandboxes, seccompActions } from '../sandbox/kinds.js'
 
 /** How an option's value is read. */
 export type ValueKind =
@@ -32,7 +33,6 @@ export interface OptionSpec {
 }
 
 export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
-export const sandboxes = ['none', 'namespace', 'chroot'] as const
 
 const flag: ValueKind = { type: 'flag' }
 const text: ValueKind = { type: 'text' }
@@ -272,8 +272,25 @@ export const optionTable: readonly OptionSpec[] = [
     kind: { type: 'choice', choices: sandboxes },
     scope: 'process',
     group: 'Process',
-    text: 'how the process confines itself; only none exists yet',
-    default: 'none',
+    text: 'what the process sees of the host: the shares alone, in namespaces of its own; the share alone (chroot, root only); everything',
+    default: 'namespace',
+  },
+  {
+    name: 'seccomp',
+    argument: 'action',
+    kind: { type: 'choice', choices: seccompActions },
+    scope: 'process',
+    group: 'Process',
+    text: 'what meets a system call that serving does not need: nothing, a line in the kernel log, SIGSYS, the end',
+    default: 'kill',
+  },
+  {
+    name: 'modcaps',
+    argument: 'words',
+    kind: text,
+    scope: 'process',
+    group: 'Process',
+    text: 'capabilities to keep or drop in a sandbox, such as +SYS_ADMIN:-MKNOD',
   },
   {
     name: 'log-level',

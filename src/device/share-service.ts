@@ -77,10 +77,11 @@ export class ShareService {
   }
 
   private makeDevice(): FsDevice {
-    const { config, fdLimit, counters } = this.start
+    const { config, root, procFd, fdLimit, counters } = this.start
     const { rules } = this
     const passthrough = new PassthroughFileSystem({
-      directory: config.directory,
+      directory: root,
+      procFd,
       rules,
       allowDirectIo: config.allowDirectIo,
       writeback: config.writeback,

@@ -2,8 +2,16 @@ import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads'
 import * as native from 'virtiofsd-ts-native'
 import { Counters } from '../fuse/counters.js'
 import { TraceFile } from '../inspect/trace-file.js'
+import { openPath } from '../passthrough/share.js'
 import type { ShareConfig } from './share-config.js'
-import type { LogLevel, ShareCommandName, WorkerMessage, WorkerStart } from './worker-messages.js'
+import {
+  type LogLevel,
+  type Milestone,
+  milestones,
+  type ShareCommandName,
+  type WorkerMessage,
+  type WorkerStart,
+} from './worker-messages.js'
 
 /** What the main thread hears of a share. */
 export interface ShareEvents {
@@ -14,6 +22,17 @@ export interface ShareEvents {
   ended(): void
   /** The thread failed: a bug here, or a host that took the share away. */
   failed(error: Error): void
+}
+
+/** What a share's thread works with. */
+export interface SharePlace {
+  /** The shared directory, and the trace's file, as this process sees them once it is confined. */
+  readonly root: string
+  readonly trace: string | undefined
+  /** A listening socket, which the thread takes over. */
+  readonly listenFd: number
+  /** Descriptors that the share may hold at a time. */
+  readonly fdLimit: number
 }
 
 interface Waiting {
@@ -29,13 +48,15 @@ export class ShareThread {
   private readonly waiting = new Map<number, Waiting>()
   private readonly traceAcks = new Int32Array(new SharedArrayBuffer(4))
   private readonly traceFile: TraceFile | undefined
+  private readonly allowed = new Int32Array(new SharedArrayBuffer(4))
+  private readonly milestones = new Map<Milestone, Waiting>()
+  private readonly reaching: Readonly<Record<Milestone, Promise<unknown>>>
   private nextId = 1
 
-  /** Starts the thread on a listening socket, which it takes over. */
+  /** Starts the thread, which then waits to be allowed beyond each milestone. */
   constructor(
     config: ShareConfig,
-    listenFd: number,
-    fdLimit: number,
+    { root, trace, listenFd, fdLimit }: SharePlace,
     logLevel: string,
     private readonly events: ShareEvents,
   ) {
@@ -44,9 +65,12 @@ export class ShareThread {
     // The port itself must not keep this process alive.
     port1.unref()
     this.commandFd = native.eventfdCreate(native.constants.EFD_NONBLOCK)
-    this.traceFile = config.trace === undefined ? undefined : new TraceFile(config.trace)
+    this.traceFile = trace === undefined ? undefined : new TraceFile(trace)
+    this.reaching = { loaded: this.milestone('loaded'), prepared: this.milestone('prepared') }
     const start: WorkerStart = {
       config,
+      root,
+      procFd: openPath('/proc/self/fd'),
       listenFd,
       fdLimit,
       logLevel,
@@ -54,6 +78,7 @@ export class ShareThread {
       commandFd: this.commandFd,
       counters: this.counters.memory,
       traceAcks: this.traceAcks.buffer as SharedArrayBuffer,
+      allowed: this.allowed.buffer as SharedArrayBuffer,
     }
     const worker = new Worker(new URL('./share-worker.js', import.meta.url), {
       workerData: start,
@@ -61,6 +86,24 @@ export class ShareThread {
     })
     worker.on('message', (message: WorkerMessage) => this.handle(message))
     worker.on('error', (error) => this.fail(error))
+  }
+
+  private milestone(name: Milestone): Promise<unknown> {
+    const promise = new Promise((resolve, reject) => this.milestones.set(name, { resolve, reject }))
+    // Whoever waits hears of a failure; nobody has to.
+    promise.catch(() => {})
+    return promise
+  }
+
+  /** Resolves when the thread has reached a milestone and waits there. Rejects when it fails before. */
+  async reached(milestone: Milestone): Promise<void> {
+    await this.reaching[milestone]
+  }
+
+  /** Lets the thread go beyond a milestone. */
+  allow(milestone: Milestone): void {
+    Atomics.store(this.allowed, 0, milestones.indexOf(milestone) + 1)
+    Atomics.notify(this.allowed, 0)
   }
 
   /** Asks the thread something. Rejects with what is wrong with the question. */
@@ -75,6 +118,9 @@ export class ShareThread {
 
   private handle(message: WorkerMessage): void {
     switch (message.type) {
+      case 'milestone':
+        this.milestones.get(message.milestone)?.resolve(undefined)
+        break
       case 'log':
         this.events.log(message.level, message.fields, message.text)
         break
@@ -110,7 +156,7 @@ export class ShareThread {
   }
 
   private fail(error: Error): void {
-    for (const { reject } of this.waiting.values()) reject(error)
+    for (const { reject } of [...this.waiting.values(), ...this.milestones.values()]) reject(error)
     this.waiting.clear()
     this.events.failed(error)
   }

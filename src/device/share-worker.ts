@@ -2,10 +2,25 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import * as native from 'virtiofsd-ts-native'
 import { ShareService } from './share-service.js'
-import type { WorkerStart } from './worker-messages.js'
+import { type Milestone, milestones, type WorkerMessage, type WorkerStart } from './worker-messages.js'
 
+const start = workerData as WorkerStart
+const allowed = new Int32Array(start.allowed)
+const tell = (message: WorkerMessage) => parentPort?.postMessage(message)
+
+/** Says how far this thread is, and waits until it may go on. */
+function reach(milestone: Milestone): void {
+  tell({ type: 'milestone', milestone })
+  const needed = milestones.indexOf(milestone) + 1
+  for (let now = Atomics.load(allowed, 0); now < needed; now = Atomics.load(allowed, 0)) {
+    Atomics.wait(allowed, 0, now)
+  }
+}
+
+reach('loaded')
 // New files get exactly the mode that the guest asked for: from here on this thread's umask is its own.
 native.detachFs()
 native.umask(0)
-
-new ShareService(workerData as WorkerStart, (message) => parentPort?.postMessage(message)).serve()
+const service = new ShareService(start, tell)
+reach('prepared')
+service.serve()

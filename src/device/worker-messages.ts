@@ -4,6 +4,10 @@ import type { ShareConfig } from './share-config.js'
 /** What a share's thread is started with. */
 export interface WorkerStart {
   readonly config: ShareConfig
+  /** The shared directory, as this process sees it once it is confined. */
+  readonly root: string
+  /** O_PATH on /proc/self/fd, which is out of reach later. */
+  readonly procFd: number
   /** A listening unix socket, which the thread takes over. */
   readonly listenFd: number
   /** Descriptors that the share may hold at a time. */
@@ -16,12 +20,19 @@ export interface WorkerStart {
   readonly counters: SharedArrayBuffer
   /** One 32-bit word: chunks of the trace that the main thread has written. */
   readonly traceAcks: SharedArrayBuffer
+  /** One 32-bit word: the number of the last milestone that the thread may go beyond. */
+  readonly allowed: SharedArrayBuffer
 }
+
+/** Where a thread stops until the main thread lets it go on: all code loaded, and all that it serves opened. */
+export const milestones = ['loaded', 'prepared'] as const
+export type Milestone = (typeof milestones)[number]
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
 
 /** What a share's thread tells the main thread. */
 export type WorkerMessage =
+  | { readonly type: 'milestone'; readonly milestone: Milestone }
   | { readonly type: 'log'; readonly level: LogLevel; readonly fields: object; readonly text: string }
   /** Waiting for a front-end. */
   | { readonly type: 'listening' }

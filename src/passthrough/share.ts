@@ -29,6 +29,8 @@ const { O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLO
 export interface ShareOptions {
   /** The directory to serve. */
   readonly directory: string
+  /** O_PATH on /proc/self/fd: how an O_PATH descriptor is opened for use. Stays the caller's. */
+  readonly procFd: number
   readonly rules: OpenRules
   /** Keep the guest's O_DIRECT on the host's file. */
   readonly allowDirectIo: boolean
@@ -47,7 +49,6 @@ export class Share implements Introspection {
   readonly directories = new HandleTable<OpenDirectory>()
   readonly caller = new Caller()
   readonly async = new AsyncIo()
-  /** /proc/self/fd: how an O_PATH descriptor is opened for use. */
   readonly procFd: number
   /** The last statx. */
   readonly st = new Int32Array(STATX_WORDS)
@@ -56,9 +57,9 @@ export class Share implements Introspection {
   /** By the inode table's number of a device. */
   private readonly hosts: HostFileSystem[] = []
 
-  /** Throws when the directory or /proc/self/fd cannot be opened. */
+  /** Throws when the directory cannot be opened. */
   constructor(readonly options: ShareOptions) {
-    this.procFd = openPath('/proc/self/fd')
+    this.procFd = options.procFd
     this.rootFd = openPath(options.directory)
     this.paths = new HostPaths(this.procFd, this.rootFd)
     this.budget = new FdBudget(options.fdLimit)
@@ -222,7 +223,8 @@ function writeTimeout(words: Int32Array, atSec: number, atNsec: number, seconds:
   words[atNsec] = Math.round((seconds - whole) * 1e9)
 }
 
-function openPath(path: string): number {
+/** O_PATH on a directory. Throws when it cannot be opened. */
+export function openPath(path: string): number {
   const name = new TextEncoder().encode(`${path}\0`)
   const fd = native.openat(AT_FDCWD, name, 0, O_PATH | O_DIRECTORY | O_CLOEXEC, 0)
   if (fd < 0) throw new Error(`${path} cannot be opened: errno ${-fd}`)

@@ -49,6 +49,8 @@ export interface DeviceOptions {
   readonly storage?: Storage
   /** A program and its arguments that runs node in its turn. */
   readonly launcher?: readonly string[]
+  /** Default: none, because a test has most to look at in a process that sees what it sees. */
+  readonly sandbox?: 'none' | 'namespace' | 'chroot'
 }
 
 /** The program itself, as a process on a directory of its own. Stopped, and everything removed, when the test ends. */
@@ -58,13 +60,15 @@ export class Device {
   readonly socketPath: string
   private readonly logPath: string
   private readonly process: ChildProcess
+  private servingPid: number | undefined
   private readonly ended: Promise<{ status: number | null; signal: string | null }>
 
   /** Starts it with `args` and waits until it listens. */
   static async start(t: Test, args: readonly string[] = [], options: DeviceOptions = {}): Promise<Device> {
     const directory = mkdtempSync(join(storagePath(options.storage ?? 'memory'), 'vfs-share-'))
     const state = mkdtempSync(join(tmpdir(), 'vfs-'))
-    const device = new Device(directory, state, args, options.launcher ?? [])
+    const { launcher = [], sandbox = 'none' } = options
+    const device = new Device(directory, state, [...args, '--sandbox', sandbox], launcher)
     t.teardown(async () => {
       const { exitCode, signalCode } = device.process
       if (device.hasExited && exitCode !== 0) {
@@ -77,6 +81,7 @@ export class Device {
       rmSync(state, { recursive: true, force: true })
     })
     await device.waitForLog((line) => line.msg.startsWith('ready'))
+    device.servingPid = device.findServingPid()
     return device
   }
 
@@ -106,8 +111,20 @@ export class Device {
     return this.process.exitCode !== null || this.process.signalCode !== null
   }
 
+  /** The process that serves: in a sandbox, the child of the one that was started. */
   get pid(): number {
+    return this.servingPid ?? (this.process.pid as number)
+  }
+
+  /** The process that was started. */
+  get outerPid(): number {
     return this.process.pid as number
+  }
+
+  private findServingPid(): number {
+    const pid = this.outerPid
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim()
+    return children === '' ? pid : Number(children.split(' ')[0])
   }
 
   /** What it has logged so far. Throws on a line that is no JSON: a stack trace. */
@@ -157,7 +174,7 @@ export class Device {
   openFlagsOf(name: string): number[] {
     const path = `/proc/${this.pid}`
     return readdirSync(`${path}/fd`)
-      .filter((fd) => readlinkSync(`${path}/fd/${fd}`) === join(this.directory, name))
+      .filter((fd) => readlinkSync(`${path}/fd/${fd}`).endsWith(`/${name}`))
       .map((fd) =>
         Number.parseInt(/flags:\t(\d+)/.exec(readFileSync(`${path}/fdinfo/${fd}`, 'utf8'))?.[1] ?? '', 8),
       )

@@ -1,0 +1,64 @@
+/* launcher --sandbox KIND [--user-namespace] --capabilities HEX {--mount NAME=PATH | --mount-readonly NAME=PATH}...
+ *          [--unlink PATH]... [--private-fd N]... -- PROGRAM [ARGUMENT]... */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "launcher.h"
+
+/* Nobody types these: src/sandbox/launch.ts does. A wrong one is a bug there. */
+static void want(bool right, const char *what)
+{
+    if (right)
+        return;
+    errno = EINVAL;
+    refuse(what);
+}
+
+static void add_mount(struct plan *plan, char *value, bool readonly)
+{
+    char *const equals = strchr(value, '=');
+
+    want(equals != NULL && plan->mount_count < MAX_MOUNTS, "take so many shares");
+    *equals = '\0';
+    plan->mounts[plan->mount_count++] = (struct mount_request){ value, equals + 1, readonly };
+}
+
+static void add_option(struct plan *plan, const char *name, char *value)
+{
+    if (strcmp(name, "--sandbox") == 0) {
+        plan->namespaces = strcmp(value, "namespace") == 0;
+    } else if (strcmp(name, "--capabilities") == 0) {
+        plan->capabilities = strtoull(value, NULL, 16);
+    } else if (strcmp(name, "--mount") == 0) {
+        add_mount(plan, value, false);
+    } else if (strcmp(name, "--mount-readonly") == 0) {
+        add_mount(plan, value, true);
+    } else if (strcmp(name, "--unlink") == 0) {
+        want(plan->unlink_count < MAX_UNLINKS, "take so many sockets");
+        plan->unlinks[plan->unlink_count++] = value;
+    } else if (strcmp(name, "--private-fd") == 0) {
+        want(plan->private_fd_count < MAX_PRIVATE_FDS, "take so many locks");
+        plan->private_fds[plan->private_fd_count++] = atoi(value);
+    } else {
+        want(false, "read its arguments");
+    }
+}
+
+void read_arguments(int argc, char **argv, struct plan *plan)
+{
+    int n = 1;
+
+    while (n < argc && strcmp(argv[n], "--") != 0) {
+        if (strcmp(argv[n], "--user-namespace") == 0) {
+            plan->user_namespace = true;
+            n++;
+            continue;
+        }
+        want(n + 1 < argc, "read its arguments");
+        add_option(plan, argv[n], argv[n + 1]);
+        n += 2;
+    }
+    want(n + 1 < argc, "read its arguments");
+    plan->program = argv + n + 1;
+}

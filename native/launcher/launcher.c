@@ -1,0 +1,95 @@
+#include "launcher.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define EXIT_REFUSED 2
+
+static struct plan plan;
+static int launcher_pid;
+
+_Noreturn void refuse(const char *what)
+{
+    const int error = errno;
+    const char *const kind = plan.namespaces ? "namespace" : "chroot";
+
+    fprintf(stderr, "virtiofsd-ts: --sandbox %s: cannot %s: %s\n", kind, what, strerror(error));
+    /* What the program refuses, its supervisor cleans up. */
+    for (size_t n = 0; getpid() == launcher_pid && n < plan.unlink_count; n++)
+        unlink(plan.unlinks[n]);
+    exit(EXIT_REFUSED);
+}
+
+void must(long result, const char *what)
+{
+    if (result < 0)
+        refuse(what);
+}
+
+/* The program shares root and working directory with its supervisor when that is to chroot it. */
+static int fork_program(void)
+{
+    const long flags = plan.namespaces ? SIGCHLD : SIGCHLD | CLONE_FS;
+
+    return (int)syscall(SYS_clone, flags, 0, 0, 0, 0);
+}
+
+/* Until the supervisor is ready to hand them on, signals wait. */
+static void block_signals(int how)
+{
+    sigset_t set;
+
+    sigfillset(&set);
+    must(sigprocmask(how, &set, NULL), "block signals");
+}
+
+_Noreturn static void become_program(int seal_fd)
+{
+    char number[16];
+
+    block_signals(SIG_UNBLOCK);
+    /* A supervisor that is killed takes the program along; one that was killed before this line has left already. */
+    must(prctl(PR_SET_PDEATHSIG, SIGKILL), "be ended with its supervisor");
+    if (!plan.namespaces && getppid() != launcher_pid)
+        exit(EXIT_REFUSED);
+    if (plan.namespaces)
+        mount_new_root(&plan);
+    for (size_t n = 0; n < plan.private_fd_count; n++)
+        close(plan.private_fds[n]);
+    drop_privileges(&plan);
+    snprintf(number, sizeof(number), "%d", seal_fd);
+    must(setenv("VIRTIOFSD_TS_SEAL_FD", number, 1), "set an environment variable");
+    execv(plan.program[0], plan.program);
+    refuse("start node");
+}
+
+int main(int argc, char **argv)
+{
+    int fds[2], child;
+
+    launcher_pid = getpid();
+    read_arguments(argc, argv, &plan);
+    if (plan.namespaces)
+        enter_namespaces(&plan);
+    /* Relative paths mean nothing from here on, and a working directory outside would keep the old root alive. */
+    must(chdir("/"), "enter /");
+    must(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, fds), "make a socket pair");
+    block_signals(SIG_BLOCK);
+    child = fork_program();
+    must(child, "fork");
+    if (child == 0) {
+        close(fds[0]);
+        become_program(fds[1]);
+    }
+    close(fds[1]);
+    return supervise(&plan, child, fds[0]);
+}

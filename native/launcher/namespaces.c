@@ -1,0 +1,126 @@
+/* Namespaces, and the new root: a small tmpfs that holds the shares and nothing else. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/mount.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "launcher.h"
+
+/* From <sys/mount.h>, which cannot be included beside <linux/mount.h>. */
+int mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data);
+int umount2(const char *target, int flags);
+#ifndef MNT_DETACH
+#define MNT_DETACH 2
+#endif
+
+/*
+ * Where the new root is put together: a directory that is there on every Linux and that node does not need. It lies in
+ * the proc file system that only we see.
+ */
+#define STAGE "/proc/driver"
+
+#define MODE_OF_DIRECTORIES 0755
+
+static void write_file(const char *path, const char *text)
+{
+    const int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+    must(fd, "open the id maps");
+    must(write(fd, text, strlen(text)), "write the id maps");
+    close(fd);
+}
+
+/* An ordinary user is itself in there, and nobody else. */
+static void enter_user_namespace(void)
+{
+    const unsigned uid = geteuid(), gid = getegid();
+    char map[64];
+
+    must(unshare(CLONE_NEWUSER), "make a user namespace (an ordinary user needs one)");
+    write_file("/proc/self/setgroups", "deny");
+    snprintf(map, sizeof(map), "%u %u 1", uid, uid);
+    write_file("/proc/self/uid_map", map);
+    snprintf(map, sizeof(map), "%u %u 1", gid, gid);
+    write_file("/proc/self/gid_map", map);
+}
+
+void enter_namespaces(const struct plan *plan)
+{
+    if (plan->user_namespace)
+        enter_user_namespace();
+    must(unshare(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC), "make namespaces");
+    /* What the host mounts below a share later still appears there; nothing goes the other way. */
+    must(mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL), "make mounts private");
+}
+
+/* No program, device node or set-user-id bit of a share is to have an effect here; readonly holds on the host's side. */
+static void restrict_mount(int fd, const struct mount_request *request)
+{
+    struct mount_attr attributes = {
+        .attr_set = MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
+    };
+
+    if (request->readonly)
+        attributes.attr_set |= MOUNT_ATTR_RDONLY;
+    if (syscall(SYS_mount_setattr, fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &attributes, sizeof(attributes)) == 0)
+        return;
+    /* Linux before 5.12 lacks the call. Then the file operations alone do this: they are the second lock anyway. */
+    if (errno != ENOSYS)
+        refuse("restrict the mounts of a share");
+}
+
+static int clone_share(const struct mount_request *request)
+{
+    const int fd = (int)syscall(SYS_open_tree, AT_FDCWD, request->path,
+                                OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+
+    must(fd, "take the shared directory");
+    restrict_mount(fd, request);
+    return fd;
+}
+
+void mount_new_root(const struct plan *plan)
+{
+    char path[256];
+
+    must(mount("proc", "/proc", "proc", MS_NODEV | MS_NOSUID | MS_NOEXEC, NULL), "mount /proc");
+    must(mount("tmpfs", STAGE, "tmpfs", MS_NODEV | MS_NOSUID | MS_NOEXEC, "size=64k,mode=755"), "mount a new root");
+    for (size_t n = 0; n < plan->mount_count; n++) {
+        const struct mount_request *const request = &plan->mounts[n];
+        const int fd = clone_share(request);
+
+        snprintf(path, sizeof(path), STAGE "/%s", request->name);
+        must(mkdir(path, MODE_OF_DIRECTORIES), "make a directory in the new root");
+        must(syscall(SYS_move_mount, fd, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH), "mount the shared directory");
+        close(fd);
+    }
+    must(mount(NULL, STAGE, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NODEV | MS_NOSUID | MS_NOEXEC, NULL),
+         "make the new root read-only");
+}
+
+/*
+ * Called by the supervisor. pivot_root moves every process and thread of this mount namespace whose root or working
+ * directory is the old root: those of the program too, which has no privilege to do it.
+ */
+int seal_into_new_root(void)
+{
+    if (chdir(STAGE) < 0 || syscall(SYS_pivot_root, ".", ".") < 0)
+        return -errno;
+    /* The old root is now mounted on top of the new one. */
+    if (umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
+        return -errno;
+    return 0;
+}
+
+/* Called by the supervisor, which shares its root and working directory with the program. */
+int seal_by_chroot(const struct plan *plan)
+{
+    if (chdir(plan->mounts[0].path) < 0 || chroot(".") < 0 || chdir("/") < 0)
+        return -errno;
+    return 0;
+}

@@ -1,0 +1,94 @@
+/* The process as a whole: becoming another program, and being sealed by the launcher that it then is a child of. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "args.h"
+#include "module.h"
+
+#define MAX_WORDS 4096
+#define MAX_WORD_BYTES 8192
+
+static void free_words(char **words)
+{
+    for (size_t n = 0; words != NULL && words[n] != NULL; n++)
+        free(words[n]);
+    free(words);
+}
+
+/* An array of strings, NULL-terminated. NULL with an exception pending when it is none. */
+static char **arg_words(napi_env env, napi_value value)
+{
+    char word[MAX_WORD_BYTES];
+    uint32_t count;
+    napi_value item;
+    char **words;
+
+    if (napi_get_array_length(env, value, &count) != napi_ok || count == 0 || count > MAX_WORDS) {
+        napi_throw_type_error(env, NULL, "an array of 1 to 4096 strings is expected");
+        return NULL;
+    }
+    words = calloc(count + 1, sizeof(*words));
+    for (uint32_t n = 0; words != NULL && n < count; n++) {
+        if (napi_get_element(env, value, n, &item) != napi_ok || !arg_string(env, item, word, sizeof(word))) {
+            free_words(words);
+            return NULL;
+        }
+        words[n] = strdup(word);
+    }
+    return words;
+}
+
+/* becomeProgram(words, fds): -errno; words[0] is the program's path, `fds` (Int32Array) are what it inherits */
+static napi_value become_program(napi_env env, napi_callback_info info)
+{
+    napi_value argv[2];
+    uint8_t *bytes;
+    size_t len_bytes;
+    char **words;
+
+    if (!args_get(env, info, argv, 2) || !arg_bytes(env, argv[1], &bytes, &len_bytes) ||
+        (words = arg_words(env, argv[0])) == NULL)
+        return NULL;
+    for (size_t at = 0; at + sizeof(int32_t) <= len_bytes; at += sizeof(int32_t)) {
+        int32_t fd;
+
+        memcpy(&fd, bytes + at, sizeof(fd));
+        if (fcntl(fd, F_SETFD, 0) < 0) {
+            free_words(words);
+            return ret_errno(env, -1);
+        }
+    }
+    execv(words[0], words);
+    const int error = errno;
+    free_words(words);
+    return ret_int(env, -error);
+}
+
+/* sealRequest(fd): asks the launcher at the other end of `fd` to seal this process; 0 once it has */
+static napi_value seal_request(napi_env env, napi_callback_info info)
+{
+    napi_value argv[1];
+    const char request = 's';
+    int fd, result;
+
+    if (!args_get(env, info, argv, 1) || !arg_fd(env, argv[0], &fd))
+        return NULL;
+    if (write(fd, &request, 1) != 1)
+        return ret_errno(env, -1);
+    if (read(fd, &result, sizeof(result)) != sizeof(result))
+        return ret_int(env, -EPIPE);
+    return ret_int(env, result);
+}
+
+bool register_process(napi_env env, napi_value exports)
+{
+    const napi_property_descriptor methods[] = {
+        METHOD("becomeProgram", become_program),
+        METHOD("sealRequest", seal_request),
+    };
+
+    return napi_define_properties(env, exports, COUNT_OF(methods), methods) == napi_ok;
+}

@@ -1,0 +1,33 @@
+/** The process inside a sandbox: started by the launcher, told what to serve by the descriptor in its first argument. */
+import { closeSync, readFileSync } from 'node:fs'
+import * as native from 'virtiofsd-ts-native'
+import { errnoName } from './fuse/errno.js'
+import { inheritedSockets } from './listening-sockets.js'
+import { makeLogger } from './log.js'
+import { readInheritance } from './sandbox/launch.js'
+import { Server } from './server.js'
+
+const EXIT_FAILURE = 1
+
+async function main(): Promise<void> {
+  const stateFd = Number(process.argv[2])
+  const sealFd = Number(process.env['VIRTIOFSD_TS_SEAL_FD'])
+  const { configuration, confinement, shareFds, controlFd } = readInheritance(readFileSync(stateFd))
+  closeSync(stateFd)
+  const server = new Server(
+    configuration,
+    confinement,
+    inheritedSockets(shareFds, controlFd),
+    await makeLogger(configuration.logLevel),
+  )
+  server.start(() => {
+    const result = native.sealRequest(sealFd)
+    native.close(sealFd)
+    if (result < 0) throw new Error(`the old root cannot be left: ${errnoName(-result)}`)
+  })
+}
+
+main().catch((error: unknown) => {
+  process.stderr.write(`virtiofsd-ts: ${error instanceof Error ? error.stack : error}\n`)
+  native.exitNow(EXIT_FAILURE)
+})

@@ -1,0 +1,71 @@
+import { nearestName } from '../config/option-values.js'
+import { UserError } from '../config/user-error.js'
+
+/** Names of capabilities(7) by their number, without CAP_. */
+const names = [
+  ...['CHOWN', 'DAC_OVERRIDE', 'DAC_READ_SEARCH', 'FOWNER', 'FSETID', 'KILL', 'SETGID', 'SETUID', 'SETPCAP'],
+  ...[
+    'LINUX_IMMUTABLE',
+    'NET_BIND_SERVICE',
+    'NET_BROADCAST',
+    'NET_ADMIN',
+    'NET_RAW',
+    'IPC_LOCK',
+    'IPC_OWNER',
+  ],
+  ...[
+    'SYS_MODULE',
+    'SYS_RAWIO',
+    'SYS_CHROOT',
+    'SYS_PTRACE',
+    'SYS_PACCT',
+    'SYS_ADMIN',
+    'SYS_BOOT',
+    'SYS_NICE',
+  ],
+  ...[
+    'SYS_RESOURCE',
+    'SYS_TIME',
+    'SYS_TTY_CONFIG',
+    'MKNOD',
+    'LEASE',
+    'AUDIT_WRITE',
+    'AUDIT_CONTROL',
+    'SETFCAP',
+  ],
+  ...['MAC_OVERRIDE', 'MAC_ADMIN', 'SYSLOG', 'WAKE_ALARM', 'BLOCK_SUSPEND', 'AUDIT_READ', 'PERFMON', 'BPF'],
+  'CHECKPOINT_RESTORE',
+]
+
+/**
+ * What serving needs: owners, modes and device nodes of what the guest makes, its access rights in place of ours, and
+ * inodes by their file handles (DAC_READ_SEARCH).
+ */
+const needed = [
+  ...['CHOWN', 'DAC_OVERRIDE', 'DAC_READ_SEARCH', 'FOWNER', 'FSETID', 'SETGID', 'SETUID', 'MKNOD', 'SETFCAP'],
+]
+
+/**
+ * Capabilities to keep: those needed, changed by words such as "+SYS_ADMIN:-MKNOD" (case does not matter). Throws
+ * UserError for a capability that does not exist.
+ */
+export function keptCapabilities(changes: string | undefined): readonly string[] {
+  const kept = new Set(needed)
+  for (const word of changes === undefined || changes === '' ? [] : changes.split(':')) {
+    const name = word.slice(1).toUpperCase().replace(/^CAP_/, '')
+    if (!/^[+-]/.test(word))
+      throw new UserError(`--modcaps ${changes}: '${word}' begins with neither + nor -`)
+    if (!names.includes(name)) {
+      throw new UserError(`--modcaps ${changes}: there is no capability '${name}'${nearestName(name, names)}`)
+    }
+    if (word.startsWith('+')) kept.add(name)
+    else kept.delete(name)
+  }
+  return names.filter((name) => kept.has(name))
+}
+
+/** The bit mask of capabilities, in hexadecimal digits. */
+export function capabilityMask(kept: readonly string[]): string {
+  const bits = kept.map((name) => 1n << BigInt(names.indexOf(name)))
+  return bits.reduce((mask, bit) => mask | bit, 0n).toString(16)
+}

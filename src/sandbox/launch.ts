@@ -1,0 +1,69 @@
+import { writeSync } from 'node:fs'
+import { deserialize, serialize } from 'node:v8'
+import * as native from 'virtiofsd-ts-native'
+import type { Configuration } from '../config/command-line.js'
+import { errnoName } from '../fuse/errno.js'
+import type { ClaimedSockets } from '../listening-sockets.js'
+import { capabilityMask } from './capabilities.js'
+import type { Confinement } from './confinement.js'
+
+/** What the confined process is told by the one that started it. */
+export interface Inheritance {
+  readonly configuration: Configuration
+  readonly confinement: Confinement
+  readonly shareFds: readonly number[]
+  readonly controlFd: number | undefined
+}
+
+/** Node marks them to be closed with everything else. */
+const STDIO = [0, 1, 2]
+
+const PROGRAM = new URL('../confined.js', import.meta.url).pathname
+
+/**
+ * Becomes the launcher, which makes the confinement and starts src/confined.ts in it. This process's id, sockets and locks
+ * stay what they are. `args`, the command line, is passed on for those who look at the process. Throws when it cannot.
+ */
+export function becomeConfined(
+  configuration: Configuration,
+  confinement: Confinement,
+  sockets: ClaimedSockets,
+  args: readonly string[],
+): never {
+  const { shareFds, controlFd, lockFds } = sockets
+  const stateFd = writeInheritance({ configuration, confinement, shareFds, controlFd })
+  const { sandbox, userNamespace, capabilities, entries } = confinement
+  const words = [
+    ...[native.launcherPath, '--sandbox', sandbox, '--capabilities', capabilityMask(capabilities)],
+    ...(userNamespace ? ['--user-namespace'] : []),
+    ...entries.flatMap(({ name, path, readonly }) => [
+      readonly ? '--mount-readonly' : '--mount',
+      `${name}=${path}`,
+    ]),
+    ...sockets.files.flatMap((path) => ['--unlink', path]),
+    ...lockFds.flatMap((fd) => ['--private-fd', `${fd}`]),
+    ...['--', process.execPath, ...process.execArgv, PROGRAM, `${stateFd}`, ...args],
+  ]
+  const inherited = [
+    ...STDIO,
+    stateFd,
+    ...shareFds,
+    ...(controlFd === undefined ? [] : [controlFd]),
+    ...lockFds,
+  ]
+  const result = native.becomeProgram(words, Int32Array.from(inherited))
+  throw new Error(`${native.launcherPath} cannot be started: ${errnoName(-result)}`)
+}
+
+function writeInheritance(inheritance: Inheritance): number {
+  const bytes = serialize(inheritance)
+  const fd = native.memfdCreate(bytes.length)
+  if (fd < 0) throw new Error(`no shared memory: ${errnoName(-fd)}`)
+  writeSync(fd, bytes, 0, bytes.length, 0)
+  return fd
+}
+
+/** Reads what `becomeConfined` wrote. */
+export function readInheritance(bytes: Uint8Array): Inheritance {
+  return deserialize(bytes) as Inheritance
+}

@@ -1,0 +1,95 @@
+/** A 32-bit half of an argument must, under `mask`, be one of `values`. */
+export interface ArgumentRule {
+  /** 0 to 5. */
+  readonly argument: number
+  readonly half: 'low' | 'high'
+  readonly mask: number
+  readonly values: readonly number[]
+}
+
+export type SystemCallRule =
+  | { readonly name: string; readonly allow: true }
+  /** Allowed when every rule holds. */
+  | { readonly name: string; readonly when: readonly ArgumentRule[] }
+  /** Refused with an errno, for callers that have another way. */
+  | { readonly name: string; readonly errno: number }
+
+const allow = (names: string): readonly SystemCallRule[] =>
+  names.split(' ').map((name) => ({ name, allow: true }))
+
+const WHOLE = 0xffff_ffff
+const CLONE_THREAD = 0x0001_0000
+/** NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET and NEWNS. */
+const CLONE_NEW = 0x7e02_0000
+const ENOSYS = 38
+const PR_SET_NAME = 15
+const PR_GET_NAME = 16
+const PR_SET_VMA = 0x53564d41
+
+/** FIONREAD, FIONBIO, FIONCLEX, FIOCLEX, TCGETS and TIOCGWINSZ: of libuv, on sockets and on the log's terminal. */
+const ioctlsOfNode = [0x541b, 0x5421, 0x5450, 0x5451, 0x5401, 0x5413]
+/** FS_IOC_GETFLAGS, SETFLAGS, FSGETXATTR, FSSETXATTR: what a guest may ask for. */
+const ioctlsOfGuests = [0x8008_6601, 0x4008_6602, 0x801c_581f, 0x401c_5820]
+
+/**
+ * Every system call that the sealed process may make, the frequent ones first. There is no socket, connect, execve,
+ * ptrace, kill, mount, bpf, io_uring_setup or process_vm_readv in it. io_uring operations do not pass this filter: the ring
+ * is restricted when it is made (native/src/uring.c).
+ */
+export const systemCallRules: readonly SystemCallRule[] = [
+  // The data path.
+  ...allow('preadv2 pwritev2 statx write read epoll_pwait io_uring_enter futex openat close'),
+  ...allow('preadv pwritev pread64 pwrite64 readv writev lseek fallocate ftruncate copy_file_range'),
+  ...allow('fsync fdatasync syncfs fadvise64'),
+  // Paths, below a directory's descriptor.
+  ...allow(
+    'fstat newfstatat openat2 open_by_handle_at name_to_handle_at getdents64 readlinkat linkat symlinkat',
+  ),
+  ...allow('unlinkat mkdirat mknodat renameat renameat2 fchmod fchmodat fchmodat2 fchown fchownat utimensat'),
+  ...allow('statfs fstatfs umask chdir fchdir'),
+  // Node's own way to remove a socket and to begin a new trace.
+  ...allow('unlink rename'),
+  ...allow('getxattr setxattr listxattr removexattr lgetxattr lsetxattr llistxattr lremovexattr'),
+  ...allow('fgetxattr fsetxattr flistxattr fremovexattr'),
+  // Locks, and descriptors themselves.
+  ...allow('flock fcntl dup dup3'),
+  {
+    name: 'ioctl',
+    when: [{ argument: 1, half: 'low', mask: WHOLE, values: [...ioctlsOfNode, ...ioctlsOfGuests] }],
+  },
+  // The identity of the guest's process, while something is created. Capabilities can only become fewer.
+  ...allow('setresuid setresgid setgroups getgroups getuid geteuid getgid getegid getresuid getresgid'),
+  ...allow('capget capset'),
+  // Waiting.
+  ...allow('epoll_wait epoll_pwait2 epoll_ctl epoll_create1 eventfd2 poll ppoll'),
+  ...allow('nanosleep clock_nanosleep restart_syscall sched_yield'),
+  // Sockets that are there already: the front-end's, the control socket and its clients.
+  ...allow(
+    'accept accept4 recvmsg sendmsg recvfrom sendto shutdown getsockopt setsockopt getsockname getpeername',
+  ),
+  // Guest memory, and V8, whose code is made at run time.
+  ...allow('mmap munmap mprotect mremap madvise brk membarrier mincore pkey_alloc pkey_free pkey_mprotect'),
+  // Threads: of libuv, and the helpers of the addon. Never a process, never a namespace. glibc takes clone when there is
+  // no clone3, whose flags lie in memory where no filter can see them.
+  {
+    name: 'clone',
+    when: [{ argument: 0, half: 'low', mask: CLONE_THREAD | CLONE_NEW, values: [CLONE_THREAD] }],
+  },
+  { name: 'clone3', errno: ENOSYS },
+  ...allow('set_robust_list rseq rt_sigprocmask rt_sigaction rt_sigreturn sigaltstack gettid getpid getppid'),
+  // tgkill: abort(3), for a core dump of our own fault.
+  ...allow('tgkill exit exit_group sched_getaffinity sched_getparam sched_getscheduler'),
+  {
+    name: 'prctl',
+    when: [{ argument: 0, half: 'low', mask: WHOLE, values: [PR_SET_NAME, PR_GET_NAME, PR_SET_VMA] }],
+  },
+  // Reading limits, not setting them: the new ones are at no address.
+  {
+    name: 'prlimit64',
+    when: [
+      { argument: 2, half: 'low', mask: WHOLE, values: [0] },
+      { argument: 2, half: 'high', mask: WHOLE, values: [0] },
+    ],
+  },
+  ...allow('clock_gettime clock_getres gettimeofday time times getrandom getrusage sysinfo uname'),
+]

@@ -1,0 +1,186 @@
+/** The program in its sandboxes: everything works, and everything is as confined as it says. */
+import { spawn, spawnSync } from 'node:child_process'
+import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t, { type Test } from 'tap'
+import { allCases } from '../opcodes/all.js'
+import { isRoot, runCases } from '../support/cases.js'
+import { Device, sleep } from '../support/device.js'
+import { mount } from '../support/mount.js'
+import { tempDir } from '../support/temp-dir.js'
+
+const PROGRAM = fileURLToPath(new URL('../../src/main.js', import.meta.url))
+const NOBODY = 65534
+const POLL_MS = 5
+/** CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID, SETGID, SETUID, MKNOD, SETFCAP. */
+const CAPABILITIES = '00000000880000df'
+
+const skip = isRoot ? {} : { skip: 'needs root: namespaces and chroot' }
+const { PATH } = process.env
+
+/** Runs the program until it ends by itself. */
+function run(args: readonly string[], launcher: readonly string[] = []) {
+  const words = ['-i', `PATH=${PATH}`, ...launcher, process.execPath, PROGRAM, ...args]
+  const { status, stderr } = spawnSync('env', words, { encoding: 'utf8' })
+  return { status, stderr: stderr.trim() }
+}
+
+/** Starts the program on a directory, as its user would, and waits until it is ready. */
+async function start(
+  t: Test,
+  directory: string,
+  args: readonly string[] = [],
+  launcher: readonly string[] = [],
+) {
+  const socketPath = join(directory, 'socket')
+  const words = ['-i', `PATH=${PATH}`, ...launcher, process.execPath, PROGRAM, '--shared-dir', directory]
+  const child = spawn('env', [...words, '--socket-path', socketPath, ...args])
+  t.teardown(() => child.kill('SIGTERM'))
+  const exited = new Promise<number | null>((resolve) => child.on('exit', resolve))
+  let log = ''
+  child.stderr.on('data', (text: Buffer) => {
+    log += text
+  })
+  await until(t, 'it is ready', () => log.includes('"ready') || child.exitCode !== null)
+  const servingPid = () =>
+    Number(readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').split(' ')[0])
+  return { child, exited, socketPath, servingPid, log: () => log }
+}
+
+/** What every thread of a process has in its status under a name. */
+function ofThreads(pid: number, name: string): readonly string[] {
+  const values = readdirSync(`/proc/${pid}/task`).map((tid) => {
+    const status = readFileSync(`/proc/${pid}/task/${tid}/status`, 'utf8')
+    return new RegExp(`^${name}:[ \\t]*(.*)$`, 'm').exec(status)?.[1] ?? ''
+  })
+  return [...new Set(values)]
+}
+
+async function until(t: Test, what: string, holds: () => boolean): Promise<void> {
+  while (!holds()) await sleep(POLL_MS)
+  t.pass(what)
+}
+
+for (const sandbox of ['namespace', 'chroot'] as const) {
+  t.test(`every opcode in the sandbox ${sandbox}`, skip, async (t) => {
+    const device = await Device.start(t, ['--keep-alive'], { sandbox })
+    const fs = mount(t, device)
+    runCases(t, device, fs, allCases)
+    fs.close()
+    t.ok(device.alive)
+  })
+
+  t.test(`what ${sandbox} leaves a process`, skip, async (t) => {
+    const device = await Device.start(t, ['--keep-alive'], { sandbox })
+    t.same(ofThreads(device.pid, 'NoNewPrivs'), ['1'])
+    t.same(ofThreads(device.pid, 'Seccomp'), ['2'])
+    for (const set of ['CapBnd', 'CapPrm', 'CapEff']) t.same(ofThreads(device.pid, set), [CAPABILITIES], set)
+    t.same(ofThreads(device.pid, 'Groups'), [''])
+    mkdirSync(join(device.directory, 'made on the host'))
+    const root = readdirSync(`/proc/${device.pid}/root`)
+    t.same(root, sandbox === 'chroot' ? ['made on the host'] : ['s0'])
+    for (const tid of readdirSync(`/proc/${device.pid}/task`)) {
+      t.same(readdirSync(`/proc/${device.pid}/task/${tid}/root`), root, 'on every thread')
+    }
+  })
+}
+
+t.test('namespaces of its own', skip, async (t) => {
+  const device = await Device.start(t, ['--keep-alive'], { sandbox: 'namespace' })
+  for (const kind of ['mnt', 'net', 'ipc', 'pid']) {
+    t.not(readlinkSync(`/proc/${device.pid}/ns/${kind}`), readlinkSync(`/proc/self/ns/${kind}`), kind)
+  }
+})
+
+t.test('a read-only share is read-only for the host too', skip, async (t) => {
+  const device = await Device.start(t, ['--keep-alive', '--readonly'], { sandbox: 'namespace' })
+  const mounts = readFileSync(`/proc/${device.pid}/mountinfo`, 'utf8').split('\n')
+  const options = mounts.find((line) => line.split(' ')[4] === '/s0')?.split(' ')[5]
+  t.same(options?.split(',').slice(0, 4), ['ro', 'nosuid', 'nodev', 'noexec'])
+})
+
+t.test('a trace is written where it was asked for', skip, async (t) => {
+  const trace = join(tempDir(t), 'trace')
+  const device = await Device.start(t, ['--trace', trace], { sandbox: 'namespace' })
+  const fs = mount(t, device)
+  fs.getattr(1n)
+  fs.close()
+  t.equal((await device.exited()).status, 0)
+  t.ok(statSync(trace).size > 0)
+})
+
+t.test('the sockets go with the process, however it ends', skip, async (t) => {
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
+    const device = await Device.start(t, ['--keep-alive'], { sandbox: 'namespace' })
+    device.kill(signal)
+    t.same(await device.exited(), { status: 0, signal: null }, signal)
+    t.notOk(existsSync(device.socketPath))
+    t.notOk(existsSync(`${device.socketPath}.pid`))
+  }
+})
+
+t.test('the end of the process that serves is told by its status', skip, async (t) => {
+  const { child, exited, socketPath, servingPid } = await start(t, tempDir(t))
+  t.equal(
+    readFileSync(`${socketPath}.pid`, 'utf8').trim(),
+    `${child.pid}`,
+    'the pid is that of the supervisor',
+  )
+  process.kill(servingPid(), 'SIGKILL')
+  t.equal(await exited, 128 + 9)
+  t.notOk(existsSync(socketPath))
+})
+
+t.test('a supervisor that is killed takes the process that serves along', skip, async (t) => {
+  for (const sandbox of ['namespace', 'chroot']) {
+    const { child, exited, servingPid } = await start(t, tempDir(t), ['--sandbox', sandbox])
+    const pid = servingPid()
+    child.kill('SIGKILL')
+    await exited
+    await until(t, `${sandbox}: ended too`, () => !existsSync(`/proc/${pid}/exe`))
+  }
+})
+
+t.test('an ordinary user gets a user namespace', skip, async (t) => {
+  const directory = tempDir(t)
+  chownSync(directory, NOBODY, NOBODY)
+  const launcher = ['setpriv', `--reuid=${NOBODY}`, `--regid=${NOBODY}`, '--clear-groups', '--inh-caps=-all']
+  const { child, exited, servingPid, log } = await start(t, directory, [], launcher)
+  t.match(log(), /"sandbox":"namespace","userNamespace":true,"capabilities":\[\]/)
+  t.same(ofThreads(servingPid(), 'CapEff'), ['0000000000000000'])
+  t.same(ofThreads(servingPid(), 'Seccomp'), ['2'])
+  child.kill('SIGTERM')
+  t.equal(await exited, 0)
+})
+
+t.test('a sandbox that cannot be had is no reason to do without', skip, async (t) => {
+  const directory = tempDir(t)
+  const socketPath = join(directory, 'socket')
+  const share = ['--shared-dir', directory, '--socket-path', socketPath]
+  t.same(run(share, ['setpriv', '--bounding-set', '-sys_admin']), {
+    status: 2,
+    stderr: 'virtiofsd-ts: --sandbox namespace: cannot make namespaces: Operation not permitted',
+  })
+  t.notOk(existsSync(socketPath))
+  t.notOk(existsSync(`${socketPath}.pid`))
+  const ordinary = ['setpriv', `--reuid=${NOBODY}`, '--inh-caps=-all']
+  t.same(run([...share, '--sandbox', 'chroot'], ordinary), {
+    status: 2,
+    stderr: 'virtiofsd-ts: --sandbox chroot needs root: use --sandbox namespace',
+  })
+  const second = ['--share', `path=${directory},socket=${join(directory, 'other')}`]
+  t.match(run([...share, ...second, '--sandbox', 'chroot']), { status: 2, stderr: /holds one share/ })
+  t.match(run([...share, '--trace', join(directory, 'trace'), '--sandbox', 'chroot']), {
+    status: 2,
+    stderr: /--trace/,
+  })
+})
+
+t.test('capabilities to keep', skip, async (t) => {
+  const device = await Device.start(t, ['--modcaps', '+sys_admin:-MKNOD'], { sandbox: 'namespace' })
+  t.same(ofThreads(device.pid, 'CapEff'), ['00000000802000df'])
+  const share = ['--shared-dir', tempDir(t), '--socket-path', join(tempDir(t), 'socket')]
+  t.match(run([...share, '--modcaps', 'MKNOD']), { status: 2, stderr: /begins with neither/ })
+  t.match(run([...share, '--modcaps', '+MKNODE']), { status: 2, stderr: /no capability 'MKNODE'.*MKNOD/ })
+})

@@ -1,0 +1,60 @@
+/** A process in a sandbox, taken over: what it can still do. */
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t, { type Test } from 'tap'
+import { launcherPath } from 'virtiofsd-ts-native'
+import { capabilityMask, keptCapabilities } from '../../src/sandbox/capabilities.js'
+import { isRoot } from '../support/cases.js'
+import { tempDir } from '../support/temp-dir.js'
+
+const PROBE = fileURLToPath(new URL('../support/sealed-probe.js', import.meta.url))
+/** 128 and the number of SIGSYS. */
+const KILLED_BY_SECCOMP = 159
+
+const skip = isRoot ? {} : { skip: 'needs root: namespaces' }
+
+/** Tries something in a process that is sealed on a share with a file named "inside". */
+function probe(t: Test, attempt: string, filter: 'filter' | 'no filter' = 'filter') {
+  const share = join(tempDir(t), 'share')
+  mkdirSync(share)
+  writeFileSync(join(share, 'inside'), '')
+  const { PATH } = process.env
+  const { status, stdout, stderr } = spawnSync(
+    launcherPath,
+    [
+      ...['--sandbox', 'namespace', '--capabilities', capabilityMask(keptCapabilities(undefined))],
+      ...['--mount', `s0=${share}`, '--', process.execPath, PROBE, attempt, filter],
+    ],
+    // Without what the test runner adds for its own children.
+    { encoding: 'utf8', env: { PATH } },
+  )
+  return { status, said: stdout.trim(), stderr }
+}
+
+t.test('what a sealed process sees', skip, async (t) => {
+  t.same(probe(t, 'nothing'), { status: 0, said: 'alive', stderr: '' })
+  t.equal(probe(t, 'list').said, 's0', 'the shares are all there is')
+  t.equal(probe(t, 'list share').said, 'inside')
+  t.equal(probe(t, 'read passwd').said, 'ENOENT')
+  t.equal(probe(t, 'go up').said, 'ENOENT')
+  t.equal(probe(t, 'write the root').said, `${-30}`, 'EROFS')
+})
+
+t.test('what a sealed process is ended for', skip, async (t) => {
+  for (const attempt of ['execute', 'make a socket', 'make a namespace', 'kill another']) {
+    const { status, said, stderr } = probe(t, attempt)
+    t.equal(status, KILLED_BY_SECCOMP, `${attempt}: ${said}`)
+    t.match(stderr, /ended by signal 31/)
+  }
+})
+
+t.test('without the filter, there is nothing to execute, and no privilege', skip, async (t) => {
+  t.equal(probe(t, 'execute', 'no filter').said, 'null', 'no program to be found')
+  t.equal(probe(t, 'list', 'no filter').said, 's0')
+})
+
+t.test('threads are allowed', skip, async (t) => {
+  t.same(probe(t, 'make threads'), { status: 0, said: 's0', stderr: '' })
+})

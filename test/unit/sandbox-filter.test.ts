@@ -1,0 +1,115 @@
+/** The seccomp filter, run as the kernel runs it. */
+import t from 'tap'
+import { systemCalls } from 'virtiofsd-ts-native'
+import { seccompFilter } from '../../src/sandbox/seccomp-filter.js'
+import { systemCallRules } from '../../src/sandbox/system-calls.js'
+
+const ALLOW = 0x7fff_0000
+const KILL = 0x8000_0000
+const ENOSYS_RESULT = 0x0005_0026
+const ARCH = systemCalls['AUDIT_ARCH'] as number
+const HIGHEST_CALL = 600
+/** On x86-64, where these tests know their numbers. */
+const forbidden = {
+  socket: 41,
+  connect: 42,
+  execve: 59,
+  kill: 62,
+  ptrace: 101,
+  mount: 165,
+  unshare: 272,
+  bpf: 321,
+}
+const CLONE_THREAD = 0x1_0000
+const CLONE_NEWUSER = 0x1000_0000
+
+const program = seccompFilter(systemCallRules, 'kill')
+
+/** What the filter returns for a call. Arguments are 64 bits each. */
+function verdict(number: number, args: readonly bigint[] = [], arch = ARCH): number {
+  const data = new DataView(new ArrayBuffer(64))
+  data.setUint32(0, number, true)
+  data.setUint32(4, arch, true)
+  for (const [n, value] of args.entries()) data.setBigUint64(16 + 8 * n, value, true)
+  return run(new DataView(program.buffer), data)
+}
+
+/** The classic BPF that filters are made of: loads, one AND, jumps and returns. */
+function run(code: DataView, data: DataView): number {
+  let accumulator = 0
+  for (let at = 0; ; at += 8) {
+    const operation = code.getUint16(at, true)
+    const k = code.getUint32(at + 4, true)
+    const jump = (holds: boolean) => {
+      at += 8 * code.getUint8(at + (holds ? 2 : 3))
+    }
+    if (operation === 0x06) return k
+    if (operation === 0x20) accumulator = data.getUint32(k, true)
+    else if (operation === 0x54) accumulator = (accumulator & k) >>> 0
+    else if (operation === 0x15) jump(accumulator === k)
+    else if (operation === 0x35) jump(accumulator >= k)
+    else throw new Error(`an instruction that this test does not know: ${operation}`)
+  }
+}
+
+const numberOf = (name: string) => systemCalls[name] as number
+
+t.test('every rule names a call that this machine has, or that another architecture has', async (t) => {
+  const missing = systemCallRules.map(({ name }) => name).filter((name) => systemCalls[name] === undefined)
+  // Older headers lack the newest call; arm64 has no calls on paths without a directory.
+  const absent = ['fchmodat2', 'epoll_wait', 'poll', 'time', 'unlink', 'rename']
+  t.same(
+    missing.filter((name) => !absent.includes(name)),
+    [],
+  )
+  const named = new Set(systemCallRules.map(({ name }) => name))
+  const unused = Object.keys(systemCalls).filter((name) => name !== 'AUDIT_ARCH' && !named.has(name))
+  t.same(unused, [], 'and the addon knows no number for nothing')
+})
+
+t.test('what has no rule is refused', async (t) => {
+  const ruled = new Set(systemCallRules.map(({ name }) => systemCalls[name]))
+  for (let number = 0; number < HIGHEST_CALL; number++) {
+    if (!ruled.has(number) && verdict(number) !== KILL) t.fail(`call ${number} passes`)
+  }
+  for (const rule of systemCallRules) {
+    if ('allow' in rule && systemCalls[rule.name] !== undefined)
+      t.equal(verdict(numberOf(rule.name)), ALLOW, rule.name)
+  }
+  if (process.arch === 'x64')
+    for (const [name, number] of Object.entries(forbidden)) t.equal(verdict(number), KILL, name)
+})
+
+t.test('other architectures and ABIs are refused', async (t) => {
+  t.equal(verdict(numberOf('read'), [], 0x4000_0003), KILL, '32-bit x86')
+  t.equal(verdict(numberOf('read') + 0x4000_0000), KILL, 'x32')
+})
+
+t.test('calls that depend on their arguments', async (t) => {
+  const thread = BigInt(CLONE_THREAD | 0x3d_0f00)
+  t.equal(verdict(numberOf('clone'), [thread]), ALLOW)
+  t.equal(verdict(numberOf('clone'), [17n]), KILL, 'a process')
+  t.equal(verdict(numberOf('clone'), [thread | BigInt(CLONE_NEWUSER)]), KILL, 'a namespace')
+  t.equal(verdict(numberOf('clone3')), ENOSYS_RESULT)
+  t.equal(verdict(numberOf('ioctl'), [0n, 0x5421n]), ALLOW, 'FIONBIO')
+  t.equal(verdict(numberOf('ioctl'), [0n, 0x5412n]), KILL, 'TIOCSTI')
+  t.equal(verdict(numberOf('ioctl'), [0n, 0x8008_6601n]), ALLOW, 'FS_IOC_GETFLAGS')
+  t.equal(verdict(numberOf('prctl'), [15n]), ALLOW, 'PR_SET_NAME')
+  t.equal(verdict(numberOf('prctl'), [22n]), KILL, 'PR_SET_SECCOMP')
+  t.equal(verdict(numberOf('prlimit64'), [0n, 7n, 0n]), ALLOW, 'reading')
+  t.equal(verdict(numberOf('prlimit64'), [0n, 7n, 0x7fff_0000_1000n]), KILL, 'setting')
+  t.equal(
+    verdict(numberOf('prlimit64'), [0n, 7n, 0x1_0000_0000n]),
+    KILL,
+    'setting, from an address whose low half is 0',
+  )
+})
+
+t.test('the action is what meets the refused', async (t) => {
+  const last = (action: 'log' | 'trap') => {
+    const bytes = seccompFilter(systemCallRules, action)
+    return new DataView(bytes.buffer).getUint32(bytes.length - 4, true)
+  }
+  t.equal(last('log'), 0x7ffc_0000)
+  t.equal(last('trap'), 0x0003_0000)
+})
