@@ -21,14 +21,15 @@ function probe(t: Test, attempt: string, filter: 'filter' | 'no filter' = 'filte
   mkdirSync(share)
   writeFileSync(join(share, 'inside'), '')
   const { PATH } = process.env
+  // Whatever is spawned, the test runner adds hooks of its own to the environment: this takes them away again.
   const { status, stdout, stderr } = spawnSync(
-    launcherPath,
+    'env',
     [
+      ...['-i', `PATH=${PATH}`, launcherPath],
       ...['--sandbox', 'namespace', '--capabilities', capabilityMask(keptCapabilities(undefined))],
       ...['--mount', `s0=${share}`, '--', process.execPath, PROBE, attempt, filter],
     ],
-    // Without what the test runner adds for its own children.
-    { encoding: 'utf8', env: { PATH } },
+    { encoding: 'utf8' },
   )
   return { status, said: stdout.trim(), stderr }
 }
