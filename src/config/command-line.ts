@@ -33,9 +33,9 @@ function version(): string {
 
 const afterHelp = `
 Commands beside serving, each with a --help of its own:
-  virtiofsd-ts check-config   what a configuration means, and which rule wins for a path
-  virtiofsd-ts ctl            ask a running virtiofsd-ts, and disturb it on purpose
-  virtiofsd-ts trace          print what --trace recorded`
+  check-config   what a configuration means, and which rule wins for a path
+  ctl            ask a running virtiofsd-ts, and disturb it on purpose
+  trace          print what --trace recorded`
 
 /** What one run over the command line collects. */
 class Collector {

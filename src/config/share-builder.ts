@@ -1,4 +1,4 @@
-import { statSync } from 'node:fs'
+import { type Stats, statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { fsConfig } from '../device/fs-device.js'
 import { isRefusal, opcodeNumbers, parseInitOverride } from '../device/share-commands.js'
@@ -119,10 +119,18 @@ function tracePath(path: string | undefined, where: string): string | undefined 
 
 function checkedDirectory(path: string | undefined, where: string): string {
   if (path === undefined) throw new UserError(`${where} is missing: which directory is to be shared?`)
-  const stat = statSync(path, { throwIfNoEntry: false })
-  if (stat === undefined) throw new UserError(`${where} ${path}: no such directory`)
-  if (!stat.isDirectory()) throw new UserError(`${where} ${path}: not a directory`)
+  if (!statOf(path, where).isDirectory()) throw new UserError(`${where} ${path}: not a directory`)
   return resolve(path)
+}
+
+function statOf(path: string, where: string): Stats {
+  try {
+    return statSync(path)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    const reason = code === 'ENOENT' ? 'no such directory' : `cannot be reached (${code})`
+    throw new UserError(`${where} ${path}: ${reason}`)
+  }
 }
 
 function checkedSocketPath(path: string | undefined, where: string): string {

@@ -1,30 +1,20 @@
 /** The program in its sandboxes: everything works, and everything is as confined as it says. */
-import { spawn, spawnSync } from 'node:child_process'
 import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { allCases } from '../opcodes/all.js'
 import { isRoot, runCases } from '../support/cases.js'
 import { Device, sleep } from '../support/device.js'
 import { mount } from '../support/mount.js'
+import { RunningProgram, runProgram } from '../support/program.js'
 import { tempDir } from '../support/temp-dir.js'
 
-const PROGRAM = fileURLToPath(new URL('../../src/main.js', import.meta.url))
 const NOBODY = 65534
 const POLL_MS = 5
 /** CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID, SETGID, SETUID, MKNOD, SETFCAP. */
 const CAPABILITIES = '00000000880000df'
 
 const skip = isRoot ? {} : { skip: 'needs root: namespaces and chroot' }
-const { PATH } = process.env
-
-/** Runs the program until it ends by itself. */
-function run(args: readonly string[], launcher: readonly string[] = []) {
-  const words = ['-i', `PATH=${PATH}`, ...launcher, process.execPath, PROGRAM, ...args]
-  const { status, stderr } = spawnSync('env', words, { encoding: 'utf8' })
-  return { status, stderr: stderr.trim() }
-}
 
 /** Starts the program on a directory, as its user would, and waits until it is ready. */
 async function start(
@@ -34,18 +24,15 @@ async function start(
   launcher: readonly string[] = [],
 ) {
   const socketPath = join(directory, 'socket')
-  const words = ['-i', `PATH=${PATH}`, ...launcher, process.execPath, PROGRAM, '--shared-dir', directory]
-  const child = spawn('env', [...words, '--socket-path', socketPath, ...args])
-  t.teardown(() => child.kill('SIGTERM'))
-  const exited = new Promise<number | null>((resolve) => child.on('exit', resolve))
-  let log = ''
-  child.stderr.on('data', (text: Buffer) => {
-    log += text
-  })
-  await until(t, 'it is ready', () => log.includes('"ready') || child.exitCode !== null)
-  const servingPid = () =>
-    Number(readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').split(' ')[0])
-  return { child, exited, socketPath, servingPid, log: () => log }
+  const program = new RunningProgram(
+    t,
+    ['--shared-dir', directory, '--socket-path', socketPath, ...args],
+    launcher,
+  )
+  await program.says('"ready')
+  const { pid } = program
+  const servingPid = Number(readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ')[0])
+  return { program, socketPath, servingPid }
 }
 
 /** What every thread of a process has in its status under a name. */
@@ -121,24 +108,23 @@ t.test('the sockets go with the process, however it ends', skip, async (t) => {
 })
 
 t.test('the end of the process that serves is told by its status', skip, async (t) => {
-  const { child, exited, socketPath, servingPid } = await start(t, tempDir(t))
+  const { program, socketPath, servingPid } = await start(t, tempDir(t))
   t.equal(
     readFileSync(`${socketPath}.pid`, 'utf8').trim(),
-    `${child.pid}`,
+    `${program.pid}`,
     'the pid is that of the supervisor',
   )
-  process.kill(servingPid(), 'SIGKILL')
-  t.equal(await exited, 128 + 9)
+  process.kill(servingPid, 'SIGKILL')
+  t.equal((await program.exited).status, 128 + 9)
   t.notOk(existsSync(socketPath))
 })
 
 t.test('a supervisor that is killed takes the process that serves along', skip, async (t) => {
   for (const sandbox of ['namespace', 'chroot']) {
-    const { child, exited, servingPid } = await start(t, tempDir(t), ['--sandbox', sandbox])
-    const pid = servingPid()
-    child.kill('SIGKILL')
-    await exited
-    await until(t, `${sandbox}: ended too`, () => !existsSync(`/proc/${pid}/exe`))
+    const { program, servingPid } = await start(t, tempDir(t), ['--sandbox', sandbox])
+    program.kill('SIGKILL')
+    await program.exited
+    await until(t, `${sandbox}: ended too`, () => !existsSync(`/proc/${servingPid}/exe`))
   }
 })
 
@@ -146,32 +132,32 @@ t.test('an ordinary user gets a user namespace', skip, async (t) => {
   const directory = tempDir(t)
   chownSync(directory, NOBODY, NOBODY)
   const launcher = ['setpriv', `--reuid=${NOBODY}`, `--regid=${NOBODY}`, '--clear-groups', '--inh-caps=-all']
-  const { child, exited, servingPid, log } = await start(t, directory, [], launcher)
-  t.match(log(), /"sandbox":"namespace","userNamespace":true,"capabilities":\[\]/)
-  t.same(ofThreads(servingPid(), 'CapEff'), ['0000000000000000'])
-  t.same(ofThreads(servingPid(), 'Seccomp'), ['2'])
-  child.kill('SIGTERM')
-  t.equal(await exited, 0)
+  const { program, servingPid } = await start(t, directory, [], launcher)
+  t.match(program.stderr, /"sandbox":"namespace","userNamespace":true,"capabilities":\[\]/)
+  t.same(ofThreads(servingPid, 'CapEff'), ['0000000000000000'])
+  t.same(ofThreads(servingPid, 'Seccomp'), ['2'])
+  program.kill('SIGTERM')
+  t.equal((await program.exited).status, 0)
 })
 
 t.test('a sandbox that cannot be had is no reason to do without', skip, async (t) => {
   const directory = tempDir(t)
   const socketPath = join(directory, 'socket')
   const share = ['--shared-dir', directory, '--socket-path', socketPath]
-  t.same(run(share, ['setpriv', '--bounding-set', '-sys_admin']), {
+  t.match(runProgram(share, ['setpriv', '--bounding-set', '-sys_admin']), {
     status: 2,
     stderr: 'virtiofsd-ts: --sandbox namespace: cannot make namespaces: Operation not permitted',
   })
   t.notOk(existsSync(socketPath))
   t.notOk(existsSync(`${socketPath}.pid`))
   const ordinary = ['setpriv', `--reuid=${NOBODY}`, '--inh-caps=-all']
-  t.same(run([...share, '--sandbox', 'chroot'], ordinary), {
+  t.match(runProgram([...share, '--sandbox', 'chroot'], ordinary), {
     status: 2,
     stderr: 'virtiofsd-ts: --sandbox chroot needs root: use --sandbox namespace',
   })
   const second = ['--share', `path=${directory},socket=${join(directory, 'other')}`]
-  t.match(run([...share, ...second, '--sandbox', 'chroot']), { status: 2, stderr: /holds one share/ })
-  t.match(run([...share, '--trace', join(directory, 'trace'), '--sandbox', 'chroot']), {
+  t.match(runProgram([...share, ...second, '--sandbox', 'chroot']), { status: 2, stderr: /holds one share/ })
+  t.match(runProgram([...share, '--trace', join(directory, 'trace'), '--sandbox', 'chroot']), {
     status: 2,
     stderr: /--trace/,
   })
@@ -181,6 +167,9 @@ t.test('capabilities to keep', skip, async (t) => {
   const device = await Device.start(t, ['--modcaps', '+sys_admin:-MKNOD'], { sandbox: 'namespace' })
   t.same(ofThreads(device.pid, 'CapEff'), ['00000000802000df'])
   const share = ['--shared-dir', tempDir(t), '--socket-path', join(tempDir(t), 'socket')]
-  t.match(run([...share, '--modcaps', 'MKNOD']), { status: 2, stderr: /begins with neither/ })
-  t.match(run([...share, '--modcaps', '+MKNODE']), { status: 2, stderr: /no capability 'MKNODE'.*MKNOD/ })
+  t.match(runProgram([...share, '--modcaps', 'MKNOD']), { status: 2, stderr: /begins with neither/ })
+  t.match(runProgram([...share, '--modcaps', '+MKNODE']), {
+    status: 2,
+    stderr: /no capability 'MKNODE'.*MKNOD/,
+  })
 })

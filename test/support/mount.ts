@@ -23,7 +23,7 @@ export interface GuestOptions {
 }
 
 /** A guest whose rings run and that has sent nothing yet. Leaves when the test ends, if not before. */
-export function attach(t: Test, device: Device, options: GuestOptions = {}): FuseGuest {
+export function attach(t: Test, device: Pick<Device, 'socketPath'>, options: GuestOptions = {}): FuseGuest {
   const { queueSize = 128, indirect = true, eventIdx = true, requestQueues = 1 } = options
   const regionBytes = options.regionBytes ?? [MEMORY_BYTES]
   const frontendOptions: FrontendOptions = { indirect, eventIdx, regionBytes, timeoutMs: TIMEOUT_MS }
@@ -38,7 +38,11 @@ export function attach(t: Test, device: Device, options: GuestOptions = {}): Fus
 }
 
 /** A guest that has mounted the share. */
-export function mount(t: Test, device: Device, options: GuestOptions & { init?: InitOffer } = {}): FuseGuest {
+export function mount(
+  t: Test,
+  device: Pick<Device, 'socketPath'>,
+  options: GuestOptions & { init?: InitOffer } = {},
+): FuseGuest {
   const guest = attach(t, device, options)
   guest.init(options.init)
   return guest

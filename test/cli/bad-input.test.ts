@@ -1,0 +1,164 @@
+/** What a user gets for a mistake: one line that says what was wrong and what would be right, and status 2. */
+import { existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import t from 'tap'
+import { runProgram } from '../support/program.js'
+import { tempDir } from '../support/temp-dir.js'
+
+const home = tempDir(t)
+const path = (name: string) => join(home, name)
+const directory = path('share')
+const share = ['--shared-dir', directory, '--socket-path', path('socket')]
+mkdirSync(directory)
+writeFileSync(path('file'), '')
+symlinkSync('loop', path('loop'))
+
+function configFile(name: string, ...lines: readonly string[]): string {
+  writeFileSync(path(name), lines.join('\n'))
+  return path(name)
+}
+
+const goodShare = ['[[share]]', `path = "${directory}"`, `socket = "${path('socket')}"`]
+const shareWords = `path=${directory},socket=${path('socket')}`
+const long = path('x'.repeat(120))
+
+const mistakes: Readonly<Record<string, readonly [args: readonly string[], complaint: string | RegExp]>> = {
+  nothing: [[], '--shared-dir is missing: which directory is to be shared?'],
+  'no socket': [['--shared-dir', directory], '--socket-path is missing: where is QEMU to connect?'],
+  'missing directory': [
+    [...share, '--shared-dir', path('none')],
+    `--shared-dir ${path('none')}: no such directory`,
+  ],
+  'a file': [[...share, '--shared-dir', path('file')], `--shared-dir ${path('file')}: not a directory`],
+  'below a file': [
+    [...share, '--shared-dir', path('file/x')],
+    `--shared-dir ${path('file/x')}: cannot be reached (ENOTDIR)`,
+  ],
+  'a loop of links': [
+    [...share, '--shared-dir', path('loop/x')],
+    `--shared-dir ${path('loop/x')}: cannot be reached (ELOOP)`,
+  ],
+  'socket path too long': [
+    [...share, '--socket-path', long],
+    `--socket-path ${long}: ${long.length} bytes, a socket path has at most 107`,
+  ],
+  'socket in no directory': [
+    [...share, '--socket-path', path('none/s')],
+    `--socket-path ${path('none/s')}: ${path('none/s')}.pid cannot be made (ENOENT)`,
+  ],
+  'no socket but a file': [
+    [...share, '--socket-path', path('file')],
+    `--socket-path ${path('file')}: exists and is no socket`,
+  ],
+  'a choice': [
+    [...share, '--cache', 'sometimes'],
+    "--cache: 'sometimes' is not one of never, metadata, auto, always",
+  ],
+  'a number': [
+    [...share, '--poll-us', 'x'],
+    "--poll-us: 'x' is not a whole number of microseconds from 0 to 1000000",
+  ],
+  'a negative number': [
+    [...share, '--poll-us', '-1'],
+    "--poll-us: '-1' is not a whole number of microseconds from 0 to 1000000",
+  ],
+  'a time': [[...share, '--entry-timeout', 'soon'], "--entry-timeout: 'soon' is not a number of seconds"],
+  'a mistyped option': [[...share, '--cahce', 'never'], "unknown option '--cahce' (did you mean --cache?)"],
+  'an option without its value': [[...share, '--cache'], "option '--cache <mode>' argument missing"],
+  'a word too many': [[...share, 'extra'], "unexpected argument 'extra': options begin with --"],
+  'a tag too long': [
+    [...share, '--tag', 't'.repeat(37)],
+    `--tag '${'t'.repeat(37)}': a tag has 1 to 36 bytes`,
+  ],
+  'too few files': [
+    [...share, '--rlimit-nofile', '10'],
+    '--rlimit-nofile 10: the process itself needs some, give it 512 or more',
+  ],
+  'an unknown opcode': [
+    [...share, '--fault', 'opcode=WRITEE,errno=EIO'],
+    /--fault: no such opcode: 'WRITEE'/,
+  ],
+  'a fault that is none': [[...share, '--fault', 'nonsense'], "--fault: 'nonsense' is no key=value"],
+  'an unknown INIT flag': [[...share, '--init-on', 'FOO'], /no such INIT flag: 'FOO'/],
+  'an unknown word of --share': [
+    ['--share', `${shareWords},cachee=never`],
+    "--share: unknown option 'cachee' (did you mean cache?)",
+  ],
+  'two shares at one socket': [
+    ['--share', shareWords, '--share', shareWords],
+    `--share: socket ${path('socket')}: another share listens there already`,
+  ],
+  'no configuration file': [
+    ['--config', path('none.toml')],
+    `--config ${path('none.toml')}: cannot be read (ENOENT)`,
+  ],
+  'an unknown key': [
+    ['--config', configFile('key.toml', ...goodShare, 'cahce = "auto"')],
+    `${path('key.toml')}:4: unknown key 'cahce' (did you mean cache?)`,
+  ],
+  'a bad value in the file': [
+    ['--config', configFile('value.toml', ...goodShare, '', 'cache = "sometimes"')],
+    `${path('value.toml')}:5: cache: 'sometimes' is not one of never, metadata, auto, always`,
+  ],
+  'a bad glob': [
+    ['--config', configFile('glob.toml', ...goodShare, '[[share.rule]]', 'match = "db/[**"')],
+    /glob\.toml:5: bad glob 'db\/\[\*\*'/,
+  ],
+  'a rule for nothing': [
+    ['--config', configFile('rule.toml', ...goodShare, '[[share.rule]]', 'cache = "never"')],
+    `${path('rule.toml')}:4: a rule needs match = "GLOB"`,
+  ],
+  'an option that no rule has': [
+    [
+      '--config',
+      configFile('scope.toml', ...goodShare, '[[share.rule]]', 'match = "x"', 'allow-mmap = true'),
+    ],
+    /scope\.toml:6: unknown key 'allow-mmap'/,
+  ],
+  'two shares of the file at one socket': [
+    ['--config', configFile('twice.toml', ...goodShare, ...goodShare)],
+    /twice\.toml:6: socket .*: another share listens there already/,
+  ],
+  'no TOML': [['--config', configFile('syntax.toml', '[[share]')], /syntax\.toml:1: /],
+  'ctl without a command': [['ctl', '--control-socket', path('none')], /which command\?/],
+  'ctl with nobody there': [
+    ['ctl', '--control-socket', path('none'), 'shares'],
+    `ctl: nobody answers at ${path('none')} (ENOENT)`,
+  ],
+  'no trace': [['trace', path('none')], `trace: ${path('none')} cannot be read (ENOENT)`],
+  'a file that is no trace': [['trace', path('file')], `trace: ${path('file')}: not a trace of virtiofsd-ts`],
+  'an unknown open flag': [
+    ['check-config', ...share, 'a', 'O_FOO'],
+    "check-config: no such open flag: 'O_FOO'",
+  ],
+}
+
+for (const [name, [args, complaint]] of Object.entries(mistakes)) {
+  t.test(name, async (t) => {
+    const { status, stdout, stderr } = runProgram(args)
+    t.equal(status, 2)
+    t.equal(stdout, '')
+    t.equal(stderr.split('\n').length, 1, 'one line')
+    if (typeof complaint === 'string') t.equal(stderr, `virtiofsd-ts: ${complaint}`)
+    else t.match(stderr, complaint)
+  })
+}
+
+t.test('a socket that another process listens at', async (t) => {
+  const socketPath = path('taken')
+  const server = createServer().listen(socketPath)
+  await new Promise((resolve) => server.on('listening', resolve))
+  const { status, stderr } = runProgram([...share, '--socket-path', socketPath])
+  t.equal(stderr, `virtiofsd-ts: --socket-path ${socketPath}: another process listens there`)
+  t.equal(status, 2)
+  t.ok(existsSync(socketPath), 'it is left alone')
+  server.close()
+})
+
+t.test('a refused start leaves nothing behind', async (t) => {
+  t.same(
+    readdirSync(home).filter((name) => /sock|pid/.test(name)),
+    [],
+  )
+})

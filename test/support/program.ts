@@ -1,0 +1,68 @@
+import { spawn, spawnSync } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import type { Test } from 'tap'
+import { sleep } from './device.js'
+
+const PROGRAM = fileURLToPath(new URL('../../src/main.js', import.meta.url))
+const TIMEOUT_MS = 20_000
+const POLL_MS = 5
+
+/**
+ * The words that start the program without what the test runner adds to the environment of its children; `launcher`: a
+ * program and its arguments that runs node in its turn.
+ */
+function wordsOf(args: readonly string[], launcher: readonly string[]): readonly string[] {
+  const { PATH } = process.env
+  return ['-i', `PATH=${PATH}`, ...launcher, process.execPath, PROGRAM, ...args]
+}
+
+/** Runs the program until it ends by itself. */
+export function runProgram(args: readonly string[], launcher: readonly string[] = []) {
+  const { status, stdout, stderr } = spawnSync('env', wordsOf(args, launcher), {
+    encoding: 'utf8',
+    timeout: TIMEOUT_MS,
+  })
+  return { status, stdout: stdout.trim(), stderr: stderr.trim() }
+}
+
+/** Starts the program, and ends it with the test. */
+export class RunningProgram {
+  stderr = ''
+  readonly exited: Promise<{ status: number | null; signal: string | null }>
+  private readonly child
+
+  constructor(t: Test, args: readonly string[], launcher: readonly string[] = []) {
+    this.child = spawn('env', [...wordsOf(args, launcher)], { stdio: ['ignore', 'inherit', 'pipe'] })
+    this.child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      this.stderr += text
+    })
+    this.exited = new Promise((resolve) => {
+      this.child.on('exit', (status, signal) => resolve({ status, signal }))
+    })
+    t.teardown(async () => {
+      this.kill('SIGTERM')
+      await this.exited
+    })
+  }
+
+  get pid(): number {
+    return this.child.pid as number
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    this.child.kill(signal)
+  }
+
+  /** Waits until its log has `text`. Throws when it ends before, with what it said. */
+  async says(text: string | RegExp): Promise<string> {
+    const endMs = performance.now() + TIMEOUT_MS
+    const found = () => this.stderr.split('\n').find((line) => line.match(text) !== null)
+    for (;;) {
+      const line = found()
+      if (line !== undefined) return line
+      if (performance.now() > endMs || this.child.exitCode !== null)
+        throw new Error(`it said:\n${this.stderr}`)
+      await sleep(POLL_MS)
+    }
+  }
+}
