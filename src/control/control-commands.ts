@@ -1,5 +1,6 @@
 import type { ShareThread } from '../device/share-thread.js'
 import type { ShareCommandName } from '../device/worker-messages.js'
+import { PacedAsking } from './paced-asking.js'
 
 /** A share as the control socket knows it. */
 export interface ControlledShare {
@@ -47,15 +48,16 @@ export const ownCommands: Readonly<Record<string, string>> = {
   help: 'this list',
 }
 
-/** Answers that may be asked for often are kept this long, so that many clients cost a share no more than one. */
-const KEEP_MS = 100
-const kept = new Set<string>(['inodes', 'latency', 'state', 'fault-list'])
+/** Commands that change nothing. */
+const reports = new Set<string>(['inodes', 'latency', 'state', 'fault-list'])
 
 /** Carries out what control clients ask for. */
 export class ControlCommands {
-  private readonly answers = new Map<string, { untilMs: number; answer: Promise<unknown> }>()
+  private readonly asking: ReadonlyMap<ControlledShare, PacedAsking>
 
-  constructor(private readonly shares: readonly ControlledShare[]) {}
+  constructor(private readonly shares: readonly ControlledShare[]) {
+    this.asking = new Map(shares.map((share) => [share, new PacedAsking(share.thread)]))
+  }
 
   /** Rejects with an Error whose message is for the client. */
   async run(request: ControlRequest): Promise<unknown> {
@@ -68,21 +70,8 @@ export class ControlCommands {
     throw new ControlError(`unknown command '${command}': help lists them`)
   }
 
-  private ask(request: ControlRequest, command: ShareCommandName): Promise<unknown> {
-    const { name, thread } = this.shareOf(request)
-    if (!kept.has(command)) {
-      // What changes something makes earlier answers stale.
-      this.answers.clear()
-      return thread.ask(command, request.argument)
-    }
-    const key = JSON.stringify([name, command, request.argument])
-    const nowMs = performance.now()
-    const before = this.answers.get(key)
-    if (before !== undefined && before.untilMs > nowMs) return before.answer
-    for (const [old, { untilMs }] of this.answers) if (untilMs <= nowMs) this.answers.delete(old)
-    const answer = thread.ask(command, request.argument)
-    this.answers.set(key, { untilMs: nowMs + KEEP_MS, answer })
-    return answer
+  private async ask(request: ControlRequest, command: ShareCommandName): Promise<unknown> {
+    return this.asking.get(this.shareOf(request))?.ask(command, request.argument, reports.has(command))
   }
 
   private shareOf({ share }: ControlRequest): ControlledShare {

@@ -1,5 +1,6 @@
 import { InitFlag, Opcode, opcodeName } from '../fuse/abi.js'
 import { type InitOverride, noOverride } from '../fuse/negotiation.js'
+import type { FaultReport } from '../inspect/fault-rule.js'
 import { checkFaultSpec, FaultSpecError } from '../inspect/fault-spec.js'
 import type { InodeReport } from '../inspect/inode-activity.js'
 import { compileGlob } from '../io-mode/open-rules.js'
@@ -20,6 +21,8 @@ interface InodesQuery {
 
 const DEFAULT_TOP = 20
 const MAX_TOP = 10_000
+/** Each request is compared with each of them. */
+const MAX_FAULTS = 1000
 
 const sortKeys = {
   overlap: (inode: InodeReport) => inode.highestOverlap,
@@ -52,7 +55,7 @@ export class ShareCommands {
         interceptor.latencies.reset()
         return {}
       },
-      'fault-add': (spec) => interceptor.addFault(checkFaultSpec(spec, this.unsafeFaults)),
+      'fault-add': (spec) => this.addFault(spec),
       'fault-list': () => interceptor.faultReports(),
       'fault-remove': (id) => {
         if (typeof id !== 'number' || !interceptor.removeFault(id))
@@ -73,6 +76,13 @@ export class ShareCommands {
   /** Carries a command out. Throws CommandError or FaultSpecError for a bad argument. */
   run({ name, argument }: WorkerCommand): unknown {
     return this.handlers[name](argument)
+  }
+
+  private addFault(spec: unknown): FaultReport {
+    const { interceptor } = this.device
+    if (interceptor.faultReports().length >= MAX_FAULTS)
+      throw new CommandError(`${MAX_FAULTS} faults are in force: remove some`)
+    return interceptor.addFault(checkFaultSpec(spec, this.unsafeFaults))
   }
 
   private inodes(argument: unknown): readonly InodeReport[] {

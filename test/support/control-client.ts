@@ -1,0 +1,102 @@
+import { connect, type Socket } from 'node:net'
+import { join } from 'node:path'
+import { createInterface, type Interface } from 'node:readline'
+import type { Test } from 'tap'
+import { Device, type DeviceOptions } from './device.js'
+import { tempDir } from './temp-dir.js'
+
+/** A line that came back. */
+export interface Answer {
+  readonly id?: unknown
+  readonly ok: boolean
+  readonly result?: unknown
+  readonly error?: string
+}
+
+/** What `inodes` reports of one. */
+export interface InodeRow {
+  readonly path: string
+  readonly reads: number
+  readonly cachedWrites: number
+  readonly directWrites: number
+  readonly writesInFlight: number
+  readonly highestOverlap: number
+  readonly overlappedWrites: number
+  readonly opens: Readonly<Record<string, number>>
+  readonly openNow: number
+  readonly loneWrites: Readonly<Record<string, number>>
+}
+
+/** What `fault-list` reports of one. */
+export interface FaultRow {
+  readonly id: number
+  readonly applied: number
+  readonly heldNow: number
+}
+
+/** A client of a control socket. */
+export class ControlClient {
+  private readonly lines: AsyncIterator<string>
+  private readonly reader: Interface
+
+  constructor(readonly socket: Socket) {
+    socket.on('error', () => {})
+    this.reader = createInterface({ input: socket })
+    this.lines = this.reader[Symbol.asyncIterator]()
+  }
+
+  static async connect(t: Test, path: string): Promise<ControlClient> {
+    const socket = connect(path)
+    await new Promise((resolve, reject) => {
+      socket.once('connect', resolve)
+      socket.once('error', reject)
+    })
+    t.teardown(() => socket.destroy())
+    return new ControlClient(socket)
+  }
+
+  /** The next line, parsed; undefined at the end of the connection. */
+  async next(): Promise<Answer | undefined> {
+    const { value, done } = await this.lines.next()
+    return done ? undefined : (JSON.parse(value) as Answer)
+  }
+
+  /** Sends a line as it is, and returns what comes back. */
+  async line(text: string): Promise<Answer | undefined> {
+    this.socket.write(`${text}\n`)
+    return this.next()
+  }
+
+  /** The result of a command. Throws its error. */
+  async ask<T>(command: string, argument?: unknown, share?: string): Promise<T> {
+    const answer = await this.line(JSON.stringify({ command, argument, share }))
+    if (answer?.ok !== true) throw new Error(answer?.error ?? 'the connection was closed')
+    return answer.result as T
+  }
+
+  /** The error of a command that is refused. */
+  async refusal(command: string, argument?: unknown): Promise<string> {
+    const answer = await this.line(JSON.stringify({ command, argument }))
+    if (answer === undefined || answer.ok) throw new Error(`${command} was not refused`)
+    return answer.error ?? ''
+  }
+
+  inodes(query?: object): Promise<readonly InodeRow[]> {
+    return this.ask('inodes', query)
+  }
+
+  faults(): Promise<readonly FaultRow[]> {
+    return this.ask('fault-list')
+  }
+}
+
+/** A device with a control socket, and a client of it. */
+export async function startControlled(
+  t: Test,
+  args: readonly string[] = [],
+  options: DeviceOptions = {},
+): Promise<{ device: Device; control: ControlClient; controlPath: string }> {
+  const controlPath = join(tempDir(t), 'control')
+  const device = await Device.start(t, ['--keep-alive', '--control-socket', controlPath, ...args], options)
+  return { device, control: await ControlClient.connect(t, controlPath), controlPath }
+}
