@@ -1,0 +1,69 @@
+import { createHash } from 'node:crypto'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Test } from 'tap'
+import { DeviceProcess } from '../../vm/device-process.js'
+import { bootGuest, type Guest, type GuestOptions } from '../../vm/guest.js'
+
+/** Every kernel, and every QEMU that users have, at least once. */
+export const pairs: readonly { readonly kernel: string; readonly qemu: string }[] = [
+  { kernel: '6.1', qemu: '7.2' },
+  { kernel: '6.12', qemu: '10' },
+  { kernel: '7', qemu: '11' },
+]
+
+/** The message level of a warning; what is more severe is lower. */
+const WARNING = 4
+
+/** A directory that our device serves. */
+export interface SharedDirectory {
+  readonly tag: string
+  readonly path: string
+  readonly device: DeviceProcess
+}
+
+/** Starts our device on a directory of its own; both go when the test ends, and the device must have lived until then. */
+export async function serve(t: Test, tag: string, args: readonly string[] = []): Promise<SharedDirectory> {
+  const path = mkdtempSync(join(tmpdir(), 'guest-share-'))
+  const device = await DeviceProcess.start({ device: 'virtiofsd-ts', sharedDir: path, args: [...args] })
+  t.teardown(async () => {
+    const { status } = await device.stop()
+    if (status !== 0) t.fail(`the device of ${tag} ended with ${status}:\n${device.log.join('\n')}`)
+    rmSync(path, { recursive: true, force: true })
+  })
+  return { tag, path, device }
+}
+
+/** Boots a guest and mounts each share at /TAG. It is gone when the test ends. */
+export async function bootWith(
+  t: Test,
+  shares: readonly SharedDirectory[],
+  options: GuestOptions = {},
+): Promise<Guest> {
+  const sockets = shares.map(({ tag, device }) => ({ tag, socketPath: device.socketPath }))
+  const guest = await bootGuest({ ...options, shares: sockets })
+  t.teardown(() => guest.kill())
+  t.comment(`Linux ${guest.kernelRelease} on ${guest.accelerator}, up in ${guest.bootMs.toFixed(0)} ms`)
+  for (const { tag } of shares) await guest.mount(tag, `/${tag}`)
+  return guest
+}
+
+/** The guest's kernel has warned of nothing that has to do with shares, and of nothing at all by a stack trace. */
+export async function expectQuietKernel(t: Test, guest: Guest): Promise<void> {
+  const log = await guest.kernelLog()
+  const loud = log.filter(
+    ({ level, text }) =>
+      (level <= WARNING && /fuse|virtio/i.test(text)) || /Call Trace|BUG:|WARNING:|hung task/.test(text),
+  )
+  t.same(
+    loud.map(({ text }) => text),
+    [],
+    "no warning in the guest's kernel log",
+  )
+}
+
+/** SHA-256 of a file of the host, as hexadecimal digits. */
+export function hashOf(path: string): string {
+  return createHash('sha256').update(readFileSync(path)).digest('hex')
+}
