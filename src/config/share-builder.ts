@@ -111,9 +111,10 @@ function refusing<T>(where: string, check: () => T): T {
 /** Made absolute: the process does not stay where it was started. */
 function tracePath(path: string | undefined, where: string): string | undefined {
   if (path === undefined) return undefined
-  if (statSync(dirname(path), { throwIfNoEntry: false })?.isDirectory() !== true) {
-    throw new UserError(`${where} ${path}: no such directory`)
-  }
+  if (!statOf(dirname(path), where).isDirectory()) throw new UserError(`${where} ${path}: not in a directory`)
+  // It will be renamed when the next one begins.
+  if (statSync(path, { throwIfNoEntry: false })?.isFile() === false)
+    throw new UserError(`${where} ${path}: exists and is no regular file`)
   return resolve(path)
 }
 

@@ -89,6 +89,14 @@ const mistakes: Readonly<Record<string, readonly [args: readonly string[], compl
     ['--share', shareWords, '--share', shareWords],
     `--share: socket ${path('socket')}: another share listens there already`,
   ],
+  'a trace that would replace a device': [
+    [...share, '--trace', '/dev/full'],
+    '--trace /dev/full: exists and is no regular file',
+  ],
+  'a trace in no directory': [
+    [...share, '--trace', path('none/trace')],
+    `--trace ${path('none')}: no such directory`,
+  ],
   'no configuration file': [
     ['--config', path('none.toml')],
     `--config ${path('none.toml')}: cannot be read (ENOENT)`,
