@@ -57,8 +57,13 @@ export class ControlClient {
 
   /** The next line, parsed; undefined at the end of the connection. */
   async next(): Promise<Answer | undefined> {
-    const { value, done } = await this.lines.next()
-    return done ? undefined : (JSON.parse(value) as Answer)
+    try {
+      const { value, done } = await this.lines.next()
+      return done ? undefined : (JSON.parse(value) as Answer)
+    } catch (error) {
+      if (['EPIPE', 'ECONNRESET'].includes((error as NodeJS.ErrnoException).code ?? '')) return undefined
+      throw error
+    }
   }
 
   /** Sends a line as it is, and returns what comes back. */

@@ -6,6 +6,7 @@ import { sleep } from './device.js'
 const PROGRAM = fileURLToPath(new URL('../../src/main.js', import.meta.url))
 const TIMEOUT_MS = 20_000
 const POLL_MS = 5
+const MAX_OUTPUT_BYTES = 256 << 20
 
 /**
  * The words that start the program without what the test runner adds to the environment of its children; `launcher`: a
@@ -21,6 +22,7 @@ export function runProgram(args: readonly string[], launcher: readonly string[] 
   const { status, stdout, stderr } = spawnSync('env', wordsOf(args, launcher), {
     encoding: 'utf8',
     timeout: TIMEOUT_MS,
+    maxBuffer: MAX_OUTPUT_BYTES,
   })
   return { status, stdout: stdout.trim(), stderr: stderr.trim() }
 }
