@@ -3,8 +3,10 @@ import { Command, CommanderError, Option } from 'commander'
 import type { ShareConfig } from '../device/share-config.js'
 import type { Sandbox, SeccompAction } from '../sandbox/kinds.js'
 import { readConfigFile } from './config-file.js'
-import { type logLevels, optionsByName, optionTable } from './option-table.js'
+import type { OptionSpec } from './option-spec.js'
+import { optionGroups, optionsByName } from './option-table.js'
 import { nearestName, type OptionValues, readValue } from './option-values.js'
+import type { logLevels } from './options/process-options.js'
 import { buildShare, defaultValues, type ShareDraft } from './share-builder.js'
 import { parseShareWords } from './share-words.js'
 import { UserError } from './user-error.js'
@@ -63,15 +65,8 @@ function command(collector: Collector, name: string, usage: string): Command {
     .allowExcessArguments(true)
     .exitOverride()
     .addHelpText('after', afterHelp)
-  for (const spec of optionTable) {
-    for (const name of [spec.name, ...(spec.aliases ?? [])]) {
-      const long = spec.negated ? `no-${name}` : name
-      const flags = spec.argument === undefined ? `--${long}` : `--${long} <${spec.argument}>`
-      const option = new Option(flags, helpText(spec.name)).helpGroup(`${spec.group}:`)
-      if (name !== spec.name) option.hideHelp()
-      program.addOption(option)
-      program.on(`option:${long}`, (value: string | null) => collector.set(name, value ?? !spec.negated))
-    }
+  for (const { title, options } of optionGroups) {
+    for (const spec of options) addOption(program, spec, `${title}:`, collector)
   }
   const share = new Option(
     '--share <words>',
@@ -84,10 +79,19 @@ function command(collector: Collector, name: string, usage: string): Command {
   return program.addOption(config.helpGroup('Several shares:'))
 }
 
+function addOption(program: Command, spec: OptionSpec, group: string, collector: Collector): void {
+  for (const name of [spec.name, ...(spec.aliases ?? [])]) {
+    const long = spec.negated ? `no-${name}` : name
+    const flags = spec.argument === undefined ? `--${long}` : `--${long} <${spec.argument}>`
+    const option = new Option(flags, helpText(spec)).helpGroup(group)
+    if (name !== spec.name) option.hideHelp()
+    program.addOption(option)
+    program.on(`option:${long}`, (value: string | null) => collector.set(name, value ?? !spec.negated))
+  }
+}
+
 /** The option's text with its values, default and other names. */
-function helpText(name: string): string {
-  const spec = optionsByName.get(name)
-  if (spec === undefined) return ''
+function helpText(spec: OptionSpec): string {
   const notes = [
     ...(spec.kind.type === 'choice' ? [`one of ${spec.kind.choices.join(', ')}`] : []),
     ...(typeof spec.default === 'string' ? [`default ${spec.default}`] : []),

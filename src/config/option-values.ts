@@ -1,4 +1,4 @@
-import type { OptionSpec } from './option-table.js'
+import type { OptionSpec } from './option-spec.js'
 import { UserError } from './user-error.js'
 
 /** What an option was given, by its name; only options that were given. */

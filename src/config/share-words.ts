@@ -1,4 +1,5 @@
-import { allowedIn, optionsByName, optionTable } from './option-table.js'
+import { allowedIn } from './option-spec.js'
+import { optionsByName, optionTable } from './option-table.js'
 import { nearestName, type OptionValues, readValue } from './option-values.js'
 import type { ShareDraft } from './share-builder.js'
 import { UserError } from './user-error.js'

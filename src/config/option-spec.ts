@@ -1,0 +1,40 @@
+/** How an option's value is read. */
+export type ValueKind =
+  | { readonly type: 'flag' }
+  | { readonly type: 'text' }
+  | { readonly type: 'choice'; readonly choices: readonly string[] }
+  | { readonly type: 'count'; readonly min: number; readonly max: number; readonly unit: string }
+  | { readonly type: 'seconds' }
+  /** May be given several times. */
+  | { readonly type: 'list' }
+
+export const flag: ValueKind = { type: 'flag' }
+export const text: ValueKind = { type: 'text' }
+export const seconds: ValueKind = { type: 'seconds' }
+export const list: ValueKind = { type: 'list' }
+
+/** Where an option may stand besides the command line: in a share, in a rule of a share, or for the process alone. */
+export type Scope = 'process' | 'share' | 'rule'
+
+/** One option. */
+export interface OptionSpec {
+  /** The long option, and its key in `--share` and in the file. */
+  readonly name: string
+  /** Other names that mean the same. */
+  readonly aliases?: readonly string[]
+  /** What the value is called in --help. */
+  readonly argument?: string
+  readonly kind: ValueKind
+  readonly scope: Scope
+  /** What it does; where it can be said so, what it does for the guest. */
+  readonly text: string
+  /** Written as on the command line; a flag without one is false. */
+  readonly default?: string | boolean
+  /** Help shows the flag as `--no-NAME`, because it is true without it. */
+  readonly negated?: true
+}
+
+/** Whether an option may stand in a place. */
+export function allowedIn(spec: OptionSpec, place: 'share' | 'rule'): boolean {
+  return spec.scope === 'rule' || spec.scope === place
+}

@@ -1,0 +1,89 @@
+import { cacheModes, directIoModes } from '../../io-mode/cache-policy.js'
+import { flag, type OptionSpec, seconds } from '../option-spec.js'
+
+/** What the guest may cache, and how its I/O reaches the host. */
+export const cachingOptions: readonly OptionSpec[] = [
+  {
+    name: 'cache',
+    argument: 'mode',
+    kind: { type: 'choice', choices: cacheModes },
+    scope: 'rule',
+    text: 'what the guest may cache: never (direct I/O), metadata, auto (for a second), always',
+    default: 'auto',
+  },
+  {
+    name: 'direct-io',
+    argument: 'when',
+    kind: { type: 'choice', choices: directIoModes },
+    scope: 'rule',
+    text: "opens that reply FOPEN_DIRECT_IO: as the cache mode says, all, those with the guest's O_DIRECT, none",
+    default: 'policy',
+  },
+  {
+    name: 'parallel-dio',
+    aliases: ['parallel-direct-writes'],
+    kind: flag,
+    scope: 'rule',
+    text: 'set FOPEN_PARALLEL_DIRECT_WRITES on direct-io opens: non-extending writes to one file overlap in the guest (Linux 6.2+)',
+  },
+  {
+    name: 'allow-mmap',
+    aliases: ['direct-io-relax'],
+    kind: flag,
+    scope: 'share',
+    text: 'negotiate FUSE_DIRECT_IO_ALLOW_MMAP, called DIRECT_IO_RELAX in early 6.6: MAP_SHARED works on direct-io files (Linux 6.6+; on 6.6-6.8 it switches parallel-dio off)',
+  },
+  {
+    name: 'allow-direct-io',
+    kind: flag,
+    scope: 'share',
+    text: "keep the guest's O_DIRECT on the host's file",
+  },
+  {
+    name: 'writeback',
+    kind: flag,
+    scope: 'share',
+    text: 'let the guest write back from its page cache',
+  },
+  {
+    name: 'readdirplus',
+    kind: flag,
+    negated: true,
+    scope: 'share',
+    text: 'list directories without attributes',
+    default: true,
+  },
+  {
+    name: 'keep-cache',
+    kind: flag,
+    scope: 'rule',
+    text: 'set FOPEN_KEEP_CACHE on opens that are not direct, whatever the cache mode',
+  },
+  {
+    name: 'noflush',
+    kind: flag,
+    scope: 'rule',
+    text: 'set FOPEN_NOFLUSH: no FLUSH request at each close in the guest',
+  },
+  {
+    name: 'entry-timeout',
+    argument: 'seconds',
+    kind: seconds,
+    scope: 'rule',
+    text: "how long names stay valid in the guest, instead of the cache mode's time",
+  },
+  {
+    name: 'attr-timeout',
+    argument: 'seconds',
+    kind: seconds,
+    scope: 'rule',
+    text: "how long attributes stay valid in the guest, instead of the cache mode's time",
+  },
+  {
+    name: 'negative-timeout',
+    argument: 'seconds',
+    kind: seconds,
+    scope: 'share',
+    text: 'how long the guest may believe that a name is not there (0: not at all)',
+  },
+]

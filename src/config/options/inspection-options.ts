@@ -1,0 +1,74 @@
+import { flag, list, type OptionSpec, text } from '../option-spec.js'
+
+/** What the device records, and what it does to requests on purpose. */
+export const inspectionOptions: readonly OptionSpec[] = [
+  {
+    name: 'inspect',
+    kind: flag,
+    scope: 'share',
+    text: 'count overlap and latencies from the start; the control socket can ask for it later',
+  },
+  {
+    name: 'trace',
+    argument: 'file',
+    kind: text,
+    scope: 'share',
+    text: 'record every request in FILE; "virtiofsd-ts trace FILE" prints it',
+  },
+  {
+    name: 'trace-size',
+    argument: 'mib',
+    kind: { type: 'count', min: 1, max: 1_000_000, unit: 'MiB' },
+    scope: 'share',
+    text: 'begin a new trace file after so many MiB; one older file, FILE.1, is kept',
+    default: '64',
+  },
+  {
+    name: 'fault',
+    argument: 'words',
+    kind: list,
+    scope: 'share',
+    text: 'hold, delay, fail or shorten some requests, such as opcode=WRITE,path=**/db,hold=2,timeout-ms=300; may be repeated',
+  },
+  {
+    name: 'withhold',
+    argument: 'opcodes',
+    kind: text,
+    scope: 'share',
+    text: 'answer opcodes with ENOSYS, such as STATX+LSEEK',
+  },
+  {
+    name: 'init-on',
+    argument: 'flags',
+    kind: text,
+    scope: 'share',
+    text: 'set INIT flags in the reply whatever was agreed on, such as ASYNC_DIO+PARALLEL_DIROPS',
+  },
+  {
+    name: 'init-off',
+    argument: 'flags',
+    kind: text,
+    scope: 'share',
+    text: 'leave INIT flags out of the reply whatever was agreed on',
+  },
+  {
+    name: 'init-minor',
+    argument: 'n',
+    kind: { type: 'count', min: 0, max: 1000, unit: 'a minor version' },
+    scope: 'share',
+    text: 'reply a minor version that is no higher than this',
+  },
+  {
+    name: 'unsafe-faults',
+    kind: flag,
+    scope: 'share',
+    text: "allow faults that break the protocol, to test a guest's verifier",
+  },
+  {
+    name: 'control-socket',
+    argument: 'path',
+    kind: text,
+    scope: 'process',
+    text: 'answer "virtiofsd-ts ctl" at this socket (JSON lines)',
+  },
+]

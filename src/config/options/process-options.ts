@@ -1,0 +1,55 @@
+import { sandboxes, seccompActions } from '../../sandbox/kinds.js'
+import { type OptionSpec, text } from '../option-spec.js'
+
+export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
+
+/** What the process is, for all of its shares. */
+export const processOptions: readonly OptionSpec[] = [
+  {
+    name: 'poll-us',
+    argument: 'n',
+    kind: { type: 'count', min: 0, max: 1_000_000, unit: 'microseconds' },
+    scope: 'share',
+    text: 'spin on the rings up to this many microseconds before sleeping; 0 never spins',
+    default: '50',
+  },
+  {
+    name: 'rlimit-nofile',
+    argument: 'n',
+    kind: { type: 'count', min: 0, max: 2 ** 30, unit: 'files' },
+    scope: 'process',
+    text: 'limit of open files to set; 0 leaves the one that is',
+    default: '1000000',
+  },
+  {
+    name: 'sandbox',
+    argument: 'kind',
+    kind: { type: 'choice', choices: sandboxes },
+    scope: 'process',
+    text: 'what the process sees of the host: the shares alone, in namespaces of its own; the share alone (chroot, root only); everything',
+    default: 'namespace',
+  },
+  {
+    name: 'seccomp',
+    argument: 'action',
+    kind: { type: 'choice', choices: seccompActions },
+    scope: 'process',
+    text: 'what meets a system call that serving does not need: nothing, a line in the kernel log, SIGSYS, the end',
+    default: 'kill',
+  },
+  {
+    name: 'modcaps',
+    argument: 'words',
+    kind: text,
+    scope: 'process',
+    text: 'capabilities to keep or drop in a sandbox, such as +SYS_ADMIN:-MKNOD',
+  },
+  {
+    name: 'log-level',
+    argument: 'level',
+    kind: { type: 'choice', choices: logLevels },
+    scope: 'process',
+    text: 'least severe messages to log',
+    default: 'info',
+  },
+]

@@ -1,0 +1,35 @@
+import { flag, type OptionSpec, text } from '../option-spec.js'
+
+/** What is shared, and where. */
+export const shareOptions: readonly OptionSpec[] = [
+  {
+    name: 'shared-dir',
+    aliases: ['path'],
+    argument: 'dir',
+    kind: text,
+    scope: 'share',
+    text: 'directory to share (required)',
+  },
+  {
+    name: 'socket-path',
+    aliases: ['socket'],
+    argument: 'path',
+    kind: text,
+    scope: 'share',
+    text: 'vhost-user socket to listen at (required)',
+  },
+  {
+    name: 'tag',
+    argument: 'tag',
+    kind: text,
+    scope: 'share',
+    text: 'names the share in logs, and for front-ends that take the mount tag from the device',
+  },
+  { name: 'readonly', kind: flag, scope: 'share', text: 'refuse every change with EROFS' },
+  {
+    name: 'keep-alive',
+    kind: flag,
+    scope: 'share',
+    text: 'listen again when a front-end has left, instead of ending',
+  },
+]
