@@ -37,6 +37,12 @@ async function main([first, ...rest]: readonly string[]): Promise<void> {
   await (command === undefined ? serve(process.argv.slice(2)) : command(rest))
 }
 
+// Who reads no further, as head does, has seen enough.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error
+  native.exitNow(0)
+})
+
 main(process.argv.slice(2)).catch((error: unknown) => {
   const usage = error instanceof UserError
   const text = usage ? error.message : error instanceof Error ? error.stack : error

@@ -1,19 +1,28 @@
 import { isAbsolute, relative } from 'node:path'
 import { constants } from 'virtiofsd-ts-native'
-import { parseCommandLine } from '../config/command-line.js'
+import { type Purpose, parseCommandLine } from '../config/command-line.js'
 import { UserError } from '../config/user-error.js'
 import type { ShareConfig } from '../device/share-config.js'
+import { FOPEN_DIRECT_IO } from '../fuse/abi.js'
 import { openFlagNames } from '../inspect/inode-activity.js'
+import type { CachePolicy } from '../io-mode/cache-policy.js'
 import { type OpenRule, OpenRules } from '../io-mode/open-rules.js'
 
-const positionals = { usage: '[PATH [OPEN-FLAGS]]', max: 2 }
+const purpose: Purpose = {
+  description: 'Says what a configuration means: for each share, or for one path and its open flags.',
+  usage: '[PATH [OPEN-FLAGS]]',
+  max: 2,
+  after: `PATH lies below a share's directory, or is absolute. OPEN-FLAGS are those of the guest, such as O_RDWR|O_DIRECT;
+default O_RDONLY. For example:
+  virtiofsd-ts check-config --config shares.toml db/main.sqlite 'O_RDWR|O_DIRECT'`,
+}
 
 /**
  * `virtiofsd-ts check-config`: says what a configuration means, and for a path which rule wins and what the guest will be
  * told. Throws UserError.
  */
 export function runCheckConfig(args: readonly string[]): void {
-  const parsed = parseCommandLine(args, 'virtiofsd-ts check-config', positionals)
+  const parsed = parseCommandLine(args, 'virtiofsd-ts check-config', purpose)
   if (parsed === undefined) return
   const { shares } = parsed.configuration
   const [path, flags = 'O_RDONLY'] = parsed.positionals
@@ -31,14 +40,47 @@ function nameOf({ tag, socketPath }: ShareConfig): string {
 }
 
 function describeShare(share: ShareConfig): string {
-  const { base } = new OpenRules(share, share.rules)
+  const rules = new OpenRules(share, share.rules)
+  const { base } = rules
   const lines = [
     `share ${nameOf(share)}: ${share.directory}`,
     `  names valid ${base.entryTimeoutSec} s, attributes ${base.attrTimeoutSec} s, absent names ${base.negativeTimeoutSec} s`,
-    `  opens reply ${openFlagNames(base.fileFlags)}, with O_DIRECT ${openFlagNames(base.directFileFlags)}`,
-    ...share.rules.map((rule, n) => `  rule ${n + 1}${placeOf(rule)}: ${conditionOf(rule)}`),
+    `  opens reply ${repliesOf(base)}`,
+    ...share.rules.map(
+      (rule, n) =>
+        `  rule ${n + 1}${placeOf(rule)}: ${conditionOf(rule)}: reply ${repliesOf(rules.policyOf(n))}`,
+    ),
+    ...withoutEffect(share, rules).map((note) => `  note: ${note}`),
   ]
   return lines.join('\n')
+}
+
+function repliesOf({ fileFlags, directFileFlags }: CachePolicy): string {
+  if (fileFlags === directFileFlags) return flagsOf(fileFlags)
+  return `${flagsOf(fileFlags)}; with O_DIRECT ${flagsOf(directFileFlags)}`
+}
+
+function flagsOf(flags: number): string {
+  return flags === 0 ? 'no FOPEN flags (cached)' : openFlagNames(flags)
+}
+
+/** Options that were given and will do nothing. */
+function withoutEffect(share: ShareConfig, rules: OpenRules): string[] {
+  const wanted = [share, ...share.rules.map(({ choices }) => choices)]
+  const anyDirect = rules.everDirect
+  const anyCached = rules.all.some(({ fileFlags }) => (fileFlags & FOPEN_DIRECT_IO) === 0)
+  const notes: string[] = []
+  if (!anyDirect && wanted.some(({ parallelDio }) => parallelDio === true))
+    notes.push('parallel-dio does nothing, because no open replies DIRECT_IO')
+  if (!anyDirect && share.allowMmap)
+    notes.push(
+      'allow-mmap does nothing, because no open replies DIRECT_IO: cached files can always be mapped',
+    )
+  if (!anyCached && wanted.some(({ keepCache }) => keepCache === true))
+    notes.push('keep-cache does nothing, because every open replies DIRECT_IO')
+  if (!anyCached && share.writeback)
+    notes.push('writeback writes nothing back, because every open replies DIRECT_IO')
+  return notes
 }
 
 function placeOf({ source }: OpenRule): string {
@@ -63,7 +105,7 @@ function explain(share: ShareConfig, path: string, guestFlags: number): string[]
   const direct = (guestFlags & constants.O_DIRECT) !== 0
   const lines = [
     `share ${nameOf(share)}: ${below}`,
-    `  open:  ${winner(share, open.rule)}; the guest gets ${openFlagNames(direct ? open.policy.directFileFlags : open.policy.fileFlags)}`,
+    `  open:  ${winner(share, open.rule)}; the guest gets ${flagsOf(direct ? open.policy.directFileFlags : open.policy.fileFlags)}`,
     `  name:  ${winner(share, name.rule)}; valid ${name.policy.entryTimeoutSec} s, attributes ${name.policy.attrTimeoutSec} s`,
   ]
   return [lines.join('\n')]

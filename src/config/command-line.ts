@@ -3,6 +3,7 @@ import { Command, CommanderError, Option } from 'commander'
 import type { ShareConfig } from '../device/share-config.js'
 import type { Sandbox, SeccompAction } from '../sandbox/kinds.js'
 import { readConfigFile } from './config-file.js'
+import { expectDistinct } from './distinct-shares.js'
 import type { OptionSpec } from './option-spec.js'
 import { optionGroups, optionsByName } from './option-table.js'
 import { nearestName, type OptionValues, readValue } from './option-values.js'
@@ -33,8 +34,7 @@ function version(): string {
   return (JSON.parse(manifest) as { version: string }).version
 }
 
-const afterHelp = `
-Commands beside serving, each with a --help of its own:
+const commandsBeside = `Commands beside serving, each with a --help of its own:
   check-config   what a configuration means, and which rule wins for a path
   ctl            ask a running virtiofsd-ts, and disturb it on purpose
   trace          print what --trace recorded`
@@ -54,9 +54,9 @@ class Collector {
   }
 }
 
-function command(collector: Collector, name: string, usage: string): Command {
+function command(collector: Collector, name: string, { usage, description, after }: Purpose): Command {
   const program = new Command(name)
-    .description('Serves host directories to QEMU guests as virtio-fs devices.')
+    .description(description)
     .usage(`--shared-dir DIR --socket-path SOCKET [options] ${usage}`.trimEnd())
     .version(version(), '-V, --version', 'print the version')
     .helpOption('-h, --help', 'show this help')
@@ -64,7 +64,7 @@ function command(collector: Collector, name: string, usage: string): Command {
     .showSuggestionAfterError(false)
     .allowExcessArguments(true)
     .exitOverride()
-    .addHelpText('after', afterHelp)
+    .addHelpText('after', `\n${after}`)
   for (const { title, options } of optionGroups) {
     for (const spec of options) addOption(program, spec, `${title}:`, collector)
   }
@@ -100,14 +100,22 @@ function helpText(spec: OptionSpec): string {
   return notes.length === 0 ? spec.text : `${spec.text} (${notes.join('; ')})`
 }
 
-/** What a subcommand takes besides options that say what to serve. */
-export interface Positionals {
-  /** As help shows them: "[PATH [FLAGS]]". */
+/** What a command line is for, as help tells it, and what it takes besides options that say what to serve. */
+export interface Purpose {
+  readonly description: string
+  /** The arguments, such as "[PATH [FLAGS]]", and how many there may be. */
   readonly usage: string
   readonly max: number
+  /** What help ends with. */
+  readonly after: string
 }
 
-const noPositionals: Positionals = { usage: '', max: 0 }
+const serving: Purpose = {
+  description: 'Serves host directories to QEMU guests as virtio-fs devices.',
+  usage: '',
+  max: 0,
+  after: commandsBeside,
+}
 
 /** The configuration, and the arguments that are no options. */
 export interface Parsed {
@@ -122,10 +130,10 @@ export interface Parsed {
 export function parseCommandLine(
   args: readonly string[],
   name = 'virtiofsd-ts',
-  { usage, max }: Positionals = noPositionals,
+  purpose: Purpose = serving,
 ): Parsed | undefined {
   const collector = new Collector()
-  const program = command(collector, name, usage)
+  const program = command(collector, name, purpose)
   try {
     program.parse(args, { from: 'user' })
   } catch (error) {
@@ -133,7 +141,7 @@ export function parseCommandLine(
     if (error.exitCode === 0) return undefined
     throw new UserError(describe(error))
   }
-  const extra = program.args[max]
+  const extra = program.args[purpose.max]
   if (extra !== undefined) throw new UserError(`unexpected argument '${extra}': options begin with --`)
   const { config } = program.opts<{ config?: string }>()
   return { configuration: configure(collector, config), positionals: program.args }
@@ -175,15 +183,7 @@ function buildShares(
   }
   const shared = new Map([...common].filter(([name]) => !single.includes(name)))
   const shares = drafts.map((draft) => ({ draft, config: buildShare(draft, shared) }))
-  shares.forEach(({ draft, config }, n) => {
-    for (const { config: other } of shares.slice(0, n)) {
-      if (other.socketPath === config.socketPath) {
-        throw new UserError(
-          `${draft.where('socket-path')} ${config.socketPath}: another share listens there already`,
-        )
-      }
-    }
-  })
+  expectDistinct(shares, common.get('control-socket') as string | undefined)
   return shares.map(({ config }) => config)
 }
 

@@ -21,8 +21,9 @@ interface Entry {
   readonly line: number
 }
 
-/** One table of the file: "" for what stands before the first, "share", or "share.rule". */
+/** One table of the file: "" for what stands before the first, "[[share]]", or "[[share.rule]]". */
 interface Table {
+  /** As it is written, brackets and all. */
   readonly name: string
   readonly line: number
   readonly entries: readonly Entry[]
@@ -48,14 +49,15 @@ export function parseConfig(source: string, path: string): ConfigFile {
   const shares: { draft: Table; rules: OpenRule[] }[] = []
   for (const table of tablesOf(source, path)) {
     if (table.name === '') {
-      for (const entry of table.entries) readEntry(path, entry, values, () => true)
-    } else if (table.name === 'share') {
+      for (const entry of table.entries) readEntry(path, entry, values, 'file')
+    } else if (table.name === '[[share]]') {
       shares.push({ draft: table, rules: [] })
-    } else if (table.name === 'share.rule' && shares.length > 0) {
+    } else if (table.name === '[[share.rule]]') {
+      if (shares.length === 0) throw new UserError(`${path}:${table.line}: a rule stands below its [[share]]`)
       shares.at(-1)?.rules.push(readRule(path, table))
     } else {
       throw new UserError(
-        `${path}:${table.line}: unknown table [${table.name}]: there are [[share]] and [[share.rule]]`,
+        `${path}:${table.line}: unknown table ${table.name}: there are [[share]] and [[share.rule]]`,
       )
     }
   }
@@ -70,7 +72,7 @@ function tablesOf(source: string, path: string): Table[] {
     return [
       { name: '', line: 1, entries: entriesOf(loose) },
       ...tables.map((table) => ({
-        name: table.resolvedKey.filter((part) => typeof part === 'string').join('.'),
+        name: tableName(table),
         line: table.loc.start.line,
         entries: entriesOf(table.body),
       })),
@@ -81,6 +83,11 @@ function tablesOf(source: string, path: string): Table[] {
   }
 }
 
+function tableName({ kind, resolvedKey }: AST.TOMLTable): string {
+  const name = resolvedKey.filter((part) => typeof part === 'string').join('.')
+  return kind === 'array' ? `[[${name}]]` : `[${name}]`
+}
+
 function entriesOf(nodes: readonly AST.TOMLKeyValue[]): Entry[] {
   return nodes.map((node) => ({
     key: node.key.keys.map((key) => (key.type === 'TOMLBare' ? key.name : key.value)).join('.'),
@@ -89,17 +96,23 @@ function entriesOf(nodes: readonly AST.TOMLKeyValue[]): Entry[] {
   }))
 }
 
-function readEntry(
-  path: string,
-  { key, value, line }: Entry,
-  values: OptionValues,
-  allowed: (spec: OptionSpec) => boolean,
-): void {
+/** Options for every share may stand before the first table, too. */
+type Place = 'file' | 'share' | 'rule'
+
+function mayStand(spec: OptionSpec, place: Place): boolean {
+  return place === 'file' || allowedIn(spec, place)
+}
+
+function readEntry(path: string, { key, value, line }: Entry, values: OptionValues, place: Place): void {
   const where = `${path}:${line}`
   const spec = optionsByName.get(key)
-  if (spec === undefined || !allowed(spec)) {
-    const names = [...optionsByName].filter(([, other]) => allowed(other)).map(([name]) => name)
+  if (spec === undefined) {
+    const names = [...optionsByName].filter(([, other]) => mayStand(other, place)).map(([name]) => name)
     throw new UserError(`${where}: unknown key '${key}'${nearestName(key, names)}`)
+  }
+  if (!mayStand(spec, place)) {
+    const home = spec.scope === 'process' ? 'the whole process: before the first table' : 'a whole [[share]]'
+    throw new UserError(`${where}: '${key}' is for ${home}`)
   }
   if (!isOptionValue(value))
     throw new UserError(`${where}: ${key} is neither text, a number, true or false, nor a list of texts`)
@@ -115,7 +128,7 @@ function readShare(path: string, table: Table, rules: readonly OpenRule[]): Shar
   const values: OptionValues = new Map()
   const lines = new Map<string, { key: string; line: number }>()
   for (const entry of table.entries) {
-    readEntry(path, entry, values, (spec) => allowedIn(spec, 'share'))
+    readEntry(path, entry, values, 'share')
     const spec = optionsByName.get(entry.key)
     if (spec !== undefined) lines.set(spec.name, entry)
   }
@@ -134,7 +147,7 @@ function readRule(path: string, table: Table): OpenRule {
   const given = new Map<string, Entry>()
   for (const entry of table.entries) {
     if (conditions.has(entry.key)) given.set(entry.key, entry)
-    else readEntry(path, entry, values, (spec) => allowedIn(spec, 'rule'))
+    else readEntry(path, entry, values, 'rule')
   }
   return {
     match: readGlob(path, table, given.get('match')),

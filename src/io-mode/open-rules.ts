@@ -70,10 +70,20 @@ export class OpenRules {
     return this.share.policy
   }
 
+  /** What one rule says for the files that it is for. */
+  policyOf(rule: number): CachePolicy {
+    return this.compiled[rule].decision.policy
+  }
+
+  /** What the share says, then what each rule says. */
+  get all(): readonly CachePolicy[] {
+    return [this.base, ...this.compiled.map(({ decision }) => decision.policy)]
+  }
+
   /** Whether any open replies FOPEN_DIRECT_IO. */
   get everDirect(): boolean {
-    return [this.share, ...this.compiled.map(({ decision }) => decision)].some(
-      ({ policy }) => ((policy.fileFlags | policy.directFileFlags) & FOPEN_DIRECT_IO) !== 0,
+    return this.all.some(
+      ({ fileFlags, directFileFlags }) => ((fileFlags | directFileFlags) & FOPEN_DIRECT_IO) !== 0,
     )
   }
 

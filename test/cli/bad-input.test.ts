@@ -89,6 +89,22 @@ const mistakes: Readonly<Record<string, readonly [args: readonly string[], compl
     ['--share', shareWords, '--share', shareWords],
     `--share: socket ${path('socket')}: another share listens there already`,
   ],
+  'two shares at one socket, written in two ways': [
+    ['--share', shareWords, '--share', `path=${directory},socket=${directory}/../socket`],
+    `--share: socket ${directory}/../socket: another share listens there already`,
+  ],
+  'a share at the control socket': [
+    [...share, '--control-socket', path('socket')],
+    `--socket-path ${path('socket')}: the control socket is there already`,
+  ],
+  'two shares with one tag': [
+    ['--share', `tag=a,${shareWords}`, '--share', `tag=a,path=${directory},socket=${path('other')}`],
+    "--share: tag 'a': another share has this tag already",
+  ],
+  'two shares with one trace': [
+    ['--share', shareWords, '--share', `path=${directory},socket=${path('other')}`, '--trace', path('trace')],
+    /trace .*: another share is traced there already/,
+  ],
   'a trace that would replace a device': [
     [...share, '--trace', '/dev/full'],
     '--trace /dev/full: exists and is no regular file',
@@ -122,7 +138,19 @@ const mistakes: Readonly<Record<string, readonly [args: readonly string[], compl
       '--config',
       configFile('scope.toml', ...goodShare, '[[share.rule]]', 'match = "x"', 'allow-mmap = true'),
     ],
-    /scope\.toml:6: unknown key 'allow-mmap'/,
+    `${path('scope.toml')}:6: 'allow-mmap' is for a whole [[share]]`,
+  ],
+  'an option of the process in a share': [
+    ['--config', configFile('process.toml', ...goodShare, 'log-level = "warn"')],
+    `${path('process.toml')}:4: 'log-level' is for the whole process: before the first table`,
+  ],
+  'a table with single brackets': [
+    ['--config', configFile('single.toml', '[share]', ...goodShare.slice(1))],
+    `${path('single.toml')}:1: unknown table [share]: there are [[share]] and [[share.rule]]`,
+  ],
+  'a rule of no share': [
+    ['--config', configFile('orphan.toml', '[[share.rule]]', 'match = "x"')],
+    `${path('orphan.toml')}:1: a rule stands below its [[share]]`,
   ],
   'two shares of the file at one socket': [
     ['--config', configFile('twice.toml', ...goodShare, ...goodShare)],

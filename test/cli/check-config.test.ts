@@ -1,0 +1,84 @@
+/** `check-config` says what a configuration means, what wins for a path, and what will have no effect. */
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { runProgram } from '../support/program.js'
+import { tempDir } from '../support/temp-dir.js'
+
+const home = tempDir(t)
+const directory = join(home, 'share')
+const file = join(home, 'shares.toml')
+mkdirSync(directory)
+writeFileSync(
+  file,
+  `[[share]]
+tag = "data"
+path = "${directory}"
+socket = "${join(home, 'socket')}"
+
+[[share.rule]]
+match = "db/public/**"
+
+[[share.rule]]
+match = "db/**"
+o-direct = true
+cache = "never"
+parallel-dio = true
+attr-timeout = 3
+
+[[share.rule]]
+match = "*.log"
+read-only = true
+direct-io = "always"
+`,
+)
+
+/** The lines that it prints. */
+function check(...args: readonly string[]): string[] {
+  const { status, stdout, stderr } = runProgram(['check-config', '--config', file, ...args])
+  if (status !== 0) throw new Error(stderr)
+  return stdout.split('\n')
+}
+
+t.test('every share and rule, with what opens will be told', async (t) => {
+  t.same(check(), [
+    `share data: ${directory}`,
+    '  names valid 1 s, attributes 1 s, absent names 0 s',
+    '  opens reply no FOPEN flags (cached)',
+    `  rule 1 (${file}:6): db/public/**: reply no FOPEN flags (cached)`,
+    `  rule 2 (${file}:9): db/**, with O_DIRECT: reply DIRECT_IO|PARALLEL_DIRECT_WRITES`,
+    `  rule 3 (${file}:16): *.log, opened for reading: reply DIRECT_IO`,
+  ])
+})
+
+t.test('which rule wins', async (t) => {
+  const opens = (path: string, flags: string) => check(path, flags)[1]
+  t.match(opens('db/a/b', 'O_RDWR|O_DIRECT'), /rule 2 .* wins: .* DIRECT_IO\|PARALLEL_DIRECT_WRITES$/)
+  t.match(opens('db/a/b', 'O_RDWR'), /no rule applies.* no FOPEN flags/)
+  t.match(opens('db/public/b', 'O_RDWR+O_DIRECT'), /rule 1 .* wins: .* no FOPEN flags/, 'an exception')
+  t.match(opens('a.log', 'O_RDONLY'), /rule 3 .* wins: .* DIRECT_IO$/)
+  t.match(opens('a.log', 'O_WRONLY,O_APPEND'), /no rule applies/)
+  t.match(check(join(directory, 'a.log'))[1], /rule 3/, 'an absolute path, for reading')
+  t.match(runProgram(['check-config', '--config', file, '/elsewhere']), {
+    status: 2,
+    stderr: 'virtiofsd-ts: check-config: no share holds /elsewhere',
+  })
+})
+
+t.test('what was asked for and will do nothing', async (t) => {
+  const share = ['--shared-dir', directory, '--socket-path', join(home, 'socket')]
+  const notes = (...args: readonly string[]) => {
+    const { stdout } = runProgram(['check-config', ...share, ...args])
+    return stdout.split('\n').flatMap((line) => /note: ([\w-]+) /.exec(line)?.[1] ?? [])
+  }
+  const all = ['--parallel-dio', '--allow-mmap', '--keep-cache', '--writeback']
+  t.same(notes('--cache', 'auto', ...all), ['parallel-dio', 'allow-mmap'])
+  t.same(notes('--cache', 'never', ...all), ['keep-cache', 'writeback'])
+  t.same(notes('--direct-io', 'o-direct', ...all), [])
+})
+
+t.test('a reader that has seen enough', async (t) => {
+  const { stdout, stderr } = runProgram(['--help'], ['sh', '-c', '"$@" | head -1', 'sh'])
+  t.match(stdout, /^Usage: [^\n]*$/)
+  t.equal(stderr, '')
+})
