@@ -1,0 +1,31 @@
+/** Text that is HTML already. Made by `html` alone, so that whatever else goes into a page is escaped. */
+export class Html {
+  constructor(readonly text: string) {}
+}
+
+type Part = Html | string | number | undefined | readonly Part[]
+
+const ENTITIES: Record<string, string> = {
+  '&': '&amp;',
+  '<': '&lt;',
+  '>': '&gt;',
+  '"': '&quot;',
+  "'": '&#39;',
+}
+
+/** A template of HTML: strings and numbers in it are escaped, lists are joined, undefined is nothing. */
+export function html(literals: TemplateStringsArray, ...parts: Part[]): Html {
+  return new Html(String.raw({ raw: literals }, ...parts.map(toText)))
+}
+
+/** JSON for a script element, which nothing inside it can end. */
+export function jsonForScript(value: unknown): Html {
+  return new Html(JSON.stringify(value).replaceAll('<', '\\u003c'))
+}
+
+function toText(part: Part): string {
+  if (part === undefined) return ''
+  if (part instanceof Html) return part.text
+  if (Array.isArray(part)) return part.map(toText).join('')
+  return String(part).replaceAll(/[&<>"']/g, (character) => ENTITIES[character]!)
+}
