@@ -8,6 +8,12 @@ import { SetupError } from './setup-error.js'
 const KEPT_LINES = 1_000
 const LAST_WORDS = 4
 
+/**
+ * The program dies with us. What hooks into this process by the environment, such as a test runner's loader, stays out of
+ * the program: in a device that has sealed itself, it would be the intruder.
+ */
+const LEASH = ['--pdeathsig', 'KILL', '--', 'env', '-u', 'NODE_OPTIONS']
+
 /** How a process ended: with an exit status, or by a signal. */
 export interface ProcessExit {
   status: number | null
@@ -32,8 +38,8 @@ export class LeashedProcess extends EventEmitter<{ line: [string] }> {
     args: string[],
   ) {
     super()
-    // setpriv becomes the program: the process id is the program's own.
-    this.child = spawn('setpriv', ['--pdeathsig', 'KILL', '--', program.command, ...program.args, ...args], {
+    // setpriv and env become the program: the process id is the program's own.
+    this.child = spawn('setpriv', [...LEASH, program.command, ...program.args, ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, ...program.env },
       // A group of its own: Ctrl-C on the terminal is ours to handle.

@@ -97,6 +97,15 @@ t.test('a leashed process dies with the process that started it', async (t) => {
   }
 })
 
+t.test('a leashed process is free of what hooks into this one', async (t) => {
+  setEnvironment(t, { NODE_OPTIONS: '--no-warnings' })
+  const child = new LeashedProcess('sh', { command: 'sh', args: ['-c'] }, [
+    'echo "hooks: $NODE_OPTIONS$NODE_V8_COVERAGE"',
+  ])
+  await child.exited
+  t.same(child.log, ['hooks: '])
+})
+
 t.test('a leashed process that ignores SIGTERM is killed', async (t) => {
   const stubborn = new LeashedProcess('stubborn', { command: 'sh', args: ['-c'] }, [
     'trap "" TERM; echo ready; while :; do sleep 1; done',
