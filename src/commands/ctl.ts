@@ -1,83 +1,72 @@
 import { connect, type Socket } from 'node:net'
 import { createInterface } from 'node:readline'
+import type { Command } from 'commander'
 import { UserError } from '../config/user-error.js'
 import { ownCommands, shareCommands } from '../control/control-commands.js'
-import { parseFaultWords } from '../inspect/fault-spec.js'
+import { parseCtlArgument } from './ctl-arguments.js'
+import { viewOf } from './ctl-views.js'
+import { parseArguments, subcommand } from './subcommand.js'
 
-const usage = `Usage: virtiofsd-ts ctl --control-socket SOCKET [--share NAME] COMMAND [ARGUMENT]
-
-Asks a running virtiofsd-ts. The answer is printed as JSON. ARGUMENT is JSON, or for fault-add words
-such as opcode=WRITE,path=**/db,hold=2,timeout-ms=300.
-
-Commands:
+const after = `Commands, with the argument they take:
 ${Object.entries({ ...ownCommands, ...shareCommands })
   .map(([name, text]) => `  ${name.padEnd(13)} ${text}`)
   .join('\n')}
 
-Options:
-  --control-socket SOCKET   as the running process was given it
-  --share NAME              a share's tag, or its number from 0 on; not needed where there is one
-  --watch SECONDS           ask again and again
-`
+An argument is JSON, or words:
+  ctl ... inspect on                       ctl ... inodes top=5,sort=writes,path=db/**
+  ctl ... withhold LSEEK+SYNCFS            ctl ... init off=ASYNC_DIO,minor=31
+  ctl ... fault-add opcode=WRITE,path=**/db,hold=2,timeout-ms=300
+
+Words of a fault. Which requests: opcode=A+B, path=GLOB, probability=0.1, limit=3 (so many, then no more). What happens:
+  hold=2,timeout-ms=300   keep those on one inode until 2 are kept, or 300 ms have passed
+  delay-ms=5              also 1..9 (uniform), exp:5 (exponential, mean 5), normal:5:2 (mean 5, deviation 2)
+  errno=EIO               fail instead of being carried out
+  short-bytes=512         let a READ or WRITE move no more than this
+  violation=KIND          unique, length or positive-error: a reply that breaks the protocol (needs --unsafe-faults)`
 
 const ANSWER_TIMEOUT_MS = 10_000
+const CLEAR_SCREEN = '\x1b[H\x1b[2J'
 
-interface CtlArguments {
-  readonly socketPath: string
-  readonly share: string | undefined
-  readonly watchMs: number | undefined
-  readonly command: string
-  readonly argument: unknown
+interface CtlOptions {
+  controlSocket: string
+  share?: string
+  watch?: string
+  json?: true
+  text?: true
+}
+
+function makeCommand(): Command {
+  return subcommand('virtiofsd-ts ctl', 'Asks a running virtiofsd-ts, and disturbs it on purpose.', after)
+    .requiredOption('--control-socket <path>', 'as the running process was given it')
+    .option('--share <name>', "a share's tag, or its number from 0 on; not needed where there is one")
+    .option('--watch <seconds>', 'ask again and again')
+    .option('--json', 'print JSON (the default when the output is no terminal)')
+    .option('--text', 'print tables (the default on a terminal)')
+    .argument('<command>')
+    .argument('[argument]')
 }
 
 /** `virtiofsd-ts ctl`. Throws UserError. */
 export async function runCtl(args: readonly string[]): Promise<void> {
-  if (args.length === 0 || args.includes('--help') || args.includes('-h')) {
-    process.stdout.write(usage)
-    return
-  }
-  const parsed = parseArguments(args)
-  const socket = await connectTo(parsed.socketPath)
+  const parsed = makeCommand()
+  if (!parseArguments(parsed, args)) return
+  const options = parsed.opts<CtlOptions>()
+  const [command, words] = parsed.args
+  const watchMs = watchTime(options.watch)
+  const text = wantsText(options)
+  const request = { command, share: options.share, argument: parseCtlArgument(command, words) }
+  const socket = await connectTo(options.controlSocket)
   try {
     const lines = createInterface({ input: socket })[Symbol.asyncIterator]()
     do {
-      const { share, command, argument } = parsed
-      socket.write(`${JSON.stringify({ command, share, argument })}\n`)
-      print(await nextAnswer(lines))
-      if (parsed.watchMs !== undefined) await new Promise((resolve) => setTimeout(resolve, parsed.watchMs))
-    } while (parsed.watchMs !== undefined)
+      socket.write(`${JSON.stringify(request)}\n`)
+      const result = resultOf(await nextAnswer(lines))
+      if (watchMs !== undefined && process.stdout.isTTY) process.stdout.write(CLEAR_SCREEN)
+      process.stdout.write(text ? viewOf(command, result) : jsonOf(result))
+      if (watchMs !== undefined) await new Promise((resolve) => setTimeout(resolve, watchMs))
+    } while (watchMs !== undefined)
   } finally {
     socket.destroy()
-  }
-}
-
-function parseArguments(args: readonly string[]): CtlArguments {
-  const options = new Map<string, string>()
-  const words: string[] = []
-  for (let n = 0; n < args.length; n++) {
-    const arg = args[n]
-    if (!arg.startsWith('--')) {
-      words.push(arg)
-      continue
-    }
-    const [name, inline] = arg.split(/=(.*)/s)
-    if (!['--control-socket', '--share', '--watch'].includes(name))
-      throw new UserError(`ctl: unknown option '${name}'`)
-    const value = inline ?? args[++n]
-    if (value === undefined) throw new UserError(`ctl: ${name} needs a value`)
-    options.set(name, value)
-  }
-  const socketPath = options.get('--control-socket')
-  if (socketPath === undefined) throw new UserError('ctl: --control-socket SOCKET is missing')
-  const [command, argument, extra] = words
-  if (command === undefined) throw new UserError('ctl: which command? --help lists them')
-  if (extra !== undefined) throw new UserError(`ctl: unexpected argument '${extra}'`)
-  return {
-    socketPath,
-    share: options.get('--share'),
-    watchMs: watchTime(options.get('--watch')),
-    command,
-    argument: argument === undefined ? undefined : parseArgument(command, argument),
   }
 }
 
@@ -88,17 +77,13 @@ function watchTime(text: string | undefined): number | undefined {
   return seconds * 1000
 }
 
-function parseArgument(command: string, text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    if (command !== 'fault-add') throw new UserError(`ctl: the argument is not JSON: ${text}`)
-    try {
-      return parseFaultWords(text)
-    } catch (error) {
-      throw new UserError(`ctl: ${(error as Error).message}`)
-    }
-  }
+function wantsText({ json, text }: CtlOptions): boolean {
+  if (json && text) throw new UserError('ctl: --json or --text, not both')
+  return text === true || (json !== true && process.stdout.isTTY)
+}
+
+function jsonOf(result: unknown): string {
+  return `${JSON.stringify(result, undefined, 2)}\n`
 }
 
 function connectTo(path: string): Promise<Socket> {
@@ -120,8 +105,9 @@ async function nextAnswer(lines: AsyncIterator<string>): Promise<string> {
   return value
 }
 
-function print(line: string): void {
+/** The result in an answer. Throws what it refuses. */
+function resultOf(line: string): unknown {
   const answer = JSON.parse(line) as { ok: boolean; result?: unknown; error?: string }
   if (!answer.ok) throw new UserError(`ctl: ${answer.error}`)
-  process.stdout.write(`${JSON.stringify(answer.result, undefined, 2)}\n`)
+  return answer.result
 }

@@ -26,18 +26,19 @@ export class ControlError extends Error {
 
 /** Commands that a share's thread answers, and what they are for. */
 export const shareCommands: Readonly<Record<ShareCommandName, string>> = {
-  state: 'what the share is doing: connected, mounted, guest, flags agreed on',
+  state: 'what the share is doing: connected, mounted, guest, INIT flags agreed on, what is in force',
   inspect: 'true or false: count overlap and latencies, or stop',
   inodes: '{ top, sort: overlap|writes|reads|opens, path }: what the guest did with each inode',
+  totals: 'the same of all inodes together',
   latency: 'latency by opcode, from seen on the ring to given back',
-  reset: 'sets the counts of inodes and latency to zero',
-  'fault-add': 'a fault: { opcodes, path, probability, limit, hold, delay, errno, shortBytes, violation }',
+  reset: 'set the counts of inodes and latency to zero',
+  'fault-add': '{ opcodes, path, probability, limit, hold, delay, errno, shortBytes, violation }: a fault',
   'fault-list': 'faults in force, how often they were applied and what they hold',
-  'fault-remove': 'the number of a fault',
-  'fault-clear': 'removes every fault',
-  release: 'lets go every request that is held',
-  withhold: 'a list of opcodes that are answered with ENOSYS',
-  init: '{ on, off: INIT flags, minor }: replaces the outcome of the next INIT',
+  'fault-remove': 'NUMBER: removes a fault',
+  'fault-clear': 'remove every fault',
+  release: 'let go every request that is held',
+  withhold: '[ OPCODES ]: answer exactly these with ENOSYS',
+  init: '{ on, off: [ INIT flags ], minor }: replace the outcome of the next INIT',
   trace: 'true or false: record requests, or stop',
 }
 
@@ -49,7 +50,7 @@ export const ownCommands: Readonly<Record<string, string>> = {
 }
 
 /** Commands that change nothing. */
-const reports = new Set<string>(['inodes', 'latency', 'state', 'fault-list'])
+const reports = new Set<string>(['inodes', 'totals', 'latency', 'state', 'fault-list'])
 
 /** Carries out what control clients ask for. */
 export class ControlCommands {

@@ -1,6 +1,7 @@
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
 import { Backend, EventLoop, FaultLog, type Logger } from 'vhost-user-ts'
 import * as native from 'virtiofsd-ts-native'
+import { opcodeName } from '../fuse/abi.js'
 import { Counters } from '../fuse/counters.js'
 import { EAGAIN, errnoName } from '../fuse/errno.js'
 import type { InitAgreement } from '../fuse/negotiation.js'
@@ -10,8 +11,10 @@ import { reportIoModes } from '../io-mode/agreement-report.js'
 import { modeHasReaddirplus } from '../io-mode/cache-policy.js'
 import { OpenRules } from '../io-mode/open-rules.js'
 import { PassthroughFileSystem } from '../passthrough/passthrough-file-system.js'
+import { CommandError, isRefusal } from './command-arguments.js'
 import { FsDevice } from './fs-device.js'
-import { isRefusal, ShareCommands } from './share-commands.js'
+import { describeInitOverride, initFlagNames } from './init-override.js'
+import { ShareCommands } from './share-commands.js'
 import type { LogLevel, WorkerCommand, WorkerMessage, WorkerStart } from './worker-messages.js'
 
 const { EPOLLIN, O_NONBLOCK } = native.constants
@@ -114,7 +117,7 @@ export class ShareService {
     if (config.trace !== undefined) this.startTrace(true)
     for (const fault of config.faults) interceptor.addFault(fault)
     session.initOverride = config.initOverride
-    for (const opcode of config.withhold) session.withheld.add(opcode)
+    for (const opcode of config.withhold) session.withheld.set(opcode, 0)
   }
 
   /** Waits for the next front-end, and carries out commands meanwhile. */
@@ -140,17 +143,25 @@ export class ShareService {
     const { config } = this.start
     const report = reportIoModes(agreement, { ...config, directIo: this.rules.everDirect })
     this.logger.info({ ...report, flags: `0x${agreement.flags.toString(16)}` }, 'guest mounted the share')
+    const override = describeInitOverride(this.device.session.initOverride)
+    if (override !== undefined) this.logger.warn(override, 'the outcome of INIT was overridden')
   }
 
   private state(): object {
-    const { agreement, connected, device } = this
+    const { agreement, connected } = this
+    const { interceptor, session } = this.device
     return {
       connected,
       mounted: agreement !== undefined,
       guest: agreement && `7.${agreement.guestMinor}`,
-      flags: agreement && `0x${agreement.flags.toString(16)}`,
-      inspecting: device.interceptor.isInspecting,
-      faults: device.interceptor.faultReports().length,
+      flags: agreement && initFlagNames(agreement.flags),
+      inspecting: interceptor.isInspecting,
+      tracing: interceptor.isTracing,
+      faults: interceptor.faultReports().length,
+      withheld: Object.fromEntries(
+        [...session.withheld].map(([opcode, answers]) => [opcodeName(opcode), answers]),
+      ),
+      nextInit: describeInitOverride(session.initOverride),
     }
   }
 
@@ -174,6 +185,7 @@ export class ShareService {
       interceptor.traceTo(undefined)
       return
     }
+    if (config.trace === undefined) throw new CommandError('the share was started without --trace FILE')
     interceptor.traceTo(
       new TraceWriter(
         (chunk, first) => this.sendChunk(chunk, first),

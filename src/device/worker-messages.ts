@@ -52,6 +52,7 @@ export interface WorkerCommand {
 export type ShareCommandName =
   | 'inspect'
   | 'inodes'
+  | 'totals'
   | 'latency'
   | 'reset'
   | 'fault-add'

@@ -115,8 +115,8 @@ export class Session {
    * the reply instead of the operation's. For tests of guests.
    */
   beforeOperation: Operation | undefined
-  /** Opcodes that are answered with ENOSYS although the file system has them. */
-  readonly withheld = new Set<number>()
+  /** Opcodes that are answered with ENOSYS although the file system has them, and how often they were. */
+  readonly withheld = new Map<number, number>()
   /** Replaces what the next INIT agrees on. */
   initOverride: InitOverride = noOverride
 
@@ -162,7 +162,8 @@ export class Session {
     const known = this.rules[opcode]
     if (known === undefined) return this.runOwn(request)
     const operation = this.operations[opcode]
-    if (operation === undefined || (this.withheld.size > 0 && this.withheld.has(opcode))) return -ENOSYS
+    if (operation === undefined) return -ENOSYS
+    if (this.withheld.size > 0 && this.withheld.has(opcode)) return this.refuseWithheld(opcode)
     if (request.carrier.writableBytes < known.writableBytes) return this.refuseReply(request)
     const loaded = request.loadArgs(known.trailer === Trailer.Data ? known.argBytes : MAX_ARG_BYTES + 1)
     if (loaded < known.argBytes) return this.refuseArgs(request, 'arguments too short or too long', -EINVAL)
@@ -172,6 +173,12 @@ export class Session {
     if (error === 0) return this.carryOut(operation, request)
     // A name that is only too long is the user's mistake, not the guest kernel's.
     return error === -ENAMETOOLONG ? error : this.refuseArgs(request, 'bad name', error)
+  }
+
+  private refuseWithheld(opcode: number): number {
+    this.withheld.set(opcode, (this.withheld.get(opcode) ?? 0) + 1)
+    this.observer.fault('withheld opcode answered with ENOSYS', { opcode: opcodeName(opcode) })
+    return -ENOSYS
   }
 
   private carryOut(operation: Operation, request: Request): number {

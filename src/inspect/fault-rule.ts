@@ -2,6 +2,7 @@ import { Opcode } from '../fuse/abi.js'
 import { errnoNumber } from '../fuse/errno.js'
 import { compileGlob } from '../io-mode/open-rules.js'
 import type { DelaySpec, FaultSpec } from './fault-spec.js'
+import { faultWords } from './fault-words.js'
 import type { WatchedRequest } from './watched-request.js'
 
 /** What became of a fault, for reports. */
@@ -20,6 +21,8 @@ export class FaultRule {
   private readonly opcodes: ReadonlySet<number> | undefined
   private readonly matchesPath: ((path: string) => boolean) | undefined
   private readonly error: number
+  /** As one would write it on the command line. */
+  readonly words: string
 
   /** `spec` has been checked. */
   constructor(
@@ -29,6 +32,7 @@ export class FaultRule {
     const { opcodes, path, errno } = spec
     this.opcodes = opcodes && new Set(opcodes.map((name) => Opcode[name as keyof typeof Opcode]))
     this.matchesPath = path === undefined ? undefined : compileGlob(path)
+    this.words = faultWords(spec)
     this.error = errno === undefined ? 0 : -(errnoNumber(errno) ?? 0)
   }
 
@@ -49,6 +53,7 @@ export class FaultRule {
   /** Marks the request with its outcome. */
   apply(request: WatchedRequest): void {
     this.applied++
+    request.faultId = this.id
     if (this.error !== 0) request.forcedError = this.error
     if (this.spec.shortBytes !== undefined) request.shortBytes = this.spec.shortBytes
     if (this.spec.violation !== undefined) request.violation = this.spec.violation

@@ -42,7 +42,8 @@ export class FaultSpecError extends Error {
   override readonly name = 'FaultSpecError'
 }
 
-function refuse(message: string): never {
+/** Throws FaultSpecError. */
+export function refuse(message: string): never {
   throw new FaultSpecError(message)
 }
 
@@ -132,64 +133,4 @@ function checkNumber(name: string, value: unknown, min: number, max: number, who
       `${name} is ${whole ? 'a whole number' : 'a number'} from ${min} to ${max}, not ${JSON.stringify(value)}`,
     )
   }
-}
-
-/**
- * Reads the words of `--fault`: `opcodes=WRITE+READ,path=GLOB,hold=2,timeout-ms=300`, `delay-ms=5`, `delay-ms=1..9`,
- * `errno=EIO`, `short-bytes=512`, `violation=unique`, `probability=0.1`, `limit=3`. Returns what `checkFaultSpec` takes.
- */
-export function parseFaultWords(text: string): Record<string, unknown> {
-  const spec: Record<string, unknown> = {}
-  const hold: { until?: number; timeoutMs?: number } = {}
-  for (const word of text.split(',').filter((part) => part !== '')) {
-    const [key, value] = splitAtEquals(word)
-    switch (key) {
-      case 'opcode':
-      case 'opcodes':
-        spec['opcodes'] = value.split('+')
-        break
-      case 'path':
-        spec['path'] = value
-        break
-      case 'errno':
-      case 'violation':
-        spec[key] = value
-        break
-      case 'probability':
-      case 'limit':
-        spec[key] = Number(value)
-        break
-      case 'short-bytes':
-        spec['shortBytes'] = Number(value)
-        break
-      case 'hold':
-        hold.until = Number(value)
-        break
-      case 'timeout-ms':
-        hold.timeoutMs = Number(value)
-        break
-      case 'delay-ms':
-        spec['delay'] = parseDelay(value)
-        break
-      default:
-        refuse(`unknown word '${key}' of a fault`)
-    }
-  }
-  if (Object.keys(hold).length > 0) spec['hold'] = { timeoutMs: 1000, ...hold }
-  return spec
-}
-
-function splitAtEquals(word: string): readonly [string, string] {
-  const equals = word.indexOf('=')
-  if (equals < 0) return refuse(`'${word}' is no key=value`)
-  return [word.slice(0, equals), word.slice(equals + 1)]
-}
-
-function parseDelay(text: string): DelaySpec {
-  const range = /^([\d.]+)\.\.([\d.]+)$/.exec(text)
-  if (range !== null) return { uniformMs: [Number(range[1]), Number(range[2])] }
-  const drawn = /^(exp|normal):([\d.]+)(?::([\d.]+))?$/.exec(text)
-  if (drawn?.[1] === 'exp') return { exponentialMs: Number(drawn[2]) }
-  if (drawn?.[1] === 'normal') return { normalMs: [Number(drawn[2]), Number(drawn[3] ?? 0)] }
-  return { fixedMs: Number(text) }
 }

@@ -71,6 +71,10 @@ export class Interceptor implements RequestObserver {
     return this.inspecting
   }
 
+  get isTracing(): boolean {
+    return this.trace !== undefined
+  }
+
   traceTo(sink: TraceSink | undefined): void {
     this.trace?.flush()
     this.trace = sink
@@ -197,7 +201,8 @@ export class Interceptor implements RequestObserver {
       return
     }
     rule.apply(request)
-    this.report('fault applied', { id: rule.id, opcode: opcodeName(request.summary.opcode) })
+    const { opcode, nodeid } = request.summary
+    this.report('fault applied', { id: rule.id, fault: rule.words, opcode: opcodeName(opcode), nodeid })
     const { hold, delay } = rule.spec
     if (delay !== undefined) {
       this.holds.delay(request, rule, performance.now() + drawDelayMs(delay))

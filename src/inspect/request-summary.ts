@@ -3,11 +3,14 @@ import type { Carrier } from '../fuse/request.js'
 import {
   CopyFileRangeIn,
   CreateIn,
+  FallocateIn,
   FsyncIn,
   InHeader,
+  LseekIn,
   OpenIn,
   ReadIn,
   ReleaseIn,
+  Rename2In,
   SetattrIn,
   WriteIn,
 } from '../fuse/wire.js'
@@ -72,7 +75,7 @@ export interface RequestSummary {
   sizeBytes: number
   /** Open flags of the file concerned. */
   flags: number
-  /** Flags of the operation itself: write flags, release flags, fsync flags, attributes set. */
+  /** Flags of the operation itself: write, release, fsync or rename flags; attributes set; fallocate's mode, lseek's whence. */
   detailFlags: number
   /** The first name, of operations that take one. */
   name: string | undefined
@@ -134,9 +137,18 @@ function readArguments(v: DataView, opcode: number, out: RequestSummary): void {
       out.sizeBytes = SetattrIn.sizeBytes(v, at)
       break
     case Opcode.FALLOCATE:
+      out.handle = FallocateIn.handle(v, at)
+      out.offsetBytes = FallocateIn.offsetBytes(v, at)
+      out.sizeBytes = FallocateIn.lenBytes(v, at)
+      out.detailFlags = FallocateIn.mode(v, at)
+      break
     case Opcode.LSEEK:
-      out.handle = ReadIn.handle(v, at)
-      out.offsetBytes = ReadIn.offsetBytes(v, at)
+      out.handle = LseekIn.handle(v, at)
+      out.offsetBytes = LseekIn.offsetBytes(v, at)
+      out.detailFlags = LseekIn.whence(v, at)
+      break
+    case Opcode.RENAME2:
+      out.detailFlags = Rename2In.flags(v, at)
       break
     case Opcode.FLUSH:
       out.handle = ReadIn.handle(v, at)

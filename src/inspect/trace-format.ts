@@ -3,7 +3,7 @@
  * file can be read from its beginning alone, also when a rotation cut the one before it.
  */
 export const TRACE_MAGIC = 'VFSTRACE'
-export const TRACE_VERSION = 1
+export const TRACE_VERSION = 2
 
 /** File header: magic (8), version u32, padding, wall-clock time of time 0 as f64 milliseconds. 24 bytes. */
 export const TraceHeader = Object.freeze({
@@ -21,9 +21,9 @@ export const TraceHeader = Object.freeze({
 export const RECORD_REQUEST = 1
 export const RECORD_STRING = 2
 
-/** One request, 72 bytes. */
+/** One request, 88 bytes. */
 export const RequestRecord = Object.freeze({
-  BYTES: 72,
+  BYTES: 88,
   write(v: DataView, at: number, r: TracedRequest, pathIndex: number) {
     v.setUint8(at, RECORD_REQUEST)
     v.setUint8(at + 1, r.queue)
@@ -36,14 +36,17 @@ export const RequestRecord = Object.freeze({
     v.setFloat64(at + 24, r.nodeid, true)
     v.setFloat64(at + 32, r.handle, true)
     v.setFloat64(at + 40, r.offsetBytes, true)
-    v.setUint32(at + 48, r.sizeBytes, true)
-    v.setUint32(at + 52, r.flags, true)
-    v.setUint32(at + 56, r.detailFlags, true)
-    v.setUint32(at + 60, r.openFlags, true)
-    v.setUint32(at + 64, pathIndex, true)
-    v.setUint32(at + 68, r.overlap, true)
+    v.setFloat64(at + 48, r.sizeBytes, true)
+    v.setUint32(at + 56, r.flags, true)
+    v.setUint32(at + 60, r.detailFlags, true)
+    v.setUint32(at + 64, r.openFlags, true)
+    v.setUint32(at + 68, pathIndex, true)
+    v.setUint32(at + 72, r.overlap, true)
+    v.setUint32(at + 76, r.faultId, true)
+    v.setUint32(at + 80, r.pid, true)
+    v.setUint32(at + 84, 0, true)
   },
-  pathIndex: (v: DataView, at: number) => v.getUint32(at + 64, true),
+  pathIndex: (v: DataView, at: number) => v.getUint32(at + 68, true),
   read(v: DataView, at: number, path: string | undefined): TracedRequest {
     return {
       queue: v.getUint8(at + 1),
@@ -55,11 +58,13 @@ export const RequestRecord = Object.freeze({
       nodeid: v.getFloat64(at + 24, true),
       handle: v.getFloat64(at + 32, true),
       offsetBytes: v.getFloat64(at + 40, true),
-      sizeBytes: v.getUint32(at + 48, true),
-      flags: v.getUint32(at + 52, true),
-      detailFlags: v.getUint32(at + 56, true),
-      openFlags: v.getUint32(at + 60, true),
-      overlap: v.getUint32(at + 68, true),
+      sizeBytes: v.getFloat64(at + 48, true),
+      flags: v.getUint32(at + 56, true),
+      detailFlags: v.getUint32(at + 60, true),
+      openFlags: v.getUint32(at + 64, true),
+      overlap: v.getUint32(at + 72, true),
+      faultId: v.getUint32(at + 76, true),
+      pid: v.getUint32(at + 80, true),
       path,
     }
   },
@@ -97,11 +102,15 @@ export interface TracedRequest {
   readonly sizeBytes: number
   /** Open flags. */
   readonly flags: number
-  /** Write, release or fsync flags; attributes set. */
+  /** Write, release, fsync or rename flags; attributes set; a fallocate's mode, an lseek's whence. */
   readonly detailFlags: number
   /** FOPEN flags replied to OPEN, OPENDIR and CREATE. */
   readonly openFlags: number
   /** Most WRITEs on the inode in flight during this one. 0: not counted. */
   readonly overlap: number
+  /** The number of the fault that was applied to it, 0 for none. */
+  readonly faultId: number
+  /** The thread in the guest that asked. */
+  readonly pid: number
   readonly path: string | undefined
 }

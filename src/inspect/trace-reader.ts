@@ -1,3 +1,4 @@
+import { closeSync, openSync, readSync } from 'node:fs'
 import {
   RECORD_REQUEST,
   RECORD_STRING,
@@ -9,44 +10,109 @@ import {
   TraceHeader,
 } from './trace-format.js'
 
+const PIECE_BYTES = 1 << 20
+
 /** The file is no trace, or of a version that is not known. */
 export class TraceError extends Error {
   override readonly name = 'TraceError'
 }
 
-/** Wall-clock time of a trace's time 0, and its requests one by one. A file that is cut ends with its last whole record. */
-export interface Trace {
+/** A request, and the wall-clock time at which it was seen. */
+export interface TimedRequest {
+  readonly request: TracedRequest
   readonly epochMs: number
-  readonly requests: Iterable<TracedRequest>
 }
 
-/** Reads a trace file's contents. Throws TraceError. */
-export function readTrace(bytes: Uint8Array): Trace {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  const magic = new TextDecoder().decode(bytes.subarray(0, TRACE_MAGIC.length))
-  if (bytes.length < TraceHeader.BYTES || magic !== TRACE_MAGIC)
-    throw new TraceError('not a trace of virtiofsd-ts')
-  const version = TraceHeader.version(view, 0)
-  if (version !== TRACE_VERSION) throw new TraceError(`trace of version ${version}, not ${TRACE_VERSION}`)
-  return { epochMs: TraceHeader.epochMs(view, 0), requests: requestsOf(bytes, view) }
+/**
+ * The requests of a trace file, of any size, in the order in which they were given back. One that was cut ends with its
+ * last whole record. Throws TraceError, and what reading the file throws.
+ */
+export function* readTraceFile(path: string): Generator<TimedRequest> {
+  const fd = openSync(path, 'r')
+  try {
+    yield* requestsOf(piecesOf(fd))
+  } finally {
+    closeSync(fd)
+  }
 }
 
-function* requestsOf(bytes: Uint8Array, view: DataView): Generator<TracedRequest> {
-  const decoder = new TextDecoder()
-  const strings = new Map<number, string>()
-  for (let at: number = TraceHeader.BYTES; at + StringRecord.HEADER_BYTES <= bytes.length; ) {
-    const type = view.getUint8(at)
-    if (type === RECORD_STRING) {
-      const lenBytes = StringRecord.lenBytes(view, at)
-      const from = at + StringRecord.HEADER_BYTES
-      strings.set(StringRecord.index(view, at), decoder.decode(bytes.subarray(from, from + lenBytes)))
-      at += StringRecord.bytes(lenBytes)
-    } else if (type === RECORD_REQUEST) {
-      if (at + RequestRecord.BYTES > bytes.length) return
-      yield RequestRecord.read(view, at, strings.get(RequestRecord.pathIndex(view, at)))
-      at += RequestRecord.BYTES
-    } else {
-      throw new TraceError(`record of unknown type ${type} at byte ${at}`)
+function* piecesOf(fd: number): Generator<Uint8Array> {
+  for (;;) {
+    const piece = new Uint8Array(PIECE_BYTES)
+    const lenBytes = readSync(fd, piece)
+    if (lenBytes === 0) return
+    yield piece.subarray(0, lenBytes)
+  }
+}
+
+/** The same for the bytes of a trace in pieces of any length. */
+export function* requestsOf(pieces: Iterable<Uint8Array>): Generator<TimedRequest> {
+  const parser = new TraceParser()
+  for (const piece of pieces) yield* parser.take(piece)
+  parser.end()
+}
+
+class TraceParser {
+  private readonly decoder = new TextDecoder()
+  private readonly strings = new Map<number, string>()
+  /** What is left of the pieces before: less than a record. */
+  private rest = new Uint8Array(0)
+  private restAt = 0
+  private epochMs: number | undefined;
+
+  /** The requests that are complete now. */
+  *take(piece: Uint8Array): Generator<TimedRequest> {
+    const bytes = Buffer.concat([this.rest, piece])
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    let at = 0
+    if (this.epochMs === undefined) {
+      if (bytes.length < TraceHeader.BYTES) return this.keep(bytes, 0)
+      this.epochMs = this.readHeader(bytes, view)
+      at = TraceHeader.BYTES
     }
+    for (;;) {
+      const lenBytes = this.recordBytes(view, at)
+      if (lenBytes === 0 || at + lenBytes > bytes.length) return this.keep(bytes, at)
+      if (view.getUint8(at) === RECORD_STRING) {
+        this.readString(bytes, view, at)
+      } else {
+        const path = this.strings.get(RequestRecord.pathIndex(view, at))
+        const request = RequestRecord.read(view, at, path)
+        yield { request, epochMs: this.epochMs + request.seenMs }
+      }
+      at += lenBytes
+    }
+  }
+
+  end(): void {
+    if (this.epochMs === undefined) throw new TraceError('not a trace of virtiofsd-ts')
+  }
+
+  private keep(bytes: Uint8Array, at: number): void {
+    this.rest = bytes.slice(at)
+    this.restAt += at
+  }
+
+  private readHeader(bytes: Uint8Array, view: DataView): number {
+    const magic = this.decoder.decode(bytes.subarray(0, TRACE_MAGIC.length))
+    if (magic !== TRACE_MAGIC) throw new TraceError('not a trace of virtiofsd-ts')
+    const version = TraceHeader.version(view, 0)
+    if (version !== TRACE_VERSION) throw new TraceError(`trace of version ${version}, not ${TRACE_VERSION}`)
+    return TraceHeader.epochMs(view, 0)
+  }
+
+  /** The length of the record at `at`, 0 when not even that can be told. */
+  private recordBytes(view: DataView, at: number): number {
+    if (at + StringRecord.HEADER_BYTES > view.byteLength) return 0
+    const type = view.getUint8(at)
+    if (type === RECORD_REQUEST) return RequestRecord.BYTES
+    if (type === RECORD_STRING) return StringRecord.bytes(StringRecord.lenBytes(view, at))
+    throw new TraceError(`record of unknown type ${type} at byte ${this.restAt + at}`)
+  }
+
+  private readString(bytes: Uint8Array, view: DataView, at: number): void {
+    const from = at + StringRecord.HEADER_BYTES
+    const text = this.decoder.decode(bytes.subarray(from, from + StringRecord.lenBytes(view, at)))
+    this.strings.set(StringRecord.index(view, at), text)
   }
 }

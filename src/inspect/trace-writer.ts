@@ -107,6 +107,7 @@ function tracedRequest(request: WatchedRequest): TracedRequest {
     replyBytes: request.replyBytes,
     openFlags: error === 0 ? openFlagsOf(summary.opcode, reply) : 0,
     overlap: summary.opcode === Opcode.WRITE ? request.overlap : 0,
+    faultId: request.faultId,
     path: undefined,
   }
 }

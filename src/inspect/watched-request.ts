@@ -31,6 +31,8 @@ export class WatchedRequest implements Carrier {
   /** The READ or WRITE is to move no more than this. */
   shortBytes: number | undefined
   violation: Violation | undefined
+  /** The number of the fault that was applied, 0 for none. */
+  faultId = 0
   /** Most requests of the same kind on the same inode in flight at any time of this one's life, itself included. */
   overlap = 1
   doneMs = 0

@@ -157,7 +157,10 @@ const mistakes: Readonly<Record<string, readonly [args: readonly string[], compl
     /twice\.toml:6: socket .*: another share listens there already/,
   ],
   'no TOML': [['--config', configFile('syntax.toml', '[[share]')], /syntax\.toml:1: /],
-  'ctl without a command': [['ctl', '--control-socket', path('none')], /which command\?/],
+  'ctl without a command': [
+    ['ctl', '--control-socket', path('none')],
+    "ctl: missing required argument 'command'",
+  ],
   'ctl with nobody there': [
     ['ctl', '--control-socket', path('none'), 'shares'],
     `ctl: nobody answers at ${path('none')} (ENOENT)`,

@@ -139,8 +139,46 @@ t.test('ctl', async (t) => {
   t.match(ctl('fault-remove', '1'), { status: 2, stderr: /^virtiofsd-ts: ctl: no fault has number 1$/ })
   t.match(ctl('inodes', '{top}'), { status: 2, stderr: /the argument is not JSON/ })
   t.match(ctl('fault-add', 'opcode=WRTE,errno=EIO'), { status: 2, stderr: /no such opcode: 'WRTE'/ })
+  t.match(JSON.parse(ctl('withhold', 'LSEEK+SYNCFS').stdout), { withheld: ['LSEEK', 'SYNCFS'] })
+  t.match(JSON.parse(ctl('withhold', 'none').stdout), { withheld: [] })
+  t.match(JSON.parse(ctl('init', 'off=ASYNC_DIO+MAX_PAGES,minor=31').stdout), {
+    nextInit: { on: [], off: ['ASYNC_DIO', 'MAX_PAGES'], minor: 31 },
+  })
+  t.match(JSON.parse(ctl('inspect', 'on').stdout), { inspecting: true })
+  t.same(JSON.parse(ctl('inodes', 'top=5,sort=writes,path=**').stdout), [])
+  t.match(ctl('inodes', 'top=x'), { status: 2, stderr: /top is a number/ })
+  t.match(ctl('inodes', 'tpo=5'), { status: 2, stderr: /unknown key 'tpo'/ })
+  t.match(ctl('init', 'of=ASYNC_DIO'), { status: 2, stderr: /unknown key 'of'/ })
+  t.match(ctl('inspect', 'maybe'), { status: 2, stderr: /takes on or off, not 'maybe'/ })
+  t.match(ctl('fault-add', 'probability=often,errno=EIO'), { status: 2, stderr: /'often' is not a number/ })
   t.match(ctl('--sahre', 'x', 'state'), { status: 2, stderr: /unknown option '--sahre'/ })
   t.match(ctl('--watch', 'x', 'state'), { status: 2, stderr: /--watch x: not a number/ })
+})
+
+t.test('ctl for people', async (t) => {
+  const { device, control, controlPath } = await startControlled(t, ['--inspect'])
+  const text = (...args: readonly string[]) =>
+    runProgram(['ctl', '--control-socket', controlPath, '--text', ...args]).stdout
+  t.equal(text('inodes'), 'none')
+  t.equal(text('fault-list'), 'none')
+  const fs = mount(t, device)
+  const { nodeid, handle } = fs.create(ROOT_ID, 'file', 2)
+  fs.write(nodeid, handle, 0, Uint8Array.of(1))
+  t.match(text('state'), /^mounted +yes\nguest +7\.46\nflags +ASYNC_READ .*DO_READDIRPLUS/m)
+  t.match(text('counts'), /^opcode +requests +errors\n.*^WRITE +1 +0$/ms)
+  t.match(text('inodes'), /^overlap +in flight .*\n +1 +0 +0 +1 +0 +0 +1 {2}file {2}1 none$/m)
+  t.match(text('totals'), /^inodes +1\n.*^directWrites +1$/ms)
+  t.match(text('latency'), /^opcode +count +mean us .*^WRITE +1 /ms)
+  t.match(
+    text('fault-add', 'opcode=READ,delay-ms=1..9,limit=2'),
+    /^fault 1: opcode=READ,limit=2,delay-ms=1\.\.9$/,
+  )
+  t.match(text('fault-list'), /^ +1 +0 +0 {2}opcode=READ,limit=2,delay-ms=1\.\.9$/m)
+  await control.ask('withhold', ['SYNCFS'])
+  t.throws(() => fs.syncfs(), { code: 'ENOSYS' })
+  t.match(text('state'), /^withheld +SYNCFS 1$/m, 'counted')
+  await device.waitForLog(({ msg }) => msg === 'withheld opcode answered with ENOSYS')
+  t.match(runProgram(['ctl', '--control-socket', controlPath, '--text', '--json', 'state']), { status: 2 })
 })
 
 t.test('the socket goes with the process', async (t) => {

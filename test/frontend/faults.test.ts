@@ -208,7 +208,7 @@ t.test('every effect is logged, a kind at most once a second', async (t) => {
   await control.ask('fault-add', { opcodes: ['GETATTR'], errno: 'EIO' })
   t.throws(() => fs.getattr(ROOT_ID))
   const line = await device.waitForLog(({ msg }) => msg === 'fault applied')
-  t.match(line, { opcode: 'GETATTR' })
+  t.match(line, { opcode: 'GETATTR', id: 1, fault: 'opcode=GETATTR,errno=EIO', nodeid: 1 })
 })
 
 t.test('bad faults are refused, and change nothing', async (t) => {

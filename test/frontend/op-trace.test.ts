@@ -38,6 +38,8 @@ interface TraceLine {
   readonly latencyUs: number
   readonly replyBytes: number
   readonly overlap: number
+  readonly faultId: number
+  readonly pid: number
   readonly path?: string
 }
 
@@ -112,25 +114,61 @@ t.test('every request, with what it was about', async (t) => {
   )
   t.equal(readLines(file, '--path', 'dir/f*', '--opcode', 'OPEN').length, 1)
   t.equal(readLines(file, '--slower-than', '10000000').length, 0)
+  t.same(
+    readLines(file, '--node', `${made.nodeid}`, '--handle', `${opened.handle}`).map(({ opcode }) => opcode),
+    ['RELEASE'],
+  )
+  t.ok(readLines(file, '--queue', '0').every(({ opcode }) => opcode === 'FORGET'))
+  const [first, , third, fourth] = lines
+  t.same(
+    readLines(file, '--from', first?.time.slice(0, 23) ?? '', '--to', '2999-01-01T00').length,
+    lines.length,
+  )
+  t.equal(readLines(file, '--to', '2000-01-01T00:00:00.000').length, 0)
+  t.ok((third?.seenMs ?? 0) < (fourth?.seenMs ?? 0))
   const { stdout } = runProgram(['trace', file])
   t.match(stdout, /CREATE .* ok .* dir\/file .*O_RDWR.* -> DIRECT_IO\|PARALLEL_DIRECT_WRITES/)
-  t.match(stdout, /WRITE .* 100@0/)
+  t.match(stdout, /WRITE .* ok +24 {2}node \d+ {2}dir\/file {2}fh=\d+ {2}100@0/)
   t.match(stdout, /LOOKUP .* ENOENT .* dir\/nothing/)
   t.match(stdout, /OPEN .*O_RDWR\|O_DIRECT/)
   const rows = JSON.parse(runProgram(['trace', file, '--summary', '--json']).stdout) as readonly {
-    opcode: string
+    group: string
     count: number
     errors: number
   }[]
   t.match(
-    rows.find(({ opcode }) => opcode === 'FORGET'),
+    rows.find(({ group }) => group === 'FORGET'),
     { count: 2, errors: 0 },
   )
   t.match(
-    rows.find(({ opcode }) => opcode === 'LOOKUP'),
+    rows.find(({ group }) => group === 'LOOKUP'),
     { count: 1, errors: 1 },
   )
-  t.match(runProgram(['trace', file, '--summary']).stdout.split('\n')[0], /opcode +count +errors +p50 us/)
+  t.match(
+    runProgram(['trace', file, '--summary']).stdout.split('\n')[0],
+    /opcode +count +errors +faults +overlap +p50 us/,
+  )
+})
+
+t.test('flags by name, sizes of any length, and what a fault did', async (t) => {
+  const { device, control, file, finish } = await startTraced(t)
+  const fs = mount(t, device)
+  const { nodeid, handle } = fs.create(ROOT_ID, 'file', O_RDWR)
+  fs.setattr(nodeid, { size: 2 ** 33 + 1 })
+  fs.fallocate(nodeid, handle, 2 ** 33, 7)
+  const WRITE_CACHE = 1
+  finishAll(fs, [startWrite(fs, { nodeid, handle }, 0, BLOCK, { writeFlags: WRITE_CACHE })])
+  await control.ask('fault-add', { opcodes: ['GETATTR'], errno: 'EIO' })
+  t.throws(() => fs.getattr(nodeid), { code: 'EIO' })
+  await finish()
+  const { stdout } = runProgram(['trace', file])
+  t.match(stdout, /SETATTR .* size=8589934593 .*SIZE/)
+  t.match(stdout, /FALLOCATE .* 7@8589934592/)
+  t.match(stdout, /WRITE .* 512@0 .*WRITE_CACHE/)
+  t.match(stdout, /GETATTR .* EIO +16 .* fault=1/)
+  t.match(readLines(file, '--faults'), [{ opcode: 'GETATTR', faultId: 1, error: -5 }])
+  const byPath = runProgram(['trace', file, '--summary', '--by', 'path']).stdout
+  t.match(byPath, /^file +5 +1 +1 /m)
 })
 
 /** Most requests in flight at once, from their times alone. */
@@ -186,11 +224,22 @@ async function fill(control: ControlClient, device: Device, t: Test, file: strin
   t.ok(existsSync(`${file}.1`))
 }
 
+t.test('to record at run time, a share needs --trace', async (t) => {
+  const { control } = await startControlled(t)
+  t.match(await control.refusal('trace', true), /started without --trace/)
+})
+
 t.test('two files at most, each bounded and readable by itself', async (t) => {
   const { device, control, file, finish } = await startTraced(t, ['--trace-size', '1'])
   await fill(control, device, t, file)
   await finish()
   t.same(readdirSync(join(file, '..')).sort(), ['trace', 'trace.1'])
+  const count = (...files: readonly string[]) =>
+    (JSON.parse(runProgram(['trace', '--summary', '--json', ...files]).stdout) as { count: number }[]).reduce(
+      (sum, { count }) => sum + count,
+      0,
+    )
+  t.equal(count(`${file}.1`, file), count(`${file}.1`) + count(file), 'both at once')
   for (const part of [file, `${file}.1`]) {
     t.ok(statSync(part).size < 2 * MIB, `${statSync(part).size} bytes`)
     const lines = readLines(part)
@@ -246,9 +295,12 @@ t.test('wrong arguments', async (t) => {
   for (const [args, complaint] of [
     [['--opcode', 'FOO'], /no such opcode: 'FOO'/],
     [['--slower-than', 'x'], /--slower-than x: not a number/],
-    [['--sloewr'], /unknown option '--sloewr'/],
-    [['other'], /unexpected argument 'other'/],
-    [['--path'], /--path needs a value/],
+    [['--sloewr-than', 'x'], /unknown option '--sloewr-than' \(Did you mean --slower-than\?\)/],
+    [['--path'], /'--path <glob>' argument missing/],
+    [['--path', '['], /--path \[: Missing closing/],
+    [['--from', 'noon'], /--from noon: not a time/],
+    [['--by', 'name'], /--by is one of opcode, path, node, queue, pid/],
+    [[`${file}.1`], /file cannot be read \(ENOENT\)/],
   ] as const) {
     const { status, stderr } = runProgram(['trace', file, ...args])
     t.equal(status, 2)

@@ -1,0 +1,54 @@
+import { UserError } from '../config/user-error.js'
+import { parseFaultWords } from '../inspect/fault-words.js'
+
+/**
+ * The argument of a control command, as JSON or in the words that people type: `on`, `top=5,sort=writes`,
+ * `LSEEK+SYNCFS`. Throws UserError.
+ */
+export function parseCtlArgument(command: string, text: string | undefined): unknown {
+  if (text === undefined) return undefined
+  try {
+    return JSON.parse(text)
+  } catch {
+    if (/^[{["]/.test(text)) throw new UserError(`ctl: the argument is not JSON: ${text}`)
+    return parseWords(command, text)
+  }
+}
+
+function parseWords(command: string, text: string): unknown {
+  switch (command) {
+    case 'inspect':
+    case 'trace':
+      if (text === 'on' || text === 'off') return text === 'on'
+      throw new UserError(`ctl: ${command} takes on or off, not '${text}'`)
+    case 'inodes':
+      return pairsOf(command, text, { top: Number })
+    case 'init':
+      return pairsOf(command, text, { on: names, off: names, minor: Number })
+    case 'withhold':
+      return names(text)
+    case 'fault-add':
+      try {
+        return parseFaultWords(text)
+      } catch (error) {
+        throw new UserError(`ctl: ${(error as Error).message}`)
+      }
+    default:
+      throw new UserError(`ctl: ${command} takes no '${text}'`)
+  }
+}
+
+function names(text: string): string[] {
+  return text === 'none' ? [] : text.split('+')
+}
+
+type Reader = (value: string) => unknown
+
+function pairsOf(command: string, text: string, readers: Readonly<Record<string, Reader>>): object {
+  const pairs = text.split(',').map((word) => {
+    const [key, value] = word.split(/=(.*)/s)
+    if (value === undefined) throw new UserError(`ctl: ${command}: '${word}' is no key=value`)
+    return [key, readers[key]?.(value) ?? value] as const
+  })
+  return Object.fromEntries(pairs)
+}

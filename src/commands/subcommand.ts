@@ -1,0 +1,28 @@
+import { Command, CommanderError } from 'commander'
+import { UserError } from '../config/user-error.js'
+
+/** A command beside serving, for `parseArguments`. Help begins with the description and ends with `after`. */
+export function subcommand(name: string, description: string, after: string): Command {
+  return new Command(name)
+    .description(description)
+    .helpOption('-h, --help', 'show this help')
+    .configureOutput({ writeErr: () => {} })
+    .showSuggestionAfterError(true)
+    .allowExcessArguments(false)
+    .exitOverride()
+    .addHelpText('after', `\n${after}`)
+}
+
+/** False when help was asked for, which has been printed. Throws UserError. */
+export function parseArguments(command: Command, args: readonly string[]): boolean {
+  try {
+    if (args.length === 0) command.help()
+    command.parse(args, { from: 'user' })
+    return true
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error
+    if (error.exitCode === 0) return false
+    const text = error.message.replace(/^error: /, '').replaceAll('\n', ' ')
+    throw new UserError(`${command.name().split(' ').at(-1)}: ${text}`)
+  }
+}

@@ -1,0 +1,40 @@
+import type { InodeReport, LoneReason } from './inode-activity.js'
+
+/** What the guest did with all inodes of a share together. */
+export interface TotalsReport {
+  readonly inodes: number
+  readonly reads: number
+  readonly cachedWrites: number
+  readonly directWrites: number
+  readonly writesInFlight: number
+  /** Of any one inode. */
+  readonly highestOverlap: number
+  readonly overlappedWrites: number
+  readonly openNow: number
+  readonly opens: Readonly<Record<string, number>>
+  readonly loneWrites: Readonly<Partial<Record<LoneReason, number>>>
+}
+
+export function totalOf(inodes: readonly InodeReport[]): TotalsReport {
+  const sum = (count: (inode: InodeReport) => number) =>
+    inodes.reduce((total, inode) => total + count(inode), 0)
+  return {
+    inodes: inodes.length,
+    reads: sum(({ reads }) => reads),
+    cachedWrites: sum(({ cachedWrites }) => cachedWrites),
+    directWrites: sum(({ directWrites }) => directWrites),
+    writesInFlight: sum(({ writesInFlight }) => writesInFlight),
+    highestOverlap: inodes.reduce((highest, inode) => Math.max(highest, inode.highestOverlap), 0),
+    overlappedWrites: sum(({ overlappedWrites }) => overlappedWrites),
+    openNow: sum(({ openNow }) => openNow),
+    opens: merged(inodes.map(({ opens }) => opens)),
+    loneWrites: merged(inodes.map(({ loneWrites }) => loneWrites)),
+  }
+}
+
+function merged(counts: readonly Readonly<Record<string, number>>[]): Record<string, number> {
+  const total: Record<string, number> = {}
+  for (const [name, count] of counts.flatMap((one) => Object.entries(one)))
+    total[name] = (total[name] ?? 0) + count
+  return total
+}
