@@ -15,6 +15,13 @@ export type Memory = number
 export function unixListen(path: string, mode: number): number
 /** Connects to the socket file. Errors: ENOENT, ECONNREFUSED and what connect(2) gives. */
 export function unixConnect(path: string): number
+/** A datagram socket in non-blocking mode, connected to the socket file. Errors: ENOENT, ECONNREFUSED, EPROTOTYPE. */
+export function unixDatagramConnect(path: string): number
+/**
+ * Writes the path of a listening unix socket to `out` and returns its bytes; 0 when it has none. Errors: EBADF, ENOTSOCK,
+ * EINVAL for a socket that does not listen or is of another family.
+ */
+export function unixListenerPath(fd: number, out: Uint8Array): number
 /** Accepts one connection; blocks unless the listener is in non-blocking mode. */
 export function unixAccept(listenFd: number): number
 /** Two connected sockets, in `out[0]` and `out[1]`. */

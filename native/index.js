@@ -87,7 +87,9 @@ export const {
   umask,
   unixAccept,
   unixConnect,
+  unixDatagramConnect,
   unixListen,
+  unixListenerPath,
   unixPair,
   unlinkat,
 } = addon

@@ -12,13 +12,14 @@ const EXIT_FAILURE = 1
 async function main(): Promise<void> {
   const stateFd = Number(process.argv[2])
   const sealFd = Number(process.env['VIRTIOFSD_TS_SEAL_FD'])
-  const { configuration, confinement, shareFds, controlFd } = readInheritance(readFileSync(stateFd))
+  const inheritance = readInheritance(readFileSync(stateFd))
+  const { configuration, confinement, shareFds, controlFd, syslogFd } = inheritance
   closeSync(stateFd)
   const server = new Server(
     configuration,
     confinement,
     inheritedSockets(shareFds, controlFd),
-    await makeLogger(configuration.logLevel),
+    await makeLogger(configuration.logLevel, syslogFd),
   )
   server.start(() => {
     const result = native.sealRequest(sealFd)

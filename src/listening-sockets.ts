@@ -1,5 +1,5 @@
-import type { Configuration } from './config/command-line.js'
-import { claimSocket, type SocketClaim } from './socket-claim.js'
+import type { Configuration } from './config/configuration.js'
+import { claimSocket, inheritSocket, type SocketClaim } from './socket-claim.js'
 
 /** The sockets that a process listens at. */
 export interface ListeningSockets {
@@ -19,7 +19,13 @@ export class ClaimedSockets implements ListeningSockets {
   /** Throws UserError when one cannot be had; nothing is left behind then. */
   constructor({ shares, controlSocket }: Configuration) {
     try {
-      for (const { socketPath } of shares) this.shares.push(claimSocket(socketPath, '--socket-path'))
+      for (const { inheritedFd, socketPath, socketGid } of shares) {
+        this.shares.push(
+          inheritedFd === undefined
+            ? claimSocket(socketPath, '--socket-path', socketGid)
+            : inheritSocket(inheritedFd),
+        )
+      }
       if (controlSocket !== undefined) this.control = claimSocket(controlSocket, '--control-socket')
     } catch (error) {
       this.releaseAll()
@@ -46,7 +52,7 @@ export class ClaimedSockets implements ListeningSockets {
 
   /** Descriptors that hold the locks. */
   get lockFds(): readonly number[] {
-    return this.claims.map(({ lockFd }) => lockFd)
+    return this.claims.flatMap(({ lockFd }) => lockFd ?? [])
   }
 
   releaseShare(n: number): void {

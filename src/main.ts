@@ -1,10 +1,13 @@
 #!/usr/bin/env node
 /** virtiofsd-ts: serves, or carries out one of the commands beside serving. */
 import * as native from 'virtiofsd-ts-native'
+import { capabilitiesReport } from './capabilities-report.js'
 import { parseCommandLine } from './config/command-line.js'
+import { nearestName } from './config/option-values.js'
 import { UserError } from './config/user-error.js'
 import { ClaimedSockets } from './listening-sockets.js'
 import { planConfinement } from './sandbox/confinement.js'
+import { connectSyslog } from './syslog.js'
 
 const EXIT_FAILURE = 1
 const EXIT_USAGE = 2
@@ -20,21 +23,34 @@ async function serve(args: readonly string[]): Promise<void> {
   const parsed = parseCommandLine(args)
   if (parsed === undefined) return
   const { configuration } = parsed
+  const { syslog, logLevel, fileLimit } = configuration
   const confinement = planConfinement(configuration, process.geteuid?.() ?? 0)
+  const syslogFd = syslog === undefined ? undefined : connectSyslog(syslog)
   const sockets = new ClaimedSockets(configuration)
   if (confinement.sandbox !== 'none') {
     // Inside, the limit cannot be raised any more.
-    native.setFileLimit(configuration.fileLimit)
+    native.setFileLimit(fileLimit)
     const { becomeConfined } = await import('./sandbox/launch.js')
-    becomeConfined(configuration, confinement, sockets, args)
+    becomeConfined({ configuration, confinement, syslogFd }, sockets, args)
   }
   const [{ makeLogger }, { Server }] = await Promise.all([import('./log.js'), import('./server.js')])
-  new Server(configuration, confinement, sockets, await makeLogger(configuration.logLevel)).start(() => {})
+  new Server(configuration, confinement, sockets, await makeLogger(logLevel, syslogFd)).start(() => {})
 }
 
-async function main([first, ...rest]: readonly string[]): Promise<void> {
-  const command = first !== undefined && Object.hasOwn(commands, first) ? commands[first] : undefined
-  await (command === undefined ? serve(process.argv.slice(2)) : command(rest))
+async function main(args: readonly string[]): Promise<void> {
+  const [first, ...rest] = args
+  // libvirt asks so, whatever else is on its command line.
+  if (args.includes('--print-capabilities')) process.stdout.write(capabilitiesReport())
+  else if (first === undefined)
+    throw new UserError('--shared-dir DIR --socket-path SOCKET serves a directory, --help tells the rest')
+  else if (first.startsWith('-')) await serve(args)
+  else if (Object.hasOwn(commands, first)) await commands[first](rest)
+  else {
+    const names = Object.keys(commands)
+    throw new UserError(
+      `there is no command '${first}'${nearestName(first, names)}: there are ${names.join(', ')}, and options begin with --`,
+    )
+  }
 }
 
 // Who reads no further, as head does, has seen enough.

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino'
 import * as native from 'virtiofsd-ts-native'
-import type { Configuration } from './config/command-line.js'
+import type { Configuration } from './config/configuration.js'
 import { qemuArguments } from './config/qemu-arguments.js'
 import { ControlCommands } from './control/control-commands.js'
 import { serveControl } from './control/control-server.js'
@@ -40,6 +40,9 @@ export class Server {
     const fdLimit = Math.floor(
       (native.setFileLimit(this.configuration.fileLimit) - RESERVED_FILES) / shares.length,
     )
+    for (const { option, reason } of this.configuration.ignored) {
+      this.log.info({ option }, `accepted for virtiofsd, without effect: ${reason}`)
+    }
     this.handleSignals()
     this.running = shares.length
     for (const [n, config] of shares.entries()) this.threads.push(this.startThread(config, n, fdLimit))
@@ -121,8 +124,13 @@ export class Server {
     return {
       log: (level, fields, text) => log[level](fields, text),
       listening: () => {
-        const fields = { directory: config.directory, qemu: qemuArguments(config) }
-        log.info(fields, 'ready: attach this share with these QEMU arguments')
+        const { directory, socketPath } = config
+        // A socket that was inherited may have no path that QEMU could be given.
+        if (socketPath === '') log.info({ directory }, 'ready')
+        else {
+          const fields = { directory, qemu: qemuArguments(config) }
+          log.info(fields, 'ready: attach this share with these QEMU arguments')
+        }
       },
       ended: () => this.end(n),
       // A bug here, or a host that took the share away: the other shares go on.

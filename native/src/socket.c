@@ -63,6 +63,49 @@ static napi_value unix_connect(napi_env env, napi_callback_info info)
     return ret_int(env, fd);
 }
 
+/* unixDatagramConnect(path): fd, in non-blocking mode */
+static napi_value unix_datagram_connect(napi_env env, napi_callback_info info)
+{
+    struct sockaddr_un address;
+    napi_value argv[1];
+    int fd;
+
+    if (!args_get(env, info, argv, 1) || !arg_address(env, argv[0], &address))
+        return NULL;
+    fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return ret_errno(env, -1);
+    if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+        return close_with_errno(env, fd);
+    return ret_int(env, fd);
+}
+
+/* unixListenerPath(fd, out): bytes of the path, 0 for a socket without one; -EINVAL for what does not listen */
+static napi_value unix_listener_path(napi_env env, napi_callback_info info)
+{
+    struct sockaddr_un address = { 0 };
+    socklen_t address_bytes = sizeof(address), int_bytes = sizeof(int);
+    int fd, listens = 0;
+    napi_value argv[2];
+    size_t room_bytes, path_bytes;
+    uint8_t *out;
+
+    if (!args_get(env, info, argv, 2) || !arg_fd(env, argv[0], &fd) || !arg_bytes(env, argv[1], &out, &room_bytes))
+        return NULL;
+    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &int_bytes) < 0 ||
+        getsockname(fd, (struct sockaddr *)&address, &address_bytes) < 0)
+        return ret_errno(env, -1);
+    if (listens == 0 || address.sun_family != AF_UNIX)
+        return ret_int(env, -EINVAL);
+    /* An abstract name begins with a NUL: no path either. The kernel need not end the path with one. */
+    path_bytes = strnlen(address.sun_path, sizeof(address.sun_path));
+    if (path_bytes > room_bytes)
+        return ret_int(env, -ENAMETOOLONG);
+    /* In bounds: path_bytes <= what `out` holds, as just checked, and <= what sun_path holds. */
+    memcpy(out, address.sun_path, path_bytes);
+    return ret_int(env, (int64_t)path_bytes);
+}
+
 /* unixAccept(listenFd): fd; -EAGAIN when nobody waits, whatever mode the listener is in */
 static napi_value unix_accept(napi_env env, napi_callback_info info)
 {
@@ -184,6 +227,8 @@ bool register_socket(napi_env env, napi_value exports)
         METHOD("unixListen", unix_listen),
         METHOD("unixConnect", unix_connect),
         METHOD("unixAccept", unix_accept),
+        METHOD("unixDatagramConnect", unix_datagram_connect),
+        METHOD("unixListenerPath", unix_listener_path),
         METHOD("unixPair", unix_pair),
         METHOD("sendMessage", send_message),
         METHOD("receiveMessage", receive_message),

@@ -100,13 +100,13 @@ function entriesOf(nodes: readonly AST.TOMLKeyValue[]): Entry[] {
 type Place = 'file' | 'share' | 'rule'
 
 function mayStand(spec: OptionSpec, place: Place): boolean {
-  return place === 'file' || allowedIn(spec, place)
+  return place === 'file' ? spec.scope !== 'command line' : allowedIn(spec, place)
 }
 
 function readEntry(path: string, { key, value, line }: Entry, values: OptionValues, place: Place): void {
   const where = `${path}:${line}`
   const spec = optionsByName.get(key)
-  if (spec === undefined) {
+  if (spec === undefined || spec.scope === 'command line') {
     const names = [...optionsByName].filter(([, other]) => mayStand(other, place)).map(([name]) => name)
     throw new UserError(`${where}: unknown key '${key}'${nearestName(key, names)}`)
   }

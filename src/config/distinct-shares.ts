@@ -16,11 +16,11 @@ export function expectDistinct(shares: readonly Share[], controlSocket: string |
   const tags = new Set<string>()
   const traces = new Set<string>()
   for (const { draft, config } of shares) {
-    const { socketPath, tag, trace } = config
-    const taken = sockets.get(placeOf(socketPath))
-    if (taken !== undefined)
-      throw new UserError(`${draft.where('socket-path')} ${socketPath}: ${taken} there already`)
-    sockets.set(placeOf(socketPath), 'another share listens')
+    const { tag, trace } = config
+    const socket = socketOf(config)
+    const taken = sockets.get(socket)
+    if (taken !== undefined) throw new UserError(`${whereSocket({ draft, config })}: ${taken} there already`)
+    sockets.set(socket, 'another share listens')
     if (tag !== undefined && tags.has(tag))
       throw new UserError(`${draft.where('tag')} '${tag}': another share has this tag already`)
     if (tag !== undefined) tags.add(tag)
@@ -28,6 +28,17 @@ export function expectDistinct(shares: readonly Share[], controlSocket: string |
       throw new UserError(`${draft.where('trace')} ${trace}: another share is traced there already`)
     if (trace !== undefined) traces.add(placeOf(trace))
   }
+}
+
+/** A socket without a path is told by its descriptor. */
+function socketOf({ socketPath, inheritedFd }: ShareConfig): string {
+  return socketPath === '' ? `descriptor ${inheritedFd}` : placeOf(socketPath)
+}
+
+function whereSocket({ draft, config: { socketPath, inheritedFd } }: Share): string {
+  return inheritedFd === undefined
+    ? `${draft.where('socket-path')} ${socketPath}`
+    : `${draft.where('fd')} ${inheritedFd}`
 }
 
 /** One name for a file that may not exist yet, however its directory is written. */

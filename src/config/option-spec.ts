@@ -13,12 +13,15 @@ export const text: ValueKind = { type: 'text' }
 export const seconds: ValueKind = { type: 'seconds' }
 export const list: ValueKind = { type: 'list' }
 
-/** Where an option may stand besides the command line: in a share, in a rule of a share, or for the process alone. */
-export type Scope = 'process' | 'share' | 'rule'
+/**
+ * Where an option may stand besides the command line: in a rule of a share and in a share, in a share, in the file for the
+ * process alone, or nowhere.
+ */
+export type Scope = 'rule' | 'share' | 'process' | 'command line'
 
 /** One option. */
 export interface OptionSpec {
-  /** The long option, and its key in `--share` and in the file. */
+  /** The long option, and its key in `--share` and in the file. A single letter is a short option. */
   readonly name: string
   /** Other names that mean the same. */
   readonly aliases?: readonly string[]
@@ -32,6 +35,17 @@ export interface OptionSpec {
   readonly default?: string | boolean
   /** Help shows the flag as `--no-NAME`, because it is true without it. */
   readonly negated?: true
+  /** The value may be left out: what it is then. */
+  readonly bare?: string
+  /** Another option that this one sets, and to what. */
+  readonly means?: readonly [name: string, value: string]
+  /** virtiofsd has the option, and here it changes nothing: why. Logged when it is given. */
+  readonly ignored?: string
+}
+
+/** As it is typed: `--name`, or `-n`. */
+export function dashed(name: string): string {
+  return name.length === 1 ? `-${name}` : `--${name}`
 }
 
 /** Whether an option may stand in a place. */

@@ -4,6 +4,8 @@
  */
 import type { OptionSpec } from './option-spec.js'
 import { cachingOptions } from './options/caching-options.js'
+import { compatibilityOptions } from './options/compatibility-options.js'
+import { generalOptions, severalShares } from './options/general-options.js'
 import { inspectionOptions } from './options/inspection-options.js'
 import { processOptions } from './options/process-options.js'
 import { shareOptions } from './options/share-options.js'
@@ -19,6 +21,9 @@ export const optionGroups: readonly OptionGroup[] = [
   { title: 'Caching and I/O', options: cachingOptions },
   { title: 'Seeing and disturbing', options: inspectionOptions },
   { title: 'Process', options: processOptions },
+  { title: 'Several shares', options: severalShares },
+  { title: 'For command lines of virtiofsd', options: compatibilityOptions },
+  { title: 'Other', options: generalOptions },
 ]
 
 export const optionTable: readonly OptionSpec[] = optionGroups.flatMap(({ options }) => options)

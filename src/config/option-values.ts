@@ -21,9 +21,11 @@ export function readValue(spec: OptionSpec, raw: OptionValue, where: string): Op
       if (typeof raw !== 'string' || raw === '')
         throw new UserError(`${where}: expected some text, got '${raw}'`)
       return raw
-    case 'choice':
-      if (typeof raw === 'string' && kind.choices.includes(raw)) return raw
+    case 'choice': {
+      const choice = typeof raw === 'string' ? raw.toLowerCase() : ''
+      if (kind.choices.includes(choice)) return choice
       throw new UserError(`${where}: '${raw}' is not one of ${kind.choices.join(', ')}`)
+    }
     case 'count': {
       const value = Number(raw)
       if (!/^\d+$/.test(String(raw)) || value < kind.min || value > kind.max) {

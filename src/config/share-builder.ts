@@ -10,10 +10,9 @@ import type { CacheChoices, CacheMode, DirectIo } from '../io-mode/cache-policy.
 import type { OpenRule } from '../io-mode/open-rules.js'
 import { optionTable } from './option-table.js'
 import { type OptionValues, readValue } from './option-values.js'
+import { checkedSocket } from './share-socket.js'
 import { UserError } from './user-error.js'
 
-/** sun_path has 108 bytes, one of them for the NUL. */
-const SOCKET_PATH_MAX_BYTES = 107
 const MIB = 1024 * 1024
 
 /** A share as it was written down, before it is checked as a whole. */
@@ -41,7 +40,7 @@ export function buildShare(draft: ShareDraft, defaults: OptionValues): ShareConf
   const flag = (name: string) => values.get(name) === true
   return {
     directory: checkedDirectory(text('shared-dir'), draft.where('shared-dir')),
-    socketPath: checkedSocketPath(text('socket-path'), draft.where('socket-path')),
+    ...checkedSocket(values, draft),
     tag: checkedTag(text('tag'), draft.where('tag')),
     ...cacheChoices(values),
     cache: values.get('cache') as CacheMode,
@@ -49,6 +48,7 @@ export function buildShare(draft: ShareDraft, defaults: OptionValues): ShareConf
     parallelDio: flag('parallel-dio'),
     allowMmap: flag('allow-mmap'),
     allowDirectIo: flag('allow-direct-io'),
+    preserveNoatime: flag('preserve-noatime'),
     writeback: flag('writeback'),
     readonly: flag('readonly'),
     readdirplus: flag('readdirplus'),
@@ -134,17 +134,6 @@ function statOf(path: string, where: string): Stats {
     const reason = code === 'ENOENT' ? 'no such directory' : `cannot be reached (${code})`
     throw new UserError(`${where} ${path}: ${reason}`)
   }
-}
-
-function checkedSocketPath(path: string | undefined, where: string): string {
-  if (path === undefined) throw new UserError(`${where} is missing: where is QEMU to connect?`)
-  const lenBytes = Buffer.byteLength(path)
-  if (lenBytes > SOCKET_PATH_MAX_BYTES) {
-    throw new UserError(
-      `${where} ${path}: ${lenBytes} bytes, a socket path has at most ${SOCKET_PATH_MAX_BYTES}`,
-    )
-  }
-  return path
 }
 
 function checkedTag(tag: string | undefined, where: string): string | undefined {

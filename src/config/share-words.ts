@@ -1,3 +1,4 @@
+import { splitAtCommas } from './compatible-words.js'
 import { allowedIn } from './option-spec.js'
 import { optionsByName, optionTable } from './option-table.js'
 import { nearestName, type OptionValues, readValue } from './option-values.js'
@@ -10,7 +11,7 @@ import { UserError } from './user-error.js'
  */
 export function parseShareWords(text: string): ShareDraft {
   const values: OptionValues = new Map()
-  for (const word of splitWords(text)) {
+  for (const word of splitAtCommas(text)) {
     const { name, raw } = splitWord(word)
     const spec = optionsByName.get(name)
     if (spec === undefined || !allowedIn(spec, 'share')) {
@@ -19,14 +20,6 @@ export function parseShareWords(text: string): ShareDraft {
     values.set(spec.name, readValue(spec, raw, `--share: ${name}`))
   }
   return { values, where: (option) => `--share: ${shortName(option)}`, rules: [] }
-}
-
-/** Splits at single commas; two stand for one inside a word. */
-function splitWords(text: string): string[] {
-  return text
-    .split(/(?<!,),(?!,)/)
-    .map((word) => word.replaceAll(',,', ','))
-    .filter((word) => word !== '')
 }
 
 function splitWord(word: string): { name: string; raw: string | boolean } {

@@ -6,11 +6,17 @@ import type { OpenRule } from '../io-mode/open-rules.js'
 /** Everything that one share is told. Plain data: it crosses to the thread that serves the share. */
 export interface ShareConfig extends CacheChoices {
   readonly directory: string
+  /** Empty when the listening socket was inherited and has no path. */
   readonly socketPath: string
+  /** A listening socket that was inherited; undefined: one is bound at the path. */
+  readonly inheritedFd: number | undefined
+  /** The group that may connect too; undefined: the owner alone. */
+  readonly socketGid: number | undefined
   /** Undefined: the front-end names the share. */
   readonly tag: string | undefined
   readonly allowMmap: boolean
   readonly allowDirectIo: boolean
+  readonly preserveNoatime: boolean
   readonly writeback: boolean
   readonly readonly: boolean
   /** False: READDIRPLUS is not offered where the cache mode would. */

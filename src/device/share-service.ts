@@ -87,6 +87,7 @@ export class ShareService {
       procFd,
       rules,
       allowDirectIo: config.allowDirectIo,
+      preserveNoatime: config.preserveNoatime,
       writeback: config.writeback,
       fdLimit,
       report: (kind, fields) => this.faults.warn(kind, fields),

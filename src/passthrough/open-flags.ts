@@ -13,9 +13,12 @@ const ALLOWED = O_ACCMODE | O_DIRECT | O_DSYNC | O_NOATIME | O_SYNC | O_TRUNC
  * O_APPEND is left out: each WRITE says whether it appends, because a write-back of cached pages of the same file does
  * not. With write-back caching the guest reads, too, what it was only asked to write.
  */
-export function hostOpenFlags(guestFlags: number, { writeback, allowDirectIo }: ShareOptions): number {
+export function hostOpenFlags(guestFlags: number, options: ShareOptions): number {
+  const { writeback, allowDirectIo, preserveNoatime } = options
   let flags = guestFlags & ALLOWED
   if (!allowDirectIo) flags &= ~O_DIRECT
+  // The guest has checked that its caller owns the file; the host would ask whether this process does.
+  if (!preserveNoatime) flags &= ~O_NOATIME
   if (writeback && (flags & O_ACCMODE) === O_WRONLY) flags = (flags & ~O_ACCMODE) | O_RDWR
   return flags | O_NOFOLLOW
 }

@@ -34,6 +34,8 @@ export interface ShareOptions {
   readonly rules: OpenRules
   /** Keep the guest's O_DIRECT on the host's file. */
   readonly allowDirectIo: boolean
+  /** Keep the guest's O_NOATIME on the host's file. */
+  readonly preserveNoatime: boolean
   readonly writeback: boolean
   /** Descriptors that this share may hold, of files and inodes together. */
   readonly fdLimit: number

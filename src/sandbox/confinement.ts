@@ -1,5 +1,5 @@
 import { basename, dirname } from 'node:path'
-import type { Configuration } from '../config/command-line.js'
+import type { Configuration } from '../config/configuration.js'
 import { UserError } from '../config/user-error.js'
 import type { ShareConfig } from '../device/share-config.js'
 import { keptCapabilities } from './capabilities.js'

@@ -1,7 +1,7 @@
 import { writeSync } from 'node:fs'
 import { deserialize, serialize } from 'node:v8'
 import * as native from 'virtiofsd-ts-native'
-import type { Configuration } from '../config/command-line.js'
+import type { Configuration } from '../config/configuration.js'
 import { errnoName } from '../fuse/errno.js'
 import type { ClaimedSockets } from '../listening-sockets.js'
 import { capabilityMask } from './capabilities.js'
@@ -13,6 +13,7 @@ export interface Inheritance {
   readonly confinement: Confinement
   readonly shareFds: readonly number[]
   readonly controlFd: number | undefined
+  readonly syslogFd: number | undefined
 }
 
 /** Node marks them to be closed with everything else. */
@@ -25,14 +26,13 @@ const PROGRAM = new URL('../confined.js', import.meta.url).pathname
  * stay what they are. `args`, the command line, is passed on for those who look at the process. Throws when it cannot.
  */
 export function becomeConfined(
-  configuration: Configuration,
-  confinement: Confinement,
+  plan: Pick<Inheritance, 'configuration' | 'confinement' | 'syslogFd'>,
   sockets: ClaimedSockets,
   args: readonly string[],
 ): never {
   const { shareFds, controlFd, lockFds } = sockets
-  const stateFd = writeInheritance({ configuration, confinement, shareFds, controlFd })
-  const { sandbox, userNamespace, capabilities, entries } = confinement
+  const stateFd = writeInheritance({ ...plan, shareFds, controlFd })
+  const { sandbox, userNamespace, capabilities, entries } = plan.confinement
   const words = [
     ...[native.launcherPath, '--sandbox', sandbox, '--capabilities', capabilityMask(capabilities)],
     ...(userNamespace ? ['--user-namespace'] : []),
@@ -48,7 +48,7 @@ export function becomeConfined(
     ...STDIO,
     stateFd,
     ...shareFds,
-    ...(controlFd === undefined ? [] : [controlFd]),
+    ...[controlFd, plan.syslogFd].filter((fd) => fd !== undefined),
     ...lockFds,
   ]
   const result = native.becomeProgram(words, Int32Array.from(inherited))

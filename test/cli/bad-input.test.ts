@@ -24,7 +24,11 @@ const shareWords = `path=${directory},socket=${path('socket')}`
 const long = path('x'.repeat(120))
 
 const mistakes: Readonly<Record<string, readonly [args: readonly string[], complaint: string | RegExp]>> = {
-  nothing: [[], '--shared-dir is missing: which directory is to be shared?'],
+  nothing: [[], '--shared-dir DIR --socket-path SOCKET serves a directory, --help tells the rest'],
+  'no directory': [
+    ['--socket-path', path('socket')],
+    '--shared-dir is missing: which directory is to be shared?',
+  ],
   'no socket': [['--shared-dir', directory], '--socket-path is missing: where is QEMU to connect?'],
   'missing directory': [
     [...share, '--shared-dir', path('none')],
@@ -45,7 +49,7 @@ const mistakes: Readonly<Record<string, readonly [args: readonly string[], compl
   ],
   'socket in no directory': [
     [...share, '--socket-path', path('none/s')],
-    `--socket-path ${path('none/s')}: ${path('none/s')}.pid cannot be made (ENOENT)`,
+    `--socket-path ${path('none/s')}: there is no directory ${path('none')}`,
   ],
   'no socket but a file': [
     [...share, '--socket-path', path('file')],
@@ -66,6 +70,37 @@ const mistakes: Readonly<Record<string, readonly [args: readonly string[], compl
   'a time': [[...share, '--entry-timeout', 'soon'], "--entry-timeout: 'soon' is not a number of seconds"],
   'a mistyped option': [[...share, '--cahce', 'never'], "unknown option '--cahce' (did you mean --cache?)"],
   'an option without its value': [[...share, '--cache'], "option '--cache <mode>' argument missing"],
+  'an unknown short option': [[...share, '-x'], "unknown option '-x'"],
+  'an unknown word of -o': [
+    [...share, '-o', 'writeback,writebakc'],
+    "-o: unknown option 'writebakc' (did you mean writeback?)",
+  ],
+  'a word of -o without its value': [[...share, '-o', 'cache'], '-o: cache needs a value'],
+  'a bad value in -o': [
+    [...share, '-o', 'cache=sometimes'],
+    "-o cache: 'sometimes' is not one of never, metadata, auto, always",
+  ],
+  'a mistyped command': [
+    ['chek-config'],
+    /^virtiofsd-ts: there is no command 'chek-config' \(did you mean check-config\?\)/,
+  ],
+  'a socket and a descriptor': [[...share, '--fd', '3'], '--fd and --socket-path: give one of them'],
+  'a descriptor that is closed': [
+    ['--shared-dir', directory, '--fd', '77'],
+    '--fd 77: not a unix socket that listens (EBADF)',
+  ],
+  'a descriptor that does not listen': [
+    ['--shared-dir', directory, '--fd', '0'],
+    /--fd 0: not a unix socket that listens/,
+  ],
+  'no such group': [
+    [...share, '--socket-group', 'no-such-group'],
+    '--socket-group no-such-group: there is no such group',
+  ],
+  'no system log': [
+    [...share, `--syslog=${path('none')}`],
+    `--syslog: nobody takes messages at ${path('none')} (ENOENT)`,
+  ],
   'a word too many': [[...share, 'extra'], "unexpected argument 'extra': options begin with --"],
   'a tag too long': [
     [...share, '--tag', 't'.repeat(37)],

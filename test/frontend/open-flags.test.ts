@@ -8,7 +8,7 @@ import { mount } from '../support/mount.js'
 import { pattern } from '../support/pattern.js'
 import { refused } from '../support/refusals.js'
 
-const { O_APPEND, O_DIRECT, O_RDONLY, O_RDWR, O_SYNC, O_TRUNC, O_WRONLY } = constants
+const { O_APPEND, O_DIRECT, O_NOATIME, O_RDONLY, O_RDWR, O_SYNC, O_TRUNC, O_WRONLY } = constants
 const ACCESS_MODE = 3
 const O_ASYNC = 0o20000
 const BLOCK_BYTES = 4096
@@ -136,4 +136,13 @@ function hasDirectIo(device: Device): boolean {
   } finally {
     unlinkSync(path)
   }
+}
+
+for (const preserve of [false, true]) {
+  t.test(`O_NOATIME is the host's ${preserve ? 'with --preserve-noatime' : 'never'}`, async (t) => {
+    const device = await Device.start(t, ['--keep-alive', ...(preserve ? ['--preserve-noatime'] : [])])
+    eachWay(t, device, O_RDONLY | O_NOATIME, (t, _fs, _file, _handle, hostFlags) => {
+      t.equal((hostFlags & O_NOATIME) !== 0, preserve)
+    })
+  })
 }

@@ -1,4 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process'
+import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import { sleep } from './device.js'
@@ -33,9 +34,16 @@ export class RunningProgram {
   readonly exited: Promise<{ status: number | null; signal: string | null }>
   private readonly child
 
-  constructor(t: Test, args: readonly string[], launcher: readonly string[] = []) {
-    this.child = spawn('env', [...wordsOf(args, launcher)], { stdio: ['ignore', 'inherit', 'pipe'] })
-    this.child.stderr.setEncoding('utf8').on('data', (text: string) => {
+  /** `fds`: descriptors of ours that it inherits, as 3 and up. */
+  constructor(
+    t: Test,
+    args: readonly string[],
+    launcher: readonly string[] = [],
+    fds: readonly number[] = [],
+  ) {
+    this.child = spawn('env', [...wordsOf(args, launcher)], { stdio: ['ignore', 'inherit', 'pipe', ...fds] })
+    const stderr = this.child.stderr as Readable
+    stderr.setEncoding('utf8').on('data', (text: string) => {
       this.stderr += text
     })
     this.exited = new Promise((resolve) => {

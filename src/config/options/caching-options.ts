@@ -40,6 +40,12 @@ export const cachingOptions: readonly OptionSpec[] = [
     text: "keep the guest's O_DIRECT on the host's file",
   },
   {
+    name: 'preserve-noatime',
+    kind: flag,
+    scope: 'share',
+    text: "keep the guest's O_NOATIME on the host's file; the host refuses it for files of other users, unless this is root",
+  },
+  {
     name: 'writeback',
     kind: flag,
     scope: 'share',

@@ -1,7 +1,10 @@
 import { sandboxes, seccompActions } from '../../sandbox/kinds.js'
 import { type OptionSpec, text } from '../option-spec.js'
 
-export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
+export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'off'] as const
+
+/** Where the system's log takes messages. */
+const SYSLOG_SOCKET = '/dev/log'
 
 /** What the process is, for all of its shares. */
 export const processOptions: readonly OptionSpec[] = [
@@ -51,5 +54,13 @@ export const processOptions: readonly OptionSpec[] = [
     scope: 'process',
     text: 'least severe messages to log',
     default: 'info',
+  },
+  {
+    name: 'syslog',
+    argument: 'socket',
+    bare: SYSLOG_SOCKET,
+    kind: text,
+    scope: 'process',
+    text: "log to the system's log instead of standard error",
   },
 ]

@@ -16,7 +16,21 @@ export const shareOptions: readonly OptionSpec[] = [
     argument: 'path',
     kind: text,
     scope: 'share',
-    text: 'vhost-user socket to listen at (required)',
+    text: 'vhost-user socket to listen at (required, or --fd)',
+  },
+  {
+    name: 'fd',
+    argument: 'n',
+    kind: { type: 'count', min: 0, max: 2 ** 20, unit: 'a descriptor' },
+    scope: 'share',
+    text: 'listening socket that was inherited from who starts this, instead of --socket-path',
+  },
+  {
+    name: 'socket-group',
+    argument: 'group',
+    kind: text,
+    scope: 'share',
+    text: 'group that may connect to the socket, beside its owner',
   },
   {
     name: 'tag',

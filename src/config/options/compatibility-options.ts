@@ -1,0 +1,66 @@
+import { flag, list, type OptionSpec } from '../option-spec.js'
+
+const NO_MIGRATION = 'this device cannot be migrated, and says so to its front-end'
+
+/** Options of virtiofsd for command lines that were written for it: older forms, and what has nothing to change here. */
+export const compatibilityOptions: readonly OptionSpec[] = [
+  {
+    name: 'o',
+    argument: 'words',
+    kind: list,
+    scope: 'command line',
+    text: 'options as older virtiofsds took them, such as source=DIR,cache=none,no_xattr; a comma in a value is doubled',
+  },
+  {
+    name: 'd',
+    kind: flag,
+    scope: 'command line',
+    text: 'the same as --log-level debug',
+    means: ['log-level', 'debug'],
+  },
+  {
+    name: 'f',
+    kind: flag,
+    scope: 'command line',
+    text: 'stay in the foreground, as always',
+    ignored: 'it always stays in the foreground',
+  },
+  {
+    name: 'thread-pool-size',
+    argument: 'n',
+    kind: { type: 'count', min: 0, max: 2 ** 16, unit: 'threads' },
+    scope: 'share',
+    text: 'without effect: one thread serves a share, what would block it is done by io_uring',
+    ignored: 'one thread serves a share, and what would block it is done by io_uring',
+  },
+  {
+    name: 'migration-mode',
+    argument: 'mode',
+    kind: { type: 'choice', choices: ['find-paths', 'file-handles'] },
+    scope: 'share',
+    text: 'without effect: there is no migration',
+    ignored: NO_MIGRATION,
+  },
+  {
+    name: 'migration-on-error',
+    argument: 'what',
+    kind: { type: 'choice', choices: ['abort', 'guest-error'] },
+    scope: 'share',
+    text: 'without effect: there is no migration',
+    ignored: NO_MIGRATION,
+  },
+  {
+    name: 'migration-verify-handles',
+    kind: flag,
+    scope: 'share',
+    text: 'without effect: there is no migration',
+    ignored: NO_MIGRATION,
+  },
+  {
+    name: 'migration-confirm-paths',
+    kind: flag,
+    scope: 'share',
+    text: 'without effect: there is no migration',
+    ignored: NO_MIGRATION,
+  },
+]

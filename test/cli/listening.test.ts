@@ -1,0 +1,116 @@
+/** Where the program listens, and where it logs: sockets of its own, sockets of who started it, the system's log. */
+import { spawn } from 'node:child_process'
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import t, { type Test } from 'tap'
+import * as native from 'virtiofsd-ts-native'
+import { isRoot } from '../support/cases.js'
+import { attach } from '../support/mount.js'
+import { RunningProgram, runProgram } from '../support/program.js'
+import { tempDir } from '../support/temp-dir.js'
+
+const NOGROUP = 65534
+const sandboxes = isRoot ? ['none', 'namespace', 'chroot'] : ['none', 'namespace']
+
+/** A shared directory, and a place beside it. */
+function place(t: Test) {
+  const home = tempDir(t)
+  const directory = join(home, 'share')
+  mkdirSync(directory)
+  writeFileSync(join(directory, 'file'), 'content')
+  return { directory, socketPath: join(home, 'socket') }
+}
+
+for (const sandbox of sandboxes) {
+  t.test(`--fd with a listening socket (--sandbox ${sandbox})`, async (t) => {
+    const { directory, socketPath } = place(t)
+    const fd = native.unixListen(socketPath, 0o600)
+    const program = new RunningProgram(
+      t,
+      ['--shared-dir', directory, '--fd=3', '--sandbox', sandbox],
+      [],
+      [fd],
+    )
+    native.close(fd)
+    const ready = JSON.parse(await program.says('"ready')) as { qemu: string }
+    t.match(ready.qemu, `path=${socketPath} `, 'the socket knows its path')
+    const fs = attach(t, { socketPath })
+    fs.init()
+    t.equal(fs.lookup(1n, 'file').attr.size, 7n)
+    fs.close()
+    t.same(await program.exited, { status: 0, signal: null })
+    t.ok(existsSync(socketPath), 'it belongs to who made it')
+    t.notOk(existsSync(`${socketPath}.pid`), 'and no lock is made')
+  })
+}
+
+t.test('--socket-group', { skip: !isRoot && 'needs root: to give a file to another group' }, async (t) => {
+  const { directory, socketPath } = place(t)
+  const paths = ['--shared-dir', directory, '--socket-path', socketPath]
+  const program = new RunningProgram(t, [...paths, '--socket-group', `${NOGROUP}`])
+  await program.says('"ready')
+  const { mode, gid } = statSync(socketPath)
+  t.equal(mode & 0o777, 0o660)
+  t.equal(gid, NOGROUP)
+  program.kill('SIGTERM')
+  await program.exited
+  const launcher = ['setpriv', '--bounding-set', '-chown', '--inh-caps=-chown']
+  t.match(runProgram([...paths, '--socket-group', `${NOGROUP}`], launcher), {
+    status: 2,
+    stderr: `virtiofsd-ts: --socket-path ${socketPath}: cannot be given to the group ${NOGROUP} (EPERM)`,
+  })
+  t.notOk(existsSync(socketPath))
+})
+
+t.test('the lock file says whose the socket is', async (t) => {
+  const { directory, socketPath } = place(t)
+  const program = new RunningProgram(t, ['--shared-dir', directory, '--socket-path', socketPath])
+  await program.says('"ready')
+  t.equal(readFileSync(`${socketPath}.pid`, 'utf8'), `${program.pid}\n`)
+})
+
+/** What Node lacks is a datagram socket in the file system. Prints each message as a line of JSON. */
+const RECEIVER = `
+import json, socket, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.bind(sys.argv[1])
+print('"bound"', flush=True)
+while True:
+    print(json.dumps(s.recv(65536).decode()), flush=True)
+`
+
+for (const sandbox of sandboxes) {
+  t.test(`--syslog (--sandbox ${sandbox})`, async (t) => {
+    const { directory, socketPath } = place(t)
+    const logSocket = join(tempDir(t), 'log')
+    const receiver = spawn('python3', ['-c', RECEIVER, logSocket], { stdio: ['ignore', 'pipe', 'inherit'] })
+    t.teardown(() => receiver.kill())
+    const lines = createInterface({ input: receiver.stdout })[Symbol.asyncIterator]()
+    const next = async () => JSON.parse((await lines.next()).value) as string
+    t.equal(await next(), 'bound')
+    const args = ['--shared-dir', directory, '--socket-path', socketPath, '--sandbox', sandbox]
+    const program = new RunningProgram(t, [...args, `--syslog=${logSocket}`])
+    t.match(await next(), /^<30>virtiofsd-ts\[\d+\]: confined {"sandbox":"/)
+    t.match(await next(), /^<30>virtiofsd-ts\[\d+\]: ready: attach this share/)
+    const fs = attach(t, { socketPath })
+    fs.init()
+    t.match(await next(), /front-end connected/)
+    t.match(await next(), /guest mounted the share {"guest":"7\.\d+/)
+    receiver.kill('SIGKILL')
+    t.equal(fs.lookup(1n, 'file').attr.size, 7n)
+    fs.close()
+    t.same(await program.exited, { status: 0, signal: null }, 'a log that has gone stops nobody')
+    t.equal(program.stderr, '')
+  })
+}
+
+t.test('--print-capabilities, whatever else is given', async (t) => {
+  const { status, stdout, stderr } = runProgram(['--no-such-option', '--print-capabilities', '--cache=x'])
+  t.equal(status, 0)
+  t.equal(stderr, '')
+  const { type, features } = JSON.parse(stdout) as { type: string; features: string[] }
+  t.equal(type, 'fs')
+  t.ok(features.includes('separate-options'))
+  t.notOk(features.includes('migrate-precopy'), 'there is no migration yet')
+})

@@ -1,0 +1,86 @@
+/** The same command line in all its spellings. */
+import { join } from 'node:path'
+import t from 'tap'
+import { parseCommandLine } from '../../../src/config/command-line.js'
+import { splitAtCommas } from '../../../src/config/compatible-words.js'
+import type { Configuration } from '../../../src/config/configuration.js'
+import { dashed } from '../../../src/config/option-spec.js'
+import { optionTable } from '../../../src/config/option-table.js'
+import { UserError } from '../../../src/config/user-error.js'
+import { tempDir } from '../../support/temp-dir.js'
+
+const directory = tempDir(t)
+const paths = ['--shared-dir', directory, '--socket-path', join(directory, 'socket')]
+
+function read(...args: string[]): Configuration {
+  return parseCommandLine([...paths, ...args])?.configuration as Configuration
+}
+
+t.test('a value follows or is joined by =', async (t) => {
+  t.same(read('--cache=never'), read('--cache', 'never'))
+  t.equal(read('--cache=never').shares[0].cache, 'never')
+})
+
+t.test('the later one wins, whatever its spelling', async (t) => {
+  t.equal(read('--cache=never', '--cache', 'always').shares[0].cache, 'always')
+  t.equal(read('-o', 'cache=always', '--cache', 'never').shares[0].cache, 'never')
+  t.equal(read('--cache', 'never', '-o', 'cache=always').shares[0].cache, 'always')
+  t.equal(read('--readonly', '--no-readonly').shares[0].readonly, false)
+  t.equal(read('--no-readonly', '--readonly').shares[0].readonly, true)
+  t.equal(read('--no-readdirplus', '--readdirplus').shares[0].readdirplus, true)
+  t.equal(read('-d', '--log-level', 'warn').logLevel, 'warn')
+  t.equal(read('--log-level', 'warn', '-d').logLevel, 'debug')
+})
+
+t.test('every flag can be switched on and off', async (t) => {
+  const flags = optionTable.filter(({ kind, scope }) => kind.type === 'flag' && scope !== 'command line')
+  for (const { name } of flags) t.same(read(`--${name}`, `--no-${name}`).shares, read(`--no-${name}`).shares)
+})
+
+t.test('the peer takes its choices in any case', async (t) => {
+  t.equal(read('--cache', 'NEVER', '--log-level', 'DEBUG').shares[0].cache, 'never')
+})
+
+for (const level of ['error', 'warn', 'info', 'debug', 'trace', 'off'] as const) {
+  t.test(`--log-level ${level}`, async (t) => t.equal(read('--log-level', level).logLevel, level))
+}
+
+t.test('-o', async (t) => {
+  const old = parseCommandLine([
+    ...['-o', `source=${directory},cache=none,no_readdirplus,allow_direct_io,timeout=7`],
+    ...['--socket-path', join(directory, 'socket'), '-oallow_root,sandbox=chroot,log_level=err', '-f'],
+  ])?.configuration as Configuration
+  const today = read(
+    ...['--cache=never', '--no-readdirplus', '--allow-direct-io', '--entry-timeout=7', '--attr-timeout=7'],
+    ...['--sandbox=chroot', '--log-level=error', '-f'],
+  )
+  t.same(old, today)
+  t.equal(read('-o', 'writeback', '-o', 'no_writeback').shares[0].writeback, false)
+  t.equal(read('-o', 'debug').logLevel, 'debug')
+})
+
+t.test('a comma in a value of -o is doubled, also where it ends it', async (t) => {
+  t.same(splitAtCommas('a=1,,2,b,c=,,'), ['a=1,2', 'b', 'c=,'])
+  t.same(splitAtCommas('source=/with,,,xattr'), ['source=/with,', 'xattr'])
+  t.same(splitAtCommas('a,b'), ['a', 'b'])
+})
+
+t.test('what changes nothing here is said', async (t) => {
+  const args = ['--thread-pool-size=64', '--migration-on-error', 'guest-error', '-f']
+  t.match(read(...args).ignored, [
+    { option: '-f', reason: /foreground/ },
+    { option: '--thread-pool-size', reason: /one thread/ },
+    { option: '--migration-on-error', reason: /cannot be migrated/ },
+  ])
+  t.same(read().ignored, [])
+  t.throws(() => read('--migration-mode', 'teleport'), UserError, 'a wrong value is an error all the same')
+})
+
+t.test('every option is in the table once', async (t) => {
+  const names = optionTable.flatMap(({ name, aliases = [] }) => [name, ...aliases].map(dashed))
+  t.equal(new Set(names).size, names.length)
+  for (const { name, text, argument, kind } of optionTable) {
+    t.notMatch(text, /\.$/, `${name}: no full stop`)
+    t.equal(argument === undefined, kind.type === 'flag', `${name}: a value has a name`)
+  }
+})
