@@ -53,6 +53,15 @@ test-guest: build $(TAP) ## The device in real guests: kernels 6.1, 6.12 and 7.x
 .PHONY: test
 test: check test-frontend test-guest ## Everything (about 20 minutes on two cores without KVM)
 
+.PHONY: bench-device
+bench-device: build ## Our device beside others, without a VM (PEER=virtiofsd or none, QUICK=1, ONLY=, PLACEMENT=, POLL_US=, SANDBOX=1, JSON=, ARGS=)
+	@node dist/vm/bench-device/bench-device.js $(foreach name,PEER ONLY ROUNDS PLACEMENT JSON,$(call option,$(name))) \
+	  $(if $(POLL_US),--poll-us $(POLL_US)) $(if $(QUICK),--quick) $(if $(SANDBOX),--sandbox) $(if $(ARGS),-- $(ARGS))
+
+.PHONY: bench-compare
+bench-compare: build ## Two results of bench-device: OLD=a.json NEW=b.json; fails when something became slower
+	@node dist/vm/bench-device/compare-reports.js $(OLD) $(NEW)
+
 .PHONY: format
 format: $(STAMP) ## Format and apply safe fixes
 	npx biome check --write

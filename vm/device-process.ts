@@ -21,6 +21,8 @@ export interface DeviceOptions {
   socketPath?: string
   /** Added to the device's command line. */
   args?: string[]
+  /** A command that runs the command behind it, such as `nice`. Default: none. */
+  under?: string[]
 }
 
 const OURS = fileURLToPath(new URL('../src/main.js', import.meta.url))
@@ -43,9 +45,15 @@ export class DeviceProcess extends LeashedProcess {
   }
 
   /** Resolves once the device listens. One that ends instead is an error, with what it said last. */
-  static async start({ device, sharedDir, socketPath, args = [] }: DeviceOptions): Promise<DeviceProcess> {
+  static async start({
+    device,
+    sharedDir,
+    socketPath,
+    args = [],
+    under = [],
+  }: DeviceOptions): Promise<DeviceProcess> {
     const name = device ?? (await findDefaultDevice())
-    const program = await findProgram(name)
+    const program = runUnder(under, await findProgram(name))
     const dir = makeTemporaryDir()
     const path = resolve(socketPath ?? join(dir.path, 'socket'))
     const share = shareArguments(name, resolve(sharedDir), path)
@@ -66,6 +74,11 @@ export async function findDefaultDevice(): Promise<DeviceName> {
 async function findProgram(name: DeviceName): Promise<Program> {
   if (name === 'virtiofsd-ts') return { command: process.execPath, args: [OURS] }
   return collectedProgram(await fetchBundle(name === 'virtiofsd-c' ? 'qemu-7.2' : name), 'virtiofsd')
+}
+
+function runUnder([command, ...args]: string[], program: Program): Program {
+  if (command === undefined) return program
+  return { ...program, command, args: [...args, program.command, ...program.args] }
 }
 
 function shareArguments(name: DeviceName, sharedDir: string, socketPath: string): string[] {

@@ -36,11 +36,13 @@ export class LeashedProcess extends EventEmitter<{ line: [string] }> {
     readonly name: string,
     program: Program,
     args: string[],
+    /** A pipe takes what `tell` writes. */
+    stdin: 'ignore' | 'pipe' = 'ignore',
   ) {
     super()
     // setpriv and env become the program: the process id is the program's own.
     this.child = spawn('setpriv', [...LEASH, program.command, ...program.args, ...args], {
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: [stdin, 'pipe', 'pipe'],
       env: { ...process.env, ...program.env },
       // A group of its own: Ctrl-C on the terminal is ours to handle.
       detached: true,
@@ -64,6 +66,11 @@ export class LeashedProcess extends EventEmitter<{ line: [string] }> {
 
   get pid(): number {
     return this.child.pid!
+  }
+
+  /** Writes a line to the program's input. */
+  protected tell(line: string): void {
+    this.child.stdin!.write(`${line}\n`)
   }
 
   /** Signals the program and what it started: its process group. */

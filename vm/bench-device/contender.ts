@@ -1,0 +1,104 @@
+import { cpus } from 'node:os'
+import { type DeviceName, DeviceProcess } from '../device-process.js'
+import { describeExit } from '../leashed-process.js'
+import { runCommand } from '../packages/command.js'
+import type { BenchShare } from './bench-share.js'
+import { CommandFailure } from './command-failure.js'
+import { type Job, LoadGenerator, type RunResult } from './load-generator.js'
+import { processTree } from './process-tree.js'
+
+/** Where the two processes run: on a processor each, both on one, or wherever the kernel puts them. */
+export const PLACEMENTS = ['apart', 'same', 'free'] as const
+export type Placement = (typeof PLACEMENTS)[number]
+
+export interface ContenderOptions {
+  readonly device: DeviceName
+  readonly args: readonly string[]
+  readonly share: BenchShare
+  readonly placement: Placement
+  readonly queues?: number
+  readonly busy?: boolean
+}
+
+/** Generator and device get the processor before whatever else runs here: what is measured is them. */
+const FIRST = ['nice', '-n', '-20']
+/** Options without which a device would not do the same as the others. */
+const EQUAL_ARGS: Readonly<Record<DeviceName, readonly string[]>> = {
+  'virtiofsd-ts': ['--cache', 'never'],
+  'virtiofsd-1.14': ['--cache', 'never'],
+  'virtiofsd-1.13': ['--cache', 'never'],
+  'virtiofsd-c': ['-o', 'cache=none'],
+}
+const UNCONFINED: Readonly<Record<DeviceName, readonly string[]>> = {
+  'virtiofsd-ts': ['--sandbox', 'none'],
+  'virtiofsd-1.14': ['--sandbox', 'none'],
+  'virtiofsd-1.13': ['--sandbox', 'none'],
+  // It cannot run without one.
+  'virtiofsd-c': [],
+}
+
+/** Arguments for a fair comparison, confined or not. */
+export function fairArgs(device: DeviceName, sandbox: boolean): string[] {
+  return [...EQUAL_ARGS[device], ...(sandbox ? [] : UNCONFINED[device])]
+}
+
+/** A device that is measured, and the generator that is its guest. Idle unless `run`. */
+export class Contender {
+  private constructor(
+    readonly name: DeviceName,
+    private readonly device: DeviceProcess,
+    private readonly load: LoadGenerator,
+  ) {}
+
+  static async start({
+    device: name,
+    args,
+    share,
+    placement,
+    queues,
+    busy,
+  }: ContenderOptions): Promise<Contender> {
+    const under = process.getuid?.() === 0 ? FIRST : []
+    const device = await DeviceProcess.start({
+      device: name,
+      sharedDir: share.path,
+      args: [...args],
+      under,
+    })
+    const load = await LoadGenerator.start(device.socketPath, share, {
+      queues: queues ?? 1,
+      busy: busy ?? false,
+      under,
+    })
+    const contender = new Contender(name, device, load)
+    await contender.place(placement)
+    return contender
+  }
+
+  get pids(): number[] {
+    return processTree(this.device.pid)
+  }
+
+  /** Rejects when the device ends: the generator would wait for it. */
+  run(job: Job, runMs: number, warmUpMs: number): Promise<RunResult> {
+    const gone = this.device.exited.then((exit) => {
+      throw new CommandFailure(`${job.workload}: ${describeExit(this.device, exit)}`)
+    })
+    return Promise.race([this.load.run(job, runMs, warmUpMs), gone])
+  }
+
+  async stop(): Promise<void> {
+    await this.load.stop()
+    await this.device.stop()
+  }
+
+  private async place(placement: Placement): Promise<void> {
+    const last = cpus().length - 1
+    const pids = this.pids
+    this.load.watch(pids)
+    if (placement === 'free') return
+    this.load.pin(placement === 'same' ? last : 0)
+    for (const pid of pids)
+      await runCommand('taskset', ['--all-tasks', '--cpu-list', '--pid', String(last), String(pid)])
+  }
+}

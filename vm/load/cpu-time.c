@@ -1,0 +1,45 @@
+#define _GNU_SOURCE
+#include "cpu-time.h"
+
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fail.h"
+
+static uint64_t clock_ns(clockid_t clock)
+{
+    struct timespec now;
+
+    if (clock_gettime(clock, &now) < 0)
+        return 0;
+    return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
+}
+
+uint64_t now_ns(void)
+{
+    return clock_ns(CLOCK_MONOTONIC);
+}
+
+uint64_t process_cpu_ns(pid_t pid)
+{
+    clockid_t clock;
+
+    return clock_getcpuclockid(pid, &clock) == 0 ? clock_ns(clock) : 0;
+}
+
+struct machine_time machine_time(void)
+{
+    const uint64_t tick_ns = 1000000000U / (uint64_t)sysconf(_SC_CLK_TCK);
+    unsigned long long user, nice, system, idle, iowait, irq, softirq, steal;
+    FILE *file = fopen("/proc/stat", "re");
+
+    if (!file || fscanf(file, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &user, &nice, &system, &idle, &iowait, &irq,
+                        &softirq, &steal) != 8)
+        fail_errno("/proc/stat");
+    fclose(file);
+    return (struct machine_time){
+        .busy_ns = (user + nice + system + irq + softirq) * tick_ns,
+        .stolen_ns = steal * tick_ns,
+    };
+}

@@ -1,0 +1,20 @@
+/* Who used the processors. */
+#ifndef CPU_TIME_H
+#define CPU_TIME_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+uint64_t now_ns(void);
+
+/* Of a process, its threads that have ended included. 0 for one that is gone. */
+uint64_t process_cpu_ns(pid_t pid);
+
+/* Of everybody on this machine together, to 10 ms; and what the machine below took away from it. */
+struct machine_time {
+    uint64_t busy_ns;
+    uint64_t stolen_ns;
+};
+struct machine_time machine_time(void);
+
+#endif

@@ -1,0 +1,40 @@
+/* The driver's side of a split virtqueue, as Linux uses it: indirect tables, event-idx, one kick and one call descriptor. */
+#ifndef RING_H
+#define RING_H
+
+#include <linux/virtio_ring.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct ring {
+    unsigned index;
+    unsigned size;
+    struct vring_desc *desc;
+    struct vring_avail *avail;
+    struct vring_used *used;
+    int kick_fd; /* ours to signal */
+    int call_fd; /* the device's to signal; rings may share one */
+    void **owner; /* by head */
+    uint16_t free_head;
+    unsigned free_count;
+    uint16_t next_avail;
+    uint16_t kicked_avail; /* next_avail when a kick was last considered */
+    uint16_t next_used;
+    uint64_t kicks;
+};
+
+void ring_create(struct ring *ring, unsigned index, unsigned size, int call_fd);
+
+/* Offers a table of `count` descriptors; a single one goes into the ring itself. `owner` comes back with it. */
+void ring_add(struct ring *ring, const struct vring_desc *table, unsigned count, void *owner);
+
+/* Tells the device of what was added, if it asked for that. */
+void ring_kick(struct ring *ring);
+
+/* The owner of the next request that the device has given back, with its used length; NULL when there is none. */
+void *ring_take(struct ring *ring, uint32_t *used_bytes);
+
+/* Asks to be told of the next request given back. False when one has been meanwhile: take it, do not sleep. */
+bool ring_arm(struct ring *ring);
+
+#endif

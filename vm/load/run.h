@@ -1,0 +1,35 @@
+/* Runs workloads for a time and prints what was measured, a line of JSON for each run. */
+#ifndef RUN_H
+#define RUN_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "lane.h"
+
+#define MAX_LANES 256
+#define MAX_PIDS 16
+
+struct guest {
+    struct ring hiprio;
+    struct ring *rings; /* of requests */
+    unsigned ring_count;
+    int call_fd;
+    bool busy_polling;
+    pid_t pids[MAX_PIDS]; /* of the device */
+    unsigned pid_count;
+};
+
+struct job {
+    const struct workload *workload;
+    unsigned depth;
+    uint32_t bytes;
+    unsigned warm_up_ms, run_ms;
+    /* One lane more, measured apart; NULL: none. */
+    const struct workload *beside;
+    uint32_t beside_bytes;
+};
+
+void run_job(struct guest *guest, const struct job *job);
+
+#endif
