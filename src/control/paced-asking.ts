@@ -1,7 +1,7 @@
 import type { ShareThread } from '../device/share-thread.js'
 import type { ShareCommandName } from '../device/worker-messages.js'
 
-/** Between two commands a share's thread serves its guest at least this long, and so many times what the last one took. */
+/** Between two commands a share's thread serves its guest this long at least, and so many times what the last one took. */
 const LEAST_GAP_MS = 1
 const GAP_PER_MS = 20
 
@@ -14,7 +14,7 @@ export class PacedAsking {
   private readonly waiting = new Map<string, Promise<unknown>>()
   private turn: Promise<unknown> = Promise.resolve()
 
-  constructor(private readonly thread: Pick<ShareThread, 'ask'>) {}
+  constructor(private readonly thread: Pick<ShareThread, 'ask' | 'busyMs'>) {}
 
   /** `report`: asking twice is the same as asking once. Rejects as the thread does. */
   ask(command: ShareCommandName, argument: unknown, report: boolean): Promise<unknown> {
@@ -32,9 +32,10 @@ export class PacedAsking {
 
   /** Resolves when the answer is there and the thread has had its time. */
   private async rest(answer: Promise<unknown>): Promise<void> {
-    const startMs = performance.now()
+    // Not the time until the answer came: on a busy machine that says nothing about the command.
+    const { busyMs } = this.thread
     await answer.catch(() => {})
-    const gapMs = Math.max(LEAST_GAP_MS, GAP_PER_MS * (performance.now() - startMs))
+    const gapMs = Math.max(LEAST_GAP_MS, GAP_PER_MS * (this.thread.busyMs - busyMs))
     await new Promise((resolve) => setTimeout(resolve, gapMs))
   }
 }

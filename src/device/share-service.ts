@@ -170,12 +170,22 @@ export class ShareService {
     native.eventfdDrain(eventFd)
     for (let got = receiveMessageOnPort(port); got !== undefined; got = receiveMessageOnPort(port)) {
       const command = got.message as WorkerCommand
-      try {
-        this.tell({ type: 'answer', id: command.id, result: this.commands.run(command) })
-      } catch (error) {
-        if (!isRefusal(error)) throw error
-        this.tell({ type: 'answer', id: command.id, error: error.message })
-      }
+      const startMs = performance.now()
+      this.tell({
+        type: 'answer',
+        id: command.id,
+        ...this.outcomeOf(command),
+        tookMs: performance.now() - startMs,
+      })
+    }
+  }
+
+  private outcomeOf(command: WorkerCommand): { result: unknown } | { error: string } {
+    try {
+      return { result: this.commands.run(command) }
+    } catch (error) {
+      if (!isRefusal(error)) throw error
+      return { error: error.message }
     }
   }
 

@@ -52,6 +52,8 @@ export class ShareThread {
   private readonly milestones = new Map<Milestone, Waiting>()
   private readonly reaching: Readonly<Record<Milestone, Promise<unknown>>>
   private nextId = 1
+  /** What commands have taken of the thread's time, in all. */
+  busyMs = 0
 
   /** Starts the thread, which then waits to be allowed beyond each milestone. */
   constructor(
@@ -132,6 +134,7 @@ export class ShareThread {
         this.events.ended()
         break
       case 'answer':
+        this.busyMs += message.tookMs
         this.answer(message.id, message.result, message.error)
         break
       case 'trace':

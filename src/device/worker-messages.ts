@@ -38,7 +38,14 @@ export type WorkerMessage =
   | { readonly type: 'listening' }
   /** The last front-end has left, and the share does not wait for another. */
   | { readonly type: 'ended' }
-  | { readonly type: 'answer'; readonly id: number; readonly result?: unknown; readonly error?: string }
+  /** `tookMs`: what the command took of the thread's time. */
+  | {
+      readonly type: 'answer'
+      readonly id: number
+      readonly tookMs: number
+      readonly result?: unknown
+      readonly error?: string
+    }
   /** A piece of the trace; `first` begins a new file. */
   | { readonly type: 'trace'; readonly chunk: Uint8Array; readonly first: boolean }
 

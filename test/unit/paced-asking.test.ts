@@ -1,9 +1,11 @@
+import { mock } from 'node:test'
 import t from 'tap'
 import { PacedAsking } from '../../src/control/paced-asking.js'
 
 /** A thread whose answers are given by the test. */
 class SlowThread {
   readonly asked: string[] = []
+  busyMs = 0
   private readonly replies: ((answer: unknown) => void)[] = []
 
   ask(name: string): Promise<unknown> {
@@ -57,9 +59,41 @@ t.test('commands that change something are never shared', async (t) => {
 
 t.test('a command that is refused does not stop the others', async (t) => {
   const refusing = {
+    busyMs: 0,
     ask: (name: string) => (name === 'reset' ? Promise.reject(new Error('no')) : Promise.resolve(7)),
   }
   const asking = new PacedAsking(refusing)
   await t.rejects(asking.ask('reset', undefined, false), /no/)
   t.equal(await asking.ask('state', undefined, true), 7)
 })
+
+t.test(
+  'the pause is twenty times what the command took of the thread, not what its answer took',
+  async (t) => {
+    mock.timers.enable({ apis: ['setTimeout'] })
+    t.teardown(() => mock.timers.reset())
+    const turns = async () => {
+      for (let n = 0; n < 10; n++) await Promise.resolve()
+    }
+    const asked: (() => void)[] = []
+    const thread = { busyMs: 0, ask: () => new Promise((resolve) => asked.push(() => resolve(1))) }
+    const asking = new PacedAsking(thread)
+    for (let n = 0; n < 3; n++) void asking.ask('release', undefined, false)
+    await turns()
+    mock.timers.tick(5000)
+    asked[0]?.()
+    await turns()
+    mock.timers.tick(1)
+    await turns()
+    t.equal(asked.length, 2, 'it answered late, but took no time')
+    thread.busyMs += 10
+    asked[1]?.()
+    await turns()
+    mock.timers.tick(199)
+    await turns()
+    t.equal(asked.length, 2)
+    mock.timers.tick(1)
+    await turns()
+    t.equal(asked.length, 3)
+  },
+)
