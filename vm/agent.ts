@@ -24,7 +24,17 @@ type Message =
   | { id: number; error: string }
   | { id: number; status: number; signal: number; ms: number; timedOut: boolean; stack?: string }
 
+export interface StartOptions {
+  /** After this the command is killed; 0 sets no limit. */
+  timeoutMs: number
+  /** Its standard input; `open`: what `write` sends, until `endInput`. Default: none. */
+  stdin?: Uint8Array | 'open' | undefined
+  /** Takes each piece of stdout as it comes; then none of it is in the report. */
+  hear?: (piece: Buffer) => void
+}
+
 interface Job {
+  hear: (piece: Buffer) => void
   stdout: Buffer[]
   stderr: Buffer[]
   resolve: (report: CommandReport) => void
@@ -64,11 +74,10 @@ export class Agent {
     return this.hello
   }
 
-  /** Starts /bin/sh -c `command`. A `timeoutMs` of 0 sets no limit. */
+  /** Starts /bin/sh -c `command`. */
   start(
     command: string,
-    timeoutMs: number,
-    stdin?: Uint8Array,
+    { timeoutMs, stdin, hear }: StartOptions,
   ): { id: number; report: Promise<CommandReport> } {
     const bytes = Buffer.from(command)
     if (bytes.length > PIECE_BYTES) {
@@ -76,11 +85,33 @@ export class Agent {
     }
     const id = this.nextId++
     const report = new Promise<CommandReport>((resolve, reject) => {
-      this.jobs.set(id, { stdout: [], stderr: [], resolve, reject })
+      const stdout: Buffer[] = []
+      this.jobs.set(id, {
+        stdout,
+        hear: hear ?? ((piece) => stdout.push(piece)),
+        stderr: [],
+        resolve,
+        reject,
+      })
     })
     this.send(`run ${id} ${timeoutMs} ${stdin === undefined ? 0 : 1} ${bytes.toString('base64')}`)
-    if (stdin !== undefined) this.sendInput(id, Buffer.from(stdin))
+    if (stdin instanceof Uint8Array) {
+      this.write(id, stdin)
+      this.endInput(id)
+    }
     return { id, report }
+  }
+
+  /** More of the standard input of a command. */
+  write(id: number, input: Uint8Array): void {
+    const bytes = Buffer.from(input)
+    for (let at = 0; at < bytes.length; at += PIECE_BYTES) {
+      this.send(`stdin ${id} ${bytes.toString('base64', at, at + PIECE_BYTES)}`)
+    }
+  }
+
+  endInput(id: number): void {
+    this.send(`eof ${id}`)
   }
 
   kill(id: number, signal: number): void {
@@ -95,13 +126,6 @@ export class Agent {
   fail(error: Error): void {
     for (const job of this.jobs.values()) job.reject(error)
     this.jobs.clear()
-  }
-
-  private sendInput(id: number, stdin: Buffer): void {
-    for (let at = 0; at < stdin.length; at += PIECE_BYTES) {
-      this.send(`stdin ${id} ${stdin.toString('base64', at, at + PIECE_BYTES)}`)
-    }
-    this.send(`eof ${id}`)
   }
 
   private send(line: string): void {
@@ -139,7 +163,7 @@ export class Agent {
 
   private advance(job: Job, message: Extract<Message, { id: number }>): void {
     if ('stdout' in message) {
-      job.stdout.push(Buffer.from(message.stdout, 'base64'))
+      job.hear(Buffer.from(message.stdout, 'base64'))
     } else if ('stderr' in message) {
       job.stderr.push(Buffer.from(message.stderr, 'base64'))
     } else {

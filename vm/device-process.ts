@@ -25,7 +25,8 @@ export interface DeviceOptions {
   under?: string[]
 }
 
-const OURS = fileURLToPath(new URL('../src/main.js', import.meta.url))
+/** Our program. */
+export const OURS = fileURLToPath(new URL('../src/main.js', import.meta.url))
 const PEER: DeviceName = 'virtiofsd-1.14'
 const START_TIMEOUT_MS = 15_000
 const START_POLL_MS = 20
@@ -59,7 +60,7 @@ export class DeviceProcess extends LeashedProcess {
     const share = shareArguments(name, resolve(sharedDir), path)
     const process = new DeviceProcess(name, program, [...share, ...args], path)
     process.exited.then(dir.remove, dir.remove)
-    await waitUntilListening(process)
+    await waitUntilListening(process, [path])
     return process
   }
 }
@@ -91,18 +92,24 @@ function shareArguments(name: DeviceName, sharedDir: string, socketPath: string)
   return needsNoSandbox ? [...share, '--sandbox', 'none'] : share
 }
 
-/** Asks the kernel, because connecting to find out would use up the one connection that some devices take. */
-async function waitUntilListening(device: DeviceProcess): Promise<void> {
+/**
+ * Resolves once a device listens on all its sockets; one that ends instead is an error, with what it said last.
+ * Asks the kernel, because connecting to find out would use up the one connection that some devices take.
+ */
+export async function waitUntilListening(
+  device: LeashedProcess,
+  socketPaths: readonly string[],
+): Promise<void> {
   const deadlineMs = performance.now() + START_TIMEOUT_MS
-  while (!isListening(device.socketPath)) {
-    if (device.ended) throw new SetupError(describeExit(device, await device.exited))
-    if (performance.now() > deadlineMs) {
-      device.signal('SIGKILL')
-      throw new SetupError(
-        `${device.name} does not listen on ${device.socketPath} after ${START_TIMEOUT_MS} ms`,
-      )
+  for (const path of socketPaths) {
+    while (!isListening(path)) {
+      if (device.ended) throw new SetupError(describeExit(device, await device.exited))
+      if (performance.now() > deadlineMs) {
+        device.signal('SIGKILL')
+        throw new SetupError(`${device.name} does not listen on ${path} after ${START_TIMEOUT_MS} ms`)
+      }
+      await sleep(START_POLL_MS)
     }
-    await sleep(START_POLL_MS)
   }
 }
 

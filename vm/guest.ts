@@ -1,6 +1,7 @@
 import { type Accelerator, findAccelerator } from './accelerator.js'
 import type { CommandReport } from './agent.js'
 import type { Console } from './console.js'
+import { Conversation } from './conversation.js'
 import { ensureHostTools } from './host-tools.js'
 import { buildInitramfs, type GuestProgram } from './initramfs.js'
 import { findKernel } from './kernel.js'
@@ -166,18 +167,20 @@ export class Guest {
 
   /** Starts a shell command beside whatever else runs. */
   spawn(command: string, { timeoutMs = 0, stdin }: RunOptions = {}): RunningCommand {
-    if (this.failure !== undefined) throw this.failure
-    if (this.rebooting) throw new GuestError('the guest restarts: wait for reboot() to resolve')
+    this.expectRunning()
     const { agent } = this.machine
-    const { id, report } = agent.start(
-      command,
-      timeoutMs,
-      typeof stdin === 'string' ? Buffer.from(stdin) : stdin,
-    )
+    const input = typeof stdin === 'string' ? Buffer.from(stdin) : stdin
+    const { id, report } = agent.start(command, { timeoutMs, stdin: input })
     const result = this.judge(command, timeoutMs, report)
     // A caller that only wants it to run need not look at how it ended.
     result.catch(() => {})
     return { result, kill: (signal = SIGTERM) => agent.kill(id, signal) }
+  }
+
+  /** Starts a program that answers each line of its standard input with one line. */
+  converse(command: string): Conversation {
+    this.expectRunning()
+    return new Conversation(this.machine.agent, command)
   }
 
   /** Mounts a share, which the guest's kernel may refuse. */
@@ -231,6 +234,11 @@ export class Guest {
     this.kernelRelease = await Promise.race([this.machine.agent.hello, this.failed]).finally(() =>
       clearTimeout(timer),
     )
+  }
+
+  private expectRunning(): void {
+    if (this.failure !== undefined) throw this.failure
+    if (this.rebooting) throw new GuestError('the guest restarts: wait for reboot() to resolve')
   }
 
   private async judge(
