@@ -31,8 +31,14 @@ build: native/build/Release/native.node ## Build the addon and compile TypeScrip
 run: build ## A Linux guest with DIR on /mnt (KERNEL=6.1, 6.12, 7 or a bzImage; QEMU=, DEVICE=): a shell, or a tour
 	@node dist/vm/run.js $(foreach name,DIR KERNEL MODULES QEMU DEVICE MEMORY CPUS,$(call option,$(name))) $(if $(ARGS),-- $(ARGS))
 
-# DIR=path becomes --dir 'path'
-option = $(if $($(1)),--$(shell echo $(1) | tr A-Z a-z) '$($(1))')
+# DIR=path becomes --dir 'path', KERNEL_IMAGE=path becomes --kernel-image 'path'
+option = $(if $($(1)),--$(shell echo $(1) | tr A-Z_ a-z-) '$($(1))')
+
+.PHONY: lab
+lab: JSON ?= results/lab.json
+lab: HTML ?= results/lab.html
+lab: build ## The io-mode matrix (KERNELS="6.1 6.12 7" or KERNEL_IMAGE= with MODULES=; CASES=glob, QEMU=, JSON=, HTML=)
+	@node dist/vm/lab/main.js $(foreach name,KERNELS KERNEL_IMAGE MODULES QEMU CASES JUDGE_AS JSON HTML,$(call option,$(name)))
 
 .PHONY: check
 check: build $(TAP) ## Types, lint, format and unit tests (under two minutes)

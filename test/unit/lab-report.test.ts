@@ -1,0 +1,125 @@
+/** The lab's verdicts, and how it reports them. */
+import t from 'tap'
+import { labPage } from '../../vm/lab/html-report.js'
+import { type Cell, isAsExpected, judge, type KernelResult, type LabResult } from '../../vm/lab/result.js'
+import { matrixText, sharesText, summaryText, unexpectedText } from '../../vm/lab/text-report.js'
+import { timelineChart } from '../../vm/lab/timeline.js'
+
+const good: Cell = {
+  case: 'overlap/non-extending',
+  share: 'parallel',
+  expected: '8',
+  observed: '8',
+  evidence: '8 in flight',
+  verdict: 'as expected',
+  ms: 100,
+  phases: [],
+  requests: [],
+  trouble: [],
+  trace: undefined,
+}
+const bad: Cell = {
+  ...good,
+  observed: '1',
+  evidence: '1 in flight',
+  verdict: 'unexpected',
+  trace: Array.from({ length: 120 }, (_, n) => `line ${n}`),
+}
+const absent: Cell = { ...good, expected: undefined, observed: undefined, verdict: 'not applicable' }
+
+function result(...kernels: [release: string, cells: Cell[]][]): LabResult {
+  return {
+    startedAt: '2026-01-02T03:04:05Z',
+    kernels: kernels.map(
+      ([release, cells]): KernelResult => ({
+        kernel: release,
+        release: `${release}-cloud`,
+        fuse: '7.41',
+        judgedAs: undefined,
+        accelerator: 'tcg',
+        bootMs: 4000,
+        ms: 50_000,
+        cells,
+      }),
+    ),
+  }
+}
+
+t.test('what was seen is compared word for word', async (t) => {
+  t.equal(judge('8 > 1 > 8', '8 > 1 > 8', []), 'as expected')
+  t.equal(judge('8 > 1 > 8', '8 > 8 > 8', []), 'unexpected')
+  t.equal(judge('8', undefined, []), 'unexpected')
+  t.equal(judge(undefined, undefined, []), 'not applicable')
+  t.equal(judge('8', '8', ['BUG: in fs/fuse/file.c']), 'unexpected', 'a kernel that complains')
+})
+
+t.test('one unexpected cell of one kernel decides', async (t) => {
+  t.ok(isAsExpected(result(['6.12', [good, absent]], ['7.3', [good]])))
+  t.notOk(isAsExpected(result(['6.12', [good]], ['7.3', [good, bad]])))
+  t.notOk(isAsExpected(result(['6.12', [absent]])), 'a matrix that says nothing')
+  t.notOk(isAsExpected(result()))
+})
+
+t.test('an unexpected cell is shown with all there is, and the end of its trace', async (t) => {
+  const [kernel] = result(['6.12', [bad]]).kernels
+  const text = unexpectedText({ ...kernel!, judgedAs: 39 }, { ...bad, trouble: ['WARNING: a\nb'] })
+  t.match(text, 'UNEXPECTED: overlap/non-extending on parallel, Linux 6.12-cloud, FUSE 7.41')
+  t.match(text, 'expected   8, by the rules of FUSE 7.39')
+  t.match(text, 'observed   1')
+  t.match(text, '  kernel     WARNING: a\n  kernel     b\n')
+  t.match(text, '120 requests, the last 100:')
+  t.notMatch(text, 'line 19\n')
+  t.match(text, '    line 20\n')
+  t.match(text, 'line 119\n')
+})
+
+t.test('the matrix puts shares with the same outcomes into one row', async (t) => {
+  const shares = ['parallel', 'parallel+mmap', 'direct'] as const
+  const cells = (observed: string): Cell[] => [
+    ...shares.slice(0, 2).map((share) => ({ ...good, share })),
+    { ...good, share: 'direct', expected: '1', observed, verdict: judge('1', observed, []) },
+  ]
+  const text = matrixText(result(['6.1.176', cells('1')], ['6.12.117', cells('8')], ['7.3', [absent]]))
+  t.equal(
+    text,
+    [
+      'Linux                      6.1.176  6.12.117          7.3',
+      'FUSE                       7.41     7.41              7.41',
+      '-------------------------  -------  ----------------  ----',
+      'overlap/non-extending: writes within a file: in flight at once, of 8 synchronous writers',
+      '  parallel, parallel+mmap  8        8                 -',
+      '  direct                   1        ! 8 (expected 1)  -',
+      '',
+    ].join('\n'),
+  )
+  t.match(summaryText(result(['6.1', cells('1')])), /^the matrix is as expected: 3 cells as expected, 0 un/)
+  t.match(summaryText(result(['6.1', cells('8')])), /NOT AS EXPECTED: 2 cells as expected, 1 unexpected/)
+  t.match(
+    sharesText(result(['6.1', cells('1')])),
+    /^parallel +--cache never --parallel-dio, and --cache auto for/m,
+  )
+})
+
+t.test('requests that were in flight together lie above each other in a timeline', async (t) => {
+  const request = (fromMs: number, toMs: number, opcode = 'WRITE') => ({
+    ...{ opcode, fromMs, toMs, path: 'f', offsetBytes: 0, sizeBytes: 4096, cached: false, error: 0 },
+  })
+  const lanes = (...requests: ReturnType<typeof request>[]) => {
+    const chart = timelineChart([{ kernel: '6.12', cell: { ...good, requests } }])
+    return chart?.marks
+      .find(({ mark }) => mark === 'barX')
+      ?.data?.map((bar) => (bar as { lane: number }).lane)
+  }
+  t.same(lanes(request(5, 10), request(0, 5), request(10, 12)), [0, 0, 0])
+  t.same(lanes(request(0, 9), request(1, 3), request(2, 9), request(4, 5)), [0, 1, 2, 1])
+  t.equal(lanes(request(0, 1, 'OPEN')), undefined, 'only opens: nothing to show')
+})
+
+t.test('the page shows every cell, and opens what is unexpected', async (t) => {
+  const page = labPage(result(['6.12.117', [good]], ['7.3.4', [{ ...bad, evidence: '<b>&' }]]))
+  t.match(page, /<td class="bad"><a href="#overlap-non-extending-parallel">! 1 \(expected 8\)<\/a>/)
+  t.match(page, /<details open>/)
+  t.match(page, '&lt;b&gt;&amp;')
+  t.match(page, 'line 0\n')
+  t.notMatch(labPage(result(['6.12.117', [good]])), /<details open>/)
+})

@@ -1,0 +1,101 @@
+/** What the lab expects of a kernel by what it negotiated, for kernels that no test boots. */
+import t from 'tap'
+import { allCases, selectCases } from '../../vm/lab/all-cases.js'
+import type { GuestFacts } from '../../vm/lab/kernel-rules.js'
+import { OPTION_SETS, type ShareName } from '../../vm/lab/option-sets.js'
+
+/** What a kernel agrees on with a share of the lab. */
+function factsOf(share: ShareName, minor: number, release: string): GuestFacts {
+  const { options } = OPTION_SETS.find(({ name }) => name === share)!
+  const asksMmap = options['allow-mmap'] === true
+  return {
+    share,
+    release,
+    minor,
+    parallelDio: options['parallel-dio'] === true,
+    asksMmap,
+    allowMmap: asksMmap && minor >= 39,
+    asyncDio: options['init-off'] !== 'ASYNC_DIO',
+  }
+}
+
+const kernels = {
+  '5.19': 36,
+  '6.1.176': 38,
+  '6.5.13': 38,
+  '6.6.5': 39,
+  '6.6.8': 39,
+  '6.8.12': 39,
+  '6.9.0': 40,
+  '6.12.117': 41,
+  '7.3.4': 46,
+  '9.1.0': 60,
+}
+
+/** The expected cells of a case, kernel by kernel. */
+function row(name: string, share: ShareName): (string | undefined)[] {
+  const found = allCases.find((known) => known.name === name)!
+  return Object.entries(kernels).map(([release, minor]) => found.expected(factsOf(share, minor, release)))
+}
+
+const ENODEV_BEFORE_6_6 = ['ENODEV', 'ENODEV', 'ENODEV', ...Array(7).fill('works')]
+const none = undefined
+
+for (const [name, share, expected] of [
+  ['overlap/non-extending', 'direct', Array(10).fill('1')],
+  ['overlap/non-extending', 'parallel', ['1', ...Array(9).fill('8')]],
+  // 6.6.8 to 6.8: allow-mmap switches it off for the whole mount.
+  ['overlap/non-extending', 'parallel+mmap', ['1', '8', '8', '8', '1', '1', '8', '8', '8', '8']],
+  ['overlap/extending', 'parallel', Array(10).fill('1')],
+  ['overlap/append', 'parallel+mmap', Array(10).fill('1')],
+  ['overlap/o-direct', 'auto', Array(10).fill('1')],
+  ['mmap/negotiated', 'parallel+mmap', [...Array(3).fill('not offered'), ...Array(7).fill('agreed')]],
+  ['mmap/shared', 'direct', Array(10).fill('ENODEV')],
+  ['mmap/shared', 'mmap', ENODEV_BEFORE_6_6],
+  ['mmap/shared-read', 'parallel', Array(10).fill('ENODEV')],
+  ['mmap/private', 'direct', Array(10).fill('works')],
+  [
+    'io-mode/mapped',
+    'parallel+mmap',
+    [
+      ...[none, none, none, '8 > 8 > 8 > 8', '1 > 1 > 1 > 1', '1 > 1 > 1 > 1'],
+      ...Array(4).fill('8 > 1 > 1 > 8'),
+    ],
+  ],
+  [
+    'io-mode/cached-open',
+    'parallel',
+    ['1 > 1 > 1', ...Array(5).fill('8 > 8 > 8'), ...Array(4).fill('8 > 1 > 8')],
+  ],
+  ['io-mode/cached-open-waits', 'parallel', [...Array(6).fill('does not wait'), ...Array(4).fill('waits')]],
+  [
+    'io-mode/mmap-waits',
+    'parallel+mmap',
+    [none, none, none, ...Array(3).fill('does not wait'), ...Array(4).fill('waits')],
+  ],
+  ['async/synchronous', 'direct', Array(10).fill('1')],
+  ['async/libaio', 'direct', Array(10).fill('8')],
+  ['async/libaio', 'direct-noasync', Array(10).fill('1')],
+  ['async/io_uring', 'parallel-noasync', ['1', ...Array(9).fill('8')]],
+] as const) {
+  t.test(`${name} on ${share}`, async (t) => t.same(row(name, share), expected))
+}
+
+t.test(
+  'every case has a name of its own, and an expectation for each of its shares on a new kernel',
+  async (t) => {
+    t.equal(new Set(allCases.map(({ name }) => name)).size, allCases.length)
+    for (const { name, shares, expected } of allCases)
+      for (const share of shares)
+        t.type(expected(factsOf(share, 60, '9.1.0')), 'string', `${name} on ${share}`)
+  },
+)
+
+t.test('cases are chosen by a glob', async (t) => {
+  t.same(selectCases('**'), allCases)
+  t.same(
+    selectCases('mmap/shared*').map(({ name }) => name),
+    ['mmap/shared', 'mmap/shared-read'],
+  )
+  t.throws(() => selectCases('overlap'), /no case is called overlap: there are overlap\/non-extending, /)
+})

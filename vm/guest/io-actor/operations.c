@@ -1,0 +1,294 @@
+/*
+ * The operations. FILE and MAP are names that the host chooses; BYTE is a number, all bytes written are the same.
+ *
+ *   open FILE FLAGS PATH              FLAGS as a number
+ *   close FILE
+ *   write FILE LENGTH OFFSET BYTE     pwrite; value: bytes written
+ *   aio FILE LENGTH OFFSET BYTE       the same by io_submit, and by io_uring
+ *   uring FILE LENGTH OFFSET BYTE
+ *   read FILE LENGTH OFFSET           pread; value: text "BYTExCOUNT ..." of the runs of equal bytes
+ *   fsync FILE
+ *   map MAP FILE LENGTH shared|private r|rw
+ *   unmap MAP
+ *   poke MAP LENGTH OFFSET BYTE
+ *   peek MAP LENGTH OFFSET            as read
+ *   msync MAP                         MS_SYNC
+ */
+#define _GNU_SOURCE
+#include "operations.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "async-write.h"
+
+#define NAMES 64
+#define NAME_BYTES 32
+#define ALIGNMENT 4096
+
+/* A file or a mapping. */
+struct named {
+    char name[NAME_BYTES];
+    int fd;
+    char *bytes;
+    size_t len;
+};
+
+static struct named table[NAMES];
+static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* A copy, so that nothing is locked while an operation waits. An empty name finds a free place. */
+static int find(const char *name, struct named *copy)
+{
+    int found = -1;
+    pthread_mutex_lock(&table_lock);
+    for (int n = 0; n < NAMES && found < 0; n++)
+        if (strcmp(table[n].name, name) == 0)
+            found = n;
+    if (found >= 0)
+        *copy = table[found];
+    pthread_mutex_unlock(&table_lock);
+    return found;
+}
+
+static int keep(const struct named *entry)
+{
+    struct named unused;
+    if (find(entry->name, &unused) >= 0)
+        return -EEXIST;
+    int place = find("", &unused);
+    if (place < 0)
+        return -ENFILE;
+    pthread_mutex_lock(&table_lock);
+    table[place] = *entry;
+    pthread_mutex_unlock(&table_lock);
+    return 0;
+}
+
+static void forget(int place)
+{
+    pthread_mutex_lock(&table_lock);
+    memset(&table[place], 0, sizeof table[place]);
+    pthread_mutex_unlock(&table_lock);
+}
+
+static long result(long value)
+{
+    return value < 0 ? -errno : value;
+}
+
+/* "65x4096 66x10": the values of bytes and how often each comes in a row. */
+static void describe_runs(const unsigned char *bytes, size_t len, char *text, size_t text_bytes)
+{
+    size_t used = 0;
+    for (size_t at = 0; at < len && used + 32 < text_bytes;) {
+        size_t end = at;
+        while (end < len && bytes[end] == bytes[at])
+            end++;
+        used += (size_t)snprintf(text + used, text_bytes - used, "%s%ux%zu", at == 0 ? "" : " ", bytes[at], end - at);
+        at = end;
+    }
+}
+
+static long do_open(const char *line, struct outcome *outcome)
+{
+    struct named file = { 0 };
+    int flags, at = 0;
+    (void)outcome;
+    if (sscanf(line, "%31s %d %n", file.name, &flags, &at) < 2 || at == 0)
+        return -EINVAL;
+    file.fd = open(line + at, flags | O_CLOEXEC, 0644);
+    return file.fd < 0 ? -errno : keep(&file);
+}
+
+static long do_close(const char *line, struct outcome *outcome)
+{
+    struct named file;
+    int place = find(line, &file);
+    (void)outcome;
+    if (place < 0)
+        return -ENOENT;
+    forget(place);
+    return result(close(file.fd));
+}
+
+/* FILE LENGTH OFFSET BYTE, and the bytes themselves, aligned for O_DIRECT. */
+struct transfer {
+    struct named file;
+    size_t len;
+    long offset;
+    char *bytes;
+};
+
+static long prepare_transfer(const char *line, struct transfer *t)
+{
+    char name[NAME_BYTES];
+    int byte = 0;
+    if (sscanf(line, "%31s %zu %ld %d", name, &t->len, &t->offset, &byte) < 3)
+        return -EINVAL;
+    if (find(name, &t->file) < 0)
+        return -ENOENT;
+    t->bytes = aligned_alloc(ALIGNMENT, (t->len + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
+    if (t->bytes == NULL)
+        return -ENOMEM;
+    memset(t->bytes, byte, t->len);
+    return 0;
+}
+
+typedef long (*writer)(int fd, const void *bytes, size_t len, long offset);
+
+static long write_by(writer write_bytes, const char *line)
+{
+    struct transfer t;
+    long error = prepare_transfer(line, &t);
+    if (error < 0)
+        return error;
+    long value = write_bytes(t.file.fd, t.bytes, t.len, t.offset);
+    free(t.bytes);
+    return value;
+}
+
+static long sync_write(int fd, const void *bytes, size_t len, long offset)
+{
+    return result(pwrite(fd, bytes, len, offset));
+}
+
+static long do_write(const char *line, struct outcome *outcome)
+{
+    (void)outcome;
+    return write_by(sync_write, line);
+}
+
+static long do_aio(const char *line, struct outcome *outcome)
+{
+    (void)outcome;
+    return write_by(aio_write_once, line);
+}
+
+static long do_uring(const char *line, struct outcome *outcome)
+{
+    (void)outcome;
+    return write_by(uring_write_once, line);
+}
+
+static long do_read(const char *line, struct outcome *outcome)
+{
+    struct transfer t;
+    long error = prepare_transfer(line, &t);
+    if (error < 0)
+        return error;
+    long value = result(pread(t.file.fd, t.bytes, t.len, t.offset));
+    if (value > 0)
+        describe_runs((unsigned char *)t.bytes, (size_t)value, outcome->text, sizeof outcome->text);
+    free(t.bytes);
+    return value;
+}
+
+static long do_fsync(const char *line, struct outcome *outcome)
+{
+    struct named file;
+    (void)outcome;
+    return find(line, &file) < 0 ? -ENOENT : result(fsync(file.fd));
+}
+
+static long do_map(const char *line, struct outcome *outcome)
+{
+    struct named map = { 0 }, file;
+    char name[NAME_BYTES], sharing[16], protection[4];
+    (void)outcome;
+    if (sscanf(line, "%31s %31s %zu %15s %3s", map.name, name, &map.len, sharing, protection) != 5)
+        return -EINVAL;
+    if (find(name, &file) < 0)
+        return -ENOENT;
+    int prot = strcmp(protection, "rw") == 0 ? PROT_READ | PROT_WRITE : PROT_READ;
+    map.bytes = mmap(NULL, map.len, prot, strcmp(sharing, "shared") == 0 ? MAP_SHARED : MAP_PRIVATE, file.fd, 0);
+    return map.bytes == MAP_FAILED ? -errno : keep(&map);
+}
+
+static long do_unmap(const char *line, struct outcome *outcome)
+{
+    struct named map;
+    int place = find(line, &map);
+    (void)outcome;
+    if (place < 0)
+        return -ENOENT;
+    forget(place);
+    return result(munmap(map.bytes, map.len));
+}
+
+/* MAP LENGTH OFFSET BYTE, within the mapping. */
+static long find_part(const char *line, struct named *map, size_t *len, size_t *offset, int *byte)
+{
+    char name[NAME_BYTES];
+    if (sscanf(line, "%31s %zu %zu %d", name, len, offset, byte) < 3)
+        return -EINVAL;
+    if (find(name, map) < 0)
+        return -ENOENT;
+    return *offset <= map->len && *len <= map->len - *offset ? 0 : -ERANGE;
+}
+
+static long do_poke(const char *line, struct outcome *outcome)
+{
+    struct named map;
+    size_t len, offset;
+    int byte = 0;
+    long error = find_part(line, &map, &len, &offset, &byte);
+    (void)outcome;
+    if (error == 0)
+        memset(map.bytes + offset, byte, len);
+    return error;
+}
+
+static long do_peek(const char *line, struct outcome *outcome)
+{
+    struct named map;
+    size_t len, offset;
+    int byte = 0;
+    long error = find_part(line, &map, &len, &offset, &byte);
+    if (error == 0)
+        describe_runs((unsigned char *)map.bytes + offset, len, outcome->text, sizeof outcome->text);
+    return error;
+}
+
+static long do_msync(const char *line, struct outcome *outcome)
+{
+    struct named map;
+    (void)outcome;
+    return find(line, &map) < 0 ? -ENOENT : result(msync(map.bytes, map.len, MS_SYNC));
+}
+
+static const struct operation {
+    const char *name;
+    long (*run)(const char *line, struct outcome *outcome);
+} operations[] = {
+    { "open", do_open },   { "close", do_close }, { "write", do_write }, { "aio", do_aio },
+    { "uring", do_uring }, { "read", do_read },   { "fsync", do_fsync }, { "map", do_map },
+    { "unmap", do_unmap }, { "poke", do_poke },   { "peek", do_peek },   { "msync", do_msync },
+};
+
+void operate(const char *line, struct outcome *outcome)
+{
+    size_t verb = strcspn(line, " ");
+    const char *arguments = line + verb + (line[verb] == ' ');
+    outcome->text[0] = '\0';
+    outcome->value = -ENOSYS;
+    for (size_t n = 0; n < sizeof operations / sizeof operations[0]; n++)
+        if (strlen(operations[n].name) == verb && strncmp(operations[n].name, line, verb) == 0)
+            outcome->value = operations[n].run(arguments, outcome);
+}
+
+void print_outcome(const struct outcome *outcome)
+{
+    if (outcome->value < 0)
+        printf("{\"error\":\"%s\"}", strerrorname_np((int)-outcome->value));
+    else if (outcome->text[0] != '\0')
+        printf("{\"value\":\"%s\"}", outcome->text);
+    else
+        printf("{\"value\":%ld}", outcome->value);
+}

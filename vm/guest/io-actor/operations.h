@@ -1,0 +1,13 @@
+#pragma once
+
+/* What came of an operation: a value, or a negative errno; `text` is there instead of the value where there is one. */
+struct outcome {
+    long value;
+    char text[2048];
+};
+
+/* Carries out one line. May be called by several threads at once. */
+void operate(const char *line, struct outcome *outcome);
+
+/* Prints it as a JSON object, without a line break. */
+void print_outcome(const struct outcome *outcome);

@@ -1,0 +1,58 @@
+import type { Conversation } from '../conversation.js'
+import type { Guest } from '../guest.js'
+
+/** A value, or the name of an errno. */
+export type Outcome = { value: number | string } | { error: string }
+
+/** Threads of an actor that have not ended all sleep, so many in each function of the guest's kernel. */
+export interface Settled {
+  ended: number
+  waiting: Record<string, number>
+}
+
+/** A process in the guest that carries out file operations as it is told: vm/guest/io-actor. */
+export class Actor {
+  private readonly conversation: Conversation
+
+  constructor(guest: Guest) {
+    this.conversation = guest.converse('exec io-actor')
+  }
+
+  /** An operation that may fail, such as `map m file 4096 shared r`. */
+  async attempt(operation: string): Promise<Outcome> {
+    return this.ask<Outcome>(operation)
+  }
+
+  /** An operation that must succeed. */
+  async do(operation: string): Promise<number | string> {
+    const outcome = await this.attempt(operation)
+    if ('error' in outcome) throw new Error(`in the guest, ${outcome.error} from: ${operation}`)
+    return outcome.value
+  }
+
+  /** Starts an operation in a thread of its own. */
+  async start(operation: string): Promise<void> {
+    await this.do(`start ${operation}`)
+  }
+
+  /** Resolves when at least `ended` of the started operations have ended, and all others sleep in the kernel. */
+  async settle(ended = 0): Promise<Settled> {
+    const answer = await this.ask<Settled | { error: string }>(`settle ${ended}`)
+    if ('error' in answer) throw new Error(`the guest did not come to rest: ${answer.error}`)
+    return answer
+  }
+
+  /** Resolves when all started operations have ended, with what came of them, in the order of their start. */
+  async join(): Promise<Outcome[]> {
+    return (await this.ask<{ results: Outcome[] }>('join')).results
+  }
+
+  /** The process leaves, at whatever it is; the kernel closes its files. */
+  async leave(): Promise<void> {
+    await this.conversation.kill()
+  }
+
+  private async ask<T>(line: string): Promise<T> {
+    return JSON.parse(await this.conversation.ask(line)) as T
+  }
+}

@@ -1,0 +1,27 @@
+import picomatch from 'picomatch'
+import { SetupError } from '../setup-error.js'
+import type { LabCase } from './case.js'
+import { asyncCases } from './cases/async.js'
+import { cacheCases } from './cases/cache.js'
+import { ioModeCases } from './cases/io-modes.js'
+import { mappingCases } from './cases/mapping.js'
+import { mixedCases } from './cases/mixed.js'
+import { overlapCases } from './cases/overlap.js'
+
+/** In the order in which they run, and in which the matrix shows them. */
+export const allCases: readonly LabCase[] = [
+  ...overlapCases,
+  ...mappingCases,
+  ...ioModeCases,
+  ...asyncCases,
+  ...cacheCases,
+  ...mixedCases,
+]
+
+/** Cases whose names match a glob, such as `io-mode/*`. Throws SetupError when there is none. */
+export function selectCases(glob: string): readonly LabCase[] {
+  const matches = picomatch(glob)
+  const found = allCases.filter(({ name }) => matches(name))
+  if (found.length > 0) return found
+  throw new SetupError(`no case is called ${glob}: there are ${allCases.map(({ name }) => name).join(', ')}`)
+}

@@ -1,0 +1,43 @@
+import { constants } from 'node:fs'
+import { atOnce, type LabCase, type Observation, WRITERS } from '../case.js'
+import { asyncWritesOverlap, writesInParallel } from '../kernel-rules.js'
+import type { ShareName } from '../option-sets.js'
+import type { Scene } from '../scene.js'
+import { BLOCK_BYTES, describeTogether, type WriteOptions, writeTogether } from '../writers.js'
+
+const { O_DIRECT, O_RDWR } = constants
+/** Both flags on and off: what each does by itself. */
+const SHARES: readonly ShareName[] = ['direct', 'parallel', 'direct-noasync', 'parallel-noasync']
+
+/** How many writes are in flight, each from a thread of its own, so that nothing else puts them in a row. */
+async function overlap(scene: Scene, operation: WriteOptions['operation']): Promise<Observation> {
+  const file = scene.makeFile(WRITERS * BLOCK_BYTES)
+  const actor = scene.addActor()
+  await actor.do(`open f ${O_RDWR | O_DIRECT} ${scene.guestPath(file)}`)
+  const together = await writeTogether(scene, actor, 'f', file, { operation })
+  return { observed: `${together.highest}`, evidence: describeTogether(together) }
+}
+
+export const asyncCases: readonly LabCase[] = [
+  {
+    name: 'async/synchronous',
+    question: 'pwrite with O_DIRECT, in flight of 8: the parallel flag alone decides',
+    shares: SHARES,
+    expected: (facts) => atOnce(writesInParallel(facts)),
+    run: (scene) => overlap(scene, 'write'),
+  },
+  {
+    name: 'async/libaio',
+    question: 'io_submit with O_DIRECT: FUSE_ASYNC_DIO does it too',
+    shares: SHARES,
+    expected: (facts) => atOnce(asyncWritesOverlap(facts)),
+    run: (scene) => overlap(scene, 'aio'),
+  },
+  {
+    name: 'async/io_uring',
+    question: 'io_uring with O_DIRECT: likewise',
+    shares: SHARES,
+    expected: (facts) => atOnce(asyncWritesOverlap(facts)),
+    run: (scene) => overlap(scene, 'uring'),
+  },
+]

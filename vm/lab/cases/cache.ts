@@ -1,0 +1,215 @@
+import { constants, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { LabCase, Observation } from '../case.js'
+import type { ShareName } from '../option-sets.js'
+import type { Scene } from '../scene.js'
+
+const { O_RDONLY, O_WRONLY } = constants
+const FILE_BYTES = 8192
+const OLD = 1
+const NEW = 2
+/** Longer than `--cache auto` lets the guest believe attributes, which is a second. */
+const ATTRIBUTES_EXPIRE_MS = 1_300
+
+const POLICIES: readonly ShareName[] = ['direct', 'metadata', 'auto', 'keep', 'always']
+const WRITERS_POLICIES: readonly ShareName[] = ['direct', 'auto', 'always', 'writeback']
+
+/** The host writes the same number of other bytes, and leaves no doubt about the time of it. */
+function changeOnHost(scene: Scene, file: string): void {
+  const path = scene.hostPath(file)
+  const { mtimeMs } = statSync(path)
+  writeFileSync(path, Buffer.alloc(FILE_BYTES, NEW))
+  utimesSync(path, new Date(), new Date(mtimeMs + 10_000))
+}
+
+function nameData(seen: number | string): string {
+  if (seen === `${NEW}x${FILE_BYTES}`) return 'new data'
+  return seen === `${OLD}x${FILE_BYTES}` ? 'old data' : `${seen}`
+}
+
+/** Read, close, changed on the host, opened and read again: close-to-open consistency. */
+async function reopen(scene: Scene): Promise<Observation> {
+  const file = scene.makeFile(FILE_BYTES, OLD)
+  const actor = scene.addActor()
+  const readAnew = async (): Promise<number | string> => {
+    await actor.do(`open f ${O_RDONLY} ${scene.guestPath(file)}`)
+    const seen = await actor.do(`read f ${FILE_BYTES} 0`)
+    await actor.do('close f')
+    return seen
+  }
+  await readAnew()
+  changeOnHost(scene, file)
+  await sleep(ATTRIBUTES_EXPIRE_MS)
+  const seen = await readAnew()
+  const { reads, opens } = await scene.counts(file)
+  return {
+    observed: nameData(seen),
+    evidence: `${reads} READs, opens answered with ${describeOpens(opens)}`,
+  }
+}
+
+/** The same without a change: whether the second open finds the data in the guest's page cache. */
+async function readTwice(scene: Scene): Promise<Observation> {
+  const file = scene.makeFile(FILE_BYTES, OLD)
+  const actor = scene.addActor()
+  const figures: number[] = []
+  for (let round = 0; round < 2; round++) {
+    await actor.do(`open f ${O_RDONLY} ${scene.guestPath(file)}`)
+    await actor.do(`read f ${FILE_BYTES} 0`)
+    await actor.do('close f')
+    figures.push((await scene.counts(file)).reads)
+  }
+  const [first, both] = figures as [number, number]
+  return {
+    observed: both === first ? 'kept' : 'read again',
+    evidence: `READs: ${first} at the first open, ${both - first} at the second`,
+  }
+}
+
+/** A file stays open while it changes on the host. */
+async function readOpenFile(scene: Scene): Promise<Observation> {
+  const file = scene.makeFile(FILE_BYTES, OLD)
+  const actor = scene.addActor()
+  await actor.do(`open f ${O_RDONLY} ${scene.guestPath(file)}`)
+  await actor.do(`read f ${FILE_BYTES} 0`)
+  changeOnHost(scene, file)
+  await sleep(ATTRIBUTES_EXPIRE_MS)
+  const seen = await actor.do(`read f ${FILE_BYTES} 0`)
+  return { observed: nameData(seen), evidence: `${(await scene.counts(file)).reads} READs` }
+}
+
+/** What stat says after the size has changed on the host. */
+async function statChange(scene: Scene): Promise<Observation> {
+  const file = scene.makeFile(FILE_BYTES, OLD)
+  const size = async (): Promise<number> =>
+    Number(await scene.guest.output(`stat -c %s ${scene.guestPath(file)}`))
+  const before = await size()
+  writeFileSync(scene.hostPath(file), Buffer.alloc(2 * FILE_BYTES))
+  await sleep(ATTRIBUTES_EXPIRE_MS)
+  const after = await size()
+  return {
+    observed: after === 2 * FILE_BYTES ? 'new size' : 'old size',
+    evidence: `${before} bytes before, ${after} bytes ${ATTRIBUTES_EXPIRE_MS} ms after the change to ${2 * FILE_BYTES}`,
+  }
+}
+
+const PIECES = 16
+const PIECE_BYTES = 256
+
+/** Many small writes, and then fsync: how they come to the device. */
+async function smallWrites(scene: Scene): Promise<Observation> {
+  const file = scene.makeFile(FILE_BYTES, OLD)
+  const actor = scene.addActor()
+  await actor.do(`open f ${O_WRONLY} ${scene.guestPath(file)}`)
+  for (let n = 0; n < PIECES; n++) await actor.do(`write f ${PIECE_BYTES} ${n * PIECE_BYTES} ${NEW}`)
+  const before = await scene.counts(file)
+  await actor.do('fsync f')
+  const after = await scene.counts(file)
+  const writes = before.directWrites + before.cachedWrites
+  return {
+    observed: writes === PIECES ? 'written through' : writes === 0 ? 'written back' : `${writes} writes`,
+    evidence: `${PIECES} writes of ${PIECE_BYTES} bytes: ${writes} WRITEs before fsync, ${after.directWrites + after.cachedWrites - writes} by it`,
+  }
+}
+
+/** Written in the guest and closed, without fsync: what the host then reads. */
+async function close(scene: Scene): Promise<Observation> {
+  const file = scene.makeFile(FILE_BYTES, OLD)
+  const actor = scene.addActor()
+  await actor.do(`open f ${O_WRONLY} ${scene.guestPath(file)}`)
+  await actor.do(`write f ${FILE_BYTES} 0 ${NEW}`)
+  await actor.do('close f')
+  const written = scene.readFile(file).filter((byte) => byte === NEW).length
+  const { directWrites, cachedWrites } = await scene.counts(file)
+  return {
+    observed: written === FILE_BYTES ? 'new data' : 'old data',
+    evidence: `${written} of ${FILE_BYTES} bytes on the host, by ${directWrites + cachedWrites} WRITEs`,
+  }
+}
+
+function describeOpens(opens: Readonly<Record<string, number>>): string {
+  return Object.entries(opens)
+    .map(([flags, count]) => `${flags} (${count})`)
+    .join(', ')
+}
+
+/** What the policies do does not depend on the kernel. */
+const byShare =
+  (outcomes: Partial<Record<ShareName, string>>) =>
+  ({ share }: { share: ShareName }): string | undefined =>
+    outcomes[share]
+
+export const cacheCases: readonly LabCase[] = [
+  {
+    name: 'cache/reopen',
+    question: 'changed on the host between close and open',
+    shares: POLICIES,
+    expected: byShare({
+      direct: 'new data',
+      metadata: 'new data',
+      auto: 'new data',
+      // KEEP_CACHE and expired attributes: AUTO_INVAL_DATA drops the pages when the time of change is another.
+      keep: 'new data',
+      always: 'old data',
+    }),
+    run: reopen,
+  },
+  {
+    name: 'cache/read-twice',
+    question: 'not changed, opened and read again',
+    shares: POLICIES,
+    expected: byShare({
+      direct: 'read again',
+      metadata: 'read again',
+      auto: 'read again',
+      keep: 'kept',
+      always: 'kept',
+    }),
+    run: readTwice,
+  },
+  {
+    name: 'cache/read-open-file',
+    question: 'changed on the host while it is open',
+    shares: POLICIES,
+    expected: byShare({
+      direct: 'new data',
+      metadata: 'new data',
+      auto: 'new data',
+      keep: 'new data',
+      always: 'old data',
+    }),
+    run: readOpenFile,
+  },
+  {
+    name: 'cache/stat',
+    question: 'the size that stat tells, after it changed on the host',
+    shares: POLICIES,
+    expected: byShare({
+      direct: 'new size',
+      metadata: 'old size',
+      auto: 'new size',
+      keep: 'new size',
+      always: 'old size',
+    }),
+    run: statChange,
+  },
+  {
+    name: 'cache/close',
+    question: 'written in the guest and closed, then read on the host',
+    shares: WRITERS_POLICIES,
+    expected: () => 'new data',
+    run: close,
+  },
+  {
+    name: 'cache/small-writes',
+    question: '16 small writes, and then fsync',
+    shares: WRITERS_POLICIES,
+    expected: byShare({
+      direct: 'written through',
+      auto: 'written through',
+      always: 'written through',
+      writeback: 'written back',
+    }),
+    run: smallWrites,
+  },
+]

@@ -1,0 +1,170 @@
+import { constants } from 'node:fs'
+import type { Outcome } from '../actor.js'
+import type { LabCase, Observation } from '../case.js'
+import { type GuestFacts, knowsAllowMmap } from '../kernel-rules.js'
+import type { Scene } from '../scene.js'
+
+const { O_RDWR } = constants
+const FILE_BYTES = 65_536
+const FILL = 7
+
+/** Maps a file, and reads through the mapping. */
+async function map(scene: Scene, how: string): Promise<Observation> {
+  const file = scene.makeFile(FILE_BYTES, FILL)
+  const actor = scene.addActor()
+  await actor.do(`open f ${O_RDWR} ${scene.guestPath(file)}`)
+  const mapped = await actor.attempt(`map m f ${FILE_BYTES} ${how}`)
+  if ('error' in mapped) return { observed: mapped.error, evidence: `mmap: ${mapped.error}` }
+  const seen = await actor.do(`peek m ${FILE_BYTES} 0`)
+  const right = seen === `${FILL}x${FILE_BYTES}`
+  return { observed: right ? 'works' : 'wrong data', evidence: `bytes read through it: ${seen}` }
+}
+
+const shared = ({ allowMmap }: GuestFacts): string => (allowMmap ? 'works' : 'ENODEV')
+
+/** The INIT flag, by the guest's answer. */
+async function negotiated({ facts }: Scene): Promise<Observation> {
+  const { allowMmap, minor } = facts
+  return {
+    observed: allowMmap ? 'agreed' : 'not offered',
+    evidence: `FUSE 7.${minor}, DIRECT_IO_ALLOW_MMAP ${allowMmap ? 'is' : 'is not'} among the flags agreed on`,
+  }
+}
+
+/** Two neighbours in every page: stores through a mapping, and direct writes, in turn. */
+async function neighbours(scene: Scene): Promise<Observation> {
+  const pageBytes = 4096
+  const partBytes = 1000
+  const [stored, written] = [65, 66]
+  const file = scene.makeFile(FILE_BYTES)
+  const [mapper, writer] = [scene.addActor(), scene.addActor()]
+  for (const actor of [mapper, writer]) await actor.do(`open f ${O_RDWR} ${scene.guestPath(file)}`)
+  await mapper.do(`map m f ${FILE_BYTES} shared rw`)
+  for (let page = 0; page < FILE_BYTES; page += pageBytes) {
+    // The page is dirty when its neighbour is written, and is stored to once more after.
+    await mapper.do(`poke m ${partBytes} ${page} ${stored}`)
+    await writer.do(`write f ${partBytes} ${page + partBytes} ${written}`)
+    await mapper.do(`poke m ${partBytes} ${page + 2 * partBytes} ${stored}`)
+  }
+  await mapper.do('msync m')
+  const bytes = scene.readFile(file)
+  const wrong = [...bytes.keys()].filter((at) => {
+    const part = Math.floor((at % pageBytes) / partBytes)
+    return bytes[at] !== ([stored, written, stored][part] ?? 0)
+  })
+  const { cachedWrites, directWrites } = await scene.counts(file)
+  return {
+    observed: wrong.length === 0 ? 'nothing lost' : `${wrong.length} bytes lost`,
+    evidence: `${directWrites} direct writes, ${cachedWrites} by the page cache; ${FILE_BYTES - wrong.length} of ${FILE_BYTES} bytes right on the host`,
+  }
+}
+
+const ROUNDS = 8
+
+/** Neighbouring pages at the same time: one half of them stored to through a mapping, the others written directly. */
+async function racingNeighbours(scene: Scene): Promise<Observation> {
+  const pageBytes = 4096
+  const [stored, written] = [65, 66]
+  const file = scene.makeFile(FILE_BYTES)
+  const [mapper, writer] = [scene.addActor(), scene.addActor()]
+  for (const actor of [mapper, writer]) await actor.do(`open f ${O_RDWR} ${scene.guestPath(file)}`)
+  await mapper.do(`map m f ${FILE_BYTES} shared rw`)
+  const lost = new Set<number>()
+  for (let round = 0; round < ROUNDS; round++) {
+    const values = [stored + 2 * round, written + 2 * round].map((value) => value % 256)
+    for (let page = 0; page < FILE_BYTES; page += 2 * pageBytes) {
+      await mapper.start(`poke m ${pageBytes} ${page} ${values[0]}`)
+      await writer.start(`write f ${pageBytes} ${page + pageBytes} ${values[1]}`)
+    }
+    await mapper.start('msync m')
+    failOn(await mapper.join())
+    failOn(await writer.join())
+    await mapper.do('msync m')
+    scene.readFile(file).forEach((byte, at) => {
+      if (byte !== values[Math.floor(at / pageBytes) % 2]) lost.add(at)
+    })
+  }
+  const { cachedWrites, directWrites } = await scene.counts(file)
+  return {
+    observed: lost.size === 0 ? 'nothing lost' : `${lost.size} bytes lost`,
+    evidence: `${ROUNDS} rounds, ${directWrites} direct writes, ${cachedWrites} by the page cache`,
+  }
+}
+
+function failOn(outcomes: readonly Outcome[]): void {
+  const failed = outcomes.find((outcome) => 'error' in outcome)
+  if (failed !== undefined) throw new Error(`an operation ended with ${JSON.stringify(failed)}`)
+}
+
+/** What another process reads directly, before and after the mapping is synchronised. */
+async function readAfterMsync(scene: Scene): Promise<Observation> {
+  const stored = 90
+  const file = scene.makeFile(FILE_BYTES, FILL)
+  const [mapper, reader] = [scene.addActor(), scene.addActor()]
+  for (const actor of [mapper, reader]) await actor.do(`open f ${O_RDWR} ${scene.guestPath(file)}`)
+  await mapper.do(`map m f ${FILE_BYTES} shared rw`)
+  await mapper.do(`poke m ${FILE_BYTES} 0 ${stored}`)
+  await mapper.do('msync m')
+  const after = await reader.do(`read f ${FILE_BYTES} 0`)
+  const host = scene.readFile(file).every((byte) => byte === stored)
+  const right = after === `${stored}x${FILE_BYTES}` && host
+  return {
+    observed: right ? 'new data' : 'old data',
+    evidence: `bytes read: ${after}; the host ${host ? 'has them' : 'has others'}`,
+  }
+}
+
+const onlyMapped = ({ allowMmap }: GuestFacts, outcome: string): string | undefined =>
+  allowMmap ? outcome : undefined
+
+export const mappingCases: readonly LabCase[] = [
+  {
+    name: 'mmap/negotiated',
+    question: 'FUSE_DIRECT_IO_ALLOW_MMAP at INIT',
+    shares: ['parallel+mmap'],
+    expected: (facts) => (facts.asksMmap && knowsAllowMmap(facts) ? 'agreed' : 'not offered'),
+    run: negotiated,
+  },
+  {
+    name: 'mmap/shared',
+    question: 'MAP_SHARED of a direct-io file',
+    shares: ['direct', 'parallel', 'mmap', 'parallel+mmap'],
+    expected: shared,
+    run: (scene) => map(scene, 'shared rw'),
+  },
+  {
+    name: 'mmap/shared-read',
+    question: 'MAP_SHARED with PROT_READ alone',
+    shares: ['direct', 'parallel', 'mmap', 'parallel+mmap'],
+    expected: shared,
+    run: (scene) => map(scene, 'shared r'),
+  },
+  {
+    name: 'mmap/private',
+    question: 'MAP_PRIVATE of a direct-io file',
+    shares: ['direct', 'parallel', 'mmap', 'parallel+mmap'],
+    expected: () => 'works',
+    run: (scene) => map(scene, 'private rw'),
+  },
+  {
+    name: 'mmap/neighbours',
+    question: 'stores through a mapping and direct writes in the same pages, in turn',
+    shares: ['mmap', 'parallel+mmap'],
+    expected: (facts) => onlyMapped(facts, 'nothing lost'),
+    run: neighbours,
+  },
+  {
+    name: 'mmap/racing-neighbours',
+    question: 'stores through a mapping and direct writes in neighbouring pages, at once',
+    shares: ['mmap', 'parallel+mmap'],
+    expected: (facts) => onlyMapped(facts, 'nothing lost'),
+    run: racingNeighbours,
+  },
+  {
+    name: 'mmap/read-after-msync',
+    question: 'a direct read after msync of a mapping',
+    shares: ['mmap', 'parallel+mmap'],
+    expected: (facts) => onlyMapped(facts, 'new data'),
+    run: readAfterMsync,
+  },
+]

@@ -1,0 +1,121 @@
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { readTraceFile, type TimedRequest } from '../../src/inspect/trace-reader.js'
+import { ControlClient } from '../control-client.js'
+import { OURS, waitUntilListening } from '../device-process.js'
+import { LeashedProcess } from '../leashed-process.js'
+import type { Share } from '../qemu.js'
+import { makeTemporaryDir } from '../temporary-dir.js'
+import type { OptionSet, ShareName } from './option-sets.js'
+
+/** Of a trace; with the file before it that is twice as much of what a case did last. */
+const TRACE_MIB = 8
+/** Virtio-fs in Linux sends on one request queue up to 6.10, on several after. */
+const REQUEST_QUEUES = 1
+
+/** What the device says of a share's session. */
+export interface ShareState {
+  /** "7.MINOR". */
+  guest: string
+  /** INIT flags agreed on, by name. */
+  flags: string[]
+}
+
+/** One process of ours with a share for each set of options: counting, traced, and listening to orders. */
+export class LabDevice {
+  private constructor(
+    private readonly dir: { path: string; remove: () => void },
+    private readonly program: LeashedProcess,
+    private readonly control: ControlClient,
+    readonly sets: readonly OptionSet[],
+  ) {}
+
+  static async start(sets: readonly OptionSet[]): Promise<LabDevice> {
+    const dir = makeTemporaryDir()
+    const config = join(dir.path, 'shares.toml')
+    for (const { name } of sets) mkdirSync(join(dir.path, 'shares', name), { recursive: true })
+    writeFileSync(config, sets.map((set) => shareTable(dir.path, set)).join('\n'))
+    const controlPath = join(dir.path, 'control')
+    const program = new LeashedProcess('virtiofsd-ts', { command: process.execPath, args: [OURS] }, [
+      ...['--config', config],
+      ...['--control-socket', controlPath],
+      ...['--log-level', 'warn'],
+    ])
+    program.exited.then(dir.remove, dir.remove)
+    await waitUntilListening(program, [controlPath, ...sets.map(({ name }) => socketPath(dir.path, name))])
+    return new LabDevice(dir, program, await ControlClient.connect(controlPath), sets)
+  }
+
+  /** What QEMU attaches. */
+  get shares(): Share[] {
+    return this.sets.map(({ name }) => ({
+      tag: name,
+      socketPath: socketPath(this.dir.path, name),
+      requestQueues: REQUEST_QUEUES,
+    }))
+  }
+
+  /** The directory of the host that a share serves. */
+  directoryOf(share: ShareName): string {
+    return join(this.dir.path, 'shares', share)
+  }
+
+  ask<T>(share: ShareName, command: string, argument?: unknown): Promise<T> {
+    return this.control.ask<T>(command, argument, share)
+  }
+
+  /** Begins a new trace of a share. */
+  async startTrace(share: ShareName): Promise<void> {
+    await this.ask(share, 'trace', true)
+  }
+
+  /** Ends the trace; it is all in its file then. */
+  async endTrace(share: ShareName): Promise<void> {
+    await this.ask(share, 'trace', false)
+    // The last piece was sent before this answer.
+    await this.ask(share, 'state')
+  }
+
+  /** Requests of the last trace, in the order in which they were replied to. */
+  readTrace(share: ShareName): TimedRequest[] {
+    const path = tracePath(this.dir.path, share)
+    // A trace of no request has no file.
+    return existsSync(path) ? [...readTraceFile(path)] : []
+  }
+
+  async stop(): Promise<void> {
+    this.control.close()
+    await this.program.stop()
+  }
+}
+
+function socketPath(dir: string, share: ShareName): string {
+  return join(dir, `${share}.sock`)
+}
+
+function tracePath(dir: string, share: ShareName): string {
+  return join(dir, `${share}.trace`)
+}
+
+/** A [[share]] of a configuration file. JSON's texts, numbers and booleans are TOML's too. */
+function shareTable(dir: string, { name, options, readOnlyRule }: OptionSet): string {
+  const share = {
+    tag: name,
+    path: join(dir, 'shares', name),
+    socket: socketPath(dir, name),
+    trace: tracePath(dir, name),
+    'trace-size': TRACE_MIB,
+    inspect: true,
+    ...options,
+  }
+  const table = `[[share]]\n${keysOf(share)}`
+  if (readOnlyRule === undefined) return table
+  const rule = { match: readOnlyRule.match, 'read-only': true, ...readOnlyRule.options }
+  return `${table}\n[[share.rule]]\n${keysOf(rule)}`
+}
+
+function keysOf(values: Readonly<Record<string, string | number | boolean>>): string {
+  return Object.entries(values)
+    .map(([key, value]) => `${key} = ${JSON.stringify(value)}\n`)
+    .join('')
+}

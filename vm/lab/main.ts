@@ -1,0 +1,147 @@
+/** `make lab`: the io-mode matrix. Boots kernels, runs cases, compares what was seen with the rules of fs/fuse. */
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { Command, CommanderError } from 'commander'
+import { findKernel, KERNEL_NAMES } from '../kernel.js'
+import { formatTable } from '../report/text-table.js'
+import { SetupError } from '../setup-error.js'
+import { allCases, selectCases } from './all-cases.js'
+import { labPage } from './html-report.js'
+import type { KernelChoice } from './lab-guest.js'
+import { OPTION_SETS } from './option-sets.js'
+import { isAsExpected, type KernelResult, type LabResult } from './result.js'
+import { type RunListener, runKernel } from './runner.js'
+import { cellText, matrixText, sharesText, summaryText, unexpectedText } from './text-report.js'
+
+const EXIT_FAILURE = 1
+const EXIT_USAGE = 2
+
+interface Options {
+  kernels: string
+  kernelImage?: string
+  modules?: string
+  qemu?: string
+  cases: string
+  judgeAs?: number
+  json?: string
+  html?: string
+  list?: true
+}
+
+function makeCommand(): Command {
+  return new Command('lab')
+    .description(
+      'Asks guest kernels what they make of direct I/O, shared mappings and parallel direct writes. Ends with 1 when a cell of the matrix is unexpected.',
+    )
+    .option(
+      '--kernels <names>',
+      `kernels, some of ${KERNEL_NAMES.join(', ')}, or bzImages`,
+      KERNEL_NAMES.join(' '),
+    )
+    .option('--kernel-image <path>', 'one kernel instead: a bzImage of your own')
+    .option('--modules <path>', 'its modules, a folder like /lib/modules/RELEASE, unless all is built in')
+    .option('--qemu <name or path>', 'as make run takes it')
+    .option('--cases <glob>', 'only cases whose names match, such as "io-mode/*"', '**')
+    .option('--judge-as <7.minor>', "apply the rules of another FUSE version than the guest's", parseVersion)
+    .option('--json <file>', 'write the result as JSON')
+    .option('--html <file>', 'write the result as a page, with timelines')
+    .option('--list', 'list the cases, and run none')
+    .exitOverride()
+}
+
+function parseVersion(text: string): number {
+  const minor = /^7\.(\d+)$/.exec(text)?.[1]
+  if (minor === undefined) throw new SetupError(`--judge-as ${text}: expected a version such as 7.39`)
+  return Number(minor)
+}
+
+async function run(options: Options): Promise<void> {
+  const cases = selectCases(options.cases)
+  if (options.list)
+    return say(
+      formatTable(
+        [{ title: 'case' }, { title: 'question' }],
+        cases.map(({ name, question }) => [name, question]),
+      ),
+    )
+  const choices = chooseKernels(options)
+  // First what can be missing: the guests find them again, in the cache.
+  for (const { kernel, modulesDir } of choices) await findKernel(kernel, modulesDir)
+
+  const result: { startedAt: string; kernels: KernelResult[] } = {
+    startedAt: new Date().toISOString(),
+    kernels: [],
+  }
+  for (const choice of choices) {
+    const kernel = await runKernel(choice, cases, listen(), { judgeAs: options.judgeAs })
+    result.kernels.push(kernel)
+    for (const cell of kernel.cells) if (cell.verdict === 'unexpected') say(unexpectedText(kernel, cell))
+    // What there is, should a later kernel fail.
+    writeReports(options, result)
+  }
+  say(`\n${matrixText(result)}\n${sharesText(result)}\n${summaryText(result)}`)
+  for (const file of [options.json, options.html])
+    if (file !== undefined) say(pathToFileURL(resolve(file)).href)
+  if (!isAsExpected(result)) process.exitCode = EXIT_FAILURE
+}
+
+function chooseKernels({ kernels, kernelImage, modules, qemu }: Options): KernelChoice[] {
+  const names =
+    kernelImage === undefined ? kernels.split(/[\s,]+/).filter((name) => name !== '') : [kernelImage]
+  if (names.length === 0) throw new SetupError('--kernels names no kernel')
+  return names.map((kernel) => ({ kernel, modulesDir: modules, qemu }))
+}
+
+/** A line for each cell, as it comes. */
+function listen(): RunListener {
+  const caseWidth = Math.max(...allCases.map(({ name }) => name.length))
+  const shareWidth = Math.max(...OPTION_SETS.map(({ name }) => name.length))
+  return {
+    booted({ guest, versions: { release, fuse } }) {
+      say(`\nLinux ${release}, FUSE ${fuse}, up in ${(guest.bootMs / 1000).toFixed(1)} s`)
+    },
+    begun({ name, seconds }, share) {
+      if (seconds !== undefined) say(`  ${name} on ${share} takes ${seconds} s ...`)
+    },
+    ended(cell) {
+      if (cell.verdict === 'not applicable') return
+      const time = `${(cell.ms / 1000).toFixed(1)} s`.padStart(7)
+      say(`  ${cell.case.padEnd(caseWidth)}  ${cell.share.padEnd(shareWidth)} ${time}  ${cellText(cell)}`)
+    },
+  }
+}
+
+function writeReports({ json, html }: Options, result: LabResult): void {
+  if (json !== undefined) writeInto(json, `${JSON.stringify(result, undefined, 1)}\n`)
+  if (html !== undefined) writeInto(html, labPage(result))
+}
+
+function writeInto(file: string, text: string): void {
+  mkdirSync(dirname(resolve(file)), { recursive: true })
+  writeFileSync(file, text)
+}
+
+function say(text: string): void {
+  process.stdout.write(`${text}\n`)
+}
+
+async function main(): Promise<void> {
+  const command = makeCommand()
+  try {
+    command.parse()
+    await run(command.opts<Options>())
+  } catch (error) {
+    process.exitCode = explain(error)
+  }
+}
+
+function explain(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE
+  process.stderr.write(`${error instanceof Error ? error.message : error}\n`)
+  return error instanceof SetupError ? EXIT_USAGE : EXIT_FAILURE
+}
+
+await main()
+// What still runs, after an error, ends with us.
+process.exit()

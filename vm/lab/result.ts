@@ -1,0 +1,80 @@
+import type { Phase } from './scene.js'
+
+export type Verdict = 'as expected' | 'unexpected' | 'not applicable'
+
+/** A request of a cell's timeline. */
+export interface TimelineRequest {
+  readonly opcode: string
+  readonly path: string
+  /** From seen on the ring to replied, in milliseconds since the cell began. */
+  readonly fromMs: number
+  readonly toMs: number
+  readonly offsetBytes: number
+  readonly sizeBytes: number
+  /** Of writes: by the page cache. */
+  readonly cached: boolean
+  /** 0, or a negative errno. */
+  readonly error: number
+}
+
+/** One case on one share of one kernel. */
+export interface Cell {
+  readonly case: string
+  readonly share: string
+  /** By the rules of fs/fuse; undefined where the question makes no sense. */
+  readonly expected: string | undefined
+  readonly observed: string | undefined
+  readonly evidence: string
+  readonly verdict: Verdict
+  readonly ms: number
+  /** Milliseconds since the cell began. */
+  readonly phases: readonly Phase[]
+  readonly requests: readonly TimelineRequest[]
+  /** What the guest's kernel complained of meanwhile. */
+  readonly trouble: readonly string[]
+  /** Every request of the share meanwhile, in words, of an unexpected cell. */
+  readonly trace: readonly string[] | undefined
+}
+
+export interface KernelResult {
+  /** As it was asked for. */
+  readonly kernel: string
+  readonly release: string
+  /** "7.MINOR". */
+  readonly fuse: string
+  /** The minor version whose rules were applied, when it is not the guest's own. */
+  readonly judgedAs: number | undefined
+  readonly accelerator: string
+  readonly bootMs: number
+  readonly ms: number
+  readonly cells: readonly Cell[]
+}
+
+export interface LabResult {
+  readonly startedAt: string
+  readonly kernels: readonly KernelResult[]
+}
+
+/** A kernel that complains is unexpected, whatever else was seen. */
+export function judge(
+  expected: string | undefined,
+  observed: string | undefined,
+  trouble: readonly string[],
+): Verdict {
+  if (trouble.length > 0) return 'unexpected'
+  if (expected === undefined) return 'not applicable'
+  return expected === observed ? 'as expected' : 'unexpected'
+}
+
+export function unexpectedCells({ cells }: KernelResult): readonly Cell[] {
+  return cells.filter(({ verdict }) => verdict === 'unexpected')
+}
+
+/** Whether every cell of every kernel is as expected, and there is at least one. */
+export function isAsExpected({ kernels }: LabResult): boolean {
+  const cells = kernels.flatMap(({ cells }) => cells)
+  return (
+    cells.some(({ verdict }) => verdict === 'as expected') &&
+    cells.every(({ verdict }) => verdict !== 'unexpected')
+  )
+}

@@ -1,0 +1,103 @@
+import { formatTable } from '../report/text-table.js'
+import { allCases } from './all-cases.js'
+import { optionSet, optionWords, type ShareName } from './option-sets.js'
+import { type Cell, isAsExpected, type KernelResult, type LabResult, unexpectedCells } from './result.js'
+
+/** Lines of a trace that are shown on a terminal; the JSON has all. */
+const TRACE_LINES = 100
+const NOTHING = '-'
+
+/** The matrix: a row for shares with the same outcomes, a column for each kernel. */
+export function matrixText({ kernels }: LabResult): string {
+  const blocks = casesOf(kernels).map((name) => ({ heading: headingOf(name), rows: rowsOf(name, kernels) }))
+  const [titles, rule, versions, ...lines] = formatTable(
+    [{ title: 'Linux' }, ...kernels.map(({ release }) => ({ title: shortRelease(release) }))],
+    [
+      ['FUSE', ...kernels.map(({ fuse }) => fuse)],
+      ...blocks.flatMap(({ rows }) => rows.map(([shares, ...cells]) => [`  ${shares}`, ...cells])),
+    ],
+  ).split('\n')
+  const body = blocks.flatMap(({ heading, rows }) => [heading, ...lines.splice(0, rows.length)])
+  return `${[titles, versions, rule, ...body].join('\n')}\n`
+}
+
+/** The shares of a matrix, and their options. */
+export function sharesText({ kernels }: LabResult): string {
+  const shares = new Set(kernels.flatMap(({ cells }) => cells.map(({ share }) => share as ShareName)))
+  return formatTable(
+    [{ title: 'share' }, { title: 'options' }],
+    [...shares].map((share) => [share, optionWords(optionSet(share))]),
+  )
+}
+
+/** All about an unexpected cell, with the end of its trace. */
+export function unexpectedText({ release, fuse, judgedAs }: KernelResult, cell: Cell): string {
+  const trace = cell.trace ?? []
+  const rules = judgedAs === undefined ? '' : `, by the rules of FUSE 7.${judgedAs}`
+  const left = trace.length - TRACE_LINES
+  return [
+    `UNEXPECTED: ${cell.case} on ${cell.share}, Linux ${release}, FUSE ${fuse}`,
+    `  expected   ${cell.expected}${rules}`,
+    `  observed   ${cell.observed}`,
+    `  evidence   ${cell.evidence}`,
+    ...cell.trouble.flatMap((text) => text.split('\n')).map((line) => `  kernel     ${line}`),
+    `  trace      ${trace.length} requests${left > 0 ? `, the last ${TRACE_LINES}:` : ':'}`,
+    ...trace.slice(-TRACE_LINES).map((line) => `    ${line}`),
+    '',
+  ].join('\n')
+}
+
+/** One line: how many cells are as expected, and how many are not. */
+export function summaryText(result: LabResult): string {
+  const cells = result.kernels.flatMap(({ cells }) => cells)
+  const count = (verdict: Cell['verdict']): number => cells.filter((cell) => cell.verdict === verdict).length
+  const unexpected = result.kernels.flatMap((kernel) => unexpectedCells(kernel)).length
+  const verdict = isAsExpected(result) ? 'the matrix is as expected' : 'THE MATRIX IS NOT AS EXPECTED'
+  return `${verdict}: ${count('as expected')} cells as expected, ${unexpected} unexpected, ${count('not applicable')} do not apply`
+}
+
+/** The cell as a table shows it: what was observed, and in an unexpected one what was not. */
+export function cellText(cell: Cell | undefined): string {
+  if (cell === undefined || cell.verdict === 'not applicable') return NOTHING
+  if (cell.verdict === 'as expected') return `${cell.observed}`
+  const why = cell.observed === cell.expected ? 'kernel complains' : `expected ${cell.expected}`
+  return `! ${cell.observed} (${why})`
+}
+
+/** "6.12.117" of "6.12.117+deb13-cloud-amd64", "6.1.0-50" of "6.1.0-50-cloud-amd64". */
+export function shortRelease(release: string): string {
+  return /^\d+(\.\d+)*(-\d+)?/.exec(release)?.[0] ?? release
+}
+
+function casesOf(kernels: readonly KernelResult[]): string[] {
+  return [...new Set(kernels.flatMap(({ cells }) => cells.map((cell) => cell.case)))]
+}
+
+function headingOf(name: string): string {
+  return `${name}: ${allCases.find((known) => known.name === name)?.question ?? ''}`
+}
+
+function rowsOf(name: string, kernels: readonly KernelResult[]): string[][] {
+  return groupShares(name, kernels).map(({ shares, outcomes }) => [shares.join(', '), ...outcomes])
+}
+
+/** Shares of a case that have the same outcomes on every kernel, as tables show them. */
+export function groupShares(
+  name: string,
+  kernels: readonly KernelResult[],
+): { shares: string[]; outcomes: string[] }[] {
+  const groups = new Map<string, { shares: string[]; outcomes: string[] }>()
+  const shares = new Set(
+    kernels.flatMap(({ cells }) => cells.filter((cell) => cell.case === name).map(({ share }) => share)),
+  )
+  for (const share of shares) {
+    const outcomes = kernels.map(({ cells }) =>
+      cellText(cells.find((cell) => cell.case === name && cell.share === share)),
+    )
+    const key = JSON.stringify(outcomes)
+    const group = groups.get(key)
+    if (group === undefined) groups.set(key, { shares: [share], outcomes })
+    else group.shares.push(share)
+  }
+  return [...groups.values()]
+}
