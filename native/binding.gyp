@@ -15,12 +15,14 @@
         "src/guest-io.c",
         "src/guest-memory.c",
         "src/inode.c",
+        "src/lock.c",
         "src/path.c",
         "src/pool.c",
         "src/process.c",
         "src/seccomp.c",
         "src/socket.c",
-        "src/uring.c"
+        "src/uring.c",
+        "src/xattr.c"
       ],
       "defines": ["_GNU_SOURCE", "NAPI_VERSION=8"],
       "cflags": ["-std=c11", "-Wall", "-Wextra", "-Wshadow", "-Wno-unused-parameter", "-fvisibility=hidden", "-O2", "-pthread"]

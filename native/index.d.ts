@@ -247,8 +247,6 @@ export function close(fd: number): number
 export function dup(fd: number): number
 export function statusFlags(fd: number): number
 export function setStatusFlags(fd: number, flags: number): number
-/** Takes an exclusive lock that lasts as long as the open file. Errors: EAGAIN (another process holds it). */
-export function lockFile(fd: number): number
 /** Sets the limit of open files, as far as this process may; 0 leaves it. Returns the limit now in force. */
 export function setFileLimit(limit: number): number
 /** Shared memory that can be passed to another process and cannot shrink. */
@@ -270,7 +268,29 @@ export function copyFileRange(
 ): number
 /** `out` takes a struct statfs, 120 bytes. */
 export function fstatfs(fd: number, out: Uint8Array | Int32Array): number
-export function fgetxattr(
+// ---- locks; none of these waits ----
+
+/** Takes an exclusive lock that lasts as long as the open file. Errors: EAGAIN (another process holds it). */
+export function lockFile(fd: number): number
+/** flock(2) with LOCK_SH, LOCK_EX or LOCK_UN. Errors: EAGAIN (another open file is in the way). */
+export function flock(fd: number, operation: number): number
+/** F_OFD_SETLK: a lock that belongs to the open file; `lenBytes` 0 reaches to the end. Errors: EAGAIN. */
+export function setRangeLock(fd: number, type: number, startBytes: number, lenBytes: number): number
+/** F_OFD_GETLK: 0, or 1 with [type, startBytes, lenBytes, pid] of a lock in the way; pid -1 for one of an open file. */
+export function getRangeLock(
+  fd: number,
+  type: number,
+  startBytes: number,
+  lenBytes: number,
+  out: Float64Array,
+): number
+
+// ---- extended attributes of what a descriptor stands for; the thread's working directory must be /proc/self/fd ----
+
+/** fchdir(2), for a thread that has called detachFs. */
+export function enterDirectory(fd: number): number
+/** Bytes of the value in `out` from `outAt`; with `lenBytes` 0 only their number. Errors: ENODATA, ERANGE, EOPNOTSUPP. */
+export function inodeGetxattr(
   fd: number,
   name: Uint8Array,
   nameAt: number,
@@ -278,7 +298,7 @@ export function fgetxattr(
   outAt: number,
   lenBytes: number,
 ): number
-export function fsetxattr(
+export function inodeSetxattr(
   fd: number,
   name: Uint8Array,
   nameAt: number,
@@ -287,8 +307,9 @@ export function fsetxattr(
   lenBytes: number,
   flags: number,
 ): number
-export function flistxattr(fd: number, out: Uint8Array, outAt: number, lenBytes: number): number
-export function fremovexattr(fd: number, name: Uint8Array, nameAt: number): number
+/** Bytes of the names in `out` from `outAt`, each with its NUL; with `lenBytes` 0 only their number. Errors: ERANGE. */
+export function inodeListxattr(fd: number, out: Uint8Array, outAt: number, lenBytes: number): number
+export function inodeRemovexattr(fd: number, name: Uint8Array, nameAt: number): number
 
 // ---- system calls whose results come later; one engine a thread ----
 
@@ -344,7 +365,7 @@ export function asyncReap(out: Int32Array): number
 
 /**
  * Becomes another user for the system calls that follow: supplementary groups [group] (-1: leave them), then gid, then
- * uid. On an error nothing is changed. Errors: EPERM (no CAP_SETUID or CAP_SETGID), EINVAL (an id of -1).
+ * uid. Of the effective capabilities CAP_DAC_OVERRIDE stays if it was there. On an error nothing is changed. Errors: EPERM (no CAP_SETUID or CAP_SETGID), EINVAL (an id of -1).
  */
 export function credentialsEnter(uid: number, gid: number, group: number): number
 /** Undoes credentialsEnter; ends the process if that fails. */
@@ -372,12 +393,18 @@ export const constants: Readonly<{
   EPOLLHUP: number
   EPOLLIN: number
   EPOLLRDHUP: number
+  F_RDLCK: number
+  F_UNLCK: number
+  F_WRLCK: number
   FALLOC_FL_KEEP_SIZE: number
   FALLOC_FL_PUNCH_HOLE: number
   FALLOC_FL_COLLAPSE_RANGE: number
   FALLOC_FL_ZERO_RANGE: number
   FALLOC_FL_INSERT_RANGE: number
   FALLOC_FL_UNSHARE_RANGE: number
+  LOCK_EX: number
+  LOCK_SH: number
+  LOCK_UN: number
   MSG_DONTWAIT: number
   O_ACCMODE: number
   O_APPEND: number

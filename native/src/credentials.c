@@ -50,6 +50,27 @@ static void leave(void)
     entered.uid = entered.gid = entered.groups = false;
 }
 
+static int capabilities_of_thread(struct __user_cap_data_struct *data)
+{
+    struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+
+    return (int)syscall(SYS_capget, &header, data);
+}
+
+/* Leaving user 0 has cleared the effective capabilities; those that are permitted may be taken up again. */
+static int keep_dac_override(void)
+{
+    struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+    struct __user_cap_data_struct data[2];
+
+    if (capabilities_of_thread(data) < 0)
+        return -1;
+    if (!(data[0].permitted & (1U << CAP_DAC_OVERRIDE)))
+        return 0;
+    data[0].effective = 1U << CAP_DAC_OVERRIDE;
+    return (int)syscall(SYS_capset, &header, data);
+}
+
 static int64_t enter(unsigned uid, unsigned gid, int64_t group)
 {
     entered.old_uid = (unsigned)syscall(SYS_geteuid);
@@ -71,6 +92,8 @@ static int64_t enter(unsigned uid, unsigned gid, int64_t group)
         if (syscall(SYS_setresuid, KEEP, uid, KEEP) < 0)
             return -errno;
         entered.uid = true;
+        if (entered.old_uid == 0 && keep_dac_override() < 0)
+            return -errno;
     }
     return 0;
 }
@@ -109,10 +132,9 @@ static napi_value drop_groups(napi_env env, napi_callback_info info)
 /* capabilities(): the effective capabilities 0 to 31 of this thread as a bit mask */
 static napi_value capabilities(napi_env env, napi_callback_info info)
 {
-    struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
     struct __user_cap_data_struct data[2] = { 0 };
 
-    if (syscall(SYS_capget, &header, data) < 0)
+    if (capabilities_of_thread(data) < 0)
         return ret_errno(env, -1);
     return ret_int(env, data[0].effective);
 }

@@ -2,12 +2,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "args.h"
@@ -56,17 +54,6 @@ static napi_value file_set_status_flags(napi_env env, napi_callback_info info)
     if (!args_get(env, info, argv, 2) || !arg_fd(env, argv[0], &fd) || !arg_i32(env, argv[1], &flags))
         return NULL;
     return ret_errno(env, fcntl(fd, F_SETFL, flags));
-}
-
-/* lockFile(fd): 0; -EAGAIN when another open file holds the lock. Held until the descriptor is closed. */
-static napi_value file_lock(napi_env env, napi_callback_info info)
-{
-    napi_value argv[1];
-    int fd;
-
-    if (!args_get(env, info, argv, 1) || !arg_fd(env, argv[0], &fd))
-        return NULL;
-    return ret_errno(env, flock(fd, LOCK_EX | LOCK_NB));
 }
 
 /* setFileLimit(limit): the limit of open files now in force: `limit` (0: as it was) as far as privileges allow */
@@ -220,67 +207,6 @@ static napi_value file_fstatfs(napi_env env, napi_callback_info info)
     return ret_int(env, 0);
 }
 
-/* fgetxattr(fd, name, nameAt, out, outAt, lenBytes): bytes of the value; lenBytes 0 asks for its size */
-static napi_value file_getxattr(napi_env env, napi_callback_info info)
-{
-    napi_value argv[6];
-    size_t room_bytes;
-    uint32_t len_bytes;
-    const char *name;
-    uint8_t *out;
-    int fd;
-
-    if (!args_get(env, info, argv, 6) || !arg_fd(env, argv[0], &fd) || !arg_cstring(env, argv[1], argv[2], &name) ||
-        !arg_u32(env, argv[5], &len_bytes) || !arg_bytes_from(env, argv[3], argv[4], len_bytes, &out, &room_bytes))
-        return NULL;
-    return ret_errno(env, fgetxattr(fd, name, out, len_bytes));
-}
-
-/* fsetxattr(fd, name, nameAt, value, valueAt, lenBytes, flags): 0 */
-static napi_value file_setxattr(napi_env env, napi_callback_info info)
-{
-    napi_value argv[7];
-    size_t room_bytes;
-    uint32_t len_bytes;
-    const char *name;
-    uint8_t *value;
-    int32_t flags;
-    int fd;
-
-    if (!args_get(env, info, argv, 7) || !arg_fd(env, argv[0], &fd) || !arg_cstring(env, argv[1], argv[2], &name) ||
-        !arg_u32(env, argv[5], &len_bytes) ||
-        !arg_bytes_from(env, argv[3], argv[4], len_bytes, &value, &room_bytes) || !arg_i32(env, argv[6], &flags))
-        return NULL;
-    return ret_errno(env, fsetxattr(fd, name, value, len_bytes, flags));
-}
-
-/* flistxattr(fd, out, outAt, lenBytes): bytes of the NUL-separated names; lenBytes 0 asks for the size */
-static napi_value file_listxattr(napi_env env, napi_callback_info info)
-{
-    napi_value argv[4];
-    size_t room_bytes;
-    uint32_t len_bytes;
-    uint8_t *out;
-    int fd;
-
-    if (!args_get(env, info, argv, 4) || !arg_fd(env, argv[0], &fd) || !arg_u32(env, argv[3], &len_bytes) ||
-        !arg_bytes_from(env, argv[1], argv[2], len_bytes, &out, &room_bytes))
-        return NULL;
-    return ret_errno(env, flistxattr(fd, (char *)out, len_bytes));
-}
-
-/* fremovexattr(fd, name, nameAt): 0 */
-static napi_value file_removexattr(napi_env env, napi_callback_info info)
-{
-    napi_value argv[3];
-    const char *name;
-    int fd;
-
-    if (!args_get(env, info, argv, 3) || !arg_fd(env, argv[0], &fd) || !arg_cstring(env, argv[1], argv[2], &name))
-        return NULL;
-    return ret_errno(env, fremovexattr(fd, name));
-}
-
 bool register_file(napi_env env, napi_value exports)
 {
     const napi_property_descriptor methods[] = {
@@ -288,7 +214,6 @@ bool register_file(napi_env env, napi_value exports)
         METHOD("dup", file_dup),
         METHOD("statusFlags", file_status_flags),
         METHOD("setStatusFlags", file_set_status_flags),
-        METHOD("lockFile", file_lock),
         METHOD("setFileLimit", file_set_limit),
         METHOD("memfdCreate", file_memfd_create),
         METHOD("fsync", file_fsync),
@@ -299,10 +224,6 @@ bool register_file(napi_env env, napi_value exports)
         METHOD("lseek", file_lseek),
         METHOD("copyFileRange", file_copy_range),
         METHOD("fstatfs", file_fstatfs),
-        METHOD("fgetxattr", file_getxattr),
-        METHOD("fsetxattr", file_setxattr),
-        METHOD("flistxattr", file_listxattr),
-        METHOD("fremovexattr", file_removexattr),
     };
 
     return napi_define_properties(env, exports, COUNT_OF(methods), methods) == napi_ok;

@@ -16,9 +16,11 @@ NAPI_MODULE_INIT()
     REGISTER(register_guest_io);
     REGISTER(register_guest_memory);
     REGISTER(register_inode);
+    REGISTER(register_lock);
     REGISTER(register_path);
     REGISTER(register_process);
     REGISTER(register_seccomp);
     REGISTER(register_socket);
+    REGISTER(register_xattr);
     return exports;
 }

@@ -13,9 +13,11 @@ bool register_file(napi_env env, napi_value exports);
 bool register_guest_io(napi_env env, napi_value exports);
 bool register_guest_memory(napi_env env, napi_value exports);
 bool register_inode(napi_env env, napi_value exports);
+bool register_lock(napi_env env, napi_value exports);
 bool register_path(napi_env env, napi_value exports);
 bool register_process(napi_env env, napi_value exports);
 bool register_seccomp(napi_env env, napi_value exports);
 bool register_socket(napi_env env, napi_value exports);
+bool register_xattr(napi_env env, napi_value exports);
 
 #endif

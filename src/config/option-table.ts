@@ -7,6 +7,7 @@ import { cachingOptions } from './options/caching-options.js'
 import { compatibilityOptions } from './options/compatibility-options.js'
 import { generalOptions, severalShares } from './options/general-options.js'
 import { inspectionOptions } from './options/inspection-options.js'
+import { posixOptions } from './options/posix-options.js'
 import { processOptions } from './options/process-options.js'
 import { shareOptions } from './options/share-options.js'
 
@@ -19,6 +20,7 @@ export interface OptionGroup {
 export const optionGroups: readonly OptionGroup[] = [
   { title: 'Share', options: shareOptions },
   { title: 'Caching and I/O', options: cachingOptions },
+  { title: 'Attributes, owners and locks', options: posixOptions },
   { title: 'Seeing and disturbing', options: inspectionOptions },
   { title: 'Process', options: processOptions },
   { title: 'Several shares', options: severalShares },

@@ -10,6 +10,7 @@ import type { CacheChoices, CacheMode, DirectIo } from '../io-mode/cache-policy.
 import type { OpenRule } from '../io-mode/open-rules.js'
 import { optionTable } from './option-table.js'
 import { type OptionValues, readValue } from './option-values.js'
+import { posixChoices } from './posix-choices.js'
 import { checkedSocket } from './share-socket.js'
 import { UserError } from './user-error.js'
 
@@ -51,6 +52,7 @@ export function buildShare(draft: ShareDraft, defaults: OptionValues): ShareConf
     preserveNoatime: flag('preserve-noatime'),
     writeback: flag('writeback'),
     readonly: flag('readonly'),
+    ...posixChoices(values, draft),
     readdirplus: flag('readdirplus'),
     rules: draft.rules,
     inspect: flag('inspect'),

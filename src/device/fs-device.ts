@@ -69,7 +69,9 @@ export class FsDevice implements VhostUserDevice {
   }
 
   nextDueMs(): number {
-    return this.interceptor.nextDueMs()
+    const ownMs = this.background?.nextDueMs() ?? -1
+    const interceptedMs = this.interceptor.nextDueMs()
+    return ownMs < 0 || interceptedMs < 0 ? Math.max(ownMs, interceptedMs) : Math.min(ownMs, interceptedMs)
   }
 
   drain(): void {

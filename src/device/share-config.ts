@@ -2,6 +2,11 @@ import type { InitOverride } from '../fuse/negotiation.js'
 import type { FaultSpec } from '../inspect/fault-spec.js'
 import type { CacheChoices } from '../io-mode/cache-policy.js'
 import type { OpenRule } from '../io-mode/open-rules.js'
+import type { FileHandleUse } from '../passthrough/file-handle-use.js'
+
+/** Never; where guest and host can; or else not at all. */
+export const needs = ['never', 'auto', 'always'] as const
+export type Need = (typeof needs)[number]
 
 /** Everything that one share is told. Plain data: it crosses to the thread that serves the share. */
 export interface ShareConfig extends CacheChoices {
@@ -19,6 +24,21 @@ export interface ShareConfig extends CacheChoices {
   readonly preserveNoatime: boolean
   readonly writeback: boolean
   readonly readonly: boolean
+  /** Extended attributes, and under which names: rules as of `--xattrmap`. */
+  readonly xattr: boolean
+  readonly xattrMap: string | undefined
+  readonly posixAcl: Need
+  readonly securityLabel: Need
+  readonly killprivV2: boolean
+  readonly posixLocks: boolean
+  readonly flock: boolean
+  readonly exportSupport: boolean
+  readonly announceSubmounts: boolean
+  readonly fileHandles: FileHandleUse
+  readonly inodeLimit: number
+  /** Who of the guest is who on the host: specifications as of `--translate-uid`. */
+  readonly translateUid: readonly string[]
+  readonly translateGid: readonly string[]
   /** False: READDIRPLUS is not offered where the cache mode would. */
   readonly readdirplus: boolean
   /** Choices for some files, the first that applies counts. */

@@ -21,6 +21,8 @@ reach('loaded')
 // New files get exactly the mode that the guest asked for: from here on this thread's umask is its own.
 native.detachFs()
 native.umask(0)
+// Calls on extended attributes name inodes by their descriptors.
+native.enterDirectory(start.procFd)
 const service = new ShareService(start, tell)
 reach('prepared')
 service.serve()

@@ -146,6 +146,15 @@ export const FUSE_WRITE_KILL_SUIDGID = 1 << 2
 export const FUSE_RELEASE_FLUSH = 1 << 0
 export const FUSE_RELEASE_FLOCK_UNLOCK = 1 << 1
 
+/** SETXATTR request flags (SETXATTR_EXT): a new access ACL takes the set-group-id bit away. */
+export const FUSE_SETXATTR_ACL_KILL_SGID = 1 << 0
+
+/** GETLK, SETLK and SETLKW request flags: a lock of flock(2), not a POSIX record lock. */
+export const FUSE_LK_FLOCK = 1 << 0
+
+/** IOCTL request flags. */
+export const FUSE_IOCTL_DIR = 1 << 4
+
 /** FSYNC request flags. */
 export const FUSE_FSYNC_FDATASYNC = 1 << 0
 
@@ -154,3 +163,5 @@ export const FUSE_ATTR_SUBMOUNT = 1 << 0
 
 /** Extension of a request that creates something: supplementary groups of the caller. */
 export const FUSE_EXT_GROUPS = 32
+/** An extension with a type up to this one holds so many security contexts. */
+export const FUSE_MAX_NR_SECCTX = 31

@@ -16,7 +16,9 @@ export const {
   EMFILE,
   ENAMETOOLONG,
   ENFILE,
+  ENODATA,
   ENOENT,
+  ENOLCK,
   ENOMEM,
   ENOSPC,
   ENOSYS,
@@ -30,6 +32,7 @@ export const {
   EPROTO,
   ERANGE,
   EROFS,
+  ETXTBSY,
   EXDEV,
 } = constants.errno
 

@@ -23,6 +23,8 @@ export interface Background {
   readonly fds: readonly number[]
   /** Called after each batch of requests: starts what they began, answers what has finished. Whether it answered any. */
   progress(): boolean
+  /** Milliseconds until `progress` has something to do by itself, -1 for never. */
+  nextDueMs(): number
   /** Returns when nothing is under way any more. */
   drain(): void
 }

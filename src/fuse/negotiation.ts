@@ -10,11 +10,11 @@ const ALWAYS = bits(
   InitFlag.ASYNC_READ,
   InitFlag.ATOMIC_O_TRUNC,
   InitFlag.BIG_WRITES,
+  InitFlag.HAS_IOCTL_DIR,
   InitFlag.AUTO_INVAL_DATA,
   InitFlag.ASYNC_DIO,
   InitFlag.PARALLEL_DIROPS,
   InitFlag.MAX_PAGES,
-  InitFlag.SUBMOUNTS,
   InitFlag.INIT_EXT,
   InitFlag.CREATE_SUPP_GROUP,
   InitFlag.ALLOW_IDMAP,
@@ -35,6 +35,46 @@ export interface InitWishes {
   readonly writeback: boolean
   /** The guest may cache the targets of symbolic links. */
   readonly cacheSymlinks: boolean
+  /** POSIX ACLs are checked in the guest; its umask travels with what it creates. */
+  readonly posixAcl: boolean
+  /** What the guest creates comes with its security context. */
+  readonly securityLabel: boolean
+  /** Set-user-id and set-group-id bits are taken away here when a request says so. */
+  readonly killprivV2: boolean
+  /** Record locks and flock locks are kept here, not in the guest. */
+  readonly posixLocks: boolean
+  readonly flock: boolean
+  /** LOOKUP of "." and "..", for guests that export the share themselves. */
+  readonly exportSupport: boolean
+  /** Directories on which the host has mounted something are marked. */
+  readonly submounts: boolean
+  /** Flags that a guest must have: without them there is no session. */
+  readonly requiredFlags: bigint
+}
+
+/** Wishes that a flag of INIT answers. */
+type Wish = Exclude<keyof InitWishes, 'requiredFlags'>
+
+/** What each wish asks for. */
+export const wishFlags: Readonly<Record<Wish, bigint>> = {
+  readdirplus: bits(InitFlag.DO_READDIRPLUS, InitFlag.READDIRPLUS_AUTO),
+  allowMmap: bit(InitFlag.DIRECT_IO_ALLOW_MMAP),
+  writeback: bit(InitFlag.WRITEBACK_CACHE),
+  cacheSymlinks: bit(InitFlag.CACHE_SYMLINKS),
+  posixAcl: bits(InitFlag.POSIX_ACL, InitFlag.DONT_MASK, InitFlag.SETXATTR_EXT),
+  securityLabel: bit(InitFlag.SECURITY_CTX),
+  killprivV2: bit(InitFlag.HANDLE_KILLPRIV_V2),
+  posixLocks: bit(InitFlag.POSIX_LOCKS),
+  flock: bit(InitFlag.FLOCK_LOCKS),
+  exportSupport: bit(InitFlag.EXPORT_SUPPORT),
+  submounts: bit(InitFlag.SUBMOUNTS),
+}
+
+/** The flags of those wishes that the guest can fulfil. ACLs are of no use without all three of theirs. */
+function granted(wishes: InitWishes, offered: bigint): bigint {
+  return Object.entries(wishFlags)
+    .filter(([wish, flags]) => wishes[wish as Wish] && (wish !== 'posixAcl' || (offered & flags) === flags))
+    .reduce((all, [, flags]) => all | (offered & flags), 0n)
 }
 
 /** What replaces the outcome of INIT, to see what a guest does with it. */
@@ -74,7 +114,7 @@ export interface InitRequest {
 
 /**
  * Agrees on a session. A guest of a later major version is answered with ours, and asks again; one that is too old for
- * virtio-fs gets -EPROTO.
+ * virtio-fs, or lacks what is required, gets -EPROTO.
  */
 export function negotiate(
   init: InitRequest,
@@ -83,13 +123,10 @@ export function negotiate(
 ): InitAgreement | number {
   if (init.major < FUSE_KERNEL_VERSION) return -EPROTO
   if (init.major === FUSE_KERNEL_VERSION && init.minor < FUSE_OLDEST_MINOR_VERSION) return -EPROTO
-  const wanted =
-    ALWAYS |
-    (wishes.readdirplus ? bits(InitFlag.DO_READDIRPLUS, InitFlag.READDIRPLUS_AUTO) : 0n) |
-    (wishes.allowMmap ? bit(InitFlag.DIRECT_IO_ALLOW_MMAP) : 0n) |
-    (wishes.writeback ? bit(InitFlag.WRITEBACK_CACHE) : 0n) |
-    (wishes.cacheSymlinks ? bit(InitFlag.CACHE_SYMLINKS) : 0n)
-  const flags = ((init.flags & wanted) | override.on) & ~override.off
+  if (init.major === FUSE_KERNEL_VERSION && (init.flags & wishes.requiredFlags) !== wishes.requiredFlags)
+    return -EPROTO
+  const agreed = (init.flags & ALWAYS) | granted(wishes, init.flags)
+  const flags = (agreed | override.on) & ~override.off
   const ourMinor =
     init.major > FUSE_KERNEL_VERSION
       ? FUSE_KERNEL_MINOR_VERSION

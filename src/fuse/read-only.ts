@@ -2,10 +2,12 @@ import { constants } from 'virtiofsd-ts-native'
 import { EROFS } from './errno.js'
 import type { FileSystem, Operation } from './file-system.js'
 import { ARGS, type Request } from './request.js'
-import { AccessIn, OpenIn } from './wire.js'
+import { AccessIn, IoctlIn, OpenIn } from './wire.js'
 
 const { O_ACCMODE, O_TRUNC } = constants
 const W_OK = 2
+/** _IOC_WRITE in a command's number: its argument goes to the file system. */
+const IOC_WRITE = 1 << 30
 
 const refuse: Operation = () => -EROFS
 
@@ -34,7 +36,7 @@ const changing = [
 export function readOnly(fileSystem: FileSystem): FileSystem {
   const view: FileSystem = Object.create(fileSystem)
   for (const name of changing) if (fileSystem[name] !== undefined) view[name] = refuse
-  const { open, access } = fileSystem
+  const { open, access, ioctl } = fileSystem
   if (open !== undefined) {
     view.open = (request: Request) => {
       const flags = OpenIn.flags(request.args, ARGS)
@@ -44,6 +46,10 @@ export function readOnly(fileSystem: FileSystem): FileSystem {
   if (access !== undefined) {
     view.access = (request: Request) =>
       (AccessIn.mask(request.args, ARGS) & W_OK) !== 0 ? -EROFS : access.call(fileSystem, request)
+  }
+  if (ioctl !== undefined) {
+    view.ioctl = (request: Request) =>
+      (IoctlIn.command(request.args, ARGS) & IOC_WRITE) !== 0 ? -EROFS : ioctl.call(fileSystem, request)
   }
   return view
 }

@@ -1,6 +1,5 @@
-import { FUSE_EXT_GROUPS } from './abi.js'
 import { Counters } from './counters.js'
-import { ExtHeader, InHeader, OutHeader } from './wire.js'
+import { InHeader, OutHeader } from './wire.js'
 
 /**
  * What brings a request and takes its reply: a stream of readable bytes (header, arguments, data) and room for the
@@ -173,23 +172,6 @@ export class Request {
   /** WRITE: puts `lenBytes` of the data behind arguments of `argBytes` into a file. Bytes written, or a negative errno. */
   payloadToFile(argBytes: number, fd: number, offsetBytes: number, lenBytes: number, flags: number): number {
     return this.carrier.writeToFile(ARGS + argBytes, lenBytes, fd, offsetBytes, flags)
-  }
-
-  /** The caller's one supplementary group that matters for a new file (CREATE_SUPP_GROUP), or -1. */
-  supplementaryGroup(): number {
-    const { args, lenBytes } = this
-    let at = this.extensionsAt
-    if (at < ARGS || lenBytes > ARGS + MAX_ARG_BYTES) return -1
-    while (at + ExtHeader.BYTES <= lenBytes) {
-      const sizeBytes = ExtHeader.sizeBytes(args, at)
-      if (sizeBytes < ExtHeader.BYTES || at + sizeBytes > lenBytes) return -1
-      if (ExtHeader.type(args, at) === FUSE_EXT_GROUPS) {
-        const count = sizeBytes >= ExtHeader.BYTES + 8 ? ExtHeader.groupCount(args, at) : 0
-        return count === 1 ? ExtHeader.group(args, at, 0) : -1
-      }
-      at += (sizeBytes + 7) & ~7
-    }
-    return -1
   }
 
   /** Sends a success with the first `lenBytes` at `reply`. Returns the reply's length, 0 when there is no room for it. */

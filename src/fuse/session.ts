@@ -1,97 +1,24 @@
-import { FUSE_KERNEL_VERSION, Opcode, opcodeName } from './abi.js'
+import { FUSE_KERNEL_VERSION, InitFlag, Opcode, opcodeName } from './abi.js'
 import { Counters } from './counters.js'
 import { EINVAL, EIO, ENAMETOOLONG, ENOSYS } from './errno.js'
 import type { FileSystem, Operation } from './file-system.js'
 import {
+  has,
   type InitAgreement,
   type InitOverride,
   type InitWishes,
   negotiate,
   noOverride,
 } from './negotiation.js'
+import { agreedRules, type Rule, Trailer } from './operation-rules.js'
 import { ARGS, type Carrier, IN_PLACE, MAX_ARG_BYTES, NO_REPLY, PENDING_REPLY, Request } from './request.js'
+import { checkTrailer } from './trailer.js'
 import * as wire from './wire.js'
 
 /** What `Session.process` returns when the reply comes later. */
 export const PENDING = -1
 
-/** What stands behind an operation's fixed arguments. */
-enum Trailer {
-  None,
-  /** One name. */
-  Name,
-  /** Two names. */
-  TwoNames,
-  /** A name, then a string that may hold slashes: the target of a symbolic link. */
-  NameAndText,
-  /** Data that stays where it is. */
-  Data,
-}
-
-interface Rule {
-  readonly argBytes: number
-  readonly trailer: Trailer
-  readonly method: keyof FileSystem
-  /** Room without which the operation is not even tried: it could not say what it has granted. */
-  readonly writableBytes: number
-}
-
-/** `replyBytes`: what a success has behind its header, without data of any length; -1: there is no reply. */
-const rule = (
-  method: keyof FileSystem,
-  argBytes: number,
-  replyBytes: number,
-  trailer = Trailer.None,
-): Rule => ({
-  method,
-  argBytes,
-  trailer,
-  writableBytes: replyBytes < 0 ? 0 : wire.OutHeader.BYTES + replyBytes,
-})
-
-const ENTRY = wire.EntryOut.BYTES
-const ATTR = wire.AttrOut.BYTES
-const OPEN = wire.OpenOut.BYTES
-
-const rules: Readonly<Record<number, Rule>> = {
-  [Opcode.LOOKUP]: rule('lookup', 0, ENTRY, Trailer.Name),
-  [Opcode.FORGET]: rule('forget', wire.ForgetIn.BYTES, -1),
-  [Opcode.BATCH_FORGET]: rule('batchForget', wire.BatchForgetIn.BYTES, -1),
-  [Opcode.GETATTR]: rule('getattr', wire.GetattrIn.BYTES, ATTR),
-  [Opcode.SETATTR]: rule('setattr', wire.SetattrIn.BYTES, ATTR),
-  [Opcode.READLINK]: rule('readlink', 0, 0),
-  [Opcode.SYMLINK]: rule('symlink', 0, ENTRY, Trailer.NameAndText),
-  [Opcode.MKNOD]: rule('mknod', wire.MknodIn.BYTES, ENTRY, Trailer.Name),
-  [Opcode.MKDIR]: rule('mkdir', wire.MkdirIn.BYTES, ENTRY, Trailer.Name),
-  [Opcode.UNLINK]: rule('unlink', 0, 0, Trailer.Name),
-  [Opcode.RMDIR]: rule('rmdir', 0, 0, Trailer.Name),
-  [Opcode.RENAME]: rule('rename', wire.RenameIn.BYTES, 0, Trailer.TwoNames),
-  [Opcode.RENAME2]: rule('rename2', wire.Rename2In.BYTES, 0, Trailer.TwoNames),
-  [Opcode.LINK]: rule('link', wire.LinkIn.BYTES, ENTRY, Trailer.Name),
-  [Opcode.OPEN]: rule('open', wire.OpenIn.BYTES, OPEN),
-  [Opcode.READ]: rule('read', wire.ReadIn.BYTES, 0),
-  [Opcode.WRITE]: rule('write', wire.WriteIn.BYTES, wire.WriteOut.BYTES, Trailer.Data),
-  [Opcode.STATFS]: rule('statfs', 0, wire.StatfsOut.BYTES),
-  [Opcode.RELEASE]: rule('release', wire.ReleaseIn.BYTES, 0),
-  [Opcode.FSYNC]: rule('fsync', wire.FsyncIn.BYTES, 0),
-  [Opcode.FLUSH]: rule('flush', wire.FlushIn.BYTES, 0),
-  [Opcode.OPENDIR]: rule('opendir', wire.OpenIn.BYTES, OPEN),
-  [Opcode.READDIR]: rule('readdir', wire.ReadIn.BYTES, 0),
-  [Opcode.READDIRPLUS]: rule('readdirplus', wire.ReadIn.BYTES, 0),
-  [Opcode.RELEASEDIR]: rule('releasedir', wire.ReleaseIn.BYTES, 0),
-  [Opcode.FSYNCDIR]: rule('fsyncdir', wire.FsyncIn.BYTES, 0),
-  [Opcode.ACCESS]: rule('access', wire.AccessIn.BYTES, 0),
-  [Opcode.CREATE]: rule('create', wire.CreateIn.BYTES, ENTRY + OPEN, Trailer.Name),
-  [Opcode.FALLOCATE]: rule('fallocate', wire.FallocateIn.BYTES, 0),
-  [Opcode.LSEEK]: rule('lseek', wire.LseekIn.BYTES, wire.LseekOut.BYTES),
-  [Opcode.COPY_FILE_RANGE]: rule('copyFileRange', wire.CopyFileRangeIn.BYTES, wire.WriteOut.BYTES),
-  [Opcode.SYNCFS]: rule('syncfs', wire.SyncfsIn.BYTES, 0),
-}
-
 const OPCODE_COUNT = 64
-const NAME_MAX_BYTES = 255
-const SLASH = 0x2f
-const DOT = 0x2e
 
 /** What a session tells whoever runs it. */
 export interface SessionObserver {
@@ -108,7 +35,10 @@ export interface SessionObserver {
 export class Session {
   private readonly request: Request
   private readonly operations: (Operation | undefined)[] = new Array(OPCODE_COUNT).fill(undefined)
-  private readonly rules: (Rule | undefined)[] = new Array(OPCODE_COUNT).fill(undefined)
+  /** By opcode; those of some depend on what was agreed on. */
+  private rules: readonly (Rule | undefined)[] = agreedRules(0n)
+  /** Before 7.38 a security context followed the names without being announced in the header. */
+  private looseContexts = false
   private agreement: InitAgreement | undefined
   /**
    * Called with each request that is sound, before its operation. It may change the copied arguments; a negative errno is
@@ -127,11 +57,10 @@ export class Session {
     readonly counters = new Counters(),
   ) {
     this.request = new Request(counters)
-    for (const [opcode, known] of Object.entries(rules)) {
-      const operation = fileSystem[known.method] as Operation | undefined
-      this.rules[Number(opcode)] = known
-      this.operations[Number(opcode)] = operation?.bind(fileSystem)
-    }
+    this.rules.forEach((known, opcode) => {
+      const operation = known && (fileSystem[known.method] as Operation | undefined)
+      this.operations[opcode] = operation?.bind(fileSystem)
+    })
   }
 
   /** Serves one request. Returns the bytes of its reply, 0 for none, or PENDING. */
@@ -169,7 +98,7 @@ export class Session {
     if (loaded < known.argBytes) return this.refuseArgs(request, 'arguments too short or too long', -EINVAL)
     if (known.trailer === Trailer.None || known.trailer === Trailer.Data)
       return this.carryOut(operation, request)
-    const error = checkTrailer(request, known)
+    const error = checkTrailer(request, known, this.looseContexts)
     if (error === 0) return this.carryOut(operation, request)
     // A name that is only too long is the user's mistake, not the guest kernel's.
     return error === -ENAMETOOLONG ? error : this.refuseArgs(request, 'bad name', error)
@@ -224,9 +153,10 @@ export class Session {
       this.initOverride,
     )
     if (typeof agreement === 'number') {
-      this.observer.fault('INIT of an unknown version', {
+      this.observer.fault('INIT of an unknown version, or without what is required', {
         major: InitIn.major(args, ARGS),
         minor: InitIn.minor(args, ARGS),
+        required: `0x${this.wishes.requiredFlags.toString(16)}`,
       })
       return agreement
     }
@@ -236,6 +166,8 @@ export class Session {
     if (InitIn.major(args, ARGS) === FUSE_KERNEL_VERSION) {
       this.fileSystem.init(agreement)
       this.agreement = agreement
+      this.rules = agreedRules(agreement.flags)
+      this.looseContexts = has(agreement.flags, InitFlag.SECURITY_CTX)
       this.observer.agreed(agreement)
     }
     return InitOut.BYTES
@@ -269,41 +201,4 @@ const INIT_EXT = 1 << 30
 
 function isForget(opcode: number): boolean {
   return opcode === Opcode.FORGET || opcode === Opcode.BATCH_FORGET
-}
-
-/** Checks the strings behind the fixed arguments; nothing but extensions may follow them. 0 or a negative errno. */
-function checkTrailer(request: Request, known: Rule): number {
-  const { argBytes, extensionsAt: end } = request
-  request.nameAt = ARGS + known.argBytes
-  let next = endOfName(argBytes, request.nameAt, end)
-  if (next < 0) return next
-  request.secondNameAt = next
-  if (known.trailer === Trailer.TwoNames) next = endOfName(argBytes, next, end)
-  else if (known.trailer === Trailer.NameAndText) next = endOfText(argBytes, next, end)
-  if (next < 0) return next
-  return next === end ? 0 : -EINVAL
-}
-
-/**
- * Checks one path component that starts at `at`: not empty, no slash, not "." or "..", at most 255 bytes, ended by a NUL
- * before `end`. Returns the byte behind the NUL, or a negative errno.
- */
-function endOfName(bytes: Uint8Array, at: number, end: number): number {
-  let n = at
-  for (; n < end; n++) {
-    const byte = bytes[n]
-    if (byte === 0) break
-    if (byte === SLASH) return -EINVAL
-  }
-  const lenBytes = n - at
-  if (n >= end || lenBytes === 0) return -EINVAL
-  if (lenBytes > NAME_MAX_BYTES) return -ENAMETOOLONG
-  if (bytes[at] === DOT && (lenBytes === 1 || (lenBytes === 2 && bytes[at + 1] === DOT))) return -EINVAL
-  return n + 1
-}
-
-/** The byte behind the NUL of a text that is not empty and ends before `end`, or -EINVAL. */
-function endOfText(bytes: Uint8Array, at: number, end: number): number {
-  const nul = bytes.indexOf(0, at)
-  return nul > at && nul < end ? nul + 1 : -EINVAL
 }

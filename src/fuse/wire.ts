@@ -206,6 +206,8 @@ export const ReleaseIn = Object.freeze({
 export const FlushIn = Object.freeze({
   BYTES: 24,
   handle: (v: DataView, at: number) => readSafeU64(v, at),
+  ownerLow: (v: DataView, at: number) => v.getUint32(at + 16, true),
+  ownerHigh: (v: DataView, at: number) => v.getUint32(at + 20, true),
 })
 
 /** fuse_fsync_in: 16 bytes. */
@@ -247,6 +249,98 @@ export const CopyFileRangeIn = Object.freeze({
   flagsLow: (v: DataView, at: number) => v.getUint32(at + 48, true),
   flagsHigh: (v: DataView, at: number) => v.getUint32(at + 52, true),
 })
+
+/** fuse_copy_file_range_out: bytes copied. 8 bytes. */
+export const CopyFileRangeOut = Object.freeze({
+  BYTES: 8,
+  write: (v: DataView, at: number, copiedBytes: number) => writeU64(v, at, copiedBytes),
+})
+
+/** fuse_setxattr_in: 8 bytes, 16 with SETXATTR_EXT, then the name and the value. */
+export const SetxattrIn = Object.freeze({
+  BYTES: 8,
+  EXT_BYTES: 16,
+  sizeBytes: (v: DataView, at: number) => v.getUint32(at, true),
+  flags: (v: DataView, at: number) => v.getUint32(at + 4, true),
+  /** With SETXATTR_EXT only. */
+  setxattrFlags: (v: DataView, at: number) => v.getUint32(at + 8, true),
+})
+
+/** fuse_getxattr_in: 8 bytes, then the name; for LISTXATTR alone. */
+export const GetxattrIn = Object.freeze({
+  BYTES: 8,
+  /** Room for the value; 0 asks for its size. */
+  sizeBytes: (v: DataView, at: number) => v.getUint32(at, true),
+})
+
+/** fuse_getxattr_out, the reply to a size of 0. 8 bytes. */
+export const GetxattrOut = Object.freeze({
+  BYTES: 8,
+  write(v: DataView, at: number, sizeBytes: number) {
+    v.setUint32(at, sizeBytes, true)
+    v.setUint32(at + 4, 0, true)
+  },
+})
+
+/** fuse_lk_in: 48 bytes. A range that ends at 2^63 - 1 has no end. */
+export const LkIn = Object.freeze({
+  BYTES: 48,
+  handle: (v: DataView, at: number) => readSafeU64(v, at),
+  ownerLow: (v: DataView, at: number) => v.getUint32(at + 8, true),
+  ownerHigh: (v: DataView, at: number) => v.getUint32(at + 12, true),
+  /** Bytes, or -1 beyond 2^53. */
+  startBytes: (v: DataView, at: number) => readSafeU64(v, at + 16),
+  /** The last byte, or -1 beyond 2^53. */
+  lastByte: (v: DataView, at: number) => readSafeU64(v, at + 24),
+  type: (v: DataView, at: number) => v.getUint32(at + 32, true),
+  pid: (v: DataView, at: number) => v.getUint32(at + 36, true),
+  lkFlags: (v: DataView, at: number) => v.getUint32(at + 40, true),
+})
+
+/** fuse_lk_out: start, last byte, type, pid. 24 bytes. */
+export const LkOut = Object.freeze({
+  BYTES: 24,
+  /** `lenBytes` 0: up to the end of the file. */
+  write(v: DataView, at: number, startBytes: number, lenBytes: number, type: number, pid: number) {
+    writeU64(v, at, startBytes)
+    if (lenBytes > 0) {
+      writeU64(v, at + 8, startBytes + lenBytes - 1)
+    } else {
+      v.setUint32(at + 8, 0xffff_ffff, true)
+      v.setUint32(at + 12, 0x7fff_ffff, true)
+    }
+    v.setUint32(at + 16, type, true)
+    v.setUint32(at + 20, pid, true)
+  },
+})
+
+/** fuse_ioctl_in: 32 bytes, then the argument that goes in. */
+export const IoctlIn = Object.freeze({
+  BYTES: 32,
+  handle: (v: DataView, at: number) => readSafeU64(v, at),
+  flags: (v: DataView, at: number) => v.getUint32(at + 8, true),
+  command: (v: DataView, at: number) => v.getUint32(at + 12, true),
+  inBytes: (v: DataView, at: number) => v.getUint32(at + 24, true),
+  outBytes: (v: DataView, at: number) => v.getUint32(at + 28, true),
+})
+
+/** fuse_ioctl_out: result, flags, counts of iovecs. 16 bytes, then the argument that comes out. */
+export const IoctlOut = Object.freeze({
+  BYTES: 16,
+  write(v: DataView, at: number, result: number) {
+    v.setInt32(at, result, true)
+    for (let rest = at + 4; rest < at + 16; rest += 4) v.setUint32(rest, 0, true)
+  },
+})
+
+/** fuse_statx_in: 24 bytes. */
+export const StatxIn = Object.freeze({
+  BYTES: 24,
+  mask: (v: DataView, at: number) => v.getUint32(at + 20, true),
+})
+
+/** fuse_statx_out: attr_valid, its nanoseconds, flags, spare[2], fuse_statx (256 bytes, as struct statx). 288 bytes. */
+export const StatxOut = Object.freeze({ BYTES: 288, STATX_AT: 32 })
 
 /** fuse_access_in: 8 bytes. */
 export const AccessIn = Object.freeze({
@@ -307,4 +401,10 @@ export const ExtHeader = Object.freeze({
   type: (v: DataView, at: number) => v.getUint32(at + 4, true),
   groupCount: (v: DataView, at: number) => v.getUint32(at + 8, true),
   group: (v: DataView, at: number, n: number) => v.getUint32(at + 12 + 4 * n, true),
+})
+
+/** fuse_secctx: size of the context, padding; then its attribute's name and a NUL, and the context. 8 bytes. */
+export const Secctx = Object.freeze({
+  BYTES: 8,
+  sizeBytes: (v: DataView, at: number) => v.getUint32(at, true),
 })

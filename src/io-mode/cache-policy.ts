@@ -39,6 +39,8 @@ export interface CachePolicy {
   /** FOPEN flags of an OPEN or CREATE reply, without and with the guest's O_DIRECT. */
   readonly fileFlags: number
   readonly directFileFlags: number
+  /** Opens of files that have not changed reply FOPEN_KEEP_CACHE, too. */
+  readonly keepsUnchanged: boolean
   /** FOPEN flags of an OPENDIR reply. */
   readonly directoryFlags: number
 }
@@ -86,6 +88,8 @@ export function cachePolicy(choices: CacheChoices): CachePolicy {
     negativeTimeoutSec: choices.negativeTimeoutSec ?? 0,
     fileFlags: fileFlags(choices, mode, false),
     directFileFlags: fileFlags(choices, mode, true),
+    keepsUnchanged:
+      choices.cache === 'auto' && choices.keepCache === undefined && choices.directIo !== 'always',
     directoryFlags: mode.directoryFlags,
   }
 }

@@ -80,6 +80,11 @@ export class OpenRules {
     return [this.base, ...this.compiled.map(({ decision }) => decision.policy)]
   }
 
+  /** Whether any open of a file that has not changed keeps what the guest has cached of it. */
+  get everKeepsUnchanged(): boolean {
+    return this.all.some(({ keepsUnchanged }) => keepsUnchanged)
+  }
+
   /** Whether any open replies FOPEN_DIRECT_IO. */
   get everDirect(): boolean {
     return this.all.some(

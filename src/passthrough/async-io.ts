@@ -1,5 +1,4 @@
 import * as native from 'virtiofsd-ts-native'
-import type { Background } from '../fuse/file-system.js'
 import { type DeferredReply, PENDING_REPLY, type Request } from '../fuse/request.js'
 import { OutHeader, WriteOut } from '../fuse/wire.js'
 import type { HeldFd } from './held-fd.js'
@@ -85,7 +84,7 @@ class Task {
  *
  * Each starts with a request that is then owed its reply, and returns PENDING_REPLY or a negative errno.
  */
-export class AsyncIo implements Background {
+export class AsyncIo {
   readonly fds: readonly number[]
   /** False where the kernel has no io_uring or forbids it: helper threads do everything. */
   readonly hasUring: boolean

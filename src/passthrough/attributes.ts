@@ -4,20 +4,22 @@ import {
   FATTR_ATIME_NOW,
   FATTR_FH,
   FATTR_GID,
+  FATTR_KILL_SUIDGID,
   FATTR_MODE,
   FATTR_MTIME,
   FATTR_MTIME_NOW,
   FATTR_SIZE,
   FATTR_UID,
 } from '../fuse/abi.js'
-import { EACCES, EBADF, EFBIG, EINVAL, EISDIR } from '../fuse/errno.js'
+import { EACCES, EBADF, EFBIG, EINVAL, EISDIR, EPERM } from '../fuse/errno.js'
 import { ARGS, type Request } from '../fuse/request.js'
-import { AccessIn, SetattrIn, StatfsOut } from '../fuse/wire.js'
+import { AccessIn, SetattrIn, StatfsOut, StatxIn, StatxOut } from '../fuse/wire.js'
+import { FORBIDDEN_ID } from './id-translation.js'
 import { TYPE_DIRECTORY, TYPE_REGULAR } from './inode-table.js'
 import { descriptorError, type Share } from './share.js'
-import { statxGid, statxMode, statxUid } from './statx.js'
+import { STATX_MASK, statxMode, writeStatx } from './statx.js'
 
-const { O_NONBLOCK, O_RDWR, UTIME_NOW, UTIME_OMIT } = native.constants
+const { O_NONBLOCK, O_RDWR, STATX_BASIC_STATS, STATX_BTIME, UTIME_NOW, UTIME_OMIT } = native.constants
 
 const KEEP_ID = -1
 const NSEC_PER_SEC = 1_000_000_000
@@ -37,6 +39,21 @@ export class AttributeOperations {
   getattr(request: Request): number {
     const slot = this.share.inodes.slotOf(request.nodeid)
     return slot === 0 ? -EBADF : this.share.replyAttr(request, slot)
+  }
+
+  /** FUSE_STATX: attributes with the time of birth. Reply: statx_out. Errors: EBADF. */
+  statx(request: Request): number {
+    const { share } = this
+    const slot = share.inodes.slotOf(request.nodeid)
+    if (slot === 0) return -EBADF
+    const fd = share.inodes.fdOf(slot)
+    const asked = StatxIn.mask(request.args, ARGS) & (STATX_BASIC_STATS | STATX_BTIME)
+    const result = fd < 0 ? fd : native.fstatx(fd, asked | STATX_MASK, share.st)
+    if (result < 0) return result
+    share.writeAttrTimeout(request, slot)
+    request.replyWords.fill(0, 3, StatxOut.STATX_AT >> 2)
+    writeStatx(share.st, request.replyWords, StatxOut.STATX_AT >> 2, share.identities)
+    return StatxOut.BYTES
   }
 
   /** FUSE_SETATTR: mode, owner, size, then times, which the others would change. Reply: attr_out. */
@@ -68,7 +85,9 @@ export class AttributeOperations {
       const mayExecute = (mode & 0o111) !== 0 || inodes.typeOf(slot) === TYPE_DIRECTORY
       return (mask & X_OK) === 0 || mayExecute ? 0 : -EACCES
     }
-    const shift = request.uid === statxUid(st) ? 6 : request.gid === statxGid(st) ? 3 : 0
+    const { identities } = this.share
+    const shift =
+      request.uid === identities.guestUid(st) ? 6 : request.gid === identities.guestGid(st) ? 3 : 0
     return (mask & ~(mode >>> shift)) === 0 ? 0 : -EACCES
   }
 
@@ -98,10 +117,15 @@ export class AttributeOperations {
 
   private setOwner(request: Request, slot: number, valid: number): number {
     const { args } = request
-    const uid = (valid & FATTR_UID) === 0 ? KEEP_ID : SetattrIn.uid(args, ARGS)
-    const gid = (valid & FATTR_GID) === 0 ? KEEP_ID : SetattrIn.gid(args, ARGS)
-    const fd = this.share.inodes.fdOf(slot)
-    return fd < 0 ? fd : native.inodeChown(fd, uid, gid)
+    const { inodes, identities, privileges } = this.share
+    const uid = (valid & FATTR_UID) === 0 ? KEEP_ID : identities.hostUid(SetattrIn.uid(args, ARGS))
+    const gid = (valid & FATTR_GID) === 0 ? KEEP_ID : identities.hostGid(SetattrIn.gid(args, ARGS))
+    if (uid === FORBIDDEN_ID && (valid & FATTR_UID) !== 0) return -EPERM
+    if (gid === FORBIDDEN_ID && (valid & FATTR_GID) !== 0) return -EPERM
+    const fd = inodes.fdOf(slot)
+    if (fd < 0) return fd
+    privileges.dropCapability(fd)
+    return native.inodeChown(fd, uid, gid)
   }
 
   private setSize(request: Request, slot: number, valid: number): number {
@@ -111,7 +135,7 @@ export class AttributeOperations {
     if (sizeBytes < 0) return -EFBIG
     if ((valid & FATTR_FH) !== 0) {
       const file = files.get(SetattrIn.handle(args, ARGS))
-      return file === undefined ? -EBADF : native.ftruncate(file.fd, sizeBytes)
+      return file === undefined ? -EBADF : this.truncate(request, file.fd, sizeBytes, valid)
     }
     if (inodes.typeOf(slot) === TYPE_DIRECTORY) return -EISDIR
     // Opening anything else could block, or reach a device of the host.
@@ -119,9 +143,16 @@ export class AttributeOperations {
     const pathFd = inodes.fdOf(slot)
     const fd = pathFd < 0 ? pathFd : native.inodeOpen(procFd, pathFd, O_RDWR | O_NONBLOCK)
     if (fd < 0) return descriptorError(fd)
-    const result = native.ftruncate(fd, sizeBytes)
+    const result = this.truncate(request, fd, sizeBytes, valid)
     native.close(fd)
     return result
+  }
+
+  private truncate(request: Request, fd: number, sizeBytes: number, valid: number): number {
+    const { privileges, killsPrivileges } = this.share
+    const kill = killsPrivileges && (valid & FATTR_KILL_SUIDGID) !== 0
+    if (kill || privileges.followsChanges) privileges.dropBeforeChange(fd, kill, request.gid)
+    return native.ftruncate(fd, sizeBytes)
   }
 
   private setTimes(request: Request, slot: number, valid: number): number {

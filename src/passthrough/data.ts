@@ -1,5 +1,5 @@
 import * as native from 'virtiofsd-ts-native'
-import { FUSE_FSYNC_FDATASYNC, FUSE_WRITE_CACHE } from '../fuse/abi.js'
+import { FUSE_FSYNC_FDATASYNC, FUSE_WRITE_CACHE, FUSE_WRITE_KILL_SUIDGID } from '../fuse/abi.js'
 import { EAGAIN, EBADF, EFBIG, EINVAL, EOPNOTSUPP, EOVERFLOW } from '../fuse/errno.js'
 import { ARGS, type Request } from '../fuse/request.js'
 import {
@@ -55,7 +55,7 @@ export class DataOperations {
   /** FUSE_WRITE. Reply: write_out. Errors: EBADF, EINVAL, EFBIG and what pwritev2 gives. */
   write(request: Request): number {
     const { args } = request
-    const { files, async } = this.share
+    const { files, async, privileges } = this.share
     const file = files.get(WriteIn.handle(args, ARGS))
     if (file === undefined) return -EBADF
     const lenBytes = WriteIn.sizeBytes(args, ARGS)
@@ -63,8 +63,11 @@ export class DataOperations {
     const offsetBytes = WriteIn.offsetBytes(args, ARGS)
     if (!isRange(offsetBytes, lenBytes)) return -EFBIG
     // A write-back has the offset it was cached at, whatever the file was opened with.
-    const cached = (WriteIn.writeFlags(args, ARGS) & FUSE_WRITE_CACHE) !== 0
+    const writeFlags = WriteIn.writeFlags(args, ARGS)
+    const cached = (writeFlags & FUSE_WRITE_CACHE) !== 0
     const flags = !cached && wantsAppend(WriteIn.flags(args, ARGS)) ? RWF_APPEND : 0
+    const kill = (writeFlags & FUSE_WRITE_KILL_SUIDGID) !== 0
+    if (kill || privileges.followsChanges) this.dropPrivileges(request, file, kill)
     if (file.direct || async.slowWrites.away) {
       return async.write(request, file, offsetBytes, lenBytes, ARGS_OF_WRITE, flags)
     }
@@ -93,6 +96,8 @@ export class DataOperations {
     const offsetBytes = FallocateIn.offsetBytes(args, ARGS)
     const lenBytes = FallocateIn.lenBytes(args, ARGS)
     if (!isRange(offsetBytes, lenBytes)) return -EFBIG
+    // Neither FALLOCATE nor COPY_FILE_RANGE says what its caller may: root alone keeps privileges of a file.
+    this.dropPrivileges(request, file, request.uid !== 0)
     const mode = FallocateIn.mode(args, ARGS) | 0
     if (file.host.inMemory && lenBytes <= INLINE_BYTES)
       return native.fallocate(file.fd, mode, offsetBytes, lenBytes)
@@ -129,6 +134,7 @@ export class DataOperations {
     const wantBytes = CopyFileRangeIn.lenBytes(args, ARGS)
     const lenBytes = wantBytes < 0 ? MAX_COPY_BYTES : Math.min(wantBytes, MAX_COPY_BYTES)
     if (!isRange(inBytes, lenBytes) || !isRange(outBytes, lenBytes)) return -EFBIG
+    this.dropPrivileges(request, to, request.uid !== 0)
     if (!from.host.inMemory || lenBytes > INLINE_BYTES) {
       return async.copyRange(request, from, inBytes, to, outBytes, lenBytes)
     }
@@ -136,6 +142,16 @@ export class DataOperations {
     if (copied < 0) return copied
     WriteOut.write(request.reply, 0, copied)
     return WriteOut.BYTES
+  }
+
+  /** FUSE_COPY_FILE_RANGE_64. Reply: copy_file_range_out, whose 8 bytes say the same as those of write_out. */
+  copyFileRange64(request: Request): number {
+    return this.copyFileRange(request)
+  }
+
+  private dropPrivileges(request: Request, file: OpenFile, kill: boolean): void {
+    const { privileges, killsPrivileges } = this.share
+    privileges.dropBeforeChange(file.fd, kill && killsPrivileges, request.gid)
   }
 
   /** Takes what lies in the host's page cache; what does not is read asynchronously behind it. */

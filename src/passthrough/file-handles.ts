@@ -35,6 +35,11 @@ export class FileHandles {
 
   static readonly WORDS = KEPT_WORDS
 
+  /** Whether what `fd` stands for has a handle. */
+  static exists(fd: number): boolean {
+    return native.nameToHandleAt(fd, emptyName, 0, AT_EMPTY_PATH, new Uint8Array(ANSWER_BYTES)) >= 0
+  }
+
   /**
    * Keeps the handle of what `fd` stands for in `words` from `at` on. False when there is none, or none that could be
    * opened again: then `fd` has to stay open. `openable`: it is a directory or regular file, safe to open for use.

@@ -1,4 +1,5 @@
 import * as native from 'virtiofsd-ts-native'
+import { FOPEN_DIRECT_IO, FOPEN_KEEP_CACHE, FOPEN_NOFLUSH, FUSE_OPEN_KILL_SUIDGID } from '../fuse/abi.js'
 import { EBADF, EEXIST, EISDIR, ENFILE, EPERM } from '../fuse/errno.js'
 import { ARGS, type Request } from '../fuse/request.js'
 import { CreateIn, EntryOut, FlushIn, OpenIn, OpenOut, ReleaseIn } from '../fuse/wire.js'
@@ -6,13 +7,15 @@ import { ASYNC_SYNCFS } from './async-io.js'
 import { HeldFd } from './held-fd.js'
 import { TYPE_DIRECTORY, TYPE_REGULAR } from './inode-table.js'
 import { OpenFile } from './open-file.js'
-import { hostOpenFlags } from './open-flags.js'
+import { hostOpenFlags, opensForWriting } from './open-flags.js'
 import { descriptorError, type Share } from './share.js'
 import { STATX_MASK } from './statx.js'
 
-const { O_CREAT, O_DIRECT, O_EXCL, O_NOATIME, O_PATH, O_RDONLY, O_TRUNC } = native.constants
+const { O_CREAT, O_DIRECT, O_EXCL, O_NOATIME, O_PATH, O_RDONLY, O_TMPFILE, O_TRUNC } = native.constants
 
 const PERMISSIONS = 0o7777
+
+const dot = new TextEncoder().encode('.\0')
 
 /** Opening and closing regular files. */
 export class FileOperations {
@@ -25,6 +28,7 @@ export class FileOperations {
     if (slot === 0) return -EBADF
     const guestFlags = OpenIn.flags(request.args, ARGS)
     const flags = hostOpenFlags(guestFlags, this.share.options)
+    if ((flags & O_TRUNC) !== 0) this.beforeEmptying(request, slot, OpenIn.openFlags(request.args, ARGS))
     const fd = this.openInode(slot, flags)
     if (fd < 0) return fd
     this.writeOpen(request, 0, slot, fd, guestFlags)
@@ -33,29 +37,44 @@ export class FileOperations {
 
   /** FUSE_CREATE: makes the file as the caller, or opens the one that is there. Reply: entry_out, open_out. */
   create(request: Request): number {
-    const { share } = this
-    const { inodes } = share
-    const { args } = request
-    const parent = inodes.slotOf(request.nodeid)
-    if (parent === 0 || inodes.typeOf(parent) !== TYPE_DIRECTORY) return -EBADF
+    const { args, argBytes, nameAt } = request
     const guestFlags = CreateIn.flags(args, ARGS)
-    const flags = hostOpenFlags(guestFlags, share.options)
-    const fd = this.createExclusive(request, parent, flags, CreateIn.mode(args, ARGS) & PERMISSIONS)
+    const parentFd = this.beginCreating(request)
+    if (parentFd < 0) return parentFd
+    // A new file is its creator's own and empty: O_NOATIME is allowed, O_TRUNC does nothing.
+    const flags = (hostOpenFlags(guestFlags, this.share.options) & ~O_TRUNC) | O_CREAT | O_EXCL
+    const fd = native.openat(parentFd, argBytes, nameAt, flags, CreateIn.mode(args, ARGS) & PERMISSIONS)
+    this.share.caller.leave()
+    const parent = this.share.inodes.slotOf(request.nodeid)
     if (fd === -EEXIST && (guestFlags & O_EXCL) === 0) return this.openExisting(request, parent, guestFlags)
+    const result = fd < 0 ? descriptorError(fd) : this.replyNew(request, parent, fd, guestFlags)
+    // What could not be labelled is not left behind.
+    if (fd >= 0 && result < 0) native.unlinkat(this.share.inodes.fdOf(parent), argBytes, nameAt, 0)
+    return result
+  }
+
+  /** FUSE_TMPFILE: makes a file without a name in a directory, as the caller. Reply: entry_out, open_out. */
+  tmpfile(request: Request): number {
+    const { args } = request
+    const guestFlags = CreateIn.flags(args, ARGS)
+    const parentFd = this.beginCreating(request)
+    if (parentFd < 0) return parentFd
+    // With O_EXCL it never gets a name.
+    const flags =
+      (hostOpenFlags(guestFlags, this.share.options) & ~O_TRUNC) | (guestFlags & O_EXCL) | O_TMPFILE
+    const fd = native.openat(parentFd, dot, 0, flags, CreateIn.mode(args, ARGS) & PERMISSIONS)
+    this.share.caller.leave()
     if (fd < 0) return descriptorError(fd)
-    const pathFd = native.inodeOpen(share.procFd, fd, O_PATH)
-    const slot = pathFd < 0 ? descriptorError(pathFd) : share.adopt(pathFd)
-    if (slot < 0) {
-      native.close(fd)
-      return slot
-    }
-    return this.replyCreate(request, slot, fd, guestFlags)
+    return this.replyNew(request, this.share.inodes.slotOf(request.nodeid), fd, guestFlags)
   }
 
   /** FUSE_FLUSH, at each close in the guest: what closing the host's file would say (NFS, quota). Reply: empty. */
   flush(request: Request): number {
-    const file = this.share.files.get(FlushIn.handle(request.args, ARGS))
+    const { args } = request
+    const file = this.share.files.get(FlushIn.handle(args, ARGS))
     if (file === undefined) return -EBADF
+    // Closing any descriptor of a file gives up all of the closer's record locks.
+    this.share.locks.dropOwner(file.nodeid, FlushIn.ownerLow(args, ARGS), FlushIn.ownerHigh(args, ARGS))
     const fd = native.dup(file.fd)
     // Out of descriptors: there is nothing to report of this file.
     return fd < 0 ? 0 : native.close(fd)
@@ -63,12 +82,16 @@ export class FileOperations {
 
   /** FUSE_RELEASE, after the last close. Reply: empty. */
   release(request: Request): number {
-    const { files, inodes } = this.share
+    const { files, inodes, locks } = this.share
     const file = files.remove(ReleaseIn.handle(request.args, ARGS))
     if (file === undefined) return -EBADF
     const slot = inodes.slotOf(file.nodeid)
-    if (slot !== 0) inodes.fds.unpin(slot)
+    if (slot !== 0) {
+      inodes.fds.unpin(slot)
+      if (file.writable) inodes.versions.removeWriter(slot)
+    }
     file.release()
+    locks.released(file, slot !== 0 && !inodes.fds.isPinned(slot))
     return 0
   }
 
@@ -102,37 +125,66 @@ export class FileOperations {
     return descriptorError(fd)
   }
 
-  private createExclusive(request: Request, parent: number, flags: number, mode: number): number {
+  /** The descriptor of the directory to make a file in, as which this thread has become the caller; or an errno. */
+  private beginCreating(request: Request): number {
     const { share } = this
+    const parent = share.inodes.slotOf(request.nodeid)
+    if (parent === 0 || share.inodes.typeOf(parent) !== TYPE_DIRECTORY) return -EBADF
     // One for the file and one for its inode.
     if (!share.makeRoom() || share.budget.left < 2) return -ENFILE
     const parentFd = share.inodes.fdOf(parent)
     if (parentFd < 0) return parentFd
-    const entered = share.caller.enter(request)
-    if (entered < 0) return entered
-    // A new file is its creator's own and empty: O_NOATIME is allowed, O_TRUNC does nothing.
-    const createFlags = (flags & ~O_TRUNC) | O_CREAT | O_EXCL
-    const fd = native.openat(parentFd, request.argBytes, request.nameAt, createFlags, mode)
-    share.caller.leave()
-    return fd
+    const entered = share.caller.enter(request, CreateIn.umask(request.args, ARGS))
+    return entered < 0 ? entered : parentFd
+  }
+
+  /** Takes over `fd`, a file just made. */
+  private replyNew(request: Request, parent: number, fd: number, guestFlags: number): number {
+    const { share } = this
+    const pathFd = native.inodeOpen(share.procFd, fd, O_PATH)
+    const slot = pathFd < 0 ? descriptorError(pathFd) : share.adopt(pathFd)
+    const labelled = slot < 0 ? slot : share.labelNew(request, slot)
+    if (labelled < 0) {
+      if (slot > 0) share.inodes.unref(slot, 1)
+      native.close(fd)
+      return labelled
+    }
+    return this.replyCreate(request, parent, slot, fd, guestFlags)
+  }
+
+  /** An open with O_TRUNC takes more than the contents of a file. */
+  private beforeEmptying(request: Request, slot: number, openFlags: number): void {
+    const { inodes, privileges, killsPrivileges } = this.share
+    const kill = killsPrivileges && (openFlags & FUSE_OPEN_KILL_SUIDGID) !== 0
+    if (!kill && !privileges.followsChanges) return
+    const fd = inodes.fdOf(slot)
+    if (fd >= 0) privileges.dropBeforeChange(fd, kill, request.gid)
   }
 
   private openExisting(request: Request, parent: number, guestFlags: number): number {
     const { share } = this
     const slot = share.lookup(parent, request.argBytes, request.nameAt)
     if (slot < 0) return slot
-    const fd = this.openInode(slot, hostOpenFlags(guestFlags, share.options))
+    const flags = hostOpenFlags(guestFlags, share.options)
+    if ((flags & O_TRUNC) !== 0) this.beforeEmptying(request, slot, CreateIn.openFlags(request.args, ARGS))
+    const fd = this.openInode(slot, flags)
     if (fd < 0) {
       share.inodes.unref(slot, 1)
       return fd
     }
     // Emptying the file has changed the size and times that the lookup saw; fstatx of an open file does not fail.
     if ((guestFlags & O_TRUNC) !== 0) native.fstatx(fd, STATX_MASK, share.st)
-    return this.replyCreate(request, slot, fd, guestFlags)
+    return this.replyCreate(request, parent, slot, fd, guestFlags)
   }
 
-  private replyCreate(request: Request, slot: number, fd: number, guestFlags: number): number {
-    this.share.writeEntry(request, 0, slot)
+  private replyCreate(
+    request: Request,
+    parent: number,
+    slot: number,
+    fd: number,
+    guestFlags: number,
+  ): number {
+    this.share.writeEntry(request, 0, slot, parent)
     this.writeOpen(request, EntryOut.BYTES, slot, fd, guestFlags)
     return EntryOut.BYTES + OpenOut.BYTES
   }
@@ -141,13 +193,33 @@ export class FileOperations {
   private writeOpen(request: Request, at: number, slot: number, fd: number, guestFlags: number): void {
     const { share } = this
     const { allowDirectIo, rules } = share.options
-    const nodeid = share.inodes.idOf(slot)
+    const { inodes } = share
     const guestDirect = (guestFlags & O_DIRECT) !== 0
     const { policy } = rules.forOpen(rules.any ? share.pathOfSlot(slot) : undefined, guestFlags)
-    const openFlags = guestDirect ? policy.directFileFlags : policy.fileFlags
+    const writable = opensForWriting(guestFlags)
+    const isGood = share.keepsUnchanged && this.hasGoodPages(slot, fd, writable)
+    // Record locks are given up by FLUSH.
+    const hidden = share.keepsRecordLocks ? FOPEN_NOFLUSH : 0
+    const chosen = (guestDirect ? policy.directFileFlags : policy.fileFlags) & ~hidden
+    const keeps = isGood && policy.keepsUnchanged && (chosen & FOPEN_DIRECT_IO) === 0
+    const openFlags = keeps ? chosen | FOPEN_KEEP_CACHE : chosen
     const hostDirect = guestDirect && allowDirectIo
-    const file = new OpenFile(fd, share.budget, nodeid, hostDirect, openFlags, share.hostOf(slot, fd))
-    share.inodes.fds.pin(slot)
+    const file = new OpenFile(
+      fd,
+      share.budget,
+      inodes.idOf(slot),
+      hostDirect,
+      openFlags,
+      share.hostOf(slot, fd),
+      writable,
+    )
+    inodes.fds.pin(slot)
     OpenOut.write(request.reply, at, share.files.add(file), openFlags)
+  }
+
+  /** Whether the pages that the guest has of a file, which it opens as `fd`, are still good. */
+  private hasGoodPages(slot: number, fd: number, writable: boolean): boolean {
+    const { inodes, st } = this.share
+    return native.fstatx(fd, STATX_MASK, st) === 0 && inodes.versions.opened(slot, st, writable)
   }
 }

@@ -89,6 +89,10 @@ export class InodeFds {
     this.chunks[slot >>> CHUNK_BITS].pins[slot & CHUNK_MASK]--
   }
 
+  isPinned(slot: number): boolean {
+    return this.chunks[slot >>> CHUNK_BITS].pins[slot & CHUNK_MASK] > 0
+  }
+
   /**
    * Whether a name in a directory (or "" for what `parentFd` itself stands for) is the file of this slot, of which device
    * and inode number say that it might be.

@@ -1,6 +1,7 @@
 import { FUSE_ROOT_ID } from '../fuse/abi.js'
 import type { InodeFds } from './inode-fds.js'
 import { InodeIndex } from './inode-index.js'
+import { ReportedVersions } from './reported-versions.js'
 import { generationOfId, idOf, MAX_GENERATION, slotOfId } from './slots.js'
 import {
   type StatxWords,
@@ -51,6 +52,7 @@ export class InodeTable {
   private lastDevice = { major: -1, minor: -1, mountId: -1, device: 0 }
   private freeSlot = 0
   private nextSlot = FUSE_ROOT_ID
+  readonly versions = new ReportedVersions()
   /** Inodes that are known now, the root among them. */
   count = 0
 
@@ -112,6 +114,7 @@ export class InodeTable {
     chunk.device[at] = device
     chunk.lookups[at] = 1
     chunk.type[at] = type
+    this.versions.forget(slot)
     this.fds.adopt(slot, fd, device, type === TYPE_DIRECTORY || type === TYPE_REGULAR)
     this.index.add(slot)
     this.count++
@@ -138,6 +141,7 @@ export class InodeTable {
       if (this.chunkOf(slot).lookups[slot & CHUNK_MASK] > 0) this.release(slot)
     }
     this.fds.clear()
+    this.versions.clear()
     this.chunks.length = 0
     this.freeSlot = 0
     this.nextSlot = FUSE_ROOT_ID

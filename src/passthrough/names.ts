@@ -2,6 +2,7 @@ import * as native from 'virtiofsd-ts-native'
 import { EBADF, EINVAL, ENFILE, ENOENT, EPERM } from '../fuse/errno.js'
 import { ARGS, MAX_REPLY_BYTES, NO_REPLY, type Request } from '../fuse/request.js'
 import { BatchForgetIn, ForgetIn, LinkIn, MkdirIn, MknodIn, Rename2In, RenameIn } from '../fuse/wire.js'
+import { ExportOperations, isDots } from './export.js'
 import { TYPE_DIRECTORY, TYPE_SYMLINK } from './inode-table.js'
 import type { Share } from './share.js'
 
@@ -11,19 +12,28 @@ const RENAME_FLAGS = RENAME_EXCHANGE | RENAME_NOREPLACE | RENAME_WHITEOUT
 /** Longer targets do not fit into a page in the guest. */
 const LINK_TARGET_MAX_BYTES = 4096
 const PERMISSIONS = 0o7777
+const DOT = 0x2e
 
 const emptyName = new Uint8Array(1)
 
 /** Operations on names in directories, and what the guest knows of inodes by them. */
 export class NameOperations {
-  constructor(private readonly share: Share) {}
+  private readonly exported: ExportOperations
 
-  /** FUSE_LOOKUP. Reply: entry_out, with node id 0 for a name whose absence may be cached. Errors: EBADF (no such directory inode), and what statx and openat give. */
+  constructor(private readonly share: Share) {
+    this.exported = new ExportOperations(share)
+  }
+
+  /**
+   * FUSE_LOOKUP. Reply: entry_out, with node id 0 for a name whose absence may be cached. Errors: EBADF (no such directory
+   * inode), and what statx and openat give.
+   */
   lookup(request: Request): number {
+    if (request.argBytes[request.nameAt] === DOT && isDots(request)) return this.exported.lookup(request)
     const parent = this.directoryOf(request.nodeid)
     if (parent === 0) return -EBADF
     const slot = this.share.lookup(parent, request.argBytes, request.nameAt)
-    return slot === -ENOENT ? this.share.replyNoEntry(request) : this.share.replyEntry(request, slot)
+    return slot === -ENOENT ? this.share.replyNoEntry(request) : this.share.replyEntry(request, slot, parent)
   }
 
   /** FUSE_FORGET. No reply. */
@@ -59,49 +69,32 @@ export class NameOperations {
 
   /** FUSE_SYMLINK. Reply: entry_out. */
   symlink(request: Request): number {
-    const { share } = this
-    const parent = this.directoryOf(request.nodeid)
-    if (parent === 0) return -EBADF
-    const parentFd = this.roomIn(parent)
+    const parentFd = this.beginMaking(request, 0)
     if (parentFd < 0) return parentFd
     const { argBytes, nameAt, secondNameAt } = request
-    const entered = share.caller.enter(request)
-    if (entered < 0) return entered
-    const result = native.symlinkat(argBytes, secondNameAt, parentFd, argBytes, nameAt)
-    share.caller.leave()
-    return this.entryOfNew(request, parent, result)
+    return this.finishMaking(request, native.symlinkat(argBytes, secondNameAt, parentFd, argBytes, nameAt), 0)
   }
 
   /** FUSE_MKNOD. Reply: entry_out. */
   mknod(request: Request): number {
-    const { share } = this
-    const parent = this.directoryOf(request.nodeid)
-    if (parent === 0) return -EBADF
-    const parentFd = this.roomIn(parent)
-    if (parentFd < 0) return parentFd
     const { args, argBytes, nameAt } = request
-    const entered = share.caller.enter(request)
-    if (entered < 0) return entered
+    const parentFd = this.beginMaking(request, MknodIn.umask(args, ARGS))
+    if (parentFd < 0) return parentFd
     const mode = MknodIn.mode(args, ARGS)
-    const result = native.mknodat(parentFd, argBytes, nameAt, mode, MknodIn.rdev(args, ARGS))
-    share.caller.leave()
-    return this.entryOfNew(request, parent, result)
+    return this.finishMaking(
+      request,
+      native.mknodat(parentFd, argBytes, nameAt, mode, MknodIn.rdev(args, ARGS)),
+      0,
+    )
   }
 
   /** FUSE_MKDIR. Reply: entry_out. */
   mkdir(request: Request): number {
-    const { share } = this
-    const parent = this.directoryOf(request.nodeid)
-    if (parent === 0) return -EBADF
-    const parentFd = this.roomIn(parent)
-    if (parentFd < 0) return parentFd
     const { args, argBytes, nameAt } = request
-    const entered = share.caller.enter(request)
-    if (entered < 0) return entered
+    const parentFd = this.beginMaking(request, MkdirIn.umask(args, ARGS))
+    if (parentFd < 0) return parentFd
     const mode = MkdirIn.mode(args, ARGS) & PERMISSIONS
-    const result = native.mkdirat(parentFd, argBytes, nameAt, mode)
-    share.caller.leave()
-    return this.entryOfNew(request, parent, result)
+    return this.finishMaking(request, native.mkdirat(parentFd, argBytes, nameAt, mode), AT_REMOVEDIR)
   }
 
   /** FUSE_UNLINK. Reply: empty. */
@@ -138,7 +131,9 @@ export class NameOperations {
     const parentFd = fd < 0 ? fd : inodes.fdOf(parent)
     if (parentFd < 0) return parentFd
     const result = native.inodeLink(procFd, fd, parentFd, argBytes, nameAt)
-    return this.entryOfNew(request, parent, result)
+    return result < 0
+      ? result
+      : this.share.replyEntry(request, this.share.lookup(parent, argBytes, nameAt), parent)
   }
 
   private directoryOf(nodeid: number): number {
@@ -147,22 +142,40 @@ export class NameOperations {
     return slot !== 0 && inodes.typeOf(slot) === TYPE_DIRECTORY ? slot : 0
   }
 
-  /** The descriptor of a directory in which something is to be made, whose inode will need a descriptor of its own. */
-  private roomIn(parent: number): number {
+  /**
+   * The descriptor of the directory in which something is to be made, as which this thread has become the caller; or a
+   * negative errno. What is made will need a descriptor of its own.
+   */
+  private beginMaking(request: Request, umask: number): number {
     const { share } = this
-    return share.makeRoom() ? share.inodes.fdOf(parent) : -ENFILE
+    const parent = this.directoryOf(request.nodeid)
+    if (parent === 0) return -EBADF
+    if (!share.makeRoom()) return -ENFILE
+    const parentFd = share.inodes.fdOf(parent)
+    if (parentFd < 0) return parentFd
+    const entered = share.caller.enter(request, umask)
+    return entered < 0 ? entered : parentFd
+  }
+
+  /** The reply for what was made, or for the errno of making it. `removeFlags` are those of unlinkat to undo it. */
+  private finishMaking(request: Request, result: number, removeFlags: number): number {
+    const { share } = this
+    share.caller.leave()
+    if (result < 0) return result
+    const { argBytes, nameAt } = request
+    const parent = share.inodes.slotOf(request.nodeid)
+    const slot = share.lookup(parent, argBytes, nameAt)
+    const labelled = slot < 0 ? 0 : share.labelNew(request, slot)
+    if (labelled === 0) return share.replyEntry(request, slot, parent)
+    native.unlinkat(share.inodes.fdOf(parent), argBytes, nameAt, removeFlags)
+    share.inodes.unref(slot, 1)
+    return labelled
   }
 
   private forgetOne(nodeid: number, nlookup: number): void {
     const { inodes } = this.share
     const slot = inodes.slotOf(nodeid)
     if (slot !== 0 && nlookup !== 0) inodes.unref(slot, nlookup < 0 ? Number.POSITIVE_INFINITY : nlookup)
-  }
-
-  /** The reply for a name just made, or for the errno of making it. */
-  private entryOfNew(request: Request, parent: number, result: number): number {
-    if (result < 0) return result
-    return this.share.replyEntry(request, this.share.lookup(parent, request.argBytes, request.nameAt))
   }
 
   private remove(request: Request, flags: number): number {

@@ -14,6 +14,8 @@ export class OpenFile extends HeldFd {
     /** The FOPEN flags that the guest was told. */
     readonly openFlags: number,
     readonly host: HostFileSystem,
+    /** Opened for writing by the guest. */
+    readonly writable: boolean,
   ) {
     super(fd, budget)
   }

@@ -1,6 +1,9 @@
 import * as native from 'virtiofsd-ts-native'
-import { EMFILE, ENFILE, ENOENT } from '../fuse/errno.js'
+import { FUSE_ATTR_SUBMOUNT, InitFlag } from '../fuse/abi.js'
+import { EMFILE, ENFILE, ENOENT, EOPNOTSUPP } from '../fuse/errno.js'
+import { securityContext } from '../fuse/extensions.js'
 import type { Introspection } from '../fuse/file-system.js'
+import { has, type InitAgreement } from '../fuse/negotiation.js'
 import type { Request } from '../fuse/request.js'
 import { AttrOut, EntryOut } from '../fuse/wire.js'
 import type { CachePolicy } from '../io-mode/cache-policy.js'
@@ -8,15 +11,21 @@ import type { OpenRules } from '../io-mode/open-rules.js'
 import { AsyncIo } from './async-io.js'
 import { Caller } from './caller.js'
 import { FdBudget } from './fd-budget.js'
+import type { FileHandleUse } from './file-handle-use.js'
 import { FileHandles } from './file-handles.js'
 import { HandleTable } from './handle-table.js'
 import { type HostFileSystem, hostFileSystemOf } from './host-file-system.js'
 import { HostPaths } from './host-paths.js'
+import { Identities } from './identities.js'
 import { InodeFds } from './inode-fds.js'
-import { InodeTable } from './inode-table.js'
+import { InodeTable, TYPE_DIRECTORY, TYPE_REGULAR } from './inode-table.js'
+import { LockOperations } from './locks.js'
 import type { OpenDirectory } from './open-directory.js'
 import type { OpenFile } from './open-file.js'
+import { Privileges } from './privileges.js'
 import { STATX_MASK, STATX_WORDS, statxSize, writeAttr } from './statx.js'
+import type { XattrRule } from './xattr-map.js'
+import { XattrNames } from './xattr-names.js'
 
 /** Of all descriptors, inodes that are not in use keep at most one in so many. */
 const INODE_FD_SHARE = 4
@@ -39,6 +48,15 @@ export interface ShareOptions {
   readonly writeback: boolean
   /** Descriptors that this share may hold, of files and inodes together. */
   readonly fdLimit: number
+  /** Inodes that the guest may hold at a time. */
+  readonly inodeLimit: number
+  readonly fileHandles: FileHandleUse
+  /** Serve extended attributes where the host has them; under which names. Undefined: under their own. */
+  readonly xattr: boolean
+  readonly xattrMap: readonly XattrRule[] | undefined
+  /** Specifications as of `--translate-uid` and `--translate-gid`. */
+  readonly translateUid: readonly string[]
+  readonly translateGid: readonly string[]
   /** Tells of what the guest has caused; `kind` comes from a fixed set. */
   report(kind: string, fields: object): void
 }
@@ -49,12 +67,23 @@ export class Share implements Introspection {
   readonly inodes: InodeTable
   readonly files = new HandleTable<OpenFile>()
   readonly directories = new HandleTable<OpenDirectory>()
-  readonly caller = new Caller()
+  readonly identities: Identities
+  readonly caller: Caller
+  readonly xattrNames: XattrNames
+  readonly locks: LockOperations
+  readonly privileges: Privileges
   readonly async = new AsyncIo()
   readonly procFd: number
   /** The last statx. */
   readonly st = new Int32Array(STATX_WORDS)
-  private readonly rootFd: number
+  /** What was agreed on at INIT. */
+  killsPrivileges = false
+  keepsRecordLocks = false
+  private announcesSubmounts = false
+  private takesContexts = false
+  /** An open of a file that has not changed leaves the pages that the guest has of it. */
+  keepsUnchanged = false
+  readonly rootFd: number
   private readonly paths: HostPaths
   /** By the inode table's number of a device. */
   private readonly hosts: HostFileSystem[] = []
@@ -65,12 +94,44 @@ export class Share implements Introspection {
     this.rootFd = openPath(options.directory)
     this.paths = new HostPaths(this.procFd, this.rootFd)
     this.budget = new FdBudget(options.fdLimit)
-    const handles = FileHandles.usable(this.procFd, this.rootFd) ? new FileHandles(this.procFd) : undefined
-    this.inodes = new InodeTable(new InodeFds(this.budget, options.fdLimit / INODE_FD_SHARE, handles))
+    this.inodes = new InodeTable(
+      new InodeFds(this.budget, options.fdLimit / INODE_FD_SHARE, this.makeHandles()),
+    )
+    this.identities = new Identities(options.translateUid, options.translateGid)
+    this.caller = new Caller(this.identities)
+    this.xattrNames = new XattrNames(options.xattrMap)
+    const capability = this.xattrNames.otherNameOf('security.capability')
+    this.privileges = new Privileges(this.procFd, this.identities, capability)
+    this.locks = new LockOperations(this)
   }
 
-  /** The table holds the root alone: a session begins. */
-  openRoot(): void {
+  private makeHandles(): FileHandles | undefined {
+    const { fileHandles, directory } = this.options
+    if (fileHandles === 'never') return undefined
+    if (FileHandles.usable(this.procFd, this.rootFd)) return new FileHandles(this.procFd)
+    if (fileHandles === 'prefer') return undefined
+    throw new Error(
+      `${directory}: inodes cannot be opened by file handles, which --inode-file-handles mandatory asks for`,
+    )
+  }
+
+  /** A session begins, with what was agreed on. */
+  begin({ flags }: InitAgreement): void {
+    this.keepsRecordLocks = has(flags, InitFlag.POSIX_LOCKS)
+    this.killsPrivileges = has(flags, InitFlag.HANDLE_KILLPRIV_V2)
+    this.announcesSubmounts = has(flags, InitFlag.SUBMOUNTS)
+    // The guest has to drop pages itself when it hears of another mtime or size, and to believe what it hears.
+    this.keepsUnchanged =
+      this.options.rules.everKeepsUnchanged &&
+      has(flags, InitFlag.AUTO_INVAL_DATA) &&
+      !has(flags, InitFlag.WRITEBACK_CACHE)
+    this.takesContexts = has(flags, InitFlag.SECURITY_CTX)
+    this.caller.appliesUmask = has(flags, InitFlag.DONT_MASK)
+    this.openRoot()
+  }
+
+  /** The table holds the root alone. */
+  private openRoot(): void {
     const fd = native.dup(this.rootFd)
     const result = fd < 0 ? fd : native.fstatx(fd, STATX_MASK, this.st)
     if (result < 0) throw new Error(`the shared directory is gone: errno ${-result}`)
@@ -79,6 +140,7 @@ export class Share implements Introspection {
 
   closeAll(): void {
     this.async.drain()
+    this.locks.clear()
     this.files.clear((file) => file.release())
     this.directories.clear((directory) => directory.release())
     this.inodes.clear()
@@ -111,11 +173,22 @@ export class Share implements Introspection {
     // The name may stand for another file since it was looked at: what counts is what was opened.
     const result = native.fstatx(fd, STATX_MASK, st)
     const known = result < 0 ? 0 : inodes.find(st, fd, EMPTY_NAME, 0)
-    if (result >= 0 && known === 0) return inodes.add(fd, st)
+    const refused = result < 0 ? result : known === 0 ? this.refusalOf(fd) : 0
+    if (refused === 0 && known === 0) return inodes.add(fd, st)
     native.close(fd)
-    if (result < 0) return result
+    if (refused < 0) return refused
     inodes.ref(known)
     return known
+  }
+
+  /** Why the guest cannot have one more inode, the one that `fd` stands for; 0 when it can. */
+  private refusalOf(fd: number): number {
+    const { inodeLimit, fileHandles } = this.options
+    if (this.inodes.count >= inodeLimit) {
+      this.options.report('out of inodes: the guest gets ENFILE', { limit: inodeLimit })
+      return -ENFILE
+    }
+    return fileHandles === 'mandatory' && !FileHandles.exists(fd) ? -EOPNOTSUPP : 0
   }
 
   /** Whether one more descriptor may be opened. */
@@ -135,6 +208,25 @@ export class Share implements Introspection {
       this.hosts[device] = host
     }
     return host
+  }
+
+  /** Whether what `fd` stands for lies in the shared directory, or is it. */
+  isInside(fd: number): boolean {
+    return this.paths.below(fd) !== undefined
+  }
+
+  /** Gives a new inode the security context that came with it. 0 or a negative errno. */
+  labelNew(request: Request, slot: number): number {
+    if (!this.takesContexts) return 0
+    const context = securityContext(request)
+    if (context === undefined || typeof context === 'number') return context ?? 0
+    const { nameAt, valueAt, valueBytes } = context
+    const name = this.xattrNames.host(request.argBytes, nameAt)
+    if (typeof name === 'number') return name
+    const fd = this.inodes.fdOf(slot)
+    return fd < 0
+      ? fd
+      : native.inodeSetxattr(fd, name.bytes, name.at, request.argBytes, valueAt, valueBytes, 0)
   }
 
   /** The path of an inode below the shared directory, "" for itself; undefined for one that has no name there now. */
@@ -163,8 +255,11 @@ export class Share implements Introspection {
     return rules.changesTimeouts ? rules.forName(this.pathOfSlot(slot)).policy : rules.base
   }
 
-  /** Puts a fuse_entry_out of `slot` into the reply at byte `at`, a multiple of 4, from the attributes in `st`. */
-  writeEntry(request: Request, at: number, slot: number): void {
+  /**
+   * Puts a fuse_entry_out of `slot`, found in directory `parent`, into the reply at byte `at`, a multiple of 4, from the
+   * attributes in `st`.
+   */
+  writeEntry(request: Request, at: number, slot: number, parent: number): void {
     const policy = this.policyOf(slot)
     const words = request.replyWords
     const w = at >> 2
@@ -175,13 +270,36 @@ export class Share implements Introspection {
     words[w + 3] = 0
     writeTimeout(words, w + 4, w + 8, policy.entryTimeoutSec)
     writeTimeout(words, w + 6, w + 9, policy.attrTimeoutSec)
-    writeAttr(this.st, words, w + (EntryOut.ATTR_AT >> 2), 0)
+    this.putAttr(
+      slot,
+      words,
+      w + (EntryOut.ATTR_AT >> 2),
+      this.isSubmount(slot, parent) ? FUSE_ATTR_SUBMOUNT : 0,
+    )
+  }
+
+  /** Writes the fuse_attr of a slot from `st`, and remembers what the guest has been told. */
+  private putAttr(slot: number, words: Int32Array, at: number, attrFlags: number): void {
+    writeAttr(this.st, words, at, attrFlags)
+    if (this.identities.differ) this.identities.translateAttr(words, at)
+    if (this.keepsUnchanged && this.inodes.typeOf(slot) === TYPE_REGULAR)
+      this.inodes.versions.told(slot, this.st)
+  }
+
+  /** Whether another file system, or another part of one, is mounted on the directory `slot` in `parent`. */
+  private isSubmount(slot: number, parent: number): boolean {
+    const { inodes } = this
+    return (
+      this.announcesSubmounts &&
+      inodes.deviceOf(slot) !== inodes.deviceOf(parent) &&
+      inodes.typeOf(slot) === TYPE_DIRECTORY
+    )
   }
 
   /** Replies with a fuse_entry_out. `slot` may be a negative errno: then that is the reply. */
-  replyEntry(request: Request, slot: number): number {
+  replyEntry(request: Request, slot: number, parent: number): number {
     if (slot < 0) return slot
-    this.writeEntry(request, 0, slot)
+    this.writeEntry(request, 0, slot, parent)
     return EntryOut.BYTES
   }
 
@@ -201,14 +319,19 @@ export class Share implements Introspection {
     return fd < 0 ? fd : native.fstatx(fd, STATX_MASK, this.st)
   }
 
+  /** How long attributes are valid: the first three words of the reply. */
+  writeAttrTimeout(request: Request, slot: number): void {
+    writeTimeout(request.replyWords, 0, 2, this.policyOf(slot).attrTimeoutSec)
+  }
+
   /** Replies with a fuse_attr_out of the inode as it is now. */
   replyAttr(request: Request, slot: number): number {
     const result = this.stat(slot)
     if (result < 0) return result
     const words = request.replyWords
-    writeTimeout(words, 0, 2, this.policyOf(slot).attrTimeoutSec)
+    this.writeAttrTimeout(request, slot)
     words[3] = 0
-    writeAttr(this.st, words, AttrOut.ATTR_AT >> 2, 0)
+    this.putAttr(slot, words, AttrOut.ATTR_AT >> 2, 0)
     return AttrOut.BYTES
   }
 }

@@ -1,4 +1,5 @@
 import { constants } from 'virtiofsd-ts-native'
+import type { Identities } from './identities.js'
 
 /**
  * struct statx (256 bytes) as statx(2) fills it, read through Int32Array words. Little endian, like every host this
@@ -40,9 +41,52 @@ export const statxSize = (st: StatxWords) => st[SIZE + 1] * 0x1_0000_0000 + (st[
 /** 0 where the kernel does not tell (before Linux 5.8). Mount ids are small: the lower word names one. */
 export const statxMountId = (st: StatxWords) => ((st[MASK] & constants.STATX_MNT_ID) === 0 ? 0 : st[MNT_ID])
 
+const NSEC_PER_MS = 1e6
+const timeMs = (st: StatxWords, at: number) =>
+  (st[at + 1] * 0x1_0000_0000 + (st[at] >>> 0)) * 1000 + st[at + 2] / NSEC_PER_MS
+
+/** When the file or its attributes changed last, in milliseconds since 1970. */
+export const statxYoungestMs = (st: StatxWords) => Math.max(timeMs(st, MTIME), timeMs(st, CTIME))
+
+/** Words of mtime and size, by which a guest sees that contents have changed; behind them those of ctime. */
+const VERSION_WORDS = [MTIME, MTIME + 2, SIZE, SIZE + 1, CTIME, CTIME + 2]
+const CONTENTS_WORDS = 4
+
+/** Mixes mtime and size into one number that two states of a file will not share: 53 bits, never 0. */
+export const statxContents = (st: StatxWords) => mix(st, CONTENTS_WORDS)
+
+/** The same with ctime. */
+export const statxVersion = (st: StatxWords) => mix(st, VERSION_WORDS.length)
+
+function mix(st: StatxWords, count: number): number {
+  let a = 0x9e3779b1
+  let b = 0x85ebca6b
+  for (let n = 0; n < count; n++) {
+    const word = st[VERSION_WORDS[n]]
+    a = Math.imul(a ^ word, 0x2c1b3c6d)
+    a ^= a >>> 15
+    b = Math.imul(((b << 13) | (b >>> 19)) ^ word, 0x297a2d39)
+  }
+  return (a >>> 0) * 0x20_0000 + ((b ^ (b >>> 16)) & 0x1f_ffff) + 1
+}
+
 /** The kernel's 32-bit device number, as FUSE has it: minor bits 0-7 and 20-31, major 8-19. */
 function encodeDevice(major: number, minor: number): number {
   return (minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12)
+}
+
+/** fuse_statx: struct statx up to the device numbers; behind them FUSE has nothing. */
+const STATX_KNOWN_WORDS = 36
+const FUSE_STATX_WORDS = 64
+
+/** Writes the fuse_statx (256 bytes) that says what `st` says, from word `at` of `out` on. */
+export function writeStatx(st: StatxWords, out: Int32Array, at: number, identities: Identities): void {
+  for (let n = 0; n < STATX_KNOWN_WORDS; n++) out[at + n] = st[n]
+  out.fill(0, at + STATX_KNOWN_WORDS, at + FUSE_STATX_WORDS)
+  out[at + MASK] &= constants.STATX_BASIC_STATS | constants.STATX_BTIME
+  if (!identities.differ) return
+  out[at + UID] = identities.guestUid(st)
+  out[at + GID] = identities.guestGid(st)
 }
 
 /** Writes the fuse_attr (88 bytes, 22 words) that says what `st` says, from word `at` of `out` on. */

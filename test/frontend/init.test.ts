@@ -13,6 +13,8 @@ const WITHOUT_OPTIONS = flagBits(
   Init.ASYNC_READ,
   Init.ATOMIC_O_TRUNC,
   Init.BIG_WRITES,
+  Init.HAS_IOCTL_DIR,
+  Init.HANDLE_KILLPRIV_V2,
   Init.AUTO_INVAL_DATA,
   Init.ASYNC_DIO,
   Init.PARALLEL_DIROPS,
@@ -23,6 +25,7 @@ const WITHOUT_OPTIONS = flagBits(
   Init.ALLOW_IDMAP,
 )
 const READDIRPLUS = flagBits(Init.DO_READDIRPLUS, Init.READDIRPLUS_AUTO)
+const ACLS = flagBits(Init.POSIX_ACL, Init.DONT_MASK, Init.SETXATTR_EXT)
 const LOWER_WORD = 0xffff_ffffn
 const MIB = 1 << 20
 
@@ -93,7 +96,9 @@ t.test('a guest too old: EPROTO, and there is no session', async (t) => {
     refused(t, 'EPROTO', () => fs.init(offer))
     refused(t, 'EIO', () => fs.getattr(ROOT_ID))
   }
-  t.ok(await device.waitForLog((line) => line.msg === 'INIT of an unknown version' && line.minor === 30))
+  t.ok(
+    await device.waitForLog((line) => line.msg.startsWith('INIT of an unknown version') && line.minor === 30),
+  )
   fs.close()
 })
 
@@ -176,11 +181,51 @@ t.test('each option puts its flag into the reply, where the guest offers it', as
     [['--cache', 'always'], READDIRPLUS | flagBits(Init.CACHE_SYMLINKS)],
     [['--cache', 'always', '--no-readdirplus'], flagBits(Init.CACHE_SYMLINKS)],
     [['--parallel-dio', '--allow-direct-io', '--readonly'], READDIRPLUS],
+    [['--posix-acl'], READDIRPLUS | ACLS],
+    [['--posix-acl', 'never'], READDIRPLUS],
+    [['--security-label=auto'], READDIRPLUS | flagBits(Init.SECURITY_CTX)],
+    [['--posix-lock'], READDIRPLUS | flagBits(Init.POSIX_LOCKS)],
+    [['--flock'], READDIRPLUS | flagBits(Init.FLOCK_LOCKS)],
+    [['--export'], READDIRPLUS | flagBits(Init.EXPORT_SUPPORT)],
   ] as const) {
     const device = await Device.start(t, [...args, '--keep-alive'])
     const fs = attach(t, device)
     t.equal(fs.init({ flags: EVERY_FLAG }).flags, WITHOUT_OPTIONS | added, args.join(' '))
     t.equal(fs.init({ flags: EVERY_FLAG & ~added }).flags, WITHOUT_OPTIONS & ~added)
+    fs.close()
+  }
+})
+
+t.test('options that are on by default are switched off', async (t) => {
+  for (const [args, missing] of [
+    [['--no-killpriv-v2'], flagBits(Init.HANDLE_KILLPRIV_V2)],
+    [['--no-xattr'], flagBits(Init.HANDLE_KILLPRIV_V2)],
+    [['--no-announce-submounts'], flagBits(Init.SUBMOUNTS)],
+  ] as const) {
+    const device = await Device.start(t, [...args])
+    const fs = attach(t, device)
+    t.equal(fs.init({ flags: EVERY_FLAG }).flags, (WITHOUT_OPTIONS | READDIRPLUS) & ~missing, args.join(' '))
+    fs.close()
+  }
+})
+
+t.test('ACLs take three flags: a guest that lacks one gets none of them', async (t) => {
+  const device = await Device.start(t, ['--posix-acl=auto', '--keep-alive'])
+  const fs = attach(t, device)
+  for (const bit of [Init.DONT_MASK, Init.POSIX_ACL, Init.SETXATTR_EXT])
+    t.equal(fs.init({ flags: EVERY_FLAG & ~flagBits(bit) }).flags & ACLS, 0n)
+  fs.close()
+})
+
+t.test('a guest that lacks what was asked for with "always": EPROTO', async (t) => {
+  for (const [arg, flags] of [
+    ['--posix-acl=always', ACLS],
+    ['--security-label=always', flagBits(Init.SECURITY_CTX)],
+  ] as const) {
+    const device = await Device.start(t, [arg, '--keep-alive'])
+    const fs = attach(t, device)
+    t.equal(fs.init({ flags: EVERY_FLAG }).flags & flags, flags)
+    refused(t, 'EPROTO', () => fs.init({ flags: EVERY_FLAG & ~flags }))
     fs.close()
   }
 })

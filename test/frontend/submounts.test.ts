@@ -3,8 +3,8 @@ import { spawnSync } from 'node:child_process'
 import { constants } from 'node:fs'
 import t from 'tap'
 import { Device } from '../support/device.js'
-import { ROOT_ID } from '../support/fuse-abi.js'
-import type { FuseGuest } from '../support/fuse-guest.js'
+import { ATTR_SUBMOUNT, flagBits, Init, ROOT_ID } from '../support/fuse-abi.js'
+import { type FuseGuest, LINUX_7_3 } from '../support/fuse-guest.js'
 import { mount } from '../support/mount.js'
 import { pattern } from '../support/pattern.js'
 import { refused } from '../support/refusals.js'
@@ -33,6 +33,34 @@ function submountTests(device: Device): void {
     t.equal(fs.setattr(made[0].nodeid, { size: 5 }).attr.size, 5n)
     t.equal(fs.getattr(made[1].nodeid).attr.size, 0n)
     for (const dir of [one, two]) fs.unlink(dir, 'file')
+    fs.close()
+  })
+
+  t.test('mount points are announced, by LOOKUP and READDIRPLUS, and nothing else is', async (t) => {
+    const fs = mount(t, device)
+    const [one] = enter(fs)
+    const plain = fs.mkdir(ROOT_ID, 'plain')
+    const inside = fs.mkdir(one, 'inside')
+    t.same(
+      [plain, inside].map(({ attr }) => attr.flags),
+      [0, 0],
+    )
+    t.same(
+      ['one', 'two'].map((name) => fs.lookup(ROOT_ID, name).attr.flags),
+      [ATTR_SUBMOUNT, ATTR_SUBMOUNT],
+    )
+    const { handle } = fs.opendir(ROOT_ID)
+    const flags = new Map(
+      fs.readdirplus(ROOT_ID, handle, 0).map(({ name, entry }) => [name, entry?.attr.flags]),
+    )
+    t.same(
+      ['one', 'two', 'plain'].map((name) => flags.get(name)),
+      [ATTR_SUBMOUNT, ATTR_SUBMOUNT, 0],
+    )
+    fs.init({ flags: LINUX_7_3.flags & ~flagBits(Init.SUBMOUNTS) })
+    t.equal(fs.lookup(ROOT_ID, 'one').attr.flags, 0, 'a guest that does not know them')
+    fs.rmdir(fs.lookup(ROOT_ID, 'one').nodeid, 'inside')
+    fs.rmdir(ROOT_ID, 'plain')
     fs.close()
   })
 

@@ -48,6 +48,24 @@ export function checkWriter(t: Test, write: Writer, golden: string): void {
   t.throws(() => write(viewOf(new Uint8Array(length - 1)), 0), RangeError, 'one byte short')
 }
 
+/** A struct of requests, as include/uapi/linux/fuse.h has it, and the golden bytes of one. */
+export interface RequestStruct {
+  readonly codec: object & { readonly BYTES: number }
+  readonly lenBytes: number
+  readonly golden: string
+  readonly fields: Readonly<Record<string, Field>>
+}
+
+/** A test for each struct, by its name. */
+export function checkStructs(t: Test, structs: Readonly<Record<string, RequestStruct>>): void {
+  for (const [name, { codec, lenBytes, golden, fields }] of Object.entries(structs)) {
+    t.test(`${name} has ${lenBytes} bytes, and each field is where the kernel puts it`, async (t) => {
+      t.equal(codec.BYTES, lenBytes)
+      checkReaders(t, codec, golden, fields)
+    })
+  }
+}
+
 const notReaders = ['write', 'writeHeader', 'regionAt']
 
 function isReader(name: string, value: unknown): boolean {

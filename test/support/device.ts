@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import {
+  chownSync,
   closeSync,
   existsSync,
   mkdirSync,
@@ -51,6 +52,10 @@ export interface DeviceOptions {
   readonly launcher?: readonly string[]
   /** Default: none, because a test has most to look at in a process that sees what it sees. */
   readonly sandbox?: 'none' | 'namespace' | 'chroot'
+  /** Whose the shared directory and the socket's are, for a launcher that becomes this user. Default: ours. */
+  readonly owner?: number
+  /** An existing directory to share, which stays. Default: one of its own. */
+  readonly directory?: string
 }
 
 /** The program itself, as a process on a directory of its own. Stopped, and everything removed, when the test ends. */
@@ -65,9 +70,11 @@ export class Device {
 
   /** Starts it with `args` and waits until it listens. */
   static async start(t: Test, args: readonly string[] = [], options: DeviceOptions = {}): Promise<Device> {
-    const directory = mkdtempSync(join(storagePath(options.storage ?? 'memory'), 'vfs-share-'))
+    const directory =
+      options.directory ?? mkdtempSync(join(storagePath(options.storage ?? 'memory'), 'vfs-share-'))
     const state = mkdtempSync(join(tmpdir(), 'vfs-'))
-    const { launcher = [], sandbox = 'none' } = options
+    const { launcher = [], sandbox = 'none', owner } = options
+    if (owner !== undefined) for (const path of [directory, state]) chownSync(path, owner, owner)
     const device = new Device(directory, state, [...args, '--sandbox', sandbox], launcher)
     t.teardown(async () => {
       const { exitCode, signalCode } = device.process
@@ -77,7 +84,7 @@ export class Device {
         )
       }
       await device.stop()
-      rmSync(directory, { recursive: true, force: true })
+      if (options.directory === undefined) rmSync(directory, { recursive: true, force: true })
       rmSync(state, { recursive: true, force: true })
     })
     await device.waitForLog((line) => line.msg.startsWith('ready'))

@@ -18,16 +18,24 @@ export const Op = Object.freeze({
   STATFS: 17,
   RELEASE: 18,
   FSYNC: 20,
+  SETXATTR: 21,
+  GETXATTR: 22,
+  LISTXATTR: 23,
+  REMOVEXATTR: 24,
   FLUSH: 25,
   INIT: 26,
   OPENDIR: 27,
   READDIR: 28,
   RELEASEDIR: 29,
   FSYNCDIR: 30,
+  GETLK: 31,
+  SETLK: 32,
+  SETLKW: 33,
   ACCESS: 34,
   CREATE: 35,
   INTERRUPT: 36,
   DESTROY: 38,
+  IOCTL: 39,
   NOTIFY_REPLY: 41,
   BATCH_FORGET: 42,
   FALLOCATE: 43,
@@ -36,6 +44,9 @@ export const Op = Object.freeze({
   LSEEK: 46,
   COPY_FILE_RANGE: 47,
   SYNCFS: 50,
+  TMPFILE: 51,
+  STATX: 52,
+  COPY_FILE_RANGE_64: 53,
 })
 
 /** Bits of the INIT flags; 32 and up travel in the second word. */
@@ -46,6 +57,8 @@ export const Init = Object.freeze({
   EXPORT_SUPPORT: 4,
   BIG_WRITES: 5,
   DONT_MASK: 6,
+  FLOCK_LOCKS: 10,
+  HAS_IOCTL_DIR: 11,
   AUTO_INVAL_DATA: 12,
   DO_READDIRPLUS: 13,
   READDIRPLUS_AUTO: 14,
@@ -61,7 +74,9 @@ export const Init = Object.freeze({
   MAP_ALIGNMENT: 26,
   SUBMOUNTS: 27,
   HANDLE_KILLPRIV_V2: 28,
+  SETXATTR_EXT: 29,
   INIT_EXT: 30,
+  SECURITY_CTX: 32,
   HAS_INODE_DAX: 33,
   CREATE_SUPP_GROUP: 34,
   DIRECT_IO_ALLOW_MMAP: 36,
@@ -90,9 +105,16 @@ export const Fattr = Object.freeze({
   FH: 64,
   ATIME_NOW: 128,
   MTIME_NOW: 256,
+  KILL_SUIDGID: 2048,
 })
 
 export const WRITE_CACHE = 1
+export const WRITE_KILL_SUIDGID = 4
+export const OPEN_KILL_SUIDGID = 1
+export const SETXATTR_ACL_KILL_SGID = 1
+export const ATTR_SUBMOUNT = 1
+export const LK_FLOCK = 1
+export const IOCTL_DIR = 16
 export const FSYNC_FDATASYNC = 1
 
 /** From linux/fs.h and fcntl.h; Node has no names for them. */

@@ -12,6 +12,8 @@ export interface AttrChange {
   atimeNs?: bigint | 'now'
   mtimeNs?: bigint | 'now'
   handle?: Id
+  /** The caller may not keep set-user-id and set-group-id bits. */
+  kill?: boolean
 }
 
 /** fuse_release_in; flush and release flags are those of no lock. */
@@ -30,6 +32,7 @@ export function setattrArgs(change: AttrChange): Uint8Array {
     (gid === undefined ? 0 : Fattr.GID) |
     (size === undefined ? 0 : Fattr.SIZE) |
     (handle === undefined ? 0 : Fattr.FH) |
+    (change.kill === true ? Fattr.KILL_SUIDGID : 0) |
     atime.valid |
     mtime.valid
   return concat(

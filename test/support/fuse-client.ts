@@ -16,6 +16,8 @@ const UNTOUCHED = 0xa5
 /** fuse(4): the kernel takes errors above this only. */
 const MAX_ERROR = 512
 const NOTHING = new Uint8Array(0)
+/** Node has no name for it. */
+const ESTALE = 116
 
 /** Who asks. */
 export interface Caller {
@@ -66,7 +68,7 @@ export class FuseError extends Error {
   readonly code: string
 
   constructor(readonly errno: number) {
-    const code = getSystemErrorName(-errno)
+    const code = errno === ESTALE ? 'ESTALE' : getSystemErrorName(-errno)
     super(code)
     this.code = code
   }

@@ -63,6 +63,8 @@ export const LINUX_7_3: Required<InitOffer> = Object.freeze({
     Init.CREATE_SUPP_GROUP,
     Init.DIRECT_IO_ALLOW_MMAP,
     Init.ALLOW_IDMAP,
+    Init.HAS_IOCTL_DIR,
+    Init.HANDLE_KILLPRIV_V2,
   ),
   argBytes: INIT_ARG_BYTES,
 })
@@ -134,12 +136,12 @@ export class FuseGuest extends FuseClient {
     return this.entry(Op.SYMLINK, parent, concat(cstring(name), cstring(target)))
   }
 
-  mknod(parent: Id, name: Name, mode: number, rdev = 0): Entry {
-    return this.entry(Op.MKNOD, parent, concat(u32(mode, rdev, 0, 0), cstring(name)))
+  mknod(parent: Id, name: Name, mode: number, rdev = 0, umask = 0): Entry {
+    return this.entry(Op.MKNOD, parent, concat(u32(mode, rdev, umask, 0), cstring(name)))
   }
 
-  mkdir(parent: Id, name: Name, mode = 0o755): Entry {
-    return this.entry(Op.MKDIR, parent, concat(u32(mode, 0), cstring(name)))
+  mkdir(parent: Id, name: Name, mode = 0o755, umask = 0): Entry {
+    return this.entry(Op.MKDIR, parent, concat(u32(mode, umask), cstring(name)))
   }
 
   unlink(parent: Id, name: Name): void {
@@ -164,16 +166,18 @@ export class FuseGuest extends FuseClient {
     return this.entry(Op.LINK, parent, concat(u64(nodeid), cstring(name)))
   }
 
-  open(nodeid: Id, flags: number): Opened {
-    return readOpened(this.succeed({ opcode: Op.OPEN, nodeid, args: u32(flags, 0), reply: OPEN_REPLY }))
+  open(nodeid: Id, flags: number, openFlags = 0): Opened {
+    const args = u32(flags, openFlags)
+    return readOpened(this.succeed({ opcode: Op.OPEN, nodeid, args, reply: OPEN_REPLY }))
   }
 
-  create(parent: Id, name: Name, flags: number, mode = 0o644): Entry & Opened {
-    const args = concat(u32(flags, mode, 0, 0), cstring(name))
-    const reply = { argBytes: ENTRY_BYTES + OPEN_REPLY.argBytes }
-    const r = this.succeed({ opcode: Op.CREATE, nodeid: parent, args, reply })
-    const entry = this.count(readEntry(r))
-    return { ...entry, ...readOpened(r) }
+  create(parent: Id, name: Name, flags: number, mode = 0o644, umask = 0, openFlags = 0): Entry & Opened {
+    return this.createBy(Op.CREATE, parent, name, [flags, mode, umask, openFlags])
+  }
+
+  /** The name is the one that Linux sends. */
+  tmpfile(parent: Id, flags: number, mode = 0o644, umask = 0): Entry & Opened {
+    return this.createBy(Op.TMPFILE, parent, '/', [flags, mode, umask, 0])
   }
 
   read(nodeid: Id, handle: Id, offset: Id, sizeBytes: number, roomBytes = sizeBytes): Uint8Array {
@@ -251,6 +255,14 @@ export class FuseGuest extends FuseClient {
 
   syncfs(nodeid: Id = ROOT_ID): void {
     this.succeed({ opcode: Op.SYNCFS, nodeid, args: u64(0), reply: EMPTY })
+  }
+
+  private createBy(opcode: number, parent: Id, name: Name, words: number[]): Entry & Opened {
+    const args = concat(u32(...words), cstring(name))
+    const reply = { argBytes: ENTRY_BYTES + OPEN_REPLY.argBytes }
+    const r = this.succeed({ opcode, nodeid: parent, args, reply })
+    const entry = this.count(readEntry(r))
+    return { ...entry, ...readOpened(r) }
   }
 
   private entry(opcode: number, nodeid: Id, args: Uint8Array): Entry {

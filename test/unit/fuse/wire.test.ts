@@ -1,15 +1,7 @@
 import t from 'tap'
 import * as wire from '../../../src/fuse/wire.js'
-import { checkReaders, checkWriter, type Field } from '../../support/codec.js'
+import { checkStructs, checkWriter, type RequestStruct } from '../../support/codec.js'
 import { bytesOf, viewOf } from '../../support/hex.js'
-
-/** A struct of requests, as include/uapi/linux/fuse.h has it, and the golden bytes of one. */
-interface RequestStruct {
-  readonly codec: object & { readonly BYTES: number }
-  readonly lenBytes: number
-  readonly golden: string
-  readonly fields: Readonly<Record<string, Field>>
-}
 
 const requestStructs: Readonly<Record<string, RequestStruct>> = {
   fuse_in_header: {
@@ -193,8 +185,8 @@ const requestStructs: Readonly<Record<string, RequestStruct>> = {
   fuse_flush_in: {
     codec: wire.FlushIn,
     lenBytes: 24,
-    golden: '07 06 05 04 03 02 01 00  ff ff ff ff ff ff ff ff  ff ff ff ff ff ff ff ff',
-    fields: { handle: [8, 0x1020304050607] },
+    golden: '07 06 05 04 03 02 01 00  ff ff ff ff ff ff ff ff  01 00 00 80 ff ff ff ff',
+    fields: { handle: [8, 0x1020304050607], ownerLow: [20, 0x8000_0001], ownerHigh: [24, 0xffff_ffff] },
   },
   fuse_fsync_in: {
     codec: wire.FsyncIn,
@@ -253,12 +245,7 @@ const requestStructs: Readonly<Record<string, RequestStruct>> = {
   },
 }
 
-for (const [name, { codec, lenBytes, golden, fields }] of Object.entries(requestStructs)) {
-  t.test(`${name} has ${lenBytes} bytes, and each field is where the kernel puts it`, async (t) => {
-    t.equal(codec.BYTES, lenBytes)
-    checkReaders(t, codec, golden, fields)
-  })
-}
+checkStructs(t, requestStructs)
 
 t.test('fuse_batch_forget_in: a count, then pairs of node id and lookups', async (t) => {
   const { BatchForgetIn } = wire

@@ -1,0 +1,110 @@
+import { needs } from '../../device/share-config.js'
+import { fileHandleUses } from '../../passthrough/file-handle-use.js'
+import { flag, list, type OptionSpec, text } from '../option-spec.js'
+
+/** What files have beside names and data: attributes, owners, locks, and how inodes are kept. */
+export const posixOptions: readonly OptionSpec[] = [
+  {
+    name: 'xattr',
+    kind: flag,
+    negated: true,
+    scope: 'share',
+    text: 'serve no extended attributes; they are served where the host has them',
+    default: true,
+  },
+  {
+    name: 'xattrmap',
+    argument: 'rules',
+    kind: text,
+    scope: 'share',
+    text: "names of extended attributes on the host, such as :map::user.virtiofs.: for a prefix; in virtiofsd's notation",
+  },
+  {
+    name: 'posix-acl',
+    argument: 'when',
+    kind: { type: 'choice', choices: needs },
+    bare: 'auto',
+    scope: 'share',
+    text: 'POSIX ACLs, checked by the guest; alone it means auto: where guest and host have them. With always a guest that has none is refused',
+    default: 'never',
+  },
+  {
+    name: 'security-label',
+    argument: 'when',
+    kind: { type: 'choice', choices: needs },
+    bare: 'auto',
+    scope: 'share',
+    text: 'the guest sends the security context (SELinux) of what it creates; alone it means auto',
+    default: 'never',
+  },
+  {
+    name: 'killpriv-v2',
+    kind: flag,
+    scope: 'share',
+    text: 'set-user-id and set-group-id bits are taken away here, which spares the guest a question before each write',
+    default: true,
+  },
+  {
+    name: 'posix-lock',
+    aliases: ['posix-locks'],
+    kind: flag,
+    scope: 'share',
+    text: 'record locks (fcntl) hold on the host, against its processes and other guests',
+  },
+  {
+    name: 'flock',
+    kind: flag,
+    scope: 'share',
+    text: 'locks of flock(2) hold on the host, against its processes and other guests',
+  },
+  {
+    name: 'export',
+    kind: flag,
+    scope: 'share',
+    text: 'let the guest export the share itself, over NFS or by file handles',
+  },
+  {
+    name: 'announce-submounts',
+    kind: flag,
+    negated: true,
+    scope: 'share',
+    text: 'do not tell the guest which directories are mount points on the host',
+    default: true,
+  },
+  {
+    name: 'inode-file-handles',
+    argument: 'use',
+    kind: { type: 'choice', choices: [...fileHandleUses, 'fallback'] },
+    scope: 'share',
+    text: 'keep inodes by file handles in place of descriptors: not at all; where the host has them; or refuse what has none (fallback means prefer)',
+    default: 'prefer',
+  },
+  {
+    name: 'inode-limit',
+    argument: 'n',
+    kind: { type: 'count', min: 1, max: 2 ** 31, unit: 'inodes' },
+    scope: 'share',
+    text: 'inodes that the guest may know at a time, about 120 bytes each; beyond it gets ENFILE',
+    default: '100000000',
+  },
+  {
+    name: 'translate-uid',
+    argument: 'spec',
+    kind: list,
+    scope: 'share',
+    text: 'users between guest and host: guest, host, squash-guest or squash-host:FROM:TO:COUNT, forbid-guest:FROM:COUNT, map:GUEST:HOST:COUNT; may be repeated',
+  },
+  {
+    name: 'translate-gid',
+    argument: 'spec',
+    kind: list,
+    scope: 'share',
+    text: 'the same for groups',
+  },
+  {
+    name: 'map-to-me',
+    kind: flag,
+    scope: 'share',
+    text: "everything that the guest makes is owned by this process's user, whose files are root's in the guest",
+  },
+]

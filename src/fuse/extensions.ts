@@ -1,0 +1,61 @@
+import { FUSE_EXT_GROUPS, FUSE_MAX_NR_SECCTX } from './abi.js'
+import { EINVAL } from './errno.js'
+import { ARGS, MAX_ARG_BYTES, type Request } from './request.js'
+import { ExtHeader, Secctx } from './wire.js'
+
+const NONE = -1
+const XATTR_NAME_MAX_BYTES = 255
+
+/** The caller's one supplementary group that matters for a new file (CREATE_SUPP_GROUP), or -1. */
+export function supplementaryGroup(request: Request): number {
+  const { args } = request
+  for (let at = firstExtension(request); at !== NONE; at = nextExtension(request, at)) {
+    if (ExtHeader.type(args, at) !== FUSE_EXT_GROUPS) continue
+    const count = ExtHeader.sizeBytes(args, at) >= ExtHeader.BYTES + 8 ? ExtHeader.groupCount(args, at) : 0
+    return count === 1 ? ExtHeader.group(args, at, 0) : NONE
+  }
+  return NONE
+}
+
+/** Where the security context of a new file lies in `argBytes`: its attribute's name, NUL-terminated, and its value. */
+export interface SecurityContext {
+  readonly nameAt: number
+  readonly valueAt: number
+  readonly valueBytes: number
+}
+
+/** The one security context that came along (SECURITY_CTX), undefined when there is none, -EINVAL when it is malformed. */
+export function securityContext(request: Request): SecurityContext | number | undefined {
+  const { args, argBytes } = request
+  for (let at = firstExtension(request); at !== NONE; at = nextExtension(request, at)) {
+    const count = ExtHeader.type(args, at)
+    if (count === 0 || count > FUSE_MAX_NR_SECCTX) continue
+    const end = at + ExtHeader.sizeBytes(args, at)
+    const nameAt = at + ExtHeader.BYTES + Secctx.BYTES
+    if (count !== 1 || nameAt >= end) return -EINVAL
+    const nul = argBytes.indexOf(0, nameAt)
+    const valueBytes = Secctx.sizeBytes(args, at + ExtHeader.BYTES)
+    if (nul <= nameAt || nul >= end || nul - nameAt > XATTR_NAME_MAX_BYTES || valueBytes > end - nul - 1)
+      return -EINVAL
+    return { nameAt, valueAt: nul + 1, valueBytes }
+  }
+  return undefined
+}
+
+/** Where the first extension begins, or -1. What the request's header says of it is checked here. */
+function firstExtension(request: Request): number {
+  return request.extensionsAt < ARGS || request.lenBytes > ARGS + MAX_ARG_BYTES
+    ? NONE
+    : wholeExtension(request, request.extensionsAt)
+}
+
+function nextExtension(request: Request, at: number): number {
+  return wholeExtension(request, at + ((ExtHeader.sizeBytes(request.args, at) + 7) & ~7))
+}
+
+/** `at` when an extension that ends within the request begins there, else -1. */
+function wholeExtension({ args, lenBytes }: Request, at: number): number {
+  if (at + ExtHeader.BYTES > lenBytes) return NONE
+  const sizeBytes = ExtHeader.sizeBytes(args, at)
+  return sizeBytes < ExtHeader.BYTES || at + sizeBytes > lenBytes ? NONE : at
+}

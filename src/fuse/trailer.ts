@@ -1,0 +1,58 @@
+import { EINVAL, ENAMETOOLONG, ERANGE } from './errno.js'
+import { type Rule, Trailer } from './operation-rules.js'
+import { ARGS, type Request } from './request.js'
+
+const NAME_MAX_BYTES = 255
+/** XATTR_NAME_MAX. */
+const TEXT_MAX_BYTES = 255
+const SLASH = 0x2f
+const DOT = 0x2e
+
+/**
+ * Checks the strings behind the fixed arguments, and says where they begin; nothing but extensions may follow them.
+ * `looseContexts`: what follows them unannounced is an extension too. 0 or a negative errno.
+ */
+export function checkTrailer(request: Request, known: Rule, looseContexts: boolean): number {
+  const { argBytes, extensionsAt: end } = request
+  const { trailer } = known
+  request.nameAt = ARGS + known.argBytes
+  if (trailer === Trailer.Bytes) return end < request.nameAt ? -EINVAL : 0
+  let next =
+    trailer === Trailer.Text || trailer === Trailer.TextAndBytes
+      ? endOfText(argBytes, request.nameAt, end, TEXT_MAX_BYTES, -ERANGE)
+      : endOfName(argBytes, request.nameAt, end, trailer === Trailer.NameOrDots)
+  if (next < 0) return next
+  request.secondNameAt = next
+  if (trailer === Trailer.TwoNames) next = endOfName(argBytes, next, end, false)
+  else if (trailer === Trailer.NameAndText) next = endOfText(argBytes, next, end, end, -EINVAL)
+  else if (trailer === Trailer.TextAndBytes) next = end
+  if (next < 0) return next
+  if (looseContexts && end === request.lenBytes) request.extensionsAt = next
+  return next === request.extensionsAt ? 0 : -EINVAL
+}
+
+/**
+ * Checks one path component that starts at `at`: not empty, no slash, not "." or ".." unless `dots`, at most 255 bytes,
+ * ended by a NUL before `end`. Returns the byte behind the NUL, or a negative errno.
+ */
+function endOfName(bytes: Uint8Array, at: number, end: number, dots: boolean): number {
+  let n = at
+  for (; n < end; n++) {
+    const byte = bytes[n]
+    if (byte === 0) break
+    if (byte === SLASH) return -EINVAL
+  }
+  const lenBytes = n - at
+  if (n >= end || lenBytes === 0) return -EINVAL
+  if (lenBytes > NAME_MAX_BYTES) return -ENAMETOOLONG
+  if (!dots && bytes[at] === DOT && (lenBytes === 1 || (lenBytes === 2 && bytes[at + 1] === DOT)))
+    return -EINVAL
+  return n + 1
+}
+
+/** The byte behind the NUL of a text that is not empty and ends before `end`, or a negative errno: `tooLong` beyond `maxBytes`. */
+function endOfText(bytes: Uint8Array, at: number, end: number, maxBytes: number, tooLong: number): number {
+  const nul = bytes.indexOf(0, at)
+  if (nul <= at || nul >= end) return -EINVAL
+  return nul - at > maxBytes ? tooLong : nul + 1
+}
