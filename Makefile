@@ -26,6 +26,7 @@ native/build/Release/native.node: $(STAMP) $(wildcard native/src/* native/launch
 .PHONY: build
 build: native/build/Release/native.node ## Build the addon and compile TypeScript
 	@npx tsc -b
+	@node dist/src/reference/write-manual.js dist/virtiofsd-ts.1
 
 .PHONY: run
 run: build ## A Linux guest with DIR on /mnt (KERNEL=6.1, 6.12, 7 or a bzImage; QEMU=, DEVICE=): a shell, or a tour
@@ -57,7 +58,7 @@ test-guest: build $(TAP) ## The device in real guests: kernels 6.1, 6.12 and 7.x
 	$(call tap,guest,1200,1)
 
 .PHONY: test
-test: check test-frontend test-guest ## Everything (about 20 minutes on two cores without KVM)
+test: check test-frontend test-guest test-package ## Everything (about 20 minutes on two cores without KVM)
 
 .PHONY: bench-device
 bench-device: build ## Our device beside others, without a VM (PEER=virtiofsd or none, QUICK=1, ONLY=, PLACEMENT=, POLL_US=, SANDBOX=1, JSON=, ARGS=)
@@ -71,6 +72,14 @@ bench-compare: build ## Two results of bench-device: OLD=a.json NEW=b.json; fail
 .PHONY: format
 format: $(STAMP) ## Format and apply safe fixes
 	npx biome check --write
+
+.PHONY: install
+install: build ## Install below PREFIX (/usr/local), in DESTDIR: program, manual page, completion, description for libvirt
+	PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' VHOST_USER_DIR='$(VHOST_USER_DIR)' share/install.sh
+
+.PHONY: test-package
+test-package: build $(TAP) ## The npm packages as npm installs them: packed, installed into an empty folder, started
+	$(call tap,package,300)
 
 .PHONY: clean
 clean: ## Remove what the build made (not the cache of kernels and packages)

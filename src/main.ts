@@ -3,6 +3,7 @@
 import * as native from 'virtiofsd-ts-native'
 import { capabilitiesReport } from './capabilities-report.js'
 import { parseCommandLine } from './config/command-line.js'
+import type { CommandName } from './config/command-table.js'
 import { nearestName } from './config/option-values.js'
 import { UserError } from './config/user-error.js'
 import { ClaimedSockets } from './listening-sockets.js'
@@ -13,10 +14,11 @@ const EXIT_FAILURE = 1
 const EXIT_USAGE = 2
 
 /** Commands by their first argument; without one of these the program serves. Loaded when they are asked for. */
-const commands: Readonly<Record<string, (args: readonly string[]) => Promise<void> | void>> = {
+const commands: Readonly<Record<CommandName, (args: readonly string[]) => Promise<void> | void>> = {
   'check-config': async (args) => (await import('./commands/check-config.js')).runCheckConfig(args),
   ctl: async (args) => (await import('./commands/ctl.js')).runCtl(args),
   trace: async (args) => (await import('./commands/trace.js')).runTrace(args),
+  completion: async (args) => (await import('./commands/completion.js')).runCompletion(args),
 }
 
 async function serve(args: readonly string[]): Promise<void> {
@@ -44,7 +46,7 @@ async function main(args: readonly string[]): Promise<void> {
   else if (first === undefined)
     throw new UserError('--shared-dir DIR --socket-path SOCKET serves a directory, --help tells the rest')
   else if (first.startsWith('-')) await serve(args)
-  else if (Object.hasOwn(commands, first)) await commands[first](rest)
+  else if (Object.hasOwn(commands, first)) await commands[first as CommandName](rest)
   else {
     const names = Object.keys(commands)
     throw new UserError(

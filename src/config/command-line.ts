@@ -1,16 +1,16 @@
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError, Option } from 'commander'
+import { commandTable } from './command-table.js'
 import { type Configuration, configure } from './configuration.js'
 import { GivenOptions } from './given-options.js'
 import { dashed, type OptionSpec } from './option-spec.js'
 import { optionGroups, optionsByName } from './option-table.js'
+import { notesOf } from './option-text.js'
 import { nearestName } from './option-values.js'
 import { UserError } from './user-error.js'
 
 const commandsBeside = `Commands beside serving, each with a --help of its own:
-  check-config   what a configuration means, and which rule wins for a path
-  ctl            ask a running virtiofsd-ts, and disturb it on purpose
-  trace          print what --trace recorded`
+${commandTable.map(({ name, text }) => `  ${name.padEnd(13)}  ${text}`).join('\n')}`
 
 export function version(): string {
   const manifest = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')
@@ -110,14 +110,8 @@ function addValue(program: Command, spec: OptionSpec, name: string, given: Given
   program.on(`option:${name}`, (value: string | null) => given.set(name, value ?? bare ?? '', typed))
 }
 
-/** The option's text with its values, default and other names. */
 function helpText(spec: OptionSpec): string {
-  const notes = [
-    ...(spec.kind.type === 'choice' ? [`one of ${spec.kind.choices.join(', ')}`] : []),
-    ...(typeof spec.default === 'string' ? [`default ${spec.default}`] : []),
-    ...(spec.bare === undefined ? [] : [`${spec.bare} when it is given without a value`]),
-    ...(spec.aliases?.length ? [`also ${spec.aliases.map(dashed).join(', ')}`] : []),
-  ]
+  const notes = notesOf(spec)
   return notes.length === 0 ? spec.text : `${spec.text} (${notes.join('; ')})`
 }
 

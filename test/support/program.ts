@@ -13,14 +13,14 @@ const MAX_OUTPUT_BYTES = 256 << 20
  * The words that start the program without what the test runner adds to the environment of its children; `launcher`: a
  * program and its arguments that runs node in its turn.
  */
-function wordsOf(args: readonly string[], launcher: readonly string[]): readonly string[] {
+function wordsOf(args: readonly string[], launcher: readonly string[], program: string): readonly string[] {
   const { PATH } = process.env
-  return ['-i', `PATH=${PATH}`, ...launcher, process.execPath, PROGRAM, ...args]
+  return ['-i', `PATH=${PATH}`, ...launcher, process.execPath, program, ...args]
 }
 
 /** Runs the program until it ends by itself. */
-export function runProgram(args: readonly string[], launcher: readonly string[] = []) {
-  const { status, stdout, stderr } = spawnSync('env', wordsOf(args, launcher), {
+export function runProgram(args: readonly string[], launcher: readonly string[] = [], program = PROGRAM) {
+  const { status, stdout, stderr } = spawnSync('env', wordsOf(args, launcher, program), {
     encoding: 'utf8',
     timeout: TIMEOUT_MS,
     maxBuffer: MAX_OUTPUT_BYTES,
@@ -40,8 +40,10 @@ export class RunningProgram {
     args: readonly string[],
     launcher: readonly string[] = [],
     fds: readonly number[] = [],
+    program = PROGRAM,
   ) {
-    this.child = spawn('env', [...wordsOf(args, launcher)], { stdio: ['ignore', 'inherit', 'pipe', ...fds] })
+    const words = [...wordsOf(args, launcher, program)]
+    this.child = spawn('env', words, { stdio: ['ignore', 'inherit', 'pipe', ...fds] })
     const stderr = this.child.stderr as Readable
     stderr.setEncoding('utf8').on('data', (text: string) => {
       this.stderr += text

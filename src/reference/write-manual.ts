@@ -1,0 +1,6 @@
+/** Part of the build: writes the manual page to the file in the first argument. */
+import { writeFileSync } from 'node:fs'
+import { version } from '../config/command-line.js'
+import { manualPage } from './manual-page.js'
+
+writeFileSync(process.argv[2] as string, manualPage(version()))

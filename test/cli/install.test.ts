@@ -1,0 +1,77 @@
+/** `make install`, into an empty directory: everything is where it belongs, and what is installed serves. */
+import { execFileSync } from 'node:child_process'
+import { existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+import { attach } from '../support/mount.js'
+import { RunningProgram, runProgram } from '../support/program.js'
+import { tempDir } from '../support/temp-dir.js'
+
+const SCRIPT = fileURLToPath(new URL('../../../share/install.sh', import.meta.url))
+
+function install(destdir: string, prefix: string, home = '/root'): void {
+  const { PATH } = process.env
+  execFileSync(SCRIPT, { env: { PATH, HOME: home, DESTDIR: destdir, PREFIX: prefix }, stdio: 'pipe' })
+}
+
+t.test('a system: PREFIX=/usr', async (t) => {
+  const root = tempDir(t)
+  install(root, '/usr')
+  t.same(readdirSync(root), ['usr'], 'nothing is written elsewhere')
+  for (const path of [
+    'share/man/man1/virtiofsd-ts.1',
+    'share/bash-completion/completions/virtiofsd-ts',
+    'share/zsh/site-functions/_virtiofsd-ts',
+    'share/fish/vendor_completions.d/virtiofsd-ts.fish',
+  ])
+    t.ok(readFileSync(join(root, 'usr', path), 'utf8').length > 1000, path)
+
+  const json = join(root, 'usr/share/qemu/vhost-user/50-virtiofsd-ts.json')
+  const { type, binary } = JSON.parse(readFileSync(json, 'utf8')) as { type: string; binary: string }
+  t.equal(type, 'fs')
+  const program = realpathSync(join(root, binary))
+  const { features } = JSON.parse(execFileSync(program, ['--print-capabilities'], { encoding: 'utf8' }))
+  t.ok(features.includes('separate-options'), 'what libvirt starts answers what libvirt asks')
+
+  const modules = readdirSync(join(root, 'usr/lib/virtiofsd-ts/node_modules'))
+  t.ok(modules.includes('pino'))
+  t.notOk(modules.includes('typescript'), 'nothing that only the build needs')
+
+  const directory = tempDir(t)
+  writeFileSync(join(directory, 'file'), 'content')
+  const socketPath = join(tempDir(t), 'socket')
+  const paths = ['--shared-dir', directory, '--socket-path', socketPath]
+  const installed = new RunningProgram(t, paths, [], [], program)
+  t.match(await installed.says('"confined"'), '"sandbox":"namespace"')
+  const fs = attach(t, { socketPath })
+  fs.init()
+  t.equal(fs.lookup(1n, 'file').attr.size, 7n)
+  fs.close()
+  t.same(await installed.exited, { status: 0, signal: null })
+  t.match(runProgram(['--help'], [], program).stdout, /^Usage: virtiofsd-ts /)
+})
+
+t.test('libvirt finds it wherever it is', async (t) => {
+  for (const [prefix, folder] of [
+    ['/usr/local', 'etc/qemu/vhost-user'],
+    ['/home/somebody/.local', 'home/somebody/.config/qemu/vhost-user'],
+  ] as const) {
+    const root = tempDir(t)
+    install(root, prefix, '/home/somebody')
+    const json = readFileSync(join(root, folder, '50-virtiofsd-ts.json'), 'utf8')
+    const { binary } = JSON.parse(json) as { binary: string }
+    t.equal(binary, `${prefix}/bin/virtiofsd-ts`)
+    t.ok(existsSync(join(root, binary)))
+  }
+})
+
+t.test('a second time replaces the first', async (t) => {
+  const root = tempDir(t)
+  const old = join(root, 'opt/lib/virtiofsd-ts/dist/src')
+  mkdirSync(old, { recursive: true })
+  writeFileSync(join(old, 'old.js'), '')
+  install(root, '/opt')
+  t.notOk(existsSync(join(old, 'old.js')))
+  t.ok(existsSync(join(old, 'main.js')))
+})
