@@ -20,6 +20,7 @@ async function main(): Promise<void> {
     confinement,
     inheritedSockets(shareFds, controlFd),
     await makeLogger(configuration.logLevel, syslogFd),
+    syslogFd !== undefined,
   )
   server.start(() => {
     const result = native.sealRequest(sealFd)

@@ -36,7 +36,8 @@ async function serve(args: readonly string[]): Promise<void> {
     becomeConfined({ configuration, confinement, syslogFd }, sockets, args)
   }
   const [{ makeLogger }, { Server }] = await Promise.all([import('./log.js'), import('./server.js')])
-  new Server(configuration, confinement, sockets, await makeLogger(logLevel, syslogFd)).start(() => {})
+  const log = await makeLogger(logLevel, syslogFd)
+  new Server(configuration, confinement, sockets, log, syslogFd !== undefined).start(() => {})
 }
 
 async function main(args: readonly string[]): Promise<void> {

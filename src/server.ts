@@ -32,6 +32,7 @@ export class Server {
     private readonly confinement: Confinement,
     private readonly sockets: ListeningSockets,
     private readonly log: Logger,
+    private readonly logsToSyslog: boolean,
   ) {}
 
   /** `leaveOldRoot` takes the host's file system away from this process; it is called when all code is loaded. */
@@ -40,9 +41,7 @@ export class Server {
     const fdLimit = Math.floor(
       (native.setFileLimit(this.configuration.fileLimit) - RESERVED_FILES) / shares.length,
     )
-    for (const { option, reason } of this.configuration.ignored) {
-      this.log.info({ option }, `accepted for virtiofsd, without effect: ${reason}`)
-    }
+    this.sayWhatIsDifferent()
     this.handleSignals()
     this.running = shares.length
     for (const [n, config] of shares.entries()) this.threads.push(this.startThread(config, n, fdLimit))
@@ -50,6 +49,17 @@ export class Server {
       this.log.fatal({ err: error }, 'cannot start')
       this.exit(EXIT_FAILURE)
     })
+  }
+
+  /** What was asked for and is not so, or does not matter. */
+  private sayWhatIsDifferent(): void {
+    const { syslog, ignored } = this.configuration
+    if (syslog !== undefined && !this.logsToSyslog) {
+      this.log.warn({ socket: syslog }, 'no system log takes messages there: they go to standard error')
+    }
+    for (const { option, reason } of ignored) {
+      this.log.info({ option }, `accepted for virtiofsd, without effect: ${reason}`)
+    }
   }
 
   /** A thread that waits until this process is confined. */

@@ -1,7 +1,5 @@
 import { writeSync } from 'node:fs'
 import * as native from 'virtiofsd-ts-native'
-import { UserError } from './config/user-error.js'
-import { errnoName } from './fuse/errno.js'
 
 /** LOG_DAEMON, shifted as syslog(3) has it. */
 const FACILITY = 3 << 3
@@ -15,11 +13,13 @@ const severities = [
   { level: 0, severity: 7 },
 ] as const
 
-/** Connects to the system's log. Returns the descriptor, which a process in a sandbox inherits. Throws UserError. */
-export function connectSyslog(path: string): number {
+/**
+ * Connects to the system's log. Returns the descriptor, which a process in a sandbox inherits, or undefined when nobody
+ * takes messages there.
+ */
+export function connectSyslog(path: string): number | undefined {
   const fd = native.unixDatagramConnect(path)
-  if (fd < 0) throw new UserError(`--syslog: nobody takes messages at ${path} (${errnoName(-fd)})`)
-  return fd
+  return fd < 0 ? undefined : fd
 }
 
 /** Takes pino's lines and sends each as a datagram: "<30>virtiofsd-ts[PID]: message {fields}". */

@@ -97,10 +97,6 @@ const mistakes: Readonly<Record<string, readonly [args: readonly string[], compl
     [...share, '--socket-group', 'no-such-group'],
     '--socket-group no-such-group: there is no such group',
   ],
-  'no system log': [
-    [...share, `--syslog=${path('none')}`],
-    `--syslog: nobody takes messages at ${path('none')} (ENOENT)`,
-  ],
   'a word too many': [[...share, 'extra'], "unexpected argument 'extra': options begin with --"],
   'a tag too long': [
     [...share, '--tag', 't'.repeat(37)],

@@ -105,6 +105,15 @@ for (const sandbox of sandboxes) {
   })
 }
 
+t.test('without a system log its messages go to standard error', async (t) => {
+  const { directory, socketPath } = place(t)
+  const socket = join(directory, 'none')
+  const args = ['--shared-dir', directory, '--socket-path', socketPath, `--syslog=${socket}`]
+  const program = new RunningProgram(t, args)
+  t.match(JSON.parse(await program.says('no system log')), { level: 40, socket })
+  await program.says('"ready')
+})
+
 t.test('--print-capabilities, whatever else is given', async (t) => {
   const { status, stdout, stderr } = runProgram(['--no-such-option', '--print-capabilities', '--cache=x'])
   t.equal(status, 0)
