@@ -43,7 +43,8 @@ export class FileOperations {
     if (parentFd < 0) return parentFd
     // A new file is its creator's own and empty: O_NOATIME is allowed, O_TRUNC does nothing.
     const flags = (hostOpenFlags(guestFlags, this.share.options) & ~O_TRUNC) | O_CREAT | O_EXCL
-    const fd = native.openat(parentFd, argBytes, nameAt, flags, CreateIn.mode(args, ARGS) & PERMISSIONS)
+    const mode = CreateIn.mode(args, ARGS) & PERMISSIONS
+    const fd = this.share.opener.open(parentFd, argBytes, nameAt, flags, mode)
     this.share.caller.leave()
     const parent = this.share.inodes.slotOf(request.nodeid)
     if (fd === -EEXIST && (guestFlags & O_EXCL) === 0) return this.openExisting(request, parent, guestFlags)

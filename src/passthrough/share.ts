@@ -20,6 +20,7 @@ import { Identities } from './identities.js'
 import { InodeFds } from './inode-fds.js'
 import { InodeTable, TYPE_DIRECTORY, TYPE_REGULAR } from './inode-table.js'
 import { LockOperations } from './locks.js'
+import { NameOpener } from './name-opener.js'
 import type { OpenDirectory } from './open-directory.js'
 import type { OpenFile } from './open-file.js'
 import { Privileges } from './privileges.js'
@@ -32,7 +33,7 @@ const INODE_FD_SHARE = 4
 
 const EMPTY_NAME = new Uint8Array(1)
 
-const { O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW } = native.constants
+const { O_CLOEXEC, O_DIRECTORY, O_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW } = native.constants
 
 /** What a passthrough file system is told. */
 export interface ShareOptions {
@@ -74,6 +75,7 @@ export class Share implements Introspection {
   readonly privileges: Privileges
   readonly async = new AsyncIo()
   readonly procFd: number
+  readonly opener: NameOpener
   /** The last statx. */
   readonly st = new Int32Array(STATX_WORDS)
   /** What was agreed on at INIT. */
@@ -92,6 +94,7 @@ export class Share implements Introspection {
   constructor(readonly options: ShareOptions) {
     this.procFd = options.procFd
     this.rootFd = openPath(options.directory)
+    this.opener = new NameOpener(this.rootFd)
     this.paths = new HostPaths(this.procFd, this.rootFd)
     this.budget = new FdBudget(options.fdLimit)
     this.inodes = new InodeTable(
@@ -163,7 +166,7 @@ export class Share implements Introspection {
       return known
     }
     if (!this.makeRoom()) return -ENFILE
-    const fd = native.openat(parentFd, name, at, O_PATH | O_NOFOLLOW, 0)
+    const fd = this.opener.open(parentFd, name, at, O_PATH, 0)
     return fd < 0 ? descriptorError(fd) : this.adopt(fd)
   }
 

@@ -1,0 +1,100 @@
+/**
+ * The host replaces a directory by a link to somewhere else, and back, all the time, while the guest works on names in it:
+ * whatever it gets, it is never what lies there. With the sandbox and without, where the file operations are all there is.
+ */
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { Worker } from 'node:worker_threads'
+import t, { type Test } from 'tap'
+import { isRoot } from '../support/cases.js'
+import { Device } from '../support/device.js'
+import { ROOT_ID } from '../support/fuse-abi.js'
+import { FuseError } from '../support/fuse-client.js'
+import type { FuseGuest } from '../support/fuse-guest.js'
+import { mount } from '../support/mount.js'
+import type { SwapperStart } from '../support/swapper.js'
+
+const TRIES = 3000
+const O_RDWR = 2
+const O_TRUNC = 0o1000
+const SECRET = 'secret'
+
+/** A directory beside the share, with names that the share has, too. */
+function makeOutside(t: Test, device: Device): string {
+  const outside = mkdtempSync(`${device.directory}-outside-`)
+  t.teardown(() => rmSync(outside, { recursive: true }))
+  mkdirSync(`${outside}/sub`)
+  writeFileSync(`${outside}/file`, SECRET)
+  writeFileSync(`${outside}/sub/file`, SECRET)
+  return outside
+}
+
+const isErrno = (error: unknown) => error instanceof FuseError
+const known = new Set([
+  'ENOENT',
+  'ENOTDIR',
+  'EBADF',
+  'EEXIST',
+  'ESTALE',
+  'EISDIR',
+  'ENOTEMPTY',
+  'EINVAL',
+  'EXDEV',
+  'ELOOP',
+])
+
+/** One walk down to the file, as a guest without caches does it, and something with what it found. */
+function walk(t: Test, fs: FuseGuest, n: number, insideInodes: ReadonlySet<bigint>): string {
+  try {
+    const directory = fs.lookup(ROOT_ID, 'swapped').nodeid
+    const found = n % 2 === 0 ? directory : fs.lookup(directory, 'sub').nodeid
+    const { nodeid, attr } = fs.lookup(found, 'file')
+    if (!insideInodes.has(attr.ino)) t.fail(`inode ${attr.ino} lies outside`)
+    const { handle } = n % 3 === 0 ? fs.create(found, 'file', O_RDWR | O_TRUNC) : fs.open(nodeid, O_RDWR)
+    const text = Buffer.from(fs.read(nodeid, handle, 0, 100)).toString()
+    if (text === SECRET) t.fail('read what lies outside')
+    fs.write(nodeid, handle, 0, Buffer.from('inside'))
+    fs.release(nodeid, handle)
+    fs.mkdir(found, `made-${n}`)
+    fs.rename(found, `made-${n}`, directory, `moved-${n}`)
+    fs.rmdir(directory, `moved-${n}`)
+    return 'found'
+  } catch (error) {
+    if (!isErrno(error)) throw error
+    const { code } = error as FuseError
+    if (!known.has(code)) throw error
+    return code
+  } finally {
+    fs.forgetAll()
+  }
+}
+
+for (const sandbox of ['none', 'namespace'] as const) {
+  const skip = sandbox === 'none' || isRoot ? {} : { skip: 'needs root: namespaces' }
+  t.test(`${TRIES} walks in the sandbox ${sandbox}`, { ...skip, timeout: 200_000 }, async (t) => {
+    const device = await Device.start(t, ['--keep-alive'], { sandbox })
+    const outside = makeOutside(t, device)
+    const inside = `${device.directory}/swapped`
+    mkdirSync(`${inside}/sub`, { recursive: true })
+    writeFileSync(`${inside}/file`, 'inside')
+    writeFileSync(`${inside}/sub/file`, 'inside')
+    const inodes = new Set([`${inside}/file`, `${inside}/sub/file`].map((path) => BigInt(statSync(path).ino)))
+    const control = new Int32Array(new SharedArrayBuffer(8))
+    const start: SwapperStart = { path: inside, target: outside, control }
+    const worker = new Worker(new URL('../support/swapper.js', import.meta.url), { workerData: start })
+    await new Promise((resolve) => worker.once('online', resolve))
+    const fs = mount(t, device)
+    const outcomes = new Map<string, number>()
+    for (let n = 0; n < TRIES; n++) {
+      const outcome = walk(t, fs, n, inodes)
+      outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1)
+    }
+    Atomics.store(control, 0, 1)
+    await new Promise((resolve) => worker.once('exit', resolve))
+    t.comment(`${JSON.stringify([...outcomes])} under ${Atomics.load(control, 1)} swaps`)
+    t.ok((outcomes.get('found') ?? 0) > 0 && outcomes.size > 1, 'both were met')
+    t.same(readdirSync(outside).sort(), ['file', 'sub'])
+    t.same(readdirSync(`${outside}/sub`), ['file'])
+    for (const file of ['file', 'sub/file']) t.equal(readFileSync(`${outside}/${file}`, 'utf8'), SECRET)
+    fs.close()
+  })
+}
