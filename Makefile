@@ -23,6 +23,14 @@ native/build/Release/native.node: $(STAMP) $(wildcard native/src/* native/launch
 	cd native && npx node-gyp configure build
 	@touch $@
 
+native/sanitized/build/Release/native.node: $(STAMP) $(wildcard native/src/* native/launcher/*) native/binding.gyp
+	@mkdir -p native/sanitized
+	@ln -sfn ../src ../launcher ../binding.gyp native/sanitized/
+	cd native && GYP_DEFINES=sanitize=1 npx node-gyp -C sanitized configure build
+
+.PHONY: sanitized
+sanitized: native/sanitized/build/Release/native.node ## Build the addon with AddressSanitizer and UndefinedBehaviorSanitizer
+
 .PHONY: build
 build: native/build/Release/native.node ## Build the addon and compile TypeScript
 	@npx tsc -b
@@ -49,8 +57,12 @@ check: build $(TAP) ## Types, lint, format and unit tests (under two minutes)
 # Suites are folders of test/. Those that time out or drive whole machines run one file at a time.
 tap = npx tap run --reporter=terse --timeout=$(or $(2),120) $(if $(3),--jobs=$(3)) $(foreach suite,$(1),$(wildcard dist/test/$(suite)))
 
+.PHONY: fuzz
+fuzz: build sanitized ## Fuzz messages, rings and requests under sanitizers (MESSAGES=, SEED=, TARGET=, REPLAY=an input)
+	@node dist/test/fuzz/main.js $(foreach name,TARGET MESSAGES SEED REPLAY,$(call option,$(name)))
+
 .PHONY: test-frontend
-test-frontend: build $(TAP) ## The program, its guest played without a VM, well-behaved and hostile
+test-frontend: build sanitized $(TAP) ## The program, its guest played without a VM, well-behaved and hostile
 	$(call tap,frontend hostile,300,2)
 
 .PHONY: test-guest
@@ -83,4 +95,4 @@ test-package: build $(TAP) ## The npm packages as npm installs them: packed, ins
 
 .PHONY: clean
 clean: ## Remove what the build made (not the cache of kernels and packages)
-	rm -rf dist src/vhost-user/dist native/build .tap *.tsbuildinfo
+	rm -rf dist src/vhost-user/dist native/build native/sanitized .tap *.tsbuildinfo

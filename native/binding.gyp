@@ -1,4 +1,13 @@
 {
+  "variables": { "sanitize%": 0 },
+  "target_defaults": {
+    "conditions": [
+      ["sanitize==1", {
+        "cflags": ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g"],
+        "ldflags": ["-fsanitize=address,undefined"]
+      }]
+    ]
+  },
   "targets": [
     {
       "target_name": "native",
@@ -24,6 +33,7 @@
         "src/uring.c",
         "src/xattr.c"
       ],
+      "conditions": [["sanitize==1", { "sources": ["src/sanitizer-trap.c"], "defines": ["SANITIZED"] }]],
       "defines": ["_GNU_SOURCE", "NAPI_VERSION=8"],
       "cflags": ["-std=c11", "-Wall", "-Wextra", "-Wshadow", "-Wno-unused-parameter", "-fvisibility=hidden", "-O2", "-pthread"]
     },

@@ -22,5 +22,8 @@ NAPI_MODULE_INIT()
     REGISTER(register_seccomp);
     REGISTER(register_socket);
     REGISTER(register_xattr);
+#ifdef SANITIZED
+    REGISTER(register_sanitizer_trap);
+#endif
     return exports;
 }

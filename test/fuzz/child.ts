@@ -1,0 +1,54 @@
+/** One campaign against one target, in a process of its own: node child.js OPTIONS, as JSON. */
+import { openSync, writeSync } from 'node:fs'
+import { type CampaignResult, minimize, runCampaign } from './campaign.js'
+import type { ChildOptions, TargetName } from './child-options.js'
+import { readCorpus, writeCorpus } from './corpus.js'
+import { Coverage } from './coverage.js'
+import type { Target } from './target.js'
+import { MessageTarget } from './targets/messages.js'
+import { RaceTarget } from './targets/races.js'
+import { RequestTarget } from './targets/requests.js'
+import { RingTarget } from './targets/rings.js'
+
+const makers: Readonly<Record<TargetName, (options: ChildOptions) => Target | Promise<Target>>> = {
+  messages: () => new MessageTarget(),
+  rings: () => new RingTarget(),
+  races: ({ seed }) => RaceTarget.start(seed),
+  requests: ({ scratch }) => new RequestTarget(scratch),
+}
+
+/** Coverage costs several times what a request does: it guides for the first part of a campaign, and its finds the rest. */
+const GUIDED_SHARE = 0.1
+
+async function main(options: ChildOptions): Promise<void> {
+  const { target: name, messages, seed, inputPath, keep } = options
+  const inputFd = openSync(inputPath, 'w')
+  const target = await makers[name](options)
+  const about = (input: Uint8Array) => {
+    writeSync(inputFd, Uint32Array.of(input.length), 0, 4, 0)
+    writeSync(inputFd, input, 0, input.length, 4)
+  }
+  const tell = (result: CampaignResult, ended: boolean) =>
+    writeSync(1, `${JSON.stringify({ ...result, ended })}\n`)
+  if (options.replay !== undefined) {
+    about(options.replay)
+    tell({ inputs: 1, messages: target.run(options.replay), blocks: 0, pool: 0 }, true)
+  } else {
+    const { result, finds } = runCampaign(target, {
+      seed,
+      messages,
+      guidedMessages: name === 'races' ? 0 : messages * GUIDED_SHARE,
+      coverage: new Coverage('/src/'),
+      corpus: readCorpus(name),
+      about,
+      progress: (done) => tell(done, false),
+    })
+    if (keep) writeCorpus(name, minimize(target, finds, new Coverage('/src/')))
+    tell(result, true)
+  }
+  target.close()
+}
+
+const given = JSON.parse(process.argv[2] ?? '{}') as ChildOptions
+const { replay } = given
+await main({ ...given, replay: replay === undefined ? undefined : Uint8Array.from(Object.values(replay)) })

@@ -1,0 +1,25 @@
+import { createHash } from 'node:crypto'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+/** In the repository: inputs that between them run what is known to be reachable. */
+const KEPT = fileURLToPath(new URL('../../../test/fuzz/corpus', import.meta.url))
+
+/** The inputs for a target, in the order of their names. Races share those of rings. */
+export function readCorpus(target: string): readonly Uint8Array[] {
+  const directory = join(KEPT, target === 'races' ? 'rings' : target)
+  if (!existsSync(directory)) return []
+  return readdirSync(directory)
+    .sort()
+    .map((name) => new Uint8Array(readFileSync(join(directory, name))))
+}
+
+/** Makes these inputs the corpus, each named after what it holds. */
+export function writeCorpus(target: string, inputs: readonly Uint8Array[]): void {
+  const directory = join(KEPT, target)
+  rmSync(directory, { recursive: true, force: true })
+  mkdirSync(directory, { recursive: true })
+  for (const input of inputs)
+    writeFileSync(join(directory, createHash('sha256').update(input).digest('hex').slice(0, 12)), input)
+}

@@ -1,0 +1,31 @@
+import { execFileSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+
+const ADDON = fileURLToPath(new URL('../../../native/sanitized/build/Release/native.node', import.meta.url))
+const PRELOAD = fileURLToPath(new URL('../../../native/sanitized.cjs', import.meta.url))
+
+/**
+ * Memory that node never gives back is no leak of ours; everything else that the sanitizers report ends the process,
+ * with SIGABRT. V8 brings a handler for SIGSEGV, which it hands on.
+ */
+const ASAN_OPTIONS = 'detect_leaks=0:abort_on_error=1:halt_on_error=1:allow_user_segv_handler=1'
+const UBSAN_OPTIONS = 'abort_on_error=1:halt_on_error=1:print_stacktrace=1'
+
+/** How node is started with the addon that was built with sanitizers. */
+export interface Sanitizers {
+  readonly environment: Readonly<Record<string, string>>
+  readonly nodeArgs: readonly string[]
+}
+
+/** Throws an Error that says what is missing. */
+export function findSanitizers(): Sanitizers {
+  if (!existsSync(ADDON)) throw new Error('the addon is not built with sanitizers: make sanitized')
+  const library = execFileSync('gcc', ['-print-file-name=libasan.so'], { encoding: 'utf8' }).trim()
+  // gcc answers with the bare name when it has none.
+  if (!library.startsWith('/')) throw new Error('gcc has no libasan')
+  return {
+    environment: { LD_PRELOAD: library, ASAN_OPTIONS, UBSAN_OPTIONS },
+    nodeArgs: ['--require', PRELOAD],
+  }
+}

@@ -1,0 +1,154 @@
+import { strict as assert } from 'node:assert'
+import { openSync } from 'node:fs'
+import type { VhostUserDevice } from 'vhost-user-ts'
+import { Backend, EventLoop, FaultLog, PENDING, ProtocolError, silentLogger } from 'vhost-user-ts'
+import { BackendSession } from 'vhost-user-ts/backend-session'
+import { Connection, type Message } from 'vhost-user-ts/connection'
+import type { DescriptorChain } from 'vhost-user-ts/descriptor-chain'
+import * as native from 'virtiofsd-ts-native'
+import { countOpenFds, ok, socketPair } from '../../support/descriptors.js'
+import { ByteSource } from '../byte-source.js'
+import { recordsOf } from '../input.js'
+import { MEMORY_BYTES, type MemoryKind, MessageFuzzer, memoryKinds } from '../message-fuzzer.js'
+import type { Target } from '../target.js'
+
+const HEADER_BYTES = 12
+const REPLY_FLAGS = 5
+const QUEUES = 3
+const MAX_QUEUE_SIZE = 64
+/** Looking at every descriptor takes long. */
+const INPUTS_PER_CHECK = 64
+/** Rings are served for so many batches behind each message, as many as a driver that is not stopped can fill. */
+const BATCHES = 2
+
+/** Takes any request; some it answers later. */
+class AnyDevice implements VhostUserDevice {
+  readonly name = 'any'
+  readonly queueCount = QUEUES
+  readonly maxQueueSize = MAX_QUEUE_SIZE
+  readonly config = new Uint8Array(40)
+  private readonly scratch = new Uint8Array(256)
+  private readonly pending: DescriptorChain[] = []
+
+  process(chain: DescriptorChain): number {
+    const lenBytes = Math.min(chain.readableBytes, this.scratch.length)
+    assert.ok(chain.read(0, lenBytes, this.scratch, 0))
+    if ((this.scratch[0] & 7) === 7) {
+      this.pending.push(chain)
+      return PENDING
+    }
+    const room = Math.min(chain.writableBytes, this.scratch.length)
+    assert.ok(chain.write(0, room, this.scratch, 0))
+    return room
+  }
+
+  drain(): void {
+    for (const chain of this.pending.splice(0)) chain.complete(0)
+  }
+}
+
+/** Messages of a front-end, and rings that it writes to between them; the whole back-end but for its waiting. */
+export class MessageTarget implements Target {
+  readonly name = 'messages'
+  private readonly bytes = new ByteSource()
+  private readonly memory: Readonly<Record<MemoryKind, number>>
+  private readonly heldFds: number
+  private readonly backend: Backend
+  private readonly device = new AnyDevice()
+  private readonly loop = new EventLoop()
+  private readonly received = new Uint8Array(65_536)
+  private readonly receivedFds = new Int32Array(254)
+  private inputs = 0
+
+  constructor() {
+    this.backend = new Backend(this.device, { loop: this.loop, pollUs: 0 })
+    this.memory = {
+      memory: ok(native.memfdCreate(MEMORY_BYTES)),
+      'short memory': ok(native.memfdCreate(4096)),
+      eventfd: ok(native.eventfdCreate(native.constants.EFD_NONBLOCK)),
+      'blocking eventfd': ok(native.eventfdCreate(0)),
+      directory: openSync('/', 'r'),
+      device: openSync('/dev/null', 'r+'),
+      socket: socketPair()[0],
+    }
+    this.heldFds = countOpenFds()
+  }
+
+  run(input: Uint8Array): number {
+    const [fd, peerFd] = socketPair()
+    const connection = new Connection(fd)
+    const session = new BackendSession(connection, this.device, this.backend, new FaultLog(silentLogger))
+    const fuzzer = new MessageFuzzer(this.bytes, this.memory.memory)
+    let messages = 0
+    for (const record of recordsOf(input)) {
+      this.bytes.begin(record)
+      const { whole, fds, cutAt } = fuzzer.next()
+      messages++
+      this.send(
+        peerFd,
+        whole.subarray(0, cutAt),
+        fds.map((kind) => this.memory[kind]),
+      )
+      if (cutAt < whole.length) {
+        this.take(connection, session)
+        this.send(peerFd, whole.subarray(cutAt), [])
+      }
+      this.take(connection, session)
+      this.checkReplies(peerFd)
+      this.serveRings()
+      if (connection.closed) break
+    }
+    session.close()
+    connection.close()
+    native.close(peerFd)
+    if (++this.inputs % INPUTS_PER_CHECK === 0)
+      assert.equal(countOpenFds(), this.heldFds, 'descriptors that are left')
+    return messages
+  }
+
+  close(): void {
+    for (const kind of memoryKinds) native.close(this.memory[kind])
+    this.loop.close()
+  }
+
+  private send(fd: number, bytes: Uint8Array, fds: readonly number[]): void {
+    const { MSG_DONTWAIT } = native.constants
+    ok(native.sendMessage(fd, bytes, 0, bytes.length, Int32Array.from(fds), fds.length, MSG_DONTWAIT))
+  }
+
+  /** As Backend does. */
+  private take(connection: Connection, session: BackendSession): void {
+    try {
+      for (let message: Message | undefined; ; ) {
+        message = connection.receive()
+        if (message === undefined) return
+        session.handle(message)
+      }
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error
+      assert.equal(error.code, 'BAD_FRAME')
+      connection.closed = true
+    }
+  }
+
+  private serveRings(): void {
+    // The loop is not waited on here, so the private part is called that serves a batch.
+    for (let n = 0; n < BATCHES; n++) this.backend['drainRings']()
+    this.loop.wait(0)
+  }
+
+  /** Whole replies, each to something that was asked, and of sound flags. */
+  private checkReplies(fd: number): void {
+    const { received, receivedFds } = this
+    const { MSG_DONTWAIT } = native.constants
+    const got = native.receiveMessage(fd, received, 0, received.length, receivedFds, MSG_DONTWAIT)
+    assert.equal(receivedFds[0], 0, 'no descriptor is ever sent')
+    const view = new DataView(received.buffer)
+    let at = 0
+    for (; at < got; at += HEADER_BYTES + view.getUint32(at + 8, true)) {
+      assert.equal(view.getUint32(at + 4, true), REPLY_FLAGS)
+      assert.ok(view.getUint32(at + 8, true) <= 12 + 256)
+    }
+    if (got > 0) assert.equal(at, got, 'a reply that is not whole')
+  }
+}
