@@ -4,17 +4,14 @@ import * as native from 'virtiofsd-ts-native'
 import { opcodeName } from '../fuse/abi.js'
 import { Counters } from '../fuse/counters.js'
 import { EAGAIN, errnoName } from '../fuse/errno.js'
-import { type InitAgreement, wishFlags } from '../fuse/negotiation.js'
-import { readOnly } from '../fuse/read-only.js'
+import type { InitAgreement } from '../fuse/negotiation.js'
 import { TraceWriter } from '../inspect/trace-writer.js'
 import { reportIoModes } from '../io-mode/agreement-report.js'
-import { modeHasReaddirplus } from '../io-mode/cache-policy.js'
 import { OpenRules } from '../io-mode/open-rules.js'
-import { PassthroughFileSystem } from '../passthrough/passthrough-file-system.js'
-import { parseXattrMap } from '../passthrough/xattr-map.js'
 import { CommandError, isRefusal } from './command-arguments.js'
-import { FsDevice } from './fs-device.js'
+import type { FsDevice } from './fs-device.js'
 import { describeInitOverride, initFlagNames } from './init-override.js'
+import { makeFsDevice } from './make-fs-device.js'
 import { ShareCommands } from './share-commands.js'
 import type { LogLevel, WorkerCommand, WorkerMessage, WorkerStart } from './worker-messages.js'
 
@@ -82,49 +79,12 @@ export class ShareService {
 
   private makeDevice(): FsDevice {
     const { config, root, procFd, fdLimit, counters } = this.start
-    const { rules } = this
-    const passthrough = new PassthroughFileSystem({
-      directory: root,
-      procFd,
-      rules,
-      allowDirectIo: config.allowDirectIo,
-      preserveNoatime: config.preserveNoatime,
-      writeback: config.writeback,
-      fdLimit,
-      inodeLimit: config.inodeLimit,
-      fileHandles: config.fileHandles,
-      xattr: config.xattr,
-      xattrMap: config.xattrMap === undefined ? undefined : parseXattrMap(config.xattrMap),
-      translateUid: config.translateUid,
-      translateGid: config.translateGid,
-      report: (kind, fields) => this.faults.warn(kind, fields),
-    })
-    return new FsDevice({
-      fileSystem: config.readonly ? readOnly(passthrough) : passthrough,
-      wishes: {
-        posixAcl: config.posixAcl === 'always' || (config.posixAcl === 'auto' && passthrough.keeps.acls),
-        securityLabel: config.securityLabel !== 'never' && passthrough.keeps.xattrs,
-        killprivV2: config.killprivV2,
-        posixLocks: config.posixLocks,
-        flock: config.flock,
-        exportSupport: config.exportSupport,
-        submounts: config.announceSubmounts,
-        requiredFlags:
-          (config.posixAcl === 'always' ? wishFlags.posixAcl : 0n) |
-          (config.securityLabel === 'always' ? wishFlags.securityLabel : 0n),
-        readdirplus: config.readdirplus && modeHasReaddirplus(config.cache),
-        allowMmap: config.allowMmap,
-        writeback: config.writeback,
-        cacheSymlinks: rules.base.attrTimeoutSec > 1,
-      },
-      observer: {
-        agreed: (agreement) => this.agreed(agreement),
-        fault: (kind, fields) => this.faults.warn(kind, fields),
-      },
-      tag: config.tag,
-      report: (kind, fields) => this.faults.warn(kind, fields),
-      counters: new Counters(counters),
-    })
+    const observer = {
+      agreed: (agreement: InitAgreement) => this.agreed(agreement),
+      fault: (kind: string, fields: object) => this.faults.warn(kind, fields),
+    }
+    const place = { root, procFd, fdLimit, counters: new Counters(counters) }
+    return makeFsDevice(config, place, this.rules, observer)
   }
 
   /** What was asked for at start: it is in force before the first front-end connects. */

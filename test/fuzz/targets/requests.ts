@@ -2,10 +2,11 @@ import { strict as assert } from 'node:assert'
 import { DriverVirtqueue, GuestMemory, PENDING } from 'vhost-user-ts'
 import { SplitVirtqueue } from 'vhost-user-ts/split-virtqueue'
 import * as native from 'virtiofsd-ts-native'
-import { FsDevice } from '../../../src/device/fs-device.js'
+import { parseCommandLine } from '../../../src/config/command-line.js'
+import type { FsDevice } from '../../../src/device/fs-device.js'
+import { makeFsDevice } from '../../../src/device/make-fs-device.js'
 import { Counters } from '../../../src/fuse/counters.js'
 import { OpenRules } from '../../../src/io-mode/open-rules.js'
-import { PassthroughFileSystem } from '../../../src/passthrough/passthrough-file-system.js'
 import { openPath } from '../../../src/passthrough/share.js'
 import { countOpenFds, ok } from '../../support/descriptors.js'
 import { layoutAt } from '../../support/ring.js'
@@ -174,23 +175,27 @@ export class RequestTarget implements Target {
   }
 }
 
+/** What a user could switch on is on: the more there is to reach, the better. */
+const OPTIONS = [
+  '--allow-direct-io',
+  '--allow-mmap',
+  '--xattr',
+  '--posix-acl',
+  '--killpriv-v2',
+  '--posix-lock',
+  '--flock',
+]
+
 function makeDevice(directory: string): FsDevice {
-  const rules = new OpenRules({ cache: 'auto', directIo: 'policy', parallelDio: false }, [])
-  const fileSystem = new PassthroughFileSystem({
-    directory,
+  const parsed = parseCommandLine(['--shared-dir', directory, '--socket-path', '/none', ...OPTIONS])
+  const config = parsed?.configuration.shares[0]
+  assert.ok(config !== undefined)
+  const place = {
+    root: directory,
     procFd: openPath('/proc/self/fd'),
-    rules,
-    allowDirectIo: true,
-    writeback: false,
     fdLimit: FD_LIMIT,
-    report: () => {},
-  })
-  return new FsDevice({
-    fileSystem,
-    wishes: { readdirplus: true, allowMmap: true, writeback: false, cacheSymlinks: true },
-    observer: { agreed: () => {}, fault: () => {} },
-    tag: undefined,
-    report: () => {},
     counters: new Counters(),
-  })
+  }
+  const observer = { agreed: () => {}, fault: () => {} }
+  return makeFsDevice(config, place, new OpenRules(config, []), observer)
 }
