@@ -66,8 +66,9 @@ export class DataOperations {
     const writeFlags = WriteIn.writeFlags(args, ARGS)
     const cached = (writeFlags & FUSE_WRITE_CACHE) !== 0
     const flags = !cached && wantsAppend(WriteIn.flags(args, ARGS)) ? RWF_APPEND : 0
+    // A guest says this of its direct writes whatever was agreed on, and then leaves the bits to us.
     const kill = (writeFlags & FUSE_WRITE_KILL_SUIDGID) !== 0
-    if (kill || privileges.followsChanges) this.dropPrivileges(request, file, kill)
+    if (kill || privileges.followsChanges) privileges.dropBeforeChange(file.fd, kill, request.gid)
     if (file.direct || async.slowWrites.away) {
       return async.write(request, file, offsetBytes, lenBytes, ARGS_OF_WRITE, flags)
     }
@@ -96,8 +97,7 @@ export class DataOperations {
     const offsetBytes = FallocateIn.offsetBytes(args, ARGS)
     const lenBytes = FallocateIn.lenBytes(args, ARGS)
     if (!isRange(offsetBytes, lenBytes)) return -EFBIG
-    // Neither FALLOCATE nor COPY_FILE_RANGE says what its caller may: root alone keeps privileges of a file.
-    this.dropPrivileges(request, file, request.uid !== 0)
+    this.dropPrivileges(request, file)
     const mode = FallocateIn.mode(args, ARGS) | 0
     if (file.host.inMemory && lenBytes <= INLINE_BYTES)
       return native.fallocate(file.fd, mode, offsetBytes, lenBytes)
@@ -134,7 +134,7 @@ export class DataOperations {
     const wantBytes = CopyFileRangeIn.lenBytes(args, ARGS)
     const lenBytes = wantBytes < 0 ? MAX_COPY_BYTES : Math.min(wantBytes, MAX_COPY_BYTES)
     if (!isRange(inBytes, lenBytes) || !isRange(outBytes, lenBytes)) return -EFBIG
-    this.dropPrivileges(request, to, request.uid !== 0)
+    this.dropPrivileges(request, to)
     if (!from.host.inMemory || lenBytes > INLINE_BYTES) {
       return async.copyRange(request, from, inBytes, to, outBytes, lenBytes)
     }
@@ -149,9 +149,10 @@ export class DataOperations {
     return this.copyFileRange(request)
   }
 
-  private dropPrivileges(request: Request, file: OpenFile, kill: boolean): void {
+  /** Neither FALLOCATE nor COPY_FILE_RANGE says what its caller may: root alone keeps privileges of a file. */
+  private dropPrivileges(request: Request, file: OpenFile): void {
     const { privileges, killsPrivileges } = this.share
-    privileges.dropBeforeChange(file.fd, kill && killsPrivileges, request.gid)
+    privileges.dropBeforeChange(file.fd, killsPrivileges && request.uid !== 0, request.gid)
   }
 
   /** Takes what lies in the host's page cache; what does not is read asynchronously behind it. */
