@@ -10,8 +10,6 @@ import type { OptionSet, ShareName } from './option-sets.js'
 
 /** Of a trace; with the file before it that is twice as much of what a case did last. */
 const TRACE_MIB = 8
-/** Virtio-fs in Linux sends on one request queue up to 6.10, on several after. */
-const REQUEST_QUEUES = 1
 
 /** What the device says of a share's session. */
 export interface ShareState {
@@ -48,11 +46,7 @@ export class LabDevice {
 
   /** What QEMU attaches. */
   get shares(): Share[] {
-    return this.sets.map(({ name }) => ({
-      tag: name,
-      socketPath: socketPath(this.dir.path, name),
-      requestQueues: REQUEST_QUEUES,
-    }))
+    return this.sets.map(({ name }) => ({ tag: name, socketPath: socketPath(this.dir.path, name) }))
   }
 
   /** The directory of the host that a share serves. */

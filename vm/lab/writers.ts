@@ -77,7 +77,9 @@ async function finishWriters(
 
 /** "1 in flight; asleep in fuse_file_write_iter (7), request_wait_answer (1)": before the first reply, and the device's guess. */
 export function describeTogether({ highest, inFlight, waiting, reasons }: Together): string {
-  const guesses = Object.entries(reasons).map(([reason, writes]) => `${writes} alone: ${reason}`)
+  const guesses = Object.entries(reasons)
+    .filter(([reason]) => reason !== 'no other writer seen')
+    .map(([reason, writes]) => `${writes} alone: ${reason}`)
   return [`${Math.max(highest, inFlight)} in flight`, describeWaits(waiting), ...guesses]
     .filter((part) => part !== '')
     .join('; ')
