@@ -7,6 +7,8 @@ interface Question {
 }
 
 const ANSWER_TIMEOUT_MS = 60_000
+const KILL_TIMEOUT_MS = 20_000
+const SIGKILL = 9
 
 /** A program in the guest that answers each line of its standard input with one line, in their order. */
 export class Conversation {
@@ -36,21 +38,26 @@ export class Conversation {
   }
 
   /** Rejects when the program ends, or does not answer for a minute. */
-  async ask(line: string, timeoutMs = ANSWER_TIMEOUT_MS): Promise<string> {
+  async ask(line: string): Promise<string> {
     if (this.over !== undefined) throw this.over
     let timer: NodeJS.Timeout | undefined
     const answer = new Promise<string>((resolve, reject) => {
       this.questions.push({ resolve, reject })
-      timer = setTimeout(() => reject(new Error(`${this.command}: no answer to: ${line}`)), timeoutMs)
+      timer = setTimeout(() => reject(new Error(`${this.command}: no answer to: ${line}`)), ANSWER_TIMEOUT_MS)
     })
     this.agent.write(this.id, Buffer.from(`${line}\n`))
     return answer.finally(() => clearTimeout(timer))
   }
 
-  /** Ends it with SIGKILL, at whatever it is. Resolves when it is gone. */
+  /** Ends it with SIGKILL, at whatever it is. Resolves when it is gone; rejects when it hangs in the guest's kernel. */
   async kill(): Promise<void> {
-    if (this.over === undefined) this.agent.kill(this.id, 9)
-    await this.ended
+    if (this.over === undefined) this.agent.kill(this.id, SIGKILL)
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<never>((_, reject) => {
+      const error = new Error(`${this.command} cannot be killed`)
+      timer = setTimeout(() => reject(error), KILL_TIMEOUT_MS)
+    })
+    await Promise.race([this.ended, late]).finally(() => clearTimeout(timer))
   }
 
   private hear(text: string): void {

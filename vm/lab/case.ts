@@ -4,8 +4,8 @@ import type { Scene } from './scene.js'
 
 /** What was seen in a guest. */
 export interface Observation {
-  /** Compared with what is expected, word for word. */
-  observed: string
+  /** Compared with what is expected, word for word; undefined when this guest cannot do it at all. */
+  observed: string | undefined
   /** What the verdict stands on: figures of the device, and where the guest's threads waited. */
   evidence: string
 }

@@ -39,7 +39,6 @@ export class LabDevice {
       ...['--control-socket', controlPath],
       ...['--log-level', 'warn'],
     ])
-    program.exited.then(dir.remove, dir.remove)
     await waitUntilListening(program, [controlPath, ...sets.map(({ name }) => socketPath(dir.path, name))])
     return new LabDevice(dir, program, await ControlClient.connect(controlPath), sets)
   }
@@ -77,9 +76,11 @@ export class LabDevice {
     return existsSync(path) ? [...readTraceFile(path)] : []
   }
 
+  /** Ends the process. Its traces are gone then, not before: they may say why it, or the guest, has ended. */
   async stop(): Promise<void> {
     this.control.close()
     await this.program.stop()
+    this.dir.remove()
   }
 }
 

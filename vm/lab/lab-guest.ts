@@ -58,6 +58,16 @@ export class LabGuest {
     return { release: this.guest.kernelRelease, fuse: `7.${minor}` }
   }
 
+  /** Whether guest and device still answer. */
+  async isAlive(): Promise<boolean> {
+    const [{ name }] = this.device.sets as [OptionSet]
+    const answers = [this.guest.output('true'), this.device.ask(name, 'state')]
+    return Promise.all(answers).then(
+      () => true,
+      () => false,
+    )
+  }
+
   /** Ends both, however the guest is. */
   async stop(): Promise<void> {
     await this.guest.kill()

@@ -23,6 +23,7 @@ export interface Cell {
   readonly share: string
   /** By the rules of fs/fuse; undefined where the question makes no sense. */
   readonly expected: string | undefined
+  /** Undefined when the guest cannot do it: it has no io_uring, for example. */
   readonly observed: string | undefined
   readonly evidence: string
   readonly verdict: Verdict
@@ -62,7 +63,7 @@ export function judge(
   trouble: readonly string[],
 ): Verdict {
   if (trouble.length > 0) return 'unexpected'
-  if (expected === undefined) return 'not applicable'
+  if (expected === undefined || observed === undefined) return 'not applicable'
   return expected === observed ? 'as expected' : 'unexpected'
 }
 

@@ -51,7 +51,7 @@ export async function runKernel(
         const cell = await runCell(lab, labCase, share, judgeAs)
         cells.push(cell)
         listener.ended(cell)
-        if (await isAlive(lab)) continue
+        if (await lab.isAlive()) continue
         await lab.stop()
         lab = await boot()
       }
@@ -68,13 +68,6 @@ export async function runKernel(
   } finally {
     await lab.stop()
   }
-}
-
-async function isAlive(lab: LabGuest): Promise<boolean> {
-  return lab.guest.run('true').then(
-    () => true,
-    () => false,
-  )
 }
 
 async function runCell(
@@ -103,7 +96,8 @@ async function runCell(
   await lab.device.startTrace(share)
   const { observed, evidence } = await observe(labCase, scene)
   const trouble = await lab.takeKernelTrouble().catch((error: Error) => [error.message])
-  await lab.device.endTrace(share)
+  // A device that has ended has written all of its trace.
+  await lab.device.endTrace(share).catch(() => {})
   const verdict = judge(expected, observed, trouble)
   const requests = lab.device.readTrace(share)
   const epochMs = performance.timeOrigin + startMs
@@ -127,7 +121,7 @@ async function observe(labCase: LabCase, scene: Scene): Promise<Observation> {
   } catch (error) {
     return { observed: 'failed', evidence: (error as Error).message }
   } finally {
-    await scene.leave().catch(() => {})
+    await scene.leave()
   }
 }
 

@@ -119,9 +119,13 @@ export class Scene {
     }
   }
 
-  /** Ends the actors and the faults, whatever happened. */
+  /** Ends the actors and the faults. A guest in which that cannot be done is ended. */
   async leave(): Promise<void> {
-    await this.holdNothing()
-    for (const actor of this.actors) await actor.leave()
+    try {
+      await this.holdNothing()
+      for (const actor of this.actors) await actor.leave()
+    } catch {
+      await this.guest.kill()
+    }
   }
 }

@@ -24,6 +24,11 @@ export interface WriteOptions {
   offsetBytes?: number
 }
 
+/** The guest's kernel was built without a system call that the writers need. */
+export class MissingCall extends Error {
+  override readonly name = 'MissingCall'
+}
+
 /** Rounds without progress after which something is wrong. */
 const IDLE_ROUNDS = 100
 const IDLE_ROUND_MS = 20
@@ -69,6 +74,7 @@ async function finishWriters(
     if (released === 0) await sleep(IDLE_ROUND_MS)
   }
   for (const outcome of await actor.join()) {
+    if ('error' in outcome && outcome.error === 'ENOSYS') throw new MissingCall()
     if (!('value' in outcome) || outcome.value !== BLOCK_BYTES)
       throw new Error(`a write ended with ${JSON.stringify(outcome)}`)
   }
