@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { readTraceFile, type TimedRequest } from '../../src/inspect/trace-reader.js'
 import { ControlClient } from '../control-client.js'
@@ -59,6 +59,8 @@ export class LabDevice {
 
   /** Begins a new trace of a share. */
   async startTrace(share: ShareName): Promise<void> {
+    // It begins its file with the first request: until then the last one would be there.
+    rmSync(tracePath(this.dir.path, share), { force: true })
     await this.ask(share, 'trace', true)
   }
 

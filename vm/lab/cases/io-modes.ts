@@ -81,28 +81,33 @@ async function cachedOpen(scene: Scene): Promise<Observation> {
   return stage.observation
 }
 
-/** Writes are held in flight; whether an operation of another process then waits for them. */
-async function waitsForWrites(scene: Scene, openFlags: number, operation: string): Promise<Observation> {
+/** Writes are held in flight; whether the last of another process's operations on the file then waits for them. */
+async function waitsForWrites(
+  scene: Scene,
+  operationsOn: (path: string) => readonly string[],
+): Promise<Observation> {
   const { writer, reader, file } = await Stage.set(scene)
-  const opens = operation.startsWith('open')
-  if (!opens) await reader.do(`open f ${openFlags} ${scene.guestPath(file)}`)
+  const operations = operationsOn(scene.guestPath(file))
+  for (const operation of operations.slice(0, -1)) await reader.do(operation)
+  const last = operations.at(-1)!
   await scene.resetCounts()
   await scene.holdWrites(file, WRITERS + 1)
   scene.beginPhase('writes are held')
   for (let n = 0; n < WRITERS; n++) await writer.start(`write f ${BLOCK_BYTES} ${n * BLOCK_BYTES} 2`)
   await writer.settle()
   const inFlight = await scene.writesInFlight(file)
-  scene.beginPhase(opens ? 'open' : 'mmap')
-  await reader.start(opens ? `open f ${openFlags} ${scene.guestPath(file)}` : operation)
+  scene.beginPhase(last.split(' ')[0]!)
+  await reader.start(last)
   const { ended, waiting } = await reader.settle()
   scene.beginPhase('writes are let go')
   await scene.holdNothing()
   const [outcome] = await reader.join()
   await writer.join()
   if (outcome === undefined || 'error' in outcome) throw new Error(`it ended with ${JSON.stringify(outcome)}`)
+  const end = ended === 0 ? `${describeWaits(waiting)}, until they were let go` : 'it ended before they did'
   return {
     observed: ended === 0 ? 'waits' : 'does not wait',
-    evidence: `${inFlight} writes in flight; ${ended === 0 ? `${describeWaits(waiting)}, until they were let go` : 'it ended before they did'}`,
+    evidence: `${inFlight} writes in flight; ${end}`,
   }
 }
 
@@ -135,7 +140,8 @@ export const ioModeCases: readonly LabCase[] = [
     question: 'the first mmap, while parallel writes are in flight',
     shares: ['parallel+mmap'],
     expected: (facts) => (facts.allowMmap ? waits(facts) : undefined),
-    run: (scene) => waitsForWrites(scene, O_RDWR, `map m f ${FILE_BYTES} shared rw`),
+    run: (scene) =>
+      waitsForWrites(scene, (path) => [`open f ${O_RDWR} ${path}`, `map m f ${FILE_BYTES} shared rw`]),
   },
   {
     name: 'io-mode/cached-open',
@@ -149,6 +155,6 @@ export const ioModeCases: readonly LabCase[] = [
     question: 'an open without DIRECT_IO, while parallel writes are in flight',
     shares: ['parallel', 'parallel+mmap'],
     expected: waits,
-    run: (scene) => waitsForWrites(scene, O_RDONLY, 'open'),
+    run: (scene) => waitsForWrites(scene, (path) => [`open f ${O_RDONLY} ${path}`]),
   },
 ]
