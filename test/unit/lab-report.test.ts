@@ -119,7 +119,7 @@ t.test('requests that were in flight together lie above each other in a timeline
 
 t.test('the page shows every cell, and opens what is unexpected', async (t) => {
   const page = labPage(result(['6.12.117', [good]], ['7.3.4', [{ ...bad, evidence: '<b>&' }]]))
-  t.match(page, /<td class="bad"><a href="#overlap-non-extending-parallel">! 1 \(expected 8\)<\/a>/)
+  t.match(page, /<td class="outcome bad"><a href="#overlap-non-extending-parallel">! 1 \(expected 8\)<\/a>/)
   t.match(page, /<details open>/)
   t.match(page, '&lt;b&gt;&amp;')
   t.match(page, 'line 0\n')

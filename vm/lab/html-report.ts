@@ -60,7 +60,7 @@ function matrixRows({ name, question }: LabCase, kernels: readonly KernelResult[
     const head = html`<td rowspan="${groups.length}"><code>${name}</code><br><span class="muted">${question}</span></td>`
     const cells = kernels.map((kernel, at) => {
       const unexpected = shares.some((share) => findCell(kernel, name, share)?.verdict === 'unexpected')
-      return html`<td class="${unexpected ? 'bad' : ''}"><a href="#${anchorOf(name, shares[0]!)}">${outcomes[at]}</a></td>`
+      return html`<td class="${unexpected ? 'outcome bad' : 'outcome'}"><a href="#${anchorOf(name, shares[0]!)}">${outcomes[at]}</a></td>`
     })
     return html`<tr>${n === 0 ? head : undefined}<td>${shares.join(', ')}</td>${cells}</tr>\n`
   })

@@ -13,6 +13,7 @@
  *   poke MAP LENGTH OFFSET BYTE
  *   peek MAP LENGTH OFFSET            as read
  *   msync MAP                         MS_SYNC
+ *   repeat COUNT OP ARGUMENTS         the same again and again, until it fails
  */
 #define _GNU_SOURCE
 #include "operations.h"
@@ -263,6 +264,17 @@ static long do_msync(const char *line, struct outcome *outcome)
     return find(line, &map) < 0 ? -ENOENT : result(msync(map.bytes, map.len, MS_SYNC));
 }
 
+static long do_repeat(const char *line, struct outcome *outcome)
+{
+    int count, at = 0;
+    if (sscanf(line, "%d %n", &count, &at) < 1 || at == 0)
+        return -EINVAL;
+    outcome->value = 0;
+    while (count-- > 0 && outcome->value >= 0)
+        operate(line + at, outcome);
+    return outcome->value;
+}
+
 static const struct operation {
     const char *name;
     long (*run)(const char *line, struct outcome *outcome);
@@ -270,6 +282,7 @@ static const struct operation {
     { "open", do_open },   { "close", do_close }, { "write", do_write }, { "aio", do_aio },
     { "uring", do_uring }, { "read", do_read },   { "fsync", do_fsync }, { "map", do_map },
     { "unmap", do_unmap }, { "poke", do_poke },   { "peek", do_peek },   { "msync", do_msync },
+    { "repeat", do_repeat },
 };
 
 void operate(const char *line, struct outcome *outcome)

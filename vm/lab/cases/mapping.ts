@@ -59,29 +59,29 @@ async function neighbours(scene: Scene): Promise<Observation> {
   }
 }
 
-const ROUNDS = 8
+const ROUNDS = 6
+const REPEATS = 5
 
-/** Neighbouring pages at the same time: one half of them stored to through a mapping, the others written directly. */
+/** Neighbouring pages at the same time: every other one stored to through a mapping, the rest written directly. */
 async function racingNeighbours(scene: Scene): Promise<Observation> {
   const pageBytes = 4096
-  const [stored, written] = [65, 66]
   const file = scene.makeFile(FILE_BYTES)
   const [mapper, writer] = [scene.addActor(), scene.addActor()]
   for (const actor of [mapper, writer]) await actor.do(`open f ${O_RDWR} ${scene.guestPath(file)}`)
   await mapper.do(`map m f ${FILE_BYTES} shared rw`)
   const lost = new Set<number>()
-  for (let round = 0; round < ROUNDS; round++) {
-    const values = [stored + 2 * round, written + 2 * round].map((value) => value % 256)
+  for (let round = 1; round <= ROUNDS; round++) {
+    const [stored, written] = [2 * round, 2 * round + 1]
+    await mapper.start(`repeat ${REPEATS} msync m`)
     for (let page = 0; page < FILE_BYTES; page += 2 * pageBytes) {
-      await mapper.start(`poke m ${pageBytes} ${page} ${values[0]}`)
-      await writer.start(`write f ${pageBytes} ${page + pageBytes} ${values[1]}`)
+      await mapper.start(`repeat ${REPEATS} poke m ${pageBytes} ${page} ${stored}`)
+      await writer.start(`repeat ${REPEATS} write f ${pageBytes} ${page + pageBytes} ${written}`)
     }
-    await mapper.start('msync m')
     failOn(await mapper.join())
     failOn(await writer.join())
     await mapper.do('msync m')
     scene.readFile(file).forEach((byte, at) => {
-      if (byte !== values[Math.floor(at / pageBytes) % 2]) lost.add(at)
+      if (byte !== [stored, written][Math.floor(at / pageBytes) % 2]) lost.add(at)
     })
   }
   const { cachedWrites, directWrites } = await scene.counts(file)
