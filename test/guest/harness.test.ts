@@ -116,6 +116,32 @@ t.test('commands', async (t) => {
     await Promise.all(sleepers.map(({ result }) => result))
   })
 
+  t.test('answer line by line, until they end', async (t) => {
+    const cat = guest.converse('exec cat')
+    t.same(await Promise.all(['one', 'zwölf', 'three'].map((line) => cat.ask(line))), [
+      'one',
+      'zwölf',
+      'three',
+    ])
+    const asked = guest.converse('echo why >&2; exit 1').ask('anything')
+    await t.rejects(asked, /has ended: why/)
+    await cat.kill()
+    await t.rejects(cat.ask('four'), /exec cat has ended/)
+  })
+
+  t.test('keep still until all their threads sleep in the kernel', async (t) => {
+    const actor = guest.converse('exec io-actor')
+    const ask = async (line: string) => JSON.parse(await actor.ask(line))
+    await guest.output('mkfifo /tmp/fifo')
+    t.same(await ask('start open r 0 /tmp/fifo'), { value: 0 })
+    t.match(await ask('settle 0'), { ended: 0, waiting: { wait_for_partner: 1 } })
+    t.same(await ask('open w 1 /tmp/fifo'), { value: 0 })
+    t.same(await ask('settle 1'), { ended: 1, waiting: {} })
+    t.same(await ask('join'), { results: [{ value: 0 }] })
+    t.same(await ask('open w 1 /tmp/fifo'), { error: 'EEXIST' })
+    await actor.kill()
+  })
+
   t.test('have fio', async (t) => {
     const job = '--name=a --filename=/tmp/f --size=1m --rw=randwrite --verify=crc32c --output-format=json'
     const { jobs } = JSON.parse(await guest.output(`fio ${job}`)) as {

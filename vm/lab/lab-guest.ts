@@ -34,6 +34,8 @@ export class LabGuest {
     const facts = new Map<ShareName, GuestFacts>()
     for (const set of sets) {
       await guest.mount(set.name, `/${set.name}`)
+      // mount may return before INIT was answered; the first request waits for that.
+      await guest.output(`stat /${set.name}`)
       facts.set(set.name, factsOf(guest, set, await device.ask<ShareState>(set.name, 'state')))
     }
     const lab = new LabGuest(guest, device, facts)
