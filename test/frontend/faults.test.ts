@@ -76,9 +76,12 @@ t.test('a delay holds up its own request alone', async (t) => {
   const file = fs.create(ROOT_ID, 'file', O_RDWR)
   await control.ask('fault-add', { opcodes: ['WRITE'], delay: { fixedMs: DELAY_MS } })
   t.ok(timed(() => fs.write(file.nodeid, file.handle, 0, Uint8Array.of(1))) >= DELAY_MS)
+  await control.ask('fault-clear')
+  await control.ask('fault-add', { opcodes: ['WRITE'], delay: { fixedMs: LONG_MS } })
   const slow = startWrite(fs, file, 0)
   for (let n = 0; n < 20; n++) fs.getattr(ROOT_ID)
   t.equal(slow.reply, undefined, 'twenty others were answered first')
+  t.same(await control.ask('release'), { released: 1 })
   finishAll(fs, [slow])
   for (const delay of [{ uniformMs: [1, 2] }, { exponentialMs: 1 }, { normalMs: [2, 1] }]) {
     await control.ask('fault-clear')
