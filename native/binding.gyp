@@ -45,7 +45,8 @@
         "launcher/launcher.c",
         "launcher/namespaces.c",
         "launcher/privileges.c",
-        "launcher/supervisor.c"
+        "launcher/supervisor.c",
+        "launcher/user-namespace.c"
       ],
       "defines": ["_GNU_SOURCE"],
       "cflags": ["-std=c11", "-Wall", "-Wextra", "-Wshadow", "-O2"]

@@ -26,7 +26,10 @@ async function serve(args: readonly string[]): Promise<void> {
   if (parsed === undefined) return
   const { configuration } = parsed
   const { syslog, logLevel, fileLimit } = configuration
-  const confinement = planConfinement(configuration, process.geteuid?.() ?? 0)
+  const confinement = planConfinement(configuration, {
+    uid: process.geteuid?.() ?? 0,
+    gid: process.getegid?.() ?? 0,
+  })
   const syslogFd = syslog === undefined ? undefined : connectSyslog(syslog)
   const sockets = new ClaimedSockets(configuration)
   if (confinement.sandbox !== 'none') {

@@ -1,6 +1,8 @@
-/* launcher --sandbox KIND [--user-namespace] --capabilities HEX {--mount NAME=PATH | --mount-readonly NAME=PATH}...
- *          [--unlink PATH]... [--private-fd N]... -- PROGRAM [ARGUMENT]... */
+/* launcher --sandbox KIND [--user-map INSIDE:OUTSIDE:COUNT]... [--group-map INSIDE:OUTSIDE:COUNT]... --capabilities HEX
+ *          {--mount NAME=PATH | --mount-readonly NAME=PATH}... [--unlink PATH]... [--private-fd N]...
+ *          -- PROGRAM [ARGUMENT]... */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,12 +26,27 @@ static void add_mount(struct plan *plan, char *value, bool readonly)
     plan->mounts[plan->mount_count++] = (struct mount_request){ value, equals + 1, readonly };
 }
 
+/* A range of users makes a user namespace. */
+static void add_range(struct id_map *map, const char *value)
+{
+    struct id_range *const range = &map->ranges[map->count];
+
+    want(map->count < MAX_ID_RANGES && sscanf(value, "%u:%u:%u", &range->inside, &range->outside, &range->count) == 3,
+         "take so many ranges of ids");
+    map->count++;
+}
+
 static void add_option(struct plan *plan, const char *name, char *value)
 {
     if (strcmp(name, "--sandbox") == 0) {
         plan->namespaces = strcmp(value, "namespace") == 0;
     } else if (strcmp(name, "--capabilities") == 0) {
         plan->capabilities = strtoull(value, NULL, 16);
+    } else if (strcmp(name, "--user-map") == 0) {
+        plan->user_namespace = true;
+        add_range(&plan->users, value);
+    } else if (strcmp(name, "--group-map") == 0) {
+        add_range(&plan->groups, value);
     } else if (strcmp(name, "--mount") == 0) {
         add_mount(plan, value, false);
     } else if (strcmp(name, "--mount-readonly") == 0) {
@@ -50,11 +67,6 @@ void read_arguments(int argc, char **argv, struct plan *plan)
     int n = 1;
 
     while (n < argc && strcmp(argv[n], "--") != 0) {
-        if (strcmp(argv[n], "--user-namespace") == 0) {
-            plan->user_namespace = true;
-            n++;
-            continue;
-        }
         want(n + 1 < argc, "read its arguments");
         add_option(plan, argv[n], argv[n + 1]);
         n += 2;

@@ -57,6 +57,9 @@ _Noreturn static void become_program(int seal_fd)
     char number[16];
 
     block_signals(SIG_UNBLOCK);
+    /* First, because another identity forgets what follows. */
+    if (plan.user_namespace)
+        become_root_inside(&plan);
     /* A supervisor that is killed takes the program along; one that was killed before this line has left already. */
     must(prctl(PR_SET_PDEATHSIG, SIGKILL), "be ended with its supervisor");
     if (!plan.namespaces && getppid() != launcher_pid)

@@ -12,6 +12,7 @@
 #define MAX_MOUNTS 128
 #define MAX_UNLINKS 512
 #define MAX_PRIVATE_FDS 256
+#define MAX_ID_RANGES 64
 
 /* What the program may see of the host once it is sealed: `path`, under the name `name` in its new root. */
 struct mount_request {
@@ -20,10 +21,25 @@ struct mount_request {
     bool readonly;
 };
 
+/* Users or groups outside and inside of a user namespace, one to one. */
+struct id_range {
+    unsigned inside;
+    unsigned outside;
+    unsigned count;
+};
+
+struct id_map {
+    struct id_range ranges[MAX_ID_RANGES];
+    size_t count;
+};
+
 struct plan {
     /* Namespaces; otherwise chroot. */
     bool namespaces;
     bool user_namespace;
+    /* Who there is in the user namespace. */
+    struct id_map users;
+    struct id_map groups;
     /* Capabilities that the program keeps, a bit each. */
     uint64_t capabilities;
     struct mount_request mounts[MAX_MOUNTS];
@@ -52,6 +68,10 @@ void mount_new_root(const struct plan *plan);
 /* Both return 0 or -errno. */
 int seal_into_new_root(void);
 int seal_by_chroot(const struct plan *plan);
+
+/* user-namespace.c: before the program is forked, and in its first moments. */
+void enter_user_namespace(const struct plan *plan);
+void become_root_inside(const struct plan *plan);
 
 /* privileges.c */
 void drop_privileges(const struct plan *plan);

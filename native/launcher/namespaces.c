@@ -26,33 +26,10 @@ int umount2(const char *target, int flags);
 
 #define MODE_OF_DIRECTORIES 0755
 
-static void write_file(const char *path, const char *text)
-{
-    const int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-    must(fd, "open the id maps");
-    must(write(fd, text, strlen(text)), "write the id maps");
-    close(fd);
-}
-
-/* An ordinary user is itself in there, and nobody else. */
-static void enter_user_namespace(void)
-{
-    const unsigned uid = geteuid(), gid = getegid();
-    char map[64];
-
-    must(unshare(CLONE_NEWUSER), "make a user namespace (an ordinary user needs one)");
-    write_file("/proc/self/setgroups", "deny");
-    snprintf(map, sizeof(map), "%u %u 1", uid, uid);
-    write_file("/proc/self/uid_map", map);
-    snprintf(map, sizeof(map), "%u %u 1", gid, gid);
-    write_file("/proc/self/gid_map", map);
-}
-
 void enter_namespaces(const struct plan *plan)
 {
     if (plan->user_namespace)
-        enter_user_namespace();
+        enter_user_namespace(plan);
     must(unshare(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC), "make namespaces");
     /* What the host mounts below a share later still appears there; nothing goes the other way. */
     must(mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL), "make mounts private");

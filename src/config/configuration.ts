@@ -1,4 +1,5 @@
 import type { ShareConfig } from '../device/share-config.js'
+import { type IdRange, parseIdMap } from '../sandbox/id-map.js'
 import type { Sandbox, SeccompAction } from '../sandbox/kinds.js'
 import { readConfigFile } from './config-file.js'
 import { expectDistinct } from './distinct-shares.js'
@@ -27,6 +28,9 @@ export interface Configuration {
   readonly seccomp: SeccompAction
   /** Changes to the capabilities that are kept, such as "+SYS_ADMIN". */
   readonly modcaps: string | undefined
+  /** Who there is in the sandbox's user namespace; none: nobody asked for another than the usual. */
+  readonly userMap: readonly IdRange[]
+  readonly groupMap: readonly IdRange[]
   /** Options that were given and change nothing here, each with the reason. */
   readonly ignored: readonly { readonly option: string; readonly reason: string }[]
 }
@@ -47,6 +51,8 @@ export function configure(given: GivenOptions): Configuration {
     sandbox: common.get('sandbox') as Sandbox,
     seccomp: common.get('seccomp') as SeccompAction,
     modcaps: common.get('modcaps') as string | undefined,
+    userMap: parseIdMap('--uid-map', (common.get('uid-map') ?? []) as readonly string[]),
+    groupMap: parseIdMap('--gid-map', (common.get('gid-map') ?? []) as readonly string[]),
     fileLimit: checkedFileLimit(common.get('rlimit-nofile') as number),
     ignored: optionTable.flatMap(({ name, ignored }) =>
       ignored !== undefined && places.some((values) => values.has(name))

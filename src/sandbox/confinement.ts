@@ -1,8 +1,8 @@
 import { basename, dirname } from 'node:path'
 import type { Configuration } from '../config/configuration.js'
 import { UserError } from '../config/user-error.js'
-import type { ShareConfig } from '../device/share-config.js'
 import { keptCapabilities } from './capabilities.js'
+import { type IdRange, onlyItself } from './id-map.js'
 import type { Sandbox } from './kinds.js'
 
 /** A directory of the host that the confined process sees, under a name in its root. */
@@ -12,11 +12,23 @@ export interface RootEntry {
   readonly readonly: boolean
 }
 
+/** Users and groups in a user namespace. */
+export interface UserNamespace {
+  readonly users: readonly IdRange[]
+  readonly groups: readonly IdRange[]
+}
+
+/** Who starts this process. */
+export interface Starter {
+  readonly uid: number
+  readonly gid: number
+}
+
 /** What a confined process sees and may do. */
 export interface Confinement {
   readonly sandbox: Sandbox
-  /** In a user namespace: for somebody who is not root. */
-  readonly userNamespace: boolean
+  /** Who there is in a user namespace of its own; undefined: it has none. */
+  readonly userNamespace: UserNamespace | undefined
   readonly capabilities: readonly string[]
   readonly entries: readonly RootEntry[]
   /** By the number of the share: its directory, and its trace, as paths inside. */
@@ -25,15 +37,21 @@ export interface Confinement {
 }
 
 /** What --sandbox and --modcaps mean for these shares. Throws UserError when they do not go together. */
-export function planConfinement({ sandbox, modcaps, shares }: Configuration, uid: number): Confinement {
+export function planConfinement(configuration: Configuration, starter: Starter): Confinement {
+  const { sandbox, modcaps, shares, userMap, groupMap } = configuration
   const capabilities = keptCapabilities(modcaps)
-  if (sandbox === 'namespace') return planNamespaces(shares, capabilities, uid)
+  if (sandbox === 'namespace') return planNamespaces(configuration, capabilities, starter)
+  if (userMap.length + groupMap.length > 0) {
+    throw new UserError(
+      `--uid-map and --gid-map need --sandbox namespace: ${sandbox} has no users of its own`,
+    )
+  }
   const traces = shares.map(({ trace }) => trace)
   if (sandbox === 'none') {
     const roots = shares.map(({ directory }) => directory)
-    return { sandbox, userNamespace: false, capabilities: [], entries: [], roots, traces }
+    return { sandbox, userNamespace: undefined, capabilities: [], entries: [], roots, traces }
   }
-  if (uid !== 0) throw new UserError('--sandbox chroot needs root: use --sandbox namespace')
+  if (starter.uid !== 0) throw new UserError('--sandbox chroot needs root: use --sandbox namespace')
   const [share, another] = shares
   if (share === undefined || another !== undefined) {
     throw new UserError('--sandbox chroot holds one share: use --sandbox namespace for several')
@@ -44,24 +62,49 @@ export function planConfinement({ sandbox, modcaps, shares }: Configuration, uid
     )
   }
   const entry = { name: 's0', path: share.directory, readonly: share.readonly }
-  return { sandbox, userNamespace: false, capabilities, entries: [entry], roots: ['/'], traces }
+  return { sandbox, userNamespace: undefined, capabilities, entries: [entry], roots: ['/'], traces }
 }
 
 function planNamespaces(
-  shares: readonly ShareConfig[],
+  { shares, userMap, groupMap }: Configuration,
   capabilities: readonly string[],
-  uid: number,
+  starter: Starter,
 ): Confinement {
+  const userNamespace = planUsers(userMap, groupMap, starter)
   const ofShares = shares.map(({ directory, readonly }, n) => ({ name: `s${n}`, path: directory, readonly }))
   const ofTraces = shares.flatMap(({ trace }, n) =>
     trace === undefined ? [] : [{ name: `t${n}`, path: dirname(trace), readonly: false }],
   )
   return {
     sandbox: 'namespace',
-    userNamespace: uid !== 0,
-    capabilities: uid === 0 ? capabilities : [],
+    userNamespace,
+    capabilities: userNamespace === undefined ? capabilities : capabilitiesOver(userNamespace, capabilities),
     entries: [...ofShares, ...ofTraces],
     roots: ofShares.map(({ name }) => `/${name}`),
     traces: shares.map(({ trace }, n) => (trace === undefined ? undefined : `/t${n}/${basename(trace)}`)),
   }
+}
+
+/** Root needs a user namespace when it asks for one; others need one for all other namespaces. */
+function planUsers(
+  userMap: readonly IdRange[],
+  groupMap: readonly IdRange[],
+  { uid, gid }: Starter,
+): UserNamespace | undefined {
+  if (userMap.length + groupMap.length === 0 && uid === 0) return undefined
+  return {
+    users: userMap.length > 0 ? userMap : onlyItself(uid),
+    groups: groupMap.length > 0 ? groupMap : onlyItself(gid),
+  }
+}
+
+/**
+ * The capabilities of user 0 of a user namespace, over its users. File handles are not theirs to open; where there are no
+ * others, nobody is to become another.
+ */
+function capabilitiesOver({ users }: UserNamespace, capabilities: readonly string[]): readonly string[] {
+  if (!users.some(({ inside }) => inside === 0)) return []
+  const alone = users.length === 1 && users[0]?.count === 1
+  const without = new Set(alone ? ['DAC_READ_SEARCH', 'SETUID', 'SETGID'] : ['DAC_READ_SEARCH'])
+  return capabilities.filter((name) => !without.has(name))
 }

@@ -6,6 +6,7 @@ import { errnoName } from '../fuse/errno.js'
 import type { ClaimedSockets } from '../listening-sockets.js'
 import { capabilityMask } from './capabilities.js'
 import type { Confinement } from './confinement.js'
+import type { IdRange } from './id-map.js'
 
 /** What the confined process is told by the one that started it. */
 export interface Inheritance {
@@ -35,7 +36,8 @@ export function becomeConfined(
   const { sandbox, userNamespace, capabilities, entries } = plan.confinement
   const words = [
     ...[native.launcherPath, '--sandbox', sandbox, '--capabilities', capabilityMask(capabilities)],
-    ...(userNamespace ? ['--user-namespace'] : []),
+    ...rangeWords('--user-map', userNamespace?.users),
+    ...rangeWords('--group-map', userNamespace?.groups),
     ...entries.flatMap(({ name, path, readonly }) => [
       readonly ? '--mount-readonly' : '--mount',
       `${name}=${path}`,
@@ -53,6 +55,10 @@ export function becomeConfined(
   ]
   const result = native.becomeProgram(words, Int32Array.from(inherited))
   throw new Error(`${native.launcherPath} cannot be started: ${errnoName(-result)}`)
+}
+
+function rangeWords(option: string, ranges: readonly IdRange[] = []): readonly string[] {
+  return ranges.flatMap(({ inside, outside, count }) => [option, `${inside}:${outside}:${count}`])
 }
 
 function writeInheritance(inheritance: Inheritance): number {

@@ -50,6 +50,13 @@ const launches: Readonly<Record<string, Launch>> = {
       ...['-o', 'no_posix_lock', '-d'],
     ],
   },
+  'libvirt, for an ordinary user': {
+    ...libvirt,
+    user: USER,
+    line: ({ directory }) => [
+      ...['--fd=3', '--shared-dir', directory, '--uid-map', `:0:${USER}:1:`, '--gid-map', `:0:${USER}:1:`],
+    ],
+  },
   KubeVirt: {
     user: USER,
     line: ({ directory, socketPath }) => [

@@ -1,5 +1,5 @@
 import { sandboxes, seccompActions } from '../../sandbox/kinds.js'
-import { type OptionSpec, text } from '../option-spec.js'
+import { list, type OptionSpec, text } from '../option-spec.js'
 
 export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'off'] as const
 
@@ -31,6 +31,20 @@ export const processOptions: readonly OptionSpec[] = [
     scope: 'process',
     text: 'what the process sees of the host: the shares alone, in namespaces of its own; the share alone (chroot, root only); everything',
     default: 'namespace',
+  },
+  {
+    name: 'uid-map',
+    argument: 'range',
+    kind: list,
+    scope: 'process',
+    text: 'users of the host in the sandbox namespace, as :INSIDE:OUTSIDE:COUNT:, such as :0:100000:65536:; may be repeated',
+  },
+  {
+    name: 'gid-map',
+    argument: 'range',
+    kind: list,
+    scope: 'process',
+    text: 'the same for groups',
   },
   {
     name: 'seccomp',
