@@ -1,6 +1,7 @@
 import { requestLine } from '../../src/commands/trace-line.js'
 import { FUSE_WRITE_CACHE, Opcode, opcodeName } from '../../src/fuse/abi.js'
 import type { TimedRequest } from '../../src/inspect/trace-reader.js'
+import { GuestError } from '../guest.js'
 import type { LabCase, Observation } from './case.js'
 import type { GuestFacts } from './kernel-rules.js'
 import { type KernelChoice, LabGuest } from './lab-guest.js'
@@ -119,7 +120,9 @@ async function observe(labCase: LabCase, scene: Scene): Promise<Observation> {
   try {
     return await labCase.run(scene)
   } catch (error) {
-    return { observed: 'failed', evidence: (error as Error).message }
+    const { message } = error as Error
+    // The console that a guest's end brings along is told as trouble of its kernel.
+    return { observed: 'failed', evidence: error instanceof GuestError ? message.split('\n')[0]! : message }
   } finally {
     await scene.leave()
   }
