@@ -56,8 +56,8 @@ export class LabGuest {
 
   /** The guest's version of the kernel and of FUSE. */
   get versions(): { release: string; fuse: string } {
-    const [{ minor }] = this.facts.values() as Iterable<GuestFacts> as [GuestFacts]
-    return { release: this.guest.kernelRelease, fuse: `7.${minor}` }
+    const [facts] = [...this.facts.values()]
+    return { release: this.guest.kernelRelease, fuse: `7.${facts!.minor}` }
   }
 
   /** Whether guest and device still answer. */
