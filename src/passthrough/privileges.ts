@@ -5,9 +5,16 @@ import { STATX_WORDS, statxGid, statxMode } from './statx.js'
 const S_ISUID = 0o4000
 const S_ISGID = 0o2000
 const S_IXGRP = 0o0010
+const S_IFMT = 0o170000
+const S_IFREG = 0o100000
 const PERMISSIONS = 0o7777
 
 const STATX_MODE_GID = native.constants.STATX_BASIC_STATS
+
+/** Whether a mode is that of a regular file with a bit that it can lose. */
+export function isSetIdFile(mode: number): boolean {
+  return (mode & (S_ISUID | S_ISGID)) !== 0 && (mode & S_IFMT) === S_IFREG
+}
 
 /**
  * What a file loses when somebody changes its contents: set-user-id and set-group-id bits, and file capabilities. The

@@ -23,8 +23,8 @@ import { LockOperations } from './locks.js'
 import { NameOpener } from './name-opener.js'
 import type { OpenDirectory } from './open-directory.js'
 import type { OpenFile } from './open-file.js'
-import { Privileges } from './privileges.js'
-import { STATX_MASK, STATX_WORDS, statxSize, writeAttr } from './statx.js'
+import { isSetIdFile, Privileges } from './privileges.js'
+import { STATX_MASK, STATX_WORDS, statxMode, statxSize, writeAttr } from './statx.js'
 import type { XattrRule } from './xattr-map.js'
 import { XattrNames } from './xattr-names.js'
 
@@ -272,7 +272,7 @@ export class Share implements Introspection {
     words[w + 2] = 0
     words[w + 3] = 0
     writeTimeout(words, w + 4, w + 8, policy.entryTimeoutSec)
-    writeTimeout(words, w + 6, w + 9, policy.attrTimeoutSec)
+    writeTimeout(words, w + 6, w + 9, this.attrTimeoutSec(policy))
     this.putAttr(
       slot,
       words,
@@ -324,7 +324,15 @@ export class Share implements Introspection {
 
   /** How long attributes are valid: the first three words of the reply. */
   writeAttrTimeout(request: Request, slot: number): void {
-    writeTimeout(request.replyWords, 0, 2, this.policyOf(slot).attrTimeoutSec)
+    writeTimeout(request.replyWords, 0, 2, this.attrTimeoutSec(this.policyOf(slot)))
+  }
+
+  /**
+   * How long the attributes in `st` are valid. Where the bits are taken here with a change of contents, the guest's kernel
+   * does not look for another mode behind it: it must not have believed the old one.
+   */
+  private attrTimeoutSec(policy: CachePolicy): number {
+    return this.killsPrivileges && isSetIdFile(statxMode(this.st)) ? 0 : policy.attrTimeoutSec
   }
 
   /** Replies with a fuse_attr_out of the inode as it is now. */
