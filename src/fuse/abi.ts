@@ -120,6 +120,9 @@ export const FOPEN_STREAM = 1 << 4
 export const FOPEN_NOFLUSH = 1 << 5
 export const FOPEN_PARALLEL_DIRECT_WRITES = 1 << 6
 
+/** The uid and gid of a request that makes no inode, from a guest with ALLOW_IDMAP: it does not say who asks. */
+export const FUSE_INVALID_UIDGID = 0xffff_ffff
+
 /** OPEN request flags (open_flags). */
 export const FUSE_OPEN_KILL_SUIDGID = 1 << 0
 

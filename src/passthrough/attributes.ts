@@ -21,6 +21,7 @@ import { STATX_MASK, statxMode, writeStatx } from './statx.js'
 
 const { O_NONBLOCK, O_RDWR, STATX_BASIC_STATS, STATX_BTIME, UTIME_NOW, UTIME_OMIT } = native.constants
 
+const ATTRIBUTES = FATTR_MODE | FATTR_UID | FATTR_GID | FATTR_SIZE | FATTR_ATIME | FATTR_MTIME
 const KEEP_ID = -1
 const NSEC_PER_SEC = 1_000_000_000
 const PERMISSIONS = 0o7777
@@ -56,13 +57,17 @@ export class AttributeOperations {
     return StatxOut.BYTES
   }
 
-  /** FUSE_SETATTR: mode, owner, size, then times, which the others would change. Reply: attr_out. */
+  /**
+   * FUSE_SETATTR: mode, owner, size, then times, which the others would change. Reply: attr_out. With
+   * FUSE_HANDLE_KILLPRIV_V2 Linux sends one that sets nothing: it wanted to take the bits of a file from a caller that is
+   * about to change it, and has left that to us.
+   */
   setattr(request: Request): number {
     const { inodes } = this.share
     const slot = inodes.slotOf(request.nodeid)
     if (slot === 0) return -EBADF
     const valid = SetattrIn.valid(request.args, ARGS)
-    let result = 0
+    let result = (valid & ATTRIBUTES) === 0 && this.share.killsPrivileges ? this.dropBits(slot) : 0
     if ((valid & FATTR_MODE) !== 0) result = this.setMode(request, slot)
     if (result === 0 && (valid & (FATTR_UID | FATTR_GID)) !== 0) result = this.setOwner(request, slot, valid)
     if (result === 0 && (valid & FATTR_SIZE) !== 0) result = this.setSize(request, slot, valid)
@@ -107,6 +112,15 @@ export class AttributeOperations {
     reply.setUint32(48, from.getUint32(72, true), true)
     for (let n = 52; n < StatfsOut.BYTES; n += 4) reply.setUint32(n, 0, true)
     return StatfsOut.BYTES
+  }
+
+  private dropBits(slot: number): number {
+    const { inodes, privileges } = this.share
+    if (inodes.typeOf(slot) !== TYPE_REGULAR) return 0
+    const fd = inodes.fdOf(slot)
+    if (fd < 0) return fd
+    privileges.dropAllBits(fd)
+    return 0
   }
 
   private setMode(request: Request, slot: number): number {

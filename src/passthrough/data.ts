@@ -1,5 +1,10 @@
 import * as native from 'virtiofsd-ts-native'
-import { FUSE_FSYNC_FDATASYNC, FUSE_WRITE_CACHE, FUSE_WRITE_KILL_SUIDGID } from '../fuse/abi.js'
+import {
+  FUSE_FSYNC_FDATASYNC,
+  FUSE_INVALID_UIDGID,
+  FUSE_WRITE_CACHE,
+  FUSE_WRITE_KILL_SUIDGID,
+} from '../fuse/abi.js'
 import { EAGAIN, EBADF, EFBIG, EINVAL, EOPNOTSUPP, EOVERFLOW } from '../fuse/errno.js'
 import { ARGS, type Request } from '../fuse/request.js'
 import {
@@ -149,10 +154,14 @@ export class DataOperations {
     return this.copyFileRange(request)
   }
 
-  /** Neither FALLOCATE nor COPY_FILE_RANGE says what its caller may: root alone keeps privileges of a file. */
+  /**
+   * Neither FALLOCATE nor COPY_FILE_RANGE says what its caller may: root alone keeps privileges of a file. A guest that does
+   * not say who it is has sent a SETATTR before, if they had to go.
+   */
   private dropPrivileges(request: Request, file: OpenFile): void {
     const { privileges, killsPrivileges } = this.share
-    privileges.dropBeforeChange(file.fd, killsPrivileges && request.uid !== 0, request.gid)
+    const { uid, gid } = request
+    privileges.dropBeforeChange(file.fd, killsPrivileges && uid !== 0 && uid !== FUSE_INVALID_UIDGID, gid)
   }
 
   /** Takes what lies in the host's page cache; what does not is read asynchronously behind it. */

@@ -1,4 +1,5 @@
 import * as native from 'virtiofsd-ts-native'
+import { FUSE_INVALID_UIDGID } from '../fuse/abi.js'
 import type { Identities } from './identities.js'
 import { STATX_WORDS, statxGid, statxMode } from './statx.js'
 
@@ -8,6 +9,8 @@ const S_IXGRP = 0o0010
 const S_IFMT = 0o170000
 const S_IFREG = 0o100000
 const PERMISSIONS = 0o7777
+/** Nobody's: no request has it. */
+const NO_GROUP = -1
 
 const STATX_MODE_GID = native.constants.STATX_BASIC_STATS
 
@@ -42,17 +45,26 @@ export class Privileges {
     this.dropCapability(fd)
   }
 
+  /** The guest has found that its caller, whom it does not name, may not keep the bits. */
+  dropAllBits(fd: number): void {
+    this.dropBits(fd, NO_GROUP)
+  }
+
   dropCapability(fd: number): void {
     // Mostly there is none.
     if (this.capability !== undefined) native.inodeRemovexattr(fd, this.capability, 0)
   }
 
-  /** Takes the bits, as setattr_should_drop_suidgid of Linux 6.2 and later decides it. */
+  /**
+   * Takes the bits, as setattr_should_drop_suidgid of Linux 6.2 and later decides it. Without execution for the group,
+   * set-group-id once meant mandatory locking and now means nothing: a caller of an unknown group keeps it.
+   */
   private dropBits(fd: number, gid: number): void {
     const { st } = this
     if (native.fstatx(fd, STATX_MODE_GID, st) < 0) return
     const mode = statxMode(st)
-    const keepsGroupBit = (mode & S_IXGRP) === 0 && this.identities.hostGid(gid) === statxGid(st)
+    const isMember = gid === FUSE_INVALID_UIDGID || this.identities.hostGid(gid) === statxGid(st)
+    const keepsGroupBit = (mode & S_IXGRP) === 0 && gid !== NO_GROUP && isMember
     const lost = S_ISUID | (keepsGroupBit ? 0 : S_ISGID)
     if ((mode & lost) !== 0) native.inodeChmod(this.procFd, fd, mode & PERMISSIONS & ~lost)
   }

@@ -5,6 +5,8 @@ import { OPEN_KILL_SUIDGID, WRITE_KILL_SUIDGID } from '../support/fuse-abi.js'
 
 const { O_RDWR, O_TRUNC } = constants
 const user = { uid: 1000, gid: 1000 }
+/** FUSE_INVALID_UIDGID */
+const unknown = { uid: 0xffff_ffff, gid: 0xffff_ffff }
 
 /** A file with all bits that a change of contents may take, of group `gid`; what is left of them after `change`. */
 function modeAfter(
@@ -54,6 +56,35 @@ export const privilegeCases: readonly Case[] = [
         assert.equal(modeAfter(stage, 0o6767, 0, change), 0o0767, `${name}: others do not`)
         assert.equal(modeAfter(stage, 0o0777, 0, change), 0o0777, name)
       }
+    },
+  },
+  {
+    name: 'killpriv-v2 from a guest that maps ids: a SETATTR of nothing takes the bits for a caller without a name',
+    needsRoot: 'files of other groups',
+    run(stage) {
+      const { fs } = stage
+      const after = (mode: number, change: (file: bigint, handle: bigint) => void) =>
+        modeAfter(stage, mode, 0, (file, handle) => fs.as(unknown, () => change(file, handle)))
+      const nothing = (file: bigint) => fs.setattr(file, {})
+      assert.equal(after(0o6777, nothing), 0o0777)
+      assert.equal(after(0o6767, nothing), 0o0767, 'the guest knows its groups')
+      const changes = (file: bigint, handle: bigint) => {
+        fs.fallocate(file, handle, 0, 100)
+        fs.copyFileRange([file, handle, 0], [file, handle, 100], 1)
+      }
+      assert.equal(after(0o6777, changes), 0o6777, 'it may have been root')
+      const write = (file: bigint, handle: bigint) =>
+        fs.write(file, handle, 0, Uint8Array.of(1), 0, WRITE_KILL_SUIDGID)
+      assert.equal(after(0o6777, write), 0o0777)
+      assert.equal(
+        after(0o6767, write),
+        0o2767,
+        'a bit that means nothing, for a caller that may be a member',
+      )
+      const { path } = stage
+      chmodSync(path, 0o2755)
+      nothing(stage.dir)
+      assert.equal(statSync(path).mode & 0o7777, 0o2755, 'a directory keeps its bit')
     },
   },
   {
