@@ -1,0 +1,82 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { ControlClient } from '../../vm/control-client.js'
+import { DeviceProcess } from '../../vm/device-process.js'
+
+const WAIT_MS = 20_000
+const POLL_MS = 5
+const TAG = 'soak'
+
+/** The program as its users start it, sandbox and all, with a control socket. */
+export class SoakDevice {
+  private constructor(
+    private readonly device: DeviceProcess,
+    private readonly control: ControlClient,
+    /** The process that serves. */
+    readonly pid: number,
+  ) {}
+
+  static async start(sharedDir: string, state: string): Promise<SoakDevice> {
+    const controlPath = join(state, 'control')
+    const device = await DeviceProcess.start({
+      device: 'virtiofsd-ts',
+      sharedDir,
+      socketPath: join(state, 'socket'),
+      args: ['--keep-alive', '--tag', TAG, '--control-socket', controlPath, '--log-level', 'error'],
+    })
+    const [child] = readFileSync(`/proc/${device.pid}/task/${device.pid}/children`, 'utf8').trim().split(' ')
+    const control = await ControlClient.connect(controlPath)
+    return new SoakDevice(device, control, child === undefined || child === '' ? device.pid : Number(child))
+  }
+
+  get socketPath(): string {
+    return this.device.socketPath
+  }
+
+  ask<T>(command: string, argument?: unknown): Promise<T> {
+    return this.control.ask<T>(command, argument, TAG)
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    process.kill(this.pid, signal)
+  }
+
+  signalIfAlive(signal: NodeJS.Signals): void {
+    if (!this.device.ended) this.device.signal(signal)
+  }
+
+  /** Waits until it has ended, by itself or by a signal that it was sent. */
+  async ended(): Promise<void> {
+    this.control.close()
+    await this.device.exited
+  }
+
+  async stop(): Promise<void> {
+    this.control.close()
+    const { status } = await this.device.stop()
+    if (status !== 0)
+      throw new Error(`the device ended with status ${status}:\n${this.device.log.join('\n')}`)
+  }
+
+  fdCount(): number {
+    return readdirSync(`/proc/${this.pid}/fd`).length
+  }
+
+  /** Memory of its own: what it shares with the front-end is not counted. */
+  memoryKib(): number {
+    return Number(/^RssAnon:\s+(\d+)/m.exec(readFileSync(`/proc/${this.pid}/status`, 'utf8'))?.[1])
+  }
+
+  /** Descriptors it holds when nobody is connected; it learns a moment later that somebody has left. */
+  async fdCountAtRest(expected?: number): Promise<number> {
+    const endMs = performance.now() + WAIT_MS
+    for (;;) {
+      const { connected } = await this.ask<{ connected: boolean }>('state')
+      const count = this.fdCount()
+      if (!connected && (expected === undefined || count === expected)) return count
+      if (performance.now() > endMs) return count
+      await sleep(POLL_MS)
+    }
+  }
+}
