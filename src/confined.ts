@@ -21,6 +21,7 @@ async function main(): Promise<void> {
     inheritedSockets(shareFds, controlFd),
     await makeLogger(configuration.logLevel, syslogFd),
     syslogFd !== undefined,
+    Number(process.env['VIRTIOFSD_TS_PROC_FD']),
   )
   server.start(() => {
     const result = native.sealRequest(sealFd)

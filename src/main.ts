@@ -38,9 +38,14 @@ async function serve(args: readonly string[]): Promise<void> {
     const { becomeConfined } = await import('./sandbox/launch.js')
     becomeConfined({ configuration, confinement, syslogFd }, sockets, args)
   }
-  const [{ makeLogger }, { Server }] = await Promise.all([import('./log.js'), import('./server.js')])
+  const [{ makeLogger }, { Server }, { openPath }] = await Promise.all([
+    import('./log.js'),
+    import('./server.js'),
+    import('./passthrough/share.js'),
+  ])
   const log = await makeLogger(logLevel, syslogFd)
-  new Server(configuration, confinement, sockets, log, syslogFd !== undefined).start(() => {})
+  const procFd = openPath('/proc/self/fd')
+  new Server(configuration, confinement, sockets, log, syslogFd !== undefined, procFd).start(() => {})
 }
 
 async function main(args: readonly string[]): Promise<void> {

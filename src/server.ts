@@ -33,6 +33,8 @@ export class Server {
     private readonly sockets: ListeningSockets,
     private readonly log: Logger,
     private readonly logsToSyslog: boolean,
+    /** O_PATH on /proc/self/fd. */
+    private readonly procFd: number,
   ) {}
 
   /** `leaveOldRoot` takes the host's file system away from this process; it is called when all code is loaded. */
@@ -72,6 +74,7 @@ export class Server {
       root: roots[n] ?? config.directory,
       trace: traces[n],
       listenFd: this.sockets.shareFds[n] as number,
+      procFd: this.procFd,
       fdLimit,
     }
     return new ShareThread(config, place, this.configuration.logLevel, this.eventsOf(config, n, log))

@@ -43,6 +43,15 @@ static int fork_program(void)
     return (int)syscall(SYS_clone, flags, 0, 0, 0, 0);
 }
 
+/* Tells the program the number of a descriptor that it inherits. */
+static void tell_descriptor(const char *name, int fd)
+{
+    char number[16];
+
+    snprintf(number, sizeof(number), "%d", fd);
+    must(setenv(name, number, 1), "set an environment variable");
+}
+
 /* Until the supervisor is ready to hand them on, signals wait. */
 static void block_signals(int how)
 {
@@ -54,8 +63,6 @@ static void block_signals(int how)
 
 _Noreturn static void become_program(int seal_fd)
 {
-    char number[16];
-
     block_signals(SIG_UNBLOCK);
     /* First, because another identity forgets what follows. */
     if (plan.user_namespace)
@@ -68,9 +75,9 @@ _Noreturn static void become_program(int seal_fd)
         mount_new_root(&plan);
     for (size_t n = 0; n < plan.private_fd_count; n++)
         close(plan.private_fds[n]);
+    tell_descriptor("VIRTIOFSD_TS_SEAL_FD", seal_fd);
+    tell_descriptor("VIRTIOFSD_TS_PROC_FD", open_own_descriptors(&plan));
     drop_privileges(&plan);
-    snprintf(number, sizeof(number), "%d", seal_fd);
-    must(setenv("VIRTIOFSD_TS_SEAL_FD", number, 1), "set an environment variable");
     execv(plan.program[0], plan.program);
     refuse("start node");
 }

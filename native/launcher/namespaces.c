@@ -81,6 +81,21 @@ void mount_new_root(const struct plan *plan)
 }
 
 /*
+ * The program opens inodes through this directory. It gets it as a mount of its own: above an ordinary one lies the rest
+ * of /proc, and root may write to /proc/sys without any capability.
+ */
+int open_own_descriptors(const struct plan *plan)
+{
+    const int fd = (int)syscall(SYS_open_tree, AT_FDCWD, "/proc/self/fd", OPEN_TREE_CLONE);
+
+    /* A root that may chroot and not mount, as in a container: then it is the container that has to protect /proc. */
+    if (fd < 0 && errno == EPERM && !plan->namespaces)
+        return open("/proc/self/fd", O_PATH | O_DIRECTORY);
+    must(fd, "open /proc/self/fd");
+    return fd;
+}
+
+/*
  * Called by the supervisor. pivot_root moves every process and thread of this mount namespace whose root or working
  * directory is the old root: those of the program too, which has no privilege to do it.
  */

@@ -1,8 +1,10 @@
 /* The process as a whole: becoming another program, and being sealed by the launcher that it then is a child of. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "args.h"
@@ -41,6 +43,16 @@ static char **arg_words(napi_env env, napi_value value)
     return words;
 }
 
+/* Whatever else this process was started with is not for the next one. */
+static void close_on_exec_from(int first)
+{
+    if (syscall(SYS_close_range, first, ~0U, CLOSE_RANGE_CLOEXEC) == 0)
+        return;
+    /* Linux before 5.11. */
+    for (int fd = first, end = (int)sysconf(_SC_OPEN_MAX); fd < end; fd++)
+        fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+
 /* becomeProgram(words, fds): -errno; words[0] is the program's path, `fds` (Int32Array) are what it inherits */
 static napi_value become_program(napi_env env, napi_callback_info info)
 {
@@ -52,6 +64,7 @@ static napi_value become_program(napi_env env, napi_callback_info info)
     if (!args_get(env, info, argv, 2) || !arg_bytes(env, argv[1], &bytes, &len_bytes) ||
         (words = arg_words(env, argv[0])) == NULL)
         return NULL;
+    close_on_exec_from(STDERR_FILENO + 1);
     for (size_t at = 0; at + sizeof(int32_t) <= len_bytes; at += sizeof(int32_t)) {
         int32_t fd;
 

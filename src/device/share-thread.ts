@@ -2,7 +2,6 @@ import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads'
 import * as native from 'virtiofsd-ts-native'
 import { Counters } from '../fuse/counters.js'
 import { TraceFile } from '../inspect/trace-file.js'
-import { openPath } from '../passthrough/share.js'
 import type { ShareConfig } from './share-config.js'
 import {
   type LogLevel,
@@ -31,6 +30,8 @@ export interface SharePlace {
   readonly trace: string | undefined
   /** A listening socket, which the thread takes over. */
   readonly listenFd: number
+  /** O_PATH on /proc/self/fd. Stays the caller's. */
+  readonly procFd: number
   /** Descriptors that the share may hold at a time. */
   readonly fdLimit: number
 }
@@ -58,7 +59,7 @@ export class ShareThread {
   /** Starts the thread, which then waits to be allowed beyond each milestone. */
   constructor(
     config: ShareConfig,
-    { root, trace, listenFd, fdLimit }: SharePlace,
+    { root, trace, listenFd, procFd, fdLimit }: SharePlace,
     logLevel: string,
     private readonly events: ShareEvents,
   ) {
@@ -72,7 +73,7 @@ export class ShareThread {
     const start: WorkerStart = {
       config,
       root,
-      procFd: openPath('/proc/self/fd'),
+      procFd,
       listenFd,
       fdLimit,
       logLevel,

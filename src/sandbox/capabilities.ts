@@ -37,20 +37,17 @@ const names = [
   'CHECKPOINT_RESTORE',
 ]
 
-/**
- * What serving needs: owners, modes and device nodes of what the guest makes, its access rights in place of ours, and
- * inodes by their file handles (DAC_READ_SEARCH).
- */
-const needed = [
-  ...['CHOWN', 'DAC_OVERRIDE', 'DAC_READ_SEARCH', 'FOWNER', 'FSETID', 'SETGID', 'SETUID', 'MKNOD', 'SETFCAP'],
-]
+/** What serving needs: owners, modes and device nodes of what the guest makes, and its access rights in place of ours. */
+const needed = ['CHOWN', 'DAC_OVERRIDE', 'FOWNER', 'FSETID', 'SETGID', 'SETUID', 'MKNOD', 'SETFCAP']
+/** Opens inodes by file handles: any that the file system of a share has, also outside of the share. */
+const FOR_HANDLES = 'DAC_READ_SEARCH'
 
 /**
- * Capabilities to keep: those needed, changed by words such as "+SYS_ADMIN:-MKNOD" (case does not matter). Throws
+ * Capabilities to keep: those needed, with or without file handles, changed by words such as "+SYS_ADMIN:-MKNOD" (case does not matter). Throws
  * UserError for a capability that does not exist.
  */
-export function keptCapabilities(changes: string | undefined): readonly string[] {
-  const kept = new Set(needed)
+export function keptCapabilities(changes: string | undefined, handles: boolean): readonly string[] {
+  const kept = new Set(handles ? [...needed, FOR_HANDLES] : needed)
   for (const word of changes === undefined || changes === '' ? [] : changes.split(':')) {
     const name = word.slice(1).toUpperCase().replace(/^CAP_/, '')
     if (!/^[+-]/.test(word))

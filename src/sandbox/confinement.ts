@@ -39,7 +39,8 @@ export interface Confinement {
 /** What --sandbox and --modcaps mean for these shares. Throws UserError when they do not go together. */
 export function planConfinement(configuration: Configuration, starter: Starter): Confinement {
   const { sandbox, modcaps, shares, userMap, groupMap } = configuration
-  const capabilities = keptCapabilities(modcaps)
+  const handles = shares.some(({ fileHandles }) => fileHandles !== 'never')
+  const capabilities = keptCapabilities(modcaps, handles)
   if (sandbox === 'namespace') return planNamespaces(configuration, capabilities, starter)
   if (userMap.length + groupMap.length > 0) {
     throw new UserError(

@@ -80,6 +80,17 @@ t.test('namespaces of its own', skip, async (t) => {
   }
 })
 
+t.test('descriptors that the program was started with by mistake stay outside', skip, async (t) => {
+  const withRoot = ['bash', '-c', 'exec 30</ && exec "$0" "$@"']
+  const device = await Device.start(t, ['--keep-alive'], { sandbox: 'namespace', launcher: withRoot })
+  t.notOk(existsSync(`/proc/${device.pid}/fd/30`))
+})
+
+t.test('without file handles there is no capability for them', skip, async (t) => {
+  const device = await Device.start(t, ['--inode-file-handles', 'never'], { sandbox: 'namespace' })
+  t.same(ofThreads(device.pid, 'CapBnd'), ['00000000880000db'])
+})
+
 t.test('a read-only share is read-only for the host too', skip, async (t) => {
   const device = await Device.start(t, ['--keep-alive', '--readonly'], { sandbox: 'namespace' })
   const mounts = readFileSync(`/proc/${device.pid}/mountinfo`, 'utf8').split('\n')

@@ -26,7 +26,7 @@ function probe(t: Test, attempt: string, filter: 'filter' | 'no filter' = 'filte
     'env',
     [
       ...['-i', `PATH=${PATH}`, launcherPath],
-      ...['--sandbox', 'namespace', '--capabilities', capabilityMask(keptCapabilities(undefined))],
+      ...['--sandbox', 'namespace', '--capabilities', capabilityMask(keptCapabilities(undefined, true))],
       ...['--mount', `s0=${share}`, '--', process.execPath, PROBE, attempt, filter],
     ],
     { encoding: 'utf8' },
@@ -41,10 +41,12 @@ t.test('what a sealed process sees', skip, async (t) => {
   t.equal(probe(t, 'read passwd').said, 'ENOENT')
   t.equal(probe(t, 'go up').said, 'ENOENT')
   t.equal(probe(t, 'write the root').said, `${-30}`, 'EROFS')
+  t.equal(probe(t, 'look at itself').said, 'itself')
+  t.equal(probe(t, 'climb out of its descriptors').said, `${-2}`, 'ENOENT: there is nothing above them')
 })
 
 t.test('what a sealed process is ended for', skip, async (t) => {
-  for (const attempt of ['execute', 'make a socket', 'make a namespace', 'kill another']) {
+  for (const attempt of ['execute', 'make a socket', 'make a namespace', 'kill another', 'set up io_uring']) {
     const { status, said, stderr } = probe(t, attempt)
     t.equal(status, KILLED_BY_SECCOMP, `${attempt}: ${said}`)
     t.match(stderr, /ended by signal 31/)

@@ -10,18 +10,25 @@ import * as native from 'virtiofsd-ts-native'
 import { seccompFilter } from '../../src/sandbox/seccomp-filter.js'
 import { systemCallRules } from '../../src/sandbox/system-calls.js'
 
+const procFd = Number(process.env['VIRTIOFSD_TS_PROC_FD'])
+
 const attempts: Readonly<Record<string, () => unknown>> = {
   nothing: () => 'alive',
   list: () => readdirSync('/').join(','),
   'list share': () => readdirSync('/s0').join(','),
   'read passwd': () => readFileSync('/etc/passwd', 'utf8').length,
   'go up': () => readFileSync('/s0/../../../../etc/passwd', 'utf8').length,
+  'look at itself': () => (native.inodePath(procFd, procFd, new Uint8Array(100)) > 0 ? 'itself' : 'nothing'),
+  // Which root may write to without any capability: from there to a program that the host starts is one step.
+  'climb out of its descriptors': () =>
+    native.openat(procFd, Buffer.from('../../sys/kernel/core_pattern\0'), 0, native.constants.O_RDONLY, 0),
   'write the root': () => native.unlinkat(native.constants.AT_FDCWD, Buffer.from('/s0\0'), 0, 0x200),
   execute: () => spawnSync(process.execPath, ['-e', '0']).status,
   'make a socket': () => connect('/s0/socket'),
   // The first of its kind starts libuv's pool.
   'make threads': async () => (await readdir('/')).join(','),
   'make a namespace': () => native.detachFs(),
+  'set up io_uring': () => native.asyncCreate(1, 1),
   'kill another': () => process.kill(process.ppid, 0),
 }
 
