@@ -3,12 +3,28 @@
 #include <limits.h>
 #include <string.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #include "args.h"
 #include "guest-cursor.h"
 #include "module.h"
 
 typedef ssize_t transfer_fn(int fd, const struct iovec *iov, int count, off_t offset, int flags);
+
+/* A single page needs no list of pieces, which the kernel would have to fetch and check first. */
+static ssize_t read_pieces(int fd, const struct iovec *iov, int count, off_t offset, int flags)
+{
+    if (count == 1 && flags == 0)
+        return pread(fd, iov->iov_base, iov->iov_len, offset);
+    return preadv2(fd, iov, count, offset, flags);
+}
+
+static ssize_t write_pieces(int fd, const struct iovec *iov, int count, off_t offset, int flags)
+{
+    if (count == 1 && flags == 0)
+        return pwrite(fd, iov->iov_base, iov->iov_len, offset);
+    return pwritev2(fd, iov, count, offset, flags);
+}
 
 /* Reads or writes until the cursor ends or the kernel gives less than asked. Bytes moved, or -errno if none were. */
 static int64_t transfer(struct cursor *cursor, transfer_fn *move, int fd, int64_t offset, int flags)
@@ -54,13 +70,13 @@ static napi_value guest_transfer(napi_env env, napi_callback_info info, transfer
 /* guestPreadv(memory, segments, firstSegment, endSegment, skipBytes, lenBytes, fd, offsetBytes, flags): bytes read */
 static napi_value guest_preadv(napi_env env, napi_callback_info info)
 {
-    return guest_transfer(env, info, preadv2);
+    return guest_transfer(env, info, read_pieces);
 }
 
 /* guestPwritev(the same): bytes written */
 static napi_value guest_pwritev(napi_env env, napi_callback_info info)
 {
-    return guest_transfer(env, info, pwritev2);
+    return guest_transfer(env, info, write_pieces);
 }
 
 /* argv: cursor, bytes, at. Copies all of lenBytes or fails. */

@@ -74,6 +74,20 @@ static napi_value path_statx(napi_env env, napi_callback_info info)
     return ret_errno(env, syscall(SYS_statx, dir_fd, name, flags, mask, out));
 }
 
+/* Since Linux 6.11 no name at all stands for the descriptor itself, and costs a third less than an empty one. */
+static int statx_itself(int fd, uint32_t mask, uint8_t *out)
+{
+    static const char *itself = NULL;
+    const char *name = __atomic_load_n(&itself, __ATOMIC_RELAXED);
+    long result = syscall(SYS_statx, fd, name, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, mask, out);
+
+    if (result < 0 && errno == EFAULT && !name) {
+        __atomic_store_n(&itself, "", __ATOMIC_RELAXED);
+        result = syscall(SYS_statx, fd, "", AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, mask, out);
+    }
+    return (int)result;
+}
+
 /* fstatx(fd, mask, out): the same for what fd itself stands for, O_PATH or not */
 static napi_value path_fstatx(napi_env env, napi_callback_info info)
 {
@@ -88,7 +102,7 @@ static napi_value path_fstatx(napi_env env, napi_callback_info info)
         return NULL;
     if (len_bytes < sizeof(struct statx))
         return ret_int(env, -EINVAL);
-    return ret_errno(env, syscall(SYS_statx, fd, "", AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, mask, out));
+    return ret_errno(env, statx_itself(fd, mask, out));
 }
 
 /* mkdirat(dirFd, name, at, mode): 0 */

@@ -48,7 +48,8 @@ export class FileOperations {
     this.share.caller.leave()
     const parent = this.share.inodes.slotOf(request.nodeid)
     if (fd === -EEXIST && (guestFlags & O_EXCL) === 0) return this.openExisting(request, parent, guestFlags)
-    const result = fd < 0 ? descriptorError(fd) : this.replyNew(request, parent, fd, guestFlags)
+    const slot = fd < 0 ? descriptorError(fd) : this.share.adoptMade(fd, parentFd, argBytes, nameAt)
+    const result = fd < 0 ? slot : this.replyNew(request, parent, slot, fd, guestFlags)
     // What could not be labelled is not left behind.
     if (fd >= 0 && result < 0) native.unlinkat(this.share.inodes.fdOf(parent), argBytes, nameAt, 0)
     return result
@@ -66,7 +67,9 @@ export class FileOperations {
     const fd = native.openat(parentFd, dot, 0, flags, CreateIn.mode(args, ARGS) & PERMISSIONS)
     this.share.caller.leave()
     if (fd < 0) return descriptorError(fd)
-    return this.replyNew(request, this.share.inodes.slotOf(request.nodeid), fd, guestFlags)
+    const pathFd = native.inodeOpen(this.share.procFd, fd, O_PATH)
+    const slot = pathFd < 0 ? descriptorError(pathFd) : this.share.adopt(pathFd)
+    return this.replyNew(request, this.share.inodes.slotOf(request.nodeid), slot, fd, guestFlags)
   }
 
   /** FUSE_FLUSH, at each close in the guest: what closing the host's file would say (NFS, quota). Reply: empty. */
@@ -139,11 +142,9 @@ export class FileOperations {
     return entered < 0 ? entered : parentFd
   }
 
-  /** Takes over `fd`, a file just made. */
-  private replyNew(request: Request, parent: number, fd: number, guestFlags: number): number {
+  /** Takes over `fd`, a file just made, whose inode is `slot` or could not be had (an errno). */
+  private replyNew(request: Request, parent: number, slot: number, fd: number, guestFlags: number): number {
     const { share } = this
-    const pathFd = native.inodeOpen(share.procFd, fd, O_PATH)
-    const slot = pathFd < 0 ? descriptorError(pathFd) : share.adopt(pathFd)
     const labelled = slot < 0 ? slot : share.labelNew(request, slot)
     if (labelled < 0) {
       if (slot > 0) share.inodes.unref(slot, 1)

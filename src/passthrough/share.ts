@@ -24,7 +24,7 @@ import { NameOpener } from './name-opener.js'
 import type { OpenDirectory } from './open-directory.js'
 import type { OpenFile } from './open-file.js'
 import { isSetIdFile, Privileges } from './privileges.js'
-import { STATX_MASK, STATX_WORDS, statxMode, statxSize, writeAttr } from './statx.js'
+import { STATX_MASK, STATX_WORDS, statxIsSame, statxMode, statxSize, writeAttr } from './statx.js'
 import type { XattrRule } from './xattr-map.js'
 import { XattrNames } from './xattr-names.js'
 
@@ -78,6 +78,9 @@ export class Share implements Introspection {
   readonly opener: NameOpener
   /** The last statx. */
   readonly st = new Int32Array(STATX_WORDS)
+  private readonly otherSt = new Int32Array(STATX_WORDS)
+  /** Whether the last inode looked at was new to the guest. New ones come in listings and walks, one after the other. */
+  private expectsNew = false
   /** What was agreed on at INIT. */
   killsPrivileges = false
   keepsRecordLocks = false
@@ -158,12 +161,15 @@ export class Share implements Introspection {
     const { inodes, st } = this
     const parentFd = inodes.fdOf(parent)
     if (parentFd < 0) return parentFd
-    const result = native.statx(parentFd, name, at, AT_SYMLINK_NOFOLLOW, STATX_MASK, st)
-    if (result < 0) return result
-    const known = inodes.find(st, parentFd, name, at)
-    if (known !== 0) {
-      inodes.ref(known)
-      return known
+    // Asking first saves opening what the guest knows; it is a call too many for what it does not.
+    if (!this.expectsNew || this.budget.left === 0) {
+      const result = native.statx(parentFd, name, at, AT_SYMLINK_NOFOLLOW, STATX_MASK, st)
+      if (result < 0) return result
+      const known = inodes.find(st, parentFd, name, at)
+      if (known !== 0) {
+        inodes.ref(known)
+        return known
+      }
     }
     if (!this.makeRoom()) return -ENFILE
     const fd = this.opener.open(parentFd, name, at, O_PATH, 0)
@@ -172,11 +178,42 @@ export class Share implements Introspection {
 
   /** The slot of what `fd`, an O_PATH descriptor that this takes over, stands for. Counts a lookup; fills `st`. */
   adopt(fd: number): number {
-    const { inodes, st } = this
     // The name may stand for another file since it was looked at: what counts is what was opened.
-    const result = native.fstatx(fd, STATX_MASK, st)
-    const known = result < 0 ? 0 : inodes.find(st, fd, EMPTY_NAME, 0)
-    const refused = result < 0 ? result : known === 0 ? this.refusalOf(fd) : 0
+    const result = native.fstatx(fd, STATX_MASK, this.st)
+    if (result < 0) {
+      native.close(fd)
+      return result
+    }
+    return this.adoptStated(fd)
+  }
+
+  /**
+   * The same for a file just made as a name in `parentFd`, which `fd` holds open and stays the caller's. The name is the
+   * quick way to it, unless the host has put something else there meanwhile.
+   */
+  adoptMade(fd: number, parentFd: number, name: Uint8Array, at: number): number {
+    const named = this.opener.open(parentFd, name, at, O_PATH, 0)
+    if (named >= 0 && this.isSame(fd, named)) return this.adoptStated(named)
+    if (named >= 0) native.close(named)
+    const pathFd = native.inodeOpen(this.procFd, fd, O_PATH)
+    return pathFd < 0 ? descriptorError(pathFd) : this.adopt(pathFd)
+  }
+
+  /** Whether two descriptors stand for the same file. Fills `st`. */
+  private isSame(fd: number, other: number): boolean {
+    const { st, otherSt } = this
+    return (
+      native.fstatx(other, STATX_MASK, otherSt) === 0 &&
+      native.fstatx(fd, STATX_MASK, st) === 0 &&
+      statxIsSame(st, otherSt)
+    )
+  }
+
+  private adoptStated(fd: number): number {
+    const { inodes, st } = this
+    const known = inodes.find(st, fd, EMPTY_NAME, 0)
+    this.expectsNew = known === 0
+    const refused = known === 0 ? this.refusalOf(fd) : 0
     if (refused === 0 && known === 0) return inodes.add(fd, st)
     native.close(fd)
     if (refused < 0) return refused

@@ -41,6 +41,13 @@ export const statxSize = (st: StatxWords) => st[SIZE + 1] * 0x1_0000_0000 + (st[
 /** 0 where the kernel does not tell (before Linux 5.8). Mount ids are small: the lower word names one. */
 export const statxMountId = (st: StatxWords) => ((st[MASK] & constants.STATX_MNT_ID) === 0 ? 0 : st[MNT_ID])
 
+/** Whether two files that both exist are one. */
+export const statxIsSame = (a: StatxWords, b: StatxWords) =>
+  a[INO] === b[INO] &&
+  a[INO + 1] === b[INO + 1] &&
+  a[DEV_MAJOR] === b[DEV_MAJOR] &&
+  a[DEV_MINOR] === b[DEV_MINOR]
+
 const NSEC_PER_MS = 1e6
 const timeMs = (st: StatxWords, at: number) =>
   (st[at + 1] * 0x1_0000_0000 + (st[at] >>> 0)) * 1000 + st[at + 2] / NSEC_PER_MS

@@ -158,21 +158,36 @@ export class Backend {
   private drainRing(vring: Vring, limit: number): boolean {
     const { queue } = vring
     if (queue === undefined) return false
-    const waiting = queue.available()
-    if (waiting < 0) this.reportBroken(vring, queue)
-    const count = Math.min(waiting, limit)
-    for (let n = 0; n < count; n++) {
-      const chain = queue.pop()
-      if (chain === undefined) {
-        this.faults.warn(`bad descriptor chain: ${queue.fault}`, { queue: vring.index })
-        continue
-      }
-      const writtenBytes = this.device.process(chain, vring.index)
-      if (writtenBytes !== PENDING) queue.complete(chain, writtenBytes)
+    let left = limit
+    // What arrives meanwhile is part of the batch: waking a guest costs as much as several requests.
+    for (
+      let waiting = this.waitingOn(vring, queue);
+      waiting > 0 && left > 0;
+      waiting = this.waitingOn(vring, queue)
+    ) {
+      const count = Math.min(waiting, left)
+      left -= count
+      for (let n = 0; n < count; n++) this.serveNext(vring, queue)
     }
     // Also for requests that were completed since the last look.
     if (queue.shouldSignal()) vring.signal()
-    return count > 0
+    return left < limit
+  }
+
+  private waitingOn(vring: Vring, queue: SplitVirtqueue): number {
+    const waiting = queue.available()
+    if (waiting < 0) this.reportBroken(vring, queue)
+    return waiting
+  }
+
+  private serveNext(vring: Vring, queue: SplitVirtqueue): void {
+    const chain = queue.pop()
+    if (chain === undefined) {
+      this.faults.warn(`bad descriptor chain: ${queue.fault}`, { queue: vring.index })
+      return
+    }
+    const writtenBytes = this.device.process(chain, vring.index)
+    if (writtenBytes !== PENDING) queue.complete(chain, writtenBytes)
   }
 
   private reportBroken(vring: Vring, queue: SplitVirtqueue): void {

@@ -1,3 +1,4 @@
+import { existsSync, writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { type DeviceName, DeviceProcess } from '../device-process.js'
 import { describeExit } from '../leashed-process.js'
@@ -21,7 +22,13 @@ export interface ContenderOptions {
 }
 
 /** Generator and device get the processor before whatever else runs here: what is measured is them. */
-const FIRST = ['nice', '-n', '-20']
+const FIRST_NICE = '-20'
+
+/** Within its group of processes by the usual value, and among groups (sched(7), autogroup) by that of its own. */
+function putFirst(pid: number): void {
+  const group = `/proc/${pid}/autogroup`
+  if (existsSync(group)) writeFileSync(group, FIRST_NICE)
+}
 /** Options without which a device would not do the same as the others. */
 const EQUAL_ARGS: Readonly<Record<DeviceName, readonly string[]>> = {
   'virtiofsd-ts': ['--cache', 'never'],
@@ -58,7 +65,8 @@ export class Contender {
     queues,
     busy,
   }: ContenderOptions): Promise<Contender> {
-    const under = process.getuid?.() === 0 ? FIRST : []
+    const first = process.getuid?.() === 0
+    const under = first ? ['nice', '-n', FIRST_NICE] : []
     const device = await DeviceProcess.start({
       device: name,
       sharedDir: share.path,
@@ -70,6 +78,7 @@ export class Contender {
       busy: busy ?? false,
       under,
     })
+    if (first) for (const { pid } of [device, load]) putFirst(pid)
     const contender = new Contender(name, device, load)
     await contender.place(placement)
     return contender
