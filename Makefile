@@ -78,8 +78,12 @@ test: check test-frontend test-guest test-package ## Everything (about 20 minute
 
 .PHONY: bench-device
 bench-device: build ## Our device beside others, without a VM (PEER=virtiofsd or none, QUICK=1, ONLY=, PLACEMENT=, POLL_US=, SANDBOX=1, JSON=, ARGS=)
-	@node dist/vm/bench-device/bench-device.js $(foreach name,PEER ONLY ROUNDS PLACEMENT JSON,$(call option,$(name))) \
+	@node dist/vm/bench-device/bench-device.js $(foreach name,PEER ONLY ROUNDS RUN-MS PLACEMENT JSON,$(call option,$(name))) \
 	  $(if $(POLL_US),--poll-us $(POLL_US)) $(if $(QUICK),--quick) $(if $(SANDBOX),--sandbox) $(if $(ARGS),-- $(ARGS))
+
+.PHONY: bench-limits
+bench-limits: build ## Start, memory, idleness, many inodes, files and queues, 10 minutes of load (ONLY=, INODES=, MINUTES=)
+	@node dist/vm/bench-device/limits.js $(foreach name,ONLY INODES MINUTES,$(call option,$(name)))
 
 .PHONY: bench-compare
 bench-compare: build ## Two results of bench-device: OLD=a.json NEW=b.json; fails when something became slower

@@ -21,6 +21,8 @@ export interface DeviceOptions {
   socketPath?: string
   /** Added to the device's command line. */
   args?: string[]
+  /** Options for the Node that runs ours. */
+  nodeArgs?: string[]
   /** A command that runs the command behind it, such as `nice`. Default: none. */
   under?: string[]
 }
@@ -52,9 +54,10 @@ export class DeviceProcess extends LeashedProcess {
     socketPath,
     args = [],
     under = [],
+    nodeArgs = [],
   }: DeviceOptions): Promise<DeviceProcess> {
     const name = device ?? (await findDefaultDevice())
-    const program = runUnder(under, await findProgram(name))
+    const program = runUnder(under, await findProgram(name, nodeArgs))
     const dir = makeTemporaryDir()
     const path = resolve(socketPath ?? join(dir.path, 'socket'))
     const share = shareArguments(name, resolve(sharedDir), path)
@@ -72,8 +75,8 @@ export async function findDefaultDevice(): Promise<DeviceName> {
   return version === '' ? PEER : 'virtiofsd-ts'
 }
 
-async function findProgram(name: DeviceName): Promise<Program> {
-  if (name === 'virtiofsd-ts') return { command: process.execPath, args: [OURS] }
+async function findProgram(name: DeviceName, nodeArgs: string[]): Promise<Program> {
+  if (name === 'virtiofsd-ts') return { command: process.execPath, args: [...nodeArgs, OURS] }
   return collectedProgram(await fetchBundle(name === 'virtiofsd-c' ? 'qemu-7.2' : name), 'virtiofsd')
 }
 

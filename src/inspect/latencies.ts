@@ -1,9 +1,14 @@
-import { build, type Histogram } from 'hdr-histogram-js'
+// The whole package brings web assembly and compression along: 35 ms of the start of each share.
+import histograms from 'hdr-histogram-js/dist/Int32Histogram.js'
 import { opcodeName } from '../fuse/abi.js'
 
 /** From a tenth of a microsecond... counted in nanoseconds, to a minute. */
+const SHORTEST_NS = 100
 const LONGEST_NS = 60_000_000_000
 const DIGITS = 2
+
+const { default: Histogram } = histograms
+type Histogram = InstanceType<typeof Histogram>
 
 /** Latency of one operation, in microseconds, from seen on the ring to given back. */
 export interface LatencyReport {
@@ -23,11 +28,7 @@ export class Latencies {
   record(opcode: number, elapsedMs: number): void {
     let histogram = this.histograms.get(opcode)
     if (histogram === undefined) {
-      histogram = build({
-        lowestDiscernibleValue: 100,
-        highestTrackableValue: LONGEST_NS,
-        numberOfSignificantValueDigits: DIGITS,
-      })
+      histogram = new Histogram(SHORTEST_NS, LONGEST_NS, DIGITS)
       this.histograms.set(opcode, histogram)
     }
     histogram.recordValue(Math.min(LONGEST_NS, Math.max(1, Math.round(elapsedMs * 1e6))))

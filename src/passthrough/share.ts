@@ -29,7 +29,7 @@ import type { XattrRule } from './xattr-map.js'
 import { XattrNames } from './xattr-names.js'
 
 /** Of all descriptors, inodes that are not in use keep at most one in so many. */
-const INODE_FD_SHARE = 4
+const INODE_FD_SHARE = 2
 
 const EMPTY_NAME = new Uint8Array(1)
 

@@ -1,4 +1,4 @@
-import { existsSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { type DeviceName, DeviceProcess } from '../device-process.js'
 import { describeExit } from '../leashed-process.js'
@@ -19,13 +19,15 @@ export interface ContenderOptions {
   readonly placement: Placement
   readonly queues?: number
   readonly busy?: boolean
+  /** Options for the Node that runs ours. */
+  readonly nodeArgs?: string[]
 }
 
 /** Generator and device get the processor before whatever else runs here: what is measured is them. */
 const FIRST_NICE = '-20'
 
 /** Within its group of processes by the usual value, and among groups (sched(7), autogroup) by that of its own. */
-function putFirst(pid: number): void {
+export function putFirst(pid: number): void {
   const group = `/proc/${pid}/autogroup`
   if (existsSync(group)) writeFileSync(group, FIRST_NICE)
 }
@@ -53,7 +55,7 @@ export function fairArgs(device: DeviceName, sandbox: boolean): string[] {
 export class Contender {
   private constructor(
     readonly name: DeviceName,
-    private readonly device: DeviceProcess,
+    readonly device: DeviceProcess,
     private readonly load: LoadGenerator,
   ) {}
 
@@ -64,6 +66,7 @@ export class Contender {
     placement,
     queues,
     busy,
+    nodeArgs,
   }: ContenderOptions): Promise<Contender> {
     const first = process.getuid?.() === 0
     const under = first ? ['nice', '-n', FIRST_NICE] : []
@@ -72,6 +75,7 @@ export class Contender {
       sharedDir: share.path,
       args: [...args],
       under,
+      nodeArgs: nodeArgs ?? [],
     })
     const load = await LoadGenerator.start(device.socketPath, share, {
       queues: queues ?? 1,
@@ -86,6 +90,13 @@ export class Contender {
 
   get pids(): number[] {
     return processTree(this.device.pid)
+  }
+
+  /** Descriptors that the device may have. */
+  get fileLimit(): number {
+    return Number(
+      /^Max open files +(\d+)/m.exec(readFileSync(`/proc/${this.device.pid}/limits`, 'utf8'))?.[1],
+    )
   }
 
   /** Rejects when the device ends: the generator would wait for it. */

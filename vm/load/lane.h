@@ -77,7 +77,7 @@ uint64_t lane_random(struct lane *lane, uint64_t end);
 
 const struct workload *find_workload(const char *name);
 
-extern const struct workload getattr_workload, lookup_workload, lookup_known_workload, open_workload, create_workload;
+extern const struct workload getattr_workload, lookup_workload, lookup_known_workload, open_workload, create_workload, open_many_workload;
 extern const struct workload readdirplus_workload, readdirplus_known_workload;
 extern const struct workload read_workload, write_workload, read_random_workload, write_random_workload;
 extern const struct workload read_cold_workload, read_direct_workload, write_direct_workload, fsync_workload;

@@ -30,7 +30,7 @@ static const struct workload *const workloads[] = {
     &create_workload,       &readdirplus_workload, &readdirplus_known_workload,
     &read_workload,         &write_workload,       &read_random_workload,  &write_random_workload,
     &read_cold_workload,    &read_direct_workload, &write_direct_workload, &fsync_workload,
-    &mix_workload,
+    &mix_workload,          &open_many_workload,
 };
 
 const struct workload *find_workload(const char *name)

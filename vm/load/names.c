@@ -137,6 +137,38 @@ const struct workload open_workload = {
     .clean_up = forget_node,
 };
 
+/* Opens and opens, up to `bytes` files; then one more is opened and released each time. All are released in the end. */
+#define MANY 1000000
+
+static uint64_t handles[MANY];
+static unsigned handle_count;
+
+static bool opened_one_more(struct lane *lane)
+{
+    if (lane->step == OPENING && handle_count < lane->bytes && handle_count < MANY) {
+        handles[handle_count++] = ((struct fuse_open_out *)lane->request.reply)->fh;
+        return true;
+    }
+    return opened_or_released(lane);
+}
+
+static void release_all(struct lane *lane)
+{
+    while (handle_count > 0) {
+        lane->handle = handles[--handle_count];
+        call_release(lane, lane->nodeid);
+    }
+    forget_node(lane);
+}
+
+const struct workload open_many_workload = {
+    .name = "open-many",
+    .prepare = find_data,
+    .begin = send_open,
+    .proceed = opened_one_more,
+    .clean_up = release_all,
+};
+
 enum { CREATING, CLOSING, UNLINKING };
 
 static void find_scratch(struct lane *lane)

@@ -1,0 +1,199 @@
+/** `make bench-limits`: what our device costs besides requests: its start, its memory, its idleness, its pauses. */
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { Command } from 'commander'
+import { LeashedProcess } from '../leashed-process.js'
+import { showProgress } from '../progress.js'
+import { formatTable } from '../report/text-table.js'
+import { makeTemporaryDir } from '../temporary-dir.js'
+import { makeBenchShare, SHARE_PATHS } from './bench-share.js'
+import { Contender, fairArgs, putFirst } from './contender.js'
+import { cpuMs, residentBytes, sleeps } from './process-status.js'
+import { median } from './statistics.js'
+
+const OURS = 'virtiofsd-ts'
+const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url))
+const MIB = 1024 * 1024
+const STARTS = 7
+const POLL_MS = 2
+/** After the last request V8 tidies its heap up, a few times some seconds apart. */
+const SETTLE_MS = 45_000
+const FEW_FILES = 2000
+const MIX = { workload: 'mix', depth: 32, bytes: 4096 }
+
+interface Options {
+  inodes: number
+  minutes: number
+  idleSeconds: number
+  only?: string
+}
+
+type Row = [what: string, figure: string, limit: string]
+
+/** What is measured, each on a device of its own. */
+const measurements: Readonly<Record<string, (options: Options) => Promise<Row[]>>> = {
+  start: async () => [...(await starts('none')), ...(await starts('namespace'))],
+  idle: idleness,
+  queues,
+  'open-files': openFiles,
+  inodes,
+  soak,
+}
+
+/** From the start of the process until a front-end can connect, and until the share says that it is ready. */
+async function starts(sandbox: string): Promise<Row[]> {
+  const connected: number[] = []
+  const ready: number[] = []
+  for (let n = 0; n < STARTS; n++) {
+    const dir = makeTemporaryDir()
+    const socket = join(dir.path, 'socket')
+    const args = ['--shared-dir', dir.path, '--socket-path', socket, '--sandbox', sandbox]
+    const startMs = performance.now()
+    const device = new LeashedProcess(OURS, { command: process.execPath, args: [MAIN] }, args)
+    if (process.getuid?.() === 0) putFirst(device.pid)
+    const readyLine = new Promise<void>((resolve) =>
+      device.on('line', (line) => line.includes('"ready') && resolve()),
+    )
+    // Bound and listening are one step; to connect would use the share's one front-end up.
+    while (!existsSync(socket)) await sleep(POLL_MS)
+    connected.push(performance.now() - startMs)
+    await readyLine
+    ready.push(performance.now() - startMs)
+    await device.stop()
+    dir.remove()
+  }
+  return [
+    [`start, --sandbox ${sandbox}: a front-end can connect`, `${median(connected).toFixed(0)} ms`, '250 ms'],
+    [`start, --sandbox ${sandbox}: ready to answer it`, `${median(ready).toFixed(0)} ms`, ''],
+  ]
+}
+
+function startOne(
+  extra: { queues?: number; nodeArgs?: string[] } = {},
+  entries?: number,
+): Promise<Contender> {
+  const path = entries === undefined ? SHARE_PATHS.memory : `${SHARE_PATHS.memory}-${entries}`
+  const share = makeBenchShare(path, undefined, entries)
+  return Contender.start({ device: OURS, args: fairArgs(OURS, false), share, placement: 'apart', ...extra })
+}
+
+async function idleness({ idleSeconds }: Options): Promise<Row[]> {
+  const one = await startOne()
+  await one.run({ workload: 'getattr', depth: 1 }, 1000, 0)
+  await sleep(SETTLE_MS)
+  const resident = residentBytes(one.pids)
+  const before = { cpu: cpuMs(one.pids), sleeps: sleeps(one.pids) }
+  await sleep(1000 * idleSeconds)
+  const usedMs = cpuMs(one.pids) - before.cpu
+  const woken = sleeps(one.pids) - before.sleeps
+  await one.stop()
+  return [
+    ['resident memory with one share', `${(resident / MIB).toFixed(0)} MiB`, '86 MiB (90 MB)'],
+    [`idle for ${idleSeconds} s: processor`, `${(usedMs / idleSeconds / 10).toFixed(3)} %`, '0.1 %'],
+    [`idle for ${idleSeconds} s: wake-ups of all threads`, String(woken), '0'],
+  ]
+}
+
+async function queues(): Promise<Row[]> {
+  const rows: Row[] = []
+  for (const count of [1, 2, 8, 64]) {
+    const one = await startOne({ queues: count })
+    const { opsPerSec } = await one.run({ workload: 'getattr', depth: 64 }, 1000, 200)
+    await one.stop()
+    rows.push([`getattr, 64 deep, over ${count} request queues`, `${opsPerSec.toFixed(0)}/s`, ''])
+  }
+  return rows
+}
+
+async function openFiles(): Promise<Row[]> {
+  const one = await startOne()
+  const before = residentBytes(one.pids)
+  // As many as this host lets the device have.
+  const count = Math.min(100_000, one.fileLimit - FEW_FILES)
+  const running = one.run({ workload: 'open-many', depth: 32, bytes: count }, 4000, 0)
+  await sleep(3500)
+  const bytes = residentBytes(one.pids) - before
+  const { p99Us } = await running
+  await one.stop()
+  const label = `${count.toLocaleString('en')} open files`
+  return [
+    [`${label}: memory for each`, `${(bytes / count).toFixed(0)} bytes`, ''],
+    [`${label}: p99 of open, 32 deep`, `${p99Us.toFixed(0)} us`, ''],
+  ]
+}
+
+async function inodes({ inodes: count }: Options): Promise<Row[]> {
+  const one = await startOne({}, count)
+  await one.run({ workload: 'getattr', depth: 1 }, 500, 0)
+  const before = residentBytes(one.pids)
+  // One whole listing; what it counted is forgotten afterwards, and the table stays as large as it was.
+  const { entriesPerSec, entries } = await one
+    .run({ workload: 'readdirplus-again', depth: 1 }, 1, 0)
+    .then((run) => ({
+      ...run,
+      entries: run.entriesPerSec * run.seconds,
+    }))
+  const bytes = (residentBytes(one.pids) - before) / entries
+  await one.stop()
+  const label = `${Math.round(entries).toLocaleString('en')} cached inodes`
+  return [
+    [`${label}: memory for each`, `${bytes.toFixed(0)} bytes`, '300 bytes'],
+    [`${label}, in one directory: listed at`, `${entriesPerSec.toFixed(0)}/s`, ''],
+  ]
+}
+
+/** All operations mixed; memory is looked at after the first minute and at the end. */
+async function soak({ minutes }: Options): Promise<Row[]> {
+  const one = await startOne({ nodeArgs: ['--trace-gc'] })
+  const pauses: number[] = []
+  const sinceStart = performance.now()
+  one.device.on('line', (line) => {
+    const pause = /MB, ([\d.]+) \/ /.exec(line)?.[1]
+    if (pause !== undefined && performance.now() - sinceStart > 5000) pauses.push(Number(pause))
+  })
+  await one.run(MIX, 60_000, 0)
+  const afterFirst = residentBytes(one.pids)
+  let ops = 0
+  let slowestUs = 0
+  for (let minute = 1; minute < minutes; minute++) {
+    const result = await one.run(MIX, 60_000, 0)
+    ops += result.ops
+    slowestUs = Math.max(slowestUs, result.maxUs)
+  }
+  const grown = residentBytes(one.pids) - afterFirst
+  await one.stop()
+  return [
+    [`${minutes} min mixed, 32 deep: operations after the first minute`, String(ops), ''],
+    [`${minutes} min mixed: growth of memory after the first`, `${(grown / MIB).toFixed(1)} MiB`, '0'],
+    [`${minutes} min mixed: garbage collections after 5 s`, String(pauses.length), ''],
+    [`${minutes} min mixed: longest of them`, `${Math.max(0, ...pauses).toFixed(2)} ms`, '5 ms'],
+    [
+      `${minutes} min mixed: slowest operation, as the guest saw it`,
+      `${(slowestUs / 1000).toFixed(2)} ms`,
+      '',
+    ],
+  ]
+}
+
+const command = new Command('bench-limits')
+  .description('Measures what our device costs besides requests.')
+  .option('--inodes <count>', 'that are cached at a time', Number, 1_000_000)
+  .option('--minutes <count>', 'of mixed load', Number, 10)
+  .option('--idle-seconds <count>', 'without a request', Number, 30)
+  .option('--only <names>', `some of ${Object.keys(measurements).join(', ')}`)
+  .parse()
+const options = command.opts<Options>()
+const wanted = options.only?.split(',') ?? Object.keys(measurements)
+const rows: Row[] = []
+for (const [name, measure] of Object.entries(measurements)) {
+  if (wanted.includes(name)) rows.push(...(await showProgress(name, () => measure(options))))
+}
+process.stdout.write(
+  formatTable(
+    [{ title: '' }, { title: 'measured', align: 'right' }, { title: 'limit', align: 'right' }],
+    rows,
+  ),
+)
+process.exit()
