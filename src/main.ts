@@ -54,6 +54,7 @@ async function main(args: readonly string[]): Promise<void> {
   if (args.includes('--print-capabilities')) process.stdout.write(capabilitiesReport())
   else if (first === undefined)
     throw new UserError('--shared-dir DIR --socket-path SOCKET serves a directory, --help tells the rest')
+  else if (first === 'help') await serve(['--help'])
   else if (first.startsWith('-')) await serve(args)
   else if (Object.hasOwn(commands, first)) await commands[first as CommandName](rest)
   else {

@@ -83,6 +83,7 @@ function openPid(pidPath: string, path: string, where: string): number {
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     if (code === 'ENOENT') throw new UserError(`${where}: there is no directory ${dirname(path)}`)
+    if (code === 'EACCES') throw new UserError(`${where}: this user cannot write to ${dirname(path)}`)
     throw new UserError(`${where}: ${pidPath} cannot be made (${code})`)
   }
 }

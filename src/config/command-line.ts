@@ -115,9 +115,18 @@ function helpText(spec: OptionSpec): string {
   return notes.length === 0 ? spec.text : `${spec.text} (${notes.join('; ')})`
 }
 
+/** commander's words for a mistake in ours. */
 function describe({ code, message }: CommanderError): string {
   const plain = message.replace(/^error: /, '').replaceAll('\n', ' ')
-  const unknown = code === 'commander.unknownOption' ? /--[^'=]+/.exec(plain)?.[0] : undefined
-  if (unknown === undefined) return plain
-  return `unknown option '${unknown}'${nearestName(unknown, [...optionsByName.keys()].map(dashed))}`
+  const [, quoted = ''] = /'([^']+)'/.exec(plain) ?? []
+  if (code === 'commander.optionMissingArgument') {
+    const [option, value] = quoted.split(' ')
+    return `${option} needs a value: ${value}`
+  }
+  if (code !== 'commander.unknownOption') return plain
+  const [typed] = quoted.split('=')
+  // Who writes -help means --help; nobody means -o by -x.
+  const sought = typed.replace(/^-(?=[^-].)/, '--')
+  const known = [...optionsByName.keys()].filter((name) => name.length > 1).map(dashed)
+  return `unknown option '${typed}'${nearestName(sought, known)}`
 }

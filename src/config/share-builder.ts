@@ -1,4 +1,4 @@
-import { type Stats, statSync } from 'node:fs'
+import { accessSync, constants, type Stats, statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { isRefusal, opcodeNumbers } from '../device/command-arguments.js'
 import { fsConfig } from '../device/fs-device.js'
@@ -125,7 +125,18 @@ function tracePath(path: string | undefined, where: string): string | undefined 
 function checkedDirectory(path: string | undefined, where: string): string {
   if (path === undefined) throw new UserError(`${where} is missing: which directory is to be shared?`)
   if (!statOf(path, where).isDirectory()) throw new UserError(`${where} ${path}: not a directory`)
+  expectAccess(path, where)
   return resolve(path)
+}
+
+/** What cannot be entered can be opened all the same, and then every request of the guest would fail. */
+function expectAccess(path: string, where: string): void {
+  try {
+    accessSync(path, constants.X_OK)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    throw new UserError(`${where} ${path}: this user cannot enter it (${code})`)
+  }
 }
 
 function statOf(path: string, where: string): Stats {

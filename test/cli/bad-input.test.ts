@@ -1,5 +1,5 @@
 /** What a user gets for a mistake: one line that says what was wrong and what would be right, and status 2. */
-import { existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
@@ -69,8 +69,9 @@ const mistakes: Readonly<Record<string, readonly [args: readonly string[], compl
   ],
   'a time': [[...share, '--entry-timeout', 'soon'], "--entry-timeout: 'soon' is not a number of seconds"],
   'a mistyped option': [[...share, '--cahce', 'never'], "unknown option '--cahce' (did you mean --cache?)"],
-  'an option without its value': [[...share, '--cache'], "option '--cache <mode>' argument missing"],
+  'an option without its value': [[...share, '--cache'], '--cache needs a value: <mode>'],
   'an unknown short option': [[...share, '-x'], "unknown option '-x'"],
+  'a long option with one dash': [[...share, '-tag', 'x'], "unknown option '-tag' (did you mean --tag?)"],
   'an unknown word of -o': [
     [...share, '-o', 'writeback,writebakc'],
     "-o: unknown option 'writebakc' (did you mean writeback?)",
@@ -225,6 +226,24 @@ t.test('a socket that another process listens at', async (t) => {
   t.ok(existsSync(socketPath), 'it is left alone')
   server.close()
 })
+
+t.test(
+  'what an ordinary user cannot reach',
+  { skip: process.getuid?.() !== 0 && 'needs root' },
+  async (t) => {
+    const ordinary = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', '--inh-caps=-all']
+    chmodSync(home, 0o755)
+    mkdirSync(path('locked'), { mode: 0o700 })
+    t.match(runProgram([...share, '--shared-dir', path('locked')], ordinary), {
+      status: 2,
+      stderr: `virtiofsd-ts: --shared-dir ${path('locked')}: this user cannot enter it (EACCES)`,
+    })
+    t.match(runProgram(share, ordinary), {
+      status: 2,
+      stderr: `virtiofsd-ts: --socket-path ${path('socket')}: this user cannot write to ${home}`,
+    })
+  },
+)
 
 t.test('a refused start leaves nothing behind', async (t) => {
   t.same(

@@ -8,7 +8,7 @@ export const shareOptions: readonly OptionSpec[] = [
     argument: 'dir',
     kind: text,
     scope: 'share',
-    text: 'directory to share (required)',
+    text: 'directory to share; required',
   },
   {
     name: 'socket-path',
@@ -16,7 +16,7 @@ export const shareOptions: readonly OptionSpec[] = [
     argument: 'path',
     kind: text,
     scope: 'share',
-    text: 'vhost-user socket to listen at (required, or --fd)',
+    text: 'vhost-user socket to listen at; this or --fd is required',
   },
   {
     name: 'fd',
