@@ -138,5 +138,8 @@ function ownerOf({ args }: Request): string {
 function lenOf(startBytes: number, lastByte: number): number {
   if (startBytes < 0) return -EOVERFLOW
   if (lastByte < 0) return 0
-  return lastByte < startBytes ? -EINVAL : lastByte - startBytes + 1
+  if (lastByte < startBytes) return -EINVAL
+  const lenBytes = lastByte - startBytes + 1
+  // No file reaches as far as the longest of ranges: it has no end either.
+  return Number.isSafeInteger(lenBytes) ? lenBytes : 0
 }

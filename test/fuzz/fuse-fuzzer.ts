@@ -46,6 +46,8 @@ const usual32 = {
   size: [0, 1, 16, 512, 4096, 65_536],
   'open flags': [0, 1, 2, 0o1002, 0o2002, 0o40002, 0o302],
   mode: [0o100644, 0o40755, 0o10600, 0o20600, 0o4777],
+  /** FS_IOC_GETFLAGS, SETFLAGS, FSGETXATTR and FSSETXATTR. */
+  ioctl: [0x8008_6601, 0x4008_6602, 0x801c_581f, 0x401c_5820],
   nsec: [0, 999_999_999, 1_000_000_000, 0x3fff_ffff],
 } as const
 
