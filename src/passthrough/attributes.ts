@@ -67,7 +67,7 @@ export class AttributeOperations {
     const slot = inodes.slotOf(request.nodeid)
     if (slot === 0) return -EBADF
     const valid = SetattrIn.valid(request.args, ARGS)
-    let result = (valid & ATTRIBUTES) === 0 && this.share.killsPrivileges ? this.dropBits(slot) : 0
+    let result = (valid & ATTRIBUTES) === 0 && this.share.killsPrivileges ? this.dropBits(request, slot) : 0
     if ((valid & FATTR_MODE) !== 0) result = this.setMode(request, slot)
     if (result === 0 && (valid & (FATTR_UID | FATTR_GID)) !== 0) result = this.setOwner(request, slot, valid)
     if (result === 0 && (valid & FATTR_SIZE) !== 0) result = this.setSize(request, slot, valid)
@@ -114,12 +114,12 @@ export class AttributeOperations {
     return StatfsOut.BYTES
   }
 
-  private dropBits(slot: number): number {
+  private dropBits(request: Request, slot: number): number {
     const { inodes, privileges } = this.share
     if (inodes.typeOf(slot) !== TYPE_REGULAR) return 0
     const fd = inodes.fdOf(slot)
     if (fd < 0) return fd
-    privileges.dropAllBits(fd)
+    privileges.dropBeforeChange(fd, true, request.gid)
     return 0
   }
 

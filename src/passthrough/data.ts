@@ -154,13 +154,11 @@ export class DataOperations {
     return this.copyFileRange(request)
   }
 
-  /**
-   * Neither FALLOCATE nor COPY_FILE_RANGE says what its caller may: root alone keeps privileges of a file. A guest that does
-   * not say who it is has sent a SETATTR before, if they had to go.
-   */
+  /** Neither FALLOCATE nor COPY_FILE_RANGE says what its caller may: root alone keeps privileges of a file. */
   private dropPrivileges(request: Request, file: OpenFile): void {
     const { privileges, killsPrivileges } = this.share
     const { uid, gid } = request
+    if (killsPrivileges && uid === FUSE_INVALID_UIDGID) privileges.dropWhatIsLeft(file.fd)
     privileges.dropBeforeChange(file.fd, killsPrivileges && uid !== 0 && uid !== FUSE_INVALID_UIDGID, gid)
   }
 

@@ -9,14 +9,13 @@ const S_IXGRP = 0o0010
 const S_IFMT = 0o170000
 const S_IFREG = 0o100000
 const PERMISSIONS = 0o7777
-/** Nobody's: no request has it. */
-const NO_GROUP = -1
+const SET_ID_BITS = S_ISUID | S_ISGID
 
 const STATX_MODE_GID = native.constants.STATX_BASIC_STATS
 
 /** Whether a mode is that of a regular file with a bit that it can lose. */
 export function isSetIdFile(mode: number): boolean {
-  return (mode & (S_ISUID | S_ISGID)) !== 0 && (mode & S_IFMT) === S_IFREG
+  return (mode & SET_ID_BITS) !== 0 && (mode & S_IFMT) === S_IFREG
 }
 
 /**
@@ -45,9 +44,13 @@ export class Privileges {
     this.dropCapability(fd)
   }
 
-  /** The guest has found that its caller, whom it does not name, may not keep the bits. */
-  dropAllBits(fd: number): void {
-    this.dropBits(fd, NO_GROUP)
+  /**
+   * Before a change that says nothing about its caller. What is left of the bits says it: one that may not keep them has
+   * lost them just now, but for a set-group-id that means nothing, and that goes here.
+   */
+  dropWhatIsLeft(fd: number): void {
+    const mode = this.modeOf(fd)
+    if ((mode & (S_ISUID | S_IXGRP)) === 0) this.take(fd, mode, S_ISGID)
   }
 
   dropCapability(fd: number): void {
@@ -56,16 +59,21 @@ export class Privileges {
   }
 
   /**
-   * Takes the bits, as setattr_should_drop_suidgid of Linux 6.2 and later decides it. Without execution for the group,
-   * set-group-id once meant mandatory locking and now means nothing: a caller of an unknown group keeps it.
+   * Takes the bits, as setattr_should_drop_suidgid of Linux 6.2 and later decides it. Set-group-id without execution for the
+   * group, which once meant mandatory locking and now means nothing, stays for members and for callers of unknown groups.
    */
   private dropBits(fd: number, gid: number): void {
-    const { st } = this
-    if (native.fstatx(fd, STATX_MODE_GID, st) < 0) return
-    const mode = statxMode(st)
-    const isMember = gid === FUSE_INVALID_UIDGID || this.identities.hostGid(gid) === statxGid(st)
-    const keepsGroupBit = (mode & S_IXGRP) === 0 && gid !== NO_GROUP && isMember
-    const lost = S_ISUID | (keepsGroupBit ? 0 : S_ISGID)
-    if ((mode & lost) !== 0) native.inodeChmod(this.procFd, fd, mode & PERMISSIONS & ~lost)
+    const mode = this.modeOf(fd)
+    const isMember = gid === FUSE_INVALID_UIDGID || this.identities.hostGid(gid) === statxGid(this.st)
+    this.take(fd, mode, (mode & S_IXGRP) === 0 && isMember ? S_ISUID : SET_ID_BITS)
+  }
+
+  /** 0 when there is no telling. */
+  private modeOf(fd: number): number {
+    return native.fstatx(fd, STATX_MODE_GID, this.st) < 0 ? 0 : statxMode(this.st)
+  }
+
+  private take(fd: number, mode: number, bits: number): void {
+    if ((mode & bits) !== 0) native.inodeChmod(this.procFd, fd, mode & PERMISSIONS & ~bits)
   }
 }
