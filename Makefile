@@ -61,6 +61,10 @@ tap = npx tap run --reporter=terse --timeout=$(or $(2),120) $(if $(3),--jobs=$(3
 fuzz: build sanitized ## Fuzz messages, rings and requests under sanitizers (MESSAGES=, SEED=, TARGET=, REPLAY=an input)
 	@node dist/test/fuzz/main.js $(foreach name,TARGET MESSAGES SEED REPLAY,$(call option,$(name)))
 
+.PHONY: bench-neighbours
+bench-neighbours: build ## What a flood on one share does to the latency of another
+	@node dist/vm/bench-device/neighbours.js
+
 .PHONY: soak
 soak: build ## Mixed load, verified, under random faults, for MINUTES= (10) or HOURS= (SEED=)
 	@node dist/test/soak/main.js $(foreach name,MINUTES HOURS SEED,$(call option,$(name)))

@@ -1,5 +1,5 @@
 /** make fuzz: every target after the other, each in a process of its own, with the native code under sanitizers. */
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -70,8 +70,10 @@ async function run(target: TargetName, share: number, seedOfTarget: number): Pro
   } catch (error) {
     if (!(error instanceof FuzzFailure)) throw error
     const kept = resolve(`fuzz-${target}.input`)
-    const bytes = readFileSync(inputPath)
-    if (bytes.length > 4) copyInput(bytes, kept)
+    const bytes = existsSync(inputPath) ? readFileSync(inputPath) : Buffer.alloc(0)
+    // It failed before the first.
+    if (bytes.length <= 4) return fail(`${target}: ${error.message}`)
+    copyInput(bytes, kept)
     return fail(`${target}: ${error.message}\nagain: make fuzz TARGET=${target} REPLAY=${kept}`)
   } finally {
     rmSync(state, { recursive: true, force: true })
