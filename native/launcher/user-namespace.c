@@ -127,7 +127,9 @@ void enter_user_namespace(const struct plan *plan)
 
     /* Nobody needs rights to map itself alone, but then groups cannot be changed. */
     if (maps_only(&plan->users, uid) && maps_only(&plan->groups, gid)) {
-        must(unshare(CLONE_NEWUSER), "make a user namespace (an ordinary user needs one)");
+        must(unshare(CLONE_NEWUSER),
+             "make a user namespace, which an ordinary user needs and the host may forbid "
+             "(user.max_user_namespaces, kernel.unprivileged_userns_clone, AppArmor)");
         write_file("/proc/self/setgroups", "deny");
         write_own_map("/proc/self/uid_map", &plan->users);
         write_own_map("/proc/self/gid_map", &plan->groups);
