@@ -25,8 +25,7 @@ export function posixChoices(values: OptionValues, { where }: ShareDraft) {
     xattrMap,
     posixAcl: xattr ? posixAcl : 'never',
     securityLabel: values.get('security-label') as Need,
-    // Without extended attributes the guest has no question to be spared.
-    killprivV2: flag('killpriv-v2') && xattr,
+    killprivV2: flag('killpriv-v2'),
     posixLocks: flag('posix-lock'),
     flock: flag('flock'),
     exportSupport: flag('export'),

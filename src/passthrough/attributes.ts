@@ -2,6 +2,7 @@ import * as native from 'virtiofsd-ts-native'
 import {
   FATTR_ATIME,
   FATTR_ATIME_NOW,
+  FATTR_CTIME,
   FATTR_FH,
   FATTR_GID,
   FATTR_KILL_SUIDGID,
@@ -21,7 +22,8 @@ import { STATX_MASK, statxMode, writeStatx } from './statx.js'
 
 const { O_NONBLOCK, O_RDWR, STATX_BASIC_STATS, STATX_BTIME, UTIME_NOW, UTIME_OMIT } = native.constants
 
-const ATTRIBUTES = FATTR_MODE | FATTR_UID | FATTR_GID | FATTR_SIZE | FATTR_ATIME | FATTR_MTIME
+const ATTRIBUTES =
+  FATTR_MODE | FATTR_UID | FATTR_GID | FATTR_SIZE | FATTR_ATIME | FATTR_MTIME | FATTR_CTIME
 const KEEP_ID = -1
 const NSEC_PER_SEC = 1_000_000_000
 const PERMISSIONS = 0o7777
@@ -67,7 +69,7 @@ export class AttributeOperations {
     const slot = inodes.slotOf(request.nodeid)
     if (slot === 0) return -EBADF
     const valid = SetattrIn.valid(request.args, ARGS)
-    let result = (valid & ATTRIBUTES) === 0 && this.share.killsPrivileges ? this.dropBits(request, slot) : 0
+    let result = (valid & ATTRIBUTES) === 0 ? this.touch(request, slot) : 0
     if ((valid & FATTR_MODE) !== 0) result = this.setMode(request, slot)
     if (result === 0 && (valid & (FATTR_UID | FATTR_GID)) !== 0) result = this.setOwner(request, slot, valid)
     if (result === 0 && (valid & FATTR_SIZE) !== 0) result = this.setSize(request, slot, valid)
@@ -114,13 +116,14 @@ export class AttributeOperations {
     return StatfsOut.BYTES
   }
 
-  private dropBits(request: Request, slot: number): number {
-    const { inodes, privileges } = this.share
-    if (inodes.typeOf(slot) !== TYPE_REGULAR) return 0
+  /** Nothing is to be set, as by chown(2) without ids: ctime changes all the same, and the bits go. */
+  private touch(request: Request, slot: number): number {
+    const { inodes, privileges, killsPrivileges } = this.share
     const fd = inodes.fdOf(slot)
     if (fd < 0) return fd
-    privileges.dropBeforeChange(fd, true, request.gid)
-    return 0
+    if (killsPrivileges && inodes.typeOf(slot) === TYPE_REGULAR)
+      privileges.dropBeforeChange(fd, true, request.gid)
+    return native.inodeChown(fd, KEEP_ID, KEEP_ID)
   }
 
   private setMode(request: Request, slot: number): number {

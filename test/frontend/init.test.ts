@@ -199,7 +199,6 @@ t.test('each option puts its flag into the reply, where the guest offers it', as
 t.test('options that are on by default are switched off', async (t) => {
   for (const [args, missing] of [
     [['--no-killpriv-v2'], flagBits(Init.HANDLE_KILLPRIV_V2)],
-    [['--no-xattr'], flagBits(Init.HANDLE_KILLPRIV_V2)],
     [['--no-announce-submounts'], flagBits(Init.SUBMOUNTS)],
   ] as const) {
     const device = await Device.start(t, [...args])

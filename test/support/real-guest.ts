@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import type { Test } from 'tap'
 import { DeviceProcess } from '../../vm/device-process.js'
 import { bootGuest, type Guest, type GuestOptions } from '../../vm/guest.js'
+import type { Share } from '../../vm/qemu.js'
 
 /** Every kernel, and every QEMU that users have, at least once. */
 export const pairs: readonly { readonly kernel: string; readonly qemu: string }[] = [
@@ -35,14 +36,19 @@ export async function serve(t: Test, tag: string, args: readonly string[] = []):
   return { tag, path, device }
 }
 
+/** A guest may have other shares, which it mounts by itself. */
+export interface BootOptions extends GuestOptions {
+  more?: readonly Share[]
+}
+
 /** Boots a guest and mounts each share at /TAG. It is gone when the test ends. */
 export async function bootWith(
   t: Test,
   shares: readonly SharedDirectory[],
-  options: GuestOptions = {},
+  { more = [], ...options }: BootOptions = {},
 ): Promise<Guest> {
   const sockets = shares.map(({ tag, device }) => ({ tag, socketPath: device.socketPath }))
-  const guest = await bootGuest({ ...options, shares: sockets })
+  const guest = await bootGuest({ ...options, shares: [...sockets, ...more] })
   t.teardown(() => guest.kill())
   t.comment(`Linux ${guest.kernelRelease} on ${guest.accelerator}, up in ${guest.bootMs.toFixed(0)} ms`)
   for (const { tag } of shares) await guest.mount(tag, `/${tag}`)

@@ -1,0 +1,54 @@
+/** Names, modes, owners, times and open files on a share are what they are on a file system of the guest's own. */
+import t from 'tap'
+import { bootWith, expectQuietKernel, serve } from '../support/real-guest.js'
+
+/** Of each cache policy, and of what changes who does what. */
+const shares: Readonly<Record<string, readonly string[]>> = {
+  never: ['--cache', 'never', '--allow-mmap', '--parallel-dio'],
+  metadata: ['--cache', 'metadata', '--allow-mmap'],
+  auto: [],
+  always: ['--cache', 'always'],
+  writeback: ['--cache', 'always', '--writeback'],
+  plain: ['--no-xattr', '--inode-file-handles', 'never'],
+  acl: ['--posix-acl', '--security-label', '--export'],
+  remote: ['--posix-lock', '--flock'],
+}
+
+/**
+ * With write-back caching the guest's kernel keeps mtime and data: a truncation to the size that a file has is none to it,
+ * and it looks for data and holes where it has not written yet.
+ */
+const ofWriteback =
+  /^(truncate\("t\/file", 10\) t\/file touches|lseek\(fd, (0|512 << 10), SEEK_(DATA|HOLE)\)):/
+
+t.setTimeout(900_000)
+
+for (const { kernel, qemu } of [
+  { kernel: '6.12', qemu: '10' },
+  { kernel: '7', qemu: '11' },
+]) {
+  t.test(`Linux ${kernel}`, async (t) => {
+    const served = await Promise.all(Object.entries(shares).map(([tag, args]) => serve(t, tag, args)))
+    const guest = await bootWith(t, served, { kernel, qemu })
+    await guest.output('mkdir /own && mount -t tmpfs none /own && chmod 755 /own')
+    const linesOf = async (directory: string) =>
+      (
+        await guest.output(`mkdir ${directory}/work && posix-semantics ${directory}/work`, {
+          timeoutMs: 120_000,
+        })
+      )
+        .trim()
+        .split('\n')
+    const own = await linesOf('/own')
+    t.ok(own.length > 300, `${own.length} lines`)
+    for (const { tag } of served) {
+      const lines = await linesOf(`/${tag}`)
+      const different = lines
+        .flatMap((line, n) => (line === own[n] ? [] : [`${line}, not ${own[n]}`]))
+        .filter((line) => tag !== 'writeback' || !ofWriteback.test(line))
+      t.same(different, [], tag)
+    }
+    await expectQuietKernel(t, guest)
+    await guest.shutdown()
+  })
+}
