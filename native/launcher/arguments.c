@@ -19,7 +19,8 @@ static void want(bool right, const char *what)
 
 static void add_mount(struct plan *plan, char *value, bool readonly)
 {
-    char *const equals = strchr(value, '=');
+    /* A path is absolute; names of files, which may have any other character, have no slash. */
+    char *const equals = strstr(value, "=/");
 
     want(equals != NULL && plan->mount_count < MAX_MOUNTS, "take so many shares");
     *equals = '\0';

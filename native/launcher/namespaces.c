@@ -1,6 +1,7 @@
 /* Namespaces, and the new root: a small tmpfs that holds the shares and nothing else. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/mount.h>
 #include <sched.h>
 #include <stdio.h>
@@ -25,6 +26,7 @@ int umount2(const char *target, int flags);
 #define STAGE "/proc/driver"
 
 #define MODE_OF_DIRECTORIES 0755
+#define MODE_OF_FILES 0644
 
 void enter_namespaces(const struct plan *plan)
 {
@@ -61,19 +63,38 @@ static int clone_share(const struct mount_request *request)
     return fd;
 }
 
+static char mount_point[sizeof(STAGE) + 1 + NAME_MAX + 1 + NAME_MAX];
+
+/* A directory of that name in the new root; or, for "directory/file", a file in a directory of its own. */
+static void make_mount_point(const char *name)
+{
+    const int length = snprintf(mount_point, sizeof(mount_point), STAGE "/%s", name);
+    char *const slash = strchr(mount_point + sizeof(STAGE), '/');
+
+    if (length < 0 || (size_t)length >= sizeof(mount_point)) {
+        errno = ENAMETOOLONG;
+        refuse("make a directory in the new root");
+    }
+    if (slash != NULL)
+        *slash = '\0';
+    must(mkdir(mount_point, MODE_OF_DIRECTORIES), "make a directory in the new root");
+    if (slash == NULL)
+        return;
+    *slash = '/';
+    must(mknod(mount_point, S_IFREG | MODE_OF_FILES, 0), "make a file in the new root");
+}
+
 void mount_new_root(const struct plan *plan)
 {
-    char path[256];
-
     must(mount("proc", "/proc", "proc", MS_NODEV | MS_NOSUID | MS_NOEXEC, NULL), "mount /proc");
     must(mount("tmpfs", STAGE, "tmpfs", MS_NODEV | MS_NOSUID | MS_NOEXEC, "size=64k,mode=755"), "mount a new root");
     for (size_t n = 0; n < plan->mount_count; n++) {
         const struct mount_request *const request = &plan->mounts[n];
         const int fd = clone_share(request);
 
-        snprintf(path, sizeof(path), STAGE "/%s", request->name);
-        must(mkdir(path, MODE_OF_DIRECTORIES), "make a directory in the new root");
-        must(syscall(SYS_move_mount, fd, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH), "mount the shared directory");
+        make_mount_point(request->name);
+        must(syscall(SYS_move_mount, fd, "", AT_FDCWD, mount_point, MOVE_MOUNT_F_EMPTY_PATH),
+             "mount the shared directory");
         close(fd);
     }
     must(mount(NULL, STAGE, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NODEV | MS_NOSUID | MS_NOEXEC, NULL),

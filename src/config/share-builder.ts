@@ -1,5 +1,5 @@
 import { accessSync, constants, type Stats, statSync } from 'node:fs'
-import { dirname, resolve } from 'node:path'
+import { basename, dirname, resolve } from 'node:path'
 import { isRefusal, opcodeNumbers } from '../device/command-arguments.js'
 import { fsConfig } from '../device/fs-device.js'
 import { parseInitOverride } from '../device/init-override.js'
@@ -40,7 +40,7 @@ export function buildShare(draft: ShareDraft, defaults: OptionValues): ShareConf
   const text = (name: string) => values.get(name) as string | undefined
   const flag = (name: string) => values.get(name) === true
   return {
-    directory: checkedDirectory(text('shared-dir'), draft.where('shared-dir')),
+    ...checkedDirectory(text('shared-dir'), draft.where('shared-dir')),
     ...checkedSocket(values, draft),
     tag: checkedTag(text('tag'), draft.where('tag')),
     ...cacheChoices(values),
@@ -122,11 +122,15 @@ function tracePath(path: string | undefined, where: string): string | undefined 
   return resolve(path)
 }
 
-function checkedDirectory(path: string | undefined, where: string): string {
+/** A directory, or a file that is to be alone in the share. */
+function checkedDirectory(path: string | undefined, where: string): Pick<ShareConfig, 'directory' | 'file'> {
   if (path === undefined) throw new UserError(`${where} is missing: which directory is to be shared?`)
-  if (!statOf(path, where).isDirectory()) throw new UserError(`${where} ${path}: not a directory`)
-  expectAccess(path, where)
-  return resolve(path)
+  const stat = statOf(path, where)
+  if (!stat.isDirectory() && !stat.isFile())
+    throw new UserError(`${where} ${path}: neither a directory nor a file`)
+  if (stat.isDirectory()) expectAccess(path, where)
+  const directory = resolve(path)
+  return { directory, file: stat.isFile() ? basename(directory) : undefined }
 }
 
 /** What cannot be entered can be opened all the same, and then every request of the guest would fail. */

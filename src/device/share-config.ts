@@ -10,7 +10,10 @@ export type Need = (typeof needs)[number]
 
 /** Everything that one share is told. Plain data: it crosses to the thread that serves the share. */
 export interface ShareConfig extends CacheChoices {
+  /** Or a file, which then is alone in the share. */
   readonly directory: string
+  /** The name of a file that is shared alone; undefined: a directory is shared. */
+  readonly file: string | undefined
   /** Empty when the listening socket was inherited and has no path. */
   readonly socketPath: string
   /** A listening socket that was inherited; undefined: one is bound at the path. */

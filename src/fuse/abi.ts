@@ -139,8 +139,6 @@ export const FATTR_MTIME = 1 << 5
 export const FATTR_FH = 1 << 6
 export const FATTR_ATIME_NOW = 1 << 7
 export const FATTR_MTIME_NOW = 1 << 8
-/** Of a guest that keeps times itself; the host's ctime cannot be set. */
-export const FATTR_CTIME = 1 << 10
 export const FATTR_KILL_SUIDGID = 1 << 11
 
 /** WRITE request flags. */

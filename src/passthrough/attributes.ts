@@ -2,7 +2,6 @@ import * as native from 'virtiofsd-ts-native'
 import {
   FATTR_ATIME,
   FATTR_ATIME_NOW,
-  FATTR_CTIME,
   FATTR_FH,
   FATTR_GID,
   FATTR_KILL_SUIDGID,
@@ -22,8 +21,7 @@ import { STATX_MASK, statxMode, writeStatx } from './statx.js'
 
 const { O_NONBLOCK, O_RDWR, STATX_BASIC_STATS, STATX_BTIME, UTIME_NOW, UTIME_OMIT } = native.constants
 
-const ATTRIBUTES =
-  FATTR_MODE | FATTR_UID | FATTR_GID | FATTR_SIZE | FATTR_ATIME | FATTR_MTIME | FATTR_CTIME
+const ATTRIBUTES = FATTR_MODE | FATTR_UID | FATTR_GID | FATTR_SIZE | FATTR_ATIME | FATTR_MTIME
 const KEEP_ID = -1
 const NSEC_PER_SEC = 1_000_000_000
 const PERMISSIONS = 0o7777

@@ -47,6 +47,12 @@ export function planConfinement(configuration: Configuration, starter: Starter):
       `--uid-map and --gid-map need --sandbox namespace: ${sandbox} has no users of its own`,
     )
   }
+  const alone = shares.find(({ file }) => file !== undefined)
+  if (alone !== undefined) {
+    throw new UserError(
+      `--sandbox ${sandbox} cannot share ${alone.directory} alone, which is a file: use namespace`,
+    )
+  }
   const traces = shares.map(({ trace }) => trace)
   if (sandbox === 'none') {
     const roots = shares.map(({ directory }) => directory)
@@ -72,7 +78,12 @@ function planNamespaces(
   starter: Starter,
 ): Confinement {
   const userNamespace = planUsers(userMap, groupMap, starter)
-  const ofShares = shares.map(({ directory, readonly }, n) => ({ name: `s${n}`, path: directory, readonly }))
+  const ofShares = shares.map(({ directory, file, readonly }, n) => ({
+    // A file gets a directory of its own, in which nothing else is.
+    name: file === undefined ? `s${n}` : `s${n}/${file}`,
+    path: directory,
+    readonly,
+  }))
   const ofTraces = shares.flatMap(({ trace }, n) =>
     trace === undefined ? [] : [{ name: `t${n}`, path: dirname(trace), readonly: false }],
   )
@@ -81,7 +92,7 @@ function planNamespaces(
     userNamespace,
     capabilities: userNamespace === undefined ? capabilities : capabilitiesOver(userNamespace, capabilities),
     entries: [...ofShares, ...ofTraces],
-    roots: ofShares.map(({ name }) => `/${name}`),
+    roots: shares.map((_, n) => `/s${n}`),
     traces: shares.map(({ trace }, n) => (trace === undefined ? undefined : `/t${n}/${basename(trace)}`)),
   }
 }

@@ -34,7 +34,10 @@ const mistakes: Readonly<Record<string, readonly [args: readonly string[], compl
     [...share, '--shared-dir', path('none')],
     `--shared-dir ${path('none')}: no such directory`,
   ],
-  'a file': [[...share, '--shared-dir', path('file')], `--shared-dir ${path('file')}: not a directory`],
+  'a device': [
+    [...share, '--shared-dir', '/dev/null'],
+    '--shared-dir /dev/null: neither a directory nor a file',
+  ],
   'below a file': [
     [...share, '--shared-dir', path('file/x')],
     `--shared-dir ${path('file/x')}: cannot be reached (ENOTDIR)`,
