@@ -157,7 +157,16 @@ export class Server {
 
   private end(n: number): void {
     this.sockets.releaseShare(n)
-    if (--this.running === 0) this.exit(this.status)
+    if (--this.running > 0) return
+    if (isProfiled) this.exitAfterThreads()
+    else this.exit(this.status)
+  }
+
+  /** A profiler of Node's writes a thread's file when that has ended by itself. */
+  private async exitAfterThreads(): Promise<void> {
+    this.sockets.releaseAll()
+    await Promise.all(this.threads.map(({ exited }) => exited))
+    process.exit(this.status)
   }
 
   /** Ends the process at once: a share's thread may be blocked in the host's file system and cannot be waited for. */
@@ -166,6 +175,8 @@ export class Server {
     native.exitNow(status)
   }
 }
+
+const isProfiled = process.execArgv.some((option) => /^--(cpu|heap)-prof/.test(option))
 
 /** Its tag, or its number from 0 on. */
 function nameOf({ tag }: ShareConfig, n: number): string {

@@ -74,6 +74,10 @@ export class FsDevice implements VhostUserDevice {
     return ownMs < 0 || interceptedMs < 0 ? Math.max(ownMs, interceptedMs) : Math.min(ownMs, interceptedMs)
   }
 
+  isWorking(): boolean {
+    return this.background?.isWorking === true
+  }
+
   drain(): void {
     this.interceptor.drain()
     this.background?.drain()

@@ -44,6 +44,8 @@ interface Waiting {
 /** The thread that serves a share, as the main thread sees it. */
 export class ShareThread {
   readonly counters = new Counters()
+  /** Resolves when the thread is gone, which is some time after its share has ended. */
+  readonly exited: Promise<void>
   private readonly commandFd: number
   private readonly port: MessagePort
   private readonly waiting = new Map<number, Waiting>()
@@ -89,6 +91,7 @@ export class ShareThread {
     })
     worker.on('message', (message: WorkerMessage) => this.handle(message))
     worker.on('error', (error) => this.fail(error))
+    this.exited = new Promise((resolve) => worker.once('exit', () => resolve()))
   }
 
   private milestone(name: Milestone): Promise<unknown> {

@@ -27,6 +27,8 @@ export interface Background {
   nextDueMs(): number
   /** Returns when nothing is under way any more. */
   drain(): void
+  /** Threads of the kernel's or ours are at work on something: a spin could keep the processor from them. */
+  readonly isWorking: boolean
 }
 
 /**

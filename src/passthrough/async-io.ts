@@ -95,6 +95,8 @@ export class AsyncIo {
   private readonly events = new Uint32Array(2)
   private readonly epollFd: number
   private underWay = 0
+  /** Of those, what is no read: the kernel hands it to a thread, where reads wait for the disk alone. */
+  private working = 0
   private unsubmitted = false
 
   /** Throws when this thread cannot have an engine. */
@@ -105,6 +107,10 @@ export class AsyncIo {
     this.fds = this.hasUring ? [native.asyncPoolFd(), native.asyncUringFd()] : [native.asyncPoolFd()]
     this.epollFd = native.epollCreate()
     for (const fd of this.fds) native.epollAdd(this.epollFd, fd, EPOLLIN, 0)
+  }
+
+  get isWorking(): boolean {
+    return this.working > 0
   }
 
   progress(): boolean {
@@ -197,6 +203,7 @@ export class AsyncIo {
 
   private begin(task: Task, started: number): number {
     this.underWay++
+    if (task.kind !== 'read') this.working++
     if (started < 0) this.end(task, started)
     else this.unsubmitted = true
     return PENDING_REPLY
@@ -226,6 +233,7 @@ export class AsyncIo {
 
   private end(task: Task, result: number): void {
     this.underWay--
+    if (task.kind !== 'read') this.working--
     if (task.startMs > 0) {
       const nowMs = performance.now()
       this.slowWrites.took(nowMs - task.startMs, nowMs)

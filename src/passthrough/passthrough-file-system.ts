@@ -119,6 +119,9 @@ function backgroundOf({ async, locks }: Share): Background {
       return async.progress() || locked
     },
     nextDueMs: () => locks.nextDueMs(),
+    get isWorking() {
+      return async.isWorking
+    },
     drain() {
       locks.giveUpWaiting()
       async.drain()

@@ -128,7 +128,8 @@ export class Backend {
   private waitForWork(session: BackendSession): void {
     const { spin, active } = this
     const startMs = performance.now()
-    if (spin.spinNs > 0 && active.length > 0 && this.spinOnRings(session)) return
+    const spins = spin.spinNs > 0 && active.length > 0 && this.device.isWorking?.() !== true
+    if (spins && this.spinOnRings(session)) return
     let moved = false
     for (const vring of active) moved = vring.queue?.armKick() === true || moved
     if (!moved) {

@@ -36,6 +36,12 @@ export interface VhostUserDevice {
   nextDueMs?(): number
 
   /**
+   * Whether other threads are at work on a request: then this one sleeps instead of spinning on the rings, which could
+   * keep the processor from them.
+   */
+  isWorking?(): boolean
+
+  /**
    * Completes every request that `process` left pending, before rings stop or memory goes away. Needed by devices that
    * return PENDING.
    */

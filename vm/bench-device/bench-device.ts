@@ -9,7 +9,7 @@ import { makeBenchShare, SHARE_PATHS, type SharePlace } from './bench-share.js'
 import { CASES, type Case } from './cases.js'
 import { CommandFailure } from './command-failure.js'
 import { type BenchReport, type CaseResult, compare, type Setup } from './comparison.js'
-import { Contender, fairArgs, PLACEMENTS, type Placement } from './contender.js'
+import { Contender, DIRECT_ARGS, fairArgs, PLACEMENTS, type Placement } from './contender.js'
 import { formatReport, missedTargets } from './report.js'
 import { median } from './statistics.js'
 
@@ -91,7 +91,7 @@ async function measure(
   const contenders: Contender[] = []
   for (const device of devices) {
     const own = device === 'virtiofsd-ts' ? setup.ourArgs : []
-    const direct = place === 'disk' && device !== 'virtiofsd-c' ? ['--allow-direct-io'] : []
+    const direct = place === 'disk' ? DIRECT_ARGS[device] : []
     const args = [...fairArgs(device, setup.sandbox), ...direct, ...own]
     contenders.push(await Contender.start({ device, args, share, placement: setup.placement, busy }))
   }

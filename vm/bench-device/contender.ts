@@ -46,6 +46,14 @@ const UNCONFINED: Readonly<Record<DeviceName, readonly string[]>> = {
   'virtiofsd-c': [],
 }
 
+/** What lets a guest's O_DIRECT reach the host. */
+export const DIRECT_ARGS: Readonly<Record<DeviceName, readonly string[]>> = {
+  'virtiofsd-ts': ['--allow-direct-io'],
+  'virtiofsd-1.14': ['--allow-direct-io'],
+  'virtiofsd-1.13': ['--allow-direct-io'],
+  'virtiofsd-c': ['-o', 'allow_direct_io'],
+}
+
 /** Arguments for a fair comparison, confined or not. */
 export function fairArgs(device: DeviceName, sandbox: boolean): string[] {
   return [...EQUAL_ARGS[device], ...(sandbox ? [] : UNCONFINED[device])]
@@ -56,7 +64,7 @@ export class Contender {
   private constructor(
     readonly name: DeviceName,
     readonly device: DeviceProcess,
-    private readonly load: LoadGenerator,
+    readonly load: LoadGenerator,
   ) {}
 
   static async start({

@@ -36,6 +36,7 @@ type Row = [what: string, figure: string, limit: string]
 const measurements: Readonly<Record<string, (options: Options) => Promise<Row[]>>> = {
   start: async () => [...(await starts('none')), ...(await starts('namespace'))],
   idle: idleness,
+  floor,
   queues,
   'open-files': openFiles,
   inodes,
@@ -94,6 +95,14 @@ async function idleness({ idleSeconds }: Options): Promise<Row[]> {
     [`idle for ${idleSeconds} s: processor`, `${(usedMs / idleSeconds / 10).toFixed(3)} %`, '0.1 %'],
     [`idle for ${idleSeconds} s: wake-ups of all threads`, String(woken), '0'],
   ]
+}
+
+/** What no device can be faster than. */
+async function floor(): Promise<Row[]> {
+  const one = await startOne()
+  const bare = await one.load.floor()
+  await one.stop()
+  return Object.entries(bare).map(([name, us]) => [`the kernel alone: ${name}`, `${us.toFixed(2)} us`, ''])
 }
 
 async function queues(): Promise<Row[]> {

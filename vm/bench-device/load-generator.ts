@@ -104,6 +104,13 @@ export class LoadGenerator extends LeashedProcess {
     return result
   }
 
+  /** Processor time of bare system calls, in microseconds, by what they would serve. */
+  async floor(): Promise<Record<string, number>> {
+    const answer = this.answer()
+    this.tell('floor')
+    return JSON.parse(await answer)
+  }
+
   /** The next line of JSON. */
   private answer(): Promise<string> {
     const line = new Promise<string>((resolve) => this.answers.push(resolve))

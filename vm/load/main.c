@@ -6,6 +6,7 @@
  *   run WORKLOAD DEPTH BYTES WARM_UP_MS RUN_MS [BESIDE BYTES]
  *   pids PID...      the processes of the device, whose processor time counts
  *   cpu N            runs on that processor from now on; -1: on any
+ *   floor            measures what the kernel alone would take
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -18,6 +19,7 @@
 #include <unistd.h>
 
 #include "fail.h"
+#include "floor.h"
 #include "front-end.h"
 #include "ram.h"
 #include "run.h"
@@ -129,6 +131,8 @@ static void obey(struct guest *guest, char *line)
         read_pids(guest, line + 5);
     else if (strncmp(line, "cpu ", 4) == 0)
         pin(atoi(line + 4));
+    else if (strcmp(line, "floor") == 0)
+        print_floor();
     else
         fail("not an order: %s", line);
 }
