@@ -129,7 +129,10 @@ export class Backend {
     const { spin, active } = this
     const startMs = performance.now()
     const spins = spin.spinNs > 0 && active.length > 0 && this.device.isWorking?.() !== true
-    if (spins && this.spinOnRings(session)) return
+    if (spins && this.spinOnRings(session)) {
+      spin.caught()
+      return
+    }
     let moved = false
     for (const vring of active) moved = vring.queue?.armKick() === true || moved
     if (!moved) {

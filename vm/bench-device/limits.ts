@@ -1,5 +1,6 @@
 /** `make bench-limits`: what our device costs besides requests: its start, its memory, its idleness, its pauses. */
 import { existsSync } from 'node:fs'
+import { constants, setPriority } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -194,6 +195,11 @@ const command = new Command('bench-limits')
   .option('--only <names>', `some of ${Object.keys(measurements).join(', ')}`)
   .parse()
 const options = command.opts<Options>()
+// Whoever looks at the clock has to be as quick as what it looks at.
+if (process.getuid?.() === 0) {
+  setPriority(process.pid, constants.priority.PRIORITY_HIGHEST)
+  putFirst(process.pid)
+}
 const wanted = options.only?.split(',') ?? Object.keys(measurements)
 const rows: Row[] = []
 for (const [name, measure] of Object.entries(measurements)) {

@@ -44,3 +44,19 @@ t.test('a limit below the first spin is still a limit', async (t) => {
 t.test('the spin is a whole number, which the addon demands', async (t) => {
   t.ok(spinsAfter(11_111, [LONG_NS]).every(Number.isInteger))
 })
+
+t.test('a sender on our own processor is not kept from it', async (t) => {
+  const spin = new AdaptiveSpin(MAX_NS)
+  const spun = (): boolean => {
+    const spins = spin.spinNs > 0
+    // What is waited for comes soon after each spin, never within one.
+    spin.missed(SHORT_NS)
+    return spins
+  }
+  const first = Array.from({ length: 1000 }, spun)
+  t.same(first.slice(0, 9), [...Array(8).fill(true), false])
+  t.equal(first.filter(Boolean).length, 40, '8 before each rest of 64, 128, 256 and 512, and 8 behind them')
+  while (!spun());
+  spin.caught()
+  for (let n = 0; n < 7; n++) t.ok(spun(), 'after one that caught something it counts afresh')
+})
