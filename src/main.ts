@@ -18,6 +18,7 @@ const commands: Readonly<Record<CommandName, (args: readonly string[]) => Promis
   'check-config': async (args) => (await import('./commands/check-config.js')).runCheckConfig(args),
   ctl: async (args) => (await import('./commands/ctl.js')).runCtl(args),
   trace: async (args) => (await import('./commands/trace.js')).runTrace(args),
+  bench: async (args) => (await import('./commands/bench.js')).runBench(args),
   completion: async (args) => (await import('./commands/completion.js')).runCompletion(args),
 }
 

@@ -16,6 +16,8 @@ export type DeviceName = (typeof DEVICE_NAMES)[number]
 export interface DeviceOptions {
   /** Default: ours where it is built, else the newest peer. */
   device?: DeviceName | undefined
+  /** Another program that takes the same options as `device`. Default: the one that `device` names. */
+  program?: string | undefined
   sharedDir: string
   /** Default: one in a temporary folder. */
   socketPath?: string
@@ -50,6 +52,7 @@ export class DeviceProcess extends LeashedProcess {
   /** Resolves once the device listens. One that ends instead is an error, with what it said last. */
   static async start({
     device,
+    program: given,
     sharedDir,
     socketPath,
     args = [],
@@ -57,7 +60,8 @@ export class DeviceProcess extends LeashedProcess {
     nodeArgs = [],
   }: DeviceOptions): Promise<DeviceProcess> {
     const name = device ?? (await findDefaultDevice())
-    const program = runUnder(under, await findProgram(name, nodeArgs))
+    const found = given === undefined ? await findProgram(name, nodeArgs) : { command: given, args: [] }
+    const program = runUnder(under, found)
     const dir = makeTemporaryDir()
     const path = resolve(socketPath ?? join(dir.path, 'socket'))
     const share = shareArguments(name, resolve(sharedDir), path)
@@ -75,7 +79,8 @@ export async function findDefaultDevice(): Promise<DeviceName> {
   return version === '' ? PEER : 'virtiofsd-ts'
 }
 
-async function findProgram(name: DeviceName, nodeArgs: string[]): Promise<Program> {
+/** The program that a name stands for, fetched if need be; `nodeArgs` are for ours. */
+export async function findProgram(name: DeviceName, nodeArgs: string[] = []): Promise<Program> {
   if (name === 'virtiofsd-ts') return { command: process.execPath, args: [...nodeArgs, OURS] }
   return collectedProgram(await fetchBundle(name === 'virtiofsd-c' ? 'qemu-7.2' : name), 'virtiofsd')
 }

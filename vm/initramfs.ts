@@ -11,7 +11,7 @@ import { runCommand } from './packages/command.js'
 import { collectedProgram } from './packages/program.js'
 
 /** Programs that a guest can have beyond busybox and vm/guest/*.c. Each makes the image larger, so they are asked for. */
-export type GuestProgram = 'fio'
+export type GuestProgram = 'fio' | 'git'
 
 export interface InitramfsOptions {
   kernel: Kernel

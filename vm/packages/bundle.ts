@@ -37,6 +37,7 @@ const SOURCES = {
   'qemu-11': { suite: 'trixie-backports', ...QEMU },
   'virtiofsd-1.13': { suite: 'trixie', ...VIRTIOFSD },
   'virtiofsd-1.14': { suite: 'sid', ...VIRTIOFSD },
+  git: { suite: 'trixie', packages: ['git'], programs: ['usr/bin/git'], files: [] },
   fio: { suite: 'trixie', packages: ['fio'], programs: ['usr/bin/fio'], files: [] },
   busybox: { suite: 'trixie', packages: ['busybox-static'], programs: [], files: ['usr/bin/busybox'] },
 } satisfies Record<string, BundleSource>

@@ -1,0 +1,76 @@
+/** The table says what was measured, and that there was no peer when there was none. */
+import t from 'tap'
+import { benchPage } from '../../../vm/bench/html-report.js'
+import type { Measurement, SideFigures } from '../../../vm/bench/measure.js'
+import { peerArguments } from '../../../vm/bench/peer.js'
+import { type BenchResult, benchTable } from '../../../vm/bench/report.js'
+import { estimate, ratios, verdict } from '../../../vm/bench/statistics.js'
+
+function figures(...rates: number[]): SideFigures {
+  return {
+    rates,
+    rate: estimate(rates),
+    guestUs: estimate(rates.map((rate) => 1e6 / rate)),
+    cpuUsPerOp: 12.34,
+  }
+}
+
+function compared(workload: string, ours: number[], peer: number[]): Measurement {
+  const ratio = estimate(ratios(ours, peer))
+  return {
+    policy: 'never',
+    workload,
+    unit: 'ops/s',
+    ours: figures(...ours),
+    peer: figures(...peer),
+    ratio,
+    verdict: verdict(ratio),
+    deviceLatency: [
+      { opcode: 'READ', count: 5, p50Us: 40, p99Us: 90 },
+      { opcode: 'WRITE', count: 0, p50Us: 0, p99Us: 0 },
+    ],
+  }
+}
+
+const result: BenchResult = {
+  version: 1,
+  startedAt: '2026-01-02T03:04:05.000Z',
+  seconds: 61,
+  command: 'make bench QUICK=1',
+  host: '2 x some processor, TCG: the guest is emulated',
+  guest: 'Linux 6.12',
+  peer: 'virtiofsd-1.14',
+  rounds: 3,
+  runtimeMs: 600,
+  measurements: [
+    compared('better', [200, 220, 210], [100, 100, 105]),
+    compared('worse', [100, 100, 105], [200, 220, 210]),
+    compared('alike', [100, 100, 105], [101, 99, 105]),
+  ],
+}
+
+t.test('the table', async (t) => {
+  const lines = benchTable(result).split('\n')
+  t.match(
+    lines[2],
+    /^never +better +ops\/s +210 +±5% +100 +±3% +2\.00 +2\.00\.\.2\.20 +\+ +4762 +40 +12\.3 +12\.3$/,
+  )
+  t.match(lines[3], / 0\.50 +0\.45\.\.0\.50 +- /)
+  t.match(benchTable(result), 'Against virtiofsd-1.14: 1 faster, 1 the same within noise, 1 slower.')
+})
+
+t.test('ours alone', async (t) => {
+  const alone = result.measurements.map(({ peer, ratio, verdict: _, ...one }) => one)
+  const text = benchTable({ ...result, peer: undefined, measurements: alone })
+  t.match(text, 'Ours ran alone')
+  t.match(benchPage({ ...result, peer: undefined, measurements: alone }), 'none: ours ran alone')
+})
+
+t.test('options of the C virtiofsd', async (t) => {
+  const policy = (...peer: string[]) => ({ name: 'x', ours: [], peer })
+  const c = { device: 'virtiofsd-c' } as const
+  t.same(peerArguments(c, policy('--cache', 'never', '--allow-mmap')), ['-o', 'cache=none'])
+  t.same(peerArguments(c, policy('--cache', 'always', '--writeback')), ['-o', 'cache=always,writeback'])
+  t.equal(peerArguments(c, policy('--cache', 'auto', '--new')), undefined)
+  t.same(peerArguments({ device: 'virtiofsd-1.14' }, policy('--cache', 'auto')), ['--cache', 'auto'])
+})

@@ -1,0 +1,85 @@
+import type { BenchGuest } from './bench-guest.js'
+import type { Case } from './plan.js'
+import { type DeviceLatency, observeDevice, processorTimeUs, type Side } from './side.js'
+import { type Estimate, estimate, ratios, type Verdict, verdict } from './statistics.js'
+import type { Result, Sample } from './workload.js'
+
+/** What one side gave for one result. */
+export interface SideFigures {
+  rates: number[]
+  rate: Estimate
+  /** One request in the guest, in microseconds. */
+  guestUs: Estimate
+  /** Processor time of the device for each of the guest's operations; of all results of a workload together. */
+  cpuUsPerOp: number
+}
+
+/** One line of the report. */
+export interface Measurement {
+  policy: string
+  workload: string
+  unit: Result['unit']
+  ours: SideFigures
+  peer?: SideFigures
+  ratio?: Estimate
+  verdict?: Verdict
+  /** Of ours, in a run of its own: requests with this result's opcodes. */
+  deviceLatency: DeviceLatency[]
+}
+
+/** Side after side, the order turned in every round, so that neither always comes after the other. */
+export function alternate(sides: readonly Side[], rounds: number): Side[] {
+  return Array.from({ length: rounds }, (_, n) => (n % 2 === 0 ? sides : [...sides].reverse())).flat()
+}
+
+/** Measures a workload on both sides: a round that does not count, then `rounds` that do, then one that is looked at. */
+export async function measure(
+  setting: BenchGuest,
+  { policy, workload }: Case,
+  rounds: number,
+  runtimeMs: number,
+): Promise<Measurement[]> {
+  const { guest } = setting
+  const sides = setting.sidesOf(policy)
+  for (const side of sides) await workload.prepare(guest, side)
+  const order = alternate(sides, rounds + 1)
+  const cpuBefore = sides.map(processorTimeUs)
+  const samples = await workload.run(guest, order, runtimeMs)
+  const cpuUs = sides.map((side, n) => processorTimeUs(side) - cpuBefore[n]!)
+  const latencies = await observeDevice(sides[0]!, () => workload.run(guest, [sides[0]!], runtimeMs))
+  const figures = sides.map((side, n) => {
+    const runs = samples.filter((_, run) => order[run] === side)
+    return figuresOf(runs, cpuUs[n]!)
+  })
+  return workload.results.map((result, n) => {
+    const [ours, peer] = figures.map((ofSide) => ofSide[n]!)
+    return {
+      policy: policy.name,
+      workload: result.name,
+      unit: result.unit,
+      ours: ours!,
+      ...(peer === undefined ? {} : compare(ours!, peer)),
+      deviceLatency: latencies.filter(({ opcode }) => result.opcodes.includes(opcode)),
+    }
+  })
+}
+
+function compare(ours: SideFigures, peer: SideFigures): Pick<Measurement, 'peer' | 'ratio' | 'verdict'> {
+  const ratio = estimate(ratios(ours.rates, peer.rates))
+  return { peer, ratio, verdict: verdict(ratio) }
+}
+
+/** The figures of each result. The first run warmed up: its time counts for the processor alone. */
+function figuresOf(runs: readonly Sample[][], cpuUs: number): SideFigures[] {
+  const operations = runs.flat().reduce((sum, sample) => sum + sample.operations, 0)
+  return runs[0]!.map((_, n) => {
+    const counted = runs.slice(1).map((run) => run[n]!)
+    const rates = counted.map(({ rate }) => rate)
+    return {
+      rates,
+      rate: estimate(rates),
+      guestUs: estimate(counted.map(({ guestUs }) => guestUs)),
+      cpuUsPerOp: cpuUs / operations,
+    }
+  })
+}

@@ -1,0 +1,59 @@
+import { median } from '../bench-device/statistics.js'
+
+/** The middle of some numbers, and between which two of them the true middle lies. */
+export interface Estimate {
+  median: number
+  /** A confidence interval of the median that assumes no distribution: two of the sorted numbers. */
+  low: number
+  high: number
+}
+
+/** Whether a ratio to the peer is above or below 1 beyond noise. */
+export type Verdict = 'faster' | 'same' | 'slower'
+
+/** An interval holds the true median at least so often. Five numbers reach it between their least and greatest. */
+const CONFIDENCE = 0.9
+
+/** Median and interval of at least one number. */
+export function estimate(numbers: readonly number[]): Estimate {
+  if (numbers.length === 0) throw new RangeError('no numbers to estimate from')
+  const sorted = [...numbers].sort((a, b) => a - b)
+  const cut = intervalRank(sorted.length)
+  return { median: median(sorted), low: sorted[cut]!, high: sorted[sorted.length - 1 - cut]! }
+}
+
+/** Ours over the peer's, pair by pair: what disturbed both of a pair cancels out. */
+export function ratios(ours: readonly number[], peer: readonly number[]): number[] {
+  if (ours.length !== peer.length) throw new RangeError(`${ours.length} and ${peer.length} are no pairs`)
+  return ours.map((number, n) => number / peer[n]!)
+}
+
+export function verdict({ low, high }: Estimate): Verdict {
+  if (low > 1) return 'faster'
+  return high < 1 ? 'slower' : 'same'
+}
+
+/** Half of the interval, as a part of the median: 0.05 for "plus or minus 5 %". */
+export function relativeSpread({ median, low, high }: Estimate): number {
+  return median === 0 ? 0 : (high - low) / 2 / median
+}
+
+/** How many numbers may be left out at each end. The median of the source is below each with probability one half. */
+function intervalRank(count: number): number {
+  let rank = 0
+  let outside = 2 * binomial(count, 0)
+  while (rank + 1 < count / 2) {
+    const next = outside + 2 * binomial(count, rank + 1)
+    if (next > 1 - CONFIDENCE) break
+    outside = next
+    rank++
+  }
+  return rank
+}
+
+/** The probability of `heads` heads in `count` throws of a fair coin. */
+function binomial(count: number, heads: number): number {
+  let ways = 1
+  for (let n = 1; n <= heads; n++) ways *= (count - n + 1) / n
+  return ways / 2 ** count
+}
