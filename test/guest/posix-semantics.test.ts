@@ -21,6 +21,12 @@ const shares: Readonly<Record<string, readonly string[]>> = {
 const ofWriteback =
   /^(truncate\("t\/file", 10\) t\/file touches|lseek\(fd, (0|512 << 10), SEEK_(DATA|HOLE)\)):/
 
+/**
+ * From 6.12 on the guest's kernel does not say who calls fallocate. Set-group-id without execution for the group, which means
+ * nothing, has to go for callers of other groups; so it goes for members too.
+ */
+const ofCallersWithoutNames = /^fallocate: 100666 1000:1000 links 1, not fallocate: 102666 /
+
 t.setTimeout(900_000)
 
 for (const { kernel, qemu } of [
@@ -46,6 +52,7 @@ for (const { kernel, qemu } of [
       const different = lines
         .flatMap((line, n) => (line === own[n] ? [] : [`${line}, not ${own[n]}`]))
         .filter((line) => tag !== 'writeback' || !ofWriteback.test(line))
+        .filter((line) => !ofCallersWithoutNames.test(line))
       t.same(different, [], tag)
     }
     await expectQuietKernel(t, guest)
