@@ -1,3 +1,4 @@
+import { setFlagsFromString } from 'node:v8'
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads'
 import * as native from 'virtiofsd-ts-native'
 import { Counters } from '../fuse/counters.js'
@@ -11,6 +12,9 @@ import {
   type WorkerMessage,
   type WorkerStart,
 } from './worker-messages.js'
+
+// What little garbage a share makes is collected in half a millisecond; helpers would first have to get a processor.
+setFlagsFromString('--no-parallel-scavenge')
 
 /** What the main thread hears of a share. */
 export interface ShareEvents {

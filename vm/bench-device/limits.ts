@@ -157,11 +157,13 @@ async function inodes({ inodes: count }: Options): Promise<Row[]> {
 /** All operations mixed; memory is looked at after the first minute and at the end. */
 async function soak({ minutes }: Options): Promise<Row[]> {
   const one = await startOne({ nodeArgs: ['--trace-gc'] })
-  const pauses: number[] = []
+  // By isolate: the main thread collects its garbage, too, but no request waits for it.
+  const pauses = new Map<string, number[]>()
   const sinceStart = performance.now()
   one.device.on('line', (line) => {
-    const pause = /MB, ([\d.]+) \/ /.exec(line)?.[1]
-    if (pause !== undefined && performance.now() - sinceStart > 5000) pauses.push(Number(pause))
+    const [, isolate, pause] = /:(0x[0-9a-f]+)\].* MB, ([\d.]+) \/ /.exec(line) ?? []
+    if (isolate === undefined || performance.now() - sinceStart < 5000) return
+    pauses.set(isolate, [...(pauses.get(isolate) ?? []), Number(pause)])
   })
   await one.run(MIX, 60_000, 0)
   const afterFirst = residentBytes(one.pids)
@@ -174,11 +176,13 @@ async function soak({ minutes }: Options): Promise<Row[]> {
   }
   const grown = residentBytes(one.pids) - afterFirst
   await one.stop()
+  // The share's thread is the one that is busy.
+  const [busiest = []] = [...pauses.values()].sort((a, b) => b.length - a.length)
   return [
     [`${minutes} min mixed, 32 deep: operations after the first minute`, String(ops), ''],
     [`${minutes} min mixed: growth of memory after the first`, `${(grown / MIB).toFixed(1)} MiB`, '0'],
-    [`${minutes} min mixed: garbage collections after 5 s`, String(pauses.length), ''],
-    [`${minutes} min mixed: longest of them`, `${Math.max(0, ...pauses).toFixed(2)} ms`, '5 ms'],
+    [`${minutes} min mixed: garbage collections of the share's thread`, String(busiest.length), ''],
+    [`${minutes} min mixed: longest of them`, `${Math.max(0, ...busiest).toFixed(2)} ms`, '5 ms'],
     [
       `${minutes} min mixed: slowest operation, as the guest saw it`,
       `${(slowestUs / 1000).toFixed(2)} ms`,
