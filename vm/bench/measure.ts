@@ -66,7 +66,7 @@ export async function measure(
 
 function compare(ours: SideFigures, peer: SideFigures): Pick<Measurement, 'peer' | 'ratio' | 'verdict'> {
   const ratio = estimate(ratios(ours.rates, peer.rates))
-  return { peer, ratio, verdict: verdict(ratio) }
+  return { peer, ratio, verdict: verdict(ratio, ours.rates.length) }
 }
 
 /** The figures of each result. The first run warmed up: its time counts for the processor alone. */

@@ -1,6 +1,6 @@
 import { formatTable } from '../report/text-table.js'
 import type { Measurement } from './measure.js'
-import { type Estimate, relativeSpread, type Verdict } from './statistics.js'
+import { type Estimate, ROUNDS_FOR_VERDICT, relativeSpread, type Verdict } from './statistics.js'
 
 /** Everything that a run of the benchmark found out; what --json writes. */
 export interface BenchResult {
@@ -36,8 +36,12 @@ export function benchTable({ measurements, peer, rounds }: BenchResult): string 
     peer === undefined
       ? 'Ours ran alone: there was no peer to compare with.'
       : `Against ${peer}: ${counts('faster')} faster, ${counts('same')} the same within noise, ${counts('slower')} slower.`
+  const few =
+    peer !== undefined && rounds < ROUNDS_FOR_VERDICT
+      ? ` ${rounds} rounds prove nothing: a verdict needs ${ROUNDS_FOR_VERDICT}.`
+      : ''
   return `${formatTable(columns, measurements.map(rowOf))}
-${summary}
+${summary}${few}
 Medians of ${rounds} rounds; behind each half of its interval; the ratio is that of pairs, and + or - says that its whole
 interval is above or below 1. guest us: one request as the guest's program waits for it (ours). device us: median from
 seen on the ring to given back (ours, in a run of its own). CPU us: processor time of the device for each operation.

@@ -13,6 +13,7 @@ export type Verdict = 'faster' | 'same' | 'slower'
 
 /** An interval holds the true median at least so often. Five numbers reach it between their least and greatest. */
 const CONFIDENCE = 0.9
+export const ROUNDS_FOR_VERDICT = 5
 
 /** Median and interval of at least one number. */
 export function estimate(numbers: readonly number[]): Estimate {
@@ -28,7 +29,9 @@ export function ratios(ours: readonly number[], peer: readonly number[]): number
   return ours.map((number, n) => number / peer[n]!)
 }
 
-export function verdict({ low, high }: Estimate): Verdict {
+/** Of `rounds` pairs: fewer than ROUNDS_FOR_VERDICT prove nothing. */
+export function verdict({ low, high }: Estimate, rounds: number): Verdict {
+  if (rounds < ROUNDS_FOR_VERDICT) return 'same'
   if (low > 1) return 'faster'
   return high < 1 ? 'slower' : 'same'
 }

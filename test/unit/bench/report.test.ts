@@ -24,7 +24,7 @@ function compared(workload: string, ours: number[], peer: number[]): Measurement
     ours: figures(...ours),
     peer: figures(...peer),
     ratio,
-    verdict: verdict(ratio),
+    verdict: verdict(ratio, ours.length),
     deviceLatency: [
       { opcode: 'READ', count: 5, p50Us: 40, p99Us: 90 },
       { opcode: 'WRITE', count: 0, p50Us: 0, p99Us: 0 },
@@ -40,12 +40,12 @@ const result: BenchResult = {
   host: '2 x some processor, TCG: the guest is emulated',
   guest: 'Linux 6.12',
   peer: 'virtiofsd-1.14',
-  rounds: 3,
+  rounds: 5,
   runtimeMs: 600,
   measurements: [
-    compared('better', [200, 220, 210], [100, 100, 105]),
-    compared('worse', [100, 100, 105], [200, 220, 210]),
-    compared('alike', [100, 100, 105], [101, 99, 105]),
+    compared('better', [200, 220, 210, 210, 210], [100, 100, 105, 100, 100]),
+    compared('worse', [100, 100, 105, 100, 100], [200, 220, 210, 210, 210]),
+    compared('alike', [100, 100, 105, 100, 100], [101, 99, 105, 100, 100]),
   ],
 }
 
@@ -53,10 +53,15 @@ t.test('the table', async (t) => {
   const lines = benchTable(result).split('\n')
   t.match(
     lines[2],
-    /^never +better +ops\/s +210 +±5% +100 +±3% +2\.00 +2\.00\.\.2\.20 +\+ +4762 +40 +12\.3 +12\.3$/,
+    /^never +better +ops\/s +210 +±5% +100 +±3% +2\.10 +2\.00\.\.2\.20 +\+ +4762 +40 +12\.3 +12\.3$/,
   )
-  t.match(lines[3], / 0\.50 +0\.45\.\.0\.50 +- /)
+  t.match(lines[3], / 0\.48 +0\.45\.\.0\.50 +- /)
   t.match(benchTable(result), 'Against virtiofsd-1.14: 1 faster, 1 the same within noise, 1 slower.')
+})
+
+t.test('too few rounds', async (t) => {
+  t.match(benchTable({ ...result, rounds: 3 }), '3 rounds prove nothing: a verdict needs 5.')
+  t.notMatch(benchTable(result), 'prove nothing')
 })
 
 t.test('ours alone', async (t) => {

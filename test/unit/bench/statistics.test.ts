@@ -34,10 +34,11 @@ t.test('ratios go pair by pair', async (t) => {
 })
 
 t.test('a verdict needs the whole interval on one side of 1', async (t) => {
-  t.equal(verdict(estimate([1.1, 1.2, 1.3, 1.2, 1.1])), 'faster')
-  t.equal(verdict(estimate([0.9, 0.8, 0.95, 0.9, 0.99])), 'slower')
-  t.equal(verdict(estimate([0.99, 1.2, 1.3, 1.2, 1.1])), 'same', 'one round on the other side is noise')
-  t.equal(verdict(estimate([1, 1, 1])), 'same')
+  t.equal(verdict(estimate([1.1, 1.2, 1.3, 1.2, 1.1]), 5), 'faster')
+  t.equal(verdict(estimate([0.9, 0.8, 0.95, 0.9, 0.99]), 5), 'slower')
+  t.equal(verdict(estimate([0.99, 1.2, 1.3, 1.2, 1.1]), 5), 'same', 'one round on the other side is noise')
+  t.equal(verdict(estimate([1, 1, 1, 1, 1]), 5), 'same')
+  t.equal(verdict(estimate([2, 3, 2, 3]), 4), 'same', 'and so many rounds as prove something')
 })
 
 t.test('spread is half of the interval by the median', async (t) => {
