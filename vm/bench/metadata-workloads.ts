@@ -1,4 +1,8 @@
+import { randomBytes } from 'node:crypto'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import type { Guest } from '../guest.js'
+import { runCommand } from '../packages/command.js'
 import type { Side } from './side.js'
 import type { Result, Sample, Workload } from './workload.js'
 
@@ -41,7 +45,7 @@ export const storm: Workload = {
 export const untar: Workload = {
   name: 'untar',
   results: [{ name: 'untar, files', unit: 'ops/s', opcodes: ['CREATE', 'WRITE'] }],
-  prepare: async (guest) => makeArchive(guest),
+  prepare: putArchive,
   run: eachInTurn(async (guest, { guestDir }) => {
     const { ms } = await mustRun(
       guest,
@@ -56,8 +60,9 @@ export const untar: Workload = {
 export const gitStatus: Workload = {
   name: 'git status',
   results: [{ name: 'git status, files', unit: 'ops/s', opcodes: ['LOOKUP', 'GETATTR'] }],
-  prepare: async (guest, { guestDir }) => {
-    await makeArchive(guest)
+  prepare: async (guest, side) => {
+    const { guestDir } = side
+    await putArchive(guest, side)
     await mustRun(
       guest,
       `[ -d ${guestDir}/repository ] || { mkdir ${guestDir}/repository && cd ${guestDir}/repository &&
@@ -85,14 +90,17 @@ function perFile(ms: number): Sample {
   return { rate: (TREE_FILES / ms) * 1000, operations: TREE_FILES, guestUs: (ms * 1000) / TREE_FILES }
 }
 
-/** Files of up to 16 KiB, the same in every run. */
-async function makeArchive(guest: Guest): Promise<void> {
-  await mustRun(
-    guest,
-    `[ -f /tmp/tree.tar ] || { mkdir /tmp/tree && cd /tmp/tree && dd if=/dev/urandom of=/tmp/random bs=16k count=1 2>/dev/null &&
-      for d in $(seq ${TREE_FOLDERS}); do mkdir $d; for f in $(seq ${FILES_PER_FOLDER}); do
-      head -c $((d * f * 50)) /tmp/random > $d/$f; done; done && tar cf /tmp/tree.tar . && rm -r /tmp/tree /tmp/random; }`,
-  )
+/** Files of up to 16 KiB, as an archive in the guest's memory. The host makes it: each process costs an emulated guest dearly. */
+async function putArchive(guest: Guest, { hostDir, guestDir }: Side): Promise<void> {
+  const tree = join(hostDir, 'tree')
+  for (let folder = 1; folder <= TREE_FOLDERS; folder++) {
+    mkdirSync(join(tree, `${folder}`), { recursive: true })
+    for (let file = 1; file <= FILES_PER_FOLDER; file++)
+      writeFileSync(join(tree, `${folder}/${file}`), randomBytes(folder * file * 50))
+  }
+  await runCommand('tar', ['--create', '--file', join(hostDir, 'tree.tar'), '--directory', tree, '.'])
+  rmSync(tree, { recursive: true })
+  await mustRun(guest, `mv ${guestDir}/tree.tar /tmp/tree.tar`)
 }
 
 async function mustRun(guest: Guest, command: string): Promise<{ ms: number; stdout: string }> {
