@@ -153,6 +153,7 @@ t.test('an ordinary user gets a user namespace', skip, async (t) => {
 
 t.test('a sandbox that cannot be had is no reason to do without', skip, async (t) => {
   const directory = tempDir(t)
+  chownSync(directory, NOBODY, NOBODY)
   const socketPath = join(directory, 'socket')
   const share = ['--shared-dir', directory, '--socket-path', socketPath]
   t.match(runProgram(share, ['setpriv', '--bounding-set', '-sys_admin']), {
