@@ -19,6 +19,8 @@ export class ClaimedSockets implements ListeningSockets {
   /** Throws UserError when one cannot be had; nothing is left behind then. */
   constructor({ shares, controlSocket }: Configuration) {
     try {
+      // First, so that whoever finds a share listening can ask for it too.
+      if (controlSocket !== undefined) this.control = claimSocket(controlSocket, '--control-socket')
       for (const { inheritedFd, socketPath, socketGid } of shares) {
         this.shares.push(
           inheritedFd === undefined
@@ -26,7 +28,6 @@ export class ClaimedSockets implements ListeningSockets {
             : inheritSocket(inheritedFd),
         )
       }
-      if (controlSocket !== undefined) this.control = claimSocket(controlSocket, '--control-socket')
     } catch (error) {
       this.releaseAll()
       throw error

@@ -17,7 +17,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { isRoot } from '../support/cases.js'
-import { Device } from '../support/device.js'
+import { Device, sleep } from '../support/device.js'
 import { Op, ROOT_ID } from '../support/fuse-abi.js'
 import type { FuseGuest } from '../support/fuse-guest.js'
 import { mount } from '../support/mount.js'
@@ -204,10 +204,17 @@ t.test('files that the host changes, cuts, renames, replaces and deletes under t
   await device.waitForFdCount(heldBefore)
 })
 
+/** Whether every thread has taken the signal, which each does for itself. */
+function isStopped(pid: number): boolean {
+  const threads = readdirSync(`/proc/${pid}/task`)
+  return threads.every((tid) => /^State:\s+T/m.test(readFileSync(`/proc/${pid}/task/${tid}/status`, 'utf8')))
+}
+
 t.test('a device that is stopped and continued has lost nothing', async (t) => {
   const fs = mount(t, device)
   const { nodeid, handle } = fs.create(ROOT_ID, 'file', O_RDWR)
   process.kill(device.pid, 'SIGSTOP')
+  while (!isStopped(device.pid)) await sleep(1)
   const call = fs.start({ opcode: Op.STATFS, nodeid: ROOT_ID, reply: { argBytes: 80 } })
   t.equal(fs.frontend.queues[1].reap(200), undefined, 'it stands still')
   process.kill(device.pid, 'SIGCONT')

@@ -1,7 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { ControlClient } from '../control-client.js'
-import { DeviceProcess, waitUntilListening } from '../device-process.js'
+import { DeviceProcess } from '../device-process.js'
 import { onProcessExit } from '../exit-hooks.js'
 import { bootGuest, type Guest } from '../guest.js'
 import { type Peer, peerArguments } from './peer.js'
@@ -73,8 +73,6 @@ async function startSides(policy: Policy, root: string, options: BenchGuestOptio
   const controlPath = join(root, `${policy.name}.ctl`)
   const args = [...policy.ours, '--control-socket', controlPath, ...ourArgs]
   const ours = await startSide('ours', { device: 'virtiofsd-ts' }, args, policy, root)
-  // It comes after the share's socket.
-  await waitUntilListening(ours.device, [controlPath])
   const control = await ControlClient.connect(controlPath)
   const theirs = peer === undefined ? undefined : peerArguments(peer, policy)
   if (peer === undefined || theirs === undefined) return [{ ...ours, control }]
