@@ -54,7 +54,7 @@ check: build $(TAP) ## Types, lint, format and unit tests (under two minutes)
 	npx biome check
 	$(call tap,unit wire cli)
 
-# Suites are folders of test/. Those that time out or drive whole machines run one file at a time.
+# Suites are folders of test/. Those that drive whole machines run two files at a time.
 tap = npx tap run --reporter=terse --timeout=$(or $(2),120) $(if $(3),--jobs=$(3)) $(foreach suite,$(1),$(wildcard dist/test/$(suite)))
 
 .PHONY: fuzz
@@ -75,7 +75,7 @@ test-frontend: build sanitized $(TAP) ## The program, its guest played without a
 
 .PHONY: test-guest
 test-guest: build $(TAP) ## The device in real guests: kernels 6.1, 6.12 and 7.x, several QEMUs
-	$(call tap,guest,1200,1)
+	$(call tap,guest,1200,2)
 
 .PHONY: test
 test: check test-frontend test-guest test-package ## Everything (about 20 minutes on two cores without KVM)

@@ -7,7 +7,7 @@ import { runCommand } from './packages/command.js'
 
 // From dist/vm back to the sources: C files are not copied to dist.
 const SOURCES = fileURLToPath(new URL('../../vm/guest/', import.meta.url))
-const FLAGS = ['-std=gnu11', '-static', '-O2', '-Wall', '-Wextra', '-Werror', '-pthread']
+const FLAGS = ['-std=gnu11', '-static', '-O2', '-Wall', '-Wextra', '-Werror', '-pthread', '-s']
 
 /**
  * Compiles each vm/guest/NAME.c, and the files of each vm/guest/NAME/, into a static program NAME.

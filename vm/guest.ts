@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs'
 import { type Accelerator, findAccelerator } from './accelerator.js'
 import type { CommandReport } from './agent.js'
 import type { Console } from './console.js'
@@ -10,6 +11,7 @@ import { describeExit, type ProcessExit } from './leashed-process.js'
 import { type Machine, startMachine } from './machine.js'
 import { findQemu, type Share } from './qemu.js'
 import type { Qmp } from './qmp.js'
+import { SetupError } from './setup-error.js'
 
 export const DEFAULT_KERNEL = '6.12'
 
@@ -80,6 +82,18 @@ const KERNEL_ARGS = [
   'nokaslr',
 ]
 
+/** What a kernel needs beside its image, which it holds packed and unpacked, in a file system of half its memory. */
+const KERNEL_MIB = 96
+const IMAGE_COPIES = 3
+
+/** A kernel that has no room to unpack its image goes on with a part of it. */
+function expectRoom(initramfs: string, memoryMiB: number): void {
+  const leastMiB = KERNEL_MIB + Math.ceil((IMAGE_COPIES * statSync(initramfs).size) / 2 ** 20)
+  if (memoryMiB < leastMiB) {
+    throw new SetupError(`${memoryMiB} MiB are too few for this guest: its image needs ${leastMiB} MiB`)
+  }
+}
+
 /** Boots a guest and resolves once commands can run in it. Shares are attached, not mounted. */
 export async function bootGuest(options: GuestOptions = {}): Promise<Guest> {
   await ensureHostTools()
@@ -87,6 +101,7 @@ export async function bootGuest(options: GuestOptions = {}): Promise<Guest> {
   const memoryMiB = options.memoryMiB ?? 512
   const kernel = await findKernel(options.kernel ?? DEFAULT_KERNEL, options.modulesDir)
   const initramfs = await buildInitramfs({ kernel, programs: options.programs, modules: options.modules })
+  expectRoom(initramfs, memoryMiB)
   const qemu = await findQemu(options.qemu)
 
   const startMs = performance.now()

@@ -70,7 +70,7 @@ for (const [kernel, qemu, release] of BOOTS) {
 }
 
 t.test('commands', async (t) => {
-  const guest = await boot(t, { programs: ['fio'] })
+  const guest = await boot(t, { programs: ['fio'], memoryMiB: 512 })
 
   t.test('report status, signal, both outputs and time', async (t) => {
     const failed = await guest.run('echo out; echo err >&2; exit 3')
@@ -149,6 +149,10 @@ t.test('commands', async (t) => {
     }
     t.match(jobs, [{ error: 0, read: { io_bytes: 1 << 20 } }])
   })
+})
+
+t.test('a guest with less memory than its image needs is refused', async (t) => {
+  await t.rejects(bootGuest({ programs: ['fio'], memoryMiB: 256 }), /256 MiB are too few .* needs \d+ MiB/)
 })
 
 t.test('a guest that stands still is ended: while it runs a command, and while it powers off', async (t) => {
