@@ -136,13 +136,14 @@ export class Server {
   private eventsOf(config: ShareConfig, n: number, log: Logger): ShareEvents {
     return {
       log: (level, fields, text) => log[level](fields, text),
-      listening: () => {
+      listening: (asyncIo) => {
         const { directory, socketPath } = config
         // A socket that was inherited may have no path that QEMU could be given.
-        if (socketPath === '') log.info({ directory }, 'ready')
+        const fields = { directory, asyncIo }
+        if (socketPath === '') log.info(fields, 'ready')
         else {
-          const fields = { directory, qemu: qemuArguments(config) }
-          log.info(fields, 'ready: attach this share with these QEMU arguments')
+          const qemu = qemuArguments(config)
+          log.info({ ...fields, qemu }, 'ready: attach this share with these QEMU arguments')
         }
       },
       ended: () => this.end(n),

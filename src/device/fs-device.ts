@@ -59,6 +59,11 @@ export class FsDevice implements VhostUserDevice {
     return this.interceptor.active ? this.interceptor.process(chain, queueIndex) : this.session.process(chain)
   }
 
+  /** Who waits for the host: see Background. Undefined when nobody does. */
+  get backgroundEngine(): string | undefined {
+    return this.background?.engine
+  }
+
   attach(loop: EventLoop): void {
     for (const fd of this.background?.fds ?? []) loop.add(fd, constants.EPOLLIN, () => {})
   }

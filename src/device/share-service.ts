@@ -64,7 +64,7 @@ export class ShareService {
   serve(): void {
     const { config, listenFd } = this.start
     native.setStatusFlags(listenFd, native.statusFlags(listenFd) | O_NONBLOCK)
-    this.tell({ type: 'listening' })
+    this.tell({ type: 'listening', engine: this.device.backgroundEngine })
     do {
       const fd = this.accept(listenFd)
       this.logger.info({}, 'front-end connected')

@@ -19,8 +19,8 @@ setFlagsFromString('--no-parallel-scavenge')
 /** What the main thread hears of a share. */
 export interface ShareEvents {
   log(level: LogLevel, fields: object, text: string): void
-  /** Waiting for the first front-end. */
-  listening(): void
+  /** Waiting for the first front-end. `engine`: who will wait for the host, so that the share's thread need not. */
+  listening(engine: string | undefined): void
   /** The last front-end has left. */
   ended(): void
   /** The thread failed: a bug here, or a host that took the share away. */
@@ -135,7 +135,7 @@ export class ShareThread {
         this.events.log(message.level, message.fields, message.text)
         break
       case 'listening':
-        this.events.listening()
+        this.events.listening(message.engine)
         break
       case 'ended':
         this.traceFile?.close()

@@ -34,8 +34,8 @@ export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
 export type WorkerMessage =
   | { readonly type: 'milestone'; readonly milestone: Milestone }
   | { readonly type: 'log'; readonly level: LogLevel; readonly fields: object; readonly text: string }
-  /** Waiting for a front-end. */
-  | { readonly type: 'listening' }
+  /** Waiting for a front-end. `engine`: who will wait for the host. */
+  | { readonly type: 'listening'; readonly engine: string | undefined }
   /** The last front-end has left, and the share does not wait for another. */
   | { readonly type: 'ended' }
   /** `tookMs`: what the command took of the thread's time. */

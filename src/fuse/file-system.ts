@@ -19,6 +19,8 @@ export interface Introspection {
 
 /** Work that goes on between requests: operations that returned PENDING_REPLY. */
 export interface Background {
+  /** Who waits for the host instead of the caller's thread: "io_uring" or "threads". For the log. */
+  readonly engine: string
   /** Become readable when `progress` has something to finish. */
   readonly fds: readonly number[]
   /** Called after each batch of requests: starts what they began, answers what has finished. Whether it answered any. */

@@ -119,6 +119,7 @@ function backgroundOf({ async, locks }: Share): Background {
       return async.progress() || locked
     },
     nextDueMs: () => locks.nextDueMs(),
+    engine: async.hasUring ? 'io_uring' : 'threads',
     get isWorking() {
       return async.isWorking
     },

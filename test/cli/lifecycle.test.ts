@@ -3,6 +3,7 @@ import { existsSync, linkSync, readFileSync, renameSync, statSync, writeFileSync
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import * as native from 'virtiofsd-ts-native'
 import { dashed } from '../../src/config/option-spec.js'
 import { optionTable } from '../../src/config/option-table.js'
 import { attach } from '../support/mount.js'
@@ -17,7 +18,11 @@ async function start(t: Test, args: readonly string[] = []) {
   const directory = tempDir(t)
   const socketPath = join(directory, 'fs,socket')
   const program = new RunningProgram(t, ['--shared-dir', directory, '--socket-path', socketPath, ...args])
-  const ready = JSON.parse(await program.says('"ready')) as { qemu: string; directory: string }
+  const ready = JSON.parse(await program.says('"ready')) as {
+    qemu: string
+    directory: string
+    asyncIo: string
+  }
   return { directory, socketPath, program, ready }
 }
 
@@ -28,6 +33,11 @@ t.test('it prints the QEMU arguments that attach the share, as JSON off a termin
     ready.qemu,
     `-m 4G -object memory-backend-memfd,id=mem,size=4G,share=on -numa node,memdev=mem -chardev socket,id=fs0,path=${socketPath.replace(',', ',,')} -device vhost-user-fs-pci,queue-size=1024,chardev=fs0,tag=my,,tag`,
   )
+})
+
+t.test('it says who waits for the host instead of the thread of the share', async (t) => {
+  const { ready } = await start(t)
+  t.equal(ready.asyncIo, native.asyncCreate(1, 1) === 1 ? 'io_uring' : 'threads')
 })
 
 t.test('only its user may connect', async (t) => {

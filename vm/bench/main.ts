@@ -49,7 +49,7 @@ function makeCommand(): Command {
       `what to compare with: ${PEER_NAMES.join(', ')}, or a program`,
       'virtiofsd',
     )
-    .option('--quick', 'the most telling cases only; under five minutes')
+    .option('--quick', 'the most telling cases only')
     .option('--all', 'with --quick: all cases, but each as short as there')
     .option('--rounds <count>', 'rounds that count', parseRounds, 5)
     .option('--only <glob>', 'only workloads whose names match, such as "randread 4k *"', '**')
