@@ -2,7 +2,8 @@
 import { mkdirSync, statSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { Command, CommanderError, Option } from 'commander'
+import { Command, Option } from 'commander'
+import { runAsProgram } from './command-program.js'
 import { DEVICE_NAMES, type DeviceName, DeviceProcess } from './device-process.js'
 import { bootGuest, DEFAULT_KERNEL, type Guest } from './guest.js'
 import { findKernel, KERNEL_NAMES } from './kernel.js'
@@ -15,8 +16,6 @@ import { item, section, takeTour } from './tour.js'
 const TAG = 'share'
 const MOUNT_POINT = '/mnt'
 const SCRATCH_DIR = fileURLToPath(new URL('../../.cache/share', import.meta.url))
-const EXIT_FAILURE = 1
-const EXIT_USAGE = 2
 
 interface Options {
   dir?: string
@@ -119,22 +118,4 @@ function agreementOf(device: DeviceProcess): [string, string][] {
   ]
 }
 
-async function main(): Promise<void> {
-  const command = makeCommand()
-  try {
-    command.parse()
-    await run(command.opts<Options>(), command.args)
-  } catch (error) {
-    process.exitCode = explain(error)
-  }
-}
-
-function explain(error: unknown): number {
-  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE
-  process.stderr.write(`${error instanceof Error ? error.message : error}\n`)
-  return error instanceof SetupError ? EXIT_USAGE : EXIT_FAILURE
-}
-
-await main()
-// What still runs, after an error, ends with us.
-process.exit()
+await runAsProgram(makeCommand(), run)

@@ -1,7 +1,8 @@
 /** `make bench-device`: our device and others, in turn, under the same load, without a virtual machine. */
 import { writeFileSync } from 'node:fs'
 import { cpus, release } from 'node:os'
-import { Command, CommanderError, Option } from 'commander'
+import { Command, Option } from 'commander'
+import { runAsProgram } from '../command-program.js'
 import { DEVICE_NAMES, type DeviceName } from '../device-process.js'
 import { showProgress } from '../progress.js'
 import { SetupError } from '../setup-error.js'
@@ -12,9 +13,6 @@ import { type BenchReport, type CaseResult, compare, type Setup } from './compar
 import { Contender, DIRECT_ARGS, fairArgs, PLACEMENTS, type Placement } from './contender.js'
 import { formatReport, missedTargets } from './report.js'
 import { median } from './statistics.js'
-
-const EXIT_FAILURE = 1
-const EXIT_USAGE = 2
 
 interface Options {
   peer: string
@@ -153,23 +151,10 @@ function disturbance({ cases }: BenchReport): number {
   )
 }
 
-async function main(): Promise<void> {
-  const command = makeCommand()
-  try {
-    command.parse()
-    await run(command.opts<Options>(), command.args)
-  } catch (error) {
-    process.exitCode = explain(error)
-  }
-}
-
-function explain(error: unknown): number {
-  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE
+/** Of what is no mistake of the user, also where it came from. */
+function describe(error: unknown): string {
   const known = error instanceof SetupError || error instanceof CommandFailure
-  process.stderr.write(`${known ? error.message : error instanceof Error ? error.stack : error}\n`)
-  return error instanceof SetupError ? EXIT_USAGE : EXIT_FAILURE
+  return `${known ? error.message : error instanceof Error ? error.stack : error}`
 }
 
-await main()
-// What still runs, after an error, ends with us.
-process.exit()
+await runAsProgram(makeCommand(), run, describe)

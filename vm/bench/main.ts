@@ -3,8 +3,9 @@ import { mkdirSync, statSync, writeFileSync } from 'node:fs'
 import { cpus, tmpdir } from 'node:os'
 import { dirname, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { Command, CommanderError } from 'commander'
+import { Command } from 'commander'
 import picomatch from 'picomatch'
+import { runAsProgram } from '../command-program.js'
 import { DEFAULT_KERNEL } from '../guest.js'
 import { findKernel, KERNEL_NAMES } from '../kernel.js'
 import { showProgress } from '../progress.js'
@@ -17,8 +18,6 @@ import { describePeer, findPeer, PEER_NAMES } from './peer.js'
 import { allCases, type Case } from './plan.js'
 import { type BenchResult, benchTable, intervalOf, rounded } from './report.js'
 
-const EXIT_FAILURE = 1
-const EXIT_USAGE = 2
 const QUICK_RUNTIME_MS = 600
 const RUNTIME_MS = 1_500
 
@@ -178,22 +177,4 @@ function say(text: string): void {
   process.stdout.write(`${text}\n`)
 }
 
-async function main(): Promise<void> {
-  const command = makeCommand()
-  try {
-    command.parse()
-    await run(command.opts<Options>(), command.args)
-  } catch (error) {
-    process.exitCode = explain(error)
-  }
-}
-
-function explain(error: unknown): number {
-  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE
-  process.stderr.write(`${error instanceof Error ? error.message : error}\n`)
-  return error instanceof SetupError ? EXIT_USAGE : EXIT_FAILURE
-}
-
-await main()
-// What still runs, after an error, ends with us.
-process.exit()
+await runAsProgram(makeCommand(), run)

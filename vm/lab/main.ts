@@ -2,7 +2,8 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { Command, CommanderError } from 'commander'
+import { Command } from 'commander'
+import { runAsProgram } from '../command-program.js'
 import { findKernel, KERNEL_NAMES } from '../kernel.js'
 import { formatTable } from '../report/text-table.js'
 import { SetupError } from '../setup-error.js'
@@ -15,7 +16,6 @@ import { type RunListener, runKernel } from './runner.js'
 import { cellText, matrixText, sharesText, summaryText, unexpectedText } from './text-report.js'
 
 const EXIT_FAILURE = 1
-const EXIT_USAGE = 2
 
 interface Options {
   kernels: string
@@ -126,22 +126,4 @@ function say(text: string): void {
   process.stdout.write(`${text}\n`)
 }
 
-async function main(): Promise<void> {
-  const command = makeCommand()
-  try {
-    command.parse()
-    await run(command.opts<Options>())
-  } catch (error) {
-    process.exitCode = explain(error)
-  }
-}
-
-function explain(error: unknown): number {
-  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE
-  process.stderr.write(`${error instanceof Error ? error.message : error}\n`)
-  return error instanceof SetupError ? EXIT_USAGE : EXIT_FAILURE
-}
-
-await main()
-// What still runs, after an error, ends with us.
-process.exit()
+await runAsProgram(makeCommand(), run)

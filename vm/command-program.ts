@@ -1,0 +1,33 @@
+import { type Command, CommanderError } from 'commander'
+import { SetupError } from './setup-error.js'
+
+const EXIT_FAILURE = 1
+const EXIT_USAGE = 2
+
+/**
+ * Runs a program: `run` gets its options and its arguments. An error is one message and the exit status: 2 for what its
+ * user can mend, 1 for the rest. Ends this process, and with it whatever still runs.
+ */
+export async function runAsProgram<T extends object>(
+  command: Command,
+  run: (options: T, args: string[]) => Promise<void>,
+  describe: (error: unknown) => string = messageOf,
+): Promise<never> {
+  try {
+    command.parse()
+    await run(command.opts<T>(), command.args)
+  } catch (error) {
+    process.exitCode = explain(error, describe)
+  }
+  process.exit()
+}
+
+function explain(error: unknown, describe: (error: unknown) => string): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE
+  process.stderr.write(`${describe(error)}\n`)
+  return error instanceof SetupError ? EXIT_USAGE : EXIT_FAILURE
+}
+
+function messageOf(error: unknown): string {
+  return `${error instanceof Error ? error.message : error}`
+}
