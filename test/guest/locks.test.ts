@@ -1,6 +1,6 @@
 /** Locks of processes in a guest and on the host exclude each other, and end with the guest. */
 import { spawn, spawnSync } from 'node:child_process'
-import { chmodSync, existsSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { serveDebianRoot } from '../../vm/debian-root.js'
@@ -13,9 +13,15 @@ const WAIT_MS = 20_000
 const KINDS = ['flock', 'lockf'] as const
 type Kind = (typeof KINDS)[number]
 
-/** Takes a lock, makes the file `taken` to say so, and holds the lock until it is killed. */
-const hold = (kind: Kind, file: string, taken: string) =>
-  `import fcntl, time; f = open("${file}", "r+"); fcntl.${kind}(f, fcntl.LOCK_EX); open("${taken}", "w"); time.sleep(1000)`
+/** Makes the file STEP.asks, takes a lock, makes STEP.has, and holds the lock until it is killed. */
+const hold = (kind: Kind, file: string, step: string) => `
+import fcntl, time
+f = open("${file}", "r+")
+open("${step}.asks", "w")
+fcntl.${kind}(f, fcntl.LOCK_EX)
+open("${step}.has", "w")
+time.sleep(1000)
+`
 
 /** Tries to take a lock; prints what came of it. */
 const attempt = (kind: Kind, file: string) => `
@@ -45,35 +51,41 @@ for (const { kernel, qemu } of [
   t.test(`Linux ${kernel}`, async (t) => {
     const share = await serve(t, 'files', ['--posix-lock', '--flock', '--keep-alive'])
     chmodSync(share.path, 0o755)
-    const [file, taken] = ['file', 'taken'].map((name) => join(share.path, name))
+    const file = join(share.path, 'file')
     writeFileSync(file, 'text')
+    // Each step has files of its own: of one that the host removes, the guest may know the name for a second.
+    const made = (name: string) => existsSync(join(share.path, name))
+    const holdOnHost = (kind: Kind, step: string) =>
+      spawn('python3', ['-c', hold(kind, file, join(share.path, step))])
     const guest = await bootWith(t, [share], { kernel, qemu, more: [root.share] })
     await root.enter(guest, '/files')
     const python = (script: string) => root.command(`python3 -c '${script}'`)
     const inGuest = async (script: string) => (await guest.output(python(script))).trim()
+    const holdInGuest = (kind: Kind, name: string, step: string) =>
+      guest.spawn(python(hold(kind, `/mnt/${name}`, `/mnt/${step}`)))
 
     for (const kind of KINDS) {
-      const holder = spawn('python3', ['-c', hold(kind, file, taken)])
-      t.ok(await until(() => existsSync(taken)), `${kind}: the host holds it`)
-      rmSync(taken)
+      const [ofHost, ofGuest] = [`${kind}-host`, `${kind}-guest`]
+      const holder = holdOnHost(kind, ofHost)
+      t.ok(await until(() => made(`${ofHost}.has`)), `${kind}: the host holds it`)
       t.equal(await inGuest(attempt(kind, '/mnt/file')), 'busy')
-      const waiting = guest.spawn(python(hold(kind, '/mnt/file', '/mnt/taken')))
+      const waiting = holdInGuest(kind, 'file', ofGuest)
+      t.ok(await until(() => made(`${ofGuest}.asks`)), 'the guest asks for it')
       t.equal(await guest.output('cat /files/file; echo more > /files/other; cat /files/other'), 'textmore\n')
-      t.notOk(existsSync(taken), 'who waits does not hold up others')
+      t.notOk(made(`${ofGuest}.has`), 'who waits does not hold up others')
       holder.kill('SIGKILL')
-      t.ok(await until(() => existsSync(taken)), 'and gets it')
-      rmSync(taken)
+      t.ok(await until(() => made(`${ofGuest}.has`)), 'and gets it')
       t.equal(onHost(attempt(kind, file)), 'busy', 'the guest holds it')
       waiting.kill(9)
       await waiting.result
       t.equal(onHost(attempt(kind, file)), 'taken', 'given up with its process')
     }
 
-    const holder = spawn('python3', ['-c', hold('lockf', file, taken)])
-    t.ok(await until(() => existsSync(taken)))
-    guest.spawn(python(hold('lockf', '/mnt/file', '/mnt/never'))).result.catch(() => {})
-    guest.spawn(python(hold('flock', '/mnt/other', '/mnt/also'))).result.catch(() => {})
-    t.ok(await until(() => existsSync(join(share.path, 'also'))))
+    const holder = holdOnHost('lockf', 'last-host')
+    t.ok(await until(() => made('last-host.has')))
+    holdInGuest('lockf', 'file', 'never').result.catch(() => {})
+    holdInGuest('flock', 'other', 'also').result.catch(() => {})
+    t.ok(await until(() => made('never.asks') && made('also.has')))
     await expectQuietKernel(t, guest)
     await guest.kill()
     t.ok(
@@ -82,6 +94,6 @@ for (const { kernel, qemu } of [
     )
     holder.kill('SIGKILL')
     t.ok(await until(() => onHost(attempt('lockf', file)) === 'taken'), 'nor does it get what it waited for')
-    t.notOk(existsSync(join(share.path, 'never')))
+    t.notOk(made('never.has'))
   })
 }
