@@ -10,6 +10,8 @@ const OLD = 1
 const NEW = 2
 /** Longer than `--cache auto` lets the guest believe attributes, which is a second. */
 const ATTRIBUTES_EXPIRE_MS = 1_300
+/** A file that was written longer ago than this has a version that can be told from the next. */
+const SETTLED_MS = 100
 
 const POLICIES: readonly ShareName[] = ['direct', 'metadata', 'auto', 'keep', 'always']
 const WRITERS_POLICIES: readonly ShareName[] = ['direct', 'auto', 'always', 'writeback']
@@ -51,6 +53,7 @@ async function reopen(scene: Scene): Promise<Observation> {
 /** The same without a change: whether the second open finds the data in the guest's page cache. */
 async function readTwice(scene: Scene): Promise<Observation> {
   const file = scene.makeFile(FILE_BYTES, OLD)
+  await sleep(SETTLED_MS)
   const actor = scene.addActor()
   const figures: number[] = []
   for (let round = 0; round < 2; round++) {
@@ -162,7 +165,7 @@ export const cacheCases: readonly LabCase[] = [
     expected: byShare({
       direct: 'read again',
       metadata: 'read again',
-      auto: 'read again',
+      auto: 'kept',
       keep: 'kept',
       always: 'kept',
     }),
