@@ -8,7 +8,6 @@ const bits = (...flags: number[]) => flags.reduce((word, flag) => word | bit(fla
 /** What every session takes when the guest offers it. */
 const ALWAYS = bits(
   InitFlag.ASYNC_READ,
-  InitFlag.ATOMIC_O_TRUNC,
   InitFlag.BIG_WRITES,
   InitFlag.HAS_IOCTL_DIR,
   InitFlag.AUTO_INVAL_DATA,
@@ -63,18 +62,19 @@ export const wishFlags: Readonly<Record<Wish, bigint>> = {
   cacheSymlinks: bit(InitFlag.CACHE_SYMLINKS),
   posixAcl: bits(InitFlag.POSIX_ACL, InitFlag.DONT_MASK, InitFlag.SETXATTR_EXT),
   securityLabel: bit(InitFlag.SECURITY_CTX),
-  killprivV2: bit(InitFlag.HANDLE_KILLPRIV_V2),
+  // Of an open that truncates, a guest that takes the bits itself takes none: without it Linux truncates by a SETATTR.
+  killprivV2: bits(InitFlag.HANDLE_KILLPRIV_V2, InitFlag.ATOMIC_O_TRUNC),
   posixLocks: bit(InitFlag.POSIX_LOCKS),
   flock: bit(InitFlag.FLOCK_LOCKS),
   exportSupport: bit(InitFlag.EXPORT_SUPPORT),
   submounts: bit(InitFlag.SUBMOUNTS),
 }
 
-/** The flags of those wishes that the guest can fulfil. ACLs are of no use without all three of theirs. */
+/** The flags of those wishes that the guest can fulfil: some of a wish's flags are of no use without the others. */
 function granted(wishes: InitWishes, offered: bigint): bigint {
   return Object.entries(wishFlags)
-    .filter(([wish, flags]) => wishes[wish as Wish] && (wish !== 'posixAcl' || (offered & flags) === flags))
-    .reduce((all, [, flags]) => all | (offered & flags), 0n)
+    .filter(([wish, flags]) => wishes[wish as Wish] && (offered & flags) === flags)
+    .reduce((all, [, flags]) => all | flags, 0n)
 }
 
 /** What replaces the outcome of INIT, to see what a guest does with it. */

@@ -150,6 +150,14 @@ const faults: readonly Fault[] = [
     },
   },
   {
+    name: 'a guest that takes set-user-id bits itself is not left to truncate by OPEN, at which Linux takes none',
+    ourArgs: ['--no-killpriv-v2'],
+    behaves({ mount }) {
+      const { flags } = mount().init({ flags: EVERY_FLAG })
+      return (flags & flagBits(Init.HANDLE_KILLPRIV_V2, Init.ATOMIC_O_TRUNC)) === 0n
+    },
+  },
+  {
     name: 'a directory is listed when one of its children cannot be looked up',
     args: ['--rlimit-nofile', '700', '--inode-file-handles=never'],
     behaves({ mount, path }) {

@@ -12,6 +12,7 @@ const shares: Readonly<Record<string, readonly string[]>> = {
   plain: ['--no-xattr', '--inode-file-handles', 'never'],
   acl: ['--posix-acl', '--security-label', '--export'],
   remote: ['--posix-lock', '--flock'],
+  killing: ['--no-killpriv-v2'],
 }
 
 /**
