@@ -65,6 +65,10 @@ fuzz: build sanitized ## Fuzz messages, rings and requests under sanitizers (MES
 bench-neighbours: build ## What a flood on one share does to the latency of another
 	@node dist/vm/bench-device/neighbours.js
 
+.PHONY: bench-confinement
+bench-confinement: build ## What --sandbox namespace --seccomp kill costs, beside none of either (PAIRS=, RUN_MS=, ARGS=)
+	@node dist/vm/bench-device/confinement.js $(foreach name,PAIRS RUN_MS ARGS,$(call option,$(name)))
+
 .PHONY: soak
 soak: build ## Mixed load, verified, under random faults, for MINUTES= (10) or HOURS= (SEED=)
 	@node dist/test/soak/main.js $(foreach name,MINUTES HOURS SEED,$(call option,$(name)))

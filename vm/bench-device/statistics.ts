@@ -17,3 +17,8 @@ export function quantile(values: readonly number[], fraction: number): number {
 export function spread(values: readonly number[]): number {
   return (quantile(values, 0.75) - quantile(values, 0.25)) / 2 / median(values)
 }
+
+/** Of ratios: the one that all of them together stand for. */
+export function geometricMean(ratios: readonly number[]): number {
+  return Math.exp(ratios.reduce((sum, ratio) => sum + Math.log(ratio), 0) / ratios.length)
+}
