@@ -163,7 +163,7 @@ export class Backend {
     const { queue } = vring
     if (queue === undefined) return false
     let left = limit
-    // What arrives meanwhile is part of the batch: waking a guest costs as much as several requests.
+    // What arrives meanwhile is part of the batch.
     for (
       let waiting = this.waitingOn(vring, queue);
       waiting > 0 && left > 0;
@@ -171,7 +171,10 @@ export class Backend {
     ) {
       const count = Math.min(waiting, left)
       left -= count
-      for (let n = 0; n < count; n++) this.serveNext(vring, queue)
+      this.serveNext(vring, queue)
+      // A driver that sleeps wakes up while the others are served.
+      if (queue.shouldSignal()) vring.signal()
+      for (let n = 1; n < count; n++) this.serveNext(vring, queue)
     }
     // Also for requests that were completed since the last look.
     if (queue.shouldSignal()) vring.signal()

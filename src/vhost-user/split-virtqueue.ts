@@ -167,8 +167,8 @@ export class SplitVirtqueue {
   }
 
   /**
-   * Whether the driver wants to be told of what was given back since this was last true (virtio 1.3, 2.7.7.2). Ask once
-   * a batch. The store of used.idx before it is sequentially consistent: it is visible before used_event is read.
+   * Whether the driver wants to be told of what was given back since this was last true (virtio 1.3, 2.7.7.2). The
+   * store of used.idx before it is sequentially consistent: it is visible before used_event is read.
    */
   shouldSignal(): boolean {
     const { nextUsed } = this

@@ -4,30 +4,17 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import { Frontend } from 'vhost-user-ts'
-import { sleep } from '../../support/device.js'
+import { connectSoon } from '../../support/eager-frontend.js'
 import { tempDir } from '../../support/temp-dir.js'
 
 // From dist/test/unit/vhost-user back to the root.
 const ROOT = fileURLToPath(new URL('../../../../', import.meta.url))
 const README = join(ROOT, 'src/vhost-user/README.md')
 const TIMEOUT_MS = 10_000
-const POLL_MS = 10
 
 const blocks = [...readFileSync(README, 'utf8').matchAll(/```js\n([\s\S]*?)```/g)].map(
   ([, code]) => code ?? '',
 )
-
-async function connect(socketPath: string): Promise<Frontend> {
-  for (const endMs = performance.now() + TIMEOUT_MS; ; ) {
-    try {
-      return new Frontend(socketPath)
-    } catch (error) {
-      if (performance.now() > endMs) throw error
-      await sleep(POLL_MS)
-    }
-  }
-}
 
 t.test('the entropy device', async (t) => {
   const [device = '', frontendCode = ''] = blocks
@@ -41,7 +28,7 @@ t.test('the entropy device', async (t) => {
   const exited = new Promise<number | null>((resolve) => process_.on('exit', resolve))
   t.teardown(() => process_.kill('SIGKILL'))
 
-  const frontend = await connect(socketPath)
+  const frontend = await connectSoon(socketPath)
   frontend.negotiate()
   const queue = frontend.addQueue(64)
   const draw = () => {

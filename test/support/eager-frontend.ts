@@ -1,0 +1,16 @@
+import { Frontend } from 'vhost-user-ts'
+import { sleep } from './device.js'
+
+const POLL_MS = 10
+
+/** Connects as soon as somebody listens at `socketPath`; throws what connecting threw last, after `timeoutMs`. */
+export async function connectSoon(socketPath: string, timeoutMs = 10_000): Promise<Frontend> {
+  for (const endMs = performance.now() + timeoutMs; ; ) {
+    try {
+      return new Frontend(socketPath)
+    } catch (error) {
+      if (performance.now() > endMs) throw error
+      await sleep(POLL_MS)
+    }
+  }
+}
