@@ -19,6 +19,7 @@ import { concat, cstring, u32 } from '../support/fuse-wire.js'
 import { mount } from '../support/mount.js'
 
 const PEER = 'virtiofsd-1.14'
+const OLDER_PEER = 'virtiofsd-1.13'
 const page = readFileSync(new URL('../../../docs/compatibility.md', import.meta.url), 'utf8')
 
 t.setTimeout(300_000)
@@ -33,6 +34,7 @@ function rowsBelow(heading: string): string[][] {
 }
 
 const comparedRows = rowsBelow('Options').filter((cells) => cells.length === 4)
+const olderRows = rowsBelow('Version 1.13')
 const ownRows = rowsBelow('Options').filter((cells) => cells.length === 2)
 
 /** Its default as the page writes it. */
@@ -63,11 +65,11 @@ function peerOptions(help: string): Map<string, string> {
   return options
 }
 
-async function fetchPeer(t: Test): Promise<string | undefined> {
+async function fetchPeer(t: Test, name: typeof PEER | typeof OLDER_PEER = PEER): Promise<string | undefined> {
   try {
-    return await fetchBundle(PEER)
+    return await fetchBundle(name)
   } catch (error) {
-    t.pass(`skipped: ${PEER} cannot be fetched: ${(error as Error).message}`, { skip: true })
+    t.pass(`skipped: ${name} cannot be fetched: ${(error as Error).message}`, { skip: true })
     return undefined
   }
 }
@@ -114,6 +116,20 @@ t.test('the options of virtiofsd are those of its --help', async (t) => {
     if (theirs !== ours && ours !== 'no effect')
       t.not(difference, '', `${option}: the difference is explained`)
   }
+})
+
+t.test('those of the older virtiofsd are the same, but for what the page says', async (t) => {
+  const dir = await fetchPeer(t, OLDER_PEER)
+  if (dir === undefined) return
+  const { command, args } = collectedProgram(dir, 'virtiofsd')
+  const older = peerOptions(await runCommand(command, [...args, '--help']))
+  const different = comparedRows.flatMap(([option, theirs]) => {
+    const before = older.get((option as string).replace(/^-+/, ''))
+    return before === theirs ? [] : [[option, before ?? 'missing']]
+  })
+  const byName = (a: unknown[], b: unknown[]) => String(a[0]).localeCompare(String(b[0]))
+  t.same(different.sort(byName), olderRows.map(([option, before]) => [option, before]).sort(byName))
+  t.equal(older.size, comparedRows.length, 'it has no others')
 })
 
 const zeros = (lenBytes: number) => new Uint8Array(lenBytes)
