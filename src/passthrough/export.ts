@@ -13,15 +13,15 @@ const dotDot = new TextEncoder().encode('..\0')
 
 /**
  * LOOKUP of "." and "..", for a guest that exports the share itself, over NFS or by open_by_handle_at(2): it finds inodes
- * again by their node ids, and the parents of directories.
+ * again by their node ids, also those that it has given back since, and the parents of directories.
  */
 export class ExportOperations {
   constructor(private readonly share: Share) {}
 
-  /** Reply: entry_out. Errors: ESTALE for an inode that the guest has given back, or that has left the share. */
+  /** Reply: entry_out. Errors: ESTALE for an inode that is gone, that is not kept any more, or that has left the share. */
   lookup(request: Request): number {
     const { share } = this
-    const slot = share.inodes.slotOf(request.nodeid)
+    const slot = share.inodes.keptSlotOf(request.nodeid)
     if (slot === 0) return -ESTALE
     if (request.argBytes[request.nameAt + 1] === DOT)
       return share.replyEntry(request, this.parentOf(slot), slot)

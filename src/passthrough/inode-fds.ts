@@ -106,6 +106,16 @@ export class InodeFds {
     return this.handles.matches(parentFd, name, nameAt, chunk.handles, at * FileHandles.WORDS)
   }
 
+  /** Closes the descriptor of a slot that can be opened again and of which no file is open. False for any other. */
+  rest(slot: number): boolean {
+    const chunk = this.chunks[slot >>> CHUNK_BITS]
+    const at = slot & CHUNK_MASK
+    if (chunk.pins[at] > 0) return false
+    if (chunk.fd[at] !== NONE && !this.keepHandle(chunk, at)) return false
+    this.close(slot)
+    return true
+  }
+
   /** Closes the descriptor of a slot, if it has one. */
   close(slot: number): void {
     const chunk = this.chunks[slot >>> CHUNK_BITS]
@@ -170,9 +180,10 @@ export class InodeFds {
   }
 
   private keepHandle(chunk: Chunk, at: number): boolean {
+    if (this.handles === undefined) return false
     chunk.handles ??= new Int32Array(CHUNK_SLOTS * FileHandles.WORDS)
     const openable = (chunk.flags[at] & OPENABLE) !== 0
     const wordsAt = at * FileHandles.WORDS
-    return this.handles?.keep(chunk.fd[at], chunk.device[at], openable, chunk.handles, wordsAt) === true
+    return this.handles.keep(chunk.fd[at], chunk.device[at], openable, chunk.handles, wordsAt)
   }
 }

@@ -1,4 +1,5 @@
 import { FUSE_ROOT_ID } from '../fuse/abi.js'
+import { GivenBackInodes } from './given-back-inodes.js'
 import type { InodeFds } from './inode-fds.js'
 import { InodeIndex } from './inode-index.js'
 import { ReportedVersions } from './reported-versions.js'
@@ -31,6 +32,9 @@ class Chunk {
   readonly type = new Uint8Array(CHUNK_SLOTS)
 }
 
+/** As many inodes as the guest has given back may be kept for it: about 120 MB. */
+const MAX_GIVEN_BACK = 1 << 20
+
 /** The host has given the inode's number to another file. */
 const NOT_INDEXED = 0x80
 
@@ -53,7 +57,10 @@ export class InodeTable {
   private freeSlot = 0
   private nextSlot = FUSE_ROOT_ID
   readonly versions = new ReportedVersions()
-  /** Inodes that are known now, the root among them. */
+  private readonly givenBack = new GivenBackInodes()
+  /** Keep what the guest gives back, if it can be opened again: it may ask for it by its node id. */
+  keepsGivenBack = false
+  /** Inodes that are known now, the root and those that were given back among them. */
   count = 0
 
   constructor(readonly fds: InodeFds) {}
@@ -65,6 +72,12 @@ export class InodeTable {
     if (chunk === undefined) return 0
     const at = slot & CHUNK_MASK
     return chunk.lookups[at] > 0 && chunk.generation[at] === generationOfId(nodeid) ? slot : 0
+  }
+
+  /** The same also for one that the guest has given back and may ask for again. */
+  keptSlotOf(nodeid: number): number {
+    const slot = slotOfId(nodeid)
+    return this.givenBack.has(slot) && this.idOf(slot) === nodeid ? slot : this.slotOf(nodeid)
   }
 
   idOf(slot: number): number {
@@ -98,7 +111,8 @@ export class InodeTable {
   find(st: StatxWords, parentFd: number, name: Uint8Array, nameAt: number): number {
     const slot = this.index.find(this.deviceFor(st), statxInoLow(st), statxInoHigh(st))
     if (slot === 0 || this.fds.isFile(slot, parentFd, name, nameAt)) return slot
-    this.disown(slot)
+    if (this.givenBack.has(slot)) this.drop(slot)
+    else this.disown(slot)
     return 0
   }
 
@@ -123,23 +137,33 @@ export class InodeTable {
 
   /** The guest learns one more name of it. */
   ref(slot: number): void {
-    this.chunkOf(slot).lookups[slot & CHUNK_MASK]++
+    if (this.chunkOf(slot).lookups[slot & CHUNK_MASK]++ === 0) this.givenBack.remove(slot)
   }
 
-  /** The guest gives `count` lookups back; more than it has count as all. The last one closes the inode. */
+  /** The guest gives `count` lookups back; more than it has count as all. The last one closes the inode, if it is not kept. */
   unref(slot: number, count: number): void {
     const chunk = this.chunkOf(slot)
     const at = slot & CHUNK_MASK
     if (slot === FUSE_ROOT_ID) return
     if (count < chunk.lookups[at]) chunk.lookups[at] -= count
+    else if (this.keepsGivenBack && this.fds.rest(slot)) this.keep(slot)
     else this.release(slot)
+  }
+
+  /** Drops the inode that was given back first. False when there is none. */
+  dropOldest(): boolean {
+    const slot = this.givenBack.oldest
+    if (slot === 0) return false
+    this.drop(slot)
+    return true
   }
 
   /** Closes every inode. The table is empty afterwards, ready for a new root. */
   clear(): void {
     for (let slot = FUSE_ROOT_ID; slot < this.nextSlot; slot++) {
-      if (this.chunkOf(slot).lookups[slot & CHUNK_MASK] > 0) this.release(slot)
+      if (this.chunkOf(slot).lookups[slot & CHUNK_MASK] > 0 || this.givenBack.has(slot)) this.release(slot)
     }
+    this.givenBack.clear()
     this.fds.clear()
     this.versions.clear()
     this.chunks.length = 0
@@ -147,6 +171,18 @@ export class InodeTable {
     this.nextSlot = FUSE_ROOT_ID
     this.devices.clear()
     this.lastDevice = { major: -1, minor: -1, mountId: -1, device: 0 }
+  }
+
+  private keep(slot: number): void {
+    this.chunkOf(slot).lookups[slot & CHUNK_MASK] = 0
+    this.versions.forget(slot)
+    this.givenBack.add(slot)
+    if (this.givenBack.count > MAX_GIVEN_BACK) this.dropOldest()
+  }
+
+  private drop(slot: number): void {
+    this.givenBack.remove(slot)
+    this.release(slot)
   }
 
   private release(slot: number): void {

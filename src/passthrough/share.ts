@@ -131,6 +131,7 @@ export class Share implements Introspection {
       this.options.rules.everKeepsUnchanged &&
       has(flags, InitFlag.AUTO_INVAL_DATA) &&
       !has(flags, InitFlag.WRITEBACK_CACHE)
+    this.inodes.keepsGivenBack = has(flags, InitFlag.EXPORT_SUPPORT)
     this.takesContexts = has(flags, InitFlag.SECURITY_CTX)
     this.caller.appliesUmask = has(flags, InitFlag.DONT_MASK)
     this.openRoot()
@@ -224,7 +225,7 @@ export class Share implements Introspection {
   /** Why the guest cannot have one more inode, the one that `fd` stands for; 0 when it can. */
   private refusalOf(fd: number): number {
     const { inodeLimit, fileHandles } = this.options
-    if (this.inodes.count >= inodeLimit) {
+    if (this.inodes.count >= inodeLimit && !this.inodes.dropOldest()) {
       this.options.report('out of inodes: the guest gets ENFILE', { limit: inodeLimit })
       return -ENFILE
     }

@@ -2,7 +2,7 @@
 import { mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { assertAttr } from '../support/cases.js'
+import { assertAttr, isRoot } from '../support/cases.js'
 import { Device } from '../support/device.js'
 import { EVERY_FLAG, ROOT_ID } from '../support/fuse-abi.js'
 import { mount } from '../support/mount.js'
@@ -29,7 +29,7 @@ t.test(
 )
 
 t.test('each counts as a lookup, and gives back as one', async (t) => {
-  const device = await Device.start(t, ['--export'])
+  const device = await Device.start(t, ['--export', '--inode-file-handles', 'never'])
   const fs = mount(t, device, offer)
   const held = device.fdCount()
   const outer = fs.mkdir(ROOT_ID, 'outer').nodeid
@@ -42,8 +42,38 @@ t.test('each counts as a lookup, and gives back as one', async (t) => {
   t.equal(fs.lookup(inner, '.').nodeid, inner)
   fs.forgetAll()
   t.equal(device.fdCount(), held)
-  for (const name of ['.', '..']) refused(t, 'ESTALE', () => fs.lookup(inner, name))
+  for (const name of ['.', '..'])
+    refused(t, 'ESTALE', () => fs.lookup(inner, name), 'it cannot be opened again')
 })
+
+t.test(
+  'what the guest has given back is found again by its node id, as long as it is there',
+  { skip: !isRoot && 'needs root: it opens file handles' },
+  async (t) => {
+    const device = await Device.start(t, ['--export', '--inode-limit', '4'])
+    const fs = mount(t, device, offer)
+    const held = device.fdCount()
+    const outer = fs.mkdir(ROOT_ID, 'outer').nodeid
+    const file = fs.mknod(outer, 'file', 0o100644).nodeid
+    const gone = fs.mknod(outer, 'gone', 0o100644).nodeid
+    fs.forgetAll()
+    const opened = device.fdCount() - held
+    t.ok(opened <= 1, `no inode of these is open, its file system may be: ${opened}`)
+    for (const node of [outer, file, gone]) refused(t, 'EBADF', () => fs.getattr(node), 'not without asking')
+    t.equal(fs.lookup(file, '.').nodeid, file)
+    assertAttr(fs.getattr(file).attr, `${device.directory}/outer/file`)
+    t.equal(fs.lookup(ROOT_ID, 'outer').nodeid, outer, 'it keeps its node id by name, too')
+    rmSync(`${device.directory}/outer/gone`)
+    refused(t, 'ESTALE', () => fs.lookup(gone, '.'))
+    fs.forgetAll()
+    // The root, outer and two more may be known: the one that was given back first makes room.
+    fs.lookup(outer, '.')
+    fs.mknod(outer, 'more', 0o100644)
+    refused(t, 'ESTALE', () => fs.lookup(gone, '.'))
+    t.equal(fs.lookup(file, '.').nodeid, file)
+    refused(t, 'ENFILE', () => fs.mknod(outer, 'too many', 0o100644))
+  },
+)
 
 t.test('a directory that was moved out of the share has no parent in it', async (t) => {
   const device = await Device.start(t, ['--export'], { storage: 'disk' })

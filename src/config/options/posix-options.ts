@@ -61,7 +61,7 @@ export const posixOptions: readonly OptionSpec[] = [
     name: 'export',
     kind: flag,
     scope: 'share',
-    text: 'let the guest export the share itself, over NFS or by file handles',
+    text: 'let the guest export the share itself, over NFS or by file handles; these stay good as long as inodes can be opened by handles of the host',
   },
   {
     name: 'announce-submounts',
