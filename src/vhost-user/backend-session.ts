@@ -1,5 +1,5 @@
 import * as native from 'virtiofsd-ts-native'
-import type { Connection, Message } from './connection.js'
+import { type Connection, expect, type Message } from './connection.js'
 import type { VhostUserDevice } from './device.js'
 import { ProtocolError } from './errors.js'
 import { GuestMemory } from './guest-memory.js'
@@ -9,6 +9,7 @@ import {
   FrontendRequest,
   featureBits,
   hasBit,
+  hasOwnReply,
   MAX_MEM_SLOTS,
   MEM_TABLE_MAX_REGIONS,
   ProtocolFeature,
@@ -20,8 +21,8 @@ import {
   VRING_INDEX_MASK,
   VRING_NOFD_MASK,
 } from './protocol.js'
-import type { SplitVirtqueue } from './split-virtqueue.js'
-import { Vring } from './vring.js'
+import { type RingHost, RingSet } from './ring-set.js'
+import type { Vring } from './vring.js'
 import {
   ConfigAccess,
   MemoryRegion,
@@ -50,25 +51,12 @@ const PROTOCOL_FEATURES = featureBits(
   ProtocolFeature.CONFIGURE_MEM_SLOTS,
 )
 
-/** What can change while a ring runs. */
-type RingSettings = Pick<Vring, 'addresses' | 'enabled' | 'kickFd'>
-
-/** Who runs the rings of a session. */
-export interface RingHost {
-  /** `queue` runs from now on; the kick descriptor is to be waited for. May throw ProtocolError BAD_FDS. */
-  ringStarted(vring: Vring, queue: SplitVirtqueue): void
-  /** Called before the queue stops and its kick descriptor is closed. */
-  ringStopping(vring: Vring, queue: SplitVirtqueue): void
-}
-
 /**
  * The back-end's half of one vhost-user connection: what the front-end has negotiated and set up, and how each request
  * changes it. A request that is wrong is refused and changes nothing.
  */
 export class BackendSession {
-  readonly vrings: readonly Vring[]
-  /** Replaced as a whole by SET_MEM_TABLE. */
-  memory = new GuestMemory()
+  readonly rings: RingSet
   private readonly offeredFeatures: bigint
   private readonly offeredProtocolFeatures: bigint
   private features = 0n
@@ -78,10 +66,10 @@ export class BackendSession {
   constructor(
     private readonly connection: Connection,
     private readonly device: VhostUserDevice,
-    private readonly host: RingHost,
+    host: RingHost,
     private readonly faults: FaultLog,
   ) {
-    this.vrings = Array.from({ length: device.queueCount }, (_, index) => new Vring(index))
+    this.rings = new RingSet(device.queueCount, host, () => device.drain?.())
     this.offeredFeatures = TRANSPORT_FEATURES | (device.features ?? 0n)
     this.offeredProtocolFeatures =
       PROTOCOL_FEATURES | (device.config === undefined ? 0n : featureBits(ProtocolFeature.CONFIG))
@@ -115,12 +103,11 @@ export class BackendSession {
 
   /** Stops everything and gives back every descriptor and mapping. */
   close(): void {
-    this.stopAll()
-    for (const vring of this.vrings) vring.close()
+    this.rings.stopAll()
     this.device.reset?.()
+    this.rings.close()
     if (this.backchannelFd >= 0) native.close(this.backchannelFd)
     this.backchannelFd = -1
-    this.memory.destroy()
   }
 
   /** Returns the bytes of the reply put together in `connection.body`, 0 for a request without one. */
@@ -135,7 +122,7 @@ export class BackendSession {
       case FrontendRequest.SET_PROTOCOL_FEATURES:
         return this.setProtocolFeatures(message)
       case FrontendRequest.GET_QUEUE_NUM:
-        return this.getU64(message, BigInt(this.vrings.length))
+        return this.getU64(message, BigInt(this.rings.vrings.length))
       case FrontendRequest.GET_MAX_MEM_SLOTS:
         return this.getU64(message, BigInt(MAX_MEM_SLOTS))
       case FrontendRequest.SET_OWNER:
@@ -205,9 +192,11 @@ export class BackendSession {
       )
     }
     this.features = features
+    this.rings.queueFeatures.eventIdx = hasBit(features, VirtioFeature.RING_EVENT_IDX)
+    this.rings.queueFeatures.indirect = hasBit(features, VirtioFeature.RING_INDIRECT_DESC)
     // Without protocol features there is no SET_VRING_ENABLE: rings are enabled from the start.
     if (!hasBit(features, VirtioFeature.PROTOCOL_FEATURES))
-      for (const vring of this.vrings) vring.enabled = true
+      for (const vring of this.rings.vrings) vring.enabled = true
     return 0
   }
 
@@ -225,8 +214,8 @@ export class BackendSession {
   /** Keeps memory, protocol features and the call and error descriptors: the front-end does not send them again. */
   private resetDevice(message: Message): number {
     expect(message, 0, 0)
-    this.stopAll()
-    for (const vring of this.vrings) vring.reset()
+    this.rings.stopAll()
+    for (const vring of this.rings.vrings) vring.reset()
     this.device.reset?.()
     return 0
   }
@@ -256,34 +245,17 @@ export class BackendSession {
       fresh.destroy()
       throw error
     }
-    this.moveRings(fresh)
+    this.rings.replaceMemory(fresh)
     return 0
-  }
-
-  /** Takes the rings that run along to new memory; when one finds no place there, everything stays in the old. */
-  private moveRings(fresh: GuestMemory): void {
-    const old = this.memory
-    const running = this.pauseAll()
-    this.memory = fresh
-    try {
-      for (const vring of running) this.startRing(vring)
-    } catch (error) {
-      this.stopAll()
-      this.memory = old
-      fresh.destroy()
-      for (const vring of running) this.startRing(vring)
-      throw error
-    }
-    old.destroy()
   }
 
   private addMemory(message: Message): number {
     this.needFeature(ProtocolFeature.CONFIGURE_MEM_SLOTS)
     expect(message, SingleRegion.BYTES, 1)
-    if (this.memory.regionCount >= MAX_MEM_SLOTS) {
+    if (this.rings.memory.regionCount >= MAX_MEM_SLOTS) {
       throw new ProtocolError('BAD_MEMORY', `more than ${MAX_MEM_SLOTS} memory regions`)
     }
-    mapRegion(this.memory, message, SingleRegion.REGION_AT, 0)
+    mapRegion(this.rings.memory, message, SingleRegion.REGION_AT, 0)
     return 0
   }
 
@@ -297,15 +269,7 @@ export class BackendSession {
     const at = SingleRegion.REGION_AT
     const gpa = MemoryRegion.gpa(payload, at)
     const sizeBytes = MemoryRegion.sizeBytes(payload, at)
-    const tenant = this.vrings.find((vring) => vring.runsIn(gpa, sizeBytes))
-    if (tenant !== undefined)
-      throw new ProtocolError('BAD_MEMORY', `queue ${tenant.index} runs in the region to be removed`)
-    const running = this.pauseAll()
-    try {
-      this.memory.remove(gpa, sizeBytes, MemoryRegion.uva(payload, at))
-    } finally {
-      for (const vring of running) this.startRing(vring)
-    }
+    this.rings.removeMemory(gpa, sizeBytes, MemoryRegion.uva(payload, at))
     return 0
   }
 
@@ -330,8 +294,8 @@ export class BackendSession {
 
   private getRingBase(message: Message): number {
     expect(message, VringState.BYTES, 0)
-    const vring = this.ring(VringState.index(message.payload))
-    this.stopRing(vring)
+    const vring = this.rings.at(VringState.index(message.payload))
+    this.rings.stop(vring)
     vring.setKick(-1)
     VringState.write(this.connection.body, vring.index, vring.base)
     return VringState.BYTES
@@ -341,11 +305,11 @@ export class BackendSession {
   private setRingAddresses(message: Message): number {
     expect(message, VringAddress.BYTES, 0)
     const { payload } = message
-    const vring = this.ring(VringAddress.index(payload))
+    const vring = this.rings.at(VringAddress.index(payload))
     if (VringAddress.flags(payload) !== 0) {
       throw new ProtocolError('BAD_REQUEST', 'dirty logging of rings was not offered')
     }
-    this.changeRing(vring, {
+    this.rings.change(vring, {
       addresses: {
         descUva: VringAddress.descUva(payload),
         availUva: VringAddress.availUva(payload),
@@ -360,24 +324,24 @@ export class BackendSession {
     if (!hasBit(this.features, VirtioFeature.PROTOCOL_FEATURES)) {
       throw new ProtocolError('BAD_REQUEST', 'protocol features were not acknowledged with SET_FEATURES')
     }
-    const vring = this.ring(VringState.index(message.payload))
+    const vring = this.rings.at(VringState.index(message.payload))
     const num = VringState.num(message.payload)
     if (num > 1) throw new ProtocolError('BAD_PAYLOAD', `enable is ${num}, not 0 or 1`)
     const enabled = num === 1
-    if (vring.enabled !== enabled) this.changeRing(vring, { enabled })
+    if (vring.enabled !== enabled) this.rings.change(vring, { enabled })
     return 0
   }
 
   private setKick(vring: Vring, fd: number): void {
     const before = vring.kickFd
-    this.changeRing(vring, { kickFd: fd })
+    this.rings.change(vring, { kickFd: fd })
     if (before >= 0) native.close(before)
   }
 
   private setRingFd(message: Message, take: (vring: Vring, fd: number) => void): number {
     if (message.payloadBytes !== U64.BYTES) expect(message, U64.BYTES, message.fds.length)
     const word = U64.read(message.payload)
-    const vring = this.ring(Number(word & BigInt(VRING_INDEX_MASK)))
+    const vring = this.rings.at(Number(word & BigInt(VRING_INDEX_MASK)))
     const noFd = (word & BigInt(VRING_NOFD_MASK)) !== 0n
     expect(message, U64.BYTES, noFd ? 0 : 1)
     take(vring, noFd ? -1 : message.fds[0])
@@ -413,64 +377,12 @@ export class BackendSession {
     }
   }
 
-  private ring(index: number): Vring {
-    const vring = this.vrings[index]
-    if (vring === undefined) throw new ProtocolError('BAD_QUEUE', `queue ${index} of ${this.vrings.length}`)
-    return vring
-  }
-
   /** The ring of a message whose setting cannot change while it runs. */
   private stoppedRing(message: Message): Vring {
     expect(message, VringState.BYTES, 0)
-    const vring = this.ring(VringState.index(message.payload))
+    const vring = this.rings.at(VringState.index(message.payload))
     if (vring.queue !== undefined) throw new ProtocolError('BAD_REQUEST', `queue ${vring.index} is running`)
     return vring
-  }
-
-  /** Changes settings of a ring, and stops or starts it as they say. When it cannot start so, nothing has changed. */
-  private changeRing(vring: Vring, change: Partial<RingSettings>): void {
-    const { addresses, enabled, kickFd } = vring
-    this.stopRing(vring)
-    Object.assign(vring, change)
-    try {
-      this.startRing(vring)
-    } catch (error) {
-      Object.assign(vring, { addresses, enabled, kickFd })
-      this.startRing(vring)
-      throw error
-    }
-  }
-
-  private startRing(vring: Vring): void {
-    if (!vring.ready || vring.queue !== undefined) return
-    const queue = vring.start(this.memory, {
-      eventIdx: hasBit(this.features, VirtioFeature.RING_EVENT_IDX),
-      indirect: hasBit(this.features, VirtioFeature.RING_INDIRECT_DESC),
-    })
-    try {
-      this.host.ringStarted(vring, queue)
-    } catch (error) {
-      vring.stop()
-      throw error
-    }
-  }
-
-  private stopRing(vring: Vring): void {
-    if (vring.queue === undefined) return
-    this.device.drain?.()
-    this.host.ringStopping(vring, vring.queue)
-    vring.stop()
-  }
-
-  private stopAll(): void {
-    for (const vring of this.vrings) this.stopRing(vring)
-  }
-
-  /** Stops the rings that run, for a change of memory; returns them. */
-  private pauseAll(): Vring[] {
-    const running = this.vrings.filter((vring) => vring.queue !== undefined)
-    this.stopAll()
-    return running
   }
 }
 
@@ -483,28 +395,4 @@ function mapRegion(memory: GuestMemory, message: Message, at: number, fdIndex: n
     MemoryRegion.uva(payload, at),
     MemoryRegion.fileOffsetBytes(payload, at),
   )
-}
-
-function hasOwnReply(request: number): boolean {
-  switch (request) {
-    case FrontendRequest.GET_FEATURES:
-    case FrontendRequest.GET_PROTOCOL_FEATURES:
-    case FrontendRequest.GET_QUEUE_NUM:
-    case FrontendRequest.GET_MAX_MEM_SLOTS:
-    case FrontendRequest.GET_VRING_BASE:
-    case FrontendRequest.GET_CONFIG:
-      return true
-    default:
-      return false
-  }
-}
-
-/** Throws unless the message has exactly this many payload bytes and descriptors. */
-function expect(message: Message, payloadBytes: number, fdCount: number): void {
-  if (message.payloadBytes !== payloadBytes) {
-    throw new ProtocolError('BAD_PAYLOAD', `payload of ${message.payloadBytes} bytes, not ${payloadBytes}`)
-  }
-  if (message.fds.length !== fdCount) {
-    throw new ProtocolError('BAD_FDS', `${message.fds.length} descriptors, not ${fdCount}`)
-  }
 }

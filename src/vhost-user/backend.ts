@@ -145,7 +145,7 @@ export class Backend {
   private spinOnRings(session: BackendSession): boolean {
     const { active, seen } = this
     for (const vring of active) seen[vring.index] = vring.queue?.lastAvail ?? 0
-    return native.memorySpin(session.memory.id, seen, this.spin.spinNs) === 1
+    return native.memorySpin(session.rings.memory.id, seen, this.spin.spinNs) === 1
   }
 
   /** A batch of every queue, all of the first before the others. Whether there was anything to do. */

@@ -137,3 +137,13 @@ export class Connection {
     this.message.fds.length = 0
   }
 }
+
+/** Throws unless the message has exactly this many payload bytes and descriptors. */
+export function expect(message: Message, payloadBytes: number, fdCount: number): void {
+  if (message.payloadBytes !== payloadBytes) {
+    throw new ProtocolError('BAD_PAYLOAD', `payload of ${message.payloadBytes} bytes, not ${payloadBytes}`)
+  }
+  if (message.fds.length !== fdCount) {
+    throw new ProtocolError('BAD_FDS', `${message.fds.length} descriptors, not ${fdCount}`)
+  }
+}

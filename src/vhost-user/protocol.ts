@@ -93,3 +93,18 @@ export const MEM_TABLE_MAX_REGIONS = 8
 export const MAX_MEM_SLOTS = 509
 /** The largest device configuration space that GET_CONFIG and SET_CONFIG carry. */
 export const CONFIG_MAX_BYTES = 256
+
+/** Whether the request is answered with something of its own, not only with an acknowledgement. */
+export function hasOwnReply(request: number): boolean {
+  switch (request) {
+    case FrontendRequest.GET_FEATURES:
+    case FrontendRequest.GET_PROTOCOL_FEATURES:
+    case FrontendRequest.GET_QUEUE_NUM:
+    case FrontendRequest.GET_MAX_MEM_SLOTS:
+    case FrontendRequest.GET_VRING_BASE:
+    case FrontendRequest.GET_CONFIG:
+      return true
+    default:
+      return false
+  }
+}

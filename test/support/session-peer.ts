@@ -1,7 +1,8 @@
 import type { Test } from 'tap'
 import { FaultLog, type Logger, silentLogger, type VhostUserDevice } from 'vhost-user-ts'
-import { BackendSession, type RingHost } from 'vhost-user-ts/backend-session'
+import { BackendSession } from 'vhost-user-ts/backend-session'
 import { Connection } from 'vhost-user-ts/connection'
+import type { RingHost } from 'vhost-user-ts/ring-set'
 import * as native from 'virtiofsd-ts-native'
 import { checkNoFdLeak, eventfd, ok, receiveBytes, sendBytes, socketPair } from './descriptors.js'
 import { MIB, UVA_BASE } from './guest-ram.js'
@@ -196,7 +197,7 @@ export class SessionPeer {
 
   /** Which rings run. */
   get running(): number[] {
-    return this.session.vrings.filter(({ queue }) => queue !== undefined).map(({ index }) => index)
+    return this.session.rings.vrings.filter(({ queue }) => queue !== undefined).map(({ index }) => index)
   }
 
   /** What happened since the last look. */

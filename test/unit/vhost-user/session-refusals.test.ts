@@ -110,7 +110,7 @@ for (const [name, request] of Object.entries(Req)) {
         checkRefused(t, peer, request, payload, [...mine, extra], right, 'one descriptor too many')
         if (mine.length > 0) checkRefused(t, peer, request, payload, [], right, 'no descriptor')
         t.same(peer.running, [])
-        t.equal(peer.session.memory.regionCount, 0)
+        t.equal(peer.session.rings.memory.regionCount, 0)
         for (const fd of [...mine, extra]) native.close(fd)
       },
       { config },
@@ -265,7 +265,7 @@ t.test('a memory table has 1 to 8 regions, one descriptor each', async (t) => {
         regions.slice(0, 8).flatMap(memfd),
       ),
     )
-    t.equal(peer.session.memory.regionCount, 8)
+    t.equal(peer.session.rings.memory.regionCount, 8)
     t.notOk(peer.takesFds(Req.SET_MEM_TABLE, memoryTable(...regions), regions.flatMap(memfd)))
     t.notOk(peer.takes(Req.SET_MEM_TABLE, memoryTable()))
     t.notOk(peer.takes(Req.SET_MEM_TABLE, u32s(0x0800_0001, 0)))
@@ -278,7 +278,7 @@ t.test('a memory table has 1 to 8 regions, one descriptor each', async (t) => {
       peer.takesFds(Req.SET_MEM_TABLE, memoryTable({ gpa: 0, sizeBytes: 2 * MIB }), memfd()),
       'short file',
     )
-    t.equal(peer.session.memory.regionCount, 8, 'the memory before is still there')
+    t.equal(peer.session.rings.memory.regionCount, 8, 'the memory before is still there')
   })
 })
 
@@ -308,7 +308,7 @@ t.test('REM_MEM_REG takes the descriptor that older front-ends attach, not two, 
     t.notOk(peer.takes(Req.REM_MEM_REG, oneRegion(REGION).subarray(0, 39)))
     t.notOk(peer.takes(Req.REM_MEM_REG, oneRegion({ gpa: MIB, sizeBytes: MIB })), 'not there')
     t.notOk(peer.takes(Req.REM_MEM_REG, oneRegion({ ...REGION, sizeBytes: 4096 })), 'another size')
-    t.equal(peer.session.memory.regionCount, 1)
+    t.equal(peer.session.rings.memory.regionCount, 1)
   })
 })
 

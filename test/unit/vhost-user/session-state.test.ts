@@ -74,7 +74,7 @@ t.test('disabling stops a ring and keeps its place; enabling goes on from there'
     t.same(peer.takeEvents(), ['drain', 'stop 0'], 'what is pending is completed first')
     t.same(peer.running, [])
     t.ok(peer.takes(Req.SET_VRING_ENABLE, u32s(0, 1)))
-    t.equal(peer.session.vrings[0].queue?.lastAvail, 40)
+    t.equal(peer.session.rings.vrings[0].queue?.lastAvail, 40)
   })
 })
 
@@ -102,7 +102,7 @@ t.test('GET_VRING_BASE stops a ring, says where, and forgets its kick', async (t
     t.same(peer.running, [], 'no kick, no start')
     t.ok(giveEventfd(peer, Req.SET_VRING_KICK, 1))
     t.same(peer.running, [1])
-    t.equal(peer.session.vrings[1].queue?.lastAvail, 33)
+    t.equal(peer.session.rings.vrings[1].queue?.lastAvail, 33)
   })
 })
 
@@ -121,8 +121,8 @@ t.test('new addresses for a running ring move it and keep its indices', async (t
     peer.takeEvents()
     t.ok(peer.takes(Req.SET_VRING_ADDR, ringAddresses(0, 0x10000)))
     t.same(peer.takeEvents(), ['drain', 'stop 0', 'start 0'])
-    t.equal(peer.session.vrings[0].queue?.layout.descGpa, 0x10000)
-    t.equal(peer.session.vrings[0].queue?.lastAvail, 5)
+    t.equal(peer.session.rings.vrings[0].queue?.layout.descGpa, 0x10000)
+    t.equal(peer.session.rings.vrings[0].queue?.lastAvail, 5)
   })
 })
 
@@ -135,8 +135,8 @@ t.test('addresses outside guest memory are refused, and a running ring goes on w
     for (const payload of [...outside, beyond]) {
       t.notOk(peer.takes(Req.SET_VRING_ADDR, payload))
       t.same(peer.running, [0])
-      t.equal(peer.session.vrings[0].queue?.layout.descGpa, 0x10000)
-      t.equal(peer.session.vrings[0].queue?.lastAvail, 5)
+      t.equal(peer.session.rings.vrings[0].queue?.layout.descGpa, 0x10000)
+      t.equal(peer.session.rings.vrings[0].queue?.lastAvail, 5)
     }
   })
 })
@@ -148,7 +148,7 @@ t.test('a ring whose addresses are outside guest memory cannot be enabled, and s
     peer.takes(Req.SET_VRING_ADDR, ringAddresses(0, MIB))
     giveEventfd(peer, Req.SET_VRING_KICK, 0)
     t.notOk(peer.takes(Req.SET_VRING_ENABLE, u32s(0, 1)))
-    t.notOk(peer.session.vrings[0].enabled)
+    t.notOk(peer.session.rings.vrings[0].enabled)
     t.ok(peer.takes(Req.SET_VRING_ADDR, ringAddresses(0, 0)))
     t.same(peer.running, [])
     t.ok(peer.takes(Req.SET_VRING_ENABLE, u32s(0, 1)))
@@ -159,13 +159,13 @@ t.test('a ring whose addresses are outside guest memory cannot be enabled, and s
 t.test('a kick that cannot be waited for is refused, and the ring goes on with the one before', async (t) => {
   withPeer(t, (peer) => {
     peer.negotiate().share().start(0, 0, 5)
-    const { kickFd } = peer.session.vrings[0]
+    const { kickFd } = peer.session.rings.vrings[0]
     const before = countOpenFds()
     peer.startError = new ProtocolError('BAD_FDS', 'the kick descriptor cannot be waited for')
     const file = openSync('/proc/self/exe', 'r')
     t.notOk(peer.takesFds(Req.SET_VRING_KICK, u64(0), [file]))
     t.equal(countOpenFds(), before)
-    t.equal(peer.session.vrings[0].kickFd, kickFd)
+    t.equal(peer.session.rings.vrings[0].kickFd, kickFd)
     t.same(peer.running, [0])
     t.equal(peer.stop(0), 5)
   })
@@ -208,7 +208,7 @@ t.test('the call descriptor signals, blocking or not, and never blocks', async (
       peer.negotiate()
       const fd = ok(native.eventfdCreate(flags))
       t.ok(peer.takes(Req.SET_VRING_CALL, u64(0), [fd]))
-      const [vring] = peer.session.vrings
+      const [vring] = peer.session.rings.vrings
       vring.signal()
       native.setStatusFlags(fd, native.constants.O_NONBLOCK)
       const full = native.dup(fd)
@@ -226,7 +226,7 @@ t.test('RESET_DEVICE clears rings and device; memory, features and descriptors f
     t.ok(peer.takes(Req.RESET_DEVICE))
     t.same(peer.takeEvents(), ['drain', 'stop 0', 'drain', 'stop 1', 'reset'])
     t.same(peer.running, [])
-    t.equal(peer.session.memory.regionCount, 2)
+    t.equal(peer.session.rings.memory.regionCount, 2)
     t.equal(peer.stop(0), 0, 'indices begin anew')
     t.ok(peer.takes(Req.RESET_DEVICE), 'again, as QEMU does')
     peer.start(0).start(1, 0x10000)
@@ -239,11 +239,11 @@ t.test('a replaced memory table takes running rings along', async (t) => {
     peer.negotiate()
     t.ok(giveMemory(peer, Req.SET_MEM_TABLE, memoryTable(LOW), [MIB]))
     peer.start(0, 0, 7).start(1, 0x10000, 9)
-    const old = peer.session.memory
+    const old = peer.session.rings.memory
     peer.takeEvents()
     t.ok(giveMemory(peer, Req.SET_MEM_TABLE, memoryTable(LOW, HIGH), [MIB, MIB]))
     t.same(peer.takeEvents(), ['drain', 'stop 0', 'drain', 'stop 1', 'start 0', 'start 1'])
-    t.ok(peer.session.memory !== old)
+    t.ok(peer.session.rings.memory !== old)
     t.equal(old.regionCount, 0)
     t.same([peer.stop(0), peer.stop(1)], [7, 9])
   })
@@ -254,9 +254,9 @@ t.test(
   async (t) => {
     withPeer(t, (peer) => {
       peer.negotiate().share(LOW).share(HIGH).start(0, HIGH.gpa, 7).start(1, 0, 9)
-      const { memory } = peer.session
+      const { memory } = peer.session.rings
       t.notOk(giveMemory(peer, Req.SET_MEM_TABLE, memoryTable(LOW), [MIB]))
-      t.ok(peer.session.memory === memory)
+      t.ok(peer.session.rings.memory === memory)
       t.equal(memory.regionCount, 2)
       t.same(peer.running, [0, 1])
       t.same([peer.stop(0), peer.stop(1)], [7, 9])
@@ -268,7 +268,7 @@ t.test('a region is added and removed while rings run elsewhere', async (t) => {
   withPeer(t, (peer) => {
     peer.negotiate().share(LOW).start(0, 0, 7)
     peer.share(HIGH)
-    t.equal(peer.session.memory.regionCount, 2)
+    t.equal(peer.session.rings.memory.regionCount, 2)
     t.same(peer.running, [0])
     peer.takeEvents()
     t.ok(peer.takes(Req.REM_MEM_REG, oneRegion(HIGH)))
@@ -282,12 +282,12 @@ t.test('the region under a running ring stays; once the ring has stopped it goes
   withPeer(t, (peer) => {
     peer.negotiate().share(LOW).share(HIGH).start(0, HIGH.gpa, 7).start(1, 0, 9)
     t.notOk(peer.takes(Req.REM_MEM_REG, oneRegion(HIGH)))
-    t.equal(peer.session.memory.regionCount, 2)
+    t.equal(peer.session.rings.memory.regionCount, 2)
     t.same(peer.running, [0, 1])
     t.equal(peer.stop(0), 7)
     t.ok(peer.takes(Req.REM_MEM_REG, oneRegion(HIGH)))
     t.same(peer.running, [1])
-    t.equal(peer.session.memory.regionCount, 1)
+    t.equal(peer.session.rings.memory.regionCount, 1)
   })
 })
 
@@ -325,7 +325,7 @@ t.test(
       peer.takeEvents()
       peer.session.close()
       t.same(peer.takeEvents(), ['drain', 'stop 0', 'drain', 'stop 1', 'reset'])
-      t.equal(peer.session.memory.regionCount, 0)
+      t.equal(peer.session.rings.memory.regionCount, 0)
       peer.session.close = () => {}
     })
   },
