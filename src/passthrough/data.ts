@@ -5,7 +5,7 @@ import {
   FUSE_WRITE_CACHE,
   FUSE_WRITE_KILL_SUIDGID,
 } from '../fuse/abi.js'
-import { EAGAIN, EBADF, EFBIG, EINVAL, EOPNOTSUPP, EOVERFLOW } from '../fuse/errno.js'
+import { EAGAIN, EBADF, EFBIG, EINVAL, EOPNOTSUPP, EOVERFLOW, EPERM } from '../fuse/errno.js'
 import { ARGS, type Request } from '../fuse/request.js'
 import {
   CopyFileRangeIn,
@@ -70,6 +70,7 @@ export class DataOperations {
     // A write-back has the offset it was cached at, whatever the file was opened with.
     const writeFlags = WriteIn.writeFlags(args, ARGS)
     const cached = (writeFlags & FUSE_WRITE_CACHE) !== 0
+    if (cached && file.appendOnly) return -EPERM
     const flags = !cached && wantsAppend(WriteIn.flags(args, ARGS)) ? RWF_APPEND : 0
     // A guest says this of its direct writes whatever was agreed on, and then leaves the bits to us.
     const kill = (writeFlags & FUSE_WRITE_KILL_SUIDGID) !== 0

@@ -7,11 +7,12 @@ import { ASYNC_SYNCFS } from './async-io.js'
 import { HeldFd } from './held-fd.js'
 import { TYPE_DIRECTORY, TYPE_REGULAR } from './inode-table.js'
 import { OpenFile } from './open-file.js'
-import { hostOpenFlags, opensForWriting } from './open-flags.js'
+import { hostOpenFlags, opensForWriting, wantsAppend } from './open-flags.js'
 import { descriptorError, type Share } from './share.js'
 import { STATX_MASK } from './statx.js'
 
-const { O_CREAT, O_DIRECT, O_EXCL, O_NOATIME, O_PATH, O_RDONLY, O_TMPFILE, O_TRUNC } = native.constants
+const { O_APPEND, O_CREAT, O_DIRECT, O_EXCL, O_NOATIME, O_PATH, O_RDONLY, O_TMPFILE, O_TRUNC } =
+  native.constants
 
 const PERMISSIONS = 0o7777
 
@@ -29,7 +30,7 @@ export class FileOperations {
     const guestFlags = OpenIn.flags(request.args, ARGS)
     const flags = hostOpenFlags(guestFlags, this.share.options)
     if ((flags & O_TRUNC) !== 0) this.beforeEmptying(request, slot, OpenIn.openFlags(request.args, ARGS))
-    const fd = this.openInode(slot, flags)
+    const fd = this.openWanted(slot, flags, guestFlags)
     if (fd < 0) return fd
     this.writeOpen(request, 0, slot, fd, guestFlags)
     return OpenOut.BYTES
@@ -112,6 +113,12 @@ export class FileOperations {
     return result
   }
 
+  private openWanted(slot: number, flags: number, guestFlags: number): number {
+    const fd = this.openInode(slot, flags)
+    // An append-only file (chattr +a) may be opened for nothing else.
+    return fd === -EPERM && wantsAppend(guestFlags) ? this.openInode(slot, flags | O_APPEND) : fd
+  }
+
   /** Only what cannot block and is no device of the host is ever opened for use. */
   private openInode(slot: number, flags: number, orDirectory = false): number {
     const { share } = this
@@ -169,7 +176,7 @@ export class FileOperations {
     if (slot < 0) return slot
     const flags = hostOpenFlags(guestFlags, share.options)
     if ((flags & O_TRUNC) !== 0) this.beforeEmptying(request, slot, CreateIn.openFlags(request.args, ARGS))
-    const fd = this.openInode(slot, flags)
+    const fd = this.openWanted(slot, flags, guestFlags)
     if (fd < 0) {
       share.inodes.unref(slot, 1)
       return fd
@@ -203,8 +210,9 @@ export class FileOperations {
     // Record locks are given up by FLUSH.
     const hidden = share.keepsRecordLocks ? FOPEN_NOFLUSH : 0
     const chosen = (guestDirect ? policy.directFileFlags : policy.fileFlags) & ~hidden
+    const appendOnly = wantsAppend(guestFlags) && wantsAppend(native.statusFlags(fd))
     const keeps = isGood && policy.keepsUnchanged && (chosen & FOPEN_DIRECT_IO) === 0
-    const openFlags = keeps ? chosen | FOPEN_KEEP_CACHE : chosen
+    const openFlags = appendOnly ? FOPEN_DIRECT_IO : keeps ? chosen | FOPEN_KEEP_CACHE : chosen
     const hostDirect = guestDirect && allowDirectIo
     const file = new OpenFile(
       fd,
@@ -214,6 +222,7 @@ export class FileOperations {
       openFlags,
       share.hostOf(slot, fd),
       writable,
+      appendOnly,
     )
     inodes.fds.pin(slot)
     OpenOut.write(request.reply, at, share.files.add(file), openFlags)

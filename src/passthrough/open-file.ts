@@ -16,6 +16,8 @@ export class OpenFile extends HeldFd {
     readonly host: HostFileSystem,
     /** Opened for writing by the guest. */
     readonly writable: boolean,
+    /** The host appends whatever is written to it: it takes nothing that has a place of its own. */
+    readonly appendOnly: boolean,
   ) {
     super(fd, budget)
   }

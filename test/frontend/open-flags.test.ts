@@ -1,5 +1,6 @@
 /** Which flags the host's file is opened with: O_DIRECT, O_APPEND, and the upgrade for write-back. */
-import { closeSync, constants, openSync, unlinkSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { closeSync, constants, openSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import { Device } from '../support/device.js'
 import { ROOT_ID, WRITE_CACHE } from '../support/fuse-abi.js'
@@ -11,6 +12,7 @@ import { refused } from '../support/refusals.js'
 const { O_APPEND, O_DIRECT, O_NOATIME, O_RDONLY, O_RDWR, O_SYNC, O_TRUNC, O_WRONLY } = constants
 const ACCESS_MODE = 3
 const O_ASYNC = 0o20000
+const FOPEN_DIRECT_IO = 1
 const BLOCK_BYTES = 4096
 
 /** Every way to get a handle, by name: OPEN, CREATE of a new file, CREATE over one that is there. */
@@ -88,6 +90,46 @@ for (const option of [[], ['--writeback']]) {
       t.equal(fs.getattr(file).attr.size, size === 0n ? 10n : size + 10n)
     })
   })
+}
+
+for (const option of [[], ['--writeback'], ['--cache', 'always']]) {
+  t.test(`a file that the host lets only grow (chattr +a) ${option}`, async (t) => {
+    const device = await Device.start(t, option, { storage: 'disk' })
+    const path = `${device.directory}/log`
+    writeFileSync(path, 'begin')
+    if (!changeFlags('+a', path)) {
+      t.pass('chattr +a', {
+        skip: 'the file system of this checkout has no append-only files, or chattr is missing',
+      })
+      return
+    }
+    t.teardown(() => changeFlags('-a', path))
+    const fs = mount(t, device)
+    const { nodeid: file } = fs.lookup(ROOT_ID, 'log')
+    for (const open of [
+      () => fs.open(file, O_WRONLY | O_APPEND),
+      () => fs.create(ROOT_ID, 'log', O_WRONLY | O_APPEND),
+    ]) {
+      const { handle, flags } = open()
+      // Written back from cached pages it would grow by what it has.
+      t.equal(flags, FOPEN_DIRECT_IO)
+      t.equal(fs.write(file, handle, 0, Buffer.from(' more'), O_WRONLY | O_APPEND), 5)
+      refused(t, 'EPERM', () =>
+        fs.write(file, handle, 0, Buffer.from('BEGIN'), O_WRONLY | O_APPEND, WRITE_CACHE),
+      )
+      fs.release(file, handle)
+    }
+    t.equal(readFileSync(path, 'utf8'), 'begin more more')
+    refused(t, 'EPERM', () => fs.open(file, O_WRONLY))
+    refused(t, 'EPERM', () => fs.open(file, O_WRONLY | O_APPEND | O_TRUNC))
+    const { handle, flags } = fs.open(file, O_RDONLY)
+    t.equal(flags & FOPEN_DIRECT_IO, 0)
+    fs.release(file, handle)
+  })
+}
+
+function changeFlags(change: string, path: string): boolean {
+  return spawnSync('chattr', [change, path]).status === 0
 }
 
 t.test('O_SYNC is kept; what is not for a file that is there is not', async (t) => {
