@@ -81,6 +81,10 @@ test-frontend: build sanitized $(TAP) ## The program, its guest played without a
 test-guest: build $(TAP) ## The device in real guests: kernels 6.1, 6.12 and 7.x, several QEMUs
 	$(call tap,guest,1200,2)
 
+.PHONY: work
+work: build ## Real work in a guest, for each cache policy (POLICIES="never auto always write-back", KERNEL=, QEMU=, ONLY=, PEER=virtiofsd)
+	@node dist/vm/work/main.js $(foreach name,POLICIES KERNEL QEMU ONLY PEER,$(call option,$(name)))
+
 .PHONY: test
 test: check test-frontend test-guest test-package ## Everything (about 20 minutes on two cores without KVM)
 

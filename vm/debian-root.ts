@@ -13,7 +13,19 @@ const SUITE = 'trixie'
 
 /** What people work with on a share, and what looks at attributes, locks and flags. */
 const PACKAGES = [
-  ...['bash', 'dash', 'coreutils', 'findutils', 'grep', 'sed', 'mawk', 'diffutils', 'util-linux', 'procps'],
+  ...[
+    'bash',
+    'dash',
+    'coreutils',
+    'findutils',
+    'grep',
+    'sed',
+    'mawk',
+    'diffutils',
+    'util-linux',
+    'mount',
+    'procps',
+  ],
   ...['attr', 'acl', 'e2fsprogs', 'libcap2-bin', 'tar', 'rsync'],
   ...['git', 'gcc', 'libc6-dev', 'make', 'perl', 'python3', 'sqlite3'],
 ]
@@ -47,15 +59,16 @@ const TAG = 'debian'
  * Returns the cached folder of a small Debian system: packages unpacked into one tree, none of their scripts run. A guest
  * gets it as a read-only share of our own device.
  */
-export async function fetchDebianRoot(): Promise<string> {
-  const hash = createHash('sha256').update(PACKAGES.join(' ')).digest('hex').slice(0, 12)
+export async function fetchDebianRoot(more: readonly string[] = []): Promise<string> {
+  const packages = [...PACKAGES, ...more]
+  const hash = createHash('sha256').update(packages.join(' ')).digest('hex').slice(0, 12)
   return cached(`debian-root-${hash}`, (dir) =>
     showProgress(`fetching a Debian ${SUITE} system`, async () => {
       for (const name of ['usr', ...MERGED.map((link) => `usr/${link}`), ...MOUNT_POINTS])
         mkdirSync(join(dir, name), { recursive: true })
       for (const name of MERGED) symlinkSync(`usr/${name}`, join(dir, name))
       await DebianSuite.use(SUITE, async (suite) => {
-        for (const deb of await suite.download(PACKAGES, 'dependencies')) await unpackPackage(deb, dir)
+        for (const deb of await suite.download(packages, 'dependencies')) await unpackPackage(deb, dir)
       })
       finish(dir)
     }),
@@ -81,9 +94,9 @@ export interface DebianRoot {
   stop(): Promise<unknown>
 }
 
-/** Starts a device that serves the system to one guest. */
-export async function serveDebianRoot(): Promise<DebianRoot> {
-  const sharedDir = await fetchDebianRoot()
+/** Starts a device that serves the system to one guest. `more` are packages that few need. */
+export async function serveDebianRoot(more: readonly string[] = []): Promise<DebianRoot> {
+  const sharedDir = await fetchDebianRoot(more)
   const device = await DeviceProcess.start({
     device: 'virtiofsd-ts',
     sharedDir,

@@ -24,3 +24,16 @@ export function parseKernelLog(text: string): KernelMessage[] {
   }
   return messages
 }
+
+/** The message level of a warning; what is more severe is lower. */
+const WARNING = 4
+
+/** Warnings that have to do with shares, and stack traces whatever they are about. */
+export function loudMessages(log: readonly KernelMessage[]): string[] {
+  return log
+    .filter(
+      ({ level, text }) =>
+        (level <= WARNING && /fuse|virtio/i.test(text)) || /Call Trace|BUG:|WARNING:|hung task/.test(text),
+    )
+    .map(({ text }) => text)
+}

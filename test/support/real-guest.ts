@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import type { Test } from 'tap'
 import { DeviceProcess } from '../../vm/device-process.js'
 import { bootGuest, type Guest, type GuestOptions } from '../../vm/guest.js'
+import { loudMessages } from '../../vm/kernel-log.js'
 import type { Share } from '../../vm/qemu.js'
 
 /** Every kernel, and every QEMU that users have, at least once. */
@@ -13,9 +14,6 @@ export const pairs: readonly { readonly kernel: string; readonly qemu: string }[
   { kernel: '6.12', qemu: '10' },
   { kernel: '7', qemu: '11' },
 ]
-
-/** The message level of a warning; what is more severe is lower. */
-const WARNING = 4
 
 /** A directory that our device serves. */
 export interface SharedDirectory {
@@ -57,16 +55,7 @@ export async function bootWith(
 
 /** The guest's kernel has warned of nothing that has to do with shares, and of nothing at all by a stack trace. */
 export async function expectQuietKernel(t: Test, guest: Guest): Promise<void> {
-  const log = await guest.kernelLog()
-  const loud = log.filter(
-    ({ level, text }) =>
-      (level <= WARNING && /fuse|virtio/i.test(text)) || /Call Trace|BUG:|WARNING:|hung task/.test(text),
-  )
-  t.same(
-    loud.map(({ text }) => text),
-    [],
-    "no warning in the guest's kernel log",
-  )
+  t.same(loudMessages(await guest.kernelLog()), [], "no warning in the guest's kernel log")
 }
 
 /** SHA-256 of a file of the host, as hexadecimal digits. */

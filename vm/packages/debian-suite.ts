@@ -66,6 +66,20 @@ export class DebianSuite {
       .map((file) => join(this.archives, file))
   }
 
+  /** Downloads the files of a source package and returns their paths. Few need the long list of sources, which is kept apart. */
+  async downloadSource(name: string): Promise<string[]> {
+    const lists = join(this.root, 'source-lists')
+    for (const dir of [this.archives, join(lists, 'partial')]) mkdirSync(dir, { recursive: true })
+    const list = join(this.root, 'etc/deb-src.list')
+    writeFileSync(list, `deb-src ${this.mirror} ${this.name} main\n`)
+    const apart = ['-o', `Dir::Etc::sourcelist=${list}`, '-o', `Dir::State::lists=${lists}`]
+    await this.run('apt-get', [...apart, 'update', '--quiet'])
+    await this.run('apt-get', [...apart, 'source', '--download-only', name])
+    return readdirSync(this.archives)
+      .filter((file) => file.startsWith(`${name}_`))
+      .map((file) => join(this.archives, file))
+  }
+
   private get archives(): string {
     return join(this.root, 'archives')
   }
