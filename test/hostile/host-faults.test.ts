@@ -69,6 +69,24 @@ function mountThinDisk(t: Test, name: string) {
   return { ...mountBelow(t, name, ['-o', 'loop,errors=continue', image]), image }
 }
 
+/** A btrfs below the share whose one subvolume, "limited", may hold so many bytes: a quota that every kernel with btrfs has. */
+function mountWithQuota(t: Test, name: string, limitBytes: number) {
+  const store = mkdtempSync(join(tmpdir(), 'vfs-quota-'))
+  const image = join(store, 'image')
+  t.teardown(() => rmSync(store, { recursive: true, force: true }))
+  writeFileSync(image, '')
+  truncateSync(image, 256 * MIB)
+  if (spawnSync('mkfs.btrfs', ['--quiet', image]).status !== 0)
+    return { reason: 'no mkfs.btrfs (btrfs-progs)' }
+  const mounted = mountBelow(t, name, ['-o', 'loop', image])
+  if ('reason' in mounted) return mounted
+  const limited = join(mounted.path, 'limited')
+  execFileSync('btrfs', ['quota', 'enable', mounted.path])
+  execFileSync('btrfs', ['subvolume', 'create', limited], { stdio: 'ignore' })
+  execFileSync('btrfs', ['qgroup', 'limit', `${limitBytes}`, limited])
+  return mounted
+}
+
 function write(fs: FuseGuest, nodeid: bigint, handle: bigint, at: number, data: Uint8Array): string {
   return errorOf(() => fs.write(nodeid, handle, at, data))
 }
@@ -102,6 +120,30 @@ t.test(
     await device.waitForFdCount(heldBefore)
   },
 )
+
+t.test('EDQUOT: what is there stays, and a limit that is lifted is lifted', rootOnly, async (t) => {
+  const quota = mountWithQuota(t, 'quota', 4 * MIB)
+  if ('reason' in quota) {
+    t.pass('', { skip: quota.reason })
+    return
+  }
+  const fs = mount(t, device)
+  const top = fs.lookup(fs.lookup(ROOT_ID, 'quota').nodeid, 'limited').nodeid
+  const { nodeid, handle } = fs.create(top, 'file', O_RDWR)
+  const block = patternOf(64 * KIB)
+  let at = 0
+  let error = 'no error'
+  for (; error === 'no error' && at < 8 * MIB; at += block.length)
+    error = write(fs, nodeid, handle, at, block)
+  t.equal(error, 'EDQUOT')
+  t.ok(at >= 3 * MIB)
+  refused(t, 'EDQUOT', () => fs.fallocate(nodeid, handle, 8 * MIB, 8 * MIB))
+  t.same(fs.read(nodeid, handle, 0, block.length), block)
+  execFileSync('btrfs', ['qgroup', 'limit', 'none', join(quota.path, 'limited')])
+  t.equal(fs.write(nodeid, handle, 8 * MIB, block), block.length)
+  fs.close()
+  await device.waitForFdCount(heldBefore)
+})
 
 t.test(
   'EIO: a disk that has lost its blocks fails reads and fsync, and nothing else',

@@ -1,6 +1,6 @@
 import { strict as assert } from 'node:assert'
-import { getSystemErrorName } from 'node:util'
 import type { Buffer, Frontend, Used } from 'vhost-user-ts'
+import { errnoName } from '../../src/fuse/errno.js'
 import { concat, type Id, Reader, u32, u64 } from './fuse-wire.js'
 import { type Layout, linux } from './layouts.js'
 
@@ -16,8 +16,6 @@ const UNTOUCHED = 0xa5
 /** fuse(4): the kernel takes errors above this only. */
 const MAX_ERROR = 512
 const NOTHING = new Uint8Array(0)
-/** Node has no name for it. */
-const ESTALE = 116
 
 /** Who asks. */
 export interface Caller {
@@ -68,9 +66,8 @@ export class FuseError extends Error {
   readonly code: string
 
   constructor(readonly errno: number) {
-    const code = errno === ESTALE ? 'ESTALE' : getSystemErrorName(-errno)
-    super(code)
-    this.code = code
+    super(errnoName(errno))
+    this.code = this.message
   }
 }
 
