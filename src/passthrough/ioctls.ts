@@ -1,6 +1,6 @@
 import ioctl from 'ioctl-napi'
 import { FUSE_IOCTL_DIR } from '../fuse/abi.js'
-import { EBADF, EINVAL, EIO, ENOTTY } from '../fuse/errno.js'
+import { EBADF, EINVAL, EIO, ENOTTY, EOPNOTSUPP, EPERM } from '../fuse/errno.js'
 import { ARGS, type Request } from '../fuse/request.js'
 import { IoctlIn, IoctlOut } from '../fuse/wire.js'
 import type { Share } from './share.js'
@@ -31,7 +31,10 @@ export class IoctlOperations {
 
   constructor(private readonly share: Share) {}
 
-  /** Reply: ioctl_out, then the argument that came out. Errors: ENOTTY (other commands), EBADF, EINVAL, the host's. */
+  /**
+   * Reply: ioctl_out, then the argument that came out. Errors: ENOTTY (other commands), EBADF, EINVAL, EOPNOTSUPP (flags that
+   * take a capability which this process lacks), and the host's.
+   */
   ioctl(request: Request): number {
     const { args, argBytes, reply, replyBytes } = request
     const number = IoctlIn.command(args, ARGS)
@@ -49,6 +52,8 @@ export class IoctlOperations {
     argument.fill(0)
     if (command.sets) argument.set(argBytes.subarray(argumentAt, argumentAt + command.bytes))
     const error = call(fd, number, argument)
+    // The guest's kernel has looked whether its caller may. What this process may not, the share cannot.
+    if (error === -EPERM && command.sets) return -EOPNOTSUPP
     if (error < 0) return error
     IoctlOut.write(reply, 0, 0)
     replyBytes.set(argument.subarray(0, outBytes), IoctlOut.BYTES)

@@ -69,9 +69,30 @@ async function inodeFlags(t: Test, { run }: Bench): Promise<void> {
   t.match(listed, /d.* flags\/directory$/m)
   await run('chattr -d flags/file')
   t.notMatch(await run('lsattr flags/file'), /^[^ ]*d/)
-  t.match(await run('chattr +i flags/file 2>&1 || true'), /Operation not permitted/)
+  t.match(await run('chattr +i flags/file 2>&1 || true'), /Operation not supported/)
   t.match(await run('lsattr -p flags/file'), /^0 /)
   t.not(await run('stat -c %W flags/file'), '0', 'time of birth')
+}
+
+/** With --modcaps +LINUX_IMMUTABLE the guest's root may do what that of the host may. */
+async function immutable(t: Test, guest: Guest, root: DebianRoot): Promise<void> {
+  await guest.output('mkdir /debian/run/immutable && mount --bind /immutable /debian/run/immutable')
+  const run = async (script: string) =>
+    (await guest.output(root.command(`cd /run/immutable && { ${script}\n} 2>&1`))).trim()
+  await run('echo text > fixed && echo text > grows && chattr +i fixed && chattr +a grows')
+  t.match(await run('lsattr fixed grows'), /^[-]*i.* fixed\n[-]*a.* grows$/)
+  for (const change of [
+    'echo more >> fixed',
+    'chmod 600 fixed',
+    'rm fixed',
+    'ln fixed linked',
+    'mv fixed away',
+  ])
+    t.match(await run(`${change} || true`), /Operation not permitted/, change)
+  t.equal(await run('echo more >> grows && cat grows'), 'text\nmore', 'an append-only file grows')
+  for (const change of ['echo other > grows', 'truncate -s 0 grows', 'rm grows'])
+    t.match(await run(`${change} || true`), /Operation not permitted/, change)
+  await run('chattr -i fixed && chattr -a grows && rm fixed grows')
 }
 
 async function capabilities(t: Test, { run }: Bench): Promise<void> {
@@ -111,6 +132,7 @@ async function onGuest(t: Test, root: DebianRoot, guest: Guest, share: SharedDir
   await t.test('attributes', (t) => xattrs(t, bench))
   await t.test('ACLs', (t) => acls(t, bench))
   await t.test('flags of inodes, and the time of birth', (t) => inodeFlags(t, bench))
+  await t.test('immutable and append-only files', (t) => immutable(t, guest, root))
   await t.test('file capabilities', (t) => capabilities(t, bench))
   await t.test('tar, rsync and cp keep everything, both ways', (t) => copies(t, bench))
 }
@@ -125,7 +147,8 @@ for (const { kernel, qemu, args } of [
   t.test(`Linux ${kernel}, ${args.join(' ')}`, async (t) => {
     const share = await serve(t, 'files', args)
     chmodSync(share.path, 0o755)
-    const guest = await bootWith(t, [share], { kernel, qemu, more: [root.share] })
+    const strong = await serve(t, 'immutable', ['--modcaps', '+LINUX_IMMUTABLE'])
+    const guest = await bootWith(t, [share, strong], { kernel, qemu, more: [root.share] })
     await onGuest(t, root, guest, share)
     await expectQuietKernel(t, guest)
     await guest.shutdown()
