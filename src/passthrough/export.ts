@@ -4,6 +4,7 @@ import { ENFILE, ENOTDIR, ESTALE } from '../fuse/errno.js'
 import type { Request } from '../fuse/request.js'
 import { TYPE_DIRECTORY } from './inode-table.js'
 import { descriptorError, type Share } from './share.js'
+import { statxNlink } from './statx.js'
 
 const { O_DIRECTORY, O_NOFOLLOW, O_PATH } = native.constants
 
@@ -27,6 +28,8 @@ export class ExportOperations {
       return share.replyEntry(request, this.parentOf(slot), slot)
     const result = share.stat(slot)
     if (result < 0) return result
+    // What the guest has open it does not ask for: this one has no name and no user, and goes as soon as it is closed here.
+    if (statxNlink(share.st) === 0) return -ESTALE
     share.inodes.ref(slot)
     return share.replyEntry(request, slot, slot)
   }

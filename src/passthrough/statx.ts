@@ -31,6 +31,7 @@ const MNT_ID = 36
 export type StatxWords = Int32Array
 
 export const statxMode = (st: StatxWords) => st[MODE] & 0xffff
+export const statxNlink = (st: StatxWords) => st[NLINK] >>> 0
 export const statxUid = (st: StatxWords) => st[UID] >>> 0
 export const statxGid = (st: StatxWords) => st[GID] >>> 0
 export const statxInoLow = (st: StatxWords) => st[INO]

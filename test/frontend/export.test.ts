@@ -65,6 +65,10 @@ t.test(
     t.equal(fs.lookup(ROOT_ID, 'outer').nodeid, outer, 'it keeps its node id by name, too')
     rmSync(`${device.directory}/outer/gone`)
     refused(t, 'ESTALE', () => fs.lookup(gone, '.'))
+    const removed = fs.mknod(ROOT_ID, 'removed', 0o100644).nodeid
+    rmSync(`${device.directory}/removed`)
+    refused(t, 'ESTALE', () => fs.lookup(removed, '.'), 'one that the guest is about to give back')
+    fs.forget(removed, 1)
     fs.forgetAll()
     // The root, outer and two more may be known: the one that was given back first makes room.
     fs.lookup(outer, '.')
