@@ -23,6 +23,7 @@ function install(): void {
 }
 
 function runHooks(): void {
-  for (const hook of hooks) hook()
+  // A folder goes after the processes that were started in it.
+  for (const hook of [...hooks].reverse()) hook()
   hooks.clear()
 }

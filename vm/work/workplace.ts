@@ -1,4 +1,4 @@
-import { cpSync } from 'node:fs'
+import { chmodSync, cpSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Peer } from '../bench/peer.js'
@@ -67,6 +67,8 @@ export class Workplace {
     private readonly options: WorkplaceOptions,
   ) {
     this.sharedDir = this.dir.path
+    // The database server's user gets in.
+    chmodSync(this.sharedDir, 0o755)
     cpSync(SCRIPTS, join(this.sharedDir, 'scripts'), { recursive: true })
   }
 
