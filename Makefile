@@ -70,8 +70,8 @@ bench-confinement: build ## What --sandbox namespace --seccomp kill costs, besid
 	@node dist/vm/bench-device/confinement.js $(foreach name,PAIRS RUN_MS ARGS,$(call option,$(name)))
 
 .PHONY: soak
-soak: build ## Mixed load, verified, under random faults, for MINUTES= (10) or HOURS= (SEED=)
-	@node dist/test/soak/main.js $(foreach name,MINUTES HOURS SEED,$(call option,$(name)))
+soak: build ## Mixed load, verified, under random faults, for MINUTES= (10) or HOURS= (SEED=; GUEST=6.12: in a guest)
+	@node dist/test/soak/main.js $(foreach name,MINUTES HOURS SEED GUEST,$(call option,$(name)))
 
 .PHONY: test-frontend
 test-frontend: build sanitized $(TAP) ## The program, its guest played without a VM, well-behaved and hostile

@@ -6,6 +6,7 @@ import { parseArgs } from 'node:util'
 import { Random } from '../support/random.js'
 import { faults, type SoakState } from './faults.js'
 import { connectGuest } from './front-end.js'
+import { soakInGuest } from './guest-soak.js'
 import { Load } from './load.js'
 import { SoakDevice } from './soak-device.js'
 
@@ -21,6 +22,8 @@ const { values } = parseArgs({
   options: {
     minutes: { type: 'string' },
     hours: { type: 'string' },
+    /** A kernel: in a guest that runs it, not through a front-end. */
+    guest: { type: 'string' },
     seed: { type: 'string', default: String(Date.now() % 2 ** 31) },
     /** One process lives through all of it. */
     'no-kill': { type: 'boolean', default: false },
@@ -78,7 +81,6 @@ function report(load: Load, startMs: number): void {
 }
 
 async function main(): Promise<void> {
-  process.stdout.write(`soak: ${minutes} minutes, seed ${seed}\n`)
   const names = Object.keys(faults).filter((name) => !(values['no-kill'] && name.startsWith('kill')))
   const device = await startDevice()
   const load = new Load(random, share)
@@ -111,8 +113,11 @@ async function main(): Promise<void> {
   if (memoryGrowthKib > NOISE_KIB) throw new Error(`memory has grown by ${memoryGrowthKib} KiB`)
 }
 
+process.stdout.write(`soak: ${minutes} minutes, seed ${seed}\n`)
 try {
-  await main()
+  if (values.guest === undefined) await main()
+  else await soakInGuest({ minutes, seed, kernel: values.guest })
 } finally {
   rmSync(state, { recursive: true, force: true })
 }
+process.exit()

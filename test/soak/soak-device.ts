@@ -68,6 +68,12 @@ export class SoakDevice {
     return Number(/^RssAnon:\s+(\d+)/m.exec(readFileSync(`/proc/${this.pid}/status`, 'utf8'))?.[1])
   }
 
+  /** Requests that it was sent since it started. */
+  async requests(): Promise<number> {
+    const { requests } = await this.ask<{ requests: Record<string, number> }>('counts')
+    return Object.values(requests).reduce((sum, count) => sum + count, 0)
+  }
+
   /** Descriptors it holds when nobody is connected; it learns a moment later that somebody has left. */
   async fdCountAtRest(expected?: number): Promise<number> {
     const endMs = performance.now() + WAIT_MS

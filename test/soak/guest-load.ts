@@ -1,0 +1,88 @@
+import { strict as assert } from 'node:assert'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Guest, RunningCommand } from '../../vm/guest.js'
+import { hashOf } from '../support/real-guest.js'
+
+const PROCESSES = 3
+const WHERE = '/soak'
+export const TAG = 'soak'
+/** What a round may take beyond its time: a guest without KVM writes back slowly. */
+const GRACE_MS = 120_000
+
+/** A file that a round left, by the model of the process that wrote it. */
+interface Left {
+  readonly path: string
+  readonly lenBytes: number
+  readonly sum: string
+}
+
+/** One run of vm/guest/file-soak.c in a directory of its own, and what it has to leave there. */
+export class GuestRound {
+  /** Under the share. */
+  readonly directory: string
+  steps = 0
+  /** Calls that met an injected error and were made again. */
+  retries = 0
+  private readonly running: RunningCommand
+  private readonly left: Left[] = []
+
+  constructor(guest: Guest, number: number, seed: number, seconds: number) {
+    this.directory = `round-${number}`
+    const path = `${WHERE}/${this.directory}`
+    this.running = guest.spawn(`file-soak ${path} ${seed} ${PROCESSES} ${seconds}`, {
+      timeoutMs: 1000 * seconds + GRACE_MS,
+    })
+  }
+
+  /** Waits until it has verified everything itself. Throws at a mismatch. */
+  async finish(): Promise<void> {
+    const { status, stdout, stderr } = await this.running.result
+    assert.equal(status, 0, `in the guest: ${stderr.toString()}`)
+    for (const line of stdout.toString().trim().split('\n')) {
+      const [path = '', second, third = '', fourth] = line.split(' ')
+      if (path === 'steps') {
+        this.steps += Number(second)
+        this.retries += Number(fourth)
+      } else this.left.push({ path, lenBytes: Number(second), sum: third })
+    }
+  }
+
+  /** The host's view: exactly these files, each with what it has to hold. Returns how many bytes were compared. */
+  checkOnHost(share: string): number {
+    const directory = join(share, this.directory)
+    const found = readdirSync(directory, { recursive: true, withFileTypes: true }).filter((entry) =>
+      entry.isFile(),
+    )
+    assert.equal(found.length, this.left.length, 'files on the host')
+    for (const { path, lenBytes, sum } of this.left) {
+      const bytes = readFileSync(join(directory, path))
+      assert.equal(bytes.length, lenBytes, path)
+      assert.equal(sumOf(bytes), sum, path)
+    }
+    return this.left.reduce((bytes, { lenBytes }) => bytes + lenBytes, 0)
+  }
+
+  /** The view of a guest that has nothing of it in its caches. */
+  async checkInGuest(guest: Guest, share: string): Promise<void> {
+    const sums = await guest.output(`cd ${WHERE}/${this.directory} && sha256sum */*`, { timeoutMs: GRACE_MS })
+    const lines = sums.trim().split('\n').sort()
+    const onHost = this.left.map(({ path }) => `${hashOf(join(share, this.directory, path))}  ${path}`).sort()
+    assert.deepEqual(lines, onHost)
+  }
+}
+
+/** FNV-1a, 32 bits, as the program in the guest makes it. */
+function sumOf(bytes: Uint8Array): string {
+  let sum = 0x811c9dc5
+  for (const byte of bytes) sum = Math.imul(sum ^ byte, 0x01000193)
+  return (sum >>> 0).toString(16).padStart(8, '0')
+}
+
+export async function mountShare(guest: Guest): Promise<void> {
+  await guest.mount(TAG, WHERE)
+}
+
+export async function unmountShare(guest: Guest): Promise<void> {
+  await guest.output(`umount ${WHERE}`, { timeoutMs: GRACE_MS })
+}
