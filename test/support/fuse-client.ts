@@ -1,4 +1,5 @@
 import { strict as assert } from 'node:assert'
+import { getSystemErrorName } from 'node:util'
 import type { Buffer, Frontend, Used } from 'vhost-user-ts'
 import { errnoName } from '../../src/fuse/errno.js'
 import { concat, type Id, Reader, u32, u64 } from './fuse-wire.js'
@@ -60,13 +61,19 @@ export interface Call {
   reply: Reply | undefined
 }
 
+/** Of two names of a number libuv has the usual one, EAGAIN and not EWOULDBLOCK; some it does not have at all. */
+function nameOf(errno: number): string {
+  const usual = getSystemErrorName(-errno)
+  return usual.startsWith('Unknown') ? errnoName(errno) : usual
+}
+
 /** An operation that the device refused. */
 export class FuseError extends Error {
   override readonly name = 'FuseError'
   readonly code: string
 
   constructor(readonly errno: number) {
-    super(errnoName(errno))
+    super(nameOf(errno))
     this.code = this.message
   }
 }

@@ -67,7 +67,7 @@ async function runBoth(
 ): Promise<Record<Side, RunResult>> {
   const order: Side[] = confinedFirst ? ['confined', 'free'] : ['free', 'confined']
   const results: Partial<Record<Side, RunResult>> = {}
-  for (const side of order) results[side] = await pair[side].run(job, runMs, WARM_UP_MS)
+  for (const side of order) results[side] = await pair[side].run(job, runMs, Math.min(runMs, WARM_UP_MS))
   return results as Record<Side, RunResult>
 }
 
