@@ -27,13 +27,12 @@ async function serve(args: readonly string[]): Promise<void> {
   if (parsed === undefined) return
   const { configuration } = parsed
   const { syslog, logLevel, fileLimit } = configuration
-  const confinement = planConfinement(configuration, {
-    uid: process.geteuid?.() ?? 0,
-    gid: process.getegid?.() ?? 0,
-  })
+  const starter = { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 }
+  const confinement = planConfinement(configuration, starter)
   const syslogFd = syslog === undefined ? undefined : connectSyslog(syslog)
   const sockets = new ClaimedSockets(configuration)
-  if (confinement.sandbox !== 'none') {
+  // Without a sandbox, root still has privileges to lose.
+  if (confinement.sandbox !== 'none' || starter.uid === 0) {
     // Inside, the limit cannot be raised any more.
     native.setFileLimit(fileLimit)
     const { becomeConfined } = await import('./sandbox/launch.js')

@@ -101,7 +101,8 @@ export class Server {
   private logConfinement(): void {
     const { sandbox, capabilities, userNamespace } = this.confinement
     const { seccomp } = this.configuration
-    const privileges = sandbox === 'none' ? {} : { userNamespace: userNamespace !== undefined, capabilities }
+    const privileges =
+      sandbox === 'none' ? { capabilities } : { userNamespace: userNamespace !== undefined, capabilities }
     this.log.info({ sandbox, ...privileges, seccomp }, 'confined')
   }
 

@@ -50,7 +50,7 @@ export function claimSocket(path: string, option: string, gid?: number): SocketC
     if (listenFd < 0) throw cannotListen(where, listenFd)
     if (gid !== undefined) giveToGroup(path, gid, where)
     const files = [path, pidPath]
-    return { listenFd, lockFd, files, release: () => files.forEach(unlinkQuietly) }
+    return { listenFd, lockFd, files, release: () => removeFiles(files) }
   } catch (error) {
     unlinkQuietly(pidPath)
     closeSync(lockFd)
@@ -114,6 +114,11 @@ function giveToGroup(path: string, gid: number, where: string): void {
 
 function cannotListen(where: string, result: number): UserError {
   return new UserError(`${where}: cannot listen there (${errnoName(-result)})`)
+}
+
+/** Those that are still there. */
+export function removeFiles(paths: readonly string[]): void {
+  paths.forEach(unlinkQuietly)
 }
 
 function unlinkQuietly(path: string): void {

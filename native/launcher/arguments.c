@@ -41,6 +41,7 @@ static void add_option(struct plan *plan, const char *name, char *value)
 {
     if (strcmp(name, "--sandbox") == 0) {
         plan->namespaces = strcmp(value, "namespace") == 0;
+        plan->none = strcmp(value, "none") == 0;
     } else if (strcmp(name, "--capabilities") == 0) {
         plan->capabilities = strtoull(value, NULL, 16);
     } else if (strcmp(name, "--user-map") == 0) {

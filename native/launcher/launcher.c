@@ -20,7 +20,7 @@ static int launcher_pid;
 _Noreturn void refuse(const char *what)
 {
     const int error = errno;
-    const char *const kind = plan.namespaces ? "namespace" : "chroot";
+    const char *const kind = plan.none ? "none" : plan.namespaces ? "namespace" : "chroot";
 
     fprintf(stderr, "virtiofsd-ts: --sandbox %s: cannot %s: %s\n", kind, what, strerror(error));
     /* What the program refuses, its supervisor cleans up. */
@@ -82,12 +82,23 @@ _Noreturn static void become_program(int seal_fd)
     refuse("start node");
 }
 
+/* There is nothing to supervise: the program takes this process over, with fewer privileges. */
+_Noreturn static void become_unsupervised_program(void)
+{
+    tell_descriptor("VIRTIOFSD_TS_PROC_FD", open("/proc/self/fd", O_PATH | O_DIRECTORY));
+    drop_privileges(&plan);
+    execv(plan.program[0], plan.program);
+    refuse("start node");
+}
+
 int main(int argc, char **argv)
 {
     int fds[2], child;
 
     launcher_pid = getpid();
     read_arguments(argc, argv, &plan);
+    if (plan.none)
+        become_unsupervised_program();
     if (plan.namespaces)
         enter_namespaces(&plan);
     /* Relative paths mean nothing from here on, and a working directory outside would keep the old root alive. */

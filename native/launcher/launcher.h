@@ -34,6 +34,8 @@ struct id_map {
 };
 
 struct plan {
+    /* Neither namespaces nor chroot: privileges alone. */
+    bool none;
     /* Namespaces; otherwise chroot. */
     bool namespaces;
     bool user_namespace;

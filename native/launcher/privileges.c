@@ -10,14 +10,18 @@
 
 #define LAST_CAPABILITY 63
 
-static void drop_bounding_set(uint64_t kept)
+static void drop_bounding_set(const struct plan *plan)
 {
     for (int n = 0; n <= LAST_CAPABILITY; n++) {
-        if ((kept >> n & 1) == 1)
+        if ((plan->capabilities >> n & 1) == 1)
             continue;
         /* EINVAL: this kernel has no such capability. */
-        if (prctl(PR_CAPBSET_DROP, n) < 0 && errno != EINVAL)
-            refuse("drop capabilities");
+        if (prctl(PR_CAPBSET_DROP, n) == 0 || errno == EINVAL)
+            continue;
+        /* A root without CAP_SETPCAP may serve when it asks for no sandbox: nothing that it executes gets more, either. */
+        if (errno == EPERM && plan->none)
+            return;
+        refuse("drop capabilities");
     }
 }
 
@@ -43,7 +47,7 @@ void drop_privileges(const struct plan *plan)
         /* EPERM: this root has no CAP_SETGID. Its groups stay, and it can give them to nobody. */
         if (setgroups(0, NULL) < 0 && errno != EPERM)
             refuse("drop supplementary groups");
-        drop_bounding_set(plan->capabilities);
+        drop_bounding_set(plan);
     }
     set_capabilities(geteuid() == 0 ? plan->capabilities : 0);
     must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "renounce new privileges");

@@ -54,11 +54,19 @@ export function planConfinement(configuration: Configuration, starter: Starter):
     )
   }
   const traces = shares.map(({ trace }) => trace)
+  const root = starter.uid === 0
   if (sandbox === 'none') {
     const roots = shares.map(({ directory }) => directory)
-    return { sandbox, userNamespace: undefined, capabilities: [], entries: [], roots, traces }
+    return {
+      sandbox,
+      userNamespace: undefined,
+      capabilities: root ? capabilities : [],
+      entries: [],
+      roots,
+      traces,
+    }
   }
-  if (starter.uid !== 0) throw new UserError('--sandbox chroot needs root: use --sandbox namespace')
+  if (!root) throw new UserError('--sandbox chroot needs root: use --sandbox namespace')
   const [share, another] = shares
   if (share === undefined || another !== undefined) {
     throw new UserError('--sandbox chroot holds one share: use --sandbox namespace for several')

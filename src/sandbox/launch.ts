@@ -3,7 +3,7 @@ import { deserialize, serialize } from 'node:v8'
 import * as native from 'virtiofsd-ts-native'
 import type { Configuration } from '../config/configuration.js'
 import { errnoName } from '../fuse/errno.js'
-import type { ClaimedSockets } from '../listening-sockets.js'
+import type { ClaimedSockets, SocketFiles } from '../listening-sockets.js'
 import { capabilityMask } from './capabilities.js'
 import type { Confinement } from './confinement.js'
 import type { IdRange } from './id-map.js'
@@ -15,6 +15,8 @@ export interface Inheritance {
   readonly shareFds: readonly number[]
   readonly controlFd: number | undefined
   readonly syslogFd: number | undefined
+  /** Of the sockets, for a process that has no supervisor to remove them. */
+  readonly socketFiles: SocketFiles
 }
 
 /** Node marks them to be closed with everything else. */
@@ -31,8 +33,9 @@ export function becomeConfined(
   sockets: ClaimedSockets,
   args: readonly string[],
 ): never {
-  const { shareFds, controlFd, lockFds } = sockets
-  const stateFd = writeInheritance({ ...plan, shareFds, controlFd })
+  const { shareFds, controlFd, lockFds, filesBySocket } = sockets
+  const socketFiles = plan.confinement.sandbox === 'none' ? filesBySocket : { shares: [], control: [] }
+  const stateFd = writeInheritance({ ...plan, shareFds, controlFd, socketFiles })
   const { sandbox, userNamespace, capabilities, entries } = plan.confinement
   const words = [
     ...[native.launcherPath, '--sandbox', sandbox, '--capabilities', capabilityMask(capabilities)],

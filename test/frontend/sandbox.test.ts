@@ -175,6 +175,37 @@ t.test('a sandbox that cannot be had is no reason to do without', skip, async (t
   })
 })
 
+t.test('without a sandbox root keeps the same capabilities, and is one process', skip, async (t) => {
+  const directory = tempDir(t)
+  const socketPath = join(directory, 'socket')
+  const paths = ['--shared-dir', directory, '--socket-path', socketPath]
+  const program = new RunningProgram(t, [...paths, '--sandbox', 'none'])
+  await program.says('"ready')
+  const { pid } = program
+  for (const set of ['CapBnd', 'CapPrm', 'CapEff']) t.same(ofThreads(pid, set), [CAPABILITIES], set)
+  t.same(ofThreads(pid, 'NoNewPrivs'), ['1'])
+  t.same(ofThreads(pid, 'Groups'), [''])
+  t.equal(readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8'), '', 'no supervisor')
+  t.match(runProgram(paths), { status: 2, stderr: /in use by another process/ })
+  program.kill('SIGTERM')
+  t.equal((await program.exited).status, 0)
+  t.notOk(existsSync(socketPath))
+  t.notOk(existsSync(`${socketPath}.pid`))
+})
+
+t.test('without a sandbox, capabilities to keep', skip, async (t) => {
+  const device = await Device.start(t, ['--modcaps', '+sys_admin:-MKNOD'])
+  t.same(ofThreads(device.pid, 'CapEff'), ['00000000802000df'])
+  const ordinary = ['setpriv', `--reuid=${NOBODY}`, `--regid=${NOBODY}`, '--clear-groups', '--inh-caps=-all']
+  const another = await Device.start(t, [], { launcher: ordinary, owner: NOBODY })
+  t.same(ofThreads(another.pid, 'CapEff'), ['0000000000000000'], 'an ordinary user has none')
+})
+
+t.test('without a sandbox, a root that cannot change its bounding set serves', skip, async (t) => {
+  const device = await Device.start(t, [], { launcher: ['setpriv', '--bounding-set', '-setpcap'] })
+  t.same(ofThreads(device.pid, 'CapEff'), [CAPABILITIES])
+})
+
 t.test('capabilities to keep', skip, async (t) => {
   const device = await Device.start(t, ['--modcaps', '+sys_admin:-MKNOD'], { sandbox: 'namespace' })
   t.same(ofThreads(device.pid, 'CapEff'), ['00000000802000df'])

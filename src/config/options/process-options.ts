@@ -59,7 +59,7 @@ export const processOptions: readonly OptionSpec[] = [
     argument: 'words',
     kind: text,
     scope: 'process',
-    text: 'capabilities to keep or drop in a sandbox, such as +SYS_ADMIN:-MKNOD',
+    text: 'capabilities that root keeps or drops, such as +SYS_ADMIN:-MKNOD',
   },
   {
     name: 'log-level',
