@@ -13,7 +13,9 @@ t.test('every workload, both measures, and all together', async (t) => {
     rows.map((line) => line.split(/ {2,}/)[0]),
     [
       ...['getattr', 'lookup + forget', 'open + release', 'create + unlink'].flatMap(atBothDepths),
-      ...['read 4 KiB random', 'write 4 KiB random'].flatMap(atBothDepths),
+      ...['4 KiB random', '128 KiB', '1 MiB'].flatMap((size) =>
+        ['read', 'write'].flatMap((kind) => atBothDepths(`${kind} ${size}`)),
+      ),
       'all together',
     ],
   )

@@ -17,7 +17,7 @@ const SIDES = {
 type Side = keyof typeof SIDES
 
 const WORKLOADS =
-  /^(getattr|lookup . forget|open . release|create . unlink|(read|write) 4 KiB random), (1|32) deep$/
+  /^(getattr|lookup . forget|open . release|create . unlink|(read|write) (4 KiB random|128 KiB|1 MiB)), (1|32) deep$/
 const ROUNDS_OF_A_PAIR = 3
 const WARM_UP_MS = 60
 /** The most that either may cost, of throughput or of processor time. */
