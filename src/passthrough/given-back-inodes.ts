@@ -1,6 +1,5 @@
-const CHUNK_BITS = 14
-const CHUNK_SLOTS = 1 << CHUNK_BITS
-const CHUNK_MASK = CHUNK_SLOTS - 1
+import { CHUNK_BITS, CHUNK_MASK, CHUNK_SLOTS, chunkOf } from './slot-chunks.js'
+
 const NOT_THERE = -1
 /** Slot 0 is no inode: the ring begins and ends there. */
 const ENDS = 0
@@ -26,11 +25,11 @@ export class GivenBackInodes {
 
   /** The slot that was added first, or 0. */
   get oldest(): number {
-    return this.chunkOf(ENDS).next[ENDS]
+    return chunkOf(this.chunks, ENDS, Chunk).next[ENDS]
   }
 
   add(slot: number): void {
-    const newest = this.chunkOf(ENDS).previous[ENDS]
+    const newest = chunkOf(this.chunks, ENDS, Chunk).previous[ENDS]
     this.link(newest, slot)
     this.link(slot, ENDS)
     this.count++
@@ -38,7 +37,7 @@ export class GivenBackInodes {
 
   /** Takes out a slot that is there. */
   remove(slot: number): void {
-    const chunk = this.chunkOf(slot)
+    const chunk = chunkOf(this.chunks, slot, Chunk)
     const at = slot & CHUNK_MASK
     this.link(chunk.previous[at], chunk.next[at])
     chunk.next[at] = NOT_THERE
@@ -52,17 +51,7 @@ export class GivenBackInodes {
   }
 
   private link(slot: number, next: number): void {
-    this.chunkOf(slot).next[slot & CHUNK_MASK] = next
-    this.chunkOf(next).previous[next & CHUNK_MASK] = slot
-  }
-
-  private chunkOf(slot: number): Chunk {
-    const n = slot >>> CHUNK_BITS
-    let chunk = this.chunks[n]
-    if (chunk === undefined) {
-      chunk = new Chunk()
-      this.chunks[n] = chunk
-    }
-    return chunk
+    chunkOf(this.chunks, slot, Chunk).next[slot & CHUNK_MASK] = next
+    chunkOf(this.chunks, next, Chunk).previous[next & CHUNK_MASK] = slot
   }
 }

@@ -2,10 +2,8 @@ import * as native from 'virtiofsd-ts-native'
 import { ENFILE, ESTALE } from '../fuse/errno.js'
 import type { FdBudget } from './fd-budget.js'
 import { FileHandles } from './file-handles.js'
+import { CHUNK_BITS, CHUNK_MASK, CHUNK_SLOTS } from './slot-chunks.js'
 
-const CHUNK_BITS = 14
-const CHUNK_SLOTS = 1 << CHUNK_BITS
-const CHUNK_MASK = CHUNK_SLOTS - 1
 const NONE = -1
 /** Descriptors that are looked at for one to close while there is room left: no request pays for a whole table. */
 const EASY_STEPS = 64

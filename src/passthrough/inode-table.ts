@@ -3,6 +3,7 @@ import { GivenBackInodes } from './given-back-inodes.js'
 import type { InodeFds } from './inode-fds.js'
 import { InodeIndex } from './inode-index.js'
 import { ReportedVersions } from './reported-versions.js'
+import { CHUNK_BITS, CHUNK_MASK, CHUNK_SLOTS } from './slot-chunks.js'
 import { generationOfId, idOf, MAX_GENERATION, slotOfId } from './slots.js'
 import {
   type StatxWords,
@@ -13,10 +14,6 @@ import {
   statxMode,
   statxMountId,
 } from './statx.js'
-
-const CHUNK_BITS = 14
-const CHUNK_SLOTS = 1 << CHUNK_BITS
-const CHUNK_MASK = CHUNK_SLOTS - 1
 
 /** What identifies 16,384 inodes: 33 bytes each. Chunks are never copied or moved. */
 class Chunk {

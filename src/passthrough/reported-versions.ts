@@ -1,8 +1,5 @@
+import { CHUNK_BITS, CHUNK_MASK, CHUNK_SLOTS, chunkOf } from './slot-chunks.js'
 import { type StatxWords, statxContents, statxVersion, statxYoungestMs } from './statx.js'
-
-const CHUNK_BITS = 14
-const CHUNK_SLOTS = 1 << CHUNK_BITS
-const CHUNK_MASK = CHUNK_SLOTS - 1
 
 /** A file that changed twice within a tick of the host's clock shows one time for both. */
 const TICK_MS = 20
@@ -40,7 +37,7 @@ export class ReportedVersions {
 
   /** The guest opens a file that is now as `st` says. Returns whether the pages that it has of it are good. */
   opened(slot: number, st: StatxWords, writable: boolean): boolean {
-    const chunk = this.chunkOf(slot)
+    const chunk = chunkOf(this.chunks, slot, Chunk)
     const at = slot & CHUNK_MASK
     const isGood = chunk.version[at] !== UNKNOWN && chunk.version[at] === statxVersion(st)
     if (writable) {
@@ -74,15 +71,5 @@ export class ReportedVersions {
 
   clear(): void {
     this.chunks.length = 0
-  }
-
-  private chunkOf(slot: number): Chunk {
-    const n = slot >>> CHUNK_BITS
-    let chunk = this.chunks[n]
-    if (chunk === undefined) {
-      chunk = new Chunk()
-      this.chunks[n] = chunk
-    }
-    return chunk
   }
 }
