@@ -22,6 +22,13 @@ export async function runAsProgram<T extends object>(
   process.exit()
 }
 
+/** For options that count something. Throws SetupError. */
+export function parseCount(text: string): number {
+  const count = Number(text)
+  if (Number.isSafeInteger(count) && count > 0) return count
+  throw new SetupError(`not a positive number: ${text}`)
+}
+
 function explain(error: unknown, describe: (error: unknown) => string): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE
   process.stderr.write(`${describe(error)}\n`)

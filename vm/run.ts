@@ -3,7 +3,7 @@ import { mkdirSync, statSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Command, Option } from 'commander'
-import { runAsProgram } from './command-program.js'
+import { parseCount, runAsProgram } from './command-program.js'
 import { DEVICE_NAMES, type DeviceName, DeviceProcess } from './device-process.js'
 import { bootGuest, DEFAULT_KERNEL, type Guest } from './guest.js'
 import { findKernel, KERNEL_NAMES } from './kernel.js'
@@ -42,12 +42,6 @@ function makeCommand(): Command {
     .option('--cpus <count>', 'processors of the guest', parseCount, 2)
     .argument('[device options...]')
     .exitOverride()
-}
-
-function parseCount(text: string): number {
-  const count = Number(text)
-  if (Number.isSafeInteger(count) && count > 0) return count
-  throw new SetupError(`not a positive number: ${text}`)
 }
 
 async function run(options: Options, deviceArgs: string[]): Promise<void> {

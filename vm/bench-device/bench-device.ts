@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs'
 import { cpus, release } from 'node:os'
 import { Command, Option } from 'commander'
-import { runAsProgram } from '../command-program.js'
+import { parseCount, runAsProgram } from '../command-program.js'
 import { DEVICE_NAMES, type DeviceName } from '../device-process.js'
 import { showProgress } from '../progress.js'
 import { SetupError } from '../setup-error.js'
@@ -51,12 +51,6 @@ function makeCommand(): Command {
     .option('--json <file>', 'write all runs there')
     .argument('[device options...]')
     .exitOverride()
-}
-
-function parseCount(text: string): number {
-  const count = Number(text)
-  if (Number.isSafeInteger(count) && count > 0) return count
-  throw new SetupError(`not a positive number: ${text}`)
 }
 
 function chooseCases({ quick, only }: Options): Case[] {

@@ -1,9 +1,8 @@
 /** `make bench-confinement`: what a sandbox and a filter of system calls cost our device, beside itself without either. */
 import { Command } from 'commander'
-import { runAsProgram } from '../command-program.js'
+import { parseCount, runAsProgram } from '../command-program.js'
 import { showProgress } from '../progress.js'
 import { formatTable } from '../report/text-table.js'
-import { SetupError } from '../setup-error.js'
 import { makeBenchShare, SHARE_PATHS } from './bench-share.js'
 import { CASES } from './cases.js'
 import { Contender } from './contender.js'
@@ -109,12 +108,6 @@ async function run(options: Options): Promise<void> {
   for (let n = 1; n <= options.pairs; n++)
     await showProgress(`pair ${n} of ${options.pairs}`, () => measurePair(results, options))
   print(results)
-}
-
-function parseCount(text: string): number {
-  const count = Number(text)
-  if (Number.isSafeInteger(count) && count > 0) return count
-  throw new SetupError(`not a positive number: ${text}`)
 }
 
 const command = new Command('bench-confinement')

@@ -1,7 +1,7 @@
 /** `make bench`: what a guest's programs get out of our device and out of a peer, side by side in one guest. */
-import { mkdirSync, statSync, writeFileSync } from 'node:fs'
+import { statSync } from 'node:fs'
 import { cpus, tmpdir } from 'node:os'
-import { dirname, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { Command } from 'commander'
 import picomatch from 'picomatch'
@@ -10,6 +10,7 @@ import { DEFAULT_KERNEL } from '../guest.js'
 import { findKernel, KERNEL_NAMES } from '../kernel.js'
 import { showProgress } from '../progress.js'
 import { findQemu, QEMU_NAMES } from '../qemu.js'
+import { type ReportFiles, writeReports } from '../report/write-reports.js'
 import { SetupError } from '../setup-error.js'
 import { BenchGuest } from './bench-guest.js'
 import { benchPage } from './html-report.js'
@@ -21,7 +22,7 @@ import { type BenchResult, benchTable, intervalOf, rounded } from './report.js'
 const QUICK_RUNTIME_MS = 600
 const RUNTIME_MS = 1_500
 
-interface Options {
+interface Options extends ReportFiles {
   peer: string
   quick?: true
   /** With --quick: its times, for all cases. */
@@ -33,8 +34,6 @@ interface Options {
   modules?: string
   qemu?: string
   dir: string
-  json?: string
-  html?: string
   list?: true
 }
 
@@ -117,7 +116,7 @@ async function run(options: Options, ourArgs: string[]): Promise<void> {
     result.measurements.push(...measured)
     result.seconds = Math.round((Date.now() - startedAt.getTime()) / 1000)
     // What there is, should a later case fail.
-    writeReports(options, result)
+    writeReports(options, result, benchPage)
   }
   await bench.stop()
   say(benchTable(result))
@@ -156,16 +155,6 @@ function inShort({ workload, unit, ours, peer, ratio }: Measurement): string {
       ? ''
       : `, peer ${rounded(peer.rate.median)}, ratio ${ratio.median.toFixed(2)} (${intervalOf(ratio)})`
   return `${workload}: ${rounded(ours.rate.median)} ${unit}${compared}`
-}
-
-function writeReports({ json, html }: Options, result: BenchResult): void {
-  if (json !== undefined) writeInto(json, `${JSON.stringify(result, undefined, 1)}\n`)
-  if (html !== undefined) writeInto(html, benchPage(result))
-}
-
-function writeInto(file: string, text: string): void {
-  mkdirSync(dirname(resolve(file)), { recursive: true })
-  writeFileSync(file, text)
 }
 
 /** On stderr, so that the table alone can be kept. */

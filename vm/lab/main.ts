@@ -1,31 +1,29 @@
 /** `make lab`: the io-mode matrix. Boots kernels, runs cases, compares what was seen with the rules of fs/fuse. */
-import { mkdirSync, writeFileSync } from 'node:fs'
-import { dirname, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { Command } from 'commander'
 import { runAsProgram } from '../command-program.js'
 import { findKernel, KERNEL_NAMES } from '../kernel.js'
 import { formatTable } from '../report/text-table.js'
+import { type ReportFiles, writeReports } from '../report/write-reports.js'
 import { SetupError } from '../setup-error.js'
 import { allCases, selectCases } from './all-cases.js'
 import { labPage } from './html-report.js'
 import type { KernelChoice } from './lab-guest.js'
 import { OPTION_SETS } from './option-sets.js'
-import { isAsExpected, type KernelResult, type LabResult } from './result.js'
+import { isAsExpected, type KernelResult } from './result.js'
 import { type RunListener, runKernel } from './runner.js'
 import { cellText, matrixText, sharesText, summaryText, unexpectedText } from './text-report.js'
 
 const EXIT_FAILURE = 1
 
-interface Options {
+interface Options extends ReportFiles {
   kernels: string
   kernelImage?: string
   modules?: string
   qemu?: string
   cases: string
   judgeAs?: number
-  json?: string
-  html?: string
   list?: true
 }
 
@@ -78,7 +76,7 @@ async function run(options: Options): Promise<void> {
     result.kernels.push(kernel)
     for (const cell of kernel.cells) if (cell.verdict === 'unexpected') say(unexpectedText(kernel, cell))
     // What there is, should a later kernel fail.
-    writeReports(options, result)
+    writeReports(options, result, labPage)
   }
   say(`\n${matrixText(result)}\n${sharesText(result)}\n${summaryText(result)}`)
   for (const file of [options.json, options.html])
@@ -110,16 +108,6 @@ function listen(): RunListener {
       say(`  ${cell.case.padEnd(caseWidth)}  ${cell.share.padEnd(shareWidth)} ${time}  ${cellText(cell)}`)
     },
   }
-}
-
-function writeReports({ json, html }: Options, result: LabResult): void {
-  if (json !== undefined) writeInto(json, `${JSON.stringify(result, undefined, 1)}\n`)
-  if (html !== undefined) writeInto(html, labPage(result))
-}
-
-function writeInto(file: string, text: string): void {
-  mkdirSync(dirname(resolve(file)), { recursive: true })
-  writeFileSync(file, text)
 }
 
 function say(text: string): void {
