@@ -35,8 +35,9 @@ class Task {
   doneBytes = 0
   /** RWF_* of a transfer. */
   flags = 0
-  /** When a buffered write began; 0 for everything else. */
+  /** When a buffered write began, 0 for everything else; and what all of them had written by then. */
   startMs = 0
+  writtenBefore = 0
 
   constructor(readonly token: number) {}
 
@@ -98,6 +99,8 @@ export class AsyncIo {
   /** Of those, what is no read: the kernel hands it to a thread, where reads wait for the disk alone. */
   private working = 0
   private unsubmitted = false
+  /** By all buffered writes that left the loop. */
+  private writtenBytes = 0
 
   /** Throws when this thread cannot have an engine. */
   constructor() {
@@ -152,7 +155,10 @@ export class AsyncIo {
     task.skipBytes = skipBytes
     task.leftBytes = lenBytes
     task.flags = flags
-    if (!file.direct) task.startMs = performance.now()
+    if (!file.direct) {
+      task.startMs = performance.now()
+      task.writtenBefore = this.writtenBytes
+    }
     return this.begin(task, task.startTransfer())
   }
 
@@ -236,7 +242,8 @@ export class AsyncIo {
     if (task.kind !== 'read') this.working--
     if (task.startMs > 0) {
       const nowMs = performance.now()
-      this.slowWrites.took(nowMs - task.startMs, nowMs)
+      this.writtenBytes += task.doneBytes
+      this.slowWrites.took(nowMs - task.startMs, this.writtenBytes - task.writtenBefore, nowMs)
     }
     task.answer(result)
     task.releaseFiles()

@@ -78,7 +78,7 @@ export class DataOperations {
     if (file.direct || async.slowWrites.away) {
       return async.write(request, file, offsetBytes, lenBytes, ARGS_OF_WRITE, flags)
     }
-    async.slowWrites.count()
+    async.slowWrites.count(lenBytes)
     const written = request.payloadToFile(WriteIn.BYTES, file.fd, offsetBytes, lenBytes, flags)
     if (written < 0) return written
     WriteOut.write(request.reply, 0, written)

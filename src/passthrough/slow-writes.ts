@@ -1,5 +1,7 @@
-/** Writes that took this long were held up by the host: it throttles dirty pages, or its journal is full. */
+/** Writes that took this long beyond what the copying takes were held up by the host: it throttles, or its journal is full. */
 const SLOW_MS = 5
+/** What copying to the page cache may take: several times what a busy machine needs. */
+const COPY_MS_PER_BYTE = 1 / (1024 * 1024)
 /** How long writes stay away from the loop after the last slow one. */
 const HOLD_MS = 200
 
@@ -14,23 +16,28 @@ export class SlowWrites {
   private untilMs = 0
   private firstMs = 0
   private counted = 0
+  private countedBytes = 0
+
+  constructor(private readonly clockMs = () => performance.now()) {}
 
   /** A write is about to be carried out in line. */
-  count(): void {
-    if (this.counted++ === 0) this.firstMs = performance.now()
+  count(lenBytes: number): void {
+    if (this.counted++ === 0) this.firstMs = this.clockMs()
+    this.countedBytes += lenBytes
   }
 
   /** A batch of requests has been served. */
   endBatch(): void {
     if (this.counted === 0 && !this.away) return
-    const nowMs = performance.now()
-    if (this.counted > 0) this.took(nowMs - this.firstMs, nowMs)
+    const nowMs = this.clockMs()
+    if (this.counted > 0) this.took(nowMs - this.firstMs, this.countedBytes, nowMs)
     this.counted = 0
+    this.countedBytes = 0
     this.away = nowMs < this.untilMs
   }
 
-  /** An asynchronous write, or a batch of others, was finished at `nowMs` after `elapsedMs`. */
-  took(elapsedMs: number, nowMs: number): void {
-    if (elapsedMs > SLOW_MS) this.untilMs = nowMs + HOLD_MS
+  /** `lenBytes` were written in the `elapsedMs` that ended at `nowMs`. */
+  took(elapsedMs: number, lenBytes: number, nowMs: number): void {
+    if (elapsedMs > SLOW_MS + lenBytes * COPY_MS_PER_BYTE) this.untilMs = nowMs + HOLD_MS
   }
 }
