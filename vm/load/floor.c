@@ -3,12 +3,16 @@
 #include "floor.h"
 
 #include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cpu-time.h"
@@ -18,6 +22,9 @@
 
 #define ROUND_NS 100000000ULL
 #define PIECES (1048576U / PAGE_BYTES)
+#define PIECES_128K (131072 / PAGE_BYTES)
+#define WAKE_UPS 2000
+#define FALL_ASLEEP_US 300
 
 static struct {
     int dir_fd, data_fd, path_fd, proc_fd, event_fd;
@@ -73,6 +80,16 @@ static void write_4k(void)
     must(pwrite(bare.data_fd, bare.pieces[0].iov_base, PAGE_BYTES, somewhere(PAGE_BYTES)));
 }
 
+static void read_128k(void)
+{
+    must(preadv(bare.data_fd, bare.pieces, PIECES_128K, somewhere(131072)));
+}
+
+static void write_128k(void)
+{
+    must(pwritev(bare.data_fd, bare.pieces, PIECES_128K, somewhere(131072)));
+}
+
 static void read_1m(void)
 {
     must(preadv(bare.data_fd, bare.pieces, PIECES, somewhere(1048576)));
@@ -86,6 +103,48 @@ static void write_1m(void)
 static void signal_call(void)
 {
     must(eventfd_write(bare.event_fd, 1));
+}
+
+/* Sleeps on an eventfd, on another processor than the caller's where there is one. */
+static pid_t start_sleeper(int event_fd)
+{
+    const pid_t pid = fork();
+    eventfd_t value;
+    cpu_set_t set;
+
+    must(pid);
+    if (pid > 0)
+        return pid;
+    CPU_ZERO(&set);
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+        if (cpu != sched_getcpu())
+            CPU_SET(cpu, &set);
+    sched_setaffinity(0, sizeof(set), &set);
+    while (eventfd_read(event_fd, &value) == 0)
+        ;
+    _exit(0);
+}
+
+/* Telling a guest that sleeps: the processor time of whoever tells it. */
+static double wake_up_us(void)
+{
+    const int event_fd = eventfd(0, EFD_CLOEXEC);
+    const pid_t sleeper = start_sleeper(event_fd);
+    uint64_t used_ns = 0;
+
+    for (unsigned n = 0; n < WAKE_UPS; n++) {
+        struct timespec from, to;
+
+        usleep(FALL_ASLEEP_US);
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &from);
+        must(eventfd_write(event_fd, 1));
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &to);
+        used_ns += (uint64_t)((to.tv_sec - from.tv_sec) * 1000000000L + to.tv_nsec - from.tv_nsec);
+    }
+    kill(sleeper, SIGKILL);
+    waitpid(sleeper, NULL, 0);
+    close(event_fd);
+    return (double)used_ns / WAKE_UPS / 1e3;
 }
 
 static void prepare(void)
@@ -107,9 +166,16 @@ void print_floor(void)
         const char *name;
         void (*call)(void);
     } calls[] = {
-        { "getattr", getattr },   { "lookup+forget", lookup_forget }, { "open+release", open_release },
-        { "read 4 KiB", read_4k }, { "write 4 KiB", write_4k },        { "read 1 MiB", read_1m },
-        { "write 1 MiB", write_1m }, { "eventfd, nobody asleep", signal_call },
+        { "getattr", getattr },
+        { "lookup+forget", lookup_forget },
+        { "open+release", open_release },
+        { "read 4 KiB", read_4k },
+        { "write 4 KiB", write_4k },
+        { "read 128 KiB", read_128k },
+        { "write 128 KiB", write_128k },
+        { "read 1 MiB", read_1m },
+        { "write 1 MiB", write_1m },
+        { "eventfd, nobody asleep", signal_call },
     };
 
     prepare();
@@ -121,8 +187,8 @@ void print_floor(void)
         for (; used_ns < ROUND_NS; used_ns = process_cpu_ns(getpid()) - from_ns)
             for (unsigned turn = 0; turn < 64; turn++, count++)
                 calls[n].call();
-        printf("%s\"%s\":%.3f", n > 0 ? "," : "", calls[n].name, (double)used_ns / (double)count / 1e3);
+        printf("\"%s\":%.3f,", calls[n].name, (double)used_ns / (double)count / 1e3);
     }
-    printf("}\n");
+    printf("\"eventfd, a sleeper on another processor\":%.3f}\n", wake_up_us());
     fflush(stdout);
 }
