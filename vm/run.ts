@@ -87,13 +87,10 @@ function prepareDir(dir: string | undefined): string {
 }
 
 async function introduce(guest: Guest, device: DeviceProcess, sharedDir: string): Promise<void> {
-  const { qemu } = (await guest.qmp.execute('query-version')) as {
-    qemu: Record<'major' | 'minor' | 'micro', number>
-  }
   const mounted = (await guest.output(`grep ' ${MOUNT_POINT} ' /proc/mounts`)).trim()
-  const accelerator = guest.accelerator === 'kvm' ? 'KVM' : 'TCG, because this host has no usable KVM'
+  const reason = guest.accelerator === 'kvm' ? '' : ', because this host has no usable KVM'
   section(`Linux ${guest.kernelRelease}, up in ${(guest.bootMs / 1000).toFixed(1)} s`)
-  item('machine', `QEMU ${qemu.major}.${qemu.minor}.${qemu.micro} with ${accelerator}`)
+  item('machine', `${await guest.describeMachine()}${reason}`)
   item('device', `${device.name}, process ${device.pid}`)
   item(MOUNT_POINT, `is ${sharedDir}`)
   item('mount', mounted)

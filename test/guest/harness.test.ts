@@ -43,6 +43,7 @@ for (const [kernel, qemu, release] of BOOTS) {
     const shares = [{ tag: 'a,b', socketPath: device.socketPath }]
     const guest = await boot(t, { kernel, qemu, shares })
     t.match(guest.kernelRelease, release)
+    t.equal(await guest.output('nproc'), '2\n', 'both processors are up')
 
     await guest.mount('a,b')
     writeFileSync(join(dir, 'from-host'), 'host')

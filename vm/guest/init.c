@@ -1,10 +1,11 @@
 /*
  * PID 1 of the guest: mounts what every program expects, loads the kernel modules that the image brings,
- * starts the agent, and from then on reaps orphans and obeys poweroff and reboot.
+ * brings up processors that the kernel left down, starts the agent, and from then on reaps orphans and obeys poweroff and reboot.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -64,6 +65,22 @@ static void load_modules(void)
     fclose(list);
 }
 
+/* A processor that is up already stays so; the first may have no such file. */
+static void bring_up_processors(void)
+{
+    glob_t found;
+    if (glob("/sys/devices/system/cpu/cpu[0-9]*/online", 0, NULL, &found) != 0)
+        return;
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+        int fd = open(found.gl_pathv[i], O_WRONLY | O_CLOEXEC);
+        if (fd < 0 || write(fd, "1", 1) < 0)
+            complain("bring up", found.gl_pathv[i]);
+        if (fd >= 0)
+            close(fd);
+    }
+    globfree(&found);
+}
+
 static void raise_limits(void)
 {
     struct rlimit files = { OPEN_FILES, OPEN_FILES };
@@ -115,6 +132,7 @@ int main(void)
     sethostname("guest", 5);
     umask(022);
     load_modules();
+    bring_up_processors();
     raise_limits();
     setenv("PATH", "/usr/bin:/bin:/usr/sbin:/sbin", 1);
     setenv("HOME", "/root", 1);
