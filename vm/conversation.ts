@@ -6,6 +6,7 @@ interface Question {
   reject: (error: Error) => void
 }
 
+/** How long `ask` waits unless it is told. */
 const ANSWER_TIMEOUT_MS = 60_000
 const KILL_TIMEOUT_MS = 20_000
 const SIGKILL = 9
@@ -37,13 +38,13 @@ export class Conversation {
     )
   }
 
-  /** Rejects when the program ends, or does not answer for a minute. */
-  async ask(line: string): Promise<string> {
+  /** Rejects when the program ends, or does not answer for `timeoutMs`. */
+  async ask(line: string, timeoutMs = ANSWER_TIMEOUT_MS): Promise<string> {
     if (this.over !== undefined) throw this.over
     let timer: NodeJS.Timeout | undefined
     const answer = new Promise<string>((resolve, reject) => {
       this.questions.push({ resolve, reject })
-      timer = setTimeout(() => reject(new Error(`${this.command}: no answer to: ${line}`)), ANSWER_TIMEOUT_MS)
+      timer = setTimeout(() => reject(new Error(`${this.command}: no answer to: ${line}`)), timeoutMs)
     })
     this.agent.write(this.id, Buffer.from(`${line}\n`))
     return answer.finally(() => clearTimeout(timer))

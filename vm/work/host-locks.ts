@@ -2,10 +2,9 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Workplace } from './workplace.js'
+import { PATIENCE_MS, type Workplace } from './workplace.js'
 
 const DIRECTORY = 'flock'
-const WAIT_MS = 60_000
 /** What flock(1) ends with when somebody else has the lock. */
 const BUSY = 9
 
@@ -13,7 +12,7 @@ const BUSY = 9
 export async function lockAcross(place: Workplace): Promise<void> {
   const guest = await place.guest()
   const inGuest = async (words: string) =>
-    (await guest.run(place.command(DIRECTORY, `flock ${words}`))).status
+    (await guest.run(place.command(DIRECTORY, `flock ${words}`), { timeoutMs: PATIENCE_MS })).status
   const file = join(place.sharedDir, DIRECTORY, 'file')
   const made = (name: string) => existsSync(join(place.sharedDir, DIRECTORY, name))
   const tryOnHost = () => spawnSync('flock', ['-n', '-E', `${BUSY}`, file, 'true']).status
@@ -56,6 +55,6 @@ function expectStatus(who: string, status: number | null, expected: number): voi
 }
 
 async function until(what: string, happens: () => boolean): Promise<void> {
-  for (const endMs = performance.now() + WAIT_MS; !happens(); await sleep(50))
+  for (const endMs = performance.now() + PATIENCE_MS; !happens(); await sleep(50))
     if (performance.now() > endMs) throw new Error(`waited in vain: ${what}`)
 }

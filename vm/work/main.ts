@@ -26,6 +26,12 @@ interface Outcome {
   failed: boolean
 }
 
+/** What became of the work under one policy. */
+interface Ledger {
+  machine: string
+  outcomes: ReadonlyMap<Job, Outcome>
+}
+
 function makeCommand(): Command {
   return new Command('work')
     .description(
@@ -59,12 +65,13 @@ async function run(options: Options): Promise<void> {
     throw new SetupError(`there is no ${options.peer} to be had`)
 
   const tools = await serveTools()
-  const outcomes = new Map<PolicyName, Map<Job, Outcome>>()
+  const ledgers = new Map<PolicyName, Ledger>()
   for (const policy of options.policies)
-    outcomes.set(policy, await workUnder(policy, chosen, tools, options, peer))
+    ledgers.set(policy, await workUnder(policy, chosen, tools, options, peer))
   await tools.stop()
-  say(`\n${describe(options, peer)}\n\n${tableOf(chosen, outcomes)}`)
-  if ([...outcomes.values()].some((column) => [...column.values()].some(({ failed }) => failed)))
+  const device = peer === undefined ? 'virtiofsd-ts' : describePeer(peer)
+  say(`\n${device}; ${ledgers.values().next().value!.machine}; seconds\n\n${tableOf(chosen, ledgers)}`)
+  if ([...ledgers.values()].some(({ outcomes }) => [...outcomes.values()].some(({ failed }) => failed)))
     process.exitCode = EXIT_FAILURE
 }
 
@@ -75,7 +82,7 @@ async function workUnder(
   tools: Tools,
   { kernel, qemu }: Options,
   peer: Peer | undefined,
-): Promise<Map<Job, Outcome>> {
+): Promise<Ledger> {
   const place = new Workplace(tools, { policy, kernel, qemu, peer })
   const outcomes = new Map<Job, Outcome>()
   for (const job of chosen) {
@@ -93,22 +100,15 @@ async function workUnder(
     await place.killGuest()
   }
   await place.close()
-  return outcomes
+  return { machine: place.machine, outcomes }
 }
 
 function asError(error: unknown): Error {
   return error instanceof Error ? error : new Error(String(error))
 }
 
-function describe({ kernel, qemu = 'default' }: Options, peer: Peer | undefined): string {
-  return `${peer === undefined ? 'virtiofsd-ts' : describePeer(peer)}, Linux ${kernel}, QEMU ${qemu}; seconds`
-}
-
-function tableOf(
-  chosen: readonly Job[],
-  outcomes: ReadonlyMap<PolicyName, ReadonlyMap<Job, Outcome>>,
-): string {
-  const policies = [...outcomes.keys()]
+function tableOf(chosen: readonly Job[], ledgers: ReadonlyMap<PolicyName, Ledger>): string {
+  const policies = [...ledgers.keys()]
   return formatTable(
     [
       { title: 'work' },
@@ -118,7 +118,7 @@ function tableOf(
     chosen.map((job) => [
       job.name,
       ...policies.map((policy) => {
-        const { seconds, failed } = outcomes.get(policy)!.get(job)!
+        const { seconds, failed } = ledgers.get(policy)!.outcomes.get(job)!
         return failed ? 'FAILED' : seconds
       }),
       job.story,

@@ -18,12 +18,11 @@ export const DEFAULT_POLICIES: readonly PolicyName[] = ['never', 'auto', 'always
 
 /** The policies in a list of their names. */
 export function parsePolicies(text: string): PolicyName[] {
-  return text
-    .split(/[\s,]+/)
-    .filter((name) => name !== '')
-    .map((name) => {
-      if (!Object.hasOwn(POLICIES, name))
-        throw new SetupError(`no policy ${name}: there are ${Object.keys(POLICIES).join(', ')}`)
-      return name as PolicyName
-    })
+  const names = text.split(/[\s,]+/).filter((name) => name !== '')
+  if (names.length === 0) throw new SetupError(`no policy: there are ${Object.keys(POLICIES).join(', ')}`)
+  return names.map((name) => {
+    if (!Object.hasOwn(POLICIES, name))
+      throw new SetupError(`no policy ${name}: there are ${Object.keys(POLICIES).join(', ')}`)
+    return name as PolicyName
+  })
 }

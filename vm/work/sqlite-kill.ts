@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Guest } from '../guest.js'
-import type { Workplace } from './workplace.js'
+import { PATIENCE_MS, type Workplace } from './workplace.js'
 
 const DIRECTORY = 'sqlite-kill'
 const WRITERS = 3
@@ -14,10 +14,7 @@ const KILL_AFTER_MS = 4_000
 export async function killSqlite(place: Workplace): Promise<void> {
   const told = await writeUntilKilled(place, await place.guest())
   const query = 'pragma integrity_check; select who, count(*), max(n) from t group by who'
-  const guest = await place.guest()
-  const [verdict, ...rows] = (await guest.output(place.command(DIRECTORY, `sqlite3 db "${query}"`)))
-    .trim()
-    .split('\n')
+  const [verdict, ...rows] = (await place.output(DIRECTORY, `sqlite3 db "${query}"`)).trim().split('\n')
   if (verdict !== 'ok') throw new Error(`integrity_check: ${verdict}`)
   const there = new Map(
     rows.map((row) => row.split('|').map(Number)).map(([who, count, last]) => [who!, { count, last: last! }]),
@@ -31,14 +28,14 @@ export async function killSqlite(place: Workplace): Promise<void> {
 
 /** How many rows each writer has told of, when the guest is gone. */
 async function writeUntilKilled(place: Workplace, guest: Guest): Promise<number[]> {
-  await guest.output(place.command(DIRECTORY, 'python3 ../scripts/sqlite-writer.py 1000 1'))
+  await place.output(DIRECTORY, 'python3 ../scripts/sqlite-writer.py 1000 1')
   const told = new Array<number>(WRITERS).fill(0)
   let over = false
   const writers = told.map(async (_, who) => {
     const command = place.command(DIRECTORY, `python3 ../scripts/sqlite-teller.py ${who}`)
     const writer = guest.converse(command)
     try {
-      for (let n = 1; ; n++) told[who] = Number(await writer.ask(`${n}`))
+      for (let n = 1; ; n++) told[who] = Number(await writer.ask(`${n}`, PATIENCE_MS))
     } catch (error) {
       if (!over) throw error
     }

@@ -15,6 +15,8 @@ const TAG = 'work'
 const SUPPLIES_TAG = 'supplies'
 const SUPPLIES_DIR = '/debian/run/supplies'
 const MEMORY_MIB = 2_048
+/** For what takes a moment: a guest is emulated, and its host may do something else for minutes. */
+export const PATIENCE_MS = 300_000
 const LOG_LINES = 25
 
 /** What the work needs beside a cache policy: ACLs, trusted.* attributes, flags that only root may set, locks of the host. */
@@ -58,6 +60,8 @@ export interface WorkplaceOptions {
 export class Workplace {
   private device: DeviceProcess | undefined
   private current: Guest | undefined
+  /** Kernel and machine of the guests, once there was one. */
+  machine = ''
   /** The shared directory on the host. */
   readonly sharedDir: string
   private readonly dir = makeTemporaryDir()
@@ -89,6 +93,11 @@ export class Workplace {
     return this.tools.root.command(`mkdir -p /mnt/${directory} && cd /mnt/${directory} && ${command}`)
   }
 
+  /** What a command prints that must succeed, and takes a moment. */
+  async output(directory: string, command: string): Promise<string> {
+    return (await this.guest()).output(this.command(directory, command), { timeoutMs: PATIENCE_MS })
+  }
+
   /** Runs one of scripts/ in the directory of its name. A failure is an error that holds the end of its log. */
   async run(
     name: string,
@@ -116,7 +125,15 @@ export class Workplace {
     const { kernel, qemu } = this.options
     const shares = [{ tag: TAG, socketPath: (await this.served()).socketPath }, root.share]
     if (supplies !== undefined) shares.push({ tag: SUPPLIES_TAG, socketPath: supplies.socketPath })
-    const guest = await bootGuest({ kernel, qemu, shares, memoryMiB: MEMORY_MIB, modules: ['overlay'] })
+    const guest = await bootGuest({
+      kernel,
+      qemu,
+      shares,
+      memoryMiB: MEMORY_MIB,
+      modules: ['overlay'],
+      bootTimeoutMs: PATIENCE_MS,
+    })
+    this.machine = `Linux ${guest.kernelRelease}, ${await guest.describeMachine()}`
     await guest.mount(TAG, '/work')
     await root.enter(guest, '/work')
     if (supplies !== undefined) await guest.mount(SUPPLIES_TAG, SUPPLIES_DIR, 'ro')
