@@ -103,7 +103,7 @@ async function floor(): Promise<Row[]> {
   const one = await startOne()
   const bare = await one.load.floor()
   await one.stop()
-  return Object.entries(bare).map(([name, us]) => [`the kernel alone: ${name}`, `${us.toFixed(2)} us`, ''])
+  return Object.entries(bare).map(([name, us]) => [`without a device: ${name}`, `${us.toFixed(2)} us`, ''])
 }
 
 async function queues(): Promise<Row[]> {

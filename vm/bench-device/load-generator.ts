@@ -104,7 +104,7 @@ export class LoadGenerator extends LeashedProcess {
     return result
   }
 
-  /** Processor time of bare system calls, in microseconds, by what they would serve. */
+  /** Processor time of bare system calls by what they would serve, and how long the machine pauses, in microseconds. */
   async floor(): Promise<Record<string, number>> {
     const answer = this.answer()
     this.tell('floor')

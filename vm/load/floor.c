@@ -1,4 +1,4 @@
-/* What the kernel alone takes for what a device is asked to do: no device can be faster. */
+/* What the kernel and the machine alone take for what a device is asked to do: no device can be faster. */
 #define _GNU_SOURCE
 #include "floor.h"
 
@@ -23,6 +23,7 @@
 #define ROUND_NS 100000000ULL
 #define PIECES (1048576U / PAGE_BYTES)
 #define PIECES_128K (131072 / PAGE_BYTES)
+#define LOOP_NS 5000000000ULL
 #define WAKE_UPS 2000
 #define FALL_ASLEEP_US 300
 
@@ -147,6 +148,22 @@ static double wake_up_us(void)
     return (double)used_ns / WAKE_UPS / 1e3;
 }
 
+/* How long the machine keeps a thread that wants nothing but the processor from it, at worst. */
+static double longest_pause_us(void)
+{
+    const uint64_t from_ns = now_ns();
+    uint64_t last_ns = from_ns, longest_ns = 0;
+
+    while (last_ns - from_ns < LOOP_NS) {
+        const uint64_t ns = now_ns();
+
+        if (ns - last_ns > longest_ns)
+            longest_ns = ns - last_ns;
+        last_ns = ns;
+    }
+    return (double)longest_ns / 1e3;
+}
+
 static void prepare(void)
 {
     bare.dir_fd = open(place.host_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -189,6 +206,7 @@ void print_floor(void)
                 calls[n].call();
         printf("\"%s\":%.3f,", calls[n].name, (double)used_ns / (double)count / 1e3);
     }
-    printf("\"eventfd, a sleeper on another processor\":%.3f}\n", wake_up_us());
+    printf("\"eventfd, a sleeper on another processor\":%.3f,", wake_up_us());
+    printf("\"longest pause of an empty loop in 5 s\":%.3f}\n", longest_pause_us());
     fflush(stdout);
 }
