@@ -3,24 +3,7 @@
  * which the struct begins; writers take the reply's words, whose word 0 is where the struct begins.
  */
 
-const MAX_SAFE_HIGH = 0x1fffff
-
-/** A u64 that a Number holds exactly, or -1. */
-export function readSafeU64(v: DataView, at: number): number {
-  const high = v.getUint32(at + 4, true)
-  return high > MAX_SAFE_HIGH ? -1 : high * 0x1_0000_0000 + v.getUint32(at, true)
-}
-
-/** An i64 that a Number holds exactly, or NaN. */
-export function readSafeI64(v: DataView, at: number): number {
-  const value = v.getInt32(at + 4, true) * 0x1_0000_0000 + v.getUint32(at, true)
-  return Number.isSafeInteger(value) ? value : Number.NaN
-}
-
-export function writeU64(v: DataView, at: number, value: number): void {
-  v.setUint32(at, value % 0x1_0000_0000, true)
-  v.setUint32(at + 4, Math.floor(value / 0x1_0000_0000), true)
-}
+import { readSafeI64, readSafeU64, writeU64 } from './wire-numbers.js'
 
 /** fuse_in_header: 40 bytes, at byte 0 of a request. */
 export const InHeader = Object.freeze({

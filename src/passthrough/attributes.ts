@@ -39,7 +39,7 @@ export class AttributeOperations {
   /** FUSE_GETATTR. Reply: attr_out. Works for files that have no name any more. Errors: EBADF. */
   getattr(request: Request): number {
     const slot = this.share.inodes.slotOf(request.nodeid)
-    return slot === 0 ? -EBADF : this.share.replyAttr(request, slot)
+    return slot === 0 ? -EBADF : this.share.replies.attr(request, slot)
   }
 
   /** FUSE_STATX: attributes with the time of birth. Reply: statx_out. Errors: EBADF. */
@@ -51,7 +51,7 @@ export class AttributeOperations {
     const asked = StatxIn.mask(request.args, ARGS) & (STATX_BASIC_STATS | STATX_BTIME)
     const result = fd < 0 ? fd : native.fstatx(fd, asked | STATX_MASK, share.st)
     if (result < 0) return result
-    share.writeAttrTimeout(request, slot)
+    share.replies.writeAttrTimeout(request, slot)
     request.replyWords.fill(0, 3, StatxOut.STATX_AT >> 2)
     writeStatx(share.st, request.replyWords, StatxOut.STATX_AT >> 2, share.identities)
     return StatxOut.BYTES
@@ -73,7 +73,7 @@ export class AttributeOperations {
     if (result === 0 && (valid & FATTR_SIZE) !== 0) result = this.setSize(request, slot, valid)
     if (result === 0 && (valid & (FATTR_ATIME | FATTR_MTIME)) !== 0)
       result = this.setTimes(request, slot, valid)
-    return result < 0 ? result : this.share.replyAttr(request, slot)
+    return result < 0 ? result : this.share.replies.attr(request, slot)
   }
 
   /** FUSE_ACCESS, by mode bits. virtio-fs guests check for themselves and do not ask. Reply: empty. */

@@ -111,7 +111,7 @@ export class DirectoryOperations {
   private writeEntry(request: Request, at: number, parent: number): void {
     const { dirents, share } = this
     const slot = this.isDotOrDotDot() ? 0 : share.lookup(parent, dirents.bytes, dirents.nameAt)
-    if (slot > 0) share.writeEntry(request, at, slot, parent)
+    if (slot > 0) share.replies.writeEntry(request, at, slot, parent)
     else request.replyWords.fill(0, at >> 2, (at + EntryOut.BYTES) >> 2)
   }
 

@@ -25,13 +25,13 @@ export class ExportOperations {
     const slot = share.inodes.keptSlotOf(request.nodeid)
     if (slot === 0) return -ESTALE
     if (request.argBytes[request.nameAt + 1] === DOT)
-      return share.replyEntry(request, this.parentOf(slot), slot)
+      return share.replies.entry(request, this.parentOf(slot), slot)
     const result = share.stat(slot)
     if (result < 0) return result
     // What the guest has open it does not ask for: this one has no name and no user, and goes as soon as it is closed here.
     if (statxNlink(share.st) === 0) return -ESTALE
     share.inodes.ref(slot)
-    return share.replyEntry(request, slot, slot)
+    return share.replies.entry(request, slot, slot)
   }
 
   /** The slot of the directory above, with a lookup counted. Nothing is above the share: there it is the root itself. */

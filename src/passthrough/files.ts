@@ -193,7 +193,7 @@ export class FileOperations {
     fd: number,
     guestFlags: number,
   ): number {
-    this.share.writeEntry(request, 0, slot, parent)
+    this.share.replies.writeEntry(request, 0, slot, parent)
     this.writeOpen(request, EntryOut.BYTES, slot, fd, guestFlags)
     return EntryOut.BYTES + OpenOut.BYTES
   }

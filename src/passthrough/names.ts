@@ -33,7 +33,9 @@ export class NameOperations {
     const parent = this.directoryOf(request.nodeid)
     if (parent === 0) return -EBADF
     const slot = this.share.lookup(parent, request.argBytes, request.nameAt)
-    return slot === -ENOENT ? this.share.replyNoEntry(request) : this.share.replyEntry(request, slot, parent)
+    return slot === -ENOENT
+      ? this.share.replies.noEntry(request)
+      : this.share.replies.entry(request, slot, parent)
   }
 
   /** FUSE_FORGET. No reply. */
@@ -133,7 +135,7 @@ export class NameOperations {
     const result = native.inodeLink(procFd, fd, parentFd, argBytes, nameAt)
     return result < 0
       ? result
-      : this.share.replyEntry(request, this.share.lookup(parent, argBytes, nameAt), parent)
+      : this.share.replies.entry(request, this.share.lookup(parent, argBytes, nameAt), parent)
   }
 
   private directoryOf(nodeid: number): number {
@@ -166,7 +168,7 @@ export class NameOperations {
     const parent = share.inodes.slotOf(request.nodeid)
     const slot = share.lookup(parent, argBytes, nameAt)
     const labelled = slot < 0 ? 0 : share.labelNew(request, slot)
-    if (labelled === 0) return share.replyEntry(request, slot, parent)
+    if (labelled === 0) return share.replies.entry(request, slot, parent)
     native.unlinkat(share.inodes.fdOf(parent), argBytes, nameAt, removeFlags)
     share.inodes.unref(slot, 1)
     return labelled

@@ -1,12 +1,10 @@
 import * as native from 'virtiofsd-ts-native'
-import { FUSE_ATTR_SUBMOUNT, InitFlag } from '../fuse/abi.js'
-import { EMFILE, ENFILE, ENOENT, EOPNOTSUPP } from '../fuse/errno.js'
+import { InitFlag } from '../fuse/abi.js'
+import { EMFILE, ENFILE, EOPNOTSUPP } from '../fuse/errno.js'
 import { securityContext } from '../fuse/extensions.js'
 import type { Introspection } from '../fuse/file-system.js'
 import { has, type InitAgreement } from '../fuse/negotiation.js'
 import type { Request } from '../fuse/request.js'
-import { AttrOut, EntryOut } from '../fuse/wire.js'
-import type { CachePolicy } from '../io-mode/cache-policy.js'
 import type { OpenRules } from '../io-mode/open-rules.js'
 import { AsyncIo } from './async-io.js'
 import { Caller } from './caller.js'
@@ -18,13 +16,14 @@ import { type HostFileSystem, hostFileSystemOf } from './host-file-system.js'
 import { HostPaths } from './host-paths.js'
 import { Identities } from './identities.js'
 import { InodeFds } from './inode-fds.js'
-import { InodeTable, TYPE_DIRECTORY, TYPE_REGULAR } from './inode-table.js'
+import { InodeTable } from './inode-table.js'
 import { LockOperations } from './locks.js'
 import { NameOpener } from './name-opener.js'
 import type { OpenDirectory } from './open-directory.js'
 import type { OpenFile } from './open-file.js'
-import { isSetIdFile, Privileges } from './privileges.js'
-import { STATX_MASK, STATX_WORDS, statxIsSame, statxMode, statxSize, writeAttr } from './statx.js'
+import { Privileges } from './privileges.js'
+import { Replies } from './replies.js'
+import { STATX_MASK, STATX_WORDS, statxIsSame, statxSize } from './statx.js'
 import type { XattrRule } from './xattr-map.js'
 import { XattrNames } from './xattr-names.js'
 
@@ -72,6 +71,7 @@ export class Share implements Introspection {
   readonly caller: Caller
   readonly xattrNames: XattrNames
   readonly locks: LockOperations
+  readonly replies: Replies
   readonly privileges: Privileges
   readonly async = new AsyncIo()
   readonly procFd: number
@@ -84,7 +84,7 @@ export class Share implements Introspection {
   /** What was agreed on at INIT. */
   killsPrivileges = false
   keepsRecordLocks = false
-  private announcesSubmounts = false
+  announcesSubmounts = false
   private takesContexts = false
   /** An open of a file that has not changed leaves the pages that the guest has of it. */
   keepsUnchanged = false
@@ -109,6 +109,7 @@ export class Share implements Introspection {
     const capability = this.xattrNames.otherNameOf('security.capability')
     this.privileges = new Privileges(this.procFd, this.identities, capability)
     this.locks = new LockOperations(this)
+    this.replies = new Replies(this)
   }
 
   private makeHandles(): FileHandles | undefined {
@@ -290,111 +291,16 @@ export class Share implements Introspection {
     return this.files.get(handle)?.openFlags ?? 0
   }
 
-  /** What the guest is told about caching an inode's name and attributes. */
-  private policyOf(slot: number): CachePolicy {
-    const { rules } = this.options
-    return rules.changesTimeouts ? rules.forName(this.pathOfSlot(slot)).policy : rules.base
-  }
-
-  /**
-   * Puts a fuse_entry_out of `slot`, found in directory `parent`, into the reply at byte `at`, a multiple of 4, from the
-   * attributes in `st`.
-   */
-  writeEntry(request: Request, at: number, slot: number, parent: number): void {
-    const policy = this.policyOf(slot)
-    const words = request.replyWords
-    const w = at >> 2
-    const nodeid = this.inodes.idOf(slot)
-    words[w] = nodeid % 0x1_0000_0000
-    words[w + 1] = Math.floor(nodeid / 0x1_0000_0000)
-    words[w + 2] = 0
-    words[w + 3] = 0
-    writeTimeout(words, w + 4, w + 8, policy.entryTimeoutSec)
-    writeTimeout(words, w + 6, w + 9, this.attrTimeoutSec(policy))
-    this.putAttr(
-      slot,
-      words,
-      w + (EntryOut.ATTR_AT >> 2),
-      this.isSubmount(slot, parent) ? FUSE_ATTR_SUBMOUNT : 0,
-    )
-  }
-
-  /** Writes the fuse_attr of a slot from `st`, and remembers what the guest has been told. */
-  private putAttr(slot: number, words: Int32Array, at: number, attrFlags: number): void {
-    writeAttr(this.st, words, at, attrFlags)
-    if (this.identities.differ) this.identities.translateAttr(words, at)
-    if (this.keepsUnchanged && this.inodes.typeOf(slot) === TYPE_REGULAR)
-      this.inodes.versions.told(slot, this.st)
-  }
-
-  /** Whether another file system, or another part of one, is mounted on the directory `slot` in `parent`. */
-  private isSubmount(slot: number, parent: number): boolean {
-    const { inodes } = this
-    return (
-      this.announcesSubmounts &&
-      inodes.deviceOf(slot) !== inodes.deviceOf(parent) &&
-      inodes.typeOf(slot) === TYPE_DIRECTORY
-    )
-  }
-
-  /** Replies with a fuse_entry_out. `slot` may be a negative errno: then that is the reply. */
-  replyEntry(request: Request, slot: number, parent: number): number {
-    if (slot < 0) return slot
-    this.writeEntry(request, 0, slot, parent)
-    return EntryOut.BYTES
-  }
-
-  /** Replies that a name is not there; for how long the guest may believe that is the share's choice. */
-  replyNoEntry(request: Request): number {
-    const { negativeTimeoutSec } = this.options.rules.base
-    if (negativeTimeoutSec === 0) return -ENOENT
-    const words = request.replyWords
-    words.fill(0, 0, EntryOut.BYTES >> 2)
-    writeTimeout(words, 4, 8, negativeTimeoutSec)
-    return EntryOut.BYTES
-  }
-
   /** Fills `st` with the inode's attributes as they are now. 0 or a negative errno. */
   stat(slot: number): number {
     const fd = this.inodes.fdOf(slot)
     return fd < 0 ? fd : native.fstatx(fd, STATX_MASK, this.st)
-  }
-
-  /** How long attributes are valid: the first three words of the reply. */
-  writeAttrTimeout(request: Request, slot: number): void {
-    writeTimeout(request.replyWords, 0, 2, this.attrTimeoutSec(this.policyOf(slot)))
-  }
-
-  /**
-   * How long the attributes in `st` are valid. Where the bits are taken here with a change of contents, the guest's kernel
-   * does not look for another mode behind it: it must not have believed the old one.
-   */
-  private attrTimeoutSec(policy: CachePolicy): number {
-    return this.killsPrivileges && isSetIdFile(statxMode(this.st)) ? 0 : policy.attrTimeoutSec
-  }
-
-  /** Replies with a fuse_attr_out of the inode as it is now. */
-  replyAttr(request: Request, slot: number): number {
-    const result = this.stat(slot)
-    if (result < 0) return result
-    const words = request.replyWords
-    this.writeAttrTimeout(request, slot)
-    words[3] = 0
-    this.putAttr(slot, words, AttrOut.ATTR_AT >> 2, 0)
-    return AttrOut.BYTES
   }
 }
 
 /** Running out of descriptors is the host's limit, not one of a guest process. */
 export function descriptorError(error: number): number {
   return error === -EMFILE ? -ENFILE : error
-}
-
-function writeTimeout(words: Int32Array, atSec: number, atNsec: number, seconds: number): void {
-  const whole = Math.floor(seconds)
-  words[atSec] = whole
-  words[atSec + 1] = 0
-  words[atNsec] = Math.round((seconds - whole) * 1e9)
 }
 
 /** O_PATH on a directory. Throws when it cannot be opened. */

@@ -1,5 +1,6 @@
 import t from 'tap'
 import * as wire from '../../../src/fuse/wire.js'
+import * as numbers from '../../../src/fuse/wire-numbers.js'
 import { checkStructs, checkWriter, type RequestStruct } from '../../support/codec.js'
 import { bytesOf, viewOf } from '../../support/hex.js'
 
@@ -339,16 +340,16 @@ t.test('a dirent is padded to 8 bytes behind its name', async (t) => {
 })
 
 t.test('numbers beyond 2^53 read as -1 or NaN and never rounded', async (t) => {
-  const u64 = (golden: string) => wire.readSafeU64(viewOf(bytesOf(golden)), 0)
+  const u64 = (golden: string) => numbers.readSafeU64(viewOf(bytesOf(golden)), 0)
   t.equal(u64('ff ff ff ff ff ff 1f 00'), Number.MAX_SAFE_INTEGER)
   t.equal(u64('00 00 00 00 00 00 20 00'), -1)
   t.equal(u64('ff ff ff ff ff ff ff ff'), -1)
-  const i64 = (golden: string) => wire.readSafeI64(viewOf(bytesOf(golden)), 0)
+  const i64 = (golden: string) => numbers.readSafeI64(viewOf(bytesOf(golden)), 0)
   t.equal(i64('ff ff ff ff ff ff ff ff'), -1)
   t.equal(i64('01 00 00 00 00 00 e0 ff'), Number.MIN_SAFE_INTEGER)
   t.ok(Number.isNaN(i64('00 00 00 00 00 00 e0 ff')))
   t.equal(i64('ff ff ff ff ff ff 1f 00'), Number.MAX_SAFE_INTEGER)
   t.ok(Number.isNaN(i64('00 00 00 00 00 00 20 00')))
   t.ok(Number.isNaN(i64('00 00 00 00 00 00 00 80')))
-  checkWriter(t, (v, at) => wire.writeU64(v, at, Number.MAX_SAFE_INTEGER), 'ff ff ff ff ff ff 1f 00')
+  checkWriter(t, (v, at) => numbers.writeU64(v, at, Number.MAX_SAFE_INTEGER), 'ff ff ff ff ff ff 1f 00')
 })

@@ -1,0 +1,20 @@
+/** 64-bit numbers of FUSE structs, little endian. */
+
+const MAX_SAFE_HIGH = 0x1fffff
+
+/** A u64 that a Number holds exactly, or -1. */
+export function readSafeU64(v: DataView, at: number): number {
+  const high = v.getUint32(at + 4, true)
+  return high > MAX_SAFE_HIGH ? -1 : high * 0x1_0000_0000 + v.getUint32(at, true)
+}
+
+/** An i64 that a Number holds exactly, or NaN. */
+export function readSafeI64(v: DataView, at: number): number {
+  const value = v.getInt32(at + 4, true) * 0x1_0000_0000 + v.getUint32(at, true)
+  return Number.isSafeInteger(value) ? value : Number.NaN
+}
+
+export function writeU64(v: DataView, at: number, value: number): void {
+  v.setUint32(at, value % 0x1_0000_0000, true)
+  v.setUint32(at + 4, Math.floor(value / 0x1_0000_0000), true)
+}
