@@ -1,6 +1,6 @@
 import * as native from 'virtiofsd-ts-native'
 import { FOPEN_DIRECT_IO, FOPEN_KEEP_CACHE, FOPEN_NOFLUSH, FUSE_OPEN_KILL_SUIDGID } from '../fuse/abi.js'
-import { EBADF, EEXIST, EISDIR, ENFILE, EPERM } from '../fuse/errno.js'
+import { EBADF, EEXIST, EISDIR, ENFILE, EPERM, ESTALE } from '../fuse/errno.js'
 import { ARGS, type Request } from '../fuse/request.js'
 import { CreateIn, EntryOut, FlushIn, OpenIn, OpenOut, ReleaseIn } from '../fuse/wire.js'
 import { ASYNC_SYNCFS } from './async-io.js'
@@ -36,7 +36,10 @@ export class FileOperations {
     return OpenOut.BYTES
   }
 
-  /** FUSE_CREATE: makes the file as the caller, or opens the one that is there. Reply: entry_out, open_out. */
+  /**
+   * FUSE_CREATE: makes the file as the caller, or opens the one that is there. Reply: entry_out, open_out. Errors: ESTALE
+   * when there is something else.
+   */
   create(request: Request): number {
     const { args, argBytes, nameAt } = request
     const guestFlags = CreateIn.flags(args, ARGS)
@@ -179,7 +182,8 @@ export class FileOperations {
     const fd = this.openWanted(slot, flags, guestFlags)
     if (fd < 0) {
       share.inodes.unref(slot, 1)
-      return fd
+      // No file, but a link or fifo that the guest did not know of: told so, it looks at the name again.
+      return fd === -EBADF ? -ESTALE : fd
     }
     // Emptying the file has changed the size and times that the lookup saw; fstatx of an open file does not fail.
     if ((guestFlags & O_TRUNC) !== 0) native.fstatx(fd, STATX_MASK, share.st)

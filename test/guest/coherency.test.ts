@@ -4,7 +4,16 @@
  * once, and what may stay is kept for a day.
  */
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -206,6 +215,11 @@ t.test('names: with negative-timeout an absent one stays absent', async (t) => {
   t.equal((await a.run('stat /absent/made')).status, 1)
   writeFileSync(host('absent', 'made'), '')
   t.equal((await a.run('stat /absent/made')).status, 1)
+  // But to make it is to hear that it is there, whatever it is.
+  writeFileSync(host('absent', 'linked-to'), 'text')
+  t.equal((await a.run('stat /absent/link')).status, 1)
+  symlinkSync('linked-to', host('absent', 'link'))
+  t.equal(await a.output('echo more >> /absent/link && cat /absent/link'), 'textmore\n')
 })
 
 t.test('names: never, and entry-timeout 0, miss one that the host removed', async (t) => {

@@ -1,8 +1,20 @@
 /**
  * The host replaces a directory by a link to somewhere else, and back, all the time, while the guest works on names in it:
- * whatever it gets, it is never what lies there. With the sandbox and without, where the file operations are all there is.
+ * whatever it gets, it is never what lies there. The same for a file that is a link or a fifo now and then, which the guest
+ * makes. With the sandbox and without, where the file operations are all there is.
  */
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { Worker } from 'node:worker_threads'
 import t, { type Test } from 'tap'
 import { isRoot } from '../support/cases.js'
@@ -14,6 +26,7 @@ import { mount } from '../support/mount.js'
 import type { SwapperStart } from '../support/swapper.js'
 
 const TRIES = 3000
+const O_WRONLY = 1
 const O_RDWR = 2
 const O_TRUNC = 0o1000
 const SECRET = 'secret'
@@ -68,6 +81,47 @@ function walk(t: Test, fs: FuseGuest, n: number, insideInodes: ReadonlySet<bigin
   }
 }
 
+/** One making of a file that may be there already, as something else. */
+function make(t: Test, fs: FuseGuest, n: number, insideInode: bigint): string {
+  const flags = (n % 2 === 0 ? O_RDWR : O_WRONLY) | (n % 3 === 0 ? O_TRUNC : 0)
+  try {
+    const { nodeid, handle, attr } = fs.create(ROOT_ID, 'swapped', flags)
+    if (attr.ino !== insideInode) t.fail(`inode ${attr.ino} lies outside, or is no file`)
+    fs.write(nodeid, handle, 0, Buffer.from('inside'))
+    fs.release(nodeid, handle)
+    return 'opened'
+  } catch (error) {
+    if (!isErrno(error)) throw error
+    const { code } = error as FuseError
+    if (!known.has(code)) throw error
+    return code
+  } finally {
+    fs.forgetAll()
+  }
+}
+
+/** Calls `attempt` over and over while the host swaps. What came of it, counted. */
+async function race(
+  t: Test,
+  places: Pick<SwapperStart, 'path' | 'others'>,
+  attempt: (n: number) => string,
+): Promise<ReadonlyMap<string, number>> {
+  const control = new Int32Array(new SharedArrayBuffer(8))
+  const worker = new Worker(new URL('../support/swapper.js', import.meta.url), {
+    workerData: { ...places, control } satisfies SwapperStart,
+  })
+  await new Promise((resolve) => worker.once('online', resolve))
+  const outcomes = new Map<string, number>()
+  for (let n = 0; n < TRIES; n++) {
+    const outcome = attempt(n)
+    outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1)
+  }
+  Atomics.store(control, 0, 1)
+  await new Promise((resolve) => worker.once('exit', resolve))
+  t.comment(`${JSON.stringify([...outcomes])} under ${Atomics.load(control, 1)} swaps`)
+  return outcomes
+}
+
 for (const sandbox of ['none', 'namespace'] as const) {
   const skip = sandbox === 'none' || isRoot ? {} : { skip: 'needs root: namespaces' }
   t.test(`${TRIES} walks in the sandbox ${sandbox}`, { ...skip, timeout: 200_000 }, async (t) => {
@@ -77,24 +131,34 @@ for (const sandbox of ['none', 'namespace'] as const) {
     mkdirSync(`${inside}/sub`, { recursive: true })
     writeFileSync(`${inside}/file`, 'inside')
     writeFileSync(`${inside}/sub/file`, 'inside')
+    const link = `${inside}-link`
+    symlinkSync(outside, link)
     const inodes = new Set([`${inside}/file`, `${inside}/sub/file`].map((path) => BigInt(statSync(path).ino)))
-    const control = new Int32Array(new SharedArrayBuffer(8))
-    const start: SwapperStart = { path: inside, target: outside, control }
-    const worker = new Worker(new URL('../support/swapper.js', import.meta.url), { workerData: start })
-    await new Promise((resolve) => worker.once('online', resolve))
     const fs = mount(t, device)
-    const outcomes = new Map<string, number>()
-    for (let n = 0; n < TRIES; n++) {
-      const outcome = walk(t, fs, n, inodes)
-      outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1)
-    }
-    Atomics.store(control, 0, 1)
-    await new Promise((resolve) => worker.once('exit', resolve))
-    t.comment(`${JSON.stringify([...outcomes])} under ${Atomics.load(control, 1)} swaps`)
+    const outcomes = await race(t, { path: inside, others: [link] }, (n) => walk(t, fs, n, inodes))
     t.ok((outcomes.get('found') ?? 0) > 0 && outcomes.size > 1, 'both were met')
     t.same(readdirSync(outside).sort(), ['file', 'sub'])
     t.same(readdirSync(`${outside}/sub`), ['file'])
     for (const file of ['file', 'sub/file']) t.equal(readFileSync(`${outside}/${file}`, 'utf8'), SECRET)
+    fs.close()
+  })
+
+  t.test(`${TRIES} files made in the sandbox ${sandbox}`, { ...skip, timeout: 200_000 }, async (t) => {
+    const device = await Device.start(t, ['--keep-alive'], { sandbox })
+    const outside = makeOutside(t, device)
+    const inside = `${device.directory}/swapped`
+    writeFileSync(inside, 'inside')
+    const [link, fifo] = [`${inside}-link`, `${inside}-fifo`]
+    symlinkSync(`${outside}/file`, link)
+    execFileSync('mkfifo', [fifo])
+    const fs = mount(t, device)
+    const held = device.fdCount()
+    const ino = BigInt(statSync(inside).ino)
+    const outcomes = await race(t, { path: inside, others: [link, fifo] }, (n) => make(t, fs, n, ino))
+    t.ok((outcomes.get('opened') ?? 0) > 0 && outcomes.size > 1, 'the file and others were met')
+    t.equal(readFileSync(inside, 'utf8'), 'inside')
+    t.equal(readFileSync(`${outside}/file`, 'utf8'), SECRET)
+    t.equal(device.fdCount(), held, 'no descriptor is left')
     fs.close()
   })
 }

@@ -135,14 +135,14 @@ export const openingCases: readonly Case[] = [
     },
   },
   {
-    name: 'CREATE over what is no regular file: EISDIR, EBADF; the lookup it took is given back',
+    name: 'CREATE over what is no regular file: EISDIR, else ESTALE; the lookup it took is given back',
     run({ fs, path, dir }) {
       mkdirSync(`${path}/sub`)
       symlinkSync('nowhere', `${path}/link`)
       fs.mknod(dir, 'fifo', 0o010666)
       fails('EISDIR', () => fs.create(dir, 'sub', O_RDONLY))
-      fails('EBADF', () => fs.create(dir, 'link', O_RDWR))
-      fails('EBADF', () => fs.create(dir, 'fifo', O_RDWR))
+      fails('ESTALE', () => fs.create(dir, 'link', O_RDWR))
+      fails('ESTALE', () => fs.create(dir, 'fifo', O_RDWR))
     },
   },
   {

@@ -8,7 +8,7 @@ import { showProgress } from '../progress.js'
 import { SetupError } from '../setup-error.js'
 import { makeBenchShare, SHARE_PATHS, type SharePlace } from './bench-share.js'
 import { CASES, type Case } from './cases.js'
-import { CommandFailure } from './command-failure.js'
+import { describeFailure } from './command-failure.js'
 import { type BenchReport, type CaseResult, compare, type Setup } from './comparison.js'
 import { Contender, DIRECT_ARGS, fairArgs, PLACEMENTS, type Placement } from './contender.js'
 import { formatReport, missedTargets } from './report.js'
@@ -145,10 +145,4 @@ function disturbance({ cases }: BenchReport): number {
   )
 }
 
-/** Of what is no mistake of the user, also where it came from. */
-function describe(error: unknown): string {
-  const known = error instanceof SetupError || error instanceof CommandFailure
-  return `${known ? error.message : error instanceof Error ? error.stack : error}`
-}
-
-await runAsProgram(makeCommand(), run, describe)
+await runAsProgram(makeCommand(), run, describeFailure)

@@ -4,12 +4,14 @@ import {
   mkdirSync,
   openSync,
   rmSync,
+  statfsSync,
   statSync,
   writeFileSync,
   writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
 import { cacheRoot } from '../packages/cache.js'
+import { CommandFailure } from './command-failure.js'
 
 const MIB = 1024 * 1024
 const DATA_BYTES = 256 * MIB
@@ -49,5 +51,9 @@ function makeEntries(dir: string, count: number): void {
   if (existsSync(nameOf(count - 1)) && !existsSync(nameOf(count))) return
   rmSync(dir, { recursive: true, force: true })
   mkdirSync(dir)
+  const { ffree } = statfsSync(dir)
+  // A file system that makes inodes as it needs them says 0 of none.
+  if (ffree > 0 && ffree < count)
+    throw new CommandFailure(`${dir}: ${count} files wanted, ${ffree} possible (on tmpfs, see nr_inodes)`)
   for (let n = 0; n < count; n++) writeFileSync(nameOf(n), '')
 }

@@ -5,11 +5,14 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { Command } from 'commander'
+import { parseCount, runAsProgram } from '../command-program.js'
 import { LeashedProcess } from '../leashed-process.js'
 import { showProgress } from '../progress.js'
 import { formatTable } from '../report/text-table.js'
+import { SetupError } from '../setup-error.js'
 import { makeTemporaryDir } from '../temporary-dir.js'
 import { makeBenchShare, SHARE_PATHS } from './bench-share.js'
+import { describeFailure } from './command-failure.js'
 import { Contender, fairArgs, putFirst } from './contender.js'
 import { cpuMs, residentBytes, sleeps } from './process-status.js'
 import { median } from './statistics.js'
@@ -28,7 +31,7 @@ interface Options {
   inodes: number
   minutes: number
   idleSeconds: number
-  only?: string
+  only?: string[]
 }
 
 type Row = [what: string, figure: string, limit: string]
@@ -191,28 +194,39 @@ async function soak({ minutes }: Options): Promise<Row[]> {
   ]
 }
 
+const KNOWN = Object.keys(measurements).join(', ')
+
+/** Throws SetupError for a name of no measurement. */
+function parseNames(value: string): string[] {
+  const names = value.split(',')
+  const unknown = names.find((name) => !Object.hasOwn(measurements, name))
+  if (unknown !== undefined) throw new SetupError(`no such measurement: ${unknown}; there are ${KNOWN}`)
+  return names
+}
+
 const command = new Command('bench-limits')
   .description('Measures what our device costs besides requests.')
-  .option('--inodes <count>', 'that are cached at a time', Number, 1_000_000)
-  .option('--minutes <count>', 'of mixed load', Number, 10)
-  .option('--idle-seconds <count>', 'without a request', Number, 30)
-  .option('--only <names>', `some of ${Object.keys(measurements).join(', ')}`)
-  .parse()
-const options = command.opts<Options>()
-// Whoever looks at the clock has to be as quick as what it looks at.
-if (process.getuid?.() === 0) {
-  setPriority(process.pid, constants.priority.PRIORITY_HIGHEST)
-  putFirst(process.pid)
+  .option('--inodes <count>', 'that are cached at a time', parseCount, 1_000_000)
+  .option('--minutes <count>', 'of mixed load', parseCount, 10)
+  .option('--idle-seconds <count>', 'without a request', parseCount, 30)
+  .option('--only <names>', `some of ${KNOWN}`, parseNames)
+
+async function run(options: Options): Promise<void> {
+  // Whoever looks at the clock has to be as quick as what it looks at.
+  if (process.getuid?.() === 0) {
+    setPriority(process.pid, constants.priority.PRIORITY_HIGHEST)
+    putFirst(process.pid)
+  }
+  const rows: Row[] = []
+  for (const [name, measure] of Object.entries(measurements)) {
+    if (options.only?.includes(name) ?? true) rows.push(...(await showProgress(name, () => measure(options))))
+  }
+  process.stdout.write(
+    formatTable(
+      [{ title: '' }, { title: 'measured', align: 'right' }, { title: 'limit', align: 'right' }],
+      rows,
+    ),
+  )
 }
-const wanted = options.only?.split(',') ?? Object.keys(measurements)
-const rows: Row[] = []
-for (const [name, measure] of Object.entries(measurements)) {
-  if (wanted.includes(name)) rows.push(...(await showProgress(name, () => measure(options))))
-}
-process.stdout.write(
-  formatTable(
-    [{ title: '' }, { title: 'measured', align: 'right' }, { title: 'limit', align: 'right' }],
-    rows,
-  ),
-)
-process.exit()
+
+await runAsProgram(command, run, describeFailure)
