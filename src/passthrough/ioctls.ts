@@ -53,7 +53,12 @@ export class IoctlOperations {
     if (command.sets) argument.set(argBytes.subarray(argumentAt, argumentAt + command.bytes))
     const error = call(fd, number, argument)
     // The guest's kernel has looked whether its caller may. What this process may not, the share cannot.
-    if (error === -EPERM && command.sets) return -EOPNOTSUPP
+    if (error === -EPERM && command.sets) {
+      this.share.options.report('flags of an inode are refused by the host: the guest gets EOPNOTSUPP', {
+        hint: 'immutable and append-only files take --modcaps +LINUX_IMMUTABLE',
+      })
+      return -EOPNOTSUPP
+    }
     if (error < 0) return error
     IoctlOut.write(reply, 0, 0)
     replyBytes.set(argument.subarray(0, outBytes), IoctlOut.BYTES)
