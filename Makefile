@@ -91,9 +91,9 @@ test: check test-frontend test-guest test-package ## Everything (about 20 minute
 .PHONY: bench
 bench: JSON ?= results/bench.json
 bench: HTML ?= results/bench.html
-bench: build ## Guest I/O, ours beside a peer in one guest (PEER=virtiofsd, virtiofsd-1.14, none ...; QUICK=1, KERNEL=, ONLY=, CACHE=, ROUNDS=, DIR=, JSON=, HTML=, ARGS=)
+bench: build ## Guest I/O, ours beside a peer in one guest (PEER=virtiofsd, virtiofsd-1.14, none ...; QUICK=1, ALL=1, KERNEL=, ONLY=, CACHE=, ROUNDS=, DIR=, JSON=, HTML=, ARGS=)
 	@node dist/vm/bench/main.js $(foreach name,PEER ONLY CACHE ROUNDS KERNEL MODULES QEMU DIR JSON HTML,$(call option,$(name))) \
-	  $(if $(QUICK),--quick) $(if $(ARGS),-- $(ARGS))
+	  $(if $(QUICK),--quick) $(if $(ALL),--all) $(if $(ARGS),-- $(ARGS))
 
 .PHONY: bench-device
 bench-device: build ## Our device beside others, without a VM (PEER=virtiofsd or none, QUICK=1, ONLY=, PLACEMENT=, POLL_US=, SANDBOX=1, JSON=, ARGS=)
