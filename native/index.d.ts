@@ -76,6 +76,8 @@ export function memoryCloseWindow(memory: Memory, gpa: number, window: ArrayBuff
 export function memoryWatch(memory: Memory, slot: number, gpa: number): number
 /** 1 as soon as a watched word differs from seen[slot] or asyncReap has a result, 0 after `spinNs` nanoseconds. */
 export function memorySpin(memory: Memory, seen: Uint16Array, spinNs: number): number
+/** How often the kernel has taken the processor from this thread, which wanted to go on, for another. */
+export function preemptions(): number
 
 /**
  * The four below work on the bytes [skipBytes, skipBytes + lenBytes) of segments [first, end) of `segments`, pairs

@@ -66,6 +66,7 @@ export const {
   memoryDestroy,
   memoryRemove,
   memorySpin,
+  preemptions,
   memoryWatch,
   memoryWindow,
   mkdirat,

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -182,6 +183,16 @@ static napi_value memory_spin(napi_env env, napi_callback_info info)
     return ret_int(env, 0);
 }
 
+/* preemptions(): how often the kernel has taken the processor from this thread, which wanted to go on, for another */
+static napi_value preemptions(napi_env env, napi_callback_info info)
+{
+    struct rusage usage;
+
+    if (getrusage(RUSAGE_THREAD, &usage) < 0)
+        return ret_errno(env, -1);
+    return ret_int(env, usage.ru_nivcsw);
+}
+
 bool register_events(napi_env env, napi_value exports)
 {
     const napi_property_descriptor methods[] = {
@@ -194,6 +205,7 @@ bool register_events(napi_env env, napi_value exports)
         METHOD("epollDelete", epoll_delete),
         METHOD("epollWait", epoll_block),
         METHOD("memorySpin", memory_spin),
+        METHOD("preemptions", preemptions),
     };
 
     return napi_define_properties(env, exports, COUNT_OF(methods), methods) == napi_ok;

@@ -5,24 +5,35 @@ const LEAST_NS = 5_000
 
 /** Spins in a row that were long enough and caught nothing: whoever sends shares our processor, and waits for it. */
 const FRUITLESS = 8
-/** Sleeps before that is tried again: twice as many each time, until a spin catches something. */
+/** After so many spins it is asked how often others were given the processor meanwhile, */
+const WINDOW = 256
+/** and when it was this often, they need it: a spin takes from them what they may be doing for us. */
+const CROWDED = 4
+/** Sleeps before spinning is tried again: twice as many each time, until a whole window went well. */
 const FIRST_REST = 64
 const LONGEST_REST = 4096
 
 /**
  * How long to look at the rings before going to sleep. Waking a sleeping thread costs tens of microseconds; a spin of
- * that length is free whenever the next request comes within it. The spin grows while sleeps turn out short and shrinks
- * to nothing while they are long, so that an idle guest costs nothing and one that shares our core is not held up.
+ * that length is free whenever the next request comes within it and nobody else wants the processor. The spin grows while
+ * sleeps turn out short and shrinks to nothing while they are long, so that an idle guest costs nothing; and it rests
+ * where a guest shares our core, or needs all there are.
  */
 export class AdaptiveSpin {
   private currentNs = 0
   private fruitless = 0
+  private spins = 0
+  private seenPreemptions = 0
   private rest = FIRST_REST
   private restLeft = 0
 
-  /** `maxNs` 0 turns spinning off. */
-  constructor(private readonly maxNs: number) {
+  /** `maxNs` 0 turns spinning off. `preemptions`: how often this thread has lost its processor to another so far. */
+  constructor(
+    private readonly maxNs: number,
+    private readonly preemptions: () => number,
+  ) {
     this.currentNs = maxNs
+    this.seenPreemptions = preemptions()
   }
 
   /** Nanoseconds to spin now; 0: go to sleep at once. */
@@ -33,24 +44,37 @@ export class AdaptiveSpin {
   /** The spin saw something. */
   caught(): void {
     this.fruitless = 0
-    this.rest = FIRST_REST
+    this.count()
   }
 
   /** The spin missed; from its beginning to the end of the sleep after it this much time went by. */
   missed(idleNs: number): void {
     if (this.restLeft > 0) {
-      this.restLeft--
-    } else if (idleNs <= this.maxNs) {
-      this.currentNs = Math.min(this.maxNs, Math.max(START_NS, 2 * this.currentNs))
-      if (++this.fruitless === FRUITLESS) this.takeRest()
-    } else {
+      if (--this.restLeft === 0) this.seenPreemptions = this.preemptions()
+      return
+    }
+    if (this.currentNs > 0) this.count()
+    if (idleNs > this.maxNs) {
       const shorter = this.currentNs / 2
       this.currentNs = shorter < LEAST_NS ? 0 : Math.floor(shorter)
+    } else {
+      this.currentNs = Math.min(this.maxNs, Math.max(START_NS, 2 * this.currentNs))
+      if (++this.fruitless === FRUITLESS) this.takeRest()
     }
+  }
+
+  private count(): void {
+    if (++this.spins < WINDOW) return
+    this.spins = 0
+    const before = this.seenPreemptions
+    this.seenPreemptions = this.preemptions()
+    if (this.seenPreemptions - before >= CROWDED) this.takeRest()
+    else this.rest = FIRST_REST
   }
 
   private takeRest(): void {
     this.fruitless = 0
+    this.spins = 0
     this.restLeft = this.rest
     this.rest = Math.min(LONGEST_REST, 2 * this.rest)
   }

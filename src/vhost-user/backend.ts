@@ -45,7 +45,7 @@ export class Backend {
     this.loop = options.loop ?? new EventLoop()
     this.log = options.logger ?? silentLogger
     this.faults = new FaultLog(this.log)
-    this.spin = new AdaptiveSpin((options.pollUs ?? 50) * 1000)
+    this.spin = new AdaptiveSpin((options.pollUs ?? 50) * 1000, native.preemptions)
     device.attach?.(this.loop)
   }
 
