@@ -6,4 +6,4 @@ node $supplies/npm/bin/npm-cli.js ci --offline --ignore-scripts --no-audit --no-
 sha256sum --quiet -c $supplies/files.sha256
 find node_modules -type l -printf '%p %l\n' | LC_ALL=C sort | diff - $supplies/links
 node -e 'for (const name of ["eslint", "webpack", "express", "mocha"]) require(name)'
-node node_modules/.bin/webpack --version
+node node_modules/.bin/mocha --version
