@@ -86,6 +86,8 @@ export class Workplace {
   async killGuest(): Promise<void> {
     await this.current?.kill()
     this.current = undefined
+    // The peer leaves with its guest, though not at once.
+    if (this.options.peer !== undefined) await this.device?.stop()
   }
 
   /** A command for the guest that runs `command` in its Debian system, in a directory of the share. */
@@ -140,7 +142,7 @@ export class Workplace {
     return guest
   }
 
-  /** The device; one that left with its guest, as the peer does, is started again. */
+  /** The device; one that has ended is started again. */
   private async served(): Promise<DeviceProcess> {
     const { peer, policy } = this.options
     if (this.device !== undefined && !this.device.ended) return this.device
