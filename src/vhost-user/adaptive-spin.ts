@@ -6,12 +6,13 @@ const LEAST_NS = 5_000
 /** Spins in a row that were long enough and caught nothing: whoever sends shares our processor, and waits for it. */
 const FRUITLESS = 8
 /** After so many spins it is asked how often others were given the processor meanwhile, */
-const WINDOW = 256
+const WINDOW = 1024
 /** and when it was this often, they need it: a spin takes from them what they may be doing for us. */
-const CROWDED = 4
+const CROWDED = 16
 /** Sleeps before spinning is tried again: twice as many each time, until a whole window went well. */
 const FIRST_REST = 64
-const LONGEST_REST = 4096
+const FIRST_REST_OF_CROWDED = WINDOW
+const LONGEST_REST = 16 * WINDOW
 
 /**
  * How long to look at the rings before going to sleep. Waking a sleeping thread costs tens of microseconds; a spin of
@@ -68,8 +69,12 @@ export class AdaptiveSpin {
     this.spins = 0
     const before = this.seenPreemptions
     this.seenPreemptions = this.preemptions()
-    if (this.seenPreemptions - before >= CROWDED) this.takeRest()
-    else this.rest = FIRST_REST
+    if (this.seenPreemptions - before < CROWDED) {
+      this.rest = FIRST_REST
+    } else {
+      this.rest = Math.max(FIRST_REST_OF_CROWDED, this.rest)
+      this.takeRest()
+    }
   }
 
   private takeRest(): void {

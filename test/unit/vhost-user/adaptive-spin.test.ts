@@ -68,7 +68,7 @@ t.test('where others want the processor it rests, and tries again now and then',
   const spin = new AdaptiveSpin(MAX_NS, () => preemptions)
   /** Spins that all catch something until there are none for a while; `every`: after how many the processor is lost. */
   const spinsUntilRest = (every: number): number => {
-    for (let n = 1; n <= 1024; n++) {
+    for (let n = 1; n <= 4096; n++) {
       if (n % every === 0) preemptions++
       spin.caught()
       if (spin.spinNs === 0) return n
@@ -81,16 +81,16 @@ t.test('where others want the processor it rests, and tries again now and then',
     return sleeps
   }
   t.equal(spinsUntilRest(100), Number.POSITIVE_INFINITY, 'lost a few times: the kernel has work of its own')
-  t.equal(spinsUntilRest(20), 256, 'lost often')
-  t.equal(sleepsUntilSpin(), 64)
+  t.equal(spinsUntilRest(20), 1024, 'lost often')
+  t.equal(sleepsUntilSpin(), 1024)
   preemptions += 1000
-  t.equal(spinsUntilRest(100), 256, 'lost often between two windows')
-  t.equal(sleepsUntilSpin(), 128, 'again: it rests longer')
-  t.equal(spinsUntilRest(20), 256)
-  t.equal(sleepsUntilSpin(), 256)
+  t.equal(spinsUntilRest(100), 1024, 'lost often between two windows')
+  t.equal(sleepsUntilSpin(), 2048, 'again: it rests longer')
+  t.equal(spinsUntilRest(20), 1024)
+  t.equal(sleepsUntilSpin(), 4096)
   t.equal(spinsUntilRest(1000), Number.POSITIVE_INFINITY, 'not any more')
-  t.equal(spinsUntilRest(20), 256)
-  t.equal(sleepsUntilSpin(), 64, 'after windows that went well it begins anew')
+  t.equal(spinsUntilRest(20), 1024)
+  t.equal(sleepsUntilSpin(), 1024, 'after windows that went well it begins anew')
 })
 
 t.test('what the processor was lost for during a rest does not count', async (t) => {
@@ -100,6 +100,6 @@ t.test('what the processor was lost for during a rest does not count', async (t)
   t.equal(spin.spinNs, 0, 'a rest')
   preemptions = 500
   while (spin.spinNs === 0) spin.missed(SHORT_NS)
-  for (let n = 0; n < 256; n++) spin.caught()
+  for (let n = 0; n < 1024; n++) spin.caught()
   t.equal(spin.spinNs, MAX_NS)
 })
