@@ -5,7 +5,7 @@ import {
   FUSE_WRITE_CACHE,
   FUSE_WRITE_KILL_SUIDGID,
 } from '../fuse/abi.js'
-import { EAGAIN, EBADF, EFBIG, EINVAL, EOPNOTSUPP, EOVERFLOW, EPERM } from '../fuse/errno.js'
+import { EAGAIN, EBADF, EFBIG, EINVAL, ENXIO, EOPNOTSUPP, EOVERFLOW, EPERM } from '../fuse/errno.js'
 import { ARGS, type Request } from '../fuse/request.js'
 import {
   CopyFileRangeIn,
@@ -21,6 +21,7 @@ import { ASYNC_FALLOCATE, ASYNC_FDATASYNC, ASYNC_FSYNC } from './async-io.js'
 import type { OpenFile } from './open-file.js'
 import { wantsAppend } from './open-flags.js'
 import type { Share } from './share.js'
+import { STATX_MASK, statxSize } from './statx.js'
 
 const { RWF_APPEND, RWF_NOWAIT, SEEK_DATA, SEEK_HOLE } = native.constants
 
@@ -43,13 +44,13 @@ function isRange(offsetBytes: number, lenBytes: number): boolean {
 export class DataOperations {
   constructor(private readonly share: Share) {}
 
-  /** FUSE_READ. Reply: the data, shorter than asked for only at the end of the file. Errors: EBADF, EINVAL, EISDIR. */
+  /** FUSE_READ. Reply: the data, shorter than asked for only at the end of the file. Errors: EBADF, EISDIR, EOVERFLOW. */
   read(request: Request): number {
     const { args } = request
     const file = this.share.files.get(ReadIn.handle(args, ARGS))
     if (file === undefined) return -EBADF
     const offsetBytes = ReadIn.offsetBytes(args, ARGS)
-    if (offsetBytes < 0) return -EINVAL
+    if (offsetBytes < 0) return this.isCountable(file) ? request.replyInPlace(0) : -EOVERFLOW
     const lenBytes = Math.min(ReadIn.sizeBytes(args, ARGS), request.replyRoomBytes)
     if (file.direct) return this.share.async.read(request, file, offsetBytes, lenBytes, 0)
     if (file.host.nowaitReads) return this.readCached(request, file, offsetBytes, lenBytes)
@@ -110,20 +111,29 @@ export class DataOperations {
     return this.share.async.call(request, file, ASYNC_FALLOCATE, mode, offsetBytes, lenBytes)
   }
 
-  /** FUSE_LSEEK: only where data and holes begin; other positions are the guest's own. Reply: lseek_out. */
+  /**
+   * FUSE_LSEEK: only where data and holes begin; other positions are the guest's own. Reply: lseek_out. Errors: EBADF, EINVAL,
+   * ENXIO (no such position, as for one below 0), EOVERFLOW.
+   */
   lseek(request: Request): number {
     const { args } = request
     const file = this.share.files.get(LseekIn.handle(args, ARGS))
     if (file === undefined) return -EBADF
     const whence = LseekIn.whence(args, ARGS)
     const offsetBytes = LseekIn.offsetBytes(args, ARGS)
-    if ((whence !== SEEK_DATA && whence !== SEEK_HOLE) || offsetBytes < 0) return -EINVAL
+    if (whence !== SEEK_DATA && whence !== SEEK_HOLE) return -EINVAL
+    if (offsetBytes < 0) return this.isCountable(file) ? -ENXIO : -EOVERFLOW
     const at = native.lseek(file.fd, offsetBytes, whence)
     if (at < 0) return at
-    // A file of the host may be longer than a Number can count.
     if (at > Number.MAX_SAFE_INTEGER) return -EOVERFLOW
     LseekOut.write(request.reply, 0, at)
     return LseekOut.BYTES
+  }
+
+  /** Whether a file ends at a position that a Number can count; some file systems of hosts have longer ones. */
+  private isCountable(file: OpenFile): boolean {
+    const { st } = this.share
+    return native.fstatx(file.fd, STATX_MASK, st) === 0 && statxSize(st) <= Number.MAX_SAFE_INTEGER
   }
 
   /** FUSE_COPY_FILE_RANGE. Reply: write_out. Errors: EBADF, EINVAL (flags), EFBIG and what copy_file_range gives. */
