@@ -45,7 +45,7 @@ function makeCommand(): Command {
     )
     .option('--kernel <name or path>', `one of ${KERNEL_NAMES.join(', ')}, or a bzImage`, DEFAULT_KERNEL)
     .option('--qemu <name or path>', 'as make run takes it')
-    .option('--only <glob>', `only some of ${jobs.map(({ name }) => name).join(', ')}`, '*')
+    .option('--only <globs>', `only some of ${jobs.map(({ name }) => name).join(', ')}`, '*')
     .option(
       '--peer <name or path>',
       `another device in our place: ${PEER_NAMES.join(', ')}, or a program`,
@@ -57,9 +57,7 @@ function makeCommand(): Command {
 async function run(options: Options): Promise<void> {
   if (process.getuid?.() !== 0)
     throw new SetupError('make work needs root: it makes devices, and files of several users')
-  const matches = picomatch(options.only.split(/[\s,]+/))
-  const chosen = jobs.filter(({ name }) => matches(name))
-  if (chosen.length === 0) throw new SetupError(`--only ${options.only}: there is no such work`)
+  const chosen = chooseJobs(options.only)
   const peer = await findPeer(options.peer)
   if (peer === undefined && options.peer !== 'none')
     throw new SetupError(`there is no ${options.peer} to be had`)
@@ -73,6 +71,15 @@ async function run(options: Options): Promise<void> {
   say(`\n${device}; ${ledgers.values().next().value!.machine}; seconds\n\n${tableOf(chosen, ledgers)}`)
   if ([...ledgers.values()].some(({ outcomes }) => [...outcomes.values()].some(({ failed }) => failed)))
     process.exitCode = EXIT_FAILURE
+}
+
+/** The jobs that some of these globs match, separated by blanks or commas. Throws SetupError for one that matches none. */
+function chooseJobs(globs: string): Job[] {
+  const wanted = globs.split(/[\s,]+/).filter((glob) => glob !== '')
+  const useless = wanted.find((glob) => !jobs.some(({ name }) => picomatch.isMatch(name, glob)))
+  if (wanted.length === 0 || useless !== undefined)
+    throw new SetupError(`--only ${useless ?? globs}: there is no such work`)
+  return jobs.filter(({ name }) => picomatch.isMatch(name, wanted))
 }
 
 /** Does every job in turn, whatever becomes of the others, and says so line by line. */
