@@ -55,9 +55,23 @@ const known = new Set([
   'ELOOP',
 ])
 
+/** What an attempt returns, or the errno that it ended with; everything that it looked up is forgotten. */
+function outcomeOf(fs: FuseGuest, attempt: () => string): string {
+  try {
+    return attempt()
+  } catch (error) {
+    if (!isErrno(error)) throw error
+    const { code } = error as FuseError
+    if (!known.has(code)) throw error
+    return code
+  } finally {
+    fs.forgetAll()
+  }
+}
+
 /** One walk down to the file, as a guest without caches does it, and something with what it found. */
 function walk(t: Test, fs: FuseGuest, n: number, insideInodes: ReadonlySet<bigint>): string {
-  try {
+  return outcomeOf(fs, () => {
     const directory = fs.lookup(ROOT_ID, 'swapped').nodeid
     const found = n % 2 === 0 ? directory : fs.lookup(directory, 'sub').nodeid
     const { nodeid, attr } = fs.lookup(found, 'file')
@@ -71,33 +85,19 @@ function walk(t: Test, fs: FuseGuest, n: number, insideInodes: ReadonlySet<bigin
     fs.rename(found, `made-${n}`, directory, `moved-${n}`)
     fs.rmdir(directory, `moved-${n}`)
     return 'found'
-  } catch (error) {
-    if (!isErrno(error)) throw error
-    const { code } = error as FuseError
-    if (!known.has(code)) throw error
-    return code
-  } finally {
-    fs.forgetAll()
-  }
+  })
 }
 
 /** One making of a file that may be there already, as something else. */
 function make(t: Test, fs: FuseGuest, n: number, insideInode: bigint): string {
   const flags = (n % 2 === 0 ? O_RDWR : O_WRONLY) | (n % 3 === 0 ? O_TRUNC : 0)
-  try {
+  return outcomeOf(fs, () => {
     const { nodeid, handle, attr } = fs.create(ROOT_ID, 'swapped', flags)
     if (attr.ino !== insideInode) t.fail(`inode ${attr.ino} lies outside, or is no file`)
     fs.write(nodeid, handle, 0, Buffer.from('inside'))
     fs.release(nodeid, handle)
     return 'opened'
-  } catch (error) {
-    if (!isErrno(error)) throw error
-    const { code } = error as FuseError
-    if (!known.has(code)) throw error
-    return code
-  } finally {
-    fs.forgetAll()
-  }
+  })
 }
 
 /** Calls `attempt` over and over while the host swaps. What came of it, counted. */
