@@ -1,11 +1,11 @@
 /** The process inside a sandbox: started by the launcher, told what to serve by the descriptor in its first argument. */
 import { closeSync, readFileSync } from 'node:fs'
 import * as native from 'virtiofsd-ts-native'
-import { errnoName } from './fuse/errno.js'
-import { inheritedSockets } from './listening-sockets.js'
-import { makeLogger } from './log.js'
+import { makeLogger } from './log/log.js'
 import { readInheritance } from './sandbox/launch.js'
 import { Server } from './server.js'
+import { inheritedSockets } from './sockets/listening-sockets.js'
+import { errnoName } from './virtio-fs/errno.js'
 
 const EXIT_FAILURE = 1
 

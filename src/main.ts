@@ -1,14 +1,14 @@
 #!/usr/bin/env node
 /** virtiofsd-ts: serves, or carries out one of the commands beside serving. */
 import * as native from 'virtiofsd-ts-native'
-import { capabilitiesReport } from './capabilities-report.js'
+import { capabilitiesReport } from './commands/capabilities-report.js'
 import { parseCommandLine } from './config/command-line.js'
 import type { CommandName } from './config/command-table.js'
 import { nearestName } from './config/option-values.js'
 import { UserError } from './config/user-error.js'
-import { ClaimedSockets } from './listening-sockets.js'
+import { connectSyslog } from './log/syslog.js'
 import { planConfinement } from './sandbox/confinement.js'
-import { connectSyslog } from './syslog.js'
+import { ClaimedSockets } from './sockets/listening-sockets.js'
 
 const EXIT_FAILURE = 1
 const EXIT_USAGE = 2
@@ -39,7 +39,7 @@ async function serve(args: readonly string[]): Promise<void> {
     becomeConfined({ configuration, confinement, syslogFd }, sockets, args)
   }
   const [{ makeLogger }, { Server }, { openPath }] = await Promise.all([
-    import('./log.js'),
+    import('./log/log.js'),
     import('./server.js'),
     import('./passthrough/share.js'),
   ])

@@ -4,13 +4,13 @@ import type { Configuration } from './config/configuration.js'
 import { qemuArguments } from './config/qemu-arguments.js'
 import { ControlCommands } from './control/control-commands.js'
 import { serveControl } from './control/control-server.js'
-import type { ShareConfig } from './device/share-config.js'
-import { type ShareEvents, ShareThread } from './device/share-thread.js'
-import { errnoName } from './fuse/errno.js'
-import type { ListeningSockets } from './listening-sockets.js'
 import type { Confinement } from './sandbox/confinement.js'
 import { seccompFilter } from './sandbox/seccomp-filter.js'
 import { systemCallRules } from './sandbox/system-calls.js'
+import type { ShareConfig } from './share/share-config.js'
+import { type ShareEvents, ShareThread } from './share/share-thread.js'
+import type { ListeningSockets } from './sockets/listening-sockets.js'
+import { errnoName } from './virtio-fs/errno.js'
 
 const EXIT_SUCCESS = 0
 const EXIT_FAILURE = 1

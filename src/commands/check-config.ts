@@ -2,11 +2,11 @@ import { isAbsolute, relative } from 'node:path'
 import { constants } from 'virtiofsd-ts-native'
 import { type Purpose, parseCommandLine } from '../config/command-line.js'
 import { UserError } from '../config/user-error.js'
-import type { ShareConfig } from '../device/share-config.js'
-import { FOPEN_DIRECT_IO } from '../fuse/abi.js'
 import { openFlagNames } from '../inspect/inode-activity.js'
 import type { CachePolicy } from '../io-mode/cache-policy.js'
 import { type OpenRule, OpenRules } from '../io-mode/open-rules.js'
+import type { ShareConfig } from '../share/share-config.js'
+import { FOPEN_DIRECT_IO } from '../virtio-fs/abi.js'
 
 const purpose: Purpose = {
   description: 'Says what a configuration means: for each share, or for one path and its open flags.',

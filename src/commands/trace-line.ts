@@ -1,9 +1,9 @@
 import { constants } from 'virtiofsd-ts-native'
-import { FATTR_SIZE, Opcode, opcodeName } from '../fuse/abi.js'
-import { errnoName } from '../fuse/errno.js'
 import { openFlagNames } from '../inspect/inode-activity.js'
 import type { TracedRequest } from '../inspect/trace-format.js'
 import type { TimedRequest } from '../inspect/trace-reader.js'
+import { FATTR_SIZE, Opcode, opcodeName } from '../virtio-fs/abi.js'
+import { errnoName } from '../virtio-fs/errno.js'
 
 /** One request as people read it. */
 export function requestLine({ request, epochMs }: TimedRequest): string {

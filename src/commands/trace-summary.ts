@@ -1,7 +1,7 @@
 import { build, type Histogram } from 'hdr-histogram-js'
-import { opcodeName } from '../fuse/abi.js'
 import type { TracedRequest } from '../inspect/trace-format.js'
 import type { TimedRequest } from '../inspect/trace-reader.js'
+import { opcodeName } from '../virtio-fs/abi.js'
 import { textTable } from './text-table.js'
 
 /** What a summary can group by, and the group of a request. */

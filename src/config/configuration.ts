@@ -1,6 +1,6 @@
-import type { ShareConfig } from '../device/share-config.js'
 import { type IdRange, parseIdMap } from '../sandbox/id-map.js'
 import type { Sandbox, SeccompAction } from '../sandbox/kinds.js'
+import type { ShareConfig } from '../share/share-config.js'
 import { readConfigFile } from './config-file.js'
 import { expectDistinct } from './distinct-shares.js'
 import type { GivenOptions } from './given-options.js'

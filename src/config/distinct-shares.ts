@@ -1,6 +1,6 @@
 import { realpathSync } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
-import type { ShareConfig } from '../device/share-config.js'
+import type { ShareConfig } from '../share/share-config.js'
 import type { ShareDraft } from './share-builder.js'
 import { UserError } from './user-error.js'
 

@@ -1,4 +1,4 @@
-import type { ShareConfig } from '../device/share-config.js'
+import type { ShareConfig } from '../share/share-config.js'
 
 /** QEMU takes a comma in an option's value doubled. */
 const qemuValue = (value: string) => value.replaceAll(',', ',,')

@@ -1,5 +1,5 @@
-import type { ShareThread } from '../device/share-thread.js'
-import type { ShareCommandName } from '../device/worker-messages.js'
+import type { ShareThread } from '../share/share-thread.js'
+import type { ShareCommandName } from '../share/worker-messages.js'
 import { PacedAsking } from './paced-asking.js'
 
 /** A share as the control socket knows it. */

@@ -1,5 +1,5 @@
-import type { ShareThread } from '../device/share-thread.js'
-import type { ShareCommandName } from '../device/worker-messages.js'
+import type { ShareThread } from '../share/share-thread.js'
+import type { ShareCommandName } from '../share/worker-messages.js'
 
 /** Between two commands a share's thread serves its guest this long at least, and so many times what the last one took. */
 const LEAST_GAP_MS = 1

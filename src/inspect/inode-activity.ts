@@ -1,7 +1,7 @@
 import { constants } from 'virtiofsd-ts-native'
-import { FOPEN_DIRECT_IO, FOPEN_PARALLEL_DIRECT_WRITES, FUSE_WRITE_CACHE, Opcode } from '../fuse/abi.js'
-import type { Introspection } from '../fuse/file-system.js'
-import { EntryOut, OutHeader } from '../fuse/wire.js'
+import { FOPEN_DIRECT_IO, FOPEN_PARALLEL_DIRECT_WRITES, FUSE_WRITE_CACHE, Opcode } from '../virtio-fs/abi.js'
+import type { Introspection } from '../virtio-fs/file-system.js'
+import { EntryOut, OutHeader } from '../virtio-fs/wire.js'
 import type { WatchedRequest } from './watched-request.js'
 
 const { O_APPEND } = constants

@@ -1,6 +1,6 @@
 // The whole package brings web assembly and compression along: 35 ms of the start of each share.
 import histograms from 'hdr-histogram-js/dist/Int32Histogram.js'
-import { opcodeName } from '../fuse/abi.js'
+import { opcodeName } from '../virtio-fs/abi.js'
 
 /** From a tenth of a microsecond... counted in nanoseconds, to a minute. */
 const SHORTEST_NS = 100

@@ -1,5 +1,5 @@
-import { Opcode } from '../fuse/abi.js'
-import type { Carrier } from '../fuse/request.js'
+import { Opcode } from '../virtio-fs/abi.js'
+import type { Carrier } from '../virtio-fs/request.js'
 import {
   CopyFileRangeIn,
   CreateIn,
@@ -13,7 +13,7 @@ import {
   Rename2In,
   SetattrIn,
   WriteIn,
-} from '../fuse/wire.js'
+} from '../virtio-fs/wire.js'
 
 /** Header, the longest fixed arguments, and a name behind them. */
 const PEEK_BYTES = 40 + 88 + 256

@@ -1,5 +1,5 @@
-import type { Carrier } from '../fuse/request.js'
-import { OutHeader } from '../fuse/wire.js'
+import type { Carrier } from '../virtio-fs/request.js'
+import { OutHeader } from '../virtio-fs/wire.js'
 import type { RequestSummary } from './request-summary.js'
 
 /** A reply that is wrong on purpose, to test a guest that verifies replies. */

@@ -1,5 +1,5 @@
-import { InitFlag } from '../fuse/abi.js'
-import { has, type InitAgreement } from '../fuse/negotiation.js'
+import { InitFlag } from '../virtio-fs/abi.js'
+import { has, type InitAgreement } from '../virtio-fs/negotiation.js'
 
 /** The kernels that speak a minor version of FUSE, for a reader of logs. */
 function kernelsOf(minor: number): string {

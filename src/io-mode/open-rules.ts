@@ -1,6 +1,6 @@
 import picomatch from 'picomatch'
 import { constants } from 'virtiofsd-ts-native'
-import { FOPEN_DIRECT_IO } from '../fuse/abi.js'
+import { FOPEN_DIRECT_IO } from '../virtio-fs/abi.js'
 import { type CacheChoices, type CachePolicy, cachePolicy } from './cache-policy.js'
 
 const { O_ACCMODE, O_DIRECT, O_RDONLY } = constants

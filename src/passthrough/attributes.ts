@@ -10,14 +10,14 @@ import {
   FATTR_MTIME_NOW,
   FATTR_SIZE,
   FATTR_UID,
-} from '../fuse/abi.js'
-import { EACCES, EBADF, EFBIG, EINVAL, EISDIR, EPERM } from '../fuse/errno.js'
-import { ARGS, type Request } from '../fuse/request.js'
-import { AccessIn, SetattrIn, StatfsOut, StatxIn, StatxOut } from '../fuse/wire.js'
-import { FORBIDDEN_ID } from './id-translation.js'
-import { TYPE_DIRECTORY, TYPE_REGULAR } from './inode-table.js'
+} from '../virtio-fs/abi.js'
+import { EACCES, EBADF, EFBIG, EINVAL, EISDIR, EPERM } from '../virtio-fs/errno.js'
+import { ARGS, type Request } from '../virtio-fs/request.js'
+import { AccessIn, SetattrIn, StatfsOut, StatxIn, StatxOut } from '../virtio-fs/wire.js'
+import { TYPE_DIRECTORY, TYPE_REGULAR } from './inodes/inode-table.js'
+import { STATX_MASK, statxMode, writeStatx } from './inodes/statx.js'
+import { FORBIDDEN_ID } from './owners/id-translation.js'
 import { descriptorError, type Share } from './share.js'
-import { STATX_MASK, statxMode, writeStatx } from './statx.js'
 
 const { O_NONBLOCK, O_RDWR, STATX_BASIC_STATS, STATX_BTIME, UTIME_NOW, UTIME_OMIT } = native.constants
 

@@ -1,14 +1,14 @@
-import type { Background, FileSystem, Introspection, Operation } from '../fuse/file-system.js'
-import type { InitAgreement } from '../fuse/negotiation.js'
-import type { Request } from '../fuse/request.js'
+import type { Background, FileSystem, Introspection, Operation } from '../virtio-fs/file-system.js'
+import type { InitAgreement } from '../virtio-fs/negotiation.js'
+import type { Request } from '../virtio-fs/request.js'
 import { AttributeOperations } from './attributes.js'
-import { DataOperations } from './data.js'
-import { DirectoryOperations } from './directories.js'
-import { FileOperations } from './files.js'
-import { IoctlOperations } from './ioctls.js'
-import { NameOperations } from './names.js'
+import { DataOperations } from './files/data.js'
+import { DirectoryOperations } from './files/directories.js'
+import { FileOperations } from './files/files.js'
+import { IoctlOperations } from './files/ioctls.js'
+import { NameOperations } from './names/names.js'
 import { Share, type ShareOptions } from './share.js'
-import { hostKeeps, XattrOperations } from './xattrs.js'
+import { hostKeeps, XattrOperations } from './xattrs/xattrs.js'
 
 /**
  * A directory of the host, served as it is. To be made and used on one thread, whose umask and working directory are its

@@ -1,12 +1,12 @@
-import { FUSE_ATTR_SUBMOUNT } from '../fuse/abi.js'
-import { ENOENT } from '../fuse/errno.js'
-import type { Request } from '../fuse/request.js'
-import { AttrOut, EntryOut } from '../fuse/wire.js'
 import type { CachePolicy } from '../io-mode/cache-policy.js'
-import { TYPE_DIRECTORY, TYPE_REGULAR } from './inode-table.js'
-import { isSetIdFile } from './privileges.js'
+import { FUSE_ATTR_SUBMOUNT } from '../virtio-fs/abi.js'
+import { ENOENT } from '../virtio-fs/errno.js'
+import type { Request } from '../virtio-fs/request.js'
+import { AttrOut, EntryOut } from '../virtio-fs/wire.js'
+import { TYPE_DIRECTORY, TYPE_REGULAR } from './inodes/inode-table.js'
+import { statxMode, writeAttr } from './inodes/statx.js'
+import { isSetIdFile } from './owners/privileges.js'
 import type { Share } from './share.js'
-import { statxMode, writeAttr } from './statx.js'
 
 /** Replies that carry an inode's attributes, and for how long the guest may believe them. */
 export class Replies {

@@ -1,5 +1,5 @@
-import { CHUNK_BITS, CHUNK_MASK, CHUNK_SLOTS, chunkOf } from './slot-chunks.js'
-import { type StatxWords, statxContents, statxVersion, statxYoungestMs } from './statx.js'
+import { CHUNK_BITS, CHUNK_MASK, CHUNK_SLOTS, chunkOf } from './inodes/slot-chunks.js'
+import { type StatxWords, statxContents, statxVersion, statxYoungestMs } from './inodes/statx.js'
 
 /** A file that changed twice within a tick of the host's clock shows one time for both. */
 const TICK_MS = 20

@@ -1,9 +1,9 @@
 import { join } from 'node:path'
 import t from 'tap'
-import { makeBenchShare } from '../../vm/bench-device/bench-share.js'
-import { CASES } from '../../vm/bench-device/cases.js'
-import { Contender } from '../../vm/bench-device/contender.js'
-import { makeTemporaryDir } from '../../vm/temporary-dir.js'
+import { makeTemporaryDir } from '../../vm/host/temporary-dir.js'
+import { makeBenchShare } from '../../vm/measure/bench-device/bench-share.js'
+import { CASES } from '../../vm/measure/bench-device/cases.js'
+import { Contender } from '../../vm/measure/bench-device/contender.js'
 
 const MIB = 1024 * 1024
 const OPTIONS = { device: 'virtiofsd-ts', args: ['--allow-direct-io'], placement: 'free' } as const

@@ -12,7 +12,7 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import type { Guest } from '../../vm/guest.js'
+import type { Guest } from '../../vm/guest/guest.js'
 import { pattern } from '../support/pattern.js'
 import {
   bootWith,

@@ -1,7 +1,7 @@
 /** Guests with more memory than 32 bits can address, and with memory that comes while the share is in use. */
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import type { Guest } from '../../vm/guest.js'
+import type { Guest } from '../../vm/guest/guest.js'
 import { bootWith, expectQuietKernel, hashOf, type SharedDirectory, serve } from '../support/real-guest.js'
 
 const LARGE_MIB = 6 * 1024

@@ -1,8 +1,8 @@
 /** The shorter pieces of `make work`, on write-back caching, where most can go wrong. */
 import t from 'tap'
-import { serveDebianRoot } from '../../vm/debian-root.js'
-import { jobNamed, scriptJob, sqliteKill } from '../../vm/work/jobs.js'
-import { Workplace } from '../../vm/work/workplace.js'
+import { serveDebianRoot } from '../../vm/guest/debian-root.js'
+import { jobNamed, scriptJob, sqliteKill } from '../../vm/measure/work/jobs.js'
+import { Workplace } from '../../vm/measure/work/workplace.js'
 
 t.setTimeout(900_000)
 

@@ -1,7 +1,7 @@
 /** fio writes, reads back and verifies: every engine, over cache policies, on every kernel. */
 import { join } from 'node:path'
 import t from 'tap'
-import type { Guest } from '../../vm/guest.js'
+import type { Guest } from '../../vm/guest/guest.js'
 import {
   bootWith,
   expectQuietKernel,

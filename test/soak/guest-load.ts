@@ -1,7 +1,7 @@
 import { strict as assert } from 'node:assert'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Guest, RunningCommand } from '../../vm/guest.js'
+import type { Guest, RunningCommand } from '../../vm/guest/guest.js'
 import { hashOf } from '../support/real-guest.js'
 
 const PROCESSES = 3
@@ -17,7 +17,7 @@ interface Left {
   readonly sum: string
 }
 
-/** One run of vm/guest/file-soak.c in a directory of its own, and what it has to leave there. */
+/** One run of vm/guest/programs/file-soak.c in a directory of its own, and what it has to leave there. */
 export class GuestRound {
   /** Under the share. */
   readonly directory: string

@@ -1,6 +1,6 @@
 import { strict as assert } from 'node:assert'
 
-/** Structs of the FUSE protocol, put together and taken apart as a guest kernel does; nothing is shared with src/fuse. */
+/** Structs of the FUSE protocol, put together and taken apart as a guest kernel does; nothing is shared with src/virtio-fs. */
 export type Id = number | bigint
 
 const SEC_NS = 1_000_000_000n

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { SlowWrites } from '../../src/passthrough/slow-writes.js'
+import { SlowWrites } from '../../src/passthrough/files/slow-writes.js'
 
 const MIB = 1024 * 1024
 

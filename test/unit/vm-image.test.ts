@@ -2,10 +2,10 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import t, { type Test } from 'tap'
-import { FILE, FOLDER, LINK, writeArchive } from '../../vm/cpio.js'
-import { findKernel } from '../../vm/kernel.js'
-import { parseKernelLog } from '../../vm/kernel-log.js'
-import { readModules } from '../../vm/kernel-modules.js'
+import { FILE, FOLDER, LINK, writeArchive } from '../../vm/guest/cpio.js'
+import { findKernel } from '../../vm/guest/kernel.js'
+import { parseKernelLog } from '../../vm/guest/kernel-log.js'
+import { readModules } from '../../vm/guest/kernel-modules.js'
 
 t.test('a cpio archive has the golden bytes of newc', async (t) => {
   const archive = writeArchive([{ path: 'a', mode: FILE, data: Buffer.from('hello') }])

@@ -1,5 +1,5 @@
-import type { Conversation } from '../conversation.js'
-import type { Guest } from '../guest.js'
+import type { Conversation } from '../guest/conversation.js'
+import type { Guest } from '../guest/guest.js'
 
 /** A value, or the name of an errno. */
 export type Outcome = { value: number | string } | { error: string }
@@ -10,7 +10,7 @@ export interface Settled {
   waiting: Record<string, number>
 }
 
-/** A process in the guest that carries out file operations as it is told: vm/guest/io-actor. */
+/** A process in the guest that carries out file operations as it is told: vm/guest/programs/io-actor. */
 export class Actor {
   private readonly conversation: Conversation
 

@@ -1,5 +1,5 @@
 import picomatch from 'picomatch'
-import { SetupError } from '../setup-error.js'
+import { SetupError } from '../host/setup-error.js'
 import type { LabCase } from './case.js'
 import { asyncCases } from './cases/async.js'
 import { cacheCases } from './cases/cache.js'

@@ -1,11 +1,11 @@
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { readTraceFile, type TimedRequest } from '../../src/inspect/trace-reader.js'
-import { ControlClient } from '../control-client.js'
-import { OURS, waitUntilListening } from '../device-process.js'
-import { LeashedProcess } from '../leashed-process.js'
-import type { Share } from '../qemu.js'
-import { makeTemporaryDir } from '../temporary-dir.js'
+import type { Share } from '../guest/qemu.js'
+import { ControlClient } from '../host/control-client.js'
+import { OURS, waitUntilListening } from '../host/device-process.js'
+import { LeashedProcess } from '../host/leashed-process.js'
+import { makeTemporaryDir } from '../host/temporary-dir.js'
 import type { OptionSet, ShareName } from './option-sets.js'
 
 /** Of a trace; with the file before it that is twice as much of what a case did last. */

@@ -1,5 +1,5 @@
-import { bootGuest, type Guest } from '../guest.js'
-import { type KernelMessage, parseKernelLog } from '../kernel-log.js'
+import { bootGuest, type Guest } from '../guest/guest.js'
+import { type KernelMessage, parseKernelLog } from '../guest/kernel-log.js'
 import type { GuestFacts } from './kernel-rules.js'
 import { LabDevice, type ShareState } from './lab-device.js'
 import type { OptionSet, ShareName } from './option-sets.js'

@@ -1,5 +1,5 @@
-import { needs } from '../../device/share-config.js'
-import { fileHandleUses } from '../../passthrough/file-handle-use.js'
+import { fileHandleUses } from '../../passthrough/inodes/file-handle-use.js'
+import { needs } from '../../share/share-config.js'
 import { flag, list, type OptionSpec, text } from '../option-spec.js'
 
 /** What files have beside names and data: attributes, owners, locks, and how inodes are kept. */

@@ -1,9 +1,9 @@
 /** What is asked of fio, and what is read of its answer. */
 import t from 'tap'
-import { fioWorkload, jobFile, nameOf, parseOutput } from '../../../vm/bench/fio-workload.js'
-import { alternate } from '../../../vm/bench/measure.js'
-import { allCases } from '../../../vm/bench/plan.js'
-import type { Side } from '../../../vm/bench/side.js'
+import { fioWorkload, jobFile, nameOf, parseOutput } from '../../../vm/measure/bench/fio-workload.js'
+import { alternate } from '../../../vm/measure/bench/measure.js'
+import { allCases } from '../../../vm/measure/bench/plan.js'
+import type { Side } from '../../../vm/measure/bench/side.js'
 
 const ours = { who: 'ours', guestDir: '/never-ours' } as Side
 const peer = { who: 'peer', guestDir: '/never-peer' } as Side

@@ -1,10 +1,10 @@
 /** The table says what was measured, and that there was no peer when there was none. */
 import t from 'tap'
-import { benchPage } from '../../../vm/bench/html-report.js'
-import type { Measurement, SideFigures } from '../../../vm/bench/measure.js'
-import { peerArguments } from '../../../vm/bench/peer.js'
-import { type BenchResult, benchTable } from '../../../vm/bench/report.js'
-import { estimate, ratios, verdict } from '../../../vm/bench/statistics.js'
+import { benchPage } from '../../../vm/measure/bench/html-report.js'
+import type { Measurement, SideFigures } from '../../../vm/measure/bench/measure.js'
+import { peerArguments } from '../../../vm/measure/bench/peer.js'
+import { type BenchResult, benchTable } from '../../../vm/measure/bench/report.js'
+import { estimate, ratios, verdict } from '../../../vm/measure/bench/statistics.js'
 
 function figures(...rates: number[]): SideFigures {
   return {

@@ -1,6 +1,6 @@
 /** Which inode that was given back goes first. */
 import t from 'tap'
-import { GivenBackInodes } from '../../../src/passthrough/given-back-inodes.js'
+import { GivenBackInodes } from '../../../src/passthrough/inodes/given-back-inodes.js'
 
 /** Slots of several chunks. */
 const slots = [7, 3, 40_000, 2, 16_384, 100_000]

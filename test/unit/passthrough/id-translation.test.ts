@@ -1,6 +1,10 @@
 /** `--translate-uid` and `--translate-gid`: the six types of virtiofsd, and what is wrong with a specification. */
 import t from 'tap'
-import { FORBIDDEN_ID, IdTranslation, IdTranslationError } from '../../../src/passthrough/id-translation.js'
+import {
+  FORBIDDEN_ID,
+  IdTranslation,
+  IdTranslationError,
+} from '../../../src/passthrough/owners/id-translation.js'
 
 const MAX_ID = 0xffff_fffe
 

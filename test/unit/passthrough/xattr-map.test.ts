@@ -5,7 +5,7 @@ import {
   hostXattrName,
   parseXattrMap,
   XattrMapError,
-} from '../../../src/passthrough/xattr-map.js'
+} from '../../../src/passthrough/xattrs/xattr-map.js'
 
 /** What becomes of names that the guest uses, and of names that the host has. */
 function check(

@@ -1,0 +1,252 @@
+import * as native from 'virtiofsd-ts-native'
+import { type DeferredReply, PENDING_REPLY, type Request } from '../../virtio-fs/request.js'
+import { OutHeader, WriteOut } from '../../virtio-fs/wire.js'
+import type { HeldFd } from './held-fd.js'
+import type { OpenFile } from './open-file.js'
+import { SlowWrites } from './slow-writes.js'
+
+const { EPOLLIN } = native.constants
+
+const MAX_HELPER_THREADS = 8
+const RESULTS_PER_REAP = 128
+
+/** Calls on one file whose reply is empty, as the addon numbers them. */
+export const ASYNC_FSYNC = 2
+export const ASYNC_FDATASYNC = 3
+export const ASYNC_FALLOCATE = 4
+export const ASYNC_SYNCFS = 6
+
+type FileCall = typeof ASYNC_FSYNC | typeof ASYNC_FDATASYNC | typeof ASYNC_FALLOCATE | typeof ASYNC_SYNCFS
+
+/** What a task's result means for its request. */
+type TaskKind = 'read' | 'write' | 'copy' | 'empty'
+
+/** A system call under way for one request. Reused. */
+class Task {
+  kind: TaskKind = 'empty'
+  reply!: DeferredReply
+  file!: HeldFd
+  /** The second file of a copy. */
+  otherFile: HeldFd | undefined
+  /** Of a transfer: its place in the file, its place in the request or reply, what is left, and what is done. */
+  offsetBytes = 0
+  skipBytes = 0
+  leftBytes = 0
+  doneBytes = 0
+  /** RWF_* of a transfer. */
+  flags = 0
+  /** When a buffered write began, 0 for everything else; and what all of them had written by then. */
+  startMs = 0
+  writtenBefore = 0
+
+  constructor(readonly token: number) {}
+
+  /** Starts what is left of a transfer. Returns 0 or a negative errno. */
+  startTransfer(): number {
+    const { token, skipBytes, leftBytes, offsetBytes, flags, file } = this
+    const { carrier } = this.reply
+    return this.kind === 'read'
+      ? carrier.startReadFromFile(token, skipBytes, leftBytes, file.fd, offsetBytes, flags)
+      : carrier.startWriteToFile(token, skipBytes, leftBytes, file.fd, offsetBytes, flags)
+  }
+
+  advance(bytes: number): void {
+    this.offsetBytes += bytes
+    this.skipBytes += bytes
+    this.leftBytes -= bytes
+    this.doneBytes += bytes
+  }
+
+  /** Sends the reply: an error counts only when nothing was done before it. */
+  answer(result: number): void {
+    const { reply, kind, doneBytes } = this
+    if (result < 0 && doneBytes === 0) {
+      reply.fail(result)
+    } else if (kind === 'empty') {
+      reply.succeed(0)
+    } else if (kind === 'read') {
+      reply.succeedInPlace(doneBytes)
+    } else {
+      WriteOut.write(reply.reply, 0, doneBytes)
+      reply.succeed(WriteOut.BYTES)
+    }
+  }
+
+  releaseFiles(): void {
+    this.file.release()
+    this.otherFile?.release()
+    this.otherFile = undefined
+  }
+}
+
+/**
+ * System calls that would keep other requests waiting: started here, carried out by io_uring or helper threads, answered
+ * when their results arrive, in whatever order. The guest keeps the order that matters by waiting for replies.
+ *
+ * Each starts with a request that is then owed its reply, and returns PENDING_REPLY or a negative errno.
+ */
+export class AsyncIo {
+  readonly fds: readonly number[]
+  /** False where the kernel has no io_uring or forbids it: helper threads do everything. */
+  readonly hasUring: boolean
+  readonly slowWrites = new SlowWrites()
+  private readonly tasks: Task[] = []
+  private readonly idle: Task[] = []
+  private readonly results = new Int32Array(2 * RESULTS_PER_REAP)
+  private readonly events = new Uint32Array(2)
+  private readonly epollFd: number
+  private underWay = 0
+  /** Of those, what is no read: the kernel hands it to a thread, where reads wait for the disk alone. */
+  private working = 0
+  private unsubmitted = false
+  /** By all buffered writes that left the loop. */
+  private writtenBytes = 0
+
+  /** Throws when this thread cannot have an engine. */
+  constructor() {
+    const created = native.asyncCreate(1, MAX_HELPER_THREADS)
+    if (created < 0) throw new Error(`asynchronous I/O cannot be set up: errno ${-created}`)
+    this.hasUring = created === 1
+    this.fds = this.hasUring ? [native.asyncPoolFd(), native.asyncUringFd()] : [native.asyncPoolFd()]
+    this.epollFd = native.epollCreate()
+    for (const fd of this.fds) native.epollAdd(this.epollFd, fd, EPOLLIN, 0)
+  }
+
+  get isWorking(): boolean {
+    return this.working > 0
+  }
+
+  progress(): boolean {
+    this.slowWrites.endBatch()
+    if (this.underWay === 0) return false
+    this.submit()
+    return this.reap()
+  }
+
+  drain(): void {
+    while (this.underWay > 0) {
+      this.submit()
+      if (!this.reap()) native.epollWait(this.epollFd, -1, this.events)
+    }
+  }
+
+  /** READ of `lenBytes`, of which the first `doneBytes` lie in the reply already. */
+  read(request: Request, file: OpenFile, offsetBytes: number, lenBytes: number, doneBytes: number): number {
+    const task = this.take(request, file, 'read')
+    task.offsetBytes = offsetBytes
+    task.skipBytes = OutHeader.BYTES
+    task.leftBytes = lenBytes
+    task.flags = 0
+    task.advance(doneBytes)
+    return this.begin(task, task.startTransfer())
+  }
+
+  /** WRITE of `lenBytes`, which begin at byte `skipBytes` of the request. */
+  write(
+    request: Request,
+    file: OpenFile,
+    offsetBytes: number,
+    lenBytes: number,
+    skipBytes: number,
+    flags: number,
+  ): number {
+    const task = this.take(request, file, 'write')
+    task.offsetBytes = offsetBytes
+    task.skipBytes = skipBytes
+    task.leftBytes = lenBytes
+    task.flags = flags
+    if (!file.direct) {
+      task.startMs = performance.now()
+      task.writtenBefore = this.writtenBytes
+    }
+    return this.begin(task, task.startTransfer())
+  }
+
+  /** `flags` is the mode of fallocate, 0 otherwise. */
+  call(
+    request: Request,
+    file: HeldFd,
+    kind: FileCall,
+    flags: number,
+    offsetBytes: number,
+    lenBytes: number,
+  ): number {
+    const task = this.take(request, file, 'empty')
+    return this.begin(task, native.asyncFile(kind, task.token, file.fd, flags, offsetBytes, lenBytes))
+  }
+
+  copyRange(
+    request: Request,
+    from: HeldFd,
+    inOffsetBytes: number,
+    to: HeldFd,
+    outOffsetBytes: number,
+    lenBytes: number,
+  ): number {
+    const task = this.take(request, from, 'copy')
+    task.otherFile = to
+    to.hold()
+    task.leftBytes = lenBytes
+    const { token } = task
+    const started = native.asyncCopyRange(token, from.fd, inOffsetBytes, to.fd, outOffsetBytes, lenBytes)
+    return this.begin(task, started)
+  }
+
+  private take(request: Request, file: HeldFd, kind: TaskKind): Task {
+    let task = this.idle.pop()
+    if (task === undefined) {
+      task = new Task(this.tasks.length)
+      this.tasks.push(task)
+    }
+    task.kind = kind
+    task.file = file
+    task.reply = request.defer()
+    task.doneBytes = 0
+    task.startMs = 0
+    file.hold()
+    return task
+  }
+
+  private begin(task: Task, started: number): number {
+    this.underWay++
+    if (task.kind !== 'read') this.working++
+    if (started < 0) this.end(task, started)
+    else this.unsubmitted = true
+    return PENDING_REPLY
+  }
+
+  private submit(): void {
+    if (!this.unsubmitted) return
+    this.unsubmitted = false
+    const result = native.asyncSubmit()
+    if (result < 0) throw new Error(`io_uring takes no more: errno ${-result}`)
+  }
+
+  private reap(): boolean {
+    const count = native.asyncReap(this.results)
+    for (let n = 0; n < count; n++) this.resume(this.tasks[this.results[2 * n]], this.results[2 * n + 1])
+    return count > 0
+  }
+
+  /** A short transfer is not the end of a file: only one of nothing is. */
+  private resume(task: Task, result: number): void {
+    if (result > 0) task.advance(result)
+    const goesOn = (task.kind === 'read' || task.kind === 'write') && result > 0 && task.leftBytes > 0
+    const started = goesOn ? task.startTransfer() : result
+    if (goesOn && started === 0) this.unsubmitted = true
+    else this.end(task, started)
+  }
+
+  private end(task: Task, result: number): void {
+    this.underWay--
+    if (task.kind !== 'read') this.working--
+    if (task.startMs > 0) {
+      const nowMs = performance.now()
+      this.writtenBytes += task.doneBytes
+      this.slowWrites.took(nowMs - task.startMs, this.writtenBytes - task.writtenBefore, nowMs)
+    }
+    task.answer(result)
+    task.releaseFiles()
+    this.idle.push(task)
+  }
+}

@@ -1,0 +1,193 @@
+import * as native from 'virtiofsd-ts-native'
+import {
+  FUSE_FSYNC_FDATASYNC,
+  FUSE_INVALID_UIDGID,
+  FUSE_WRITE_CACHE,
+  FUSE_WRITE_KILL_SUIDGID,
+} from '../../virtio-fs/abi.js'
+import { EAGAIN, EBADF, EFBIG, EINVAL, ENXIO, EOPNOTSUPP, EOVERFLOW, EPERM } from '../../virtio-fs/errno.js'
+import { ARGS, type Request } from '../../virtio-fs/request.js'
+import {
+  CopyFileRangeIn,
+  FallocateIn,
+  FsyncIn,
+  LseekIn,
+  LseekOut,
+  ReadIn,
+  WriteIn,
+  WriteOut,
+} from '../../virtio-fs/wire.js'
+import { STATX_MASK, statxSize } from '../inodes/statx.js'
+import type { Share } from '../share.js'
+import { ASYNC_FALLOCATE, ASYNC_FDATASYNC, ASYNC_FSYNC } from './async-io.js'
+import type { OpenFile } from './open-file.js'
+import { wantsAppend } from './open-flags.js'
+
+const { RWF_APPEND, RWF_NOWAIT, SEEK_DATA, SEEK_HOLE } = native.constants
+
+/** Linux moves no more than this in one call, and the old COPY_FILE_RANGE reply has 32 bits for it. */
+const MAX_COPY_BYTES = 0x7ffff000
+/** Work in memory up to this size is done in line: handing it to another thread would take longer. */
+const INLINE_BYTES = 1024 * 1024
+
+const ARGS_OF_WRITE = ARGS + WriteIn.BYTES
+
+/** Whether both, neither of them -1, name bytes of a file that end below 2^53. */
+function isRange(offsetBytes: number, lenBytes: number): boolean {
+  return offsetBytes >= 0 && lenBytes >= 0 && Number.isSafeInteger(offsetBytes + lenBytes)
+}
+
+/**
+ * Data of open files. What the host can do at once is done in line, straight between the file and the guest's pages;
+ * what would wait for a device goes to `share.async`.
+ */
+export class DataOperations {
+  constructor(private readonly share: Share) {}
+
+  /** FUSE_READ. Reply: the data, shorter than asked for only at the end of the file. Errors: EBADF, EISDIR, EOVERFLOW. */
+  read(request: Request): number {
+    const { args } = request
+    const file = this.share.files.get(ReadIn.handle(args, ARGS))
+    if (file === undefined) return -EBADF
+    const offsetBytes = ReadIn.offsetBytes(args, ARGS)
+    if (offsetBytes < 0) return this.isCountable(file) ? request.replyInPlace(0) : -EOVERFLOW
+    const lenBytes = Math.min(ReadIn.sizeBytes(args, ARGS), request.replyRoomBytes)
+    if (file.direct) return this.share.async.read(request, file, offsetBytes, lenBytes, 0)
+    if (file.host.nowaitReads) return this.readCached(request, file, offsetBytes, lenBytes)
+    const got = request.replyFromFile(file.fd, offsetBytes, lenBytes, 0, 0)
+    return got < 0 ? got : request.replyInPlace(got)
+  }
+
+  /** FUSE_WRITE. Reply: write_out. Errors: EBADF, EINVAL, EFBIG and what pwritev2 gives. */
+  write(request: Request): number {
+    const { args } = request
+    const { files, async, privileges } = this.share
+    const file = files.get(WriteIn.handle(args, ARGS))
+    if (file === undefined) return -EBADF
+    const lenBytes = WriteIn.sizeBytes(args, ARGS)
+    if (lenBytes > request.payloadBytes(WriteIn.BYTES)) return -EINVAL
+    const offsetBytes = WriteIn.offsetBytes(args, ARGS)
+    if (!isRange(offsetBytes, lenBytes)) return -EFBIG
+    // A write-back has the offset it was cached at, whatever the file was opened with.
+    const writeFlags = WriteIn.writeFlags(args, ARGS)
+    const cached = (writeFlags & FUSE_WRITE_CACHE) !== 0
+    if (cached && file.appendOnly) return -EPERM
+    const flags = !cached && wantsAppend(WriteIn.flags(args, ARGS)) ? RWF_APPEND : 0
+    // A guest says this of its direct writes whatever was agreed on, and then leaves the bits to us.
+    const kill = (writeFlags & FUSE_WRITE_KILL_SUIDGID) !== 0
+    if (kill || privileges.followsChanges) privileges.dropBeforeChange(file.fd, kill, request.gid)
+    if (file.direct || async.slowWrites.away) {
+      return async.write(request, file, offsetBytes, lenBytes, ARGS_OF_WRITE, flags)
+    }
+    async.slowWrites.count(lenBytes)
+    const written = request.payloadToFile(WriteIn.BYTES, file.fd, offsetBytes, lenBytes, flags)
+    if (written < 0) return written
+    WriteOut.write(request.reply, 0, written)
+    return WriteOut.BYTES
+  }
+
+  /** FUSE_FSYNC. Reply: empty. */
+  fsync(request: Request): number {
+    const { args } = request
+    const file = this.share.files.get(FsyncIn.handle(args, ARGS))
+    if (file === undefined) return -EBADF
+    const dataOnly = (FsyncIn.fsyncFlags(args, ARGS) & FUSE_FSYNC_FDATASYNC) !== 0
+    if (file.host.inMemory) return native.fdatasync(file.fd)
+    return this.share.async.call(request, file, dataOnly ? ASYNC_FDATASYNC : ASYNC_FSYNC, 0, 0, 0)
+  }
+
+  /** FUSE_FALLOCATE. Reply: empty. Errors: EBADF, EFBIG and what fallocate gives. */
+  fallocate(request: Request): number {
+    const { args } = request
+    const file = this.share.files.get(FallocateIn.handle(args, ARGS))
+    if (file === undefined) return -EBADF
+    const offsetBytes = FallocateIn.offsetBytes(args, ARGS)
+    const lenBytes = FallocateIn.lenBytes(args, ARGS)
+    if (!isRange(offsetBytes, lenBytes)) return -EFBIG
+    this.dropPrivileges(request, file)
+    const mode = FallocateIn.mode(args, ARGS) | 0
+    if (file.host.inMemory && lenBytes <= INLINE_BYTES)
+      return native.fallocate(file.fd, mode, offsetBytes, lenBytes)
+    return this.share.async.call(request, file, ASYNC_FALLOCATE, mode, offsetBytes, lenBytes)
+  }
+
+  /**
+   * FUSE_LSEEK: only where data and holes begin; other positions are the guest's own. Reply: lseek_out. Errors: EBADF, EINVAL,
+   * ENXIO (no such position, as for one below 0), EOVERFLOW.
+   */
+  lseek(request: Request): number {
+    const { args } = request
+    const file = this.share.files.get(LseekIn.handle(args, ARGS))
+    if (file === undefined) return -EBADF
+    const whence = LseekIn.whence(args, ARGS)
+    const offsetBytes = LseekIn.offsetBytes(args, ARGS)
+    if (whence !== SEEK_DATA && whence !== SEEK_HOLE) return -EINVAL
+    if (offsetBytes < 0) return this.isCountable(file) ? -ENXIO : -EOVERFLOW
+    const at = native.lseek(file.fd, offsetBytes, whence)
+    if (at < 0) return at
+    if (at > Number.MAX_SAFE_INTEGER) return -EOVERFLOW
+    LseekOut.write(request.reply, 0, at)
+    return LseekOut.BYTES
+  }
+
+  /** Whether a file ends at a position that a Number can count; some file systems of hosts have longer ones. */
+  private isCountable(file: OpenFile): boolean {
+    const { st } = this.share
+    return native.fstatx(file.fd, STATX_MASK, st) === 0 && statxSize(st) <= Number.MAX_SAFE_INTEGER
+  }
+
+  /** FUSE_COPY_FILE_RANGE. Reply: write_out. Errors: EBADF, EINVAL (flags), EFBIG and what copy_file_range gives. */
+  copyFileRange(request: Request): number {
+    const { args } = request
+    const { files, async } = this.share
+    const from = files.get(CopyFileRangeIn.inHandle(args, ARGS))
+    const to = files.get(CopyFileRangeIn.outHandle(args, ARGS))
+    if (from === undefined || to === undefined) return -EBADF
+    if (CopyFileRangeIn.flagsLow(args, ARGS) !== 0 || CopyFileRangeIn.flagsHigh(args, ARGS) !== 0)
+      return -EINVAL
+    const inBytes = CopyFileRangeIn.inOffsetBytes(args, ARGS)
+    const outBytes = CopyFileRangeIn.outOffsetBytes(args, ARGS)
+    const wantBytes = CopyFileRangeIn.lenBytes(args, ARGS)
+    const lenBytes = wantBytes < 0 ? MAX_COPY_BYTES : Math.min(wantBytes, MAX_COPY_BYTES)
+    if (!isRange(inBytes, lenBytes) || !isRange(outBytes, lenBytes)) return -EFBIG
+    this.dropPrivileges(request, to)
+    if (!from.host.inMemory || lenBytes > INLINE_BYTES) {
+      return async.copyRange(request, from, inBytes, to, outBytes, lenBytes)
+    }
+    const copied = native.copyFileRange(from.fd, inBytes, to.fd, outBytes, lenBytes)
+    if (copied < 0) return copied
+    WriteOut.write(request.reply, 0, copied)
+    return WriteOut.BYTES
+  }
+
+  /** FUSE_COPY_FILE_RANGE_64. Reply: copy_file_range_out, whose 8 bytes say the same as those of write_out. */
+  copyFileRange64(request: Request): number {
+    return this.copyFileRange(request)
+  }
+
+  /** Neither FALLOCATE nor COPY_FILE_RANGE says what its caller may: root alone keeps privileges of a file. */
+  private dropPrivileges(request: Request, file: OpenFile): void {
+    const { privileges, killsPrivileges } = this.share
+    const { uid, gid } = request
+    if (killsPrivileges && uid === FUSE_INVALID_UIDGID) privileges.dropWhatIsLeft(file.fd)
+    privileges.dropBeforeChange(file.fd, killsPrivileges && uid !== 0 && uid !== FUSE_INVALID_UIDGID, gid)
+  }
+
+  /** Takes what lies in the host's page cache; what does not is read asynchronously behind it. */
+  private readCached(request: Request, file: OpenFile, offsetBytes: number, lenBytes: number): number {
+    let doneBytes = 0
+    while (doneBytes < lenBytes) {
+      const result = request.replyFromFile(file.fd, offsetBytes, lenBytes, doneBytes, RWF_NOWAIT)
+      if (result === -EAGAIN) return this.share.async.read(request, file, offsetBytes, lenBytes, doneBytes)
+      if (result === -EOPNOTSUPP) {
+        file.host.nowaitReads = false
+        return this.read(request)
+      }
+      if (result < 0 && doneBytes === 0) return result
+      // Nothing more, which is the end of the file; or an error behind data that was read: the next READ will meet it.
+      if (result <= 0) break
+      doneBytes += result
+    }
+    return request.replyInPlace(doneBytes)
+  }
+}

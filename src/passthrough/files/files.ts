@@ -1,0 +1,245 @@
+import * as native from 'virtiofsd-ts-native'
+import {
+  FOPEN_DIRECT_IO,
+  FOPEN_KEEP_CACHE,
+  FOPEN_NOFLUSH,
+  FUSE_OPEN_KILL_SUIDGID,
+} from '../../virtio-fs/abi.js'
+import { EBADF, EEXIST, EISDIR, ENFILE, EPERM, ESTALE } from '../../virtio-fs/errno.js'
+import { ARGS, type Request } from '../../virtio-fs/request.js'
+import { CreateIn, EntryOut, FlushIn, OpenIn, OpenOut, ReleaseIn } from '../../virtio-fs/wire.js'
+import { TYPE_DIRECTORY, TYPE_REGULAR } from '../inodes/inode-table.js'
+import { STATX_MASK } from '../inodes/statx.js'
+import { descriptorError, type Share } from '../share.js'
+import { ASYNC_SYNCFS } from './async-io.js'
+import { HeldFd } from './held-fd.js'
+import { OpenFile } from './open-file.js'
+import { hostOpenFlags, opensForWriting, wantsAppend } from './open-flags.js'
+
+const { O_APPEND, O_CREAT, O_DIRECT, O_EXCL, O_NOATIME, O_PATH, O_RDONLY, O_TMPFILE, O_TRUNC } =
+  native.constants
+
+const PERMISSIONS = 0o7777
+
+const dot = new TextEncoder().encode('.\0')
+
+/** Opening and closing regular files. */
+export class FileOperations {
+  constructor(private readonly share: Share) {}
+
+  /** FUSE_OPEN. Reply: open_out. Errors: EBADF for anything but a regular file, and what open gives. */
+  open(request: Request): number {
+    const { inodes } = this.share
+    const slot = inodes.slotOf(request.nodeid)
+    if (slot === 0) return -EBADF
+    const guestFlags = OpenIn.flags(request.args, ARGS)
+    const flags = hostOpenFlags(guestFlags, this.share.options)
+    if ((flags & O_TRUNC) !== 0) this.beforeEmptying(request, slot, OpenIn.openFlags(request.args, ARGS))
+    const fd = this.openWanted(slot, flags, guestFlags)
+    if (fd < 0) return fd
+    this.writeOpen(request, 0, slot, fd, guestFlags)
+    return OpenOut.BYTES
+  }
+
+  /**
+   * FUSE_CREATE: makes the file as the caller, or opens the one that is there. Reply: entry_out, open_out. Errors: ESTALE
+   * when there is something else.
+   */
+  create(request: Request): number {
+    const { args, argBytes, nameAt } = request
+    const guestFlags = CreateIn.flags(args, ARGS)
+    const parentFd = this.beginCreating(request)
+    if (parentFd < 0) return parentFd
+    // A new file is its creator's own and empty: O_NOATIME is allowed, O_TRUNC does nothing.
+    const flags = (hostOpenFlags(guestFlags, this.share.options) & ~O_TRUNC) | O_CREAT | O_EXCL
+    const mode = CreateIn.mode(args, ARGS) & PERMISSIONS
+    const fd = this.share.opener.open(parentFd, argBytes, nameAt, flags, mode)
+    this.share.caller.leave()
+    const parent = this.share.inodes.slotOf(request.nodeid)
+    if (fd === -EEXIST && (guestFlags & O_EXCL) === 0) return this.openExisting(request, parent, guestFlags)
+    const slot = fd < 0 ? descriptorError(fd) : this.share.adoptMade(fd, parentFd, argBytes, nameAt)
+    const result = fd < 0 ? slot : this.replyNew(request, parent, slot, fd, guestFlags)
+    // What could not be labelled is not left behind.
+    if (fd >= 0 && result < 0) native.unlinkat(this.share.inodes.fdOf(parent), argBytes, nameAt, 0)
+    return result
+  }
+
+  /** FUSE_TMPFILE: makes a file without a name in a directory, as the caller. Reply: entry_out, open_out. */
+  tmpfile(request: Request): number {
+    const { args } = request
+    const guestFlags = CreateIn.flags(args, ARGS)
+    const parentFd = this.beginCreating(request)
+    if (parentFd < 0) return parentFd
+    // With O_EXCL it never gets a name.
+    const flags =
+      (hostOpenFlags(guestFlags, this.share.options) & ~O_TRUNC) | (guestFlags & O_EXCL) | O_TMPFILE
+    const fd = native.openat(parentFd, dot, 0, flags, CreateIn.mode(args, ARGS) & PERMISSIONS)
+    this.share.caller.leave()
+    if (fd < 0) return descriptorError(fd)
+    const pathFd = native.inodeOpen(this.share.procFd, fd, O_PATH)
+    const slot = pathFd < 0 ? descriptorError(pathFd) : this.share.adopt(pathFd)
+    return this.replyNew(request, this.share.inodes.slotOf(request.nodeid), slot, fd, guestFlags)
+  }
+
+  /** FUSE_FLUSH, at each close in the guest: what closing the host's file would say (NFS, quota). Reply: empty. */
+  flush(request: Request): number {
+    const { args } = request
+    const file = this.share.files.get(FlushIn.handle(args, ARGS))
+    if (file === undefined) return -EBADF
+    // Closing any descriptor of a file gives up all of the closer's record locks.
+    this.share.locks.dropOwner(file.nodeid, FlushIn.ownerLow(args, ARGS), FlushIn.ownerHigh(args, ARGS))
+    const fd = native.dup(file.fd)
+    // Out of descriptors: there is nothing to report of this file.
+    return fd < 0 ? 0 : native.close(fd)
+  }
+
+  /** FUSE_RELEASE, after the last close. Reply: empty. */
+  release(request: Request): number {
+    const { files, inodes, locks } = this.share
+    const file = files.remove(ReleaseIn.handle(request.args, ARGS))
+    if (file === undefined) return -EBADF
+    const slot = inodes.slotOf(file.nodeid)
+    if (slot !== 0) {
+      inodes.fds.unpin(slot)
+      if (file.writable) inodes.versions.removeWriter(slot)
+    }
+    file.release()
+    locks.released(file, slot !== 0 && !inodes.fds.isPinned(slot))
+    return 0
+  }
+
+  /** FUSE_SYNCFS. Reply: empty. */
+  syncfs(request: Request): number {
+    const { inodes } = this.share
+    const slot = inodes.slotOf(request.nodeid)
+    if (slot === 0) return -EBADF
+    const fd = this.openInode(slot, O_RDONLY, true)
+    if (fd < 0) return fd
+    const held = new HeldFd(fd, this.share.budget)
+    const result = this.share.async.call(request, held, ASYNC_SYNCFS, 0, 0, 0)
+    held.release()
+    return result
+  }
+
+  private openWanted(slot: number, flags: number, guestFlags: number): number {
+    const fd = this.openInode(slot, flags)
+    // An append-only file (chattr +a) may be opened for nothing else.
+    return fd === -EPERM && wantsAppend(guestFlags) ? this.openInode(slot, flags | O_APPEND) : fd
+  }
+
+  /** Only what cannot block and is no device of the host is ever opened for use. */
+  private openInode(slot: number, flags: number, orDirectory = false): number {
+    const { share } = this
+    const type = share.inodes.typeOf(slot)
+    if (type === TYPE_DIRECTORY && !orDirectory) return -EISDIR
+    if (type !== TYPE_REGULAR && type !== TYPE_DIRECTORY) return -EBADF
+    if (!share.makeRoom()) return -ENFILE
+    const pathFd = share.inodes.fdOf(slot)
+    if (pathFd < 0) return pathFd
+    const fd = native.inodeOpen(share.procFd, pathFd, flags)
+    // Only an owner may ask for O_NOATIME on the host, and the guest has made sure that its caller is one.
+    if (fd === -EPERM && (flags & O_NOATIME) !== 0) {
+      return descriptorError(native.inodeOpen(share.procFd, pathFd, flags & ~O_NOATIME))
+    }
+    return descriptorError(fd)
+  }
+
+  /** The descriptor of the directory to make a file in, as which this thread has become the caller; or an errno. */
+  private beginCreating(request: Request): number {
+    const { share } = this
+    const parent = share.inodes.slotOf(request.nodeid)
+    if (parent === 0 || share.inodes.typeOf(parent) !== TYPE_DIRECTORY) return -EBADF
+    // One for the file and one for its inode.
+    if (!share.makeRoom() || share.budget.left < 2) return -ENFILE
+    const parentFd = share.inodes.fdOf(parent)
+    if (parentFd < 0) return parentFd
+    const entered = share.caller.enter(request, CreateIn.umask(request.args, ARGS))
+    return entered < 0 ? entered : parentFd
+  }
+
+  /** Takes over `fd`, a file just made, whose inode is `slot` or could not be had (an errno). */
+  private replyNew(request: Request, parent: number, slot: number, fd: number, guestFlags: number): number {
+    const { share } = this
+    const labelled = slot < 0 ? slot : share.labelNew(request, slot)
+    if (labelled < 0) {
+      if (slot > 0) share.inodes.unref(slot, 1)
+      native.close(fd)
+      return labelled
+    }
+    return this.replyCreate(request, parent, slot, fd, guestFlags)
+  }
+
+  /** An open with O_TRUNC takes more than the contents of a file. */
+  private beforeEmptying(request: Request, slot: number, openFlags: number): void {
+    const { inodes, privileges, killsPrivileges } = this.share
+    const kill = killsPrivileges && (openFlags & FUSE_OPEN_KILL_SUIDGID) !== 0
+    if (!kill && !privileges.followsChanges) return
+    const fd = inodes.fdOf(slot)
+    if (fd >= 0) privileges.dropBeforeChange(fd, kill, request.gid)
+  }
+
+  private openExisting(request: Request, parent: number, guestFlags: number): number {
+    const { share } = this
+    const slot = share.lookup(parent, request.argBytes, request.nameAt)
+    if (slot < 0) return slot
+    const flags = hostOpenFlags(guestFlags, share.options)
+    if ((flags & O_TRUNC) !== 0) this.beforeEmptying(request, slot, CreateIn.openFlags(request.args, ARGS))
+    const fd = this.openWanted(slot, flags, guestFlags)
+    if (fd < 0) {
+      share.inodes.unref(slot, 1)
+      // No file, but a link or fifo that the guest did not know of: told so, it looks at the name again.
+      return fd === -EBADF ? -ESTALE : fd
+    }
+    // Emptying the file has changed the size and times that the lookup saw; fstatx of an open file does not fail.
+    if ((guestFlags & O_TRUNC) !== 0) native.fstatx(fd, STATX_MASK, share.st)
+    return this.replyCreate(request, parent, slot, fd, guestFlags)
+  }
+
+  private replyCreate(
+    request: Request,
+    parent: number,
+    slot: number,
+    fd: number,
+    guestFlags: number,
+  ): number {
+    this.share.replies.writeEntry(request, 0, slot, parent)
+    this.writeOpen(request, EntryOut.BYTES, slot, fd, guestFlags)
+    return EntryOut.BYTES + OpenOut.BYTES
+  }
+
+  /** Takes over `fd` as an open file of the guest's; its handle and FOPEN flags go into the reply at byte `at`. */
+  private writeOpen(request: Request, at: number, slot: number, fd: number, guestFlags: number): void {
+    const { share } = this
+    const { allowDirectIo, rules } = share.options
+    const { inodes } = share
+    const guestDirect = (guestFlags & O_DIRECT) !== 0
+    const { policy } = rules.forOpen(rules.any ? share.pathOfSlot(slot) : undefined, guestFlags)
+    const writable = opensForWriting(guestFlags)
+    const isGood = share.keepsUnchanged && this.hasGoodPages(slot, fd, writable)
+    // Record locks are given up by FLUSH.
+    const hidden = share.keepsRecordLocks ? FOPEN_NOFLUSH : 0
+    const chosen = (guestDirect ? policy.directFileFlags : policy.fileFlags) & ~hidden
+    const appendOnly = wantsAppend(guestFlags) && wantsAppend(native.statusFlags(fd))
+    const keeps = isGood && policy.keepsUnchanged && (chosen & FOPEN_DIRECT_IO) === 0
+    const openFlags = appendOnly ? FOPEN_DIRECT_IO : keeps ? chosen | FOPEN_KEEP_CACHE : chosen
+    const hostDirect = guestDirect && allowDirectIo
+    const file = new OpenFile(
+      fd,
+      share.budget,
+      inodes.idOf(slot),
+      hostDirect,
+      openFlags,
+      share.hostOf(slot, fd),
+      writable,
+      appendOnly,
+    )
+    inodes.fds.pin(slot)
+    OpenOut.write(request.reply, at, share.files.add(file), openFlags)
+  }
+
+  /** Whether the pages that the guest has of a file, which it opens as `fd`, are still good. */
+  private hasGoodPages(slot: number, fd: number, writable: boolean): boolean {
+    const { inodes, st } = this.share
+    return native.fstatx(fd, STATX_MASK, st) === 0 && inodes.versions.opened(slot, st, writable)
+  }
+}

@@ -1,0 +1,27 @@
+import * as native from 'virtiofsd-ts-native'
+import type { FdBudget } from '../inodes/fd-budget.js'
+
+/** A descriptor that stays open while system calls on it are under way, also when the guest has given it back. */
+export class HeldFd {
+  private users = 1
+
+  /** Takes over `fd` and one place of `budget`, which has room for it. */
+  constructor(
+    readonly fd: number,
+    private readonly budget: FdBudget,
+  ) {
+    budget.take()
+  }
+
+  /** One more system call is under way. */
+  hold(): void {
+    this.users++
+  }
+
+  /** A system call has returned, or the guest has given the descriptor back. */
+  release(): void {
+    if (--this.users > 0) return
+    native.close(this.fd)
+    this.budget.give()
+  }
+}

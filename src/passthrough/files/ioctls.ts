@@ -1,0 +1,85 @@
+import ioctl from 'ioctl-napi'
+import { FUSE_IOCTL_DIR } from '../../virtio-fs/abi.js'
+import { EBADF, EINVAL, EIO, ENOTTY, EOPNOTSUPP, EPERM } from '../../virtio-fs/errno.js'
+import { ARGS, type Request } from '../../virtio-fs/request.js'
+import { IoctlIn, IoctlOut } from '../../virtio-fs/wire.js'
+import type { Share } from '../share.js'
+
+/** The commands that pass, and their arguments: what lsattr, chattr and project quotas ask for. */
+interface Command {
+  readonly sets: boolean
+  /** What the kernel reads and writes; it is told a `long` of the flags, and takes an `int`. */
+  readonly bytes: number
+}
+
+const commands: ReadonlyMap<number, Command> = new Map([
+  [0x8008_6601, { sets: false, bytes: 4 }], // FS_IOC_GETFLAGS
+  [0x4008_6602, { sets: true, bytes: 4 }], // FS_IOC_SETFLAGS
+  [0x801c_581f, { sets: false, bytes: 28 }], // FS_IOC_FSGETXATTR
+  [0x401c_5820, { sets: true, bytes: 28 }], // FS_IOC_FSSETXATTR
+])
+
+/** Room for the longest argument, and for a kernel that takes the size in a command's number at its word. */
+const ARGUMENT_BYTES = 64
+
+/**
+ * FUSE_IOCTL for a few commands that files and directories have in common. They neither wait for anything nor keep
+ * pointers; no other command reaches the host.
+ */
+export class IoctlOperations {
+  private readonly argument = Buffer.alloc(ARGUMENT_BYTES)
+
+  constructor(private readonly share: Share) {}
+
+  /**
+   * Reply: ioctl_out, then the argument that came out. Errors: ENOTTY (other commands), EBADF, EINVAL, EOPNOTSUPP (flags that
+   * take a capability which this process lacks), and the host's.
+   */
+  ioctl(request: Request): number {
+    const { args, argBytes, reply, replyBytes } = request
+    const number = IoctlIn.command(args, ARGS)
+    const command = commands.get(number)
+    if (command === undefined) return -ENOTTY
+    const fd = this.fdOf(request)
+    if (fd < 0) return fd
+    const inBytes = IoctlIn.inBytes(args, ARGS)
+    const outBytes = IoctlIn.outBytes(args, ARGS)
+    const argumentAt = ARGS + IoctlIn.BYTES
+    if (inBytes > request.extensionsAt - argumentAt) return -EINVAL
+    if (command.sets ? inBytes < command.bytes : outBytes < command.bytes) return -EINVAL
+    if (outBytes > ARGUMENT_BYTES || request.replyRoomBytes < IoctlOut.BYTES + outBytes) return -EINVAL
+    const { argument } = this
+    argument.fill(0)
+    if (command.sets) argument.set(argBytes.subarray(argumentAt, argumentAt + command.bytes))
+    const error = call(fd, number, argument)
+    // The guest's kernel has looked whether its caller may. What this process may not, the share cannot.
+    if (error === -EPERM && command.sets) {
+      this.share.options.report('flags of an inode are refused by the host: the guest gets EOPNOTSUPP', {
+        hint: 'immutable and append-only files take --modcaps +LINUX_IMMUTABLE',
+      })
+      return -EOPNOTSUPP
+    }
+    if (error < 0) return error
+    IoctlOut.write(reply, 0, 0)
+    replyBytes.set(argument.subarray(0, outBytes), IoctlOut.BYTES)
+    return IoctlOut.BYTES + outBytes
+  }
+
+  private fdOf({ args }: Request): number {
+    const { files, directories } = this.share
+    const handle = IoctlIn.handle(args, ARGS)
+    const isDirectory = (IoctlIn.flags(args, ARGS) & FUSE_IOCTL_DIR) !== 0
+    return (isDirectory ? directories.get(handle) : files.get(handle))?.fd ?? -EBADF
+  }
+}
+
+/** ioctl(2). 0 or a negative errno: the library throws it, as text in `code`. */
+function call(fd: number, number: number, argument: Buffer): number {
+  try {
+    ioctl(fd, number, argument)
+    return 0
+  } catch (error) {
+    const errno = Number((error as { code?: unknown }).code)
+    return errno > 0 ? -errno : -EIO
+  }
+}

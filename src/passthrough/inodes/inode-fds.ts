@@ -1,0 +1,187 @@
+import * as native from 'virtiofsd-ts-native'
+import { ENFILE, ESTALE } from '../../virtio-fs/errno.js'
+import type { FdBudget } from './fd-budget.js'
+import { FileHandles } from './file-handles.js'
+import { CHUNK_BITS, CHUNK_MASK, CHUNK_SLOTS } from './slot-chunks.js'
+
+const NONE = -1
+/** Descriptors that are looked at for one to close while there is room left: no request pays for a whole table. */
+const EASY_STEPS = 64
+
+class Chunk {
+  readonly fd = new Int32Array(CHUNK_SLOTS).fill(NONE)
+  /** Where the slot stands among those with a descriptor. */
+  readonly place = new Int32Array(CHUNK_SLOTS)
+  readonly device = new Int32Array(CHUNK_SLOTS)
+  readonly flags = new Uint8Array(CHUNK_SLOTS)
+  /** Files that the guest has open of it: while there are any, the descriptor stays, with or without a name. */
+  readonly pins = new Int32Array(CHUNK_SLOTS)
+  /** Made when the first of these inodes loses its descriptor: 64 bytes each. */
+  handles: Int32Array | undefined
+}
+
+/** The descriptor was used since the hand of the clock came by. */
+const RECENT = 1
+/** A directory or regular file: may be opened for use. */
+const OPENABLE = 2
+/** Its file system gave no handle: the descriptor stays. */
+const NO_HANDLE = 4
+
+/**
+ * The O_PATH descriptors of inodes, by slot. As many stay open as `maxOpen` and the budget allow; beyond that those not
+ * used lately are closed, and opened again by file handle when they are asked for. Without handles (the host's file system
+ * has none, or this process may not open them) every inode keeps its descriptor.
+ *
+ * A descriptor that `get` returned stays open until `get` has been called for two other slots.
+ */
+export class InodeFds {
+  private readonly chunks: Chunk[] = []
+  /** Slots that have a descriptor, in no order: what the clock goes around. */
+  private readonly open: number[] = []
+  private hand = 0
+  private last = 0
+  private lastButOne = 0
+
+  constructor(
+    private readonly budget: FdBudget,
+    private readonly maxOpen: number,
+    private readonly handles: FileHandles | undefined,
+  ) {}
+
+  /** Makes room for one more descriptor, if need be by closing another. False when there is none. */
+  makeRoom(): boolean {
+    if (this.budget.left === 0) this.evictOne(2 * this.open.length)
+    else if (this.open.length >= this.maxOpen) this.evictOne(EASY_STEPS)
+    return this.budget.left > 0
+  }
+
+  /** Takes over `fd` as the descriptor of a slot. */
+  adopt(slot: number, fd: number, device: number, openable: boolean): void {
+    if (slot >>> CHUNK_BITS >= this.chunks.length) this.chunks.push(new Chunk())
+    const chunk = this.chunks[slot >>> CHUNK_BITS]
+    const at = slot & CHUNK_MASK
+    chunk.device[at] = device
+    chunk.flags[at] = openable ? OPENABLE : 0
+    chunk.pins[at] = 0
+    this.install(chunk, slot, fd)
+  }
+
+  /** The descriptor; opened again if need be. -ESTALE when the file is gone, -ENFILE when there is no room. */
+  get(slot: number): number {
+    const chunk = this.chunks[slot >>> CHUNK_BITS]
+    const at = slot & CHUNK_MASK
+    const fd = chunk.fd[at]
+    chunk.flags[at] |= RECENT
+    if (slot !== this.last) {
+      this.lastButOne = this.last
+      this.last = slot
+    }
+    return fd >= 0 ? fd : this.reopen(chunk, slot)
+  }
+
+  pin(slot: number): void {
+    this.chunks[slot >>> CHUNK_BITS].pins[slot & CHUNK_MASK]++
+  }
+
+  unpin(slot: number): void {
+    this.chunks[slot >>> CHUNK_BITS].pins[slot & CHUNK_MASK]--
+  }
+
+  isPinned(slot: number): boolean {
+    return this.chunks[slot >>> CHUNK_BITS].pins[slot & CHUNK_MASK] > 0
+  }
+
+  /**
+   * Whether a name in a directory (or "" for what `parentFd` itself stands for) is the file of this slot, of which device
+   * and inode number say that it might be.
+   */
+  isFile(slot: number, parentFd: number, name: Uint8Array, nameAt: number): boolean {
+    const chunk = this.chunks[slot >>> CHUNK_BITS]
+    const at = slot & CHUNK_MASK
+    // An open descriptor keeps the inode number from being used for another file.
+    if (chunk.fd[at] >= 0) return true
+    if (this.handles === undefined || chunk.handles === undefined) return false
+    return this.handles.matches(parentFd, name, nameAt, chunk.handles, at * FileHandles.WORDS)
+  }
+
+  /** Closes the descriptor of a slot that can be opened again and of which no file is open. False for any other. */
+  rest(slot: number): boolean {
+    const chunk = this.chunks[slot >>> CHUNK_BITS]
+    const at = slot & CHUNK_MASK
+    if (chunk.pins[at] > 0) return false
+    if (chunk.fd[at] !== NONE && !this.keepHandle(chunk, at)) return false
+    this.close(slot)
+    return true
+  }
+
+  /** Closes the descriptor of a slot, if it has one. */
+  close(slot: number): void {
+    const chunk = this.chunks[slot >>> CHUNK_BITS]
+    const at = slot & CHUNK_MASK
+    if (chunk.fd[at] === NONE) return
+    native.close(chunk.fd[at])
+    chunk.fd[at] = NONE
+    this.budget.give()
+    const { open } = this
+    const moved = open.pop()!
+    if (moved === slot) return
+    open[chunk.place[at]] = moved
+    this.chunks[moved >>> CHUNK_BITS].place[moved & CHUNK_MASK] = chunk.place[at]
+  }
+
+  /** Everything is forgotten; every slot has been closed before. */
+  clear(): void {
+    this.chunks.length = 0
+    this.hand = 0
+    this.last = 0
+    this.lastButOne = 0
+    this.handles?.close()
+  }
+
+  private install(chunk: Chunk, slot: number, fd: number): void {
+    const at = slot & CHUNK_MASK
+    chunk.fd[at] = fd
+    chunk.flags[at] |= RECENT
+    chunk.place[at] = this.open.push(slot) - 1
+    this.budget.take()
+  }
+
+  private reopen(chunk: Chunk, slot: number): number {
+    if (this.handles === undefined || chunk.handles === undefined) return -ESTALE
+    if (!this.makeRoom()) return -ENFILE
+    const at = slot & CHUNK_MASK
+    const fd = this.handles.open(chunk.device[at], chunk.handles, at * FileHandles.WORDS)
+    if (fd >= 0) this.install(chunk, slot, fd)
+    return fd
+  }
+
+  /** Closes a descriptor that was not used since the clock's hand last came by, if its inode has a handle. */
+  private evictOne(maxSteps: number): void {
+    const { open } = this
+    if (this.handles === undefined) return
+    for (let n = 0; n < maxSteps && open.length > 0; n++) {
+      this.hand = this.hand + 1 < open.length ? this.hand + 1 : 0
+      const slot = open[this.hand]
+      if (slot === this.last || slot === this.lastButOne) continue
+      const chunk = this.chunks[slot >>> CHUNK_BITS]
+      const at = slot & CHUNK_MASK
+      if ((chunk.flags[at] & NO_HANDLE) !== 0 || chunk.pins[at] > 0) continue
+      if ((chunk.flags[at] & RECENT) !== 0) {
+        chunk.flags[at] &= ~RECENT
+      } else if (this.keepHandle(chunk, at)) {
+        this.close(slot)
+        return
+      } else {
+        chunk.flags[at] |= NO_HANDLE
+      }
+    }
+  }
+
+  private keepHandle(chunk: Chunk, at: number): boolean {
+    if (this.handles === undefined) return false
+    chunk.handles ??= new Int32Array(CHUNK_SLOTS * FileHandles.WORDS)
+    const openable = (chunk.flags[at] & OPENABLE) !== 0
+    const wordsAt = at * FileHandles.WORDS
+    return this.handles.keep(chunk.fd[at], chunk.device[at], openable, chunk.handles, wordsAt)
+  }
+}

@@ -1,0 +1,236 @@
+import { FUSE_ROOT_ID } from '../../virtio-fs/abi.js'
+import { ReportedVersions } from '../reported-versions.js'
+import { GivenBackInodes } from './given-back-inodes.js'
+import type { InodeFds } from './inode-fds.js'
+import { InodeIndex } from './inode-index.js'
+import { CHUNK_BITS, CHUNK_MASK, CHUNK_SLOTS } from './slot-chunks.js'
+import { generationOfId, idOf, MAX_GENERATION, slotOfId } from './slots.js'
+import {
+  type StatxWords,
+  statxDevMajor,
+  statxDevMinor,
+  statxInoHigh,
+  statxInoLow,
+  statxMode,
+  statxMountId,
+} from './statx.js'
+
+/** What identifies 16,384 inodes: 33 bytes each. Chunks are never copied or moved. */
+class Chunk {
+  /** For a free slot, the next free one. */
+  readonly nextFree = new Int32Array(CHUNK_SLOTS)
+  readonly inoLow = new Int32Array(CHUNK_SLOTS)
+  readonly inoHigh = new Int32Array(CHUNK_SLOTS)
+  readonly device = new Int32Array(CHUNK_SLOTS)
+  readonly generation = new Int32Array(CHUNK_SLOTS)
+  /** Names that the guest holds on it. Beyond 2^32 after a week of READDIRPLUS without caching: not a u32. */
+  readonly lookups = new Float64Array(CHUNK_SLOTS)
+  /** The file type: S_IFMT bits of its mode, shifted down; and NOT_INDEXED. */
+  readonly type = new Uint8Array(CHUNK_SLOTS)
+}
+
+/** As many inodes as the guest has given back may be kept for it: about 120 MB. */
+const MAX_GIVEN_BACK = 1 << 20
+
+/** The host has given the inode's number to another file. */
+const NOT_INDEXED = 0x80
+
+/** File types as `typeOf` gives them: S_IFMT bits >> 12. */
+export const TYPE_DIRECTORY = 0o04
+export const TYPE_REGULAR = 0o10
+export const TYPE_SYMLINK = 0o12
+
+/**
+ * The inodes that the guest knows, by slot: what identifies them on the host, how often the guest counts on them, and
+ * their descriptors.
+ *
+ * Slot 0 is no inode; slot FUSE_ROOT_ID is the shared directory and stays as long as the session.
+ */
+export class InodeTable {
+  private readonly chunks: Chunk[] = []
+  private readonly index = new InodeIndex(this)
+  private readonly devices = new Map<string, number>()
+  private lastDevice = { major: -1, minor: -1, mountId: -1, device: 0 }
+  private freeSlot = 0
+  private nextSlot = FUSE_ROOT_ID
+  readonly versions = new ReportedVersions()
+  private readonly givenBack = new GivenBackInodes()
+  /** Keep what the guest gives back, if it can be opened again: it may ask for it by its node id. */
+  keepsGivenBack = false
+  /** Inodes that are known now, the root and those that were given back among them. */
+  count = 0
+
+  constructor(readonly fds: InodeFds) {}
+
+  /** The slot of a node id, or 0 when the guest made it up or has given it back. */
+  slotOf(nodeid: number): number {
+    const slot = slotOfId(nodeid)
+    const chunk = this.chunks[slot >>> CHUNK_BITS]
+    if (chunk === undefined) return 0
+    const at = slot & CHUNK_MASK
+    return chunk.lookups[at] > 0 && chunk.generation[at] === generationOfId(nodeid) ? slot : 0
+  }
+
+  /** The same also for one that the guest has given back and may ask for again. */
+  keptSlotOf(nodeid: number): number {
+    const slot = slotOfId(nodeid)
+    return this.givenBack.has(slot) && this.idOf(slot) === nodeid ? slot : this.slotOf(nodeid)
+  }
+
+  idOf(slot: number): number {
+    return idOf(slot, this.chunkOf(slot).generation[slot & CHUNK_MASK])
+  }
+
+  /** Its O_PATH descriptor, or a negative errno: ESTALE when the file is gone from the host, ENFILE. */
+  fdOf(slot: number): number {
+    return this.fds.get(slot)
+  }
+
+  typeOf(slot: number): number {
+    return this.chunkOf(slot).type[slot & CHUNK_MASK] & ~NOT_INDEXED
+  }
+
+  deviceOf(slot: number): number {
+    return this.chunkOf(slot).device[slot & CHUNK_MASK]
+  }
+
+  inoLowOf(slot: number): number {
+    return this.chunkOf(slot).inoLow[slot & CHUNK_MASK]
+  }
+
+  inoHighOf(slot: number): number {
+    return this.chunkOf(slot).inoHigh[slot & CHUNK_MASK]
+  }
+
+  /**
+   * The slot of the file that `st` describes and that `name` in `parentFd` (or "": `parentFd` itself) stands for, or 0.
+   */
+  find(st: StatxWords, parentFd: number, name: Uint8Array, nameAt: number): number {
+    const slot = this.index.find(this.deviceFor(st), statxInoLow(st), statxInoHigh(st))
+    if (slot === 0 || this.fds.isFile(slot, parentFd, name, nameAt)) return slot
+    if (this.givenBack.has(slot)) this.drop(slot)
+    else this.disown(slot)
+    return 0
+  }
+
+  /** Takes over `fd`, an O_PATH descriptor of the file that `st` describes and `find` did not know. One lookup. */
+  add(fd: number, st: StatxWords): number {
+    const slot = this.takeSlot()
+    const chunk = this.chunkOf(slot)
+    const at = slot & CHUNK_MASK
+    const type = statxMode(st) >>> 12
+    const device = this.deviceFor(st)
+    chunk.inoLow[at] = statxInoLow(st)
+    chunk.inoHigh[at] = statxInoHigh(st)
+    chunk.device[at] = device
+    chunk.lookups[at] = 1
+    chunk.type[at] = type
+    this.versions.forget(slot)
+    this.fds.adopt(slot, fd, device, type === TYPE_DIRECTORY || type === TYPE_REGULAR)
+    this.index.add(slot)
+    this.count++
+    return slot
+  }
+
+  /** The guest learns one more name of it. */
+  ref(slot: number): void {
+    if (this.chunkOf(slot).lookups[slot & CHUNK_MASK]++ === 0) this.givenBack.remove(slot)
+  }
+
+  /** The guest gives `count` lookups back; more than it has count as all. The last one closes the inode, if it is not kept. */
+  unref(slot: number, count: number): void {
+    const chunk = this.chunkOf(slot)
+    const at = slot & CHUNK_MASK
+    if (slot === FUSE_ROOT_ID) return
+    if (count < chunk.lookups[at]) chunk.lookups[at] -= count
+    else if (this.keepsGivenBack && this.fds.rest(slot)) this.keep(slot)
+    else this.release(slot)
+  }
+
+  /** Drops the inode that was given back first. False when there is none. */
+  dropOldest(): boolean {
+    const slot = this.givenBack.oldest
+    if (slot === 0) return false
+    this.drop(slot)
+    return true
+  }
+
+  /** Closes every inode. The table is empty afterwards, ready for a new root. */
+  clear(): void {
+    for (let slot = FUSE_ROOT_ID; slot < this.nextSlot; slot++) {
+      if (this.chunkOf(slot).lookups[slot & CHUNK_MASK] > 0 || this.givenBack.has(slot)) this.release(slot)
+    }
+    this.givenBack.clear()
+    this.fds.clear()
+    this.versions.clear()
+    this.chunks.length = 0
+    this.freeSlot = 0
+    this.nextSlot = FUSE_ROOT_ID
+    this.devices.clear()
+    this.lastDevice = { major: -1, minor: -1, mountId: -1, device: 0 }
+  }
+
+  private keep(slot: number): void {
+    this.chunkOf(slot).lookups[slot & CHUNK_MASK] = 0
+    this.versions.forget(slot)
+    this.givenBack.add(slot)
+    if (this.givenBack.count > MAX_GIVEN_BACK) this.dropOldest()
+  }
+
+  private drop(slot: number): void {
+    this.givenBack.remove(slot)
+    this.release(slot)
+  }
+
+  private release(slot: number): void {
+    const chunk = this.chunkOf(slot)
+    const at = slot & CHUNK_MASK
+    if ((chunk.type[at] & NOT_INDEXED) === 0) this.index.remove(slot)
+    this.fds.close(slot)
+    chunk.lookups[at] = 0
+    this.count--
+    if (chunk.generation[at] === MAX_GENERATION) return
+    chunk.generation[at]++
+    chunk.nextFree[at] = this.freeSlot
+    this.freeSlot = slot
+  }
+
+  /** The host uses the inode's number for another file: this one is found by its node id alone from now on. */
+  private disown(slot: number): void {
+    this.index.remove(slot)
+    this.chunkOf(slot).type[slot & CHUNK_MASK] |= NOT_INDEXED
+  }
+
+  private takeSlot(): number {
+    const slot = this.freeSlot
+    if (slot !== 0) {
+      this.freeSlot = this.chunkOf(slot).nextFree[slot & CHUNK_MASK]
+      return slot
+    }
+    if (this.nextSlot >>> CHUNK_BITS === this.chunks.length) this.chunks.push(new Chunk())
+    return this.nextSlot++
+  }
+
+  private chunkOf(slot: number): Chunk {
+    return this.chunks[slot >>> CHUNK_BITS]
+  }
+
+  /** Our own number for a device as one mount shows it. */
+  private deviceFor(st: StatxWords): number {
+    const { lastDevice } = this
+    const major = statxDevMajor(st)
+    const minor = statxDevMinor(st)
+    const mountId = statxMountId(st)
+    if (lastDevice.major === major && lastDevice.minor === minor && lastDevice.mountId === mountId) {
+      return lastDevice.device
+    }
+    const key = `${major}:${minor}:${mountId}`
+    let device = this.devices.get(key)
+    if (device === undefined) {
+      device = this.devices.size + 1
+      this.devices.set(key, device)
+    }
+    this.lastDevice = { major, minor, mountId, device }
+    return device
+  }
+}

@@ -1,0 +1,209 @@
+import * as native from 'virtiofsd-ts-native'
+import { EBADF, EINVAL, ENFILE, ENOENT, EPERM } from '../../virtio-fs/errno.js'
+import { ARGS, MAX_REPLY_BYTES, NO_REPLY, type Request } from '../../virtio-fs/request.js'
+import {
+  BatchForgetIn,
+  ForgetIn,
+  LinkIn,
+  MkdirIn,
+  MknodIn,
+  Rename2In,
+  RenameIn,
+} from '../../virtio-fs/wire.js'
+import { ExportOperations, isDots } from '../inodes/export.js'
+import { TYPE_DIRECTORY, TYPE_SYMLINK } from '../inodes/inode-table.js'
+import type { Share } from '../share.js'
+
+const { AT_REMOVEDIR, RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT } = native.constants
+
+const RENAME_FLAGS = RENAME_EXCHANGE | RENAME_NOREPLACE | RENAME_WHITEOUT
+/** Longer targets do not fit into a page in the guest. */
+const LINK_TARGET_MAX_BYTES = 4096
+const PERMISSIONS = 0o7777
+const DOT = 0x2e
+
+const emptyName = new Uint8Array(1)
+
+/** Operations on names in directories, and what the guest knows of inodes by them. */
+export class NameOperations {
+  private readonly exported: ExportOperations
+
+  constructor(private readonly share: Share) {
+    this.exported = new ExportOperations(share)
+  }
+
+  /**
+   * FUSE_LOOKUP. Reply: entry_out, with node id 0 for a name whose absence may be cached. Errors: EBADF (no such directory
+   * inode), and what statx and openat give.
+   */
+  lookup(request: Request): number {
+    if (request.argBytes[request.nameAt] === DOT && isDots(request)) return this.exported.lookup(request)
+    const parent = this.directoryOf(request.nodeid)
+    if (parent === 0) return -EBADF
+    const slot = this.share.lookup(parent, request.argBytes, request.nameAt)
+    return slot === -ENOENT
+      ? this.share.replies.noEntry(request)
+      : this.share.replies.entry(request, slot, parent)
+  }
+
+  /** FUSE_FORGET. No reply. */
+  forget(request: Request): number {
+    this.forgetOne(request.nodeid, ForgetIn.nlookup(request.args, ARGS))
+    return NO_REPLY
+  }
+
+  /** FUSE_BATCH_FORGET. No reply. */
+  batchForget(request: Request): number {
+    const { args } = request
+    const room = Math.floor(request.payloadBytes(BatchForgetIn.BYTES) / BatchForgetIn.ONE_BYTES)
+    const count = Math.min(BatchForgetIn.count(args, ARGS), room)
+    for (let n = 0; n < count; n++) {
+      this.forgetOne(BatchForgetIn.nodeid(args, ARGS, n), BatchForgetIn.nlookup(args, ARGS, n))
+    }
+    return NO_REPLY
+  }
+
+  /** FUSE_READLINK. Reply: the target, not terminated. Errors: EBADF, EINVAL (no link), and what readlinkat gives. */
+  readlink(request: Request): number {
+    const { inodes } = this.share
+    const slot = inodes.slotOf(request.nodeid)
+    if (slot === 0) return -EBADF
+    // readlinkat of an O_PATH descriptor calls this ENOENT.
+    if (inodes.typeOf(slot) !== TYPE_SYMLINK) return -EINVAL
+    const fd = inodes.fdOf(slot)
+    if (fd < 0) return fd
+    const lenBytes = native.readlinkat(fd, emptyName, 0, request.replyBytes, 0)
+    if (lenBytes === MAX_REPLY_BYTES) return -EINVAL
+    return Math.min(lenBytes, LINK_TARGET_MAX_BYTES)
+  }
+
+  /** FUSE_SYMLINK. Reply: entry_out. */
+  symlink(request: Request): number {
+    const parentFd = this.beginMaking(request, 0)
+    if (parentFd < 0) return parentFd
+    const { argBytes, nameAt, secondNameAt } = request
+    return this.finishMaking(request, native.symlinkat(argBytes, secondNameAt, parentFd, argBytes, nameAt), 0)
+  }
+
+  /** FUSE_MKNOD. Reply: entry_out. */
+  mknod(request: Request): number {
+    const { args, argBytes, nameAt } = request
+    const parentFd = this.beginMaking(request, MknodIn.umask(args, ARGS))
+    if (parentFd < 0) return parentFd
+    const mode = MknodIn.mode(args, ARGS)
+    return this.finishMaking(
+      request,
+      native.mknodat(parentFd, argBytes, nameAt, mode, MknodIn.rdev(args, ARGS)),
+      0,
+    )
+  }
+
+  /** FUSE_MKDIR. Reply: entry_out. */
+  mkdir(request: Request): number {
+    const { args, argBytes, nameAt } = request
+    const parentFd = this.beginMaking(request, MkdirIn.umask(args, ARGS))
+    if (parentFd < 0) return parentFd
+    const mode = MkdirIn.mode(args, ARGS) & PERMISSIONS
+    return this.finishMaking(request, native.mkdirat(parentFd, argBytes, nameAt, mode), AT_REMOVEDIR)
+  }
+
+  /** FUSE_UNLINK. Reply: empty. */
+  unlink(request: Request): number {
+    return this.remove(request, 0)
+  }
+
+  /** FUSE_RMDIR. Reply: empty. */
+  rmdir(request: Request): number {
+    return this.remove(request, AT_REMOVEDIR)
+  }
+
+  /** FUSE_RENAME. Reply: empty. */
+  rename(request: Request): number {
+    return this.renameTo(request, RenameIn.newDirectory(request.args, ARGS), 0)
+  }
+
+  /** FUSE_RENAME2. Reply: empty. Errors: EINVAL for flags that Linux does not have. */
+  rename2(request: Request): number {
+    const flags = Rename2In.flags(request.args, ARGS)
+    if ((flags & ~RENAME_FLAGS) !== 0) return -EINVAL
+    return this.renameTo(request, Rename2In.newDirectory(request.args, ARGS), flags)
+  }
+
+  /** FUSE_LINK. Reply: entry_out of the linked inode. Errors: EPERM for a directory. */
+  link(request: Request): number {
+    const { inodes, procFd } = this.share
+    const parent = this.directoryOf(request.nodeid)
+    const slot = inodes.slotOf(LinkIn.oldNodeid(request.args, ARGS))
+    if (parent === 0 || slot === 0) return -EBADF
+    if (inodes.typeOf(slot) === TYPE_DIRECTORY) return -EPERM
+    const { argBytes, nameAt } = request
+    const fd = inodes.fdOf(slot)
+    const parentFd = fd < 0 ? fd : inodes.fdOf(parent)
+    if (parentFd < 0) return parentFd
+    const result = native.inodeLink(procFd, fd, parentFd, argBytes, nameAt)
+    return result < 0
+      ? result
+      : this.share.replies.entry(request, this.share.lookup(parent, argBytes, nameAt), parent)
+  }
+
+  private directoryOf(nodeid: number): number {
+    const { inodes } = this.share
+    const slot = inodes.slotOf(nodeid)
+    return slot !== 0 && inodes.typeOf(slot) === TYPE_DIRECTORY ? slot : 0
+  }
+
+  /**
+   * The descriptor of the directory in which something is to be made, as which this thread has become the caller; or a
+   * negative errno. What is made will need a descriptor of its own.
+   */
+  private beginMaking(request: Request, umask: number): number {
+    const { share } = this
+    const parent = this.directoryOf(request.nodeid)
+    if (parent === 0) return -EBADF
+    if (!share.makeRoom()) return -ENFILE
+    const parentFd = share.inodes.fdOf(parent)
+    if (parentFd < 0) return parentFd
+    const entered = share.caller.enter(request, umask)
+    return entered < 0 ? entered : parentFd
+  }
+
+  /** The reply for what was made, or for the errno of making it. `removeFlags` are those of unlinkat to undo it. */
+  private finishMaking(request: Request, result: number, removeFlags: number): number {
+    const { share } = this
+    share.caller.leave()
+    if (result < 0) return result
+    const { argBytes, nameAt } = request
+    const parent = share.inodes.slotOf(request.nodeid)
+    const slot = share.lookup(parent, argBytes, nameAt)
+    const labelled = slot < 0 ? 0 : share.labelNew(request, slot)
+    if (labelled === 0) return share.replies.entry(request, slot, parent)
+    native.unlinkat(share.inodes.fdOf(parent), argBytes, nameAt, removeFlags)
+    share.inodes.unref(slot, 1)
+    return labelled
+  }
+
+  private forgetOne(nodeid: number, nlookup: number): void {
+    const { inodes } = this.share
+    const slot = inodes.slotOf(nodeid)
+    if (slot !== 0 && nlookup !== 0) inodes.unref(slot, nlookup < 0 ? Number.POSITIVE_INFINITY : nlookup)
+  }
+
+  private remove(request: Request, flags: number): number {
+    const parent = this.directoryOf(request.nodeid)
+    if (parent === 0) return -EBADF
+    const parentFd = this.share.inodes.fdOf(parent)
+    return parentFd < 0 ? parentFd : native.unlinkat(parentFd, request.argBytes, request.nameAt, flags)
+  }
+
+  private renameTo(request: Request, newNodeid: number, flags: number): number {
+    const { inodes } = this.share
+    const from = this.directoryOf(request.nodeid)
+    const to = this.directoryOf(newNodeid)
+    if (from === 0 || to === 0) return -EBADF
+    const fromFd = inodes.fdOf(from)
+    const toFd = fromFd < 0 ? fromFd : inodes.fdOf(to)
+    if (toFd < 0) return toFd
+    const { argBytes, nameAt, secondNameAt } = request
+    return native.renameat2(fromFd, argBytes, nameAt, toFd, argBytes, secondNameAt, flags)
+  }
+}

@@ -1,0 +1,54 @@
+import { FaultSpecError } from '../inspect/fault-spec.js'
+import { compileGlob } from '../io-mode/open-rules.js'
+import { Opcode } from '../virtio-fs/abi.js'
+
+/** A command with an argument that makes no sense; nothing has been changed. */
+export class CommandError extends Error {
+  override readonly name = 'CommandError'
+}
+
+/** Whether an error says what was wrong with a command, rather than with us. */
+export function isRefusal(error: unknown): error is Error {
+  return error instanceof CommandError || error instanceof FaultSpecError
+}
+
+/** The numbers of opcodes by name. Throws CommandError. */
+export function opcodeNumbers(names: unknown): number[] {
+  return namesToNumbers(names, Opcode, 'opcode')
+}
+
+/** The numbers that names stand for in a table; `what` they name is for messages. Throws CommandError. */
+export function namesToNumbers(
+  names: unknown,
+  table: Readonly<Record<string, number>>,
+  what: string,
+): number[] {
+  if (!Array.isArray(names)) throw new CommandError(`expected a list of ${what} names`)
+  return names.map((name) => {
+    if (typeof name !== 'string' || !Object.hasOwn(table, name))
+      throw new CommandError(`no such ${what}: '${name}'`)
+    return table[name]
+  })
+}
+
+/** An object; nothing stands for an empty one. Throws CommandError. */
+export function checkedObject(value: unknown): object {
+  if (value === undefined || value === null) return {}
+  if (typeof value !== 'object' || Array.isArray(value)) throw new CommandError('expected an object')
+  return value
+}
+
+/** Throws CommandError. */
+export function checkedFlag(value: unknown): boolean {
+  if (typeof value !== 'boolean') throw new CommandError('expected true or false')
+  return value
+}
+
+/** Throws CommandError. */
+export function globFor(path: string): (path: string) => boolean {
+  try {
+    return compileGlob(path)
+  } catch (error) {
+    throw new CommandError(`bad glob '${path}': ${(error as Error).message}`)
+  }
+}

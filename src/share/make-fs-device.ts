@@ -1,0 +1,69 @@
+import { modeHasReaddirplus } from '../io-mode/cache-policy.js'
+import type { OpenRules } from '../io-mode/open-rules.js'
+import { PassthroughFileSystem } from '../passthrough/passthrough-file-system.js'
+import { parseXattrMap } from '../passthrough/xattrs/xattr-map.js'
+import type { Counters } from '../virtio-fs/counters.js'
+import { FsDevice } from '../virtio-fs/fs-device.js'
+import { wishFlags } from '../virtio-fs/negotiation.js'
+import { readOnly } from '../virtio-fs/read-only.js'
+import type { SessionObserver } from '../virtio-fs/session.js'
+import type { ShareConfig } from './share-config.js'
+
+/** What a device works with, beside what it was told. */
+export interface DevicePlace {
+  /** The shared directory, as this process sees it. */
+  readonly root: string
+  /** O_PATH on /proc/self/fd. Stays the caller's. */
+  readonly procFd: number
+  readonly fdLimit: number
+  readonly counters: Counters
+}
+
+/** The device that a configuration describes, on the directory at `place`. Throws when that cannot be opened. */
+export function makeFsDevice(
+  config: ShareConfig,
+  { root, procFd, fdLimit, counters }: DevicePlace,
+  rules: OpenRules,
+  observer: SessionObserver,
+): FsDevice {
+  const report = (kind: string, fields: object) => observer.fault(kind, fields)
+  const passthrough = new PassthroughFileSystem({
+    directory: root,
+    procFd,
+    rules,
+    allowDirectIo: config.allowDirectIo,
+    preserveNoatime: config.preserveNoatime,
+    writeback: config.writeback,
+    fdLimit,
+    inodeLimit: config.inodeLimit,
+    fileHandles: config.fileHandles,
+    xattr: config.xattr,
+    xattrMap: config.xattrMap === undefined ? undefined : parseXattrMap(config.xattrMap),
+    translateUid: config.translateUid,
+    translateGid: config.translateGid,
+    report,
+  })
+  return new FsDevice({
+    fileSystem: config.readonly ? readOnly(passthrough) : passthrough,
+    wishes: {
+      posixAcl: config.posixAcl === 'always' || (config.posixAcl === 'auto' && passthrough.keeps.acls),
+      securityLabel: config.securityLabel !== 'never' && passthrough.keeps.xattrs,
+      killprivV2: config.killprivV2,
+      posixLocks: config.posixLocks,
+      flock: config.flock,
+      exportSupport: config.exportSupport,
+      submounts: config.announceSubmounts,
+      requiredFlags:
+        (config.posixAcl === 'always' ? wishFlags.posixAcl : 0n) |
+        (config.securityLabel === 'always' ? wishFlags.securityLabel : 0n),
+      readdirplus: config.readdirplus && modeHasReaddirplus(config.cache),
+      allowMmap: config.allowMmap,
+      writeback: config.writeback,
+      cacheSymlinks: rules.base.attrTimeoutSec > 1,
+    },
+    observer,
+    tag: config.tag,
+    report,
+    counters,
+  })
+}

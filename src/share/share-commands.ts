@@ -1,0 +1,122 @@
+import type { FaultReport } from '../inspect/fault-rule.js'
+import { checkFaultSpec } from '../inspect/fault-spec.js'
+import type { InodeReport } from '../inspect/inode-activity.js'
+import { totalOf } from '../inspect/inode-totals.js'
+import { opcodeName } from '../virtio-fs/abi.js'
+import type { FsDevice } from '../virtio-fs/fs-device.js'
+import { describeInitOverride, parseInitOverride } from '../virtio-fs/init-override.js'
+import { CommandError, checkedFlag, checkedObject, globFor, opcodeNumbers } from './command-arguments.js'
+import type { ShareCommandName, WorkerCommand } from './worker-messages.js'
+
+/** Which inodes `inodes` reports: the `top` of a sorting, of those whose path matches. */
+interface InodesQuery {
+  readonly top?: number
+  readonly sort?: string
+  readonly path?: string
+}
+
+const DEFAULT_TOP = 20
+const MAX_TOP = 10_000
+/** Each request is compared with each of them. */
+const MAX_FAULTS = 1000
+
+const sortKeys = {
+  overlap: (inode: InodeReport) => inode.highestOverlap,
+  writes: (inode: InodeReport) => inode.cachedWrites + inode.directWrites,
+  reads: (inode: InodeReport) => inode.reads,
+  opens: (inode: InodeReport) => Object.values(inode.opens).reduce((sum, count) => sum + count, 0),
+} as const
+
+/** What can be asked of one share while it runs. */
+export class ShareCommands {
+  private readonly handlers: Readonly<Record<ShareCommandName, (argument: unknown) => unknown>>
+
+  constructor(
+    private readonly device: FsDevice,
+    private readonly unsafeFaults: boolean,
+    startTrace: (on: boolean) => void,
+    state: () => object,
+  ) {
+    const { interceptor } = device
+    this.handlers = {
+      state,
+      inspect: (on) => {
+        interceptor.inspect(checkedFlag(on))
+        return { inspecting: interceptor.isInspecting }
+      },
+      inodes: (query) => this.inodes(query),
+      totals: () => totalOf(this.inspected()),
+      latency: () => interceptor.latencies.report(),
+      reset: () => {
+        interceptor.activity.resetCounts()
+        interceptor.latencies.reset()
+        return {}
+      },
+      'fault-add': (spec) => this.addFault(spec),
+      'fault-list': () => interceptor.faultReports(),
+      'fault-remove': (id) => {
+        if (typeof id !== 'number' || !interceptor.removeFault(id))
+          throw new CommandError(`no fault has number ${id}`)
+        return { removed: id }
+      },
+      'fault-clear': () => ({ removed: interceptor.clearFaults() }),
+      release: () => ({ released: interceptor.release() }),
+      withhold: (names) => this.withhold(names),
+      init: (override) => this.overrideInit(override),
+      trace: (on) => {
+        startTrace(checkedFlag(on))
+        return {}
+      },
+    }
+  }
+
+  /** Carries a command out. Throws CommandError or FaultSpecError for a bad argument. */
+  run({ name, argument }: WorkerCommand): unknown {
+    return this.handlers[name](argument)
+  }
+
+  private addFault(spec: unknown): FaultReport {
+    const { interceptor } = this.device
+    if (interceptor.faultReports().length >= MAX_FAULTS)
+      throw new CommandError(`${MAX_FAULTS} faults are in force: remove some`)
+    return interceptor.addFault(checkFaultSpec(spec, this.unsafeFaults))
+  }
+
+  private inspected(): InodeReport[] {
+    const { interceptor } = this.device
+    if (!interceptor.isInspecting)
+      throw new CommandError('the share is not inspected: say "inspect on" first')
+    return interceptor.activity.report()
+  }
+
+  private inodes(argument: unknown): readonly InodeReport[] {
+    const { top = DEFAULT_TOP, sort = 'overlap', path, ...others } = checkedObject(argument) as InodesQuery
+    for (const key of Object.keys(others)) throw new CommandError(`unknown key '${key}': top, sort and path`)
+    if (!Number.isInteger(top) || top < 1 || top > MAX_TOP)
+      throw new CommandError(`top is a number from 1 to ${MAX_TOP}`)
+    if (!Object.hasOwn(sortKeys, sort))
+      throw new CommandError(`sort is one of ${Object.keys(sortKeys).join(', ')}`)
+    const matches = path === undefined ? () => true : globFor(path)
+    const key = sortKeys[sort as keyof typeof sortKeys]
+    return this.inspected()
+      .filter((inode) => path === undefined || (inode.path !== undefined && matches(inode.path)))
+      .sort((a, b) => key(b) - key(a))
+      .slice(0, top)
+  }
+
+  /** Answers opcodes with ENOSYS from now on: exactly those named. */
+  private withhold(names: unknown): object {
+    const opcodes = opcodeNumbers(names)
+    const { withheld } = this.device.session
+    withheld.clear()
+    for (const opcode of opcodes) withheld.set(opcode, 0)
+    return { withheld: opcodes.map(opcodeName) }
+  }
+
+  /** Replaces what the next INIT agrees on. */
+  private overrideInit(argument: unknown): object {
+    const override = parseInitOverride(argument)
+    this.device.session.initOverride = override
+    return { nextInit: describeInitOverride(override) ?? {} }
+  }
+}

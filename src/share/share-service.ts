@@ -1,0 +1,206 @@
+import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
+import { Backend, EventLoop, FaultLog, type Logger } from 'vhost-user-ts'
+import * as native from 'virtiofsd-ts-native'
+import { TraceWriter } from '../inspect/trace-writer.js'
+import { reportIoModes } from '../io-mode/agreement-report.js'
+import { OpenRules } from '../io-mode/open-rules.js'
+import { opcodeName } from '../virtio-fs/abi.js'
+import { Counters } from '../virtio-fs/counters.js'
+import { EAGAIN, errnoName } from '../virtio-fs/errno.js'
+import type { FsDevice } from '../virtio-fs/fs-device.js'
+import { describeInitOverride, initFlagNames } from '../virtio-fs/init-override.js'
+import type { InitAgreement } from '../virtio-fs/negotiation.js'
+import { CommandError, isRefusal } from './command-arguments.js'
+import { makeFsDevice } from './make-fs-device.js'
+import { ShareCommands } from './share-commands.js'
+import type { LogLevel, WorkerCommand, WorkerMessage, WorkerStart } from './worker-messages.js'
+
+const { EPOLLIN, O_NONBLOCK } = native.constants
+
+const levels = ['trace', 'debug', 'info', 'warn', 'error'] as const
+
+/** After an accept that failed. */
+const ACCEPT_AGAIN_MS = 100
+
+/** Chunks of a trace that may be on their way to the file; beyond, requests are dropped from it. */
+const MAX_CHUNKS_UNDER_WAY = 64
+
+/** Serves one share on the thread that makes it: owns its socket, guest memory, rings and FUSE session. */
+export class ShareService {
+  private readonly loop = new EventLoop()
+  private readonly logger: Logger
+  private readonly faults: FaultLog
+  private readonly rules: OpenRules
+  private readonly device: FsDevice
+  private readonly backend: Backend
+  private readonly commands: ShareCommands
+  private readonly traceAcks: Int32Array
+  private chunksSent = 0
+  private agreement: InitAgreement | undefined
+  private connected = false
+
+  constructor(
+    private readonly start: WorkerStart,
+    private readonly tell: (message: WorkerMessage) => void,
+  ) {
+    const { config, logLevel, commandPort, commandFd } = start
+    this.logger = makeLogger(logLevel, tell)
+    this.faults = new FaultLog(this.logger)
+    this.rules = new OpenRules(config, config.rules)
+    this.traceAcks = new Int32Array(start.traceAcks)
+    this.device = this.makeDevice()
+    this.backend = new Backend(this.device, { pollUs: config.pollUs, logger: this.logger, loop: this.loop })
+    this.commands = new ShareCommands(
+      this.device,
+      config.unsafeFaults,
+      (on) => this.startTrace(on),
+      () => this.state(),
+    )
+    this.loop.add(commandFd, EPOLLIN, () => this.runCommands(commandPort, commandFd))
+    this.prepare()
+  }
+
+  /** Serves front-ends one after the other; returns when the last has left. */
+  serve(): void {
+    const { config, listenFd } = this.start
+    native.setStatusFlags(listenFd, native.statusFlags(listenFd) | O_NONBLOCK)
+    this.tell({ type: 'listening', engine: this.device.backgroundEngine })
+    do {
+      const fd = this.accept(listenFd)
+      this.logger.info({}, 'front-end connected')
+      this.connected = true
+      this.backend.serve(fd)
+      this.connected = false
+      this.agreement = undefined
+      this.logger.info({}, 'front-end left')
+    } while (config.keepAlive)
+    this.tell({ type: 'ended' })
+  }
+
+  private makeDevice(): FsDevice {
+    const { config, root, procFd, fdLimit, counters } = this.start
+    const observer = {
+      agreed: (agreement: InitAgreement) => this.agreed(agreement),
+      fault: (kind: string, fields: object) => this.faults.warn(kind, fields),
+    }
+    const place = { root, procFd, fdLimit, counters: new Counters(counters) }
+    return makeFsDevice(config, place, this.rules, observer)
+  }
+
+  /** What was asked for at start: it is in force before the first front-end connects. */
+  private prepare(): void {
+    const { config } = this.start
+    const { interceptor, session } = this.device
+    if (config.inspect) interceptor.inspect(true)
+    if (config.trace !== undefined) this.startTrace(true)
+    for (const fault of config.faults) interceptor.addFault(fault)
+    session.initOverride = config.initOverride
+    for (const opcode of config.withhold) session.withheld.set(opcode, 0)
+  }
+
+  /** Waits for the next front-end, and carries out commands meanwhile. */
+  private accept(listenFd: number): number {
+    let fd = -EAGAIN
+    this.loop.add(listenFd, EPOLLIN, () => {
+      if (fd < 0) fd = native.unixAccept(listenFd)
+    })
+    for (;;) {
+      this.loop.wait(-1)
+      if (fd >= 0) break
+      if (fd === -EAGAIN) continue
+      // The front-end still waits: try again when the host may have descriptors or memory to spare.
+      this.faults.warn('front-end cannot be accepted', { error: errnoName(-fd) })
+      Atomics.wait(this.traceAcks, 0, Atomics.load(this.traceAcks, 0), ACCEPT_AGAIN_MS)
+    }
+    this.loop.remove(listenFd)
+    return fd
+  }
+
+  private agreed(agreement: InitAgreement): void {
+    this.agreement = agreement
+    const { config } = this.start
+    const report = reportIoModes(agreement, { ...config, directIo: this.rules.everDirect })
+    this.logger.info({ ...report, flags: `0x${agreement.flags.toString(16)}` }, 'guest mounted the share')
+    const override = describeInitOverride(this.device.session.initOverride)
+    if (override !== undefined) this.logger.warn(override, 'the outcome of INIT was overridden')
+  }
+
+  private state(): object {
+    const { agreement, connected } = this
+    const { interceptor, session } = this.device
+    return {
+      connected,
+      mounted: agreement !== undefined,
+      guest: agreement && `7.${agreement.guestMinor}`,
+      flags: agreement && initFlagNames(agreement.flags),
+      inspecting: interceptor.isInspecting,
+      tracing: interceptor.isTracing,
+      faults: interceptor.faultReports().length,
+      withheld: Object.fromEntries(
+        [...session.withheld].map(([opcode, answers]) => [opcodeName(opcode), answers]),
+      ),
+      nextInit: describeInitOverride(session.initOverride),
+    }
+  }
+
+  private runCommands(port: MessagePort, eventFd: number): void {
+    native.eventfdDrain(eventFd)
+    for (let got = receiveMessageOnPort(port); got !== undefined; got = receiveMessageOnPort(port)) {
+      const command = got.message as WorkerCommand
+      const startMs = performance.now()
+      this.tell({
+        type: 'answer',
+        id: command.id,
+        ...this.outcomeOf(command),
+        tookMs: performance.now() - startMs,
+      })
+    }
+  }
+
+  private outcomeOf(command: WorkerCommand): { result: unknown } | { error: string } {
+    try {
+      return { result: this.commands.run(command) }
+    } catch (error) {
+      if (!isRefusal(error)) throw error
+      return { error: error.message }
+    }
+  }
+
+  private startTrace(on: boolean): void {
+    const { interceptor } = this.device
+    const { config } = this.start
+    if (!on) {
+      interceptor.traceTo(undefined)
+      return
+    }
+    if (config.trace === undefined) throw new CommandError('the share was started without --trace FILE')
+    interceptor.traceTo(
+      new TraceWriter(
+        (chunk, first) => this.sendChunk(chunk, first),
+        config.traceBytes,
+        (request) => interceptor.pathOf(request),
+      ),
+    )
+  }
+
+  /** A file that is written more slowly than requests come must not fill the memory: what is too much is left out. */
+  private sendChunk(chunk: Uint8Array, first: boolean): boolean {
+    if (this.chunksSent - Atomics.load(this.traceAcks, 0) >= MAX_CHUNKS_UNDER_WAY) {
+      this.faults.warn('trace cannot be written as fast: requests are left out of it', {})
+      return false
+    }
+    this.chunksSent++
+    this.tell({ type: 'trace', chunk, first })
+    return true
+  }
+}
+
+/** Sends what is severe enough to the main thread. */
+function makeLogger(level: string, tell: (message: WorkerMessage) => void): Logger {
+  const least = (levels as readonly string[]).indexOf(level)
+  const at = (name: LogLevel) =>
+    least >= 0 && levels.indexOf(name) >= least
+      ? (fields: object, text: string) => tell({ type: 'log', level: name, fields, text })
+      : () => {}
+  return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
+}

@@ -1,0 +1,174 @@
+import { setFlagsFromString } from 'node:v8'
+import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads'
+import * as native from 'virtiofsd-ts-native'
+import { TraceFile } from '../inspect/trace-file.js'
+import { Counters } from '../virtio-fs/counters.js'
+import type { ShareConfig } from './share-config.js'
+import {
+  type LogLevel,
+  type Milestone,
+  milestones,
+  type ShareCommandName,
+  type WorkerMessage,
+  type WorkerStart,
+} from './worker-messages.js'
+
+// What little garbage a share makes is collected in half a millisecond; helpers would first have to get a processor.
+setFlagsFromString('--no-parallel-scavenge')
+
+/** What the main thread hears of a share. */
+export interface ShareEvents {
+  log(level: LogLevel, fields: object, text: string): void
+  /** Waiting for the first front-end. `engine`: who will wait for the host, so that the share's thread need not. */
+  listening(engine: string | undefined): void
+  /** The last front-end has left. */
+  ended(): void
+  /** The thread failed: a bug here, or a host that took the share away. */
+  failed(error: Error): void
+}
+
+/** What a share's thread works with. */
+export interface SharePlace {
+  /** The shared directory, and the trace's file, as this process sees them once it is confined. */
+  readonly root: string
+  readonly trace: string | undefined
+  /** A listening socket, which the thread takes over. */
+  readonly listenFd: number
+  /** O_PATH on /proc/self/fd. Stays the caller's. */
+  readonly procFd: number
+  /** Descriptors that the share may hold at a time. */
+  readonly fdLimit: number
+}
+
+interface Waiting {
+  resolve(result: unknown): void
+  reject(error: Error): void
+}
+
+/** The thread that serves a share, as the main thread sees it. */
+export class ShareThread {
+  readonly counters = new Counters()
+  /** Resolves when the thread is gone, which is some time after its share has ended. */
+  readonly exited: Promise<void>
+  private readonly commandFd: number
+  private readonly port: MessagePort
+  private readonly waiting = new Map<number, Waiting>()
+  private readonly traceAcks = new Int32Array(new SharedArrayBuffer(4))
+  private readonly traceFile: TraceFile | undefined
+  private readonly allowed = new Int32Array(new SharedArrayBuffer(4))
+  private readonly milestones = new Map<Milestone, Waiting>()
+  private readonly reaching: Readonly<Record<Milestone, Promise<unknown>>>
+  private nextId = 1
+  /** What commands have taken of the thread's time, in all. */
+  busyMs = 0
+
+  /** Starts the thread, which then waits to be allowed beyond each milestone. */
+  constructor(
+    config: ShareConfig,
+    { root, trace, listenFd, procFd, fdLimit }: SharePlace,
+    logLevel: string,
+    private readonly events: ShareEvents,
+  ) {
+    const { port1, port2 } = new MessageChannel()
+    this.port = port1
+    // The port itself must not keep this process alive.
+    port1.unref()
+    this.commandFd = native.eventfdCreate(native.constants.EFD_NONBLOCK)
+    this.traceFile = trace === undefined ? undefined : new TraceFile(trace)
+    this.reaching = { loaded: this.milestone('loaded'), prepared: this.milestone('prepared') }
+    const start: WorkerStart = {
+      config,
+      root,
+      procFd,
+      listenFd,
+      fdLimit,
+      logLevel,
+      commandPort: port2,
+      commandFd: this.commandFd,
+      counters: this.counters.memory,
+      traceAcks: this.traceAcks.buffer as SharedArrayBuffer,
+      allowed: this.allowed.buffer as SharedArrayBuffer,
+    }
+    const worker = new Worker(new URL('./share-worker.js', import.meta.url), {
+      workerData: start,
+      transferList: [port2],
+    })
+    worker.on('message', (message: WorkerMessage) => this.handle(message))
+    worker.on('error', (error) => this.fail(error))
+    this.exited = new Promise((resolve) => worker.once('exit', () => resolve()))
+  }
+
+  private milestone(name: Milestone): Promise<unknown> {
+    const promise = new Promise((resolve, reject) => this.milestones.set(name, { resolve, reject }))
+    // Whoever waits hears of a failure; nobody has to.
+    promise.catch(() => {})
+    return promise
+  }
+
+  /** Resolves when the thread has reached a milestone and waits there. Rejects when it fails before. */
+  async reached(milestone: Milestone): Promise<void> {
+    await this.reaching[milestone]
+  }
+
+  /** Lets the thread go beyond a milestone. */
+  allow(milestone: Milestone): void {
+    Atomics.store(this.allowed, 0, milestones.indexOf(milestone) + 1)
+    Atomics.notify(this.allowed, 0)
+  }
+
+  /** Asks the thread something. Rejects with what is wrong with the question. */
+  ask(name: ShareCommandName, argument: unknown): Promise<unknown> {
+    const id = this.nextId++
+    return new Promise((resolve, reject) => {
+      this.waiting.set(id, { resolve, reject })
+      this.port.postMessage({ id, name, argument })
+      native.eventfdSignal(this.commandFd)
+    })
+  }
+
+  private handle(message: WorkerMessage): void {
+    switch (message.type) {
+      case 'milestone':
+        this.milestones.get(message.milestone)?.resolve(undefined)
+        break
+      case 'log':
+        this.events.log(message.level, message.fields, message.text)
+        break
+      case 'listening':
+        this.events.listening(message.engine)
+        break
+      case 'ended':
+        this.traceFile?.close()
+        this.events.ended()
+        break
+      case 'answer':
+        this.busyMs += message.tookMs
+        this.answer(message.id, message.result, message.error)
+        break
+      case 'trace':
+        this.writeTrace(message.chunk, message.first)
+    }
+  }
+
+  private answer(id: number, result: unknown, error: string | undefined): void {
+    const waiting = this.waiting.get(id)
+    this.waiting.delete(id)
+    if (error === undefined) waiting?.resolve(result)
+    else waiting?.reject(new Error(error))
+  }
+
+  private writeTrace(chunk: Uint8Array, first: boolean): void {
+    try {
+      this.traceFile?.write(chunk, first)
+    } catch (error) {
+      this.events.log('error', { reason: (error as Error).message }, 'the trace cannot be written')
+    }
+    Atomics.add(this.traceAcks, 0, 1)
+  }
+
+  private fail(error: Error): void {
+    for (const { reject } of [...this.waiting.values(), ...this.milestones.values()]) reject(error)
+    this.waiting.clear()
+    this.events.failed(error)
+  }
+}

@@ -1,0 +1,130 @@
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  constants,
+  fstatSync,
+  ftruncateSync,
+  openSync,
+  statSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs'
+import { constants as os } from 'node:os'
+import { dirname } from 'node:path'
+import * as native from 'virtiofsd-ts-native'
+import { UserError } from '../config/user-error.js'
+import { errnoName } from '../virtio-fs/errno.js'
+
+/** Only the owner may connect: whoever does is served as the user that runs this process. */
+const SOCKET_MODE = 0o600
+const SOCKET_MODE_WITH_GROUP = 0o660
+
+/** A listening socket; at a path, it is held by a lock on PATH.pid, and both files go with `release`. */
+export interface SocketClaim {
+  readonly listenFd: number
+  /** Holds the lock as long as it is open somewhere. */
+  readonly lockFd: number | undefined
+  /** The socket's and the lock's. */
+  readonly files: readonly string[]
+  release(): void
+}
+
+/** A socket that whoever started this process listens at; its files are theirs. */
+export function inheritSocket(listenFd: number): SocketClaim {
+  return { listenFd, lockFd: undefined, files: [], release: () => {} }
+}
+
+/**
+ * Listens at `path`, which `option` gave; the group `gid` may connect too. A socket file that nobody listens at any more is
+ * replaced. Throws UserError when a live process has the path, when something that is no socket is there, or when the
+ * directory cannot be written.
+ */
+export function claimSocket(path: string, option: string, gid?: number): SocketClaim {
+  const pidPath = `${path}.pid`
+  const where = `${option} ${path}`
+  const lockFd = lock(pidPath, path, where)
+  try {
+    removeStale(path, where)
+    const listenFd = native.unixListen(path, SOCKET_MODE)
+    if (listenFd < 0) throw cannotListen(where, listenFd)
+    if (gid !== undefined) giveToGroup(path, gid, where)
+    const files = [path, pidPath]
+    return { listenFd, lockFd, files, release: () => removeFiles(files) }
+  } catch (error) {
+    unlinkQuietly(pidPath)
+    closeSync(lockFd)
+    throw error
+  }
+}
+
+/** Opens and locks the pid file; the lock lasts as long as this process. */
+function lock(pidPath: string, path: string, where: string): number {
+  for (;;) {
+    const fd = openPid(pidPath, path, where)
+    const result = native.lockFile(fd)
+    if (result < 0) {
+      closeSync(fd)
+      throw new UserError(`${where}: in use by another process (it holds ${pidPath})`)
+    }
+    // The last owner may have removed the file between our open and our lock: then this lock protects nothing.
+    if (statSync(pidPath, { throwIfNoEntry: false })?.ino === fstatSync(fd).ino) {
+      ftruncateSync(fd)
+      writeSync(fd, `${process.pid}\n`)
+      return fd
+    }
+    closeSync(fd)
+  }
+}
+
+function openPid(pidPath: string, path: string, where: string): number {
+  try {
+    return openSync(pidPath, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ENOENT') throw new UserError(`${where}: there is no directory ${dirname(path)}`)
+    if (code === 'EACCES') throw new UserError(`${where}: this user cannot write to ${dirname(path)}`)
+    throw new UserError(`${where}: ${pidPath} cannot be made (${code})`)
+  }
+}
+
+function removeStale(path: string, where: string): void {
+  const stat = statSync(path, { throwIfNoEntry: false })
+  if (stat === undefined) return
+  if (!stat.isSocket()) throw new UserError(`${where}: exists and is no socket`)
+  const fd = native.unixConnect(path)
+  if (fd >= 0) {
+    native.close(fd)
+    throw new UserError(`${where}: another process listens there`)
+  }
+  if (fd === -os.errno.ECONNREFUSED) unlinkQuietly(path)
+}
+
+/** The group first: until the mode changes, only the owner may connect. */
+function giveToGroup(path: string, gid: number, where: string): void {
+  try {
+    chownSync(path, -1, gid)
+    chmodSync(path, SOCKET_MODE_WITH_GROUP)
+  } catch (error) {
+    unlinkQuietly(path)
+    const { code } = error as NodeJS.ErrnoException
+    throw new UserError(`${where}: cannot be given to the group ${gid} (${code})`)
+  }
+}
+
+function cannotListen(where: string, result: number): UserError {
+  return new UserError(`${where}: cannot listen there (${errnoName(-result)})`)
+}
+
+/** Those that are still there. */
+export function removeFiles(paths: readonly string[]): void {
+  paths.forEach(unlinkQuietly)
+}
+
+function unlinkQuietly(path: string): void {
+  try {
+    unlinkSync(path)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+  }
+}

@@ -1,0 +1,33 @@
+import { CommandError, checkedObject, namesToNumbers } from '../share/command-arguments.js'
+import { InitFlag } from './abi.js'
+import { type InitOverride, noOverride } from './negotiation.js'
+
+/** Reads { on, off: flag names, minor }. Throws CommandError. */
+export function parseInitOverride(argument: unknown): InitOverride {
+  if (argument === undefined || argument === null) return noOverride
+  const { on, off, minor, ...others } = checkedObject(argument) as Readonly<Record<string, unknown>>
+  for (const key of Object.keys(others)) throw new CommandError(`unknown key '${key}': on, off and minor`)
+  if (minor !== undefined && (!Number.isInteger(minor) || (minor as number) < 0)) {
+    throw new CommandError('minor is a whole number')
+  }
+  return { on: flagBits(on), off: flagBits(off), minor: minor as number | undefined }
+}
+
+/** The same as names again; undefined when nothing is overridden. */
+export function describeInitOverride({ on, off, minor }: InitOverride): object | undefined {
+  if (on === 0n && off === 0n && minor === undefined) return undefined
+  return { on: initFlagNames(on), off: initFlagNames(off), minor }
+}
+
+/** The INIT flags of a word by name; those without a name as "bit 63". */
+export function initFlagNames(flags: bigint): string[] {
+  const known = new Map(Object.entries(InitFlag).map(([name, bit]) => [bit as number, name]))
+  return Array.from({ length: 64 }, (_, bit) => bit)
+    .filter((bit) => (flags & (1n << BigInt(bit))) !== 0n)
+    .map((bit) => known.get(bit) ?? `bit ${bit}`)
+}
+
+function flagBits(names: unknown): bigint {
+  if (names === undefined) return 0n
+  return namesToNumbers(names, InitFlag, 'INIT flag').reduce((word, bit) => word | (1n << BigInt(bit)), 0n)
+}

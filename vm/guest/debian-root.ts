@@ -1,0 +1,125 @@
+import { createHash } from 'node:crypto'
+import { existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { DeviceProcess } from '../host/device-process.js'
+import { showProgress } from '../host/progress.js'
+import type { Guest } from './guest.js'
+import { cached } from './packages/cache.js'
+import { DebianSuite } from './packages/debian-suite.js'
+import { unpackPackage } from './packages/unpack.js'
+import type { Share } from './qemu.js'
+
+const SUITE = 'trixie'
+
+/** What people work with on a share, and what looks at attributes, locks and flags. */
+const PACKAGES = [
+  ...[
+    'bash',
+    'dash',
+    'coreutils',
+    'findutils',
+    'grep',
+    'sed',
+    'mawk',
+    'diffutils',
+    'util-linux',
+    'mount',
+    'procps',
+  ],
+  ...['attr', 'acl', 'e2fsprogs', 'libcap2-bin', 'tar', 'rsync'],
+  ...['git', 'gcc', 'libc6-dev', 'make', 'perl', 'python3', 'sqlite3'],
+]
+
+/** In Debian's file system these are links into /usr, from a package's script that is not run here. */
+const MERGED = ['bin', 'sbin', 'lib', 'lib64']
+/** Places for file systems of the guest. */
+const MOUNT_POINTS = ['dev', 'proc', 'sys', 'tmp', 'run', 'mnt', 'root', 'var/tmp', 'etc']
+
+const PASSWD = [
+  'root:x:0:0:root:/root:/bin/bash',
+  'user:x:1000:1000:user:/tmp:/bin/bash',
+  'other:x:1001:1001:other:/tmp:/bin/bash',
+  'nobody:x:65534:65534:nobody:/:/bin/false',
+  '',
+].join('\n')
+const GROUP = [
+  'root:x:0:',
+  'user:x:1000:',
+  'other:x:1001:',
+  'team:x:2000:user,other',
+  'nogroup:x:65534:',
+  '',
+].join('\n')
+
+/** Where a guest has the Debian system, and where a share lies inside of it. */
+const ROOT = '/debian'
+const TAG = 'debian'
+
+/**
+ * Returns the cached folder of a small Debian system: packages unpacked into one tree, none of their scripts run. A guest
+ * gets it as a read-only share of our own device.
+ */
+export async function fetchDebianRoot(more: readonly string[] = []): Promise<string> {
+  const packages = [...PACKAGES, ...more]
+  const hash = createHash('sha256').update(packages.join(' ')).digest('hex').slice(0, 12)
+  return cached(`debian-root-${hash}`, (dir) =>
+    showProgress(`fetching a Debian ${SUITE} system`, async () => {
+      for (const name of ['usr', ...MERGED.map((link) => `usr/${link}`), ...MOUNT_POINTS])
+        mkdirSync(join(dir, name), { recursive: true })
+      for (const name of MERGED) symlinkSync(`usr/${name}`, join(dir, name))
+      await DebianSuite.use(SUITE, async (suite) => {
+        for (const deb of await suite.download(packages, 'dependencies')) await unpackPackage(deb, dir)
+      })
+      finish(dir)
+    }),
+  )
+}
+
+/** What the packages' scripts would have left, as far as it is needed. */
+function finish(dir: string): void {
+  writeFileSync(join(dir, 'etc/passwd'), PASSWD)
+  writeFileSync(join(dir, 'etc/group'), GROUP)
+  writeFileSync(join(dir, 'etc/ld.so.conf'), '')
+  if (!existsSync(join(dir, 'usr/bin/awk'))) symlinkSync('mawk', join(dir, 'usr/bin/awk'))
+}
+
+/** A Debian system for guests. */
+export interface DebianRoot {
+  /** To be given to a guest beside the shares that are tested. */
+  readonly share: Share
+  /** Mounts it in a guest, with a share of the guest on its /mnt. */
+  enter(guest: Guest, mountPoint: string): Promise<void>
+  /** The command that runs `script` by its shell. */
+  command(script: string): string
+  stop(): Promise<unknown>
+}
+
+/** Starts a device that serves the system to one guest. `more` are packages that few need. */
+export async function serveDebianRoot(more: readonly string[] = []): Promise<DebianRoot> {
+  const sharedDir = await fetchDebianRoot(more)
+  const device = await DeviceProcess.start({
+    device: 'virtiofsd-ts',
+    sharedDir,
+    args: ['--readonly', '--cache', 'always', '--keep-alive'],
+  })
+  return {
+    share: { tag: TAG, socketPath: device.socketPath },
+    enter: (guest, mountPoint) => enter(guest, mountPoint),
+    command: (script) =>
+      `PATH=/usr/bin:/usr/sbin HOME=/root LC_ALL=C chroot ${ROOT} bash -c '${script.replaceAll("'", "'\\''")}'`,
+    stop: () => device.stop(),
+  }
+}
+
+async function enter(guest: Guest, mountPoint: string): Promise<void> {
+  await guest.mount(TAG, ROOT, 'ro')
+  await guest.output(
+    [
+      `mount --bind ${mountPoint} ${ROOT}/mnt`,
+      ...['dev', 'proc', 'sys'].map((name) => `mount --rbind /${name} ${ROOT}/${name}`),
+      ...['tmp', 'run', 'root', 'var/tmp'].map((name) => `mount -t tmpfs none ${ROOT}/${name}`),
+      // The guest's own programs.
+      `cp /usr/bin/* ${ROOT}/run/ 2>/dev/null || true`,
+    ].join(' && '),
+  )
+}

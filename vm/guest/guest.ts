@@ -1,0 +1,310 @@
+import { statSync } from 'node:fs'
+import { ensureHostTools } from '../host/host-tools.js'
+import { describeExit, type ProcessExit } from '../host/leashed-process.js'
+import { SetupError } from '../host/setup-error.js'
+import { type Accelerator, findAccelerator } from './accelerator.js'
+import type { CommandReport } from './agent.js'
+import type { Console } from './console.js'
+import { Conversation } from './conversation.js'
+import { buildInitramfs, type GuestProgram } from './initramfs.js'
+import { findKernel } from './kernel.js'
+import { type KernelMessage, parseKernelLog } from './kernel-log.js'
+import { type Machine, startMachine } from './machine.js'
+import { findQemu, type Share } from './qemu.js'
+import type { Qmp } from './qmp.js'
+
+export const DEFAULT_KERNEL = '6.12'
+
+export interface GuestOptions {
+  /** One of KERNEL_NAMES, or the path of a bzImage. Default 6.12. */
+  kernel?: string | undefined
+  /** For a bzImage: its modules, a folder like /lib/modules/RELEASE. Without it everything must be built in. */
+  modulesDir?: string | undefined
+  /** One of QEMU_NAMES, `system`, or a path. Default: the system's if it has one, else 10. */
+  qemu?: string | undefined
+  shares?: Share[]
+  /** Default 512. */
+  memoryMiB?: number
+  /** For memory hot-plug: how much there may be in the end. */
+  maxMemoryMiB?: number
+  /** Default 2. */
+  cpus?: number
+  /** Default: KVM where it works, else TCG. */
+  accelerator?: Accelerator
+  programs?: GuestProgram[]
+  /** Kernel modules to load beside those for virtio-fs. */
+  modules?: string[]
+  /** Appended to the kernel's command line. */
+  kernelArgs?: string[]
+  /** From QEMU's start until commands can run. Default 120 s. */
+  bootTimeoutMs?: number
+}
+
+export interface RunOptions {
+  /** After this the command is killed. Default 60 s for `run`, none for `spawn`. */
+  timeoutMs?: number
+  stdin?: string | Uint8Array
+}
+
+export type CommandResult = Omit<CommandReport, 'timedOut' | 'stack'>
+
+/** A command that was started and may still run. */
+export interface RunningCommand {
+  result: Promise<CommandResult>
+  /** Signals the command's process group; 15 is SIGTERM. */
+  kill(signal?: number): void
+}
+
+/** Something went wrong in a guest. The message ends with the last lines of its console. */
+export class GuestError extends Error {
+  override readonly name = 'GuestError'
+}
+
+const COMMAND_TIMEOUT_MS = 60_000
+const BOOT_TIMEOUT_MS = 120_000
+const SHUTDOWN_TIMEOUT_MS = 30_000
+/** The agent ends a command by itself; a guest that has said nothing this long after is gone. */
+const AGENT_GRACE_MS = 10_000
+/** Enough for the whole report of a panic. */
+const CONSOLE_LINES = 60
+const CONSOLE_SETTLE_MS = 300
+const SIGTERM = 15
+
+const KERNEL_ARGS = [
+  'console=ttyS0',
+  'panic=-1', // resets the machine, which we see
+  'log_buf_len=4M',
+  'memhp_default_state=online',
+  // Distrust of the hardware costs a second under TCG.
+  'tsc=reliable',
+  'no_timer_check',
+  'mitigations=off',
+  'nokaslr',
+  // The guest's clock goes on while the host runs something else: no lockup of the guest's.
+  'nosoftlockup',
+  'rcupdate.rcu_cpu_stall_suppress=1',
+]
+
+/**
+ * With TCG, a processor that uses its interrupt controller while another sizes PCI bars can end QEMU (10 and 11, "Assertion
+ * `section_index < d->map.sections_nb' failed"). So the kernel boots on one; init brings the others.
+ */
+const TCG_KERNEL_ARGS = ['maxcpus=1']
+
+/** What a kernel needs beside its image, which it holds packed and unpacked, in a file system of half its memory. */
+const KERNEL_MIB = 96
+const IMAGE_COPIES = 3
+
+/** A kernel that has no room to unpack its image goes on with a part of it. */
+function expectRoom(initramfs: string, memoryMiB: number): void {
+  const leastMiB = KERNEL_MIB + Math.ceil((IMAGE_COPIES * statSync(initramfs).size) / 2 ** 20)
+  if (memoryMiB < leastMiB) {
+    throw new SetupError(`${memoryMiB} MiB are too few for this guest: its image needs ${leastMiB} MiB`)
+  }
+}
+
+/** Boots a guest and resolves once commands can run in it. Shares are attached, not mounted. */
+export async function bootGuest(options: GuestOptions = {}): Promise<Guest> {
+  await ensureHostTools()
+  const accelerator = options.accelerator ?? findAccelerator()
+  const memoryMiB = options.memoryMiB ?? 512
+  const kernel = await findKernel(options.kernel ?? DEFAULT_KERNEL, options.modulesDir)
+  const initramfs = await buildInitramfs({ kernel, programs: options.programs, modules: options.modules })
+  expectRoom(initramfs, memoryMiB)
+  const qemu = await findQemu(options.qemu)
+
+  const startMs = performance.now()
+  const machine = await startMachine(qemu, {
+    accelerator,
+    kernelImage: kernel.image,
+    initramfs,
+    kernelArgs: [
+      ...KERNEL_ARGS,
+      ...(accelerator === 'tcg' ? TCG_KERNEL_ARGS : []),
+      ...(options.kernelArgs ?? []),
+    ],
+    memoryMiB,
+    maxMemoryMiB: options.maxMemoryMiB ?? memoryMiB,
+    cpus: options.cpus ?? 2,
+    shares: options.shares ?? [],
+  })
+  const guest = new Guest(machine, accelerator)
+  await guest.awaitAgent('boot', options.bootTimeoutMs ?? BOOT_TIMEOUT_MS)
+  guest.bootMs = performance.now() - startMs
+  return guest
+}
+
+/** A running guest, until it is shut down, killed, or ends by a fault of its own. */
+export class Guest {
+  /** As uname -r says. */
+  kernelRelease = ''
+  /** From QEMU's start until commands could run. */
+  bootMs = 0
+  private rebooting = false
+  private nextPlug = 1
+  private failure: GuestError | undefined
+  private fail!: (error: GuestError) => void
+  /** Rejects when the guest is no more, with the reason. */
+  private readonly failed = new Promise<never>((_, reject) => {
+    this.fail = reject
+  })
+
+  /** Use bootGuest. */
+  constructor(
+    private readonly machine: Machine,
+    readonly accelerator: Accelerator,
+  ) {
+    this.failed.catch(() => {})
+    machine.process.exited.then((exit) => this.end(describeExit(machine.process, exit)))
+    machine.qmp.on('event', ({ event, data }) => {
+      if (event !== 'RESET' || data?.guest !== true || this.rebooting) return
+      // The last words of a panic come by another line than this event.
+      setTimeout(() => this.end('the guest restarted by itself'), CONSOLE_SETTLE_MS)
+    })
+  }
+
+  get qmp(): Qmp {
+    return this.machine.qmp
+  }
+
+  get console(): Console {
+    return this.machine.console
+  }
+
+  /** QEMU's end. */
+  get exited(): Promise<ProcessExit> {
+    return this.machine.process.exited
+  }
+
+  get qemuPid(): number {
+    return this.machine.process.pid
+  }
+
+  /** Runs a shell command to its end. Rejects when it takes too long, not when it fails. */
+  async run(command: string, options: RunOptions = {}): Promise<CommandResult> {
+    return this.spawn(command, { timeoutMs: COMMAND_TIMEOUT_MS, ...options }).result
+  }
+
+  /** Runs a shell command that must succeed and returns its stdout. */
+  async output(command: string, options: RunOptions = {}): Promise<string> {
+    const { status, signal, stdout, stderr } = await this.run(command, options)
+    if (status === 0) return stdout.toString()
+    const how = signal === null ? `status ${status}` : `signal ${signal}`
+    throw new Error(`in the guest, ${how} from: ${command}\n${stderr.toString().trim()}`)
+  }
+
+  /** Starts a shell command beside whatever else runs. */
+  spawn(command: string, { timeoutMs = 0, stdin }: RunOptions = {}): RunningCommand {
+    this.expectRunning()
+    const { agent } = this.machine
+    const input = typeof stdin === 'string' ? Buffer.from(stdin) : stdin
+    const { id, report } = agent.start(command, { timeoutMs, stdin: input })
+    const result = this.judge(command, timeoutMs, report)
+    // A caller that only wants it to run need not look at how it ended.
+    result.catch(() => {})
+    return { result, kill: (signal = SIGTERM) => agent.kill(id, signal) }
+  }
+
+  /** Starts a program that answers each line of its standard input with one line. */
+  converse(command: string): Conversation {
+    this.expectRunning()
+    return new Conversation(this.machine.agent, command)
+  }
+
+  /** Mounts a share, which the guest's kernel may refuse. */
+  async mount(tag: string, dir = '/mnt', options = 'rw'): Promise<void> {
+    await this.output(`mkdir -p '${dir}' && mount -t virtiofs -o '${options}' '${tag}' '${dir}'`)
+  }
+
+  /** Like `QEMU 10.0.2 with TCG`. */
+  async describeMachine(): Promise<string> {
+    const { qemu } = (await this.qmp.execute('query-version')) as {
+      qemu: Record<'major' | 'minor' | 'micro', number>
+    }
+    return `QEMU ${qemu.major}.${qemu.minor}.${qemu.micro} with ${this.accelerator.toUpperCase()}`
+  }
+
+  async kernelLog(): Promise<KernelMessage[]> {
+    return parseKernelLog(await this.output('dmesg -r'))
+  }
+
+  /** Plugs in more memory; needs `maxMemoryMiB`. Resolves once QEMU has it, the guest's kernel takes a moment more. */
+  async addMemory(sizeMiB: number): Promise<void> {
+    const id = `plugged${this.nextPlug++}`
+    const size = sizeMiB * 1024 * 1024
+    await this.qmp.execute('object-add', { 'qom-type': 'memory-backend-memfd', id, size, share: true })
+    await this.qmp.execute('device_add', { driver: 'pc-dimm', id: `${id}-dimm`, memdev: id })
+  }
+
+  /** The guest restarts while QEMU, and with it the connection to the device, stays. Commands in flight fail. */
+  async reboot(timeoutMs = BOOT_TIMEOUT_MS): Promise<void> {
+    this.rebooting = true
+    this.machine.agent.expectHello()
+    this.machine.agent.endMachine('reboot')
+    this.machine.agent.fail(new GuestError('the guest reboots'))
+    await this.awaitAgent('reboot', timeoutMs)
+    this.rebooting = false
+  }
+
+  /** The guest syncs and switches itself off, as `poweroff` does. */
+  async shutdown(timeoutMs = SHUTDOWN_TIMEOUT_MS): Promise<void> {
+    if (this.failure !== undefined) return
+    const timer = setTimeout(
+      () => this.end(`the guest did not switch itself off within ${timeoutMs} ms`),
+      timeoutMs,
+    )
+    this.machine.agent.endMachine('poweroff')
+    const { status } = await this.exited.finally(() => clearTimeout(timer))
+    if (status !== 0) throw this.failure
+  }
+
+  /** Ends QEMU at once. */
+  async kill(): Promise<void> {
+    this.end('the guest was killed')
+    await this.exited
+  }
+
+  /** Resolves when the agent is there. A guest that takes longer is ended. */
+  async awaitAgent(what: string, timeoutMs: number): Promise<void> {
+    const timer = setTimeout(() => this.end(`the ${what} took more than ${timeoutMs} ms`), timeoutMs)
+    this.kernelRelease = await Promise.race([this.machine.agent.hello, this.failed]).finally(() =>
+      clearTimeout(timer),
+    )
+  }
+
+  private expectRunning(): void {
+    if (this.failure !== undefined) throw this.failure
+    if (this.rebooting) throw new GuestError('the guest restarts: wait for reboot() to resolve')
+  }
+
+  private async judge(
+    command: string,
+    timeoutMs: number,
+    report: Promise<CommandReport>,
+  ): Promise<CommandResult> {
+    const silence = (): void => this.end(`the guest stopped answering during: ${command}`)
+    const guard = timeoutMs > 0 ? setTimeout(silence, timeoutMs + AGENT_GRACE_MS) : undefined
+    const { timedOut, stack, ...result } = await report.finally(() => clearTimeout(guard))
+    if (!timedOut) return result
+
+    const what = `no end after ${timeoutMs} ms of: ${command}`
+    if (stack === undefined) throw this.describe(what)
+    this.end(`${what}\nit hangs in the guest's kernel:\n${stack}`)
+    throw this.failure
+  }
+
+  /** The first reason counts; everything that waits for the guest fails with it. */
+  private end(what: string): void {
+    if (this.failure !== undefined) return
+    this.failure = this.describe(what)
+    this.fail(this.failure)
+    this.machine.agent.fail(this.failure)
+    this.machine.process.signal('SIGKILL')
+  }
+
+  private describe(what: string): GuestError {
+    return new GuestError(
+      [what, 'last lines of its console:', ...this.console.lastLines(CONSOLE_LINES)].join('\n'),
+    )
+  }
+}

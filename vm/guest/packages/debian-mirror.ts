@@ -1,0 +1,53 @@
+import { existsSync } from 'node:fs'
+import { SetupError } from '../../host/setup-error.js'
+import { runCommand } from './command.js'
+
+const DEBIAN_RELEASES = /^(old)*(stable|testing)$|^(unstable|sid|bullseye|bookworm|trixie|forky|duke)$/
+const KEYRINGS = [
+  '/usr/share/keyrings/debian-archive-keyring.gpg',
+  '/usr/share/keyrings/debian-archive-keyring.pgp',
+]
+const NETWORK_SETTINGS = /^Acquire::(https?::|Retries |Check-Date |Check-Valid-Until |ForceIPv[46] )/
+
+/** The Debian mirror that this machine's apt uses, whatever form its sources have. */
+export async function findMirror(): Promise<string> {
+  const { VIRTIOFSD_TS_DEBIAN_MIRROR: chosen } = process.env
+  if (chosen) return chosen
+  const format = '$(REPO_URI) $(RELEASE) $(COMPONENT)'
+  const targets = await runCommand('apt-get', [
+    'indextargets',
+    '--no-release-info',
+    '--format',
+    format,
+    'Created-By: Packages',
+  ])
+  const mirror = pickMirror(targets.split('\n'))
+  if (mirror === undefined) {
+    throw new SetupError('apt on this machine has no Debian mirror: name one in VIRTIOFSD_TS_DEBIAN_MIRROR')
+  }
+  return mirror
+}
+
+/** Each line: repository URI, release, component. Other vendors also call their releases `stable main`, hence the last test. */
+export function pickMirror(targets: string[]): string | undefined {
+  const uris = targets
+    .map((line) => line.split(' '))
+    .filter(([, release, component]) => component === 'main' && DEBIAN_RELEASES.test(release ?? ''))
+    .map(([uri]) => uri!)
+  return uris.find((uri) => /\/debian\/?$/.test(uri)) ?? uris[0]
+}
+
+/** The keys that Debian signs its releases with, as this machine has them. */
+export function findKeyring(): string {
+  const keyring = KEYRINGS.find((path) => existsSync(path))
+  if (keyring === undefined) {
+    throw new SetupError('no keys to verify Debian with: install the package debian-archive-keyring')
+  }
+  return keyring
+}
+
+/** Lines of this machine's apt configuration that say how to reach the network: proxies, retries, clocks that are off. */
+export async function readNetworkSettings(): Promise<string[]> {
+  const dump = await runCommand('apt-config', ['dump'])
+  return dump.split('\n').filter((line) => NETWORK_SETTINGS.test(line))
+}

@@ -1,0 +1,105 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { EventEmitter } from 'node:events'
+import { readLines } from '../guest/lines.js'
+import type { Program } from '../guest/packages/program.js'
+import { onProcessExit } from './exit-hooks.js'
+import { SetupError } from './setup-error.js'
+
+const KEPT_LINES = 1_000
+const LAST_WORDS = 4
+
+/**
+ * The program dies with us. What hooks into this process by the environment, such as a test runner's loader, stays out of
+ * the program: in a device that has sealed itself, it would be the intruder.
+ */
+const LEASH = ['--pdeathsig', 'KILL', '--', 'env', '-u', 'NODE_OPTIONS']
+
+/** How a process ended: with an exit status, or by a signal. */
+export interface ProcessExit {
+  status: number | null
+  signal: NodeJS.Signals | null
+}
+
+/**
+ * A long-running program that never outlives this process: hooks kill its process group when we end,
+ * and the kernel kills it when we are killed. Keeps the last lines it printed; emits 'line' for each.
+ */
+export class LeashedProcess extends EventEmitter<{ line: [string] }> {
+  readonly exited: Promise<ProcessExit>
+  /** The last lines that it printed, on stdout or stderr. */
+  readonly log: string[] = []
+  private readonly child: ChildProcess
+  /** Whether `exited` has been decided. */
+  ended = false
+
+  constructor(
+    readonly name: string,
+    program: Program,
+    args: string[],
+    /** A pipe takes what `tell` writes. */
+    stdin: 'ignore' | 'pipe' = 'ignore',
+  ) {
+    super()
+    // setpriv and env become the program: the process id is the program's own.
+    this.child = spawn('setpriv', [...LEASH, program.command, ...program.args, ...args], {
+      stdio: [stdin, 'pipe', 'pipe'],
+      env: { ...process.env, ...program.env },
+      // A group of its own: Ctrl-C on the terminal is ours to handle.
+      detached: true,
+    })
+    const unhook = onProcessExit(() => this.signal('SIGKILL'))
+    this.exited = new Promise<ProcessExit>((resolve, reject) => {
+      this.child.once('error', () =>
+        reject(new SetupError('the command setpriv (package util-linux) is not installed')),
+      )
+      this.child.once('close', (status, signal) => resolve({ status, signal }))
+    }).finally(() => {
+      this.ended = true
+      unhook()
+    })
+    // Whoever waits sees it; nobody has to.
+    this.exited.catch(() => {})
+    for (const stream of [this.child.stdout!, this.child.stderr!]) {
+      readLines(stream, (line) => this.keep(line))
+    }
+  }
+
+  get pid(): number {
+    return this.child.pid!
+  }
+
+  /** Writes a line to the program's input. */
+  protected tell(line: string): void {
+    this.child.stdin!.write(`${line}\n`)
+  }
+
+  /** Signals the program and what it started: its process group. */
+  signal(signal: NodeJS.Signals): void {
+    if (this.ended || this.child.pid === undefined) return
+    try {
+      process.kill(-this.child.pid, signal)
+    } catch {
+      // It ended in between.
+    }
+  }
+
+  /** Ends it with SIGTERM, or with SIGKILL if it has not ended after `graceMs`. */
+  async stop(graceMs = 5_000): Promise<ProcessExit> {
+    this.signal('SIGTERM')
+    const timer = setTimeout(() => this.signal('SIGKILL'), graceMs)
+    return this.exited.finally(() => clearTimeout(timer))
+  }
+
+  private keep(line: string): void {
+    this.log.push(line)
+    if (this.log.length > KEPT_LINES) this.log.shift()
+    this.emit('line', line)
+  }
+}
+
+/** In one line how a process ended, and what it said last. */
+export function describeExit({ name, log }: LeashedProcess, { status, signal }: ProcessExit): string {
+  const how = signal === null ? `ended with status ${status}` : `was ended by ${signal}`
+  const lastWords = log.filter((line) => line.trim() !== '').slice(-LAST_WORDS)
+  return [`${name} ${how}`, ...lastWords].join(' | ')
+}

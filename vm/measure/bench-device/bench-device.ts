@@ -1,0 +1,148 @@
+/** `make bench-device`: our device and others, in turn, under the same load, without a virtual machine. */
+import { writeFileSync } from 'node:fs'
+import { cpus, release } from 'node:os'
+import { Command, Option } from 'commander'
+import { parseCount, runAsProgram } from '../../host/command-program.js'
+import { DEVICE_NAMES, type DeviceName } from '../../host/device-process.js'
+import { showProgress } from '../../host/progress.js'
+import { SetupError } from '../../host/setup-error.js'
+import { makeBenchShare, SHARE_PATHS, type SharePlace } from './bench-share.js'
+import { CASES, type Case } from './cases.js'
+import { describeFailure } from './command-failure.js'
+import { type BenchReport, type CaseResult, compare, type Setup } from './comparison.js'
+import { Contender, DIRECT_ARGS, fairArgs, PLACEMENTS, type Placement } from './contender.js'
+import { formatReport, missedTargets } from './report.js'
+import { median } from './statistics.js'
+
+interface Options {
+  peer: string
+  quick?: boolean
+  only?: string
+  rounds?: number
+  runMs?: number
+  placement: Placement
+  pollUs?: number
+  sandbox?: boolean
+  json?: string
+  busy?: boolean
+}
+
+const PEERS: readonly DeviceName[] = DEVICE_NAMES.filter((name) => name !== 'virtiofsd-ts')
+
+function makeCommand(): Command {
+  return new Command('bench-device')
+    .description(
+      'Measures our device beside others: a front-end plays the guest of each in turn, for a moment at a time. ' +
+        'Options after -- go to our device.',
+    )
+    .option('--peer <names>', `none, or some of ${PEERS.join(', ')}`, 'virtiofsd-1.14,virtiofsd-c')
+    .option('--quick', 'fewer workloads, three rounds')
+    .option('--only <pattern>', 'only workloads whose name matches this regular expression')
+    .option('--rounds <count>', 'how often each workload is run on each device (7; quick: 3)', parseCount)
+    .option('--run-ms <ms>', 'for how long (300)', parseCount)
+    .addOption(
+      new Option('--placement <how>', 'generator and device on a processor each, both on one, or as it comes')
+        .choices(PLACEMENTS)
+        .default('apart'),
+    )
+    .option('--poll-us <us>', 'for our device, instead of its default; 0: no polling', Number)
+    .option('--sandbox', 'leave every device its own default confinement')
+    .option('--busy', 'the guest looks at its rings all the time and never sleeps')
+    .option('--json <file>', 'write all runs there')
+    .argument('[device options...]')
+    .exitOverride()
+}
+
+function chooseCases({ quick, only }: Options): Case[] {
+  const pattern = new RegExp(only ?? '')
+  const chosen = CASES.filter(
+    (known) => pattern.test(known.name) && (known.quick || !quick || only !== undefined),
+  )
+  if (chosen.length === 0) throw new SetupError(`no workload's name matches ${only}`)
+  return chosen
+}
+
+function parsePeers(text: string): DeviceName[] {
+  if (text === 'none') return []
+  const names = text.split(',').map((name) => (name === 'virtiofsd' ? 'virtiofsd-1.14' : name))
+  for (const name of names)
+    if (!(PEERS as readonly string[]).includes(name)) throw new SetupError(`no such peer: ${name}`)
+  return names as DeviceName[]
+}
+
+/** Runs all cases of one share, with the devices started for it. */
+async function measure(
+  place: SharePlace,
+  cases: readonly Case[],
+  devices: readonly DeviceName[],
+  setup: Setup,
+  busy: boolean,
+): Promise<CaseResult[]> {
+  if (cases.length === 0) return []
+  const share = makeBenchShare(SHARE_PATHS[place])
+  const contenders: Contender[] = []
+  for (const device of devices) {
+    const own = device === 'virtiofsd-ts' ? setup.ourArgs : []
+    const direct = place === 'disk' ? DIRECT_ARGS[device] : []
+    const args = [...fairArgs(device, setup.sandbox), ...direct, ...own]
+    contenders.push(await Contender.start({ device, args, share, placement: setup.placement, busy }))
+  }
+  const results: CaseResult[] = []
+  for (const known of cases)
+    results.push(await showProgress(known.name, () => compare(known, contenders, setup)))
+  for (const contender of contenders) await contender.stop()
+  return results
+}
+
+async function run(options: Options, ownArgs: string[]): Promise<void> {
+  const devices: DeviceName[] = ['virtiofsd-ts', ...parsePeers(options.peer)]
+  const cases = chooseCases(options)
+  const setup: Setup = {
+    rounds: options.rounds ?? (options.quick ? 3 : 7),
+    runMs: options.runMs ?? 300,
+    warmUpMs: 60,
+    placement: options.placement,
+    sandbox: options.sandbox ?? false,
+    ourArgs: options.pollUs === undefined ? ownArgs : [`--poll-us=${options.pollUs}`, ...ownArgs],
+  }
+  const results: CaseResult[] = []
+  for (const place of ['memory', 'disk'] as const) {
+    const here = cases.filter((known) => known.place === place)
+    results.push(...(await measure(place, here, devices, setup, options.busy ?? false)))
+  }
+  const report: BenchReport = {
+    version: 1,
+    startedAt: new Date().toISOString(),
+    host: `${cpus().length} x ${cpus()[0]?.model ?? 'unknown'}, Linux ${release()}, Node ${process.version}`,
+    setup,
+    devices,
+    cases: results,
+  }
+  print(cases, report, options.json)
+}
+
+function print(cases: readonly Case[], report: BenchReport, file: string | undefined): void {
+  const { setup } = report
+  process.stdout.write(`${report.host}\n`)
+  process.stdout.write(
+    `medians of ${setup.rounds} rounds of ${setup.runMs} ms; placement ${setup.placement}; ` +
+      `${setup.sandbox ? 'each confined as by default' : 'not confined'}; our options: ${setup.ourArgs.join(' ') || 'none'}\n\n`,
+  )
+  process.stdout.write(formatReport(cases, report))
+  process.stdout.write(
+    `\nother programs used ${disturbance(report).toFixed(2)} processors meanwhile (median)\n`,
+  )
+  const missed = missedTargets(cases, report)
+  process.stdout.write(
+    missed.length === 0 ? '\nall targets are met\n' : `\nmissed:\n  ${missed.join('\n  ')}\n`,
+  )
+  if (file !== undefined) writeFileSync(file, `${JSON.stringify(report)}\n`)
+}
+
+function disturbance({ cases }: BenchReport): number {
+  return median(
+    cases.flatMap(({ runs }) => Object.values(runs).flatMap((all) => all.map((run) => run.othersCpu))),
+  )
+}
+
+await runAsProgram(makeCommand(), run, describeFailure)

@@ -1,0 +1,71 @@
+import type { DeviceName } from '../../host/device-process.js'
+import type { Case } from './cases.js'
+import type { Contender, Placement } from './contender.js'
+import type { RunResult } from './load-generator.js'
+import { median } from './statistics.js'
+
+/** How a comparison was made. */
+export interface Setup {
+  readonly rounds: number
+  readonly runMs: number
+  readonly warmUpMs: number
+  readonly placement: Placement
+  readonly sandbox: boolean
+  /** Added to our command line. */
+  readonly ourArgs: readonly string[]
+}
+
+/** All rounds of one case; runs of the same number were made one right after the other. */
+export interface CaseResult {
+  readonly name: string
+  readonly runs: Readonly<Partial<Record<DeviceName, readonly RunResult[]>>>
+}
+
+/** What `--json` writes. */
+export interface BenchReport {
+  readonly version: 1
+  readonly startedAt: string
+  readonly host: string
+  readonly setup: Setup
+  readonly devices: readonly DeviceName[]
+  readonly cases: readonly CaseResult[]
+}
+
+/** Runs a case on all contenders in turn, `rounds` times. The first of a round is another each time. */
+export async function compare(
+  { name, job }: Case,
+  contenders: readonly Contender[],
+  { rounds, runMs, warmUpMs }: Setup,
+): Promise<CaseResult> {
+  const runs: Partial<Record<DeviceName, RunResult[]>> = {}
+  for (let round = 0; round < rounds; round++) {
+    for (let n = 0; n < contenders.length; n++) {
+      const contender = contenders[(round + n) % contenders.length]!
+      const result = await contender.run(job, runMs, warmUpMs)
+      runs[contender.name] ??= []
+      runs[contender.name]!.push(result)
+    }
+  }
+  return { name, runs }
+}
+
+/** By round: ours divided by theirs. */
+export function ratios(
+  { runs }: CaseResult,
+  ours: DeviceName,
+  theirs: DeviceName,
+  measure: (result: RunResult) => number,
+): number[] {
+  const mine = runs[ours] ?? []
+  const other = runs[theirs] ?? []
+  return mine.slice(0, other.length).map((result, n) => measure(result) / measure(other[n]!))
+}
+
+export function medianOf(runs: readonly RunResult[], measure: (result: RunResult) => number): number {
+  return median(runs.map(measure))
+}
+
+/** What counts for a case: entries for listings, operations for everything else. */
+export function throughput(result: RunResult): number {
+  return result.entriesPerSec > 0 ? result.entriesPerSec : result.opsPerSec
+}

@@ -1,0 +1,233 @@
+/** `make bench-limits`: what our device costs besides requests: its start, its memory, its idleness, its pauses. */
+import { existsSync } from 'node:fs'
+import { constants, setPriority } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { Command } from 'commander'
+import { parseCount, runAsProgram } from '../../host/command-program.js'
+import { LeashedProcess } from '../../host/leashed-process.js'
+import { showProgress } from '../../host/progress.js'
+import { SetupError } from '../../host/setup-error.js'
+import { makeTemporaryDir } from '../../host/temporary-dir.js'
+import { formatTable } from '../report/text-table.js'
+import { makeBenchShare, SHARE_PATHS } from './bench-share.js'
+import { describeFailure } from './command-failure.js'
+import { Contender, fairArgs, putFirst } from './contender.js'
+import { cpuMs, residentBytes, sleeps } from './process-status.js'
+import { median } from './statistics.js'
+
+const OURS = 'virtiofsd-ts'
+const MAIN = fileURLToPath(new URL('../../../src/main.js', import.meta.url))
+const MIB = 1024 * 1024
+const STARTS = 7
+const POLL_MS = 2
+/** After the last request V8 tidies its heap up, a few times some seconds apart. */
+const SETTLE_MS = 45_000
+const FEW_FILES = 2000
+const MIX = { workload: 'mix', depth: 32, bytes: 4096 }
+
+interface Options {
+  inodes: number
+  minutes: number
+  idleSeconds: number
+  only?: string[]
+}
+
+type Row = [what: string, figure: string, limit: string]
+
+/** What is measured, each on a device of its own. */
+const measurements: Readonly<Record<string, (options: Options) => Promise<Row[]>>> = {
+  start: async () => [...(await starts('none')), ...(await starts('namespace'))],
+  idle: idleness,
+  floor,
+  queues,
+  'open-files': openFiles,
+  inodes,
+  soak,
+}
+
+/** From the start of the process until a front-end can connect, and until the share says that it is ready. */
+async function starts(sandbox: string): Promise<Row[]> {
+  const connected: number[] = []
+  const ready: number[] = []
+  for (let n = 0; n < STARTS; n++) {
+    const dir = makeTemporaryDir()
+    const socket = join(dir.path, 'socket')
+    const args = ['--shared-dir', dir.path, '--socket-path', socket, '--sandbox', sandbox]
+    const startMs = performance.now()
+    const device = new LeashedProcess(OURS, { command: process.execPath, args: [MAIN] }, args)
+    if (process.getuid?.() === 0) putFirst(device.pid)
+    const readyLine = new Promise<void>((resolve) =>
+      device.on('line', (line) => line.includes('"ready') && resolve()),
+    )
+    // Bound and listening are one step; to connect would use the share's one front-end up.
+    while (!existsSync(socket)) await sleep(POLL_MS)
+    connected.push(performance.now() - startMs)
+    await readyLine
+    ready.push(performance.now() - startMs)
+    await device.stop()
+    dir.remove()
+  }
+  return [
+    [`start, --sandbox ${sandbox}: a front-end can connect`, `${median(connected).toFixed(0)} ms`, '250 ms'],
+    [`start, --sandbox ${sandbox}: ready to answer it`, `${median(ready).toFixed(0)} ms`, ''],
+  ]
+}
+
+function startOne(
+  extra: { queues?: number; nodeArgs?: string[] } = {},
+  entries?: number,
+): Promise<Contender> {
+  const path = entries === undefined ? SHARE_PATHS.memory : `${SHARE_PATHS.memory}-${entries}`
+  const share = makeBenchShare(path, undefined, entries)
+  return Contender.start({ device: OURS, args: fairArgs(OURS, false), share, placement: 'apart', ...extra })
+}
+
+async function idleness({ idleSeconds }: Options): Promise<Row[]> {
+  const one = await startOne()
+  await one.run({ workload: 'getattr', depth: 1 }, 1000, 0)
+  await sleep(SETTLE_MS)
+  const resident = residentBytes(one.pids)
+  const before = { cpu: cpuMs(one.pids), sleeps: sleeps(one.pids) }
+  await sleep(1000 * idleSeconds)
+  const usedMs = cpuMs(one.pids) - before.cpu
+  const woken = sleeps(one.pids) - before.sleeps
+  await one.stop()
+  return [
+    ['resident memory with one share', `${(resident / MIB).toFixed(0)} MiB`, '86 MiB (90 MB)'],
+    [`idle for ${idleSeconds} s: processor`, `${(usedMs / idleSeconds / 10).toFixed(3)} %`, '0.1 %'],
+    [`idle for ${idleSeconds} s: wake-ups of all threads`, String(woken), '0'],
+  ]
+}
+
+/** What no device can be faster than. */
+async function floor(): Promise<Row[]> {
+  const one = await startOne()
+  const bare = await one.load.floor()
+  await one.stop()
+  return Object.entries(bare).map(([name, us]) => [`without a device: ${name}`, `${us.toFixed(2)} us`, ''])
+}
+
+async function queues(): Promise<Row[]> {
+  const rows: Row[] = []
+  for (const count of [1, 2, 8, 64]) {
+    const one = await startOne({ queues: count })
+    const { opsPerSec } = await one.run({ workload: 'getattr', depth: 64 }, 1000, 200)
+    await one.stop()
+    rows.push([`getattr, 64 deep, over ${count} request queues`, `${opsPerSec.toFixed(0)}/s`, ''])
+  }
+  return rows
+}
+
+async function openFiles(): Promise<Row[]> {
+  const one = await startOne()
+  const before = residentBytes(one.pids)
+  // As many as this host lets the device have.
+  const count = Math.min(100_000, one.fileLimit - FEW_FILES)
+  const running = one.run({ workload: 'open-many', depth: 32, bytes: count }, 4000, 0)
+  await sleep(3500)
+  const bytes = residentBytes(one.pids) - before
+  const { p99Us } = await running
+  await one.stop()
+  const label = `${count.toLocaleString('en')} open files`
+  return [
+    [`${label}: memory for each`, `${(bytes / count).toFixed(0)} bytes`, ''],
+    [`${label}: p99 of open, 32 deep`, `${p99Us.toFixed(0)} us`, ''],
+  ]
+}
+
+async function inodes({ inodes: count }: Options): Promise<Row[]> {
+  const one = await startOne({}, count)
+  await one.run({ workload: 'getattr', depth: 1 }, 500, 0)
+  const before = residentBytes(one.pids)
+  // One whole listing; what it counted is forgotten afterwards, and the table stays as large as it was.
+  const { entriesPerSec, entries } = await one
+    .run({ workload: 'readdirplus-again', depth: 1 }, 1, 0)
+    .then((run) => ({
+      ...run,
+      entries: run.entriesPerSec * run.seconds,
+    }))
+  const bytes = (residentBytes(one.pids) - before) / entries
+  await one.stop()
+  const label = `${Math.round(entries).toLocaleString('en')} cached inodes`
+  return [
+    [`${label}: memory for each`, `${bytes.toFixed(0)} bytes`, '300 bytes'],
+    [`${label}, in one directory: listed at`, `${entriesPerSec.toFixed(0)}/s`, ''],
+  ]
+}
+
+/** All operations mixed; memory is looked at after the first minute and at the end. */
+async function soak({ minutes }: Options): Promise<Row[]> {
+  const one = await startOne({ nodeArgs: ['--trace-gc'] })
+  // By isolate: the main thread collects its garbage, too, but no request waits for it.
+  const pauses = new Map<string, number[]>()
+  const sinceStart = performance.now()
+  one.device.on('line', (line) => {
+    const [, isolate, pause] = /:(0x[0-9a-f]+)\].* MB, ([\d.]+) \/ /.exec(line) ?? []
+    if (isolate === undefined || performance.now() - sinceStart < 5000) return
+    pauses.set(isolate, [...(pauses.get(isolate) ?? []), Number(pause)])
+  })
+  await one.run(MIX, 60_000, 0)
+  const afterFirst = residentBytes(one.pids)
+  let ops = 0
+  let slowestUs = 0
+  for (let minute = 1; minute < minutes; minute++) {
+    const result = await one.run(MIX, 60_000, 0)
+    ops += result.ops
+    slowestUs = Math.max(slowestUs, result.maxUs)
+  }
+  const grown = residentBytes(one.pids) - afterFirst
+  await one.stop()
+  // The share's thread is the one that is busy.
+  const [busiest = []] = [...pauses.values()].sort((a, b) => b.length - a.length)
+  return [
+    [`${minutes} min mixed, 32 deep: operations after the first minute`, String(ops), ''],
+    [`${minutes} min mixed: growth of memory after the first`, `${(grown / MIB).toFixed(1)} MiB`, '0'],
+    [`${minutes} min mixed: garbage collections of the share's thread`, String(busiest.length), ''],
+    [`${minutes} min mixed: longest of them`, `${Math.max(0, ...busiest).toFixed(2)} ms`, '5 ms'],
+    [
+      `${minutes} min mixed: slowest operation, as the guest saw it`,
+      `${(slowestUs / 1000).toFixed(2)} ms`,
+      '',
+    ],
+  ]
+}
+
+const KNOWN = Object.keys(measurements).join(', ')
+
+/** Throws SetupError for a name of no measurement. */
+function parseNames(value: string): string[] {
+  const names = value.split(',')
+  const unknown = names.find((name) => !Object.hasOwn(measurements, name))
+  if (unknown !== undefined) throw new SetupError(`no such measurement: ${unknown}; there are ${KNOWN}`)
+  return names
+}
+
+const command = new Command('bench-limits')
+  .description('Measures what our device costs besides requests.')
+  .option('--inodes <count>', 'that are cached at a time', parseCount, 1_000_000)
+  .option('--minutes <count>', 'of mixed load', parseCount, 10)
+  .option('--idle-seconds <count>', 'without a request', parseCount, 30)
+  .option('--only <names>', `some of ${KNOWN}`, parseNames)
+  .exitOverride()
+
+async function run(options: Options): Promise<void> {
+  // Whoever looks at the clock has to be as quick as what it looks at.
+  if (process.getuid?.() === 0) {
+    setPriority(process.pid, constants.priority.PRIORITY_HIGHEST)
+    putFirst(process.pid)
+  }
+  const rows: Row[] = []
+  for (const [name, measure] of Object.entries(measurements)) {
+    if (options.only?.includes(name) ?? true) rows.push(...(await showProgress(name, () => measure(options))))
+  }
+  process.stdout.write(
+    formatTable(
+      [{ title: '' }, { title: 'measured', align: 'right' }, { title: 'limit', align: 'right' }],
+      rows,
+    ),
+  )
+}
+
+await runAsProgram(command, run, describeFailure)

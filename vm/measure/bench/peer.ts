@@ -1,0 +1,64 @@
+import { DEVICE_NAMES, type DeviceName, findProgram } from '../../host/device-process.js'
+import { findInPath, isExecutable } from '../../host/find-in-path.js'
+import { SetupError } from '../../host/setup-error.js'
+import type { Policy } from './plan.js'
+
+/** What --peer takes beside a path. */
+export const PEER_NAMES = [
+  'none',
+  'virtiofsd',
+  ...DEVICE_NAMES.filter((name) => name !== 'virtiofsd-ts'),
+] as const
+
+const INSTALLED = ['/usr/libexec/virtiofsd', '/usr/lib/virtiofsd']
+const NEWEST: DeviceName = 'virtiofsd-1.14'
+
+/** The device to compare with. */
+export interface Peer {
+  device: DeviceName
+  /** Where it is not the one that `device` names. */
+  program?: string
+}
+
+/** Finds what --peer names. Undefined, after saying why, when it cannot be had: then ours runs alone. */
+export async function findPeer(name: string): Promise<Peer | undefined> {
+  if (name === 'none') return undefined
+  if (name === 'virtiofsd') {
+    const program = findInPath('virtiofsd') ?? INSTALLED.find((path) => isExecutable(path))
+    return program === undefined ? fetchPeer(NEWEST) : { device: NEWEST, program }
+  }
+  const device = DEVICE_NAMES.find((known) => known === name)
+  if (device !== undefined) return fetchPeer(device)
+  if (isExecutable(name)) return { device: NEWEST, program: name }
+  throw new SetupError(`no peer ${name}: it is neither a program nor one of ${PEER_NAMES.join(', ')}`)
+}
+
+/** What is compared: a path, or a name with the version of the package. */
+export function describePeer({ device, program }: Peer): string {
+  return program ?? device
+}
+
+async function fetchPeer(device: DeviceName): Promise<Peer | undefined> {
+  try {
+    await findProgram(device)
+    return { device }
+  } catch (error) {
+    if (!(error instanceof SetupError)) throw error
+    process.stderr.write(`no peer, ours runs alone: ${error.message}\n`)
+    return undefined
+  }
+}
+
+/** A policy's options as the peer spells them. Undefined when it has no such policy. */
+export function peerArguments({ device }: Peer, { peer: args }: Policy): string[] | undefined {
+  if (device !== 'virtiofsd-c') return [...args]
+  const words: string[] = []
+  for (let n = 0; n < args.length; n++) {
+    if (args[n] === '--cache') words.push(`cache=${args[++n] === 'never' ? 'none' : args[n]}`)
+    else if (args[n] === '--writeback') words.push('writeback')
+    else if (args[n] === '--allow-direct-io') words.push('allow_direct_io')
+    // It maps nothing of direct-io files, which no workload asks for.
+    else if (args[n] !== '--allow-mmap') return undefined
+  }
+  return ['-o', words.join(',')]
+}

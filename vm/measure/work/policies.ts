@@ -1,0 +1,28 @@
+import { SetupError } from '../../host/setup-error.js'
+
+/**
+ * Cache policies, as options that ours and the peer share. SQLite maps its index of the write-ahead log shared: where opens
+ * are direct, that needs allow-mmap.
+ */
+export const POLICIES = {
+  never: ['--cache=never', '--allow-mmap'],
+  metadata: ['--cache=metadata', '--allow-mmap'],
+  auto: ['--cache=auto'],
+  always: ['--cache=always'],
+  'write-back': ['--cache=always', '--writeback'],
+} as const
+
+export type PolicyName = keyof typeof POLICIES
+
+export const DEFAULT_POLICIES: readonly PolicyName[] = ['never', 'auto', 'always', 'write-back']
+
+/** The policies in a list of their names. */
+export function parsePolicies(text: string): PolicyName[] {
+  const names = text.split(/[\s,]+/).filter((name) => name !== '')
+  if (names.length === 0) throw new SetupError(`no policy: there are ${Object.keys(POLICIES).join(', ')}`)
+  return names.map((name) => {
+    if (!Object.hasOwn(POLICIES, name))
+      throw new SetupError(`no policy ${name}: there are ${Object.keys(POLICIES).join(', ')}`)
+    return name as PolicyName
+  })
+}
