@@ -1,4 +1,4 @@
-/** The manual page and the README say what the option table says. */
+/** The manual page, the README and docs/options.md say what the option table says. */
 import { spawnSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -9,7 +9,9 @@ import { typedForms } from '../../src/config/option-text.js'
 import { manualPage } from '../../src/reference/manual-page.js'
 import { tempDir } from '../support/temp-dir.js'
 
-const readme = readFileSync(new URL('../../../README.md', import.meta.url), 'utf8')
+const read = (page: string) => readFileSync(new URL(`../../../${page}`, import.meta.url), 'utf8')
+const options = read('docs/options.md')
+const pages = `${read('README.md')}\n${options}`
 const noMan = spawnSync('man', ['--version']).status !== 0 && 'no man here'
 
 t.test('man renders the page without a warning, with every option', { skip: noMan }, async (t) => {
@@ -34,11 +36,11 @@ t.test('man renders the page without a warning, with every option', { skip: noMa
   for (const { name } of commandTable) t.match(text, new RegExp(`^ +${name} *$|^ +${name} +[A-Z]`, 'm'), name)
 })
 
-t.test('the README names no option that is not there', async (t) => {
+t.test('the pages name no option that is not there', async (t) => {
   const forms = new Set(optionTable.flatMap(typedForms))
   // Options of commands, of tools of this repository, and of other programs.
   const others = new Set(['--version', '--help', '--share'])
-  const ours = readme
+  const ours = pages
     .split('\n')
     .filter((line) => !/ctl|"\$\{ctl|trace |^mount|vm\/|run\.js/.test(line))
     .flatMap((line) => line.match(/(?<![\w-])--[a-z][a-z-]+/g) ?? [])
@@ -46,8 +48,8 @@ t.test('the README names no option that is not there', async (t) => {
   for (const option of ours) t.ok(forms.has(option) || others.has(option), option)
 })
 
-t.test("the README's table of options is that of the program", async (t) => {
-  const rows = [...readme.matchAll(/^\| `--([a-z-]+) ?([^`]*)` \| (.*) \|$/gm)]
+t.test('the table of options in docs/options.md is that of the program', async (t) => {
+  const rows = [...options.matchAll(/^\| `--([a-z-]+) ?([^`]*)` \| (.*) \|$/gm)]
   t.ok(rows.length >= 8)
   for (const [, name, value, text] of rows) {
     const spec = optionsByName.get(name as string)
