@@ -9,8 +9,9 @@ STAMP := node_modules/.package-lock.json
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
 
+# No package's install script is run: ours need none, and ioctl-napi's would download Node's headers.
 $(STAMP): package.json package-lock.json native/package.json src/vhost-user/package.json
-	npm ci
+	npm ci --ignore-scripts
 	@touch $@
 
 # Tests run compiled: tap without its TypeScript plugin, as package.json asks; that one cannot load with TypeScript 7.
@@ -19,20 +20,26 @@ $(TAP): $(STAMP)
 	npx tap build >/dev/null
 	@touch $@
 
-native/build/Release/native.node: $(STAMP) $(wildcard native/src/* native/launcher/*) native/binding.gyp
-	cd native && npx node-gyp configure build
+NATIVE_SOURCES := $(wildcard native/src/* native/launcher/*) native/Makefile
+
+native/build/native.node: $(STAMP) $(NATIVE_SOURCES)
+	@$(MAKE) -s -C native
 	@touch $@
 
-native/sanitized/build/Release/native.node: $(STAMP) $(wildcard native/src/* native/launcher/*) native/binding.gyp
-	@mkdir -p native/sanitized
-	@ln -sfn ../src ../launcher ../binding.gyp native/sanitized/
-	cd native && GYP_DEFINES=sanitize=1 npx node-gyp -C sanitized configure build
+native/build/sanitized/native.node: $(STAMP) $(NATIVE_SOURCES)
+	@$(MAKE) -s -C native OUT=build/sanitized SANITIZE=1
+	@touch $@
 
 .PHONY: sanitized
-sanitized: native/sanitized/build/Release/native.node ## Build the addon with AddressSanitizer and UndefinedBehaviorSanitizer
+sanitized: native/build/sanitized/native.node ## Build the addon with AddressSanitizer and UndefinedBehaviorSanitizer
+
+# The optional package ioctl-napi, compiled without node-gyp. The addon has the same call for when this fails.
+IOCTL_NAPI := node_modules/ioctl-napi/build/Release/ioctl.node
+$(IOCTL_NAPI): $(STAMP)
+	@$(MAKE) -s -C native ioctl-napi || echo 'ioctl-napi does not compile here: the addon does its work'
 
 .PHONY: build
-build: native/build/Release/native.node ## Build the addon and compile TypeScript
+build: native/build/native.node $(IOCTL_NAPI) ## Build the addon and compile TypeScript
 	@npx tsc -b
 	@node dist/src/reference/write-manual.js dist/virtiofsd-ts.1
 
@@ -122,4 +129,4 @@ test-package: build $(TAP) ## The npm packages as npm installs them: packed, ins
 
 .PHONY: clean
 clean: ## Remove what the build made (not the cache of kernels and packages)
-	rm -rf dist src/vhost-user/dist native/build native/sanitized .tap *.tsbuildinfo
+	rm -rf dist src/vhost-user/dist native/build .tap *.tsbuildinfo

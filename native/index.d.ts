@@ -274,6 +274,11 @@ export function fstatfs(fd: number, out: Uint8Array | Int32Array): number
 
 /** Takes an exclusive lock that lasts as long as the open file. Errors: EAGAIN (another process holds it). */
 export function lockFile(fd: number): number
+/**
+ * ioctl(2) with a request whose number tells the size of its argument. What the call returns, mostly 0. Errors: EINVAL (the
+ * argument is shorter than the request says).
+ */
+export function ioctl(fd: number, request: number, argument: Uint8Array): number
 /** flock(2) with LOCK_SH, LOCK_EX or LOCK_UN. Errors: EAGAIN (another open file is in the way). */
 export function flock(fd: number, operation: number): number
 /** F_OFD_SETLK: a lock that belongs to the open file; `lenBytes` 0 reaches to the end. Errors: EAGAIN. */

@@ -1,7 +1,7 @@
-import { createRequire } from 'node:module'
-import { fileURLToPath } from 'node:url'
+import { dirname, join } from 'node:path'
+import { loadAddon } from './load-addon.js'
 
-const addon = createRequire(import.meta.url)('./build/Release/native.node')
+const { addon, path } = loadAddon()
 
 // Named one by one: bindings of a module are constants to the compiler, properties of the addon's object are not.
 export const {
@@ -57,6 +57,7 @@ export const {
   inodeRemovexattr,
   inodeSetxattr,
   inodeUtimens,
+  ioctl,
   lockFile,
   lseek,
   memfdCreate,
@@ -99,4 +100,5 @@ export const {
   unlinkat,
 } = addon
 
-export const launcherPath = fileURLToPath(new URL('./build/Release/launcher', import.meta.url))
+/** The launcher always lies beside the addon. */
+export const launcherPath = join(dirname(path), 'launcher')

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -207,6 +208,23 @@ static napi_value file_fstatfs(napi_env env, napi_callback_info info)
     return ret_int(env, 0);
 }
 
+/* ioctl(fd, request, argument): what the call returns, mostly 0; for requests that carry their argument's size */
+static napi_value file_ioctl(napi_env env, napi_callback_info info)
+{
+    napi_value argv[3];
+    size_t len_bytes;
+    uint32_t request;
+    uint8_t *argument;
+    int fd;
+
+    if (!args_get(env, info, argv, 3) || !arg_fd(env, argv[0], &fd) || !arg_u32(env, argv[1], &request) ||
+        !arg_bytes(env, argv[2], &argument, &len_bytes))
+        return NULL;
+    if (len_bytes < _IOC_SIZE(request))
+        return ret_int(env, -EINVAL);
+    return ret_errno(env, ioctl(fd, request, argument));
+}
+
 bool register_file(napi_env env, napi_value exports)
 {
     const napi_property_descriptor methods[] = {
@@ -224,6 +242,7 @@ bool register_file(napi_env env, napi_value exports)
         METHOD("lseek", file_lseek),
         METHOD("copyFileRange", file_copy_range),
         METHOD("fstatfs", file_fstatfs),
+        METHOD("ioctl", file_ioctl),
     };
 
     return napi_define_properties(env, exports, COUNT_OF(methods), methods) == napi_ok;

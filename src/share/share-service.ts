@@ -4,6 +4,7 @@ import * as native from 'virtiofsd-ts-native'
 import { TraceWriter } from '../inspect/trace-writer.js'
 import { reportIoModes } from '../io-mode/agreement-report.js'
 import { OpenRules } from '../io-mode/open-rules.js'
+import { ioctlCaller } from '../passthrough/files/ioctls.js'
 import { opcodeName } from '../virtio-fs/abi.js'
 import { Counters } from '../virtio-fs/counters.js'
 import { EAGAIN, errnoName } from '../virtio-fs/errno.js'
@@ -120,7 +121,8 @@ export class ShareService {
     this.agreement = agreement
     const { config } = this.start
     const report = reportIoModes(agreement, { ...config, directIo: this.rules.everDirect })
-    this.logger.info({ ...report, flags: `0x${agreement.flags.toString(16)}` }, 'guest mounted the share')
+    const flags = `0x${agreement.flags.toString(16)}`
+    this.logger.info({ ...report, flags, ioctl: ioctlCaller }, 'guest mounted the share')
     const override = describeInitOverride(this.device.session.initOverride)
     if (override !== undefined) this.logger.warn(override, 'the outcome of INIT was overridden')
   }

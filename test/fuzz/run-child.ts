@@ -18,7 +18,7 @@ export class FuzzFailure extends Error {}
 /** Runs a campaign in a process of its own; calls `progress` while it does. Rejects with FuzzFailure. */
 export async function runChild(
   options: ChildOptions,
-  { environment, nodeArgs }: Sanitizers,
+  { environment }: Sanitizers,
   progress: (line: ChildLine) => void,
 ): Promise<ChildLine> {
   const { PATH = '' } = process.env
@@ -28,7 +28,7 @@ export async function runChild(
     'unshare',
     [
       ...[...user, '--mount', '--kill-child', '--fork', 'sh', '-c', IN_SCRATCH, options.scratch],
-      ...['env', '-i', ...env, process.execPath, ...nodeArgs, CHILD, JSON.stringify(options)],
+      ...['env', '-i', ...env, process.execPath, CHILD, JSON.stringify(options)],
     ],
     { stdio: ['ignore', 'pipe', 'pipe'] },
   )

@@ -2,8 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
-const ADDON = fileURLToPath(new URL('../../../native/sanitized/build/Release/native.node', import.meta.url))
-const PRELOAD = fileURLToPath(new URL('../../../native/sanitized.cjs', import.meta.url))
+const ADDON = fileURLToPath(new URL('../../../native/build/sanitized/native.node', import.meta.url))
 
 /**
  * Memory that node never gives back is no leak of ours; everything else that the sanitizers report ends the process,
@@ -15,7 +14,6 @@ const UBSAN_OPTIONS = 'abort_on_error=1:halt_on_error=1:print_stacktrace=1'
 /** How node is started with the addon that was built with sanitizers. */
 export interface Sanitizers {
   readonly environment: Readonly<Record<string, string>>
-  readonly nodeArgs: readonly string[]
 }
 
 /** Throws an Error that says what is missing. */
@@ -25,7 +23,6 @@ export function findSanitizers(): Sanitizers {
   // gcc answers with the bare name when it has none.
   if (!library.startsWith('/')) throw new Error('gcc has no libasan')
   return {
-    environment: { LD_PRELOAD: library, ASAN_OPTIONS, UBSAN_OPTIONS },
-    nodeArgs: ['--require', PRELOAD],
+    environment: { VIRTIOFSD_TS_NATIVE: ADDON, LD_PRELOAD: library, ASAN_OPTIONS, UBSAN_OPTIONS },
   }
 }

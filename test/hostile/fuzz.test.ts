@@ -13,7 +13,7 @@ import { Random, seeded } from '../support/random.js'
 import { tempDir } from '../support/temp-dir.js'
 
 const FUZZ = fileURLToPath(new URL('../fuzz/main.js', import.meta.url))
-const ADDON = fileURLToPath(new URL('../../../native/sanitized/build/Release/native.node', import.meta.url))
+const ADDON = fileURLToPath(new URL('../../../native/build/sanitized/native.node', import.meta.url))
 const MESSAGES = 100_000
 const MAX_RECORDS = 256
 

@@ -1,4 +1,6 @@
-import ioctl from 'ioctl-napi'
+import { createRequire } from 'node:module'
+import type IoctlNapi from 'ioctl-napi'
+import * as native from 'virtiofsd-ts-native'
 import { FUSE_IOCTL_DIR } from '../../virtio-fs/abi.js'
 import { EBADF, EINVAL, EIO, ENOTTY, EOPNOTSUPP, EPERM } from '../../virtio-fs/errno.js'
 import { ARGS, type Request } from '../../virtio-fs/request.js'
@@ -73,13 +75,31 @@ export class IoctlOperations {
   }
 }
 
-/** ioctl(2). 0 or a negative errno: the library throws it, as text in `code`. */
-function call(fd: number, number: number, argument: Buffer): number {
+/** ioctl(2). 0 or a negative errno. */
+type Call = (fd: number, request: number, argument: Buffer) => number
+
+/** The package ioctl-napi, which throws an errno as text in `code`. Undefined where npm has not compiled it. */
+function loadIoctlNapi(): Call | undefined {
+  let ioctl: typeof IoctlNapi
   try {
-    ioctl(fd, number, argument)
-    return 0
-  } catch (error) {
-    const errno = Number((error as { code?: unknown }).code)
-    return errno > 0 ? -errno : -EIO
+    ioctl = createRequire(import.meta.url)('ioctl-napi') as typeof IoctlNapi
+  } catch {
+    return undefined
+  }
+  return (fd, request, argument) => {
+    try {
+      ioctl(fd, request, argument)
+      return 0
+    } catch (error) {
+      const errno = Number((error as { code?: unknown }).code)
+      return errno > 0 ? -errno : -EIO
+    }
   }
 }
+
+// Loaded with this file: a process that has left the host's root can load nothing any more.
+const ioctlNapi = loadIoctlNapi()
+const call: Call = ioctlNapi ?? native.ioctl
+
+/** Who makes the call: the optional package, or the addon in its place. */
+export const ioctlCaller = ioctlNapi === undefined ? 'virtiofsd-ts-native' : 'ioctl-napi'
