@@ -39,7 +39,7 @@ $(IOCTL_NAPI): $(STAMP)
 	@$(MAKE) -s -C native ioctl-napi || echo 'ioctl-napi does not compile here: the addon does its work'
 
 .PHONY: build
-build: native/build/native.node $(IOCTL_NAPI) ## Build the addon and compile TypeScript
+build: native/build/native.node $(IOCTL_NAPI) $(TAP) ## Build the addon and compile TypeScript
 	@npx tsc -b
 	@node dist/src/reference/write-manual.js dist/virtiofsd-ts.1
 
@@ -57,7 +57,7 @@ lab: build ## The io-mode matrix (KERNELS="6.1 6.12 7" or KERNEL_IMAGE= with MOD
 	@node dist/vm/lab/main.js $(foreach name,KERNELS KERNEL_IMAGE MODULES QEMU CASES JUDGE_AS JSON HTML,$(call option,$(name)))
 
 .PHONY: check
-check: build $(TAP) ## Types, lint, format and unit tests (under two minutes)
+check: build ## Types, lint, format and unit tests (under two minutes)
 	npx biome check
 	$(call tap,unit wire cli)
 
@@ -81,11 +81,11 @@ soak: build ## Mixed load, verified, under random faults, for MINUTES= (10) or H
 	@node dist/test/soak/main.js $(foreach name,MINUTES HOURS SEED GUEST,$(call option,$(name)))
 
 .PHONY: test-frontend
-test-frontend: build sanitized $(TAP) ## The program, its guest played without a VM, well-behaved and hostile
+test-frontend: build sanitized ## The program, its guest played without a VM, well-behaved and hostile
 	$(call tap,frontend hostile,300,2)
 
 .PHONY: test-guest
-test-guest: build $(TAP) ## The device in real guests: kernels 6.1, 6.12 and 7.x, several QEMUs
+test-guest: build ## The device in real guests: kernels 6.1, 6.12 and 7.x, several QEMUs
 	$(call tap,guest,1200,2)
 
 .PHONY: work
@@ -124,7 +124,7 @@ install: build ## Install below PREFIX (/usr/local), in DESTDIR: program, manual
 	PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' VHOST_USER_DIR='$(VHOST_USER_DIR)' share/install.sh
 
 .PHONY: test-package
-test-package: build $(TAP) ## The npm packages as npm installs them: packed, installed into an empty folder, started
+test-package: build ## The npm packages as npm installs them: packed, installed into an empty folder, started
 	$(call tap,package,300)
 
 .PHONY: clean
