@@ -1,11 +1,10 @@
 /** The process inside a sandbox: started by the launcher, told what to serve by the descriptor in its first argument. */
 import { closeSync, readFileSync } from 'node:fs'
-import * as native from 'virtiofsd-ts-native'
 import { makeLogger } from './log/log.js'
 import { readInheritance } from './sandbox/launch.js'
+import { exitNow, leaveOldRoot } from './sandbox/own-process.js'
 import { Server } from './server.js'
 import { inheritedSockets } from './sockets/listening-sockets.js'
-import { errnoName } from './virtio-fs/errno.js'
 
 const EXIT_FAILURE = 1
 
@@ -24,14 +23,11 @@ async function main(): Promise<void> {
     Number(process.env['VIRTIOFSD_TS_PROC_FD']),
   )
   server.start(() => {
-    if (confinement.sandbox === 'none') return
-    const result = native.sealRequest(sealFd)
-    native.close(sealFd)
-    if (result < 0) throw new Error(`the old root cannot be left: ${errnoName(-result)}`)
+    if (confinement.sandbox !== 'none') leaveOldRoot(sealFd)
   })
 }
 
 main().catch((error: unknown) => {
   process.stderr.write(`virtiofsd-ts: ${error instanceof Error ? error.stack : error}\n`)
-  native.exitNow(EXIT_FAILURE)
+  exitNow(EXIT_FAILURE)
 })

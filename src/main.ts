@@ -1,13 +1,13 @@
 #!/usr/bin/env node
 /** virtiofsd-ts: serves, or carries out one of the commands beside serving. */
-import * as native from 'virtiofsd-ts-native'
 import { capabilitiesReport } from './commands/capabilities-report.js'
 import { parseCommandLine } from './config/command-line.js'
 import type { CommandName } from './config/command-table.js'
-import { nearestName } from './config/option-values.js'
+import { nearestName } from './config/nearest-name.js'
 import { UserError } from './config/user-error.js'
-import { connectSyslog } from './log/syslog.js'
 import { planConfinement } from './sandbox/confinement.js'
+import { exitNow, limitFiles, openOwnDescriptors } from './sandbox/own-process.js'
+import { connectDatagram } from './sockets/connect-datagram.js'
 import { ClaimedSockets } from './sockets/listening-sockets.js'
 
 const EXIT_FAILURE = 1
@@ -29,22 +29,18 @@ async function serve(args: readonly string[]): Promise<void> {
   const { syslog, logLevel, fileLimit } = configuration
   const starter = { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 }
   const confinement = planConfinement(configuration, starter)
-  const syslogFd = syslog === undefined ? undefined : connectSyslog(syslog)
+  const syslogFd = syslog === undefined ? undefined : connectDatagram(syslog)
   const sockets = new ClaimedSockets(configuration)
   // Without a sandbox, root still has privileges to lose.
   if (confinement.sandbox !== 'none' || starter.uid === 0) {
     // Inside, the limit cannot be raised any more.
-    native.setFileLimit(fileLimit)
+    limitFiles(fileLimit)
     const { becomeConfined } = await import('./sandbox/launch.js')
     becomeConfined({ configuration, confinement, syslogFd }, sockets, args)
   }
-  const [{ makeLogger }, { Server }, { openPath }] = await Promise.all([
-    import('./log/log.js'),
-    import('./server.js'),
-    import('./passthrough/share.js'),
-  ])
+  const [{ makeLogger }, { Server }] = await Promise.all([import('./log/log.js'), import('./server.js')])
   const log = await makeLogger(logLevel, syslogFd)
-  const procFd = openPath('/proc/self/fd')
+  const procFd = openOwnDescriptors()
   new Server(configuration, confinement, sockets, log, syslogFd !== undefined, procFd).start(() => {})
 }
 
@@ -68,12 +64,12 @@ async function main(args: readonly string[]): Promise<void> {
 // Who reads no further, as head does, has seen enough.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error
-  native.exitNow(0)
+  exitNow(0)
 })
 
 main(process.argv.slice(2)).catch((error: unknown) => {
   const usage = error instanceof UserError
   const text = usage ? error.message : error instanceof Error ? error.stack : error
   process.stderr.write(`virtiofsd-ts: ${text}\n`)
-  native.exitNow(usage ? EXIT_USAGE : EXIT_FAILURE)
+  exitNow(usage ? EXIT_USAGE : EXIT_FAILURE)
 })

@@ -1,16 +1,13 @@
 import type { Logger } from 'pino'
-import * as native from 'virtiofsd-ts-native'
 import type { Configuration } from './config/configuration.js'
 import { qemuArguments } from './config/qemu-arguments.js'
 import { ControlCommands } from './control/control-commands.js'
 import { serveControl } from './control/control-server.js'
 import type { Confinement } from './sandbox/confinement.js'
-import { seccompFilter } from './sandbox/seccomp-filter.js'
-import { systemCallRules } from './sandbox/system-calls.js'
+import { exitNow, limitFiles, limitSystemCalls } from './sandbox/own-process.js'
 import type { ShareConfig } from './share/share-config.js'
 import { type ShareEvents, ShareThread } from './share/share-thread.js'
 import type { ListeningSockets } from './sockets/listening-sockets.js'
-import { errnoName } from './virtio-fs/errno.js'
 
 const EXIT_SUCCESS = 0
 const EXIT_FAILURE = 1
@@ -40,9 +37,7 @@ export class Server {
   /** `leaveOldRoot` takes the host's file system away from this process; it is called when all code is loaded. */
   start(leaveOldRoot: () => void): void {
     const { shares } = this.configuration
-    const fdLimit = Math.floor(
-      (native.setFileLimit(this.configuration.fileLimit) - RESERVED_FILES) / shares.length,
-    )
+    const fdLimit = Math.floor((limitFiles(this.configuration.fileLimit) - RESERVED_FILES) / shares.length)
     this.sayWhatIsDifferent()
     this.handleSignals()
     this.running = shares.length
@@ -93,7 +88,7 @@ export class Server {
     for (const thread of threads) thread.allow('loaded')
     await Promise.all(threads.map((thread) => thread.reached('prepared')))
     this.serveControl()
-    this.limitSystemCalls()
+    limitSystemCalls(this.configuration.seccomp)
     this.logConfinement()
     for (const thread of threads) thread.allow('prepared')
   }
@@ -104,13 +99,6 @@ export class Server {
     const privileges =
       sandbox === 'none' ? { capabilities } : { userNamespace: userNamespace !== undefined, capabilities }
     this.log.info({ sandbox, ...privileges, seccomp }, 'confined')
-  }
-
-  private limitSystemCalls(): void {
-    const { seccomp } = this.configuration
-    if (seccomp === 'none') return
-    const result = native.seccompInstall(seccompFilter(systemCallRules, seccomp))
-    if (result < 0) throw new Error(`--seccomp ${seccomp}: ${errnoName(-result)}`)
   }
 
   private serveControl(): void {
@@ -174,7 +162,7 @@ export class Server {
   /** Ends the process at once: a share's thread may be blocked in the host's file system and cannot be waited for. */
   private exit(status: number): never {
     this.sockets.releaseAll()
-    native.exitNow(status)
+    exitNow(status)
   }
 }
 

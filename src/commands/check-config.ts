@@ -1,5 +1,4 @@
 import { isAbsolute, relative } from 'node:path'
-import { constants } from 'virtiofsd-ts-native'
 import { type Purpose, parseCommandLine } from '../config/command-line.js'
 import { UserError } from '../config/user-error.js'
 import { openFlagNames } from '../inspect/inode-activity.js'
@@ -7,6 +6,7 @@ import type { CachePolicy } from '../io-mode/cache-policy.js'
 import { type OpenRule, OpenRules } from '../io-mode/open-rules.js'
 import type { ShareConfig } from '../share/share-config.js'
 import { FOPEN_DIRECT_IO } from '../virtio-fs/abi.js'
+import { OpenFlag } from '../virtio-fs/open-flags.js'
 
 const purpose: Purpose = {
   description: 'Says what a configuration means: for each share, or for one path and its open flags.',
@@ -102,7 +102,7 @@ function explain(share: ShareConfig, path: string, guestFlags: number): string[]
   const rules = new OpenRules(share, share.rules)
   const open = rules.forOpen(below, guestFlags)
   const name = rules.forName(below)
-  const direct = (guestFlags & constants.O_DIRECT) !== 0
+  const direct = (guestFlags & OpenFlag.O_DIRECT) !== 0
   const lines = [
     `share ${nameOf(share)}: ${below}`,
     `  open:  ${winner(share, open.rule)}; the guest gets ${flagsOf(direct ? open.policy.directFileFlags : open.policy.fileFlags)}`,
@@ -120,9 +120,8 @@ function openFlagsOf(names: string): number {
   return names
     .split(/[|,+]/)
     .map((name) => {
-      const value = name.startsWith('O_') ? constants[name as keyof typeof constants] : undefined
-      if (value === undefined) throw new UserError(`check-config: no such open flag: '${name}'`)
-      return value
+      if (!Object.hasOwn(OpenFlag, name)) throw new UserError(`check-config: no such open flag: '${name}'`)
+      return OpenFlag[name as keyof typeof OpenFlag]
     })
     .reduce((flags, value) => flags | value, 0)
 }

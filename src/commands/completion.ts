@@ -1,5 +1,5 @@
 import { commandTable } from '../config/command-table.js'
-import { nearestName } from '../config/option-values.js'
+import { nearestName } from '../config/nearest-name.js'
 import { UserError } from '../config/user-error.js'
 import { ownCommands, shareCommands } from '../control/control-commands.js'
 import { bashCompletion, type CommandWords } from '../reference/bash-completion.js'

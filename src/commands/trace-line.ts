@@ -1,9 +1,9 @@
-import { constants } from 'virtiofsd-ts-native'
 import { openFlagNames } from '../inspect/inode-activity.js'
 import type { TracedRequest } from '../inspect/trace-format.js'
 import type { TimedRequest } from '../inspect/trace-reader.js'
 import { FATTR_SIZE, Opcode, opcodeName } from '../virtio-fs/abi.js'
 import { errnoName } from '../virtio-fs/errno.js'
+import { OpenFlag } from '../virtio-fs/open-flags.js'
 
 /** One request as people read it. */
 export function requestLine({ request, epochMs }: TimedRequest): string {
@@ -99,6 +99,6 @@ const accessNames = ['O_RDONLY', 'O_WRONLY', 'O_RDWR', 'O_ACCMODE']
 
 /** Open flags by name: "O_RDWR|O_DIRECT". */
 function guestFlagNames(flags: number): string {
-  const set = namedFlags.filter((name) => (flags & constants[name]) === constants[name])
-  return [accessNames[flags & constants.O_ACCMODE], ...set].join('|')
+  const set = namedFlags.filter((name) => (flags & OpenFlag[name]) === OpenFlag[name])
+  return [accessNames[flags & OpenFlag.O_ACCMODE], ...set].join('|')
 }

@@ -3,10 +3,10 @@ import { Command, CommanderError, Option } from 'commander'
 import { commandTable } from './command-table.js'
 import { type Configuration, configure } from './configuration.js'
 import { GivenOptions } from './given-options.js'
+import { nearestName } from './nearest-name.js'
 import { dashed, type OptionSpec } from './option-spec.js'
 import { optionGroups, optionsByName } from './option-table.js'
 import { notesOf } from './option-text.js'
-import { nearestName } from './option-values.js'
 import { UserError } from './user-error.js'
 
 const commandsBeside = `Commands beside serving, each with a --help of its own:

@@ -1,6 +1,6 @@
+import { nearestName } from './nearest-name.js'
 import type { OptionSpec } from './option-spec.js'
 import { optionsByName } from './option-table.js'
-import { nearestName } from './option-values.js'
 import { UserError } from './user-error.js'
 
 /** One option that `-o` gave. */

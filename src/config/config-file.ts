@@ -1,10 +1,12 @@
 import { readFileSync } from 'node:fs'
 import { type AST, getStaticTOMLValue, ParseError, parseTOML } from 'toml-eslint-parser'
 import { compileGlob, type OpenRule } from '../io-mode/open-rules.js'
-import { allowedIn, type OptionSpec } from './option-spec.js'
-import { optionsByName } from './option-table.js'
-import { nearestName, type OptionValue, type OptionValues, readValue } from './option-values.js'
-import { cacheChoices, type ShareDraft } from './share-builder.js'
+import { cacheChoices } from './cache-options.js'
+import { nearestName } from './nearest-name.js'
+import { allowedIn, type OptionSpec, type OptionValue } from './option-spec.js'
+import { type OptionName, optionsByName } from './option-table.js'
+import { OptionValues } from './option-values.js'
+import type { ShareDraft } from './share-draft.js'
 import { UserError } from './user-error.js'
 
 /** What a configuration file says. */
@@ -45,7 +47,7 @@ export function readConfigFile(path: string): ConfigFile {
 
 /** The same for the text of a file that is called `path` in messages. */
 export function parseConfig(source: string, path: string): ConfigFile {
-  const values: OptionValues = new Map()
+  const values = new OptionValues()
   const shares: { draft: Table; rules: OpenRule[] }[] = []
   for (const table of tablesOf(source, path)) {
     if (table.name === '') {
@@ -116,7 +118,7 @@ function readEntry(path: string, { key, value, line }: Entry, values: OptionValu
   }
   if (!isOptionValue(value))
     throw new UserError(`${where}: ${key} is neither text, a number, true or false, nor a list of texts`)
-  values.set(spec.name, readValue(spec, value, `${where}: ${key}`))
+  values.read(spec, value, `${where}: ${key}`)
 }
 
 function isOptionValue(value: unknown): value is OptionValue {
@@ -125,14 +127,14 @@ function isOptionValue(value: unknown): value is OptionValue {
 }
 
 function readShare(path: string, table: Table, rules: readonly OpenRule[]): ShareDraft {
-  const values: OptionValues = new Map()
-  const lines = new Map<string, { key: string; line: number }>()
+  const values = new OptionValues()
+  const lines = new Map<OptionName, { key: string; line: number }>()
   for (const entry of table.entries) {
     readEntry(path, entry, values, 'share')
     const spec = optionsByName.get(entry.key)
     if (spec !== undefined) lines.set(spec.name, entry)
   }
-  const where = (option: string) => {
+  const where = (option: OptionName) => {
     const entry = lines.get(option)
     return entry === undefined ? `${path}:${table.line}: ${option}` : `${path}:${entry.line}: ${entry.key}`
   }
@@ -143,7 +145,7 @@ function readShare(path: string, table: Table, rules: readonly OpenRule[]): Shar
 const conditions = new Set(['match', 'read-only', 'o-direct'])
 
 function readRule(path: string, table: Table): OpenRule {
-  const values: OptionValues = new Map()
+  const values = new OptionValues()
   const given = new Map<string, Entry>()
   for (const entry of table.entries) {
     if (conditions.has(entry.key)) given.set(entry.key, entry)

@@ -1,14 +1,14 @@
-import { type IdRange, parseIdMap } from '../sandbox/id-map.js'
-import type { Sandbox, SeccompAction } from '../sandbox/kinds.js'
 import type { ShareConfig } from '../share/share-config.js'
 import { readConfigFile } from './config-file.js'
 import { expectDistinct } from './distinct-shares.js'
 import type { GivenOptions } from './given-options.js'
+import { type IdRange, parseIdMap } from './id-map.js'
 import { dashed } from './option-spec.js'
 import { optionTable } from './option-table.js'
-import type { OptionValues } from './option-values.js'
-import type { logLevels } from './options/process-options.js'
-import { buildShare, defaultValues, type ShareDraft } from './share-builder.js'
+import { ChosenOptions, type OptionValues } from './option-values.js'
+import type { LogLevel, Sandbox, SeccompAction } from './options/process-options.js'
+import { buildShare } from './share-builder.js'
+import type { ShareDraft } from './share-draft.js'
 import { UserError } from './user-error.js'
 
 /** The process itself needs about 250. */
@@ -18,7 +18,7 @@ const LEAST_FILES = 512
 export interface Configuration {
   /** At least one. */
   readonly shares: readonly ShareConfig[]
-  readonly logLevel: (typeof logLevels)[number]
+  readonly logLevel: LogLevel
   /** The socket of the system's log; undefined: the log goes to standard error. */
   readonly syslog: string | undefined
   /** The limit of open files to set; 0: none. */
@@ -37,23 +37,24 @@ export interface Configuration {
 
 /** Puts together what was given, the file that it names, and the defaults. Throws UserError. */
 export function configure(given: GivenOptions): Configuration {
-  const path = given.values.get('config') as string | undefined
+  const path = given.values.get('config')
   const file = path === undefined ? undefined : readConfigFile(path)
   const drafts = [...(file?.shares ?? []), ...given.shares]
   // The command line wins over the file, and both over the defaults.
-  const common = new Map([...defaultValues(), ...(file?.values ?? []), ...given.values])
-  const places = [given.values, file?.values ?? new Map(), ...drafts.map(({ values }) => values)]
+  const common = file === undefined ? given.values : given.values.over(file.values)
+  const options = new ChosenOptions(common)
+  const places = [common, ...drafts.map(({ values }) => values)]
   return {
     shares: buildShares(given, drafts, common),
-    logLevel: common.get('log-level') as Configuration['logLevel'],
-    syslog: common.get('syslog') as string | undefined,
-    controlSocket: common.get('control-socket') as string | undefined,
-    sandbox: common.get('sandbox') as Sandbox,
-    seccomp: common.get('seccomp') as SeccompAction,
-    modcaps: common.get('modcaps') as string | undefined,
-    userMap: parseIdMap('--uid-map', (common.get('uid-map') ?? []) as readonly string[]),
-    groupMap: parseIdMap('--gid-map', (common.get('gid-map') ?? []) as readonly string[]),
-    fileLimit: checkedFileLimit(common.get('rlimit-nofile') as number),
+    logLevel: options.get('log-level'),
+    syslog: options.get('syslog'),
+    controlSocket: options.get('control-socket'),
+    sandbox: options.get('sandbox'),
+    seccomp: options.get('seccomp'),
+    modcaps: options.get('modcaps'),
+    userMap: parseIdMap('--uid-map', options.get('uid-map')),
+    groupMap: parseIdMap('--gid-map', options.get('gid-map')),
+    fileLimit: checkedFileLimit(options.get('rlimit-nofile')),
     ignored: optionTable.flatMap(({ name, ignored }) =>
       ignored !== undefined && places.some((values) => values.has(name))
         ? [{ option: dashed(name), reason: ignored }]
@@ -63,7 +64,7 @@ export function configure(given: GivenOptions): Configuration {
 }
 
 /** What makes a share by itself; all other options of the command line hold for every share. */
-const singleShare = ['shared-dir', 'socket-path', 'fd', 'tag']
+const singleShare = ['shared-dir', 'socket-path', 'fd', 'tag'] as const
 
 function buildShares(
   given: GivenOptions,
@@ -73,9 +74,9 @@ function buildShares(
   const single: ShareDraft = { values: given.values, where: (option) => `--${option}`, rules: [] }
   const isSingle = described.length === 0 || singleShare.some((name) => given.values.has(name))
   const drafts = isSingle ? [single, ...described] : described
-  const shared = new Map([...common].filter(([name]) => !singleShare.includes(name)))
+  const shared = common.without(singleShare)
   const shares = drafts.map((draft) => ({ draft, config: buildShare(draft, shared) }))
-  expectDistinct(shares, common.get('control-socket') as string | undefined)
+  expectDistinct(shares, common.get('control-socket'))
   return shares.map(({ config }) => config)
 }
 

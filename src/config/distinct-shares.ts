@@ -1,7 +1,7 @@
 import { realpathSync } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import type { ShareConfig } from '../share/share-config.js'
-import type { ShareDraft } from './share-builder.js'
+import type { ShareDraft } from './share-draft.js'
 import { UserError } from './user-error.js'
 
 interface Share {

@@ -8,10 +8,24 @@ export type ValueKind =
   /** May be given several times. */
   | { readonly type: 'list' }
 
-export const flag: ValueKind = { type: 'flag' }
-export const text: ValueKind = { type: 'text' }
-export const seconds: ValueKind = { type: 'seconds' }
-export const list: ValueKind = { type: 'list' }
+export const flag = { type: 'flag' } as const satisfies ValueKind
+export const text = { type: 'text' } as const satisfies ValueKind
+export const seconds = { type: 'seconds' } as const satisfies ValueKind
+export const list = { type: 'list' } as const satisfies ValueKind
+
+/** The type of the values that a kind reads. */
+export type ValueOfKind<K extends ValueKind> = K extends { readonly type: 'flag' }
+  ? boolean
+  : K extends { readonly type: 'choice'; readonly choices: infer C extends readonly string[] }
+    ? C[number]
+    : K extends { readonly type: 'count' | 'seconds' }
+      ? number
+      : K extends { readonly type: 'list' }
+        ? readonly string[]
+        : string
+
+/** A value of any option. */
+export type OptionValue = string | number | boolean | readonly string[]
 
 /**
  * Where an option may stand besides the command line: in a rule of a share and in a share, in a share, in the file for the
@@ -48,7 +62,7 @@ export function dashed(name: string): string {
   return name.length === 1 ? `-${name}` : `--${name}`
 }
 
-/** Whether an option may stand in a place. */
+/** Returns true if an option may stand in a place. */
 export function allowedIn(spec: OptionSpec, place: 'share' | 'rule'): boolean {
   return spec.scope === 'rule' || spec.scope === place
 }

@@ -1,8 +1,9 @@
 /**
  * Every option, a file for each group in options/. The table drives the command line, `--share`, the configuration file,
- * and --help.
+ * --help and the manual page. The names and the types of the values follow from it: a name that is not in the table does
+ * not compile.
  */
-import type { OptionSpec } from './option-spec.js'
+import type { OptionSpec, ValueOfKind } from './option-spec.js'
 import { cachingOptions } from './options/caching-options.js'
 import { compatibilityOptions } from './options/compatibility-options.js'
 import { generalOptions, severalShares } from './options/general-options.js'
@@ -11,13 +12,7 @@ import { posixOptions } from './options/posix-options.js'
 import { processOptions } from './options/process-options.js'
 import { shareOptions } from './options/share-options.js'
 
-/** Options as help shows them together. */
-export interface OptionGroup {
-  readonly title: string
-  readonly options: readonly OptionSpec[]
-}
-
-export const optionGroups: readonly OptionGroup[] = [
+const groups = [
   { title: 'Share', options: shareOptions },
   { title: 'Caching and I/O', options: cachingOptions },
   { title: 'Attributes, owners and locks', options: posixOptions },
@@ -26,11 +21,41 @@ export const optionGroups: readonly OptionGroup[] = [
   { title: 'Several shares', options: severalShares },
   { title: 'For command lines of virtiofsd', options: compatibilityOptions },
   { title: 'Other', options: generalOptions },
-]
+] as const
 
-export const optionTable: readonly OptionSpec[] = optionGroups.flatMap(({ options }) => options)
+type Entry = (typeof groups)[number]['options'][number]
+
+export type OptionName = Entry['name']
+
+/** The entry of an option. */
+type EntryOf<N extends OptionName> = Extract<Entry, { readonly name: N }>
+
+/** The type of an option's value. */
+export type ValueOf<N extends OptionName> = ValueOfKind<EntryOf<N>['kind']>
+
+/** The type of an option's value once defaults are filled in. Undefined for one that was not given and has no default. */
+export type ChosenValue<N extends OptionName> =
+  | ValueOf<N>
+  | (EntryOf<N> extends { readonly default: string | boolean } | { readonly kind: { type: 'flag' | 'list' } }
+      ? never
+      : undefined)
+
+/** An option of the table. */
+export interface TableOption extends OptionSpec {
+  readonly name: OptionName
+}
+
+/** Options as help shows them together. */
+export interface OptionGroup {
+  readonly title: string
+  readonly options: readonly TableOption[]
+}
+
+export const optionGroups: readonly OptionGroup[] = groups
+
+export const optionTable: readonly TableOption[] = optionGroups.flatMap(({ options }) => options)
 
 /** Of every name and alias, its option. */
-export const optionsByName: ReadonlyMap<string, OptionSpec> = new Map(
+export const optionsByName: ReadonlyMap<string, TableOption> = new Map(
   optionTable.flatMap((spec) => [spec.name, ...(spec.aliases ?? [])].map((name) => [name, spec] as const)),
 )

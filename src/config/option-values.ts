@@ -1,76 +1,66 @@
-import type { OptionSpec } from './option-spec.js'
-import { UserError } from './user-error.js'
+import { readValue } from './option-reader.js'
+import type { OptionValue } from './option-spec.js'
+import {
+  type ChosenValue,
+  type OptionName,
+  optionTable,
+  type TableOption,
+  type ValueOf,
+} from './option-table.js'
 
-/** What an option was given, by its name; only options that were given. */
-export type OptionValue = string | number | boolean | readonly string[]
+/** What options were given, by their names. */
+export class OptionValues {
+  private readonly values = new Map<OptionName, OptionValue>()
 
-export type OptionValues = Map<string, OptionValue>
+  /** Reads a value, as text or typed from a file, and keeps it; a list grows. `where` begins the message. Throws UserError. */
+  read(spec: TableOption, raw: OptionValue, where: string): void {
+    const value = readValue(spec, raw, where)
+    const before = this.values.get(spec.name)
+    const more = Array.isArray(value) && Array.isArray(before)
+    this.values.set(spec.name, more ? [...before, ...value] : value)
+  }
 
-/**
- * Reads one value, as text from the command line or typed from a file. `where` begins the message: an option's spelling,
- * or a file and line. Throws UserError.
- */
-export function readValue(spec: OptionSpec, raw: OptionValue, where: string): OptionValue {
-  const { kind } = spec
-  switch (kind.type) {
-    case 'flag':
-      if (raw === true || raw === 'true' || raw === 'on' || raw === 'yes') return true
-      if (raw === false || raw === 'false' || raw === 'off' || raw === 'no') return false
-      throw new UserError(`${where}: '${raw}' is neither true nor false`)
-    case 'text':
-      if (typeof raw !== 'string' || raw === '')
-        throw new UserError(`${where}: expected some text, got '${raw}'`)
-      return raw
-    case 'choice': {
-      const choice = typeof raw === 'string' ? raw.toLowerCase() : ''
-      if (kind.choices.includes(choice)) return choice
-      throw new UserError(`${where}: '${raw}' is not one of ${kind.choices.join(', ')}`)
-    }
-    case 'count': {
-      const value = Number(raw)
-      if (!/^\d+$/.test(String(raw)) || value < kind.min || value > kind.max) {
-        throw new UserError(
-          `${where}: '${raw}' is not a whole number of ${kind.unit} from ${kind.min} to ${kind.max}`,
-        )
-      }
-      return value
-    }
-    case 'seconds': {
-      const value = Number(raw)
-      if (typeof raw === 'boolean' || !/^\d+(\.\d+)?$/.test(String(raw)) || value > 0xffffffff) {
-        throw new UserError(`${where}: '${raw}' is not a number of seconds`)
-      }
-      return value
-    }
-    case 'list': {
-      const words = Array.isArray(raw) ? raw : [raw]
-      if (!words.every((word) => typeof word === 'string' && word !== '')) {
-        throw new UserError(`${where}: expected some text, got '${raw}'`)
-      }
-      return words
-    }
+  has(name: OptionName): boolean {
+    return this.values.has(name)
+  }
+
+  /** The value, or undefined for an option that was not given. */
+  get<N extends OptionName>(name: N): ValueOf<N> | undefined {
+    // `readValue` has made it a value of the kind that the table says.
+    return this.values.get(name) as ValueOf<N> | undefined
+  }
+
+  /** These values; where an option was not given, the value of `others`. */
+  over(others: OptionValues): OptionValues {
+    const all = new OptionValues()
+    for (const [name, value] of [...others.values, ...this.values]) all.values.set(name, value)
+    return all
+  }
+
+  without(names: readonly OptionName[]): OptionValues {
+    const fewer = new OptionValues()
+    for (const [name, value] of this.values) if (!names.includes(name)) fewer.values.set(name, value)
+    return fewer
   }
 }
 
-/** The names nearest to a mistyped one, for a message: " (did you mean ...?)", or nothing. */
-export function nearestName(name: string, known: Iterable<string>): string {
-  const ranked = [...known]
-    .map((candidate) => ({ candidate, distance: editDistance(name, candidate) }))
-    .filter(({ candidate, distance }) => distance <= Math.max(2, candidate.length / 3))
-    .sort((a, b) => a.distance - b.distance)
-  return ranked[0] === undefined ? '' : ` (did you mean ${ranked[0].candidate}?)`
+/** What options amount to: what was given for them, or their defaults. */
+export class ChosenOptions {
+  private readonly values: OptionValues
+
+  constructor(given: OptionValues) {
+    this.values = given.over(defaults)
+  }
+
+  get<N extends OptionName>(name: N): ChosenValue<N> {
+    // Every default of the table is among the values; the type says which options have none.
+    return this.values.get(name) as ChosenValue<N>
+  }
 }
 
-/** Insertions, deletions and substitutions that make one of the other. */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, n) => n)
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i]
-    for (let j = 1; j <= b.length; j++) {
-      const substituted = row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1)
-      next.push(Math.min(substituted, row[j] + 1, next[j - 1] + 1))
-    }
-    row = next
-  }
-  return row[b.length]
+const defaults = new OptionValues()
+for (const spec of optionTable) {
+  const { type } = spec.kind
+  const fallback = spec.default ?? (type === 'flag' ? false : type === 'list' ? [] : undefined)
+  if (fallback !== undefined) defaults.read(spec, fallback, spec.name)
 }

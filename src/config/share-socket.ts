@@ -1,21 +1,18 @@
 import { execFileSync } from 'node:child_process'
-import * as native from 'virtiofsd-ts-native'
+import { listenerPath, SOCKET_PATH_MAX_BYTES, SystemCallError } from 'vhost-user-ts'
 import type { ShareConfig } from '../share/share-config.js'
 import { errnoName } from '../virtio-fs/errno.js'
-import type { OptionValues } from './option-values.js'
-import type { ShareDraft } from './share-builder.js'
+import type { ChosenOptions } from './option-values.js'
+import type { ShareDraft } from './share-draft.js'
 import { UserError } from './user-error.js'
-
-/** sun_path has 108 bytes, one of them for the NUL. */
-const SOCKET_PATH_MAX_BYTES = 107
 
 type ShareSocket = Pick<ShareConfig, 'socketPath' | 'inheritedFd' | 'socketGid'>
 
 /** Where a share listens: at a path, or at a socket that this process was started with. Throws UserError. */
-export function checkedSocket(values: OptionValues, { where }: ShareDraft): ShareSocket {
-  const path = values.get('socket-path') as string | undefined
-  const fd = values.get('fd') as number | undefined
-  const group = values.get('socket-group') as string | undefined
+export function checkedSocket(options: ChosenOptions, { where }: ShareDraft): ShareSocket {
+  const path = options.get('socket-path')
+  const fd = options.get('fd')
+  const group = options.get('socket-group')
   if (fd === undefined) {
     return {
       socketPath: checkedPath(path, where('socket-path')),
@@ -43,10 +40,12 @@ function checkedPath(path: string | undefined, where: string): string {
 
 /** Empty for a socket without a path. */
 function pathOfListener(fd: number, where: string): string {
-  const bytes = new Uint8Array(SOCKET_PATH_MAX_BYTES + 1)
-  const result = native.unixListenerPath(fd, bytes)
-  if (result >= 0) return Buffer.from(bytes.subarray(0, result)).toString()
-  throw new UserError(`${where} ${fd}: not a unix socket that listens (${errnoName(-result)})`)
+  try {
+    return listenerPath(fd)
+  } catch (error) {
+    if (!(error instanceof SystemCallError)) throw error
+    throw new UserError(`${where} ${fd}: not a unix socket that listens (${errnoName(error.errno)})`)
+  }
 }
 
 /** Groups may come from anywhere that the host's name service knows, which Node does not ask. */

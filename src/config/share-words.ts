@@ -1,8 +1,9 @@
 import { splitAtCommas } from './compatible-words.js'
+import { nearestName } from './nearest-name.js'
 import { allowedIn } from './option-spec.js'
 import { optionsByName, optionTable } from './option-table.js'
-import { nearestName, type OptionValues, readValue } from './option-values.js'
-import type { ShareDraft } from './share-builder.js'
+import { OptionValues } from './option-values.js'
+import type { ShareDraft } from './share-draft.js'
 import { UserError } from './user-error.js'
 
 /**
@@ -10,14 +11,14 @@ import { UserError } from './user-error.js'
  * `no-flag`. A comma inside a value is doubled. Throws UserError.
  */
 export function parseShareWords(text: string): ShareDraft {
-  const values: OptionValues = new Map()
+  const values = new OptionValues()
   for (const word of splitAtCommas(text)) {
     const { name, raw } = splitWord(word)
     const spec = optionsByName.get(name)
     if (spec === undefined || !allowedIn(spec, 'share')) {
       throw new UserError(`--share: unknown option '${name}'${nearestName(name, shareNames())}`)
     }
-    values.set(spec.name, readValue(spec, raw, `--share: ${name}`))
+    values.read(spec, raw, `--share: ${name}`)
   }
   return { values, where: (option) => `--share: ${shortName(option)}`, rules: [] }
 }

@@ -1,10 +1,10 @@
-import { constants } from 'virtiofsd-ts-native'
 import { FOPEN_DIRECT_IO, FOPEN_PARALLEL_DIRECT_WRITES, FUSE_WRITE_CACHE, Opcode } from '../virtio-fs/abi.js'
 import type { Introspection } from '../virtio-fs/file-system.js'
+import { OpenFlag } from '../virtio-fs/open-flags.js'
 import { EntryOut, OutHeader } from '../virtio-fs/wire.js'
 import type { WatchedRequest } from './watched-request.js'
 
-const { O_APPEND } = constants
+const { O_APPEND } = OpenFlag
 
 /** Inodes that are kept track of; those known longest are dropped beyond. */
 const MAX_INODES = 100_000

@@ -1,9 +1,9 @@
 import picomatch from 'picomatch'
-import { constants } from 'virtiofsd-ts-native'
 import { FOPEN_DIRECT_IO } from '../virtio-fs/abi.js'
+import { OpenFlag } from '../virtio-fs/open-flags.js'
 import { type CacheChoices, type CachePolicy, cachePolicy } from './cache-policy.js'
 
-const { O_ACCMODE, O_DIRECT, O_RDONLY } = constants
+const { O_ACCMODE, O_DIRECT, O_RDONLY } = OpenFlag
 
 /** Choices for some files of a share. The first rule that applies to an open decides; others are not looked at. */
 export interface OpenRule {

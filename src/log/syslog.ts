@@ -1,5 +1,4 @@
 import { writeSync } from 'node:fs'
-import * as native from 'virtiofsd-ts-native'
 
 /** LOG_DAEMON, shifted as syslog(3) has it. */
 const FACILITY = 3 << 3
@@ -12,15 +11,6 @@ const severities = [
   { level: 30, severity: 6 },
   { level: 0, severity: 7 },
 ] as const
-
-/**
- * Connects to the system's log. Returns the descriptor, which a process in a sandbox inherits, or undefined when nobody
- * takes messages there.
- */
-export function connectSyslog(path: string): number | undefined {
-  const fd = native.unixDatagramConnect(path)
-  return fd < 0 ? undefined : fd
-}
 
 /** Takes pino's lines and sends each as a datagram: "<30>virtiofsd-ts[PID]: message {fields}". */
 export function syslogStream(fd: number): { write(line: string): void } {

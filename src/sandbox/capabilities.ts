@@ -1,4 +1,4 @@
-import { nearestName } from '../config/option-values.js'
+import { nearestName } from '../config/nearest-name.js'
 import { UserError } from '../config/user-error.js'
 
 /** Names of capabilities(7) by their number, without CAP_. */

@@ -1,9 +1,9 @@
 import { basename, dirname } from 'node:path'
 import type { Configuration } from '../config/configuration.js'
+import { type IdRange, onlyItself } from '../config/id-map.js'
+import type { Sandbox } from '../config/options/process-options.js'
 import { UserError } from '../config/user-error.js'
 import { keptCapabilities } from './capabilities.js'
-import { type IdRange, onlyItself } from './id-map.js'
-import type { Sandbox } from './kinds.js'
 
 /** A directory of the host that the confined process sees, under a name in its root. */
 export interface RootEntry {

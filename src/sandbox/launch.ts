@@ -2,11 +2,11 @@ import { writeSync } from 'node:fs'
 import { deserialize, serialize } from 'node:v8'
 import * as native from 'virtiofsd-ts-native'
 import type { Configuration } from '../config/configuration.js'
+import type { IdRange } from '../config/id-map.js'
 import type { ClaimedSockets, SocketFiles } from '../sockets/listening-sockets.js'
 import { errnoName } from '../virtio-fs/errno.js'
 import { capabilityMask } from './capabilities.js'
 import type { Confinement } from './confinement.js'
-import type { IdRange } from './id-map.js'
 
 /** What the confined process is told by the one that started it. */
 export interface Inheritance {

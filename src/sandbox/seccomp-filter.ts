@@ -1,5 +1,5 @@
 import { systemCalls } from 'virtiofsd-ts-native'
-import type { SeccompAction } from './kinds.js'
+import type { SeccompAction } from '../config/options/process-options.js'
 import type { ArgumentRule, SystemCallRule } from './system-calls.js'
 
 // Classic BPF (linux/bpf_common.h), and what a seccomp filter returns (linux/seccomp.h).

@@ -1,6 +1,6 @@
 /** The thread of one share. */
 import { parentPort, workerData } from 'node:worker_threads'
-import * as native from 'virtiofsd-ts-native'
+import { prepareOwnThread } from '../passthrough/own-thread.js'
 import { ShareService } from './share-service.js'
 import { type Milestone, milestones, type WorkerMessage, type WorkerStart } from './worker-messages.js'
 
@@ -18,11 +18,7 @@ function reach(milestone: Milestone): void {
 }
 
 reach('loaded')
-// New files get exactly the mode that the guest asked for: from here on this thread's umask is its own.
-native.detachFs()
-native.umask(0)
-// Calls on extended attributes name inodes by their descriptors.
-native.enterDirectory(start.procFd)
+prepareOwnThread(start.procFd)
 const service = new ShareService(start, tell)
 reach('prepared')
 service.serve()

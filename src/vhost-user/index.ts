@@ -7,6 +7,7 @@ export { ProtocolError, type ProtocolErrorCode, SystemCallError } from './errors
 export { EventLoop } from './event-loop.js'
 export { Frontend, type FrontendOptions } from './frontend.js'
 export { GuestMemory } from './guest-memory.js'
+export { listenerPath, SOCKET_PATH_MAX_BYTES } from './listener-path.js'
 export { FaultLog, type Logger, silentLogger } from './logger.js'
 export { FrontendRequest, featureBits, hasBit, ProtocolFeature, VirtioFeature } from './protocol.js'
 export { serve } from './serve.js'

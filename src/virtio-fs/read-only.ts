@@ -1,10 +1,10 @@
-import { constants } from 'virtiofsd-ts-native'
 import { EROFS } from './errno.js'
 import type { FileSystem, Operation } from './file-system.js'
+import { OpenFlag } from './open-flags.js'
 import { ARGS, type Request } from './request.js'
 import { AccessIn, IoctlIn, OpenIn } from './wire.js'
 
-const { O_ACCMODE, O_TRUNC } = constants
+const { O_ACCMODE, O_TRUNC } = OpenFlag
 const W_OK = 2
 /** _IOC_WRITE in a command's number: its argument goes to the file system. */
 const IOC_WRITE = 1 << 30

@@ -2,7 +2,7 @@ import { cacheModes, directIoModes } from '../../io-mode/cache-policy.js'
 import { flag, type OptionSpec, seconds } from '../option-spec.js'
 
 /** What the guest may cache, and how its I/O reaches the host. */
-export const cachingOptions: readonly OptionSpec[] = [
+export const cachingOptions = [
   {
     name: 'cache',
     argument: 'mode',
@@ -92,4 +92,4 @@ export const cachingOptions: readonly OptionSpec[] = [
     scope: 'share',
     text: 'how long the guest may believe that a name is not there (0: not at all)',
   },
-]
+] as const satisfies readonly OptionSpec[]

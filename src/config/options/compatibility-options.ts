@@ -3,7 +3,7 @@ import { flag, list, type OptionSpec } from '../option-spec.js'
 const NO_MIGRATION = 'this device cannot be migrated, and says so to its front-end'
 
 /** Options of virtiofsd for command lines that were written for it: older forms, and what has nothing to change here. */
-export const compatibilityOptions: readonly OptionSpec[] = [
+export const compatibilityOptions = [
   {
     name: 'o',
     argument: 'words',
@@ -63,4 +63,4 @@ export const compatibilityOptions: readonly OptionSpec[] = [
     text: 'without effect: there is no migration',
     ignored: NO_MIGRATION,
   },
-]
+] as const satisfies readonly OptionSpec[]

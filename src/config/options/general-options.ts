@@ -1,7 +1,7 @@
 import { flag, list, type OptionSpec, text } from '../option-spec.js'
 
 /** How more than one share is described. */
-export const severalShares: readonly OptionSpec[] = [
+export const severalShares = [
   {
     name: 'share',
     argument: 'words',
@@ -16,10 +16,10 @@ export const severalShares: readonly OptionSpec[] = [
     scope: 'command line',
     text: 'TOML file with [[share]] and [[share.rule]]; the command line wins over it',
   },
-]
+] as const satisfies readonly OptionSpec[]
 
 /** What is answered at once. */
-export const generalOptions: readonly OptionSpec[] = [
+export const generalOptions = [
   {
     name: 'print-capabilities',
     kind: flag,
@@ -28,4 +28,4 @@ export const generalOptions: readonly OptionSpec[] = [
   },
   { name: 'version', aliases: ['V'], kind: flag, scope: 'command line', text: 'print the version' },
   { name: 'help', aliases: ['h'], kind: flag, scope: 'command line', text: 'show this help' },
-]
+] as const satisfies readonly OptionSpec[]

@@ -1,7 +1,7 @@
 import { flag, list, type OptionSpec, text } from '../option-spec.js'
 
 /** What the device records, and what it does to requests on purpose. */
-export const inspectionOptions: readonly OptionSpec[] = [
+export const inspectionOptions = [
   {
     name: 'inspect',
     kind: flag,
@@ -71,4 +71,4 @@ export const inspectionOptions: readonly OptionSpec[] = [
     scope: 'process',
     text: 'answer "virtiofsd-ts ctl" at this socket (JSON lines)',
   },
-]
+] as const satisfies readonly OptionSpec[]

@@ -3,7 +3,7 @@ import { needs } from '../../share/share-config.js'
 import { flag, list, type OptionSpec, text } from '../option-spec.js'
 
 /** What files have beside names and data: attributes, owners, locks, and how inodes are kept. */
-export const posixOptions: readonly OptionSpec[] = [
+export const posixOptions = [
   {
     name: 'xattr',
     kind: flag,
@@ -107,4 +107,4 @@ export const posixOptions: readonly OptionSpec[] = [
     scope: 'share',
     text: "everything that the guest makes is owned by this process's user, whose files are root's in the guest",
   },
-]
+] as const satisfies readonly OptionSpec[]

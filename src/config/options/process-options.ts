@@ -1,13 +1,21 @@
-import { sandboxes, seccompActions } from '../../sandbox/kinds.js'
 import { list, type OptionSpec, text } from '../option-spec.js'
 
-export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'off'] as const
+const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'off'] as const
+export type LogLevel = (typeof logLevels)[number]
+
+/** What a process may be confined to: its own root and namespaces, its own root, or nothing. */
+const sandboxes = ['namespace', 'chroot', 'none'] as const
+export type Sandbox = (typeof sandboxes)[number]
+
+/** What meets a system call that is not allowed. */
+const seccompActions = ['none', 'log', 'trap', 'kill'] as const
+export type SeccompAction = (typeof seccompActions)[number]
 
 /** Where the system's log takes messages. */
 const SYSLOG_SOCKET = '/dev/log'
 
 /** What the process is, for all of its shares. */
-export const processOptions: readonly OptionSpec[] = [
+export const processOptions = [
   {
     name: 'poll-us',
     argument: 'n',
@@ -77,4 +85,4 @@ export const processOptions: readonly OptionSpec[] = [
     scope: 'process',
     text: "log to the system's log instead of standard error",
   },
-]
+] as const satisfies readonly OptionSpec[]

@@ -1,7 +1,7 @@
 import { flag, type OptionSpec, text } from '../option-spec.js'
 
 /** What is shared, and where. */
-export const shareOptions: readonly OptionSpec[] = [
+export const shareOptions = [
   {
     name: 'shared-dir',
     aliases: ['path'],
@@ -46,4 +46,4 @@ export const shareOptions: readonly OptionSpec[] = [
     scope: 'share',
     text: 'listen again when a front-end has left, instead of ending',
   },
-]
+] as const satisfies readonly OptionSpec[]

@@ -6,6 +6,7 @@ import { splitAtCommas } from '../../../src/config/compatible-words.js'
 import type { Configuration } from '../../../src/config/configuration.js'
 import { dashed } from '../../../src/config/option-spec.js'
 import { optionTable } from '../../../src/config/option-table.js'
+import { ChosenOptions, OptionValues } from '../../../src/config/option-values.js'
 import { UserError } from '../../../src/config/user-error.js'
 import { tempDir } from '../../support/temp-dir.js'
 
@@ -83,4 +84,27 @@ t.test('every option is in the table once', async (t) => {
     t.notMatch(text, /\.$/, `${name}: no full stop`)
     t.equal(argument === undefined, kind.type === 'flag', `${name}: a value has a name`)
   }
+})
+
+t.test('names and types of values follow from the table', async (t) => {
+  const options = new ChosenOptions(new OptionValues())
+  const allowMmap: boolean = options.get('allow-mmap')
+  const cache: 'never' | 'metadata' | 'auto' | 'always' = options.get('cache')
+  const limit: number = options.get('inode-limit')
+  const faults: readonly string[] = options.get('fault')
+  const tag: string | undefined = options.get('tag')
+  t.same([allowMmap, cache, limit, faults, tag], [false, 'auto', 100_000_000, [], undefined])
+  // @ts-expect-error: there is no such option.
+  t.equal(options.get('allow-mmpa'), undefined)
+  // @ts-expect-error: it may be missing.
+  const directory: string = options.get('shared-dir')
+  // @ts-expect-error: it is a text.
+  const level: number = options.get('log-level')
+  t.same([directory, level], [undefined, 'info'])
+})
+
+t.test('an option that may be repeated may be so in --share, too', async (t) => {
+  const words = `path=${directory},socket=${join(directory, 'other')},translate-uid=guest:0:5:1,translate-uid=guest:7:8:1`
+  const parsed = parseCommandLine(['--share', words])
+  t.same(parsed?.configuration.shares[0].translateUid, ['guest:0:5:1', 'guest:7:8:1'])
 })

@@ -1,4 +1,4 @@
-import { UserError } from '../config/user-error.js'
+import { UserError } from './user-error.js'
 
 /** Users, or groups, of the host that there are in a user namespace, under numbers of its own. */
 export interface IdRange {

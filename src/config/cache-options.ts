@@ -1,0 +1,21 @@
+import type { CacheChoices } from '../io-mode/cache-policy.js'
+import type { OptionValues } from './option-values.js'
+
+/** Of the options given, those that choose what the guest caches. */
+export function cacheChoices(given: OptionValues): Partial<CacheChoices> {
+  return onlyDefined<CacheChoices>({
+    cache: given.get('cache'),
+    directIo: given.get('direct-io'),
+    parallelDio: given.get('parallel-dio'),
+    keepCache: given.get('keep-cache'),
+    noflush: given.get('noflush'),
+    entryTimeoutSec: given.get('entry-timeout'),
+    attrTimeoutSec: given.get('attr-timeout'),
+    negativeTimeoutSec: given.get('negative-timeout'),
+  })
+}
+
+function onlyDefined<T extends object>(fields: { [K in keyof T]: T[K] | undefined }): Partial<T> {
+  // A Partial under exactOptionalPropertyTypes has no field that is undefined: they are left out here.
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Partial<T>
+}

@@ -1,0 +1,22 @@
+/** The names nearest to a mistyped one, for a message: " (did you mean ...?)", or nothing. */
+export function nearestName(name: string, known: Iterable<string>): string {
+  const ranked = [...known]
+    .map((candidate) => ({ candidate, distance: editDistance(name, candidate) }))
+    .filter(({ candidate, distance }) => distance <= Math.max(2, candidate.length / 3))
+    .sort((a, b) => a.distance - b.distance)
+  return ranked[0] === undefined ? '' : ` (did you mean ${ranked[0].candidate}?)`
+}
+
+/** Insertions, deletions and substitutions that make one of the other. */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, n) => n)
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i]
+    for (let j = 1; j <= b.length; j++) {
+      const substituted = row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1)
+      next.push(Math.min(substituted, row[j] + 1, next[j - 1] + 1))
+    }
+    row = next
+  }
+  return row[b.length]
+}

@@ -1,0 +1,37 @@
+import * as native from 'virtiofsd-ts-native'
+import type { SeccompAction } from '../config/options/process-options.js'
+import { errnoName } from '../virtio-fs/errno.js'
+import { seccompFilter } from './seccomp-filter.js'
+import { systemCallRules } from './system-calls.js'
+
+/** Ends the process at once, without waiting for threads that are blocked in a system call. */
+export function exitNow(status: number): never {
+  return native.exitNow(status)
+}
+
+/** Sets the limit of open files, as far as this process may; 0 leaves it. Returns the limit in force. */
+export function limitFiles(limit: number): number {
+  return native.setFileLimit(limit)
+}
+
+/** Opens /proc/self/fd, by which inodes are opened anew. Throws when there is no /proc. */
+export function openOwnDescriptors(): number {
+  const { AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_PATH } = native.constants
+  const fd = native.openat(AT_FDCWD, Buffer.from('/proc/self/fd\0'), 0, O_PATH | O_DIRECTORY | O_CLOEXEC, 0)
+  if (fd < 0) throw new Error(`/proc/self/fd cannot be opened: ${errnoName(-fd)}`)
+  return fd
+}
+
+/** Asks the launcher, at `sealFd`, to take the host's file system away. Throws when that cannot be. */
+export function leaveOldRoot(sealFd: number): void {
+  const result = native.sealRequest(sealFd)
+  native.close(sealFd)
+  if (result < 0) throw new Error(`the old root cannot be left: ${errnoName(-result)}`)
+}
+
+/** Gives up every system call that serving does not need. Throws when that cannot be. */
+export function limitSystemCalls(action: SeccompAction): void {
+  if (action === 'none') return
+  const result = native.seccompInstall(seccompFilter(systemCallRules, action))
+  if (result < 0) throw new Error(`--seccomp ${action}: ${errnoName(-result)}`)
+}

@@ -1,0 +1,18 @@
+import * as native from 'virtiofsd-ts-native'
+import { mustSucceed } from './errors.js'
+
+/** sun_path has 108 bytes, one of them for the NUL. */
+export const SOCKET_PATH_MAX_BYTES = 107
+
+/**
+ * The path of a unix socket that listens at the descriptor `fd`, which stays the caller's; empty for one without a path.
+ * Throws SystemCallError for any other descriptor.
+ */
+export function listenerPath(fd: number): string {
+  const bytes = new Uint8Array(SOCKET_PATH_MAX_BYTES + 1)
+  const lenBytes = mustSucceed(
+    `descriptor ${fd} as a socket that listens`,
+    native.unixListenerPath(fd, bytes),
+  )
+  return new TextDecoder().decode(bytes.subarray(0, lenBytes))
+}
