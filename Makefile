@@ -82,7 +82,7 @@ soak: build ## Mixed load, verified, under random faults, for MINUTES= (10) or H
 
 .PHONY: test-frontend
 test-frontend: build sanitized ## The program, its guest played without a VM, well-behaved and hostile
-	$(call tap,frontend hostile,300,2)
+	$(call tap,frontend hostile reports,300,2)
 
 .PHONY: test-guest
 test-guest: build ## The device in real guests: kernels 6.1, 6.12 and 7.x, several QEMUs

@@ -363,7 +363,10 @@ export function asyncCopyRange(
   outOffsetBytes: number,
   lenBytes: number,
 ): number
-/** Hands to the kernel what was started since; nothing begins before. */
+/**
+ * Hands to the kernel what was started since; nothing begins before. Returns how much of it the kernel does not take now
+ * (it has no memory, or results that have to be taken first): ask again.
+ */
 export function asyncSubmit(): number
 /** The number of pairs [token, result] in `out`; results are >= 0 or a negative errno. */
 export function asyncReap(out: Int32Array): number

@@ -84,7 +84,11 @@ static int queue(const struct async_op *op)
     if (result != -EAGAIN)
         return result;
     result = uring_submit(engine.ring);
-    return result < 0 ? result : uring_queue(engine.ring, op);
+    if (result < 0)
+        return result;
+    result = uring_queue(engine.ring, op);
+    /* The kernel takes no more for now: helper threads do. */
+    return result == -EAGAIN ? pool_queue(engine.pool, op) : result;
 }
 
 /*
@@ -143,7 +147,7 @@ static napi_value async_copy_range(napi_env env, napi_callback_info info)
     return ret_int(env, queue(&op));
 }
 
-/* asyncSubmit(): 0; hands to the kernel what was queued since */
+/* asyncSubmit(): hands to the kernel what was queued since; how much of it the kernel does not take now */
 static napi_value async_submit(napi_env env, napi_callback_info info)
 {
     return ret_int(env, engine.ring ? uring_submit(engine.ring) : 0);

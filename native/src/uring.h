@@ -15,9 +15,9 @@ int uring_fd(const struct uring *ring);
 bool uring_can(enum async_kind kind);
 /* Queues an operation; its iov is copied. 0, or -EAGAIN when the ring is full until uring_submit. */
 int uring_queue(struct uring *ring, const struct async_op *op);
-/* Hands everything queued to the kernel. 0 or -errno. */
+/* Hands what is queued to the kernel. The number of entries that it does not take now, or -errno. */
 int uring_submit(struct uring *ring);
-/* Whether results wait; costs two loads. */
+/* Whether results wait; costs three loads. */
 bool uring_ready(const struct uring *ring);
 /* Takes up to `max` results. */
 int uring_reap(struct uring *ring, struct async_result *out, int max);

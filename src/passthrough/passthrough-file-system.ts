@@ -118,8 +118,15 @@ function backgroundOf({ async, locks }: Share): Background {
       const locked = locks.progress()
       return async.progress() || locked
     },
-    nextDueMs: () => locks.nextDueMs(),
+    nextDueMs() {
+      const lockMs = locks.nextDueMs()
+      const asyncMs = async.nextDueMs()
+      return lockMs < 0 || asyncMs < 0 ? Math.max(lockMs, asyncMs) : Math.min(lockMs, asyncMs)
+    },
     engine: async.hasUring ? 'io_uring' : 'threads',
+    get isFull() {
+      return async.isFull
+    },
     get isWorking() {
       return async.isWorking
     },

@@ -134,7 +134,12 @@ export class Backend {
       return
     }
     let moved = false
-    for (const vring of active) moved = vring.queue?.armKick() === true || moved
+    const full = this.device.isFull?.() === true
+    for (const vring of active) {
+      // What a full device has to wait for is no kick.
+      if (full && vring.index > 0) break
+      moved = vring.queue?.armKick() === true || moved
+    }
     if (!moved) {
       this.loop.wait(Math.ceil(this.device.nextDueMs?.() ?? -1))
       spin.missed((performance.now() - startMs) * 1e6)
@@ -154,6 +159,7 @@ export class Backend {
     const { active } = this
     for (let n = 0; n < active.length; n++) {
       const vring = active[n]
+      if (vring.index > 0 && this.device.isFull?.() === true) break
       worked = this.drainRing(vring, vring.index === 0 ? VIRTQUEUE_MAX_SIZE : BATCH) || worked
     }
     return worked

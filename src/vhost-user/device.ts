@@ -36,6 +36,12 @@ export interface VhostUserDevice {
   nextDueMs?(): number
 
   /**
+   * Returns true when so much is pending that no more is to be begun: requests then stay in their rings, but for those of
+   * queue 0, until `progress` has completed some.
+   */
+  isFull?(): boolean
+
+  /**
    * Whether other threads are at work on a request: then this one sleeps instead of spinning on the rings, which could
    * keep the processor from them.
    */

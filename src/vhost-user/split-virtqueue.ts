@@ -21,6 +21,8 @@ const DESC_BYTES = 16
 const DESC_WORDS = 4
 const MAX_SAFE_HIGH = 0x1fffff
 const MAX_CHAIN_BYTES = 0xffffffff
+/** How long an available index may be impossible. */
+const DOUBT_MS = 10
 
 /** Bytes of the available ring: flags, idx, ring[size], used_event. */
 const availBytes = (size: number) => 6 + 2 * size
@@ -46,6 +48,9 @@ export type ChainFault =
 export class SplitVirtqueue {
   /** The driver put an impossible number into avail.idx: nothing more is read from this queue until it starts anew. */
   broken = false
+  /** Where the driver's index was impossible last, and since when. */
+  private doubtedAt = -1
+  private doubtedMs = 0
   /** The fault of the chain that `pop` gave back last. */
   fault: ChainFault | undefined
   /** Requests popped and not yet given back. */
@@ -127,11 +132,24 @@ export class SplitVirtqueue {
     for (const [gpa, buffer] of this.buffers) if (buffer.byteLength > 0) this.memory.closeRing(gpa, buffer)
   }
 
-  /** Requests that wait now; reads avail.idx once. -1 and `broken` when the driver's index is impossible. */
+  /** Requests that wait now; reads avail.idx once. -1 and `broken` when the driver's index is impossible and stays so. */
   available(): number {
     if (this.broken) return 0
     const waiting = (Atomics.load(this.avail, 1) - this.nextAvail) & 0xffff
-    if (waiting <= this.size) return waiting
+    return waiting <= this.size ? waiting : this.doubt()
+  }
+
+  /**
+   * An index that makes no sense. A driver that stores it byte by byte is seen half way: only one that stays so breaks the
+   * queue.
+   */
+  private doubt(): 0 | -1 {
+    const nowMs = performance.now()
+    if (this.doubtedAt !== this.nextAvail) {
+      this.doubtedAt = this.nextAvail
+      this.doubtedMs = nowMs
+    }
+    if (nowMs - this.doubtedMs < DOUBT_MS) return 0
     this.broken = true
     return -1
   }

@@ -29,6 +29,8 @@ export interface Background {
   nextDueMs(): number
   /** Returns when nothing is under way any more. */
   drain(): void
+  /** So much is under way that no more may be begun. */
+  readonly isFull: boolean
   /** Threads of the kernel's or ours are at work on something: a spin could keep the processor from them. */
   readonly isWorking: boolean
 }

@@ -83,6 +83,10 @@ export class FsDevice implements VhostUserDevice {
     return this.background?.isWorking === true
   }
 
+  isFull(): boolean {
+    return this.background?.isFull === true
+  }
+
   drain(): void {
     this.interceptor.drain()
     this.background?.drain()

@@ -9,6 +9,10 @@ const { EPOLLIN } = native.constants
 
 const MAX_HELPER_THREADS = 8
 const RESULTS_PER_REAP = 128
+/** Half of what io_uring's completion queue holds (native/src/uring.c): a batch more, and all of the priority queue, fit too. */
+const MAX_UNDER_WAY = 4096
+/** When the kernel takes no more for now, and nothing is under way that would wake us. */
+const SUBMIT_AGAIN_MS = 10
 
 /** Calls on one file whose reply is empty, as the addon numbers them. */
 export const ASYNC_FSYNC = 2
@@ -116,6 +120,16 @@ export class AsyncIo {
     return this.working > 0
   }
 
+  /** No more is to be begun until something has ended. */
+  get isFull(): boolean {
+    return this.underWay >= MAX_UNDER_WAY
+  }
+
+  /** Milliseconds until `progress` has something to do by itself, -1 for never. */
+  nextDueMs(): number {
+    return this.unsubmitted ? SUBMIT_AGAIN_MS : -1
+  }
+
   progress(): boolean {
     this.slowWrites.endBatch()
     if (this.underWay === 0) return false
@@ -126,7 +140,7 @@ export class AsyncIo {
   drain(): void {
     while (this.underWay > 0) {
       this.submit()
-      if (!this.reap()) native.epollWait(this.epollFd, -1, this.events)
+      if (!this.reap()) native.epollWait(this.epollFd, this.nextDueMs(), this.events)
     }
   }
 
@@ -217,9 +231,9 @@ export class AsyncIo {
 
   private submit(): void {
     if (!this.unsubmitted) return
-    this.unsubmitted = false
-    const result = native.asyncSubmit()
-    if (result < 0) throw new Error(`io_uring takes no more: errno ${-result}`)
+    const left = native.asyncSubmit()
+    if (left < 0) throw new Error(`io_uring takes no more: errno ${-left}`)
+    this.unsubmitted = left > 0
   }
 
   private reap(): boolean {
