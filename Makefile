@@ -45,7 +45,7 @@ build: native/build/native.node $(IOCTL_NAPI) $(TAP) ## Build the addon and comp
 
 .PHONY: run
 run: build ## A Linux guest with DIR on /mnt (KERNEL=6.1, 6.12, 7 or a bzImage; QEMU=, DEVICE=): a shell, or a tour
-	@node dist/vm/run/run.js $(foreach name,DIR KERNEL MODULES QEMU DEVICE MEMORY CPUS,$(call option,$(name))) $(if $(ARGS),-- $(ARGS))
+	@node dist/vm/run.js $(foreach name,DIR KERNEL MODULES QEMU DEVICE MEMORY CPUS,$(call option,$(name))) $(if $(ARGS),-- $(ARGS))
 
 # DIR=path becomes --dir 'path', KERNEL_IMAGE=path becomes --kernel-image 'path'
 option = $(if $($(1)),--$(shell echo $(1) | tr A-Z_ a-z-) '$($(1))')
@@ -54,7 +54,7 @@ option = $(if $($(1)),--$(shell echo $(1) | tr A-Z_ a-z-) '$($(1))')
 lab: JSON ?= results/lab.json
 lab: HTML ?= results/lab.html
 lab: build ## The io-mode matrix (KERNELS="6.1 6.12 7" or KERNEL_IMAGE= with MODULES=; CASES=glob, QEMU=, JSON=, HTML=)
-	@node dist/vm/lab/main.js $(foreach name,KERNELS KERNEL_IMAGE MODULES QEMU CASES JUDGE_AS JSON HTML,$(call option,$(name)))
+	@node dist/vm/lab.js $(foreach name,KERNELS KERNEL_IMAGE MODULES QEMU CASES JUDGE_AS JSON HTML,$(call option,$(name)))
 
 .PHONY: check
 check: build ## Types, lint, format and unit tests (under two minutes)
@@ -70,11 +70,11 @@ fuzz: build sanitized ## Fuzz messages, rings and requests under sanitizers (MES
 
 .PHONY: bench-neighbours
 bench-neighbours: build ## What a flood on one share does to the latency of another
-	@node dist/vm/measure/bench-device/neighbours.js
+	@node dist/vm/bench-neighbours.js
 
 .PHONY: bench-confinement
 bench-confinement: build ## What --sandbox namespace --seccomp kill costs, beside none of either (PAIRS=, RUN_MS=, ARGS=)
-	@node dist/vm/measure/bench-device/confinement.js $(foreach name,PAIRS RUN_MS ARGS,$(call option,$(name)))
+	@node dist/vm/bench-confinement.js $(foreach name,PAIRS RUN_MS ARGS,$(call option,$(name)))
 
 .PHONY: soak
 soak: build ## Mixed load, verified, under random faults, for MINUTES= (10) or HOURS= (SEED=; GUEST=6.12: in a guest)
@@ -90,7 +90,7 @@ test-guest: build ## The device in real guests: kernels 6.1, 6.12 and 7.x, sever
 
 .PHONY: work
 work: build ## Real work in a guest, for each cache policy (POLICIES="never auto always write-back", KERNEL=, QEMU=, ONLY=, PEER=virtiofsd)
-	@node dist/vm/measure/work/main.js $(foreach name,POLICIES KERNEL QEMU ONLY PEER,$(call option,$(name)))
+	@node dist/vm/work.js $(foreach name,POLICIES KERNEL QEMU ONLY PEER,$(call option,$(name)))
 
 .PHONY: test
 test: check test-frontend test-guest test-package ## Everything (about 20 minutes on two cores without KVM)
@@ -99,21 +99,21 @@ test: check test-frontend test-guest test-package ## Everything (about 20 minute
 bench: JSON ?= results/bench.json
 bench: HTML ?= results/bench.html
 bench: build ## Guest I/O, ours beside a peer in one guest (PEER=virtiofsd, virtiofsd-1.14, none ...; QUICK=1, ALL=1, KERNEL=, ONLY=, CACHE=, ROUNDS=, DIR=, JSON=, HTML=, ARGS=)
-	@node dist/vm/measure/bench/main.js $(foreach name,PEER ONLY CACHE ROUNDS KERNEL MODULES QEMU DIR JSON HTML,$(call option,$(name))) \
+	@node dist/vm/bench.js $(foreach name,PEER ONLY CACHE ROUNDS KERNEL MODULES QEMU DIR JSON HTML,$(call option,$(name))) \
 	  $(if $(QUICK),--quick) $(if $(ALL),--all) $(if $(ARGS),-- $(ARGS))
 
 .PHONY: bench-device
 bench-device: build ## Our device beside others, without a VM (PEER=virtiofsd or none, QUICK=1, ONLY=, PLACEMENT=, POLL_US=, SANDBOX=1, JSON=, ARGS=)
-	@node dist/vm/measure/bench-device/bench-device.js $(foreach name,PEER ONLY ROUNDS RUN-MS PLACEMENT JSON,$(call option,$(name))) \
+	@node dist/vm/bench-device.js $(foreach name,PEER ONLY ROUNDS RUN-MS PLACEMENT JSON,$(call option,$(name))) \
 	  $(if $(POLL_US),--poll-us $(POLL_US)) $(if $(QUICK),--quick) $(if $(SANDBOX),--sandbox) $(if $(ARGS),-- $(ARGS))
 
 .PHONY: bench-limits
 bench-limits: build ## Start, memory, idleness, many inodes, files and queues, 10 minutes of load (ONLY=, INODES=, MINUTES=)
-	@node dist/vm/measure/bench-device/limits.js $(foreach name,ONLY INODES MINUTES,$(call option,$(name)))
+	@node dist/vm/bench-limits.js $(foreach name,ONLY INODES MINUTES,$(call option,$(name)))
 
 .PHONY: bench-compare
 bench-compare: build ## Two results of bench-device: OLD=a.json NEW=b.json; fails when something became slower
-	@node dist/vm/measure/bench-device/compare-reports.js $(OLD) $(NEW)
+	@node dist/vm/bench-compare.js $(OLD) $(NEW)
 
 .PHONY: format
 format: $(STAMP) ## Format and apply safe fixes

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { UserError } from '../config/user-error.js'
 
 /** From dist/src/commands to dist/vm, which only a checkout has. */
-const PROGRAM = fileURLToPath(new URL('../../vm/measure/bench/main.js', import.meta.url))
+const PROGRAM = fileURLToPath(new URL('../../vm/bench.js', import.meta.url))
 
 /** `virtiofsd-ts bench`: the benchmark of the repository, with its options. Throws UserError where it is not there. */
 export function runBench(args: readonly string[], program = PROGRAM): void {

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 
-const LAB = fileURLToPath(new URL('../../vm/lab/main.js', import.meta.url))
+const LAB = fileURLToPath(new URL('../../vm/lab.js', import.meta.url))
 
 function runLab(...args: string[]) {
   const { status, stdout, stderr } = spawnSync(process.execPath, [LAB, ...args], { encoding: 'utf8' })

@@ -3,8 +3,8 @@ import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 
-const WORK = fileURLToPath(new URL('../../vm/measure/work/main.js', import.meta.url))
-const LIMITS = fileURLToPath(new URL('../../vm/measure/bench-device/limits.js', import.meta.url))
+const WORK = fileURLToPath(new URL('../../vm/work.js', import.meta.url))
+const LIMITS = fileURLToPath(new URL('../../vm/bench-limits.js', import.meta.url))
 
 /** Checks that a program refuses its arguments with status 2 and one line. */
 function refuses(t: Test, program: string, args: string[], line: RegExp): void {

@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { runProgram } from '../support/program.js'
 
-const BENCH = fileURLToPath(new URL('../../vm/measure/bench-device/confinement.js', import.meta.url))
+const BENCH = fileURLToPath(new URL('../../vm/bench-confinement.js', import.meta.url))
 
 t.test('every workload, both measures, and all together', async (t) => {
   const { status, stdout } = runProgram(['--pairs', '1', '--run-ms', '10'], [], BENCH)

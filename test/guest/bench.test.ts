@@ -5,11 +5,11 @@ import { fileURLToPath } from 'node:url'
 import { execa } from 'execa'
 import t from 'tap'
 import type { BenchResult } from '../../vm/measure/bench/report.js'
-import { findChromium, viewPage } from '../../vm/measure/report/chromium.js'
+import { findChromium, viewPage } from '../../vm/report/chromium.js'
 import { runProgram } from '../support/program.js'
 import { tempDir } from '../support/temp-dir.js'
 
-const BENCH = fileURLToPath(new URL('../../vm/measure/bench/main.js', import.meta.url))
+const BENCH = fileURLToPath(new URL('../../vm/bench.js', import.meta.url))
 const KINDS = '{randread 4k psync direct,storm}'
 const RESULTS = ['randread 4k psync direct', 'create', 'stat', 'readdir, entries', 'unlink']
 

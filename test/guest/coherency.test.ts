@@ -17,9 +17,9 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { DeviceProcess } from '../../vm/device/device-process.js'
 import { bootGuest, type Guest } from '../../vm/guest/guest.js'
 import { compileGuestPrograms } from '../../vm/guest/guest-programs.js'
-import { DeviceProcess } from '../../vm/host/device-process.js'
 import { expectQuietKernel } from '../support/real-guest.js'
 
 const KERNEL = '6.12'

@@ -7,8 +7,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
+import { DeviceProcess } from '../../vm/device/device-process.js'
 import { bootGuest, type Guest, GuestError, type GuestOptions } from '../../vm/guest/guest.js'
-import { DeviceProcess } from '../../vm/host/device-process.js'
 
 const BOOTS: [kernel: string, qemu: string, release: RegExp][] = [
   ['6.1', '7.2', /^6\.1\./],

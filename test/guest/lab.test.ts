@@ -8,10 +8,10 @@ import { fileURLToPath } from 'node:url'
 import { execa } from 'execa'
 import t from 'tap'
 import type { LabResult } from '../../vm/lab/result.js'
-import { findChromium, viewPage } from '../../vm/measure/report/chromium.js'
+import { findChromium, viewPage } from '../../vm/report/chromium.js'
 import { tempDir } from '../support/temp-dir.js'
 
-const LAB = fileURLToPath(new URL('../../vm/lab/main.js', import.meta.url))
+const LAB = fileURLToPath(new URL('../../vm/lab.js', import.meta.url))
 const TELLING = '{overlap,io-mode}/*'
 
 t.setTimeout(600_000)

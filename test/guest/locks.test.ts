@@ -3,7 +3,7 @@ import { spawn, spawnSync } from 'node:child_process'
 import { chmodSync, existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { serveDebianRoot } from '../../vm/guest/debian-root.js'
+import { serveDebianRoot } from '../../vm/device/debian-root.js'
 import { sleep } from '../support/device.js'
 import { bootWith, expectQuietKernel, serve } from '../support/real-guest.js'
 

@@ -7,14 +7,14 @@ import { chmodSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { fetchBundle } from '../../vm/guest/packages/bundle.js'
-import { DebianSuite } from '../../vm/guest/packages/debian-suite.js'
+import { fetchBundle } from '../../vm/packages/bundle.js'
+import { DebianSuite } from '../../vm/packages/debian-suite.js'
 
 const NOBODY = 65534
 /** Signs releases of bookworm, and nothing newer. */
 const OLD_KEYRING = '/usr/share/keyrings/debian-archive-bookworm-stable.gpg'
 const STRANGE_KEYRING = '/usr/share/keyrings/debian-archive-removed-keys.gpg'
-const BUNDLE_MODULE = new URL('../../vm/guest/packages/bundle.js', import.meta.url).href
+const BUNDLE_MODULE = new URL('../../vm/packages/bundle.js', import.meta.url).href
 const FETCH_BUSYBOX = `import { fetchBundle } from '${BUNDLE_MODULE}'; console.log(await fetchBundle('busybox'))`
 
 t.setTimeout(300_000)

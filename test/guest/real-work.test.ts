@@ -1,6 +1,6 @@
 /** The shorter pieces of `make work`, on write-back caching, where most can go wrong. */
 import t from 'tap'
-import { serveDebianRoot } from '../../vm/guest/debian-root.js'
+import { serveDebianRoot } from '../../vm/device/debian-root.js'
 import { jobNamed, scriptJob, sqliteKill } from '../../vm/measure/work/jobs.js'
 import { Workplace } from '../../vm/measure/work/workplace.js'
 

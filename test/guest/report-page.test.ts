@@ -2,10 +2,10 @@
 import { statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { chartFigure } from '../../vm/measure/report/chart.js'
-import { findChromium, viewPage } from '../../vm/measure/report/chromium.js'
-import { type Html, html } from '../../vm/measure/report/html.js'
-import { renderPage } from '../../vm/measure/report/page.js'
+import { chartFigure } from '../../vm/report/chart.js'
+import { findChromium, viewPage } from '../../vm/report/chromium.js'
+import { type Html, html } from '../../vm/report/html.js'
+import { renderPage } from '../../vm/report/page.js'
 import { tempDir } from '../support/temp-dir.js'
 
 t.setTimeout(300_000)

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { chmodSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { type DebianRoot, serveDebianRoot } from '../../vm/guest/debian-root.js'
+import { type DebianRoot, serveDebianRoot } from '../../vm/device/debian-root.js'
 import type { Guest } from '../../vm/guest/guest.js'
 import { bootWith, expectQuietKernel, type SharedDirectory, serve } from '../support/real-guest.js'
 

@@ -1,8 +1,8 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { ControlClient } from '../../vm/host/control-client.js'
-import { DeviceProcess } from '../../vm/host/device-process.js'
+import { ControlClient } from '../../vm/device/control-client.js'
+import { DeviceProcess } from '../../vm/device/device-process.js'
 
 const WAIT_MS = 20_000
 const POLL_MS = 5

@@ -3,10 +3,10 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
+import { DeviceProcess } from '../../vm/device/device-process.js'
 import { bootGuest, type Guest, type GuestOptions } from '../../vm/guest/guest.js'
 import { loudMessages } from '../../vm/guest/kernel-log.js'
 import type { Share } from '../../vm/guest/qemu.js'
-import { DeviceProcess } from '../../vm/host/device-process.js'
 
 /** Every kernel, and every QEMU that users have, at least once. */
 export const pairs: readonly { readonly kernel: string; readonly qemu: string }[] = [

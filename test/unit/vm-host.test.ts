@@ -4,13 +4,13 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { findAccelerator } from '../../vm/guest/accelerator.js'
-import { cached, cacheRoot, withLock } from '../../vm/guest/packages/cache.js'
-import { runCommand } from '../../vm/guest/packages/command.js'
-import { pickMirror } from '../../vm/guest/packages/debian-mirror.js'
-import { collectProgram } from '../../vm/guest/packages/program.js'
 import { machineArguments } from '../../vm/guest/qemu.js'
+import { runCommand } from '../../vm/host/command.js'
 import { ensureHostTools } from '../../vm/host/host-tools.js'
 import { LeashedProcess } from '../../vm/host/leashed-process.js'
+import { cached, cacheRoot, withLock } from '../../vm/packages/cache.js'
+import { collectProgram } from '../../vm/packages/collected-program.js'
+import { pickMirror } from '../../vm/packages/debian-mirror.js'
 
 function setEnvironment(t: Test, settings: Record<string, string>): void {
   const saved = process.env
@@ -70,7 +70,7 @@ t.test('a cached folder is built once, and again when building failed', async (t
 
 t.test('a lock ends with its holder', async (t) => {
   useCache(t)
-  const module = new URL('../../vm/guest/packages/cache.js', import.meta.url).href
+  const module = new URL('../../vm/packages/cache.js', import.meta.url).href
   const code = `import { withLock } from '${module}'; withLock('l', () => { process.kill(process.pid, 'SIGKILL') })`
   const { signal } = spawnSync(process.execPath, ['--input-type=module', '--eval', code])
   t.equal(signal, 'SIGKILL')

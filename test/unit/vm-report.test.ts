@@ -1,9 +1,9 @@
 /** Reports: tables of text, pages of HTML. */
 import t from 'tap'
-import { chartFigure } from '../../vm/measure/report/chart.js'
-import { html } from '../../vm/measure/report/html.js'
-import { renderPage } from '../../vm/measure/report/page.js'
-import { formatTable } from '../../vm/measure/report/text-table.js'
+import { chartFigure } from '../../vm/report/chart.js'
+import { html } from '../../vm/report/html.js'
+import { renderPage } from '../../vm/report/page.js'
+import { formatTable } from '../../vm/report/text-table.js'
 
 t.test('a table is as wide as its widest cells', async (t) => {
   const table = formatTable(

@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net'
-import { readLines } from './lines.js'
+import { readLines } from '../host/lines.js'
 
 /** How a command in the guest ended, as vm/guest/agent/agent.c reports it. */
 export interface CommandReport {

@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { cached } from './packages/cache.js'
-import { runCommand } from './packages/command.js'
+import { runCommand } from '../host/command.js'
+import { cached } from '../packages/cache.js'
 
 // From dist/vm back to the sources: C files are not copied to dist.
 const SOURCES = fileURLToPath(new URL('../../../vm/guest/programs/', import.meta.url))

@@ -1,14 +1,14 @@
 import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { runCommand } from '../host/command.js'
+import { fetchBundle } from '../packages/bundle.js'
+import { cached } from '../packages/cache.js'
+import { collectedProgram } from '../packages/collected-program.js'
 import { type ArchiveEntry, FILE, FOLDER, LINK, PROGRAM, writeArchive } from './cpio.js'
 import { compileGuestPrograms } from './guest-programs.js'
 import type { Kernel } from './kernel.js'
 import { readModules } from './kernel-modules.js'
-import { fetchBundle } from './packages/bundle.js'
-import { cached } from './packages/cache.js'
-import { runCommand } from './packages/command.js'
-import { collectedProgram } from './packages/program.js'
 
 /** Programs that a guest can have beyond busybox and vm/guest/*.c. Each makes the image larger, so they are asked for. */
 export type GuestProgram = 'fio' | 'git'

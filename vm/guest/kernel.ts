@@ -2,8 +2,8 @@ import { existsSync, readdirSync, renameSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { showProgress } from '../host/progress.js'
 import { SetupError } from '../host/setup-error.js'
-import { unpackPackages } from './packages/bundle.js'
-import { cached } from './packages/cache.js'
+import { unpackPackages } from '../packages/bundle.js'
+import { cached } from '../packages/cache.js'
 
 /** A guest kernel: a bzImage, and the modules that belong to it, if there are any. */
 export interface Kernel {

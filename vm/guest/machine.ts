@@ -1,11 +1,11 @@
 import { createServer, type Server, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { describeExit, LeashedProcess } from '../host/leashed-process.js'
+import type { Program } from '../host/program.js'
 import { SetupError } from '../host/setup-error.js'
 import { makeTemporaryDir } from '../host/temporary-dir.js'
 import { Agent } from './agent.js'
 import { Console } from './console.js'
-import type { Program } from './packages/program.js'
 import { type MachineOptions, type MachineSockets, machineArguments } from './qemu.js'
 import { Qmp } from './qmp.js'
 

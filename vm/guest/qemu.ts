@@ -1,9 +1,10 @@
 import { join } from 'node:path'
 import { findInPath, isExecutable } from '../host/find-in-path.js'
+import type { Program } from '../host/program.js'
 import { SetupError } from '../host/setup-error.js'
+import { fetchBundle } from '../packages/bundle.js'
+import { collectedProgram } from '../packages/collected-program.js'
 import type { Accelerator } from './accelerator.js'
-import { fetchBundle } from './packages/bundle.js'
-import { collectedProgram, type Program } from './packages/program.js'
 
 const BINARY = 'qemu-system-x86_64'
 export const QEMU_NAMES = ['7.2', '10', '11'] as const

@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events'
 import type { Socket } from 'node:net'
-import { readLines } from './lines.js'
+import { readLines } from '../host/lines.js'
 
 export interface QmpEvent {
   event: string

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { runCommand } from '../guest/packages/command.js'
+import { runCommand } from './command.js'
 import { findInPath } from './find-in-path.js'
 import { showProgress } from './progress.js'
 import { SetupError } from './setup-error.js'

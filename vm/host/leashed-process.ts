@@ -1,8 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { EventEmitter } from 'node:events'
-import { readLines } from '../guest/lines.js'
-import type { Program } from '../guest/packages/program.js'
 import { onProcessExit } from './exit-hooks.js'
+import { readLines } from './lines.js'
+import type { Program } from './program.js'
 import { SetupError } from './setup-error.js'
 
 const KEPT_LINES = 1_000

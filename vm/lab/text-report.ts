@@ -1,4 +1,4 @@
-import { formatTable } from '../measure/report/text-table.js'
+import { formatTable } from '../report/text-table.js'
 import { allCases } from './all-cases.js'
 import { optionSet, optionWords, type ShareName } from './option-sets.js'
 import { type Cell, isAsExpected, type KernelResult, type LabResult, unexpectedCells } from './result.js'

@@ -1,4 +1,4 @@
-import type { Chart } from '../measure/report/chart.js'
+import type { Chart } from '../report/chart.js'
 import type { Cell, TimelineRequest } from './result.js'
 
 /** A request as a bar: the lane is the lowest that is free while it is in flight. */

@@ -10,7 +10,7 @@ import {
   writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
-import { cacheRoot } from '../../guest/packages/cache.js'
+import { cacheRoot } from '../../packages/cache.js'
 import { CommandFailure } from './command-failure.js'
 
 const MIB = 1024 * 1024

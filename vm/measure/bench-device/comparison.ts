@@ -1,4 +1,4 @@
-import type { DeviceName } from '../../host/device-process.js'
+import type { DeviceName } from '../../device/device-process.js'
 import type { Case } from './cases.js'
 import type { Contender, Placement } from './contender.js'
 import type { RunResult } from './load-generator.js'

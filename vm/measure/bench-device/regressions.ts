@@ -1,4 +1,4 @@
-import type { DeviceName } from '../../host/device-process.js'
+import type { DeviceName } from '../../device/device-process.js'
 import { type BenchReport, type CaseResult, ratios, throughput } from './comparison.js'
 import type { RunResult } from './load-generator.js'
 import { median, spread } from './statistics.js'

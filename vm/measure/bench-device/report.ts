@@ -1,5 +1,5 @@
-import type { DeviceName } from '../../host/device-process.js'
-import { formatTable } from '../report/text-table.js'
+import type { DeviceName } from '../../device/device-process.js'
+import { formatTable } from '../../report/text-table.js'
 import type { Case, Targets } from './cases.js'
 import { type BenchReport, type CaseResult, medianOf, ratios, type Setup, throughput } from './comparison.js'
 import type { RunResult } from './load-generator.js'

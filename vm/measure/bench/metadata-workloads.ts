@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Guest } from '../../guest/guest.js'
-import { runCommand } from '../../guest/packages/command.js'
+import { runCommand } from '../../host/command.js'
 import type { Side } from './side.js'
 import type { Result, Sample, Workload } from './workload.js'
 

@@ -1,4 +1,4 @@
-import { DEVICE_NAMES, type DeviceName, findProgram } from '../../host/device-process.js'
+import { DEVICE_NAMES, type DeviceName, findProgram } from '../../device/device-process.js'
 import { findInPath, isExecutable } from '../../host/find-in-path.js'
 import { SetupError } from '../../host/setup-error.js'
 import type { Policy } from './plan.js'

@@ -1,4 +1,4 @@
-import { formatTable } from '../report/text-table.js'
+import { formatTable } from '../../report/text-table.js'
 import type { Measurement } from './measure.js'
 import { type Estimate, ROUNDS_FOR_VERDICT, relativeSpread, type Verdict } from './statistics.js'
 

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
-import type { ControlClient } from '../../host/control-client.js'
-import type { DeviceProcess } from '../../host/device-process.js'
+import type { ControlClient } from '../../device/control-client.js'
+import type { DeviceProcess } from '../../device/device-process.js'
 import { processTree } from '../bench-device/process-tree.js'
 
 /** One of the two devices that are compared: its process, and its share as host and guest see it. */

@@ -10,10 +10,10 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
-import { cached } from '../../guest/packages/cache.js'
-import { runCommand } from '../../guest/packages/command.js'
-import { DebianSuite } from '../../guest/packages/debian-suite.js'
+import { runCommand } from '../../host/command.js'
 import { showProgress } from '../../host/progress.js'
+import { cached } from '../../packages/cache.js'
+import { DebianSuite } from '../../packages/debian-suite.js'
 
 /** Debian packages that the work needs beside those that every Debian guest has. */
 export const WORK_PACKAGES = ['gzip', 'nodejs', 'postgresql-17']

@@ -1,13 +1,13 @@
 /** `make bench-confinement`: what a sandbox and a filter of system calls cost our device, beside itself without either. */
 import { Command } from 'commander'
-import { parseCount, runAsProgram } from '../../host/command-program.js'
-import { showProgress } from '../../host/progress.js'
-import { formatTable } from '../report/text-table.js'
-import { makeBenchShare, SHARE_PATHS } from './bench-share.js'
-import { CASES } from './cases.js'
-import { Contender } from './contender.js'
-import type { Job, RunResult } from './load-generator.js'
-import { geometricMean, median, spread } from './statistics.js'
+import { parseCount, runAsProgram } from './host/command-program.js'
+import { showProgress } from './host/progress.js'
+import { makeBenchShare, SHARE_PATHS } from './measure/bench-device/bench-share.js'
+import { CASES } from './measure/bench-device/cases.js'
+import { Contender } from './measure/bench-device/contender.js'
+import type { Job, RunResult } from './measure/bench-device/load-generator.js'
+import { geometricMean, median, spread } from './measure/bench-device/statistics.js'
+import { formatTable } from './report/text-table.js'
 
 const SIDES = {
   confined: ['--sandbox', 'namespace', '--seccomp', 'kill'],

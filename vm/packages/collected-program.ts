@@ -1,14 +1,8 @@
 import { chmodSync, copyFileSync, existsSync, mkdirSync } from 'node:fs'
 import { basename, join } from 'node:path'
-import { SetupError } from '../../host/setup-error.js'
-import { runCommand } from './command.js'
-
-/** How to start a program: `command`, then `args`, then the caller's own arguments. */
-export interface Program {
-  command: string
-  args: string[]
-  env?: Record<string, string>
-}
+import { runCommand } from '../host/command.js'
+import type { Program } from '../host/program.js'
+import { SetupError } from '../host/setup-error.js'
 
 const LOADER = 'ld-linux-x86-64.so.2'
 const LIBRARY_DIRS = [

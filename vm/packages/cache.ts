@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process'
 import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
-import { SetupError } from '../../host/setup-error.js'
+import { SetupError } from '../host/setup-error.js'
 
 const SAY_WAITING_AFTER_MS = 2_000
 

@@ -1,10 +1,10 @@
 /** `make bench-neighbours`: what a guest that floods its share does to the latency of another share of the same process. */
 import { join } from 'node:path'
-import { DeviceProcess, waitUntilListening } from '../../host/device-process.js'
-import { makeTemporaryDir } from '../../host/temporary-dir.js'
-import { makeBenchShare, SHARE_PATHS } from './bench-share.js'
-import { type Job, LoadGenerator } from './load-generator.js'
-import { median } from './statistics.js'
+import { DeviceProcess, waitUntilListening } from './device/device-process.js'
+import { makeTemporaryDir } from './host/temporary-dir.js'
+import { makeBenchShare, SHARE_PATHS } from './measure/bench-device/bench-share.js'
+import { type Job, LoadGenerator } from './measure/bench-device/load-generator.js'
+import { median } from './measure/bench-device/statistics.js'
 
 const RUN_MS = 1500
 const WARM_UP_MS = 300

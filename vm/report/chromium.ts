@@ -1,8 +1,8 @@
 import { pathToFileURL } from 'node:url'
 import { type Browser, chromium, type Page } from 'playwright-core'
-import { runCommand } from '../../guest/packages/command.js'
-import { findInPath } from '../../host/find-in-path.js'
-import { showProgress } from '../../host/progress.js'
+import { runCommand } from '../host/command.js'
+import { findInPath } from '../host/find-in-path.js'
+import { showProgress } from '../host/progress.js'
 
 const PROGRAMS = ['chromium', 'chromium-browser', 'google-chrome']
 const PACKAGES = ['chromium', 'fonts-dejavu-core']

@@ -3,19 +3,19 @@ import { mkdirSync, statSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Command, Option } from 'commander'
-import { bootGuest, DEFAULT_KERNEL, type Guest } from '../guest/guest.js'
-import { findKernel, KERNEL_NAMES } from '../guest/kernel.js'
-import { findQemu, QEMU_NAMES } from '../guest/qemu.js'
-import { parseCount, runAsProgram } from '../host/command-program.js'
-import { DEVICE_NAMES, type DeviceName, DeviceProcess } from '../host/device-process.js'
-import { showProgress } from '../host/progress.js'
-import { SetupError } from '../host/setup-error.js'
-import { runShell } from './shell.js'
-import { item, section, takeTour } from './tour.js'
+import { DEVICE_NAMES, type DeviceName, DeviceProcess } from './device/device-process.js'
+import { bootGuest, DEFAULT_KERNEL, type Guest } from './guest/guest.js'
+import { findKernel, KERNEL_NAMES } from './guest/kernel.js'
+import { findQemu, QEMU_NAMES } from './guest/qemu.js'
+import { parseCount, runAsProgram } from './host/command-program.js'
+import { showProgress } from './host/progress.js'
+import { SetupError } from './host/setup-error.js'
+import { runShell } from './run/shell.js'
+import { item, section, takeTour } from './run/tour.js'
 
 const TAG = 'share'
 const MOUNT_POINT = '/mnt'
-const SCRATCH_DIR = fileURLToPath(new URL('../../../.cache/share', import.meta.url))
+const SCRATCH_DIR = fileURLToPath(new URL('../../.cache/share', import.meta.url))
 
 interface Options {
   dir?: string

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
-import { SetupError } from '../../host/setup-error.js'
-import { runCommand } from './command.js'
+import { runCommand } from '../host/command.js'
+import { SetupError } from '../host/setup-error.js'
 
 const DEBIAN_RELEASES = /^(old)*(stable|testing)$|^(unstable|sid|bullseye|bookworm|trixie|forky|duke)$/
 const KEYRINGS = [

@@ -5,20 +5,20 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { Command } from 'commander'
-import { parseCount, runAsProgram } from '../../host/command-program.js'
-import { LeashedProcess } from '../../host/leashed-process.js'
-import { showProgress } from '../../host/progress.js'
-import { SetupError } from '../../host/setup-error.js'
-import { makeTemporaryDir } from '../../host/temporary-dir.js'
-import { formatTable } from '../report/text-table.js'
-import { makeBenchShare, SHARE_PATHS } from './bench-share.js'
-import { describeFailure } from './command-failure.js'
-import { Contender, fairArgs, putFirst } from './contender.js'
-import { cpuMs, residentBytes, sleeps } from './process-status.js'
-import { median } from './statistics.js'
+import { parseCount, runAsProgram } from './host/command-program.js'
+import { LeashedProcess } from './host/leashed-process.js'
+import { showProgress } from './host/progress.js'
+import { SetupError } from './host/setup-error.js'
+import { makeTemporaryDir } from './host/temporary-dir.js'
+import { makeBenchShare, SHARE_PATHS } from './measure/bench-device/bench-share.js'
+import { describeFailure } from './measure/bench-device/command-failure.js'
+import { Contender, fairArgs, putFirst } from './measure/bench-device/contender.js'
+import { cpuMs, residentBytes, sleeps } from './measure/bench-device/process-status.js'
+import { median } from './measure/bench-device/statistics.js'
+import { formatTable } from './report/text-table.js'
 
 const OURS = 'virtiofsd-ts'
-const MAIN = fileURLToPath(new URL('../../../src/main.js', import.meta.url))
+const MAIN = fileURLToPath(new URL('../src/main.js', import.meta.url))
 const MIB = 1024 * 1024
 const STARTS = 7
 const POLL_MS = 2

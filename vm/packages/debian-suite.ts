@@ -1,8 +1,8 @@
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { SetupError } from '../../host/setup-error.js'
+import { CommandError, runCommand } from '../host/command.js'
+import { SetupError } from '../host/setup-error.js'
 import { cached, cacheRoot, withLock } from './cache.js'
-import { CommandError, runCommand } from './command.js'
 import { findKeyring, findMirror, readNetworkSettings } from './debian-mirror.js'
 import { unpackPackage } from './unpack.js'
 

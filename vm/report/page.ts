@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { Html, html } from './html.js'
 
 // Neither style nor script is compiled: from dist/vm/report back to the sources.
-const BROWSER = new URL('../../../../vm/measure/report/browser/', import.meta.url)
+const BROWSER = new URL('../../../vm/report/browser/', import.meta.url)
 /** Observable Plot and what it stands on, as single files for a browser; they define the globals `d3` and `Plot`. */
 const LIBRARIES = [
   new URL('d3.min.js', import.meta.resolve('d3')),

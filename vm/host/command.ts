@@ -1,5 +1,5 @@
 import { ExecaError, execa } from 'execa'
-import { SetupError } from '../../host/setup-error.js'
+import { SetupError } from './setup-error.js'
 
 export interface CommandOptions {
   cwd?: string

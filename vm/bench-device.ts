@@ -2,17 +2,23 @@
 import { writeFileSync } from 'node:fs'
 import { cpus, release } from 'node:os'
 import { Command, Option } from 'commander'
-import { parseCount, runAsProgram } from '../../host/command-program.js'
-import { DEVICE_NAMES, type DeviceName } from '../../host/device-process.js'
-import { showProgress } from '../../host/progress.js'
-import { SetupError } from '../../host/setup-error.js'
-import { makeBenchShare, SHARE_PATHS, type SharePlace } from './bench-share.js'
-import { CASES, type Case } from './cases.js'
-import { describeFailure } from './command-failure.js'
-import { type BenchReport, type CaseResult, compare, type Setup } from './comparison.js'
-import { Contender, DIRECT_ARGS, fairArgs, PLACEMENTS, type Placement } from './contender.js'
-import { formatReport, missedTargets } from './report.js'
-import { median } from './statistics.js'
+import { DEVICE_NAMES, type DeviceName } from './device/device-process.js'
+import { parseCount, runAsProgram } from './host/command-program.js'
+import { showProgress } from './host/progress.js'
+import { SetupError } from './host/setup-error.js'
+import { makeBenchShare, SHARE_PATHS, type SharePlace } from './measure/bench-device/bench-share.js'
+import { CASES, type Case } from './measure/bench-device/cases.js'
+import { describeFailure } from './measure/bench-device/command-failure.js'
+import { type BenchReport, type CaseResult, compare, type Setup } from './measure/bench-device/comparison.js'
+import {
+  Contender,
+  DIRECT_ARGS,
+  fairArgs,
+  PLACEMENTS,
+  type Placement,
+} from './measure/bench-device/contender.js'
+import { formatReport, missedTargets } from './measure/bench-device/report.js'
+import { median } from './measure/bench-device/statistics.js'
 
 interface Options {
   peer: string

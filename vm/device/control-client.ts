@@ -1,5 +1,5 @@
 import { connect, type Socket } from 'node:net'
-import { readLines } from '../guest/lines.js'
+import { readLines } from '../host/lines.js'
 
 interface Answer {
   ok: boolean

@@ -1,8 +1,8 @@
 /** `make bench-compare OLD=a.json NEW=b.json`: fails when something became slower than noise explains. */
 import { readFileSync } from 'node:fs'
-import { formatTable } from '../report/text-table.js'
-import type { BenchReport } from './comparison.js'
-import { findRegressions } from './regressions.js'
+import type { BenchReport } from './measure/bench-device/comparison.js'
+import { findRegressions } from './measure/bench-device/regressions.js'
+import { formatTable } from './report/text-table.js'
 
 const EXIT_REGRESSION = 1
 const EXIT_USAGE = 2

@@ -1,9 +1,9 @@
 import { copyFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
-import { showProgress } from '../../host/progress.js'
+import { showProgress } from '../host/progress.js'
 import { cached } from './cache.js'
+import { collectProgram } from './collected-program.js'
 import { DebianSuite } from './debian-suite.js'
-import { collectProgram } from './program.js'
 import { unpackPackage } from './unpack.js'
 
 /** Which Debian packages a bundle comes from, and the little of them that it keeps. */

@@ -1,15 +1,15 @@
 /** `make work`: real work in a guest on our device, for each cache policy. */
 import { Command } from 'commander'
 import picomatch from 'picomatch'
-import { DEFAULT_KERNEL } from '../../guest/guest.js'
-import { KERNEL_NAMES } from '../../guest/kernel.js'
-import { runAsProgram } from '../../host/command-program.js'
-import { SetupError } from '../../host/setup-error.js'
-import { describePeer, findPeer, PEER_NAMES, type Peer } from '../bench/peer.js'
-import { formatTable } from '../report/text-table.js'
-import { type Job, jobs } from './jobs.js'
-import { DEFAULT_POLICIES, POLICIES, type PolicyName, parsePolicies } from './policies.js'
-import { serveTools, type Tools, Workplace } from './workplace.js'
+import { DEFAULT_KERNEL } from './guest/guest.js'
+import { KERNEL_NAMES } from './guest/kernel.js'
+import { runAsProgram } from './host/command-program.js'
+import { SetupError } from './host/setup-error.js'
+import { describePeer, findPeer, PEER_NAMES, type Peer } from './measure/bench/peer.js'
+import { type Job, jobs } from './measure/work/jobs.js'
+import { DEFAULT_POLICIES, POLICIES, type PolicyName, parsePolicies } from './measure/work/policies.js'
+import { serveTools, type Tools, Workplace } from './measure/work/workplace.js'
+import { formatTable } from './report/text-table.js'
 
 const EXIT_FAILURE = 1
 
