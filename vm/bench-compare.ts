@@ -1,21 +1,20 @@
 /** `make bench-compare OLD=a.json NEW=b.json`: fails when something became slower than noise explains. */
 import { readFileSync } from 'node:fs'
+import { Command } from 'commander'
+import { ruledTable } from '../src/commands/text-table.js'
+import { runAsProgram } from './host/command-program.js'
+import { SetupError } from './host/setup-error.js'
 import type { BenchReport } from './measure/bench-device/comparison.js'
 import { findRegressions } from './measure/bench-device/regressions.js'
-import { formatTable } from './report/text-table.js'
 
 const EXIT_REGRESSION = 1
-const EXIT_USAGE = 2
 
-const [before, after] = process.argv.slice(2)
-if (before === undefined || after === undefined) {
-  process.stderr.write('usage: compare-reports BEFORE.json AFTER.json\n')
-  process.exit(EXIT_USAGE)
-}
-const found = findRegressions(read(before), read(after))
-if (found.length === 0) {
-  process.stdout.write('nothing became slower\n')
-} else {
+async function run(_options: object, [before, after]: string[]): Promise<void> {
+  const found = findRegressions(readReport(before!), readReport(after!))
+  if (found.length === 0) {
+    process.stdout.write('nothing became slower\n')
+    return
+  }
   const columns = ['workload', 'measure', 'before', 'after', 'noise'].map((title) => ({ title }))
   const rows = found.map(({ name, measure, before, after, noise }) => [
     name,
@@ -24,17 +23,27 @@ if (found.length === 0) {
     after.toFixed(2),
     `${(100 * noise).toFixed(0)}%`,
   ])
-  process.stdout.write(formatTable(columns, rows))
+  process.stdout.write(ruledTable(columns, rows))
   process.exitCode = EXIT_REGRESSION
 }
 
-function read(file: string): BenchReport {
+/** Throws SetupError for a file that is no report. */
+function readReport(file: string): BenchReport {
   try {
     const report = JSON.parse(readFileSync(file, 'utf8')) as BenchReport
     if (report.version === 1) return report
-    process.stderr.write(`${file}: not a report of bench-device\n`)
   } catch (error) {
-    process.stderr.write(`${file}: ${error instanceof Error ? error.message : error}\n`)
+    throw new SetupError(`${file}: ${error instanceof Error ? error.message : error}`)
   }
-  process.exit(EXIT_USAGE)
+  throw new SetupError(`${file}: not a report of bench-device`)
 }
+
+const command = new Command('bench-compare')
+  .description(
+    'Compares two reports of bench-device. Status 1 when something became slower than noise explains.',
+  )
+  .argument('<before>')
+  .argument('<after>')
+  .exitOverride()
+
+await runAsProgram(command, run)

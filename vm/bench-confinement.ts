@@ -1,13 +1,13 @@
 /** `make bench-confinement`: what a sandbox and a filter of system calls cost our device, beside itself without either. */
 import { Command } from 'commander'
+import { ruledTable } from '../src/commands/text-table.js'
 import { parseCount, runAsProgram } from './host/command-program.js'
 import { showProgress } from './host/progress.js'
 import { makeBenchShare, SHARE_PATHS } from './measure/bench-device/bench-share.js'
 import { CASES } from './measure/bench-device/cases.js'
 import { Contender } from './measure/bench-device/contender.js'
 import type { Job, RunResult } from './measure/bench-device/load-generator.js'
-import { geometricMean, median, spread } from './measure/bench-device/statistics.js'
-import { formatTable } from './report/text-table.js'
+import { geometricMean, median, spread } from './measure/statistics.js'
 
 const SIDES = {
   confined: ['--sandbox', 'namespace', '--seccomp', 'kill'],
@@ -98,7 +98,7 @@ function print(results: ReadonlyMap<string, Ratios>): void {
     { title: 'operations a second', align: 'right' },
     { title: 'device CPU for each', align: 'right' },
   ] as const
-  process.stdout.write(formatTable(columns, rows))
+  process.stdout.write(ruledTable(columns, rows))
   const cost = Math.max(1 - median(together.ops), median(together.cpu) - 1)
   process.stdout.write(`\n${cost < LIMIT ? 'met' : 'MISSED'}: all together under ${100 * LIMIT} %\n`)
 }

@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs'
 import { cpus, release } from 'node:os'
 import { Command, Option } from 'commander'
-import { DEVICE_NAMES, type DeviceName } from './device/device-process.js'
+import { DEVICE_NAMES, type DeviceName, NEWEST_PEER } from './device/device-process.js'
 import { parseCount, runAsProgram } from './host/command-program.js'
 import { showProgress } from './host/progress.js'
 import { SetupError } from './host/setup-error.js'
@@ -18,7 +18,7 @@ import {
   type Placement,
 } from './measure/bench-device/contender.js'
 import { formatReport, missedTargets } from './measure/bench-device/report.js'
-import { median } from './measure/bench-device/statistics.js'
+import { median } from './measure/statistics.js'
 
 interface Options {
   peer: string
@@ -70,7 +70,7 @@ function chooseCases({ quick, only }: Options): Case[] {
 
 function parsePeers(text: string): DeviceName[] {
   if (text === 'none') return []
-  const names = text.split(',').map((name) => (name === 'virtiofsd' ? 'virtiofsd-1.14' : name))
+  const names = text.split(',').map((name) => (name === 'virtiofsd' ? NEWEST_PEER : name))
   for (const name of names)
     if (!(PEERS as readonly string[]).includes(name)) throw new SetupError(`no such peer: ${name}`)
   return names as DeviceName[]

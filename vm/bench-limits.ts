@@ -3,8 +3,9 @@ import { existsSync } from 'node:fs'
 import { constants, setPriority } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import { Command } from 'commander'
+import { ruledTable } from '../src/commands/text-table.js'
+import { OURS } from './device/device-process.js'
 import { parseCount, runAsProgram } from './host/command-program.js'
 import { LeashedProcess } from './host/leashed-process.js'
 import { showProgress } from './host/progress.js'
@@ -13,12 +14,10 @@ import { makeTemporaryDir } from './host/temporary-dir.js'
 import { makeBenchShare, SHARE_PATHS } from './measure/bench-device/bench-share.js'
 import { describeFailure } from './measure/bench-device/command-failure.js'
 import { Contender, fairArgs, putFirst } from './measure/bench-device/contender.js'
-import { cpuMs, residentBytes, sleeps } from './measure/bench-device/process-status.js'
-import { median } from './measure/bench-device/statistics.js'
-import { formatTable } from './report/text-table.js'
+import { cpuMs, residentBytes, sleeps } from './measure/processes.js'
+import { median } from './measure/statistics.js'
 
-const OURS = 'virtiofsd-ts'
-const MAIN = fileURLToPath(new URL('../src/main.js', import.meta.url))
+const NAME = 'virtiofsd-ts'
 const MIB = 1024 * 1024
 const STARTS = 7
 const POLL_MS = 2
@@ -56,7 +55,7 @@ async function starts(sandbox: string): Promise<Row[]> {
     const socket = join(dir.path, 'socket')
     const args = ['--shared-dir', dir.path, '--socket-path', socket, '--sandbox', sandbox]
     const startMs = performance.now()
-    const device = new LeashedProcess(OURS, { command: process.execPath, args: [MAIN] }, args)
+    const device = new LeashedProcess(NAME, { command: process.execPath, args: [OURS] }, args)
     if (process.getuid?.() === 0) putFirst(device.pid)
     const readyLine = new Promise<void>((resolve) =>
       device.on('line', (line) => line.includes('"ready') && resolve()),
@@ -81,7 +80,7 @@ function startOne(
 ): Promise<Contender> {
   const path = entries === undefined ? SHARE_PATHS.memory : `${SHARE_PATHS.memory}-${entries}`
   const share = makeBenchShare(path, undefined, entries)
-  return Contender.start({ device: OURS, args: fairArgs(OURS, false), share, placement: 'apart', ...extra })
+  return Contender.start({ device: NAME, args: fairArgs(NAME, false), share, placement: 'apart', ...extra })
 }
 
 async function idleness({ idleSeconds }: Options): Promise<Row[]> {
@@ -223,7 +222,7 @@ async function run(options: Options): Promise<void> {
     if (options.only?.includes(name) ?? true) rows.push(...(await showProgress(name, () => measure(options))))
   }
   process.stdout.write(
-    formatTable(
+    ruledTable(
       [{ title: '' }, { title: 'measured', align: 'right' }, { title: 'limit', align: 'right' }],
       rows,
     ),

@@ -1,16 +1,16 @@
 /** `make bench-neighbours`: what a guest that floods its share does to the latency of another share of the same process. */
 import { join } from 'node:path'
-import { DeviceProcess, waitUntilListening } from './device/device-process.js'
+import { Command } from 'commander'
+import { DeviceProcess } from './device/device-process.js'
+import { parseCount, runAsProgram } from './host/command-program.js'
+import { showProgress } from './host/progress.js'
 import { makeTemporaryDir } from './host/temporary-dir.js'
 import { makeBenchShare, SHARE_PATHS } from './measure/bench-device/bench-share.js'
+import { describeFailure } from './measure/bench-device/command-failure.js'
 import { type Job, LoadGenerator } from './measure/bench-device/load-generator.js'
-import { median } from './measure/bench-device/statistics.js'
+import { median } from './measure/statistics.js'
 
-const RUN_MS = 1500
 const WARM_UP_MS = 300
-const ROUNDS = 5
-/** A flood runs longer than what is measured beside it. */
-const FLOOD_MS = RUN_MS + 3 * WARM_UP_MS
 
 const victims: Readonly<Record<string, Job>> = {
   getattr: { workload: 'getattr', depth: 1 },
@@ -22,45 +22,80 @@ const floods: Readonly<Record<string, Job>> = {
   'write 4k, 32 deep': { workload: 'write-random', bytes: 4096, depth: 32 },
 }
 
-const dir = makeTemporaryDir()
-const share = makeBenchShare(SHARE_PATHS.memory)
-const other = makeBenchShare(`${SHARE_PATHS.memory}-neighbour`)
-const otherSocket = join(dir.path, 'other')
-const device = await DeviceProcess.start({
-  device: 'virtiofsd-ts',
-  sharedDir: share.path,
-  args: ['--share', `path=${other.path},socket=${otherSocket}`, '--keep-alive'],
-})
-try {
-  await waitUntilListening(device, [otherSocket])
-  const victim = await LoadGenerator.start(device.socketPath, share)
+interface Options {
+  rounds: number
+  runMs: number
+}
+
+/** Latency of the victim, a value for each round. */
+interface Latencies {
+  readonly p50Us: number[]
+  readonly p99Us: number[]
+}
+
+async function measure(
+  victim: LoadGenerator,
+  flooder: LoadGenerator,
+  job: Job,
+  flood: Job,
+  { rounds, runMs }: Options,
+): Promise<{ alone: Latencies; beside: Latencies }> {
+  const alone: Latencies = { p50Us: [], p99Us: [] }
+  const beside: Latencies = { p50Us: [], p99Us: [] }
+  const run = async (latencies: Latencies) => {
+    const { p50Us, p99Us } = await victim.run(job, runMs, WARM_UP_MS)
+    latencies.p50Us.push(p50Us)
+    latencies.p99Us.push(p99Us)
+  }
+  for (let round = 0; round < rounds; round++) {
+    await run(alone)
+    // A flood runs longer than what is measured beside it.
+    const flooding = flooder.run(flood, runMs + 3 * WARM_UP_MS, 0)
+    await run(beside)
+    await flooding
+  }
+  return { alone, beside }
+}
+
+function describe({ alone, beside }: { alone: Latencies; beside: Latencies }): string {
+  const change = (of: keyof Latencies) =>
+    `${of.slice(0, 3)} ${median(alone[of]).toFixed(0)} -> ${median(beside[of]).toFixed(0)}`
+  const ratio = median(beside.p99Us) / median(alone.p99Us)
+  return `${change('p50Us')}, ${change('p99Us')} (${ratio.toFixed(2)} times)`
+}
+
+async function run(options: Options): Promise<void> {
+  const dir = makeTemporaryDir()
+  const share = makeBenchShare(SHARE_PATHS.memory)
+  const other = makeBenchShare(`${SHARE_PATHS.memory}-neighbour`)
+  const [socket, otherSocket] = [join(dir.path, 'socket'), join(dir.path, 'other')] as const
+  const shares = [
+    ['--share', `path=${share.path},socket=${socket}`],
+    ['--share', `path=${other.path},socket=${otherSocket}`],
+  ]
+  const device = await DeviceProcess.startOurs([...shares.flat(), '--keep-alive'], [socket, otherSocket])
+  const victim = await LoadGenerator.start(socket, share)
   const flooder = await LoadGenerator.start(otherSocket, other)
   process.stdout.write(
     'p50 and p99 of a guest at depth 1, alone and beside a flood by another guest, in microseconds\n',
   )
   for (const [name, job] of Object.entries(victims)) {
     for (const [floodName, flood] of Object.entries(floods)) {
-      const alone: { p50: number; p99: number }[] = []
-      const beside: { p50: number; p99: number }[] = []
-      for (let round = 0; round < ROUNDS; round++) {
-        const quiet = await victim.run(job, RUN_MS, WARM_UP_MS)
-        alone.push({ p50: quiet.p50Us, p99: quiet.p99Us })
-        const flooding = flooder.run(flood, FLOOD_MS, 0)
-        const loud = await victim.run(job, RUN_MS, WARM_UP_MS)
-        await flooding
-        beside.push({ p50: loud.p50Us, p99: loud.p99Us })
-      }
-      const of = (runs: typeof alone, key: 'p50' | 'p99') => median(runs.map((run) => run[key]))
-      const ratio = of(beside, 'p99') / of(alone, 'p99')
-      process.stdout.write(
-        `${name} beside ${floodName}: p50 ${of(alone, 'p50').toFixed(0)} -> ${of(beside, 'p50').toFixed(0)}, ` +
-          `p99 ${of(alone, 'p99').toFixed(0)} -> ${of(beside, 'p99').toFixed(0)} (${ratio.toFixed(2)} times)\n`,
-      )
+      const label = `${name} beside ${floodName}`
+      const result = await showProgress(label, () => measure(victim, flooder, job, flood, options))
+      process.stdout.write(`${label}: ${describe(result)}\n`)
     }
   }
   await victim.stop()
   await flooder.stop()
-} finally {
   await device.stop()
   dir.remove()
 }
+
+const command = new Command('bench-neighbours')
+  .description('Measures what a guest that floods its share does to the latency of another share.')
+  .option('--rounds <count>', 'how often each is run', parseCount, 5)
+  .option('--run-ms <ms>', 'for how long', parseCount, 1500)
+  .exitOverride()
+
+await runAsProgram(command, run, describeFailure)

@@ -2,6 +2,7 @@
 import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { Command } from 'commander'
+import { ruledTable } from '../src/commands/text-table.js'
 import { findKernel, KERNEL_NAMES } from './guest/kernel.js'
 import { runAsProgram } from './host/command-program.js'
 import { SetupError } from './host/setup-error.js'
@@ -12,7 +13,6 @@ import { OPTION_SETS } from './lab/option-sets.js'
 import { isAsExpected, type KernelResult } from './lab/result.js'
 import { type RunListener, runKernel } from './lab/runner.js'
 import { cellText, matrixText, sharesText, summaryText, unexpectedText } from './lab/text-report.js'
-import { formatTable } from './report/text-table.js'
 import { type ReportFiles, writeReports } from './report/write-reports.js'
 
 const EXIT_FAILURE = 1
@@ -58,7 +58,7 @@ async function run(options: Options): Promise<void> {
   const cases = selectCases(options.cases)
   if (options.list)
     return say(
-      formatTable(
+      ruledTable(
         [{ title: 'case' }, { title: 'question' }],
         cases.map(({ name, question }) => [name, question]),
       ),

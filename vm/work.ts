@@ -1,6 +1,7 @@
 /** `make work`: real work in a guest on our device, for each cache policy. */
 import { Command } from 'commander'
 import picomatch from 'picomatch'
+import { ruledTable } from '../src/commands/text-table.js'
 import { DEFAULT_KERNEL } from './guest/guest.js'
 import { KERNEL_NAMES } from './guest/kernel.js'
 import { runAsProgram } from './host/command-program.js'
@@ -9,7 +10,6 @@ import { describePeer, findPeer, PEER_NAMES, type Peer } from './measure/bench/p
 import { type Job, jobs } from './measure/work/jobs.js'
 import { DEFAULT_POLICIES, POLICIES, type PolicyName, parsePolicies } from './measure/work/policies.js'
 import { serveTools, type Tools, Workplace } from './measure/work/workplace.js'
-import { formatTable } from './report/text-table.js'
 
 const EXIT_FAILURE = 1
 
@@ -116,7 +116,7 @@ function asError(error: unknown): Error {
 
 function tableOf(chosen: readonly Job[], ledgers: ReadonlyMap<PolicyName, Ledger>): string {
   const policies = [...ledgers.keys()]
-  return formatTable(
+  return ruledTable(
     [
       { title: 'work' },
       ...policies.map((title) => ({ title, align: 'right' as const })),

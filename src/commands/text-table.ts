@@ -1,16 +1,44 @@
-/** How a column is set: words to the left, numbers to the right. The last column is never padded. */
+/** How a column is set: words to the left, numbers to the right. */
 export interface Column {
   readonly title: string
+  /** Default left. */
   readonly align?: 'left' | 'right'
 }
 
-/** Lines of a table with its titles, each ended with a newline. Cells of one row for each column. */
-export function textTable(columns: readonly Column[], rows: readonly (readonly string[])[]): string {
-  const lines = [columns.map(({ title }) => title), ...rows]
-  const widths = columns.map((_, n) => Math.max(...lines.map((line) => line[n].length)))
-  const set = (cell: string, n: number) => {
-    if (columns[n].align === 'right') return cell.padStart(widths[n])
-    return n === columns.length - 1 ? cell : cell.padEnd(widths[n])
-  }
-  return lines.map((line) => `${line.map(set).join('  ').trimEnd()}\n`).join('')
+type Rows = readonly (readonly string[])[]
+
+/**
+ * Lines of a table with its titles, each ended with a newline; columns are as wide as their widest cell. A row may have fewer
+ * cells than there are columns.
+ */
+export function textTable(columns: readonly Column[], rows: Rows): string {
+  return linesOf(columns, [titlesOf(columns), ...rows])
+}
+
+/** The same with a rule of dashes below the titles. */
+export function ruledTable(columns: readonly Column[], rows: Rows): string {
+  const titles = titlesOf(columns)
+  const rule = widthsOf(columns, [titles, ...rows]).map((width) => '-'.repeat(width))
+  return linesOf(columns, [titles, rule, ...rows])
+}
+
+function titlesOf(columns: readonly Column[]): string[] {
+  return columns.map(({ title }) => title)
+}
+
+function widthsOf(columns: readonly Column[], rows: Rows): number[] {
+  return columns.map((_, n) => Math.max(...rows.map((cells) => cells[n]?.length ?? 0)))
+}
+
+function linesOf(columns: readonly Column[], rows: Rows): string {
+  const widths = widthsOf(columns, rows)
+  const cellOf = ({ align }: Column, n: number, text = '') =>
+    align === 'right' ? text.padStart(widths[n] ?? 0) : text.padEnd(widths[n] ?? 0)
+  const lines = rows.map((cells) =>
+    columns
+      .map((column, n) => cellOf(column, n, cells[n]))
+      .join('  ')
+      .trimEnd(),
+  )
+  return lines.map((line) => `${line}\n`).join('')
 }

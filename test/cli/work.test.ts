@@ -5,6 +5,8 @@ import t, { type Test } from 'tap'
 
 const WORK = fileURLToPath(new URL('../../vm/work.js', import.meta.url))
 const LIMITS = fileURLToPath(new URL('../../vm/bench-limits.js', import.meta.url))
+const COMPARE = fileURLToPath(new URL('../../vm/bench-compare.js', import.meta.url))
+const NEIGHBOURS = fileURLToPath(new URL('../../vm/bench-neighbours.js', import.meta.url))
 
 /** Checks that a program refuses its arguments with status 2 and one line. */
 function refuses(t: Test, program: string, args: string[], line: RegExp): void {
@@ -30,4 +32,13 @@ t.test('make bench-limits: measurements and counts that there are not', async (t
   refuses(t, LIMITS, ['--only', 'soaks'], /^no such measurement: soaks; there are start, /)
   refuses(t, LIMITS, ['--minutes', 'x'], /^not a positive number: x\n$/)
   refuses(t, LIMITS, ['--nope'], /^error: unknown option '--nope'/)
+})
+
+t.test('make bench-compare: two reports are needed', async (t) => {
+  refuses(t, COMPARE, [], /^error: missing required argument 'before'/)
+  refuses(t, COMPARE, ['/etc/hostname', '/etc/hostname'], /^\/etc\/hostname: /)
+})
+
+t.test('make bench-neighbours: options that there are not', async (t) => {
+  refuses(t, NEIGHBOURS, ['--rounds', '0'], /^not a positive number: 0\n$/)
 })

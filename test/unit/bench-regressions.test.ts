@@ -2,7 +2,7 @@ import t from 'tap'
 import type { BenchReport } from '../../vm/measure/bench-device/comparison.js'
 import type { RunResult } from '../../vm/measure/bench-device/load-generator.js'
 import { findRegressions } from '../../vm/measure/bench-device/regressions.js'
-import { median, quantile, spread } from '../../vm/measure/bench-device/statistics.js'
+import { median, quantile, spread } from '../../vm/measure/statistics.js'
 
 function run(opsPerSec: number, deviceCpuUs: number): RunResult {
   return { opsPerSec, deviceCpuUs, entriesPerSec: 0 } as RunResult

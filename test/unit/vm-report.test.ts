@@ -1,12 +1,12 @@
 /** Reports: tables of text, pages of HTML. */
 import t from 'tap'
+import { ruledTable } from '../../src/commands/text-table.js'
 import { chartFigure } from '../../vm/report/chart.js'
 import { html } from '../../vm/report/html.js'
 import { renderPage } from '../../vm/report/page.js'
-import { formatTable } from '../../vm/report/text-table.js'
 
 t.test('a table is as wide as its widest cells', async (t) => {
-  const table = formatTable(
+  const table = ruledTable(
     [{ title: 'name' }, { title: 'MB/s', align: 'right' }],
     [
       ['a longer name', '7'],

@@ -32,7 +32,8 @@ export interface DeviceOptions {
 
 /** Our program. */
 export const OURS = fileURLToPath(new URL('../../src/main.js', import.meta.url))
-const PEER: DeviceName = 'virtiofsd-1.14'
+/** The newest of the Rust virtiofsds. */
+export const NEWEST_PEER: DeviceName = 'virtiofsd-1.14'
 const START_TIMEOUT_MS = 15_000
 const START_POLL_MS = 20
 /** __SO_ACCEPTCON, in the flags of /proc/net/unix. */
@@ -44,7 +45,7 @@ export class DeviceProcess extends LeashedProcess {
     name: DeviceName,
     program: Program,
     args: string[],
-    /** What `-chardev socket,path=` takes. */
+    /** What `-chardev socket,path=` takes; of several shares, one's. */
     readonly socketPath: string,
   ) {
     super(name, program, args)
@@ -71,13 +72,23 @@ export class DeviceProcess extends LeashedProcess {
     await waitUntilListening(process, [path])
     return process
   }
+
+  /** Starts ours with options that name its shares. Resolves once it listens at all of `socketPaths`. */
+  static async startOurs(
+    args: string[],
+    socketPaths: readonly [string, ...string[]],
+  ): Promise<DeviceProcess> {
+    const process = new DeviceProcess('virtiofsd-ts', await findProgram('virtiofsd-ts'), args, socketPaths[0])
+    await waitUntilListening(process, socketPaths)
+    return process
+  }
 }
 
 /** Ours where it is built and can say its version, else the newest peer. */
 export async function findDefaultDevice(): Promise<DeviceName> {
-  if (!existsSync(OURS)) return PEER
+  if (!existsSync(OURS)) return NEWEST_PEER
   const version = await runCommand(process.execPath, [OURS, '--version']).catch(() => '')
-  return version === '' ? PEER : 'virtiofsd-ts'
+  return version === '' ? NEWEST_PEER : 'virtiofsd-ts'
 }
 
 /** The program that a name stands for, fetched if need be; `nodeArgs` are for ours. */
@@ -105,10 +116,7 @@ function shareArguments(name: DeviceName, sharedDir: string, socketPath: string)
  * Resolves once a device listens on all its sockets; one that ends instead is an error, with what it said last.
  * Asks the kernel, because connecting to find out would use up the one connection that some devices take.
  */
-export async function waitUntilListening(
-  device: LeashedProcess,
-  socketPaths: readonly string[],
-): Promise<void> {
+async function waitUntilListening(device: LeashedProcess, socketPaths: readonly string[]): Promise<void> {
   const deadlineMs = performance.now() + START_TIMEOUT_MS
   for (const path of socketPaths) {
     while (!isListening(path)) {

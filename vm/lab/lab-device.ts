@@ -2,9 +2,8 @@ import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { readTraceFile, type TimedRequest } from '../../src/inspect/trace-reader.js'
 import { ControlClient } from '../device/control-client.js'
-import { OURS, waitUntilListening } from '../device/device-process.js'
+import { DeviceProcess } from '../device/device-process.js'
 import type { Share } from '../guest/qemu.js'
-import { LeashedProcess } from '../host/leashed-process.js'
 import { makeTemporaryDir } from '../host/temporary-dir.js'
 import type { OptionSet, ShareName } from './option-sets.js'
 
@@ -23,7 +22,7 @@ export interface ShareState {
 export class LabDevice {
   private constructor(
     private readonly dir: { path: string; remove: () => void },
-    private readonly program: LeashedProcess,
+    private readonly program: DeviceProcess,
     private readonly control: ControlClient,
     readonly sets: readonly OptionSet[],
   ) {}
@@ -34,12 +33,10 @@ export class LabDevice {
     for (const { name } of sets) mkdirSync(join(dir.path, 'shares', name), { recursive: true })
     writeFileSync(config, sets.map((set) => shareTable(dir.path, set)).join('\n'))
     const controlPath = join(dir.path, 'control')
-    const program = new LeashedProcess('virtiofsd-ts', { command: process.execPath, args: [OURS] }, [
-      ...['--config', config],
-      ...['--control-socket', controlPath],
-      ...['--log-level', 'warn'],
-    ])
-    await waitUntilListening(program, [controlPath, ...sets.map(({ name }) => socketPath(dir.path, name))])
+    const program = await DeviceProcess.startOurs(
+      ['--config', config, '--control-socket', controlPath, '--log-level', 'warn'],
+      [controlPath, ...sets.map(({ name }) => socketPath(dir.path, name))],
+    )
     return new LabDevice(dir, program, await ControlClient.connect(controlPath), sets)
   }
 

@@ -1,4 +1,4 @@
-import { formatTable } from '../report/text-table.js'
+import { ruledTable } from '../../src/commands/text-table.js'
 import { allCases } from './all-cases.js'
 import { optionSet, optionWords, type ShareName } from './option-sets.js'
 import { type Cell, isAsExpected, type KernelResult, type LabResult, unexpectedCells } from './result.js'
@@ -10,7 +10,7 @@ const NOTHING = '-'
 /** The matrix: a row for shares with the same outcomes, a column for each kernel. */
 export function matrixText({ kernels }: LabResult): string {
   const blocks = casesOf(kernels).map((name) => ({ heading: headingOf(name), rows: rowsOf(name, kernels) }))
-  const [titles, rule, versions, ...lines] = formatTable(
+  const [titles, rule, versions, ...lines] = ruledTable(
     [{ title: 'Linux' }, ...kernels.map(({ release }) => ({ title: shortRelease(release) }))],
     [
       ['FUSE', ...kernels.map(({ fuse }) => fuse)],
@@ -24,7 +24,7 @@ export function matrixText({ kernels }: LabResult): string {
 /** The shares of a matrix, and their options. */
 export function sharesText({ kernels }: LabResult): string {
   const shares = new Set(kernels.flatMap(({ cells }) => cells.map(({ share }) => share as ShareName)))
-  return formatTable(
+  return ruledTable(
     [{ title: 'share' }, { title: 'options' }],
     [...shares].map((share) => [share, optionWords(optionSet(share))]),
   )

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import type { Guest } from '../guest/guest.js'
+import { makeTemporaryDir } from '../host/temporary-dir.js'
 
 const THROUGHPUT_MIB = 64
 const MIB = 1024 * 1024
@@ -12,7 +13,7 @@ const LABEL_WIDTH = 16
  * Works in a new folder inside, which goes afterwards. Throws when the two sides differ.
  */
 export async function takeTour(guest: Guest, hostDir: string, guestDir: string): Promise<void> {
-  const host = mkdtempSync(join(hostDir, 'tour-'))
+  const { path: host, remove } = makeTemporaryDir(hostDir)
   const mnt = join(guestDir, basename(host))
   try {
     section('One folder, two sides')
@@ -22,7 +23,7 @@ export async function takeTour(guest: Guest, hostDir: string, guestDir: string):
     section(`Throughput, ${THROUGHPUT_MIB} MiB in blocks of 1 MiB`)
     await measureThroughput(guest, host, mnt)
   } finally {
-    rmSync(host, { recursive: true, force: true })
+    remove()
   }
 }
 

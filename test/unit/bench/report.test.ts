@@ -4,7 +4,7 @@ import { benchPage } from '../../../vm/measure/bench/html-report.js'
 import type { Measurement, SideFigures } from '../../../vm/measure/bench/measure.js'
 import { peerArguments } from '../../../vm/measure/bench/peer.js'
 import { type BenchResult, benchTable } from '../../../vm/measure/bench/report.js'
-import { estimate, ratios, verdict } from '../../../vm/measure/bench/statistics.js'
+import { estimate, ratios, verdict } from '../../../vm/measure/statistics.js'
 
 function figures(...rates: number[]): SideFigures {
   return {

@@ -1,6 +1,6 @@
 /** Medians, their intervals, and ratios by pairs. */
 import t from 'tap'
-import { estimate, ratios, relativeSpread, verdict } from '../../../vm/measure/bench/statistics.js'
+import { estimate, ratios, relativeSpread, verdict } from '../../../vm/measure/statistics.js'
 
 t.test('the median of odd and even counts, in any order', async (t) => {
   t.equal(estimate([3]).median, 3)

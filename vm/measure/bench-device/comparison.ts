@@ -1,8 +1,8 @@
 import type { DeviceName } from '../../device/device-process.js'
+import { median } from '../statistics.js'
 import type { Case } from './cases.js'
 import type { Contender, Placement } from './contender.js'
 import type { RunResult } from './load-generator.js'
-import { median } from './statistics.js'
 
 /** How a comparison was made. */
 export interface Setup {

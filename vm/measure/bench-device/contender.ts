@@ -3,10 +3,10 @@ import { cpus } from 'node:os'
 import { type DeviceName, DeviceProcess } from '../../device/device-process.js'
 import { runCommand } from '../../host/command.js'
 import { describeExit } from '../../host/leashed-process.js'
+import { processTree } from '../processes.js'
 import type { BenchShare } from './bench-share.js'
 import { CommandFailure } from './command-failure.js'
 import { type Job, LoadGenerator, type RunResult } from './load-generator.js'
-import { processTree } from './process-tree.js'
 
 /** Where the two processes run: on a processor each, both on one, or wherever the kernel puts them. */
 export const PLACEMENTS = ['apart', 'same', 'free'] as const

@@ -1,7 +1,7 @@
 import type { DeviceName } from '../../device/device-process.js'
+import { median, spread } from '../statistics.js'
 import { type BenchReport, type CaseResult, ratios, throughput } from './comparison.js'
 import type { RunResult } from './load-generator.js'
-import { median, spread } from './statistics.js'
 
 const OURS: DeviceName = 'virtiofsd-ts'
 /** A machine is never quieter than this. */

@@ -1,9 +1,9 @@
+import { ruledTable } from '../../../src/commands/text-table.js'
 import type { DeviceName } from '../../device/device-process.js'
-import { formatTable } from '../../report/text-table.js'
+import { median, spread } from '../statistics.js'
 import type { Case, Targets } from './cases.js'
 import { type BenchReport, type CaseResult, medianOf, ratios, type Setup, throughput } from './comparison.js'
 import type { RunResult } from './load-generator.js'
-import { median, spread } from './statistics.js'
 
 const OURS: DeviceName = 'virtiofsd-ts'
 
@@ -45,7 +45,7 @@ export function formatReport(cases: readonly Case[], report: BenchReport): strin
     const result = report.cases.find(({ name }) => name === known.name)
     return result === undefined ? [] : formatCase(known, result, devices, setup)
   })
-  return formatTable(COLUMNS, rows)
+  return ruledTable(COLUMNS, rows)
 }
 
 /** Each target that was missed, in words. */

@@ -1,9 +1,9 @@
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { ControlClient } from '../../device/control-client.js'
 import { DeviceProcess } from '../../device/device-process.js'
 import { bootGuest, type Guest } from '../../guest/guest.js'
-import { onProcessExit } from '../../host/exit-hooks.js'
+import { makeTemporaryDir } from '../../host/temporary-dir.js'
 import { type Peer, peerArguments } from './peer.js'
 import type { Policy } from './plan.js'
 import type { Side } from './side.js'
@@ -32,8 +32,7 @@ export class BenchGuest {
   ) {}
 
   static async start(options: BenchGuestOptions): Promise<BenchGuest> {
-    const root = mkdtempSync(join(options.dir, 'virtiofsd-ts-bench-'))
-    const removeFiles = onProcessExit(() => rmSync(root, { recursive: true, force: true }))
+    const { path: root, remove: removeFiles } = makeTemporaryDir(options.dir)
     const sides = new Map<string, Side[]>()
     for (const policy of options.policies) sides.set(policy.name, await startSides(policy, root, options))
     const all = [...sides.values()].flat()
@@ -47,10 +46,7 @@ export class BenchGuest {
       shares: all.map(({ guestDir, device }) => ({ tag: guestDir.slice(1), socketPath: device.socketPath })),
     })
     for (const { guestDir } of all) await guest.mount(guestDir.slice(1), guestDir)
-    return new BenchGuest(guest, sides, () => {
-      removeFiles()
-      rmSync(root, { recursive: true, force: true })
-    })
+    return new BenchGuest(guest, sides, removeFiles)
   }
 
   /** Ours, and the peer if there is one. */

@@ -1,9 +1,9 @@
 import { type Chart, chartFigure } from '../../report/chart.js'
 import { type Html, html } from '../../report/html.js'
 import { renderPage } from '../../report/page.js'
+import { relativeSpread } from '../statistics.js'
 import type { Measurement } from './measure.js'
 import { type BenchResult, deviceUs, intervalOf, rounded } from './report.js'
-import { relativeSpread } from './statistics.js'
 
 const ROW_PX = 24
 const LABELS_PX = 290

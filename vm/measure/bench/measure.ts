@@ -1,7 +1,7 @@
+import { type Estimate, estimate, ratios, type Verdict, verdict } from '../statistics.js'
 import type { BenchGuest } from './bench-guest.js'
 import type { Case } from './plan.js'
 import { type DeviceLatency, observeDevice, processorTimeUs, type Side } from './side.js'
-import { type Estimate, estimate, ratios, type Verdict, verdict } from './statistics.js'
 import type { Result, Sample } from './workload.js'
 
 /** What one side gave for one result. */

@@ -1,4 +1,4 @@
-import { DEVICE_NAMES, type DeviceName, findProgram } from '../../device/device-process.js'
+import { DEVICE_NAMES, type DeviceName, findProgram, NEWEST_PEER } from '../../device/device-process.js'
 import { findInPath, isExecutable } from '../../host/find-in-path.js'
 import { SetupError } from '../../host/setup-error.js'
 import type { Policy } from './plan.js'
@@ -11,7 +11,6 @@ export const PEER_NAMES = [
 ] as const
 
 const INSTALLED = ['/usr/libexec/virtiofsd', '/usr/lib/virtiofsd']
-const NEWEST: DeviceName = 'virtiofsd-1.14'
 
 /** The device to compare with. */
 export interface Peer {
@@ -25,11 +24,11 @@ export async function findPeer(name: string): Promise<Peer | undefined> {
   if (name === 'none') return undefined
   if (name === 'virtiofsd') {
     const program = findInPath('virtiofsd') ?? INSTALLED.find((path) => isExecutable(path))
-    return program === undefined ? fetchPeer(NEWEST) : { device: NEWEST, program }
+    return program === undefined ? fetchPeer(NEWEST_PEER) : { device: NEWEST_PEER, program }
   }
   const device = DEVICE_NAMES.find((known) => known === name)
   if (device !== undefined) return fetchPeer(device)
-  if (isExecutable(name)) return { device: NEWEST, program: name }
+  if (isExecutable(name)) return { device: NEWEST_PEER, program: name }
   throw new SetupError(`no peer ${name}: it is neither a program nor one of ${PEER_NAMES.join(', ')}`)
 }
 

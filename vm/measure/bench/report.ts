@@ -1,6 +1,6 @@
-import { formatTable } from '../../report/text-table.js'
+import { ruledTable } from '../../../src/commands/text-table.js'
+import { type Estimate, ROUNDS_FOR_VERDICT, relativeSpread, type Verdict } from '../statistics.js'
 import type { Measurement } from './measure.js'
-import { type Estimate, ROUNDS_FOR_VERDICT, relativeSpread, type Verdict } from './statistics.js'
 
 /** Everything that a run of the benchmark found out; what --json writes. */
 export interface BenchResult {
@@ -40,7 +40,7 @@ export function benchTable({ measurements, peer, rounds }: BenchResult): string 
     peer !== undefined && rounds < ROUNDS_FOR_VERDICT
       ? ` ${rounds} rounds prove nothing: a verdict needs ${ROUNDS_FOR_VERDICT}.`
       : ''
-  return `${formatTable(columns, measurements.map(rowOf))}
+  return `${ruledTable(columns, measurements.map(rowOf))}
 ${summary}${few}
 Medians of ${rounds} rounds; behind each half of its interval; the ratio is that of pairs, and + or - says that its whole
 interval is above or below 1. guest us: one request as the guest's program waits for it (ours). device us: median from
