@@ -147,6 +147,14 @@ export function epollDelete(epollFd: number, fd: number): number
 /** Blocks up to `timeoutMs` (-1: no limit). Returns the number of pairs [tag, events] in `out`. Errors: EINTR. */
 export function epollWait(epollFd: number, timeoutMs: number, out: Uint32Array): number
 
+/**
+ * Calls `callback` from Node's own event loop as long as `fd` is readable, which keeps that loop alive. Returns a number
+ * for `pollStop`. Errors: EMFILE (64 a thread), and those of epoll_ctl(2).
+ */
+export function pollStart(fd: number, callback: () => void): number
+/** To be called before the descriptor is closed. Errors: ENOENT. */
+export function pollStop(watcher: number): number
+
 // ---- names in a directory ----
 
 export function openat(dirFd: number, name: Uint8Array, at: number, flags: number, mode: number): number

@@ -74,6 +74,8 @@ export const {
   nameToHandleAt,
   openat,
   openat2,
+  pollStart,
+  pollStop,
   preemptions,
   readlinkat,
   receiveMessage,

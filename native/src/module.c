@@ -17,6 +17,7 @@ NAPI_MODULE_INIT()
     REGISTER(register_guest_memory);
     REGISTER(register_inode);
     REGISTER(register_lock);
+    REGISTER(register_node_loop);
     REGISTER(register_path);
     REGISTER(register_process);
     REGISTER(register_seccomp);

@@ -14,6 +14,7 @@ bool register_guest_io(napi_env env, napi_value exports);
 bool register_guest_memory(napi_env env, napi_value exports);
 bool register_inode(napi_env env, napi_value exports);
 bool register_lock(napi_env env, napi_value exports);
+bool register_node_loop(napi_env env, napi_value exports);
 bool register_path(napi_env env, napi_value exports);
 bool register_process(napi_env env, napi_value exports);
 bool register_sanitizer_trap(napi_env env, napi_value exports);

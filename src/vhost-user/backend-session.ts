@@ -22,6 +22,7 @@ import {
   VRING_NOFD_MASK,
 } from './protocol.js'
 import { type RingHost, RingSet } from './ring-set.js'
+import type { SplitVirtqueue } from './split-virtqueue.js'
 import type { Vring } from './vring.js'
 import {
   ConfigAccess,
@@ -69,7 +70,10 @@ export class BackendSession {
     host: RingHost,
     private readonly faults: FaultLog,
   ) {
-    this.rings = new RingSet(device.queueCount, host, () => device.drain?.())
+    this.rings = new RingSet(device.queueCount, host, {
+      finish: () => this.drain(),
+      cancel: (queue) => this.cancelRequests(queue),
+    })
     this.offeredFeatures = TRANSPORT_FEATURES | (device.features ?? 0n)
     this.offeredProtocolFeatures =
       PROTOCOL_FEATURES | (device.config === undefined ? 0n : featureBits(ProtocolFeature.CONFIG))
@@ -98,6 +102,42 @@ export class BackendSession {
     } else if (wantsAck) {
       U64.write(this.connection.body, refused ? 1n : 0n)
       this.reply(message.request, U64.BYTES)
+    }
+  }
+
+  /** The rings that run and that this request stops, if only for a moment. Empty for one that makes no sense. */
+  ringsStoppedBy({ request, payload, payloadBytes }: Message): readonly Vring[] {
+    const { vrings } = this.rings
+    const running = vrings.filter(({ queue }) => queue !== undefined)
+    switch (request) {
+      case FrontendRequest.SET_MEM_TABLE:
+      case FrontendRequest.REM_MEM_REG:
+        return running
+      case FrontendRequest.GET_VRING_BASE:
+      case FrontendRequest.SET_VRING_ADDR:
+      case FrontendRequest.SET_VRING_ENABLE:
+      case FrontendRequest.SET_VRING_KICK: {
+        if (payloadBytes < U64.BYTES) return []
+        // All of them begin with the queue's index; SET_VRING_KICK has a flag behind it.
+        const index = VringState.index(payload) & VRING_INDEX_MASK
+        if (request === FrontendRequest.SET_VRING_ENABLE && VringState.num(payload) !== 0) return []
+        return running.filter((vring) => vring.index === index)
+      }
+      default:
+        return []
+    }
+  }
+
+  /** Has the device complete what it can without waiting for Node's event loop. */
+  drain(): void {
+    this.device.drain?.()
+  }
+
+  /** Has the device answer what is in flight at once. */
+  cancelRequests(queue: SplitVirtqueue): void {
+    for (const chain of queue.inFlightChains) {
+      chain.abort()
+      if (chain.isOpen) this.device.cancel?.(chain)
     }
   }
 

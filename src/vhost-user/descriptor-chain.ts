@@ -1,9 +1,12 @@
+import { constants as os } from 'node:os'
 import * as native from 'virtiofsd-ts-native'
 import type { GuestMemory } from './guest-memory.js'
 import type { SplitVirtqueue } from './split-virtqueue.js'
 
 /** What `process` returns for a request that will be completed later with `DescriptorChain.complete`. */
 export const PENDING = -1
+
+const { ECANCELED } = os.errno
 
 /** Kinds of asyncTransfer. */
 const ASYNC_READ = 0
@@ -14,28 +17,46 @@ const ASYNC_WRITE = 1
  * memory that the driver cut as it liked. Nothing here assumes where it cut.
  *
  * The guest can change what it shares at any time: copy first, then check the copy.
+ *
+ * A chain is open until it is completed or given up (see VhostUserDevice.cancel). A closed chain reaches no guest memory:
+ * reading and writing return false or -ECANCELED. The object then serves another request, so a device forgets a chain
+ * when it has completed it; only the chain of a request whose promise has settled is never used again.
  */
 export class DescriptorChain {
   /** Pairs [gpa, lenBytes]: first the readable segments, then the writable ones. */
-  readonly segments: Float64Array
+  segments: Float64Array
   readableSegments = 0
   segmentCount = 0
   readableBytes = 0
   writableBytes = 0
-  /** The head's index: how the queue names this request. */
+  /** The head's index: how the queue names this request. -1 when the chain is closed. */
   head = -1
+  /** For the queue: behind `signal`. */
+  controller: AbortController | undefined
 
+  /** `segments` has room for as many pairs as the queue has descriptors. */
   constructor(
     readonly queue: SplitVirtqueue,
     readonly memory: GuestMemory,
-    maxSegments: number,
+    segments: Float64Array,
   ) {
-    this.segments = new Float64Array(2 * maxSegments)
+    this.segments = segments
+  }
+
+  /** True until the request is completed or given up. */
+  get isOpen(): boolean {
+    return this.head >= 0
+  }
+
+  /** Aborted when the request can wait no longer, as VhostUserDevice.cancel is called. Made when first asked for. */
+  get signal(): AbortSignal {
+    this.controller ??= new AbortController()
+    return this.controller.signal
   }
 
   /** Copies readable bytes [skipBytes, skipBytes + lenBytes) to `out`. False when the request is shorter than that. */
   read(skipBytes: number, lenBytes: number, out: Uint8Array, at: number): boolean {
-    if (skipBytes + lenBytes > this.readableBytes) return false
+    if (skipBytes + lenBytes > this.readableBytes || this.head < 0) return false
     const { memory, segments, readableSegments } = this
     return (
       native.guestRead(memory.id, segments, 0, readableSegments, skipBytes, lenBytes, out, at) === lenBytes
@@ -71,7 +92,7 @@ export class DescriptorChain {
 
   /** Copies `lenBytes` of `from` to the writable bytes from `skipBytes` on. False when there is no room. */
   write(skipBytes: number, lenBytes: number, from: Uint8Array, at: number): boolean {
-    if (skipBytes + lenBytes > this.writableBytes) return false
+    if (skipBytes + lenBytes > this.writableBytes || this.head < 0) return false
     const { memory, segments, readableSegments, segmentCount } = this
     return (
       native.guestWrite(
@@ -114,12 +135,14 @@ export class DescriptorChain {
    * at the end of the file, or a negative errno. `lenBytes` is bounded by what is writable.
    */
   readFromFile(skipBytes: number, lenBytes: number, fd: number, offsetBytes: number, flags: number): number {
+    if (this.head < 0) return -ECANCELED
     const { memory, segments, readableSegments: first, segmentCount: end } = this
     return native.guestPreadv(memory.id, segments, first, end, skipBytes, lenBytes, fd, offsetBytes, flags)
   }
 
   /** Writes readable bytes from `skipBytes` on straight to a file. Returns bytes written, or a negative errno. */
   writeToFile(skipBytes: number, lenBytes: number, fd: number, offsetBytes: number, flags: number): number {
+    if (this.head < 0) return -ECANCELED
     const { memory, segments, readableSegments: end } = this
     return native.guestPwritev(memory.id, segments, 0, end, skipBytes, lenBytes, fd, offsetBytes, flags)
   }
@@ -133,6 +156,7 @@ export class DescriptorChain {
     offsetBytes: number,
     flags: number,
   ): number {
+    if (this.head < 0) return -ECANCELED
     const { memory, segments, readableSegments, segmentCount } = this
     return native.asyncTransfer(
       ASYNC_READ,
@@ -158,6 +182,7 @@ export class DescriptorChain {
     offsetBytes: number,
     flags: number,
   ): number {
+    if (this.head < 0) return -ECANCELED
     const { memory, segments, readableSegments: end } = this
     return native.asyncTransfer(
       ASYNC_WRITE,
@@ -174,8 +199,30 @@ export class DescriptorChain {
     )
   }
 
-  /** Completes a request for which `process` returned PENDING: `writtenBytes` of the writable bytes are valid. */
-  complete(writtenBytes: number): void {
-    this.queue.complete(this, writtenBytes)
+  /**
+   * Completes a request for which `process` returned PENDING: `writtenBytes` of the writable bytes are valid. Returns
+   * false when the request has been given up: the guest does not hear of it.
+   */
+  complete(writtenBytes: number): boolean {
+    if (this.head < 0) return false
+    const { queue } = this
+    queue.complete(this, writtenBytes)
+    queue.onLateCompletion?.()
+    return true
+  }
+
+  /** For the back-end: the request can wait no longer. */
+  abort(): void {
+    this.controller?.abort()
+  }
+
+  /** For the queue: nothing of this request reaches guest memory from now on. */
+  close(): void {
+    this.head = -1
+    this.controller = undefined
+    this.readableSegments = 0
+    this.segmentCount = 0
+    this.readableBytes = 0
+    this.writableBytes = 0
   }
 }

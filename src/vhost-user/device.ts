@@ -1,5 +1,6 @@
 import type { DescriptorChain } from './descriptor-chain.js'
 import type { EventLoop } from './event-loop.js'
+import { CONFIG_MAX_BYTES, MAX_QUEUES, VIRTQUEUE_MAX_SIZE } from './protocol.js'
 
 /**
  * A virtio device class. Its methods run on the thread that serves the rings, one at a time, and must not block longer
@@ -8,7 +9,7 @@ import type { EventLoop } from './event-loop.js'
 export interface VhostUserDevice {
   /** Names the device in logs. */
   readonly name: string
-  /** Queues that exist. */
+  /** Queues that exist, 1 to 256. */
   readonly queueCount: number
   /** The largest size a queue may have, a power of two. Default 1024. */
   readonly maxQueueSize?: number
@@ -18,10 +19,11 @@ export interface VhostUserDevice {
   readonly config?: Uint8Array
 
   /**
-   * Serves one request. Returns how many of its writable bytes are now valid, or PENDING to call `chain.complete`
-   * later. Queue 0 is served before the others. A throw ends the thread: it means a bug here, never a bad request.
+   * Serves one request. Returns how many of its writable bytes are now valid; or PENDING, to call `chain.complete` later;
+   * or a promise of those bytes, which only a back-end on Node's event loop can serve. Queue 0 is served before the
+   * others. A throw or a rejection ends the service: it means a bug here, never a bad request.
    */
-  process(chain: DescriptorChain, queueIndex: number): number
+  process(chain: DescriptorChain, queueIndex: number): number | PromiseLike<number>
 
   /** Called once before anything else: a device adds descriptors that it wants to be woken for. */
   attach?(loop: EventLoop): void
@@ -48,11 +50,29 @@ export interface VhostUserDevice {
   isWorking?(): boolean
 
   /**
-   * Completes every request that `process` left pending, before rings stop or memory goes away. Needed by devices that
-   * return PENDING.
+   * Completes every pending request that can be completed by waiting here, before rings stop or memory goes away. A
+   * back-end on Node's event loop waits there for the others, up to `stopTimeoutMs`.
    */
   drain?(): void
 
+  /**
+   * A request can wait no longer: complete it now, with an error, in the way of the device class. The guest may still be
+   * there to read it, or not. A request that is open afterwards is given up: the guest never gets it back, and its
+   * `complete` returns false. Needed by devices whose pending requests may outlast `drain`.
+   */
+  cancel?(chain: DescriptorChain): void
+
   /** Forgets everything the driver set up: on RESET_DEVICE, and when the front-end has left. Idempotent. */
   reset?(): void
+}
+
+/** Throws RangeError for a device that the protocol has no room for. */
+export function checkDevice({ name, queueCount, maxQueueSize, config }: VhostUserDevice): void {
+  if (!Number.isInteger(queueCount) || queueCount < 1 || queueCount > MAX_QUEUES)
+    throw new RangeError(`${name}: ${queueCount} queues, not 1 to ${MAX_QUEUES}`)
+  const size = maxQueueSize ?? 1
+  if (!Number.isInteger(size) || size < 1 || size > VIRTQUEUE_MAX_SIZE || (size & (size - 1)) !== 0)
+    throw new RangeError(`${name}: queue size ${size} is not a power of two up to ${VIRTQUEUE_MAX_SIZE}`)
+  if (config !== undefined && config.length > CONFIG_MAX_BYTES)
+    throw new RangeError(`${name}: ${config.length} bytes of configuration, more than ${CONFIG_MAX_BYTES}`)
 }

@@ -3,7 +3,9 @@ import { mustSucceed } from './errors.js'
 
 const EVENTS_PER_WAIT = 64
 
-/** A blocking wait on descriptors, each with a handler. One thread, one loop. */
+/**
+ * Descriptors, each with a handler, and a wait for them: one that blocks, or Node's own (`watch`). One thread, one loop.
+ */
 export class EventLoop {
   private readonly epollFd = mustSucceed('epoll_create1', native.epollCreate())
   private readonly handlers = new Map<number, (events: number) => void>()
@@ -35,6 +37,17 @@ export class EventLoop {
   wait(timeoutMs: number): void {
     const count = native.epollWait(this.epollFd, timeoutMs, this.ready)
     for (let n = 0; n < count; n++) this.handlers.get(this.ready[2 * n])?.(this.ready[2 * n + 1])
+  }
+
+  /**
+   * Calls `turn` from Node's own event loop whenever a descriptor is ready; it is to call `wait(0)`. Keeps Node's loop
+   * alive. Returns what ends that, to be called before `close`.
+   */
+  watch(turn: () => void): () => void {
+    const watcher = mustSucceed('uv_poll_start', native.pollStart(this.epollFd, turn))
+    return () => {
+      native.pollStop(watcher)
+    }
   }
 
   close(): void {

@@ -1,4 +1,5 @@
 /** vhost-user back-ends and front-ends: any virtio device class, served to a virtual machine from Node.js. */
+export { AsyncBackend, type AsyncBackendOptions } from './async-backend.js'
 export { Backend, type BackendOptions } from './backend.js'
 export { DescriptorChain, PENDING } from './descriptor-chain.js'
 export type { VhostUserDevice } from './device.js'
@@ -11,3 +12,4 @@ export { listenerPath, SOCKET_PATH_MAX_BYTES } from './listener-path.js'
 export { FaultLog, type Logger, silentLogger } from './logger.js'
 export { FrontendRequest, featureBits, hasBit, ProtocolFeature, VirtioFeature } from './protocol.js'
 export { serve } from './serve.js'
+export { type ListenOptions, listen, type Server } from './server.js'

@@ -76,6 +76,8 @@ export function hasBit(word: bigint, bit: number): boolean {
 
 /** In the u64 of SET_VRING_KICK, CALL and ERR: the queue index, and a flag for "no descriptor, poll". */
 export const VRING_INDEX_MASK = 0xff
+/** What an index of 8 bits can name. */
+export const MAX_QUEUES = 256
 export const VRING_NOFD_MASK = 1 << 8
 
 /** Split virtqueue (virtio 1.3, 2.7). */

@@ -20,6 +20,14 @@ export interface RingHost {
   ringStopping(vring: Vring, queue: SplitVirtqueue): void
 }
 
+/** What becomes of requests in flight before their ring stops: what is still in flight after both is given up. */
+export interface RequestEnd {
+  /** Completes every request that can be completed now. */
+  finish(): void
+  /** Answers each request of the queue with an error. */
+  cancel(queue: SplitVirtqueue): void
+}
+
 /**
  * The rings of a connection, and the memory that they lie in: a ring runs as soon as it has all that it needs, and a
  * change that it cannot run with is taken back.
@@ -30,11 +38,10 @@ export class RingSet {
   memory = new GuestMemory()
   readonly queueFeatures: QueueFeatures = { eventIdx: false, indirect: false }
 
-  /** `drain` completes what is pending, before a ring stops. */
   constructor(
     count: number,
     private readonly host: RingHost,
-    private readonly drain: () => void,
+    private readonly requests: RequestEnd,
   ) {
     this.vrings = Array.from({ length: count }, (_, index) => new Vring(index))
   }
@@ -62,7 +69,8 @@ export class RingSet {
 
   stop(vring: Vring): void {
     if (vring.queue === undefined) return
-    this.drain()
+    this.requests.finish()
+    if (vring.queue.inFlightCount > 0) this.requests.cancel(vring.queue)
     this.host.ringStopping(vring, vring.queue)
     vring.stop()
   }

@@ -55,6 +55,8 @@ export class SplitVirtqueue {
   fault: ChainFault | undefined
   /** Requests popped and not yet given back. */
   inFlightCount = 0
+  /** Called when a request is given back that was pending: the driver may want to be told. */
+  onLateCompletion: (() => void) | undefined
 
   private readonly size: number
   private readonly mask: number
@@ -66,6 +68,8 @@ export class SplitVirtqueue {
   private readonly usedEventAt: number
   private readonly availEventAt: number
   private readonly inFlight: Uint8Array
+  /** Every chain that serves requests of this queue, and of these the ones that are free. */
+  private readonly chains = new Set<DescriptorChain>()
   private readonly pool: DescriptorChain[] = []
   private readonly indirect: Int32Array
   private readonly indirectBytes: Uint8Array
@@ -105,7 +109,9 @@ export class SplitVirtqueue {
     this.inFlight = new Uint8Array(size)
     this.indirect = new Int32Array(size * DESC_WORDS)
     this.indirectBytes = new Uint8Array(this.indirect.buffer)
-    this.tableSegment = new DescriptorChain(this, memory, 1)
+    this.tableSegment = new DescriptorChain(this, memory, new Float64Array(2))
+    // Open: it is read.
+    this.tableSegment.head = 0
     this.nextAvail = nextAvail
     this.nextUsed = Atomics.load(this.used, 1)
     this.signalledUsed = this.nextUsed
@@ -127,8 +133,16 @@ export class SplitVirtqueue {
     return [descGpa, availGpa, usedGpa].some((at) => at >= gpa && at < gpa + sizeBytes)
   }
 
-  /** Drops the views on the rings. */
+  /** The requests popped and not yet given back. */
+  get inFlightChains(): DescriptorChain[] {
+    return [...this.chains].filter((chain) => chain.isOpen)
+  }
+
+  /** Gives up the requests that are in flight, and drops the views on the rings. */
   close(): void {
+    for (const chain of this.chains) chain.close()
+    this.inFlightCount = 0
+    this.onLateCompletion = undefined
     for (const [gpa, buffer] of this.buffers) if (buffer.byteLength > 0) this.memory.closeRing(gpa, buffer)
   }
 
@@ -163,14 +177,14 @@ export class SplitVirtqueue {
     this.nextAvail = (this.nextAvail + 1) & 0xffff
     if (head >= this.size) return this.refuse('descriptor index out of range')
     if (this.inFlight[head] !== 0) return this.refuse('descriptor already in flight')
-    const chain = this.pool.pop() ?? new DescriptorChain(this, this.memory, this.size)
-    chain.head = head
+    const chain = this.pool.pop() ?? this.addChain()
     const fault = this.walk(chain, head)
     if (fault !== undefined) {
       this.pool.push(chain)
       this.push(head, 0)
       return this.refuse(fault)
     }
+    chain.head = head
     this.inFlight[head] = 1
     this.inFlightCount++
     return chain
@@ -178,10 +192,24 @@ export class SplitVirtqueue {
 
   /** Gives a request back: the driver may read its first `writtenBytes` writable bytes. The chain is reused. */
   complete(chain: DescriptorChain, writtenBytes: number): void {
-    this.inFlight[chain.head] = 0
+    const { head } = chain
+    this.inFlight[head] = 0
     this.inFlightCount--
-    this.push(chain.head, writtenBytes)
+    this.push(head, writtenBytes)
+    chain.head = -1
+    chain.controller = undefined
     this.pool.push(chain)
+  }
+
+  /** The same for a chain that somebody may still hold: it stays closed, and another takes its place. */
+  retire(chain: DescriptorChain, writtenBytes: number): void {
+    const { segments } = chain
+    this.complete(chain, writtenBytes)
+    const successor = new DescriptorChain(this, this.memory, segments)
+    this.chains.delete(chain)
+    this.chains.add(successor)
+    this.pool[this.pool.length - 1] = successor
+    chain.close()
   }
 
   /**
@@ -215,6 +243,12 @@ export class SplitVirtqueue {
   disarmKick(): void {
     // With event-idx an avail_event that is left behind does the same without a store.
     if (!this.eventIdx && !this.broken) Atomics.store(this.used, 0, VRING_USED_F_NO_NOTIFY)
+  }
+
+  private addChain(): DescriptorChain {
+    const chain = new DescriptorChain(this, this.memory, new Float64Array(2 * this.size))
+    this.chains.add(chain)
+    return chain
   }
 
   private refuse(fault: ChainFault): undefined {

@@ -59,7 +59,7 @@ export class Vring {
     return this.queue
   }
 
-  /** Stops the queue and remembers where. Everything in flight has been given back before. */
+  /** Stops the queue and remembers where. What is still in flight is given up. */
   stop(): void {
     if (this.queue === undefined) return
     this.base = this.queue.lastAvail

@@ -77,7 +77,12 @@ export class MessageTarget implements Target {
   run(input: Uint8Array): number {
     const [fd, peerFd] = socketPair()
     const connection = new Connection(fd)
-    const session = new BackendSession(connection, this.device, this.backend, new FaultLog(silentLogger))
+    const session = new BackendSession(
+      connection,
+      this.device,
+      this.backend.rings,
+      new FaultLog(silentLogger),
+    )
     const fuzzer = new MessageFuzzer(this.bytes, this.memory.memory)
     let messages = 0
     for (const record of recordsOf(input)) {
@@ -133,7 +138,7 @@ export class MessageTarget implements Target {
 
   private serveRings(): void {
     // The loop is not waited on here, so the private part is called that serves a batch.
-    for (let n = 0; n < BATCHES; n++) this.backend['drainRings']()
+    for (let n = 0; n < BATCHES; n++) this.backend.rings.serveBatches()
     this.loop.wait(0)
   }
 

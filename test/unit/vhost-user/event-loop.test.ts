@@ -5,6 +5,7 @@ import * as native from 'virtiofsd-ts-native'
 import { checkNoFdLeak, eventfd, socketPair } from '../../support/descriptors.js'
 
 const { EPOLLIN, EPOLLHUP, EPOLLRDHUP, EPOLLET } = native.constants
+const ENOENT = 2
 const EBADF = 9
 const EEXIST = 17
 const EPERM = 1
@@ -13,6 +14,11 @@ function loopOf(t: Test): EventLoop {
   const loop = new EventLoop()
   t.teardown(() => loop.close())
   return loop
+}
+
+/** Node's loop goes round. */
+async function turns(count: number): Promise<void> {
+  for (let n = 0; n < count; n++) await new Promise((resolve) => setImmediate(resolve))
 }
 
 /** A signalled eventfd, closed with the test. */
@@ -159,6 +165,44 @@ t.test('descriptors that cannot be waited for are refused and leave nothing behi
   )
   loop.wait(0)
   t.equal(calls, 1, 'which keeps its handler')
+})
+
+t.test('Node’s own loop calls as long as a descriptor is ready', async (t) => {
+  const loop = loopOf(t)
+  const fd = signalled(t)
+  let calls = 0
+  loop.add(fd, EPOLLIN, () => {
+    if (++calls === 3) native.eventfdDrain(fd)
+  })
+  const unwatch = loop.watch(() => loop.wait(0))
+  t.equal(calls, 0, 'not before its turn')
+  await turns(10)
+  t.equal(calls, 3)
+  native.eventfdSignal(fd)
+  unwatch()
+  await turns(10)
+  t.equal(calls, 3, 'nor after its end')
+  t.equal(native.pollStop(0), -ENOENT, 'which comes once')
+})
+
+t.test('Node’s own loop is told once of each edge', async (t) => {
+  const loop = loopOf(t)
+  const fd = signalled(t)
+  let calls = 0
+  loop.add(fd, EPOLLIN | EPOLLET, () => calls++)
+  const unwatch = loop.watch(() => loop.wait(0))
+  await turns(10)
+  native.eventfdSignal(fd)
+  await turns(10)
+  unwatch()
+  t.equal(calls, 2)
+})
+
+t.test('a loop that is not there cannot be watched', async (t) => {
+  const loop = new EventLoop()
+  loop.close()
+  t.throws(() => loop.watch(() => {}), { message: `uv_poll_start failed with errno ${EBADF}` })
+  t.throws(() => native.pollStart(0, 'no function' as never), TypeError)
 })
 
 t.test('a closed loop holds no descriptor', async (t) => {

@@ -1,0 +1,281 @@
+import * as native from 'virtiofsd-ts-native'
+import type { BackendOptions } from './backend.js'
+import { BackendSession } from './backend-session.js'
+import { Connection, type Message } from './connection.js'
+import { checkDevice, type VhostUserDevice } from './device.js'
+import { mustSucceed } from './errors.js'
+import { EventLoop } from './event-loop.js'
+import { FaultLog, type Logger, silentLogger } from './logger.js'
+import { receiveMessages } from './receive-messages.js'
+import { RingServer } from './ring-server.js'
+import type { Vring } from './vring.js'
+
+/** Rings that stay busy give way to everything else on Node's loop this often. */
+const TURN_MS = 1
+const DEFAULT_STOP_TIMEOUT_MS = 2000
+/** For promises to settle that have just been cancelled. */
+const CANCEL_TIMEOUT_MS = 100
+
+export interface AsyncBackendOptions extends BackendOptions {
+  /**
+   * How long a ring that is to stop, or memory that is to go, waits for the requests in flight before they are cancelled,
+   * in milliseconds; the front-end waits as long. Default 2000.
+   */
+  readonly stopTimeoutMs?: number
+}
+
+/**
+ * Serves one device to one front-end at a time from Node's own event loop, on the main thread or in a worker: promises,
+ * timers and sockets go on beside the rings.
+ */
+export class AsyncBackend {
+  /** Add descriptors of your own; their handlers run between batches. */
+  readonly loop: EventLoop
+  private readonly log: Logger
+  private readonly stopTimeoutMs: number
+  private current: Service | undefined
+
+  /** Throws RangeError for a device that cannot be. */
+  constructor(
+    private readonly device: VhostUserDevice,
+    private readonly options: AsyncBackendOptions = {},
+  ) {
+    checkDevice(device)
+    this.loop = options.loop ?? new EventLoop()
+    this.log = options.logger ?? silentLogger
+    this.stopTimeoutMs = options.stopTimeoutMs ?? DEFAULT_STOP_TIMEOUT_MS
+    device.attach?.(this.loop)
+  }
+
+  /** Ends `serve` soon: requests in flight are cancelled. */
+  stop(): void {
+    this.current?.end()
+  }
+
+  /**
+   * Serves a connected socket until the front-end leaves or `stop`. Takes ownership of `fd`. Rejects with what the device
+   * threw, or its promise was rejected with.
+   */
+  async serve(fd: number): Promise<void> {
+    if (this.current !== undefined) throw new Error('this back-end serves a front-end already')
+    const { device, loop, log, options, stopTimeoutMs } = this
+    const service = new Service(new Connection(fd), device, loop, log, options.pollUs, stopTimeoutMs)
+    this.current = service
+    try {
+      await service.ended
+    } finally {
+      this.current = undefined
+    }
+  }
+
+  /** Gives the loop back, unless it came with the options. */
+  close(): void {
+    if (this.options.loop === undefined) this.loop.close()
+  }
+}
+
+/** A message that waits for requests in flight on these rings. */
+interface Held {
+  readonly message: Message
+  readonly vrings: readonly Vring[]
+}
+
+/** One front-end, from its connection to its end. */
+class Service {
+  readonly ended: Promise<void>
+  private readonly session: BackendSession
+  private readonly rings: RingServer
+  private readonly faults: FaultLog
+  private readonly unwatch: () => void
+  private settle!: { resolve(): void; reject(error: unknown): void }
+  private over = false
+  private held: Held | undefined
+  private heldTimer: NodeJS.Timeout | undefined
+  private immediate: NodeJS.Immediate | undefined
+  private dueTimer: NodeJS.Timeout | undefined
+  private flushIsDue = false
+  /** When the thread went to sleep, or began the spin before; 0: it is awake. */
+  private idleSinceMs = 0
+
+  constructor(
+    private readonly connection: Connection,
+    private readonly device: VhostUserDevice,
+    private readonly loop: EventLoop,
+    private readonly log: Logger,
+    pollUs: number | undefined,
+    private readonly stopTimeoutMs: number,
+  ) {
+    this.ended = new Promise((resolve, reject) => {
+      this.settle = { resolve, reject }
+    })
+    this.faults = new FaultLog(log)
+    this.rings = new RingServer(device, loop, log, this.faults, pollUs, {
+      settled: () => this.flushSoon(),
+      failed: (error) => this.fail(error),
+    })
+    this.session = new BackendSession(connection, device, this.rings, this.faults)
+    this.listen()
+    this.unwatch = loop.watch(this.turn)
+  }
+
+  end(): void {
+    this.finish(() => this.settle.resolve())
+  }
+
+  private fail(error: unknown): void {
+    this.finish(() => this.settle.reject(error))
+  }
+
+  private finish(settle: () => void): void {
+    if (this.over) return
+    this.over = true
+    clearImmediate(this.immediate)
+    clearTimeout(this.dueTimer)
+    clearTimeout(this.heldTimer)
+    this.unwatch()
+    this.loop.remove(this.connection.fd)
+    try {
+      this.session.close()
+    } finally {
+      this.connection.close()
+      settle()
+    }
+  }
+
+  /** Whatever has happened, one turn sees to it. Never throws. */
+  private readonly turn = (): void => {
+    if (this.over) return
+    clearImmediate(this.immediate)
+    this.immediate = undefined
+    clearTimeout(this.dueTimer)
+    if (this.idleSinceMs > 0) this.rings.slept(performance.now() - this.idleSinceMs)
+    this.idleSinceMs = 0
+    try {
+      this.rings.disarm()
+      const goesOn = this.work()
+      if (this.connection.closed) this.end()
+      else if (goesOn) this.turnSoon()
+      else this.sleep()
+    } catch (error) {
+      this.fail(error)
+    }
+  }
+
+  /** Serves what there is. Returns true to be called again, once promises and the rest of Node have had their turn. */
+  private work(): boolean {
+    const { rings, device, session } = this
+    const startMs = performance.now()
+    this.loop.wait(0)
+    do {
+      if (this.over || this.connection.closed) return false
+      const served = rings.serveBatches()
+      const completed = device.progress?.() === true
+      if (served || completed) {
+        this.releaseIfIdle()
+        // Promises that need nothing but their turn settle before the next one.
+        if (rings.inFlightCount > 0) return true
+        continue
+      }
+      const idleSinceMs = performance.now()
+      if (rings.inFlightCount === 0 && rings.spin(session.rings.memory.id)) continue
+      if (rings.arm()) return true
+      this.idleSinceMs = idleSinceMs
+      return false
+    } while (performance.now() - startMs < TURN_MS)
+    return true
+  }
+
+  private turnSoon(): void {
+    this.immediate ??= setImmediate(this.turn)
+  }
+
+  private sleep(): void {
+    const dueMs = this.device.nextDueMs?.() ?? -1
+    if (dueMs >= 0) this.dueTimer = setTimeout(this.turn, Math.ceil(dueMs))
+  }
+
+  /** Tells drivers once of everything that is completed until promises have nothing more to do. */
+  private flushSoon(): void {
+    if (this.flushIsDue) return
+    this.flushIsDue = true
+    process.nextTick(() => {
+      this.flushIsDue = false
+      this.guarded(() => {
+        this.rings.signalCompleted()
+        this.releaseIfIdle()
+      })
+    })
+  }
+
+  private guarded(run: () => void): void {
+    if (this.over) return
+    try {
+      run()
+    } catch (error) {
+      this.fail(error)
+    }
+  }
+
+  private listen(): void {
+    const { connection, session } = this
+    const receive = () =>
+      receiveMessages(connection, this.log, (message) => {
+        if (this.hold(message)) return false
+        session.handle(message)
+        return true
+      })
+    mustSucceed('epoll_ctl', this.loop.add(connection.fd, native.constants.EPOLLIN, receive))
+  }
+
+  /** Keeps back a message that stops rings with requests in flight. Returns false when there is nothing to wait for. */
+  private hold(message: Message): boolean {
+    const vrings = this.session.ringsStoppedBy(message)
+    if (countInFlight(vrings) > 0) this.session.drain()
+    if (countInFlight(vrings) === 0) return false
+    this.held = { message, vrings }
+    this.rings.pause(vrings)
+    // The next message has to wait; that the front-end leaves is heard of all the same.
+    this.loop.remove(this.connection.fd)
+    mustSucceed(
+      'epoll_ctl',
+      this.loop.add(this.connection.fd, 0, () => this.hangUp()),
+    )
+    if (this.stopTimeoutMs < Number.POSITIVE_INFINITY)
+      this.heldTimer = setTimeout(() => this.guarded(() => this.cancelHeld(vrings)), this.stopTimeoutMs)
+    return true
+  }
+
+  private hangUp(): void {
+    this.connection.closed = true
+  }
+
+  private cancelHeld(vrings: readonly Vring[]): void {
+    this.faults.warn('requests in flight cancelled: their queue stops', { requests: countInFlight(vrings) })
+    this.heldTimer = setTimeout(() => this.guarded(() => this.release()), CANCEL_TIMEOUT_MS)
+    for (const { queue } of vrings) if (queue !== undefined) this.session.cancelRequests(queue)
+    this.flushSoon()
+  }
+
+  private releaseIfIdle(): void {
+    if (this.held !== undefined && countInFlight(this.held.vrings) === 0) this.release()
+  }
+
+  /** Carries out the message that was held, and goes on. What is still in flight is given up. */
+  private release(): void {
+    const { held } = this
+    if (held === undefined || this.over) return
+    this.held = undefined
+    clearTimeout(this.heldTimer)
+    this.loop.remove(this.connection.fd)
+    this.session.handle(held.message)
+    this.rings.resume()
+    this.listen()
+    this.turnSoon()
+  }
+}
+
+function countInFlight(vrings: readonly Vring[]): number {
+  let count = 0
+  for (const vring of vrings) count += vring.queue?.inFlightCount ?? 0
+  return count
+}

@@ -1,0 +1,214 @@
+import * as native from 'virtiofsd-ts-native'
+import { AdaptiveSpin } from './adaptive-spin.js'
+import { type DescriptorChain, PENDING } from './descriptor-chain.js'
+import type { VhostUserDevice } from './device.js'
+import { mustSucceed, ProtocolError } from './errors.js'
+import type { EventLoop } from './event-loop.js'
+import type { FaultLog, Logger } from './logger.js'
+import { MAX_QUEUES, VIRTQUEUE_MAX_SIZE } from './protocol.js'
+import type { RingHost } from './ring-set.js'
+import type { SplitVirtqueue } from './split-virtqueue.js'
+import type { Vring } from './vring.js'
+
+/** Requests served from one queue before its driver is told and the other queues have their turn. */
+const BATCH = 32
+const DEFAULT_POLL_US = 50
+
+/** What a device's promise of a reply becomes. */
+export interface Promises {
+  /** A request that was pending has been completed: its driver may want to be told. */
+  settled(): void
+  /** The device failed: a bug of its own. */
+  failed(error: unknown): void
+}
+
+/** Serves the rings that run, batch by batch, and decides when to look, to spin and to sleep. */
+export class RingServer implements RingHost {
+  private readonly spinning: AdaptiveSpin
+  private readonly seen = new Uint16Array(MAX_QUEUES)
+  private active: Vring[] = []
+  private paused: Vring[] = []
+
+  /** Without `promises` a device that returns one fails. */
+  constructor(
+    private readonly device: VhostUserDevice,
+    private readonly loop: EventLoop,
+    private readonly log: Logger,
+    private readonly faults: FaultLog,
+    pollUs: number | undefined,
+    private readonly promises?: Promises,
+  ) {
+    this.spinning = new AdaptiveSpin((pollUs ?? DEFAULT_POLL_US) * 1000, native.preemptions)
+  }
+
+  ringStarted(vring: Vring, queue: SplitVirtqueue): void {
+    // Edge-triggered, the eventfd need not be read: each kick wakes the wait once.
+    const events = native.constants.EPOLLIN | native.constants.EPOLLET
+    if (this.loop.add(vring.kickFd, events, wake) < 0) {
+      throw new ProtocolError('BAD_FDS', `queue ${vring.index}: the kick descriptor cannot be waited for`)
+    }
+    mustSucceed('memoryWatch', native.memoryWatch(queue.memory.id, vring.index, queue.availIdxGpa))
+    const { promises } = this
+    if (promises !== undefined) queue.onLateCompletion = () => promises.settled()
+    this.activate(vring)
+    this.log.debug({ queue: vring.index, size: vring.size, base: vring.base }, 'queue started')
+  }
+
+  ringStopping(vring: Vring, queue: SplitVirtqueue): void {
+    this.loop.remove(vring.kickFd)
+    native.memoryWatch(queue.memory.id, vring.index, -1)
+    this.active = this.active.filter((other) => other !== vring)
+    this.paused = this.paused.filter((other) => other !== vring)
+    this.log.debug({ queue: vring.index }, 'queue stopped')
+  }
+
+  /** Takes no more requests from these rings; those in flight may still be completed. */
+  pause(vrings: readonly Vring[]): void {
+    this.paused = [...vrings]
+    this.active = this.active.filter((vring) => !vrings.includes(vring))
+  }
+
+  /** Goes on with every ring that was paused and still runs. */
+  resume(): void {
+    const { paused } = this
+    this.paused = []
+    for (const vring of paused) this.activate(vring)
+  }
+
+  /** Requests in flight, on all rings. */
+  get inFlightCount(): number {
+    return countInFlight(this.active) + countInFlight(this.paused)
+  }
+
+  /** A batch of every queue, all of the first before the others. Returns true if there was anything to do. */
+  serveBatches(): boolean {
+    let worked = false
+    const { active } = this
+    for (let n = 0; n < active.length; n++) {
+      const vring = active[n]
+      if (vring.index > 0 && this.device.isFull?.() === true) break
+      worked = this.serveBatch(vring, vring.index === 0 ? VIRTQUEUE_MAX_SIZE : BATCH) || worked
+    }
+    return worked
+  }
+
+  /** Tells drivers of what was completed since they were told last. */
+  signalCompleted(): void {
+    for (const vring of this.active) if (vring.queue?.shouldSignal() === true) vring.signal()
+    for (const vring of this.paused) if (vring.queue?.shouldSignal() === true) vring.signal()
+  }
+
+  /** Looks at the rings in `memoryId` as long as that pays. Returns true if one of them moved. */
+  spin(memoryId: number): boolean {
+    const { spinning, active, seen } = this
+    if (spinning.spinNs === 0 || active.length === 0 || this.device.isWorking?.() === true) return false
+    for (const vring of active) seen[vring.index] = vring.queue?.lastAvail ?? 0
+    if (native.memorySpin(memoryId, seen, spinning.spinNs) !== 1) return false
+    spinning.caught()
+    return true
+  }
+
+  /** No spin saw anything, and the sleep after it is over: `idleMs` since the spin began. */
+  slept(idleMs: number): void {
+    this.spinning.missed(idleMs * 1e6)
+  }
+
+  /** Asks the drivers for kicks. Returns true if a request came before they could know: look again. */
+  arm(): boolean {
+    let moved = false
+    const full = this.device.isFull?.() === true
+    for (const vring of this.active) {
+      // What a full device has to wait for is no kick.
+      if (full && vring.index > 0) break
+      moved = vring.queue?.armKick() === true || moved
+    }
+    return moved
+  }
+
+  /** Tells the drivers that no kick is needed for now. */
+  disarm(): void {
+    for (const vring of this.active) vring.queue?.disarmKick()
+  }
+
+  private activate(vring: Vring): void {
+    this.active = [...this.active, vring].sort((a, b) => a.index - b.index)
+  }
+
+  private serveBatch(vring: Vring, limit: number): boolean {
+    const { queue } = vring
+    if (queue === undefined) return false
+    let left = limit
+    // What arrives meanwhile is part of the batch.
+    for (
+      let waiting = this.waitingOn(vring, queue);
+      waiting > 0 && left > 0;
+      waiting = this.waitingOn(vring, queue)
+    ) {
+      const count = Math.min(waiting, left)
+      left -= count
+      this.serveNext(vring, queue)
+      // A driver that sleeps wakes up while the others are served.
+      if (queue.shouldSignal()) vring.signal()
+      for (let n = 1; n < count; n++) this.serveNext(vring, queue)
+    }
+    // Also for requests that were completed since the last look.
+    if (queue.shouldSignal()) vring.signal()
+    return left < limit
+  }
+
+  private waitingOn(vring: Vring, queue: SplitVirtqueue): number {
+    const waiting = queue.available()
+    if (waiting < 0) this.reportBroken(vring, queue)
+    return waiting
+  }
+
+  private serveNext(vring: Vring, queue: SplitVirtqueue): void {
+    const chain = queue.pop()
+    if (chain === undefined) {
+      this.faults.warn(`bad descriptor chain: ${queue.fault}`, { queue: vring.index })
+      return
+    }
+    const writtenBytes = this.device.process(chain, vring.index)
+    if (typeof writtenBytes !== 'number') this.await(queue, chain, writtenBytes)
+    else if (writtenBytes !== PENDING) queue.complete(chain, writtenBytes)
+  }
+
+  private await(queue: SplitVirtqueue, chain: DescriptorChain, reply: PromiseLike<number>): void {
+    const { promises, device } = this
+    if (promises === undefined)
+      throw new TypeError(`${device.name}: promises need a back-end on Node's event loop, see listen()`)
+    reply.then(
+      (writtenBytes) => {
+        // Given up meanwhile.
+        if (!chain.isOpen) return
+        if (Number.isInteger(writtenBytes) && writtenBytes >= 0 && writtenBytes <= chain.writableBytes) {
+          queue.retire(chain, writtenBytes)
+          promises.settled()
+        } else {
+          const most = chain.writableBytes
+          promises.failed(
+            new RangeError(`${device.name}: process resolved to ${writtenBytes}, not 0 to ${most}`),
+          )
+        }
+      },
+      (error) => {
+        // What it waited for may have been aborted, on our own demand.
+        if (chain.isOpen && chain.controller?.signal.aborted !== true) promises.failed(error)
+      },
+    )
+  }
+
+  private reportBroken(vring: Vring, queue: SplitVirtqueue): void {
+    native.memoryWatch(queue.memory.id, vring.index, -1)
+    this.faults.warn('queue broken: impossible available index', { queue: vring.index })
+    vring.signalError()
+  }
+}
+
+function countInFlight(vrings: readonly Vring[]): number {
+  let count = 0
+  for (const vring of vrings) count += vring.queue?.inFlightCount ?? 0
+  return count
+}
+
+function wake(): void {}

@@ -1,0 +1,148 @@
+import { unlinkSync } from 'node:fs'
+import { constants as os } from 'node:os'
+import * as native from 'virtiofsd-ts-native'
+import { AsyncBackend, type AsyncBackendOptions } from './async-backend.js'
+import type { VhostUserDevice } from './device.js'
+import { mustSucceed } from './errors.js'
+import { EventLoop } from './event-loop.js'
+import { type Logger, silentLogger } from './logger.js'
+
+const { EPOLLIN, O_NONBLOCK } = native.constants
+const { EAGAIN } = os.errno
+
+/** Whoever may connect may read and write the device. */
+const SOCKET_MODE = 0o600
+
+/** After an accept that failed: the front-end still waits, and the host may have descriptors to spare by then. */
+const ACCEPT_AGAIN_MS = 100
+
+export interface ListenOptions extends AsyncBackendOptions {
+  /** True: serve one front-end, then close. Default false: the next may connect when one has left. */
+  readonly once?: boolean
+  /** Closes the server. */
+  readonly signal?: AbortSignal
+}
+
+/** A device at a socket, served from Node's event loop: see `listen`. */
+export interface Server {
+  readonly socketPath: string
+  /** Resolves when the server has closed. Rejects with what the device threw. */
+  readonly closed: Promise<void>
+  /** Stops listening, disconnects the front-end, and removes the socket. */
+  close(): Promise<void>
+}
+
+/**
+ * Listens at `socketPath` and serves one front-end after the other, from Node's event loop: nothing blocks. Throws
+ * SystemCallError when it cannot listen, RangeError for a device that cannot be.
+ */
+export function listen(socketPath: string, device: VhostUserDevice, options: ListenOptions = {}): Server {
+  return new DeviceServer(socketPath, device, options)
+}
+
+class DeviceServer implements Server {
+  readonly closed: Promise<void>
+  private readonly loop = new EventLoop()
+  private readonly log: Logger
+  private readonly backend: AsyncBackend
+  private readonly listenFd: number
+  private unwatch: (() => void) | undefined
+  private retry: NodeJS.Timeout | undefined
+  private settle!: { resolve(): void; reject(error: unknown): void }
+  private closing = false
+  private serving = false
+
+  constructor(
+    readonly socketPath: string,
+    device: VhostUserDevice,
+    private readonly options: ListenOptions,
+  ) {
+    this.log = options.logger ?? silentLogger
+    this.backend = new AsyncBackend(device, { ...options, loop: this.loop })
+    this.listenFd = mustSucceed(`listening at ${socketPath}`, native.unixListen(socketPath, SOCKET_MODE))
+    native.setStatusFlags(this.listenFd, native.statusFlags(this.listenFd) | O_NONBLOCK)
+    this.closed = new Promise((resolve, reject) => {
+      this.settle = { resolve, reject }
+    })
+    // Whoever awaits it hears of a failure.
+    this.closed.catch(() => {})
+    options.signal?.addEventListener('abort', this.onAbort)
+    if (options.signal?.aborted) this.close()
+    else this.awaitFrontend()
+  }
+
+  close(): Promise<void> {
+    if (!this.closing) {
+      this.closing = true
+      this.backend.stop()
+      if (!this.serving) this.end(() => this.settle.resolve())
+    }
+    return this.closed
+  }
+
+  private readonly onAbort = () => void this.close()
+
+  private awaitFrontend(): void {
+    mustSucceed(
+      'epoll_ctl',
+      this.loop.add(this.listenFd, EPOLLIN, () => this.accept()),
+    )
+    this.unwatch = this.loop.watch(() => this.loop.wait(0))
+  }
+
+  private stopWaiting(): void {
+    this.unwatch?.()
+    this.unwatch = undefined
+    this.loop.remove(this.listenFd)
+  }
+
+  private accept(): void {
+    const fd = native.unixAccept(this.listenFd)
+    if (fd === -EAGAIN) return
+    this.stopWaiting()
+    if (fd >= 0) {
+      void this.serve(fd)
+    } else {
+      this.log.warn({ errno: -fd }, 'front-end cannot be accepted')
+      this.retry = setTimeout(() => this.awaitFrontend(), ACCEPT_AGAIN_MS)
+    }
+  }
+
+  private async serve(fd: number): Promise<void> {
+    this.log.info({}, 'front-end connected')
+    this.serving = true
+    try {
+      await this.backend.serve(fd)
+    } catch (error) {
+      this.closing = true
+      this.end(() => this.settle.reject(error))
+      return
+    }
+    this.serving = false
+    this.log.info({}, 'front-end left')
+    if (this.closing || this.options.once === true) {
+      this.closing = true
+      this.end(() => this.settle.resolve())
+    } else {
+      this.awaitFrontend()
+    }
+  }
+
+  private end(settle: () => void): void {
+    this.options.signal?.removeEventListener('abort', this.onAbort)
+    clearTimeout(this.retry)
+    this.stopWaiting()
+    native.close(this.listenFd)
+    removeSocket(this.socketPath)
+    this.loop.close()
+    settle()
+  }
+}
+
+function removeSocket(socketPath: string): void {
+  try {
+    unlinkSync(socketPath)
+  } catch {
+    // Somebody else has.
+  }
+}
