@@ -338,11 +338,11 @@ export function asyncUringFd(): number
 /** Readable while results wait. */
 export function asyncPoolFd(): number
 /**
- * Starts a preadv2 (kind 0) or pwritev2 (kind 1) on guest memory; `token` (u32) comes back with the result, which may be
- * short. The memory must stay mapped and `fd` open until then.
+ * Starts a preadv2 (kind ASYNC_READ) or pwritev2 (ASYNC_WRITE) on guest memory; `token` (u32) comes back with the result,
+ * which may be short. The memory must stay mapped and `fd` open until then.
  */
 export function asyncTransfer(
-  kind: 0 | 1,
+  kind: number,
   token: number,
   memory: Memory,
   segments: Float64Array,
@@ -354,9 +354,9 @@ export function asyncTransfer(
   offsetBytes: number,
   flags: number,
 ): number
-/** Starts fsync (kind 2), fdatasync (3), fallocate (4; `flags` is its mode) or syncfs (6). */
+/** Starts ASYNC_FSYNC, ASYNC_FDATASYNC, ASYNC_FALLOCATE (`flags` is its mode) or ASYNC_SYNCFS. */
 export function asyncFile(
-  kind: 2 | 3 | 4 | 6,
+  kind: number,
   token: number,
   fd: number,
   flags: number,
@@ -401,6 +401,13 @@ export function exitNow(status: number): never
 
 /** Numbers from the system's headers, those of this machine's architecture. */
 export const constants: Readonly<{
+  ASYNC_READ: number
+  ASYNC_WRITE: number
+  ASYNC_FSYNC: number
+  ASYNC_FDATASYNC: number
+  ASYNC_FALLOCATE: number
+  ASYNC_SYNCFS: number
+  AUDIT_ARCH: number
   AT_EMPTY_PATH: number
   AT_FDCWD: number
   AT_REMOVEDIR: number
@@ -488,7 +495,7 @@ export function becomeProgram(words: readonly string[], fds: Int32Array): number
  * (it is gone), and those of pivot_root(2) and chroot(2).
  */
 export function sealRequest(fd: number): number
-/** Numbers of system calls on this machine, and AUDIT_ARCH. A name that is missing does not exist here. */
-export const systemCalls: Readonly<Record<string, number>>
+/** The number of a system call, by its name without SYS_. Errors: ENOSYS (this architecture has no such call). */
+export function systemCallNumber(name: string): number
 /** Installs a seccomp filter, an array of struct sock_filter, on every thread. Errors: EINVAL, ESRCH (see seccomp(2)). */
 export function seccompInstall(program: Uint8Array): number

@@ -91,7 +91,7 @@ export const {
   statx,
   symlinkat,
   syncfs,
-  systemCalls,
+  systemCallNumber,
   umask,
   unixAccept,
   unixConnect,

@@ -5,15 +5,15 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-/* Numbers shared with index.d.ts. */
+/* Those that io_uring can do stand first. */
 enum async_kind {
-    ASYNC_READ = 0,
-    ASYNC_WRITE = 1,
-    ASYNC_FSYNC = 2,
-    ASYNC_FDATASYNC = 3,
-    ASYNC_FALLOCATE = 4,
-    ASYNC_COPY_RANGE = 5,
-    ASYNC_SYNCFS = 6,
+    ASYNC_READ,
+    ASYNC_WRITE,
+    ASYNC_FSYNC,
+    ASYNC_FDATASYNC,
+    ASYNC_FALLOCATE,
+    ASYNC_COPY_RANGE,
+    ASYNC_SYNCFS,
     ASYNC_KINDS
 };
 

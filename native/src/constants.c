@@ -1,5 +1,9 @@
-/* Numbers from the system's headers that node:fs and node:os do not give. Some differ between architectures. */
+/*
+ * Numbers from the system's headers that node:fs and node:os do not give, some of which differ between architectures, and
+ * the kinds of asynchronous work.
+ */
 #include <fcntl.h>
+#include <linux/audit.h>
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -11,7 +15,14 @@
 #include <sys/xattr.h>
 
 #include "args.h"
+#include "async-op.h"
 #include "module.h"
+
+#ifdef __x86_64__
+#define THIS_ARCH AUDIT_ARCH_X86_64
+#else
+#define THIS_ARCH AUDIT_ARCH_AARCH64
+#endif
 
 #define ENTRY(name) { #name, (name) }
 
@@ -19,6 +30,8 @@ static const struct {
     const char *name;
     int64_t value;
 } entries[] = {
+    ENTRY(ASYNC_READ), ENTRY(ASYNC_WRITE), ENTRY(ASYNC_FSYNC), ENTRY(ASYNC_FDATASYNC), ENTRY(ASYNC_FALLOCATE),
+    ENTRY(ASYNC_SYNCFS), { "AUDIT_ARCH", THIS_ARCH },
     ENTRY(AT_EMPTY_PATH), ENTRY(AT_FDCWD), ENTRY(AT_REMOVEDIR), ENTRY(AT_SYMLINK_NOFOLLOW),
     ENTRY(EFD_NONBLOCK), ENTRY(EPOLLERR), ENTRY(EPOLLET), ENTRY(EPOLLHUP), ENTRY(EPOLLIN), ENTRY(EPOLLRDHUP),
     ENTRY(F_RDLCK), ENTRY(F_UNLCK), ENTRY(F_WRLCK),

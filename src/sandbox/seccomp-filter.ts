@@ -1,4 +1,4 @@
-import { systemCalls } from 'virtiofsd-ts-native'
+import { constants, systemCallNumber } from 'virtiofsd-ts-native'
 import type { SeccompAction } from '../config/options/process-options.js'
 import type { ArgumentRule, SystemCallRule } from './system-calls.js'
 
@@ -41,15 +41,16 @@ export function seccompFilter(
   const refused = giveBack(results[action])
   const program: Instruction[] = [
     load(AT_ARCH),
-    { code: JUMP_IF_EQUAL, k: systemCalls['AUDIT_ARCH'] as number, yes: 1, no: 0 },
+    { code: JUMP_IF_EQUAL, k: constants.AUDIT_ARCH, yes: 1, no: 0 },
     refused,
     load(AT_NUMBER),
     { code: JUMP_IF_AT_LEAST, k: X32_BIT, yes: 0, no: 1 },
     refused,
   ]
   for (const rule of rules) {
-    const number = systemCalls[rule.name]
-    if (number === undefined) continue
+    const number = systemCallNumber(rule.name)
+    // Another architecture has the call, or newer headers.
+    if (number < 0) continue
     const block = blockOf(rule, refused)
     program.push({ code: JUMP_IF_EQUAL, k: number, yes: 0, no: block.length }, ...block)
   }

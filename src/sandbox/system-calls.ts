@@ -1,3 +1,5 @@
+import { ioctlCommands } from '../passthrough/files/ioctl-commands.js'
+
 /** A 32-bit half of an argument must, under `mask`, be one of `values`. */
 export interface ArgumentRule {
   /** 0 to 5. */
@@ -28,8 +30,6 @@ const PR_SET_VMA = 0x53564d41
 
 /** FIONREAD, FIONBIO, FIONCLEX, FIOCLEX, TCGETS and TIOCGWINSZ: of libuv, on sockets and on the log's terminal. */
 const ioctlsOfNode = [0x541b, 0x5421, 0x5450, 0x5451, 0x5401, 0x5413]
-/** FS_IOC_GETFLAGS, SETFLAGS, FSGETXATTR, FSSETXATTR: what a guest may ask for. */
-const ioctlsOfGuests = [0x8008_6601, 0x4008_6602, 0x801c_581f, 0x401c_5820]
 
 /**
  * Every system call that the sealed process may make, the frequent ones first. There is no socket, connect, execve,
@@ -55,7 +55,7 @@ export const systemCallRules: readonly SystemCallRule[] = [
   ...allow('flock fcntl dup dup3'),
   {
     name: 'ioctl',
-    when: [{ argument: 1, half: 'low', mask: WHOLE, values: [...ioctlsOfNode, ...ioctlsOfGuests] }],
+    when: [{ argument: 1, half: 'low', mask: WHOLE, values: [...ioctlsOfNode, ...ioctlCommands.keys()] }],
   },
   // The identity of the guest's process, while something is created. Capabilities can only become fewer.
   ...allow('setresuid setresgid setgroups getgroups getuid geteuid getgid getegid getresuid getresgid'),

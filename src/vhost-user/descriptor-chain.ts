@@ -7,10 +7,7 @@ import type { SplitVirtqueue } from './split-virtqueue.js'
 export const PENDING = -1
 
 const { ECANCELED } = os.errno
-
-/** Kinds of asyncTransfer. */
-const ASYNC_READ = 0
-const ASYNC_WRITE = 1
+const { ASYNC_READ, ASYNC_WRITE } = native.constants
 
 /**
  * One request of the driver: a stream of readable bytes, then a stream of writable bytes, over segments of guest

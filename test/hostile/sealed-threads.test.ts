@@ -12,6 +12,7 @@ import { Device } from '../support/device.js'
 import { ROOT_ID } from '../support/fuse-abi.js'
 import { mount } from '../support/mount.js'
 import { RunningProgram } from '../support/program.js'
+import { numberOf, systemCalls } from '../support/system-calls.js'
 import { tempDir } from '../support/temp-dir.js'
 import { ThreadCalls, threadsOf } from '../support/thread-calls.js'
 
@@ -105,7 +106,7 @@ const errnoOf = (result: string | undefined): number => -Number(result)
 t.test('no thread may make a call that nothing here needs', skip, async (t) => {
   const calls = new ThreadCalls(t)
   const { device, stillServes } = await serve(t, ['--seccomp', 'trap'])
-  const ruled = new Set(systemCallRules.map(({ name }) => native.systemCalls[name]))
+  const ruled = new Set(systemCallRules.map(({ name }) => numberOf(name)))
   const all = Array.from({ length: HIGHEST_CALL }, (_, number) => number)
   const unruled = all.filter((number) => !ruled.has(number) && !ofProbes.includes(number))
   for (const [name, number] of Object.entries(wanted)) t.ok(unruled.includes(number), name)
@@ -170,7 +171,7 @@ t.test('what it may do it cannot do to the host', skip, async (t) => {
   const outside = join(tempDir(t), 'secret')
   writeFileSync(outside, 'of the host')
   const attempt = intruder(new ThreadCalls(t), device.pid, tid)
-  const { openat, openat2, unlinkat, mknodat, mmap, tgkill, capset, open_by_handle_at } = native.systemCalls
+  const { openat, openat2, unlinkat, mknodat, mmap, tgkill, capset, open_by_handle_at } = systemCalls
 
   for (const path of ['/etc/passwd', outside, '/s0/../../etc/passwd', '/proc/self/environ', '/dev/mem'])
     t.equal(attempt(openat, AT_FDCWD, path, O_RDONLY), -ENOENT, path)
@@ -205,7 +206,7 @@ t.test('with file handles, those of other file systems are of no use', skip, asy
   const outside = join(process.cwd(), 'package.json')
   t.not(statSync(outside).dev, statSync(device.directory).dev)
   const attempt = intruder(new ThreadCalls(t), device.pid, tid)
-  const { openat, open_by_handle_at } = native.systemCalls
+  const { openat, open_by_handle_at } = systemCalls
   const shareFd = attempt(openat, AT_FDCWD, '/s0', O_DIRECTORY)
   t.equal(attempt(open_by_handle_at, shareFd, handleOf(outside), O_RDONLY), -ESTALE)
 })

@@ -14,7 +14,7 @@ const FSYNC = 2
 function refuseEnter(): Uint8Array {
   const words = [
     [0x20, 0, 0, 0],
-    [0x15, 0, 1, native.systemCalls['io_uring_enter'] as number],
+    [0x15, 0, 1, native.systemCallNumber('io_uring_enter')],
     [0x06, 0, 0, 0x0005_0000 | EBUSY],
     [0x06, 0, 0, 0x7fff_0000],
   ]

@@ -7,20 +7,15 @@ import { SlowWrites } from './slow-writes.js'
 
 const { EPOLLIN } = native.constants
 
+/** Calls on one file whose reply is empty. */
+export const { ASYNC_FALLOCATE, ASYNC_FDATASYNC, ASYNC_FSYNC, ASYNC_SYNCFS } = native.constants
+
 const MAX_HELPER_THREADS = 8
 const RESULTS_PER_REAP = 128
 /** Half of what io_uring's completion queue holds (native/src/uring.c): a batch more, and all of the priority queue, fit too. */
 const MAX_UNDER_WAY = 4096
 /** When the kernel takes no more for now, and nothing is under way that would wake us. */
 const SUBMIT_AGAIN_MS = 10
-
-/** Calls on one file whose reply is empty, as the addon numbers them. */
-export const ASYNC_FSYNC = 2
-export const ASYNC_FDATASYNC = 3
-export const ASYNC_FALLOCATE = 4
-export const ASYNC_SYNCFS = 6
-
-type FileCall = typeof ASYNC_FSYNC | typeof ASYNC_FDATASYNC | typeof ASYNC_FALLOCATE | typeof ASYNC_SYNCFS
 
 /** What a task's result means for its request. */
 type TaskKind = 'read' | 'write' | 'copy' | 'empty'
@@ -180,7 +175,7 @@ export class AsyncIo {
   call(
     request: Request,
     file: HeldFd,
-    kind: FileCall,
+    kind: number,
     flags: number,
     offsetBytes: number,
     lenBytes: number,

@@ -6,20 +6,7 @@ import { EBADF, EINVAL, EIO, ENOTTY, EOPNOTSUPP, EPERM } from '../../virtio-fs/e
 import { ARGS, type Request } from '../../virtio-fs/request.js'
 import { IoctlIn, IoctlOut } from '../../virtio-fs/wire.js'
 import type { Share } from '../share.js'
-
-/** The commands that pass, and their arguments: what lsattr, chattr and project quotas ask for. */
-interface Command {
-  readonly sets: boolean
-  /** What the kernel reads and writes; it is told a `long` of the flags, and takes an `int`. */
-  readonly bytes: number
-}
-
-const commands: ReadonlyMap<number, Command> = new Map([
-  [0x8008_6601, { sets: false, bytes: 4 }], // FS_IOC_GETFLAGS
-  [0x4008_6602, { sets: true, bytes: 4 }], // FS_IOC_SETFLAGS
-  [0x801c_581f, { sets: false, bytes: 28 }], // FS_IOC_FSGETXATTR
-  [0x401c_5820, { sets: true, bytes: 28 }], // FS_IOC_FSSETXATTR
-])
+import { ioctlCommands } from './ioctl-commands.js'
 
 /** Room for the longest argument, and for a kernel that takes the size in a command's number at its word. */
 const ARGUMENT_BYTES = 64
@@ -40,7 +27,7 @@ export class IoctlOperations {
   ioctl(request: Request): number {
     const { args, argBytes, reply, replyBytes } = request
     const number = IoctlIn.command(args, ARGS)
-    const command = commands.get(number)
+    const command = ioctlCommands.get(number)
     if (command === undefined) return -ENOTTY
     const fd = this.fdOf(request)
     if (fd < 0) return fd

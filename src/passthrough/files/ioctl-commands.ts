@@ -1,0 +1,14 @@
+/** An ioctl command that reaches the host. */
+export interface IoctlCommand {
+  readonly sets: boolean
+  /** What the kernel reads and writes; it is told a `long` of the flags, and takes an `int`. */
+  readonly bytes: number
+}
+
+/** The commands that pass, which the filter of system calls lets through: what lsattr, chattr and project quotas ask for. */
+export const ioctlCommands: ReadonlyMap<number, IoctlCommand> = new Map([
+  [0x8008_6601, { sets: false, bytes: 4 }], // FS_IOC_GETFLAGS
+  [0x4008_6602, { sets: true, bytes: 4 }], // FS_IOC_SETFLAGS
+  [0x801c_581f, { sets: false, bytes: 28 }], // FS_IOC_FSGETXATTR
+  [0x401c_5820, { sets: true, bytes: 28 }], // FS_IOC_FSSETXATTR
+])
