@@ -18,7 +18,7 @@ async function main(): Promise<void> {
     configuration,
     confinement,
     inheritedSockets(shareFds, controlFd, socketFiles),
-    await makeLogger(configuration.logLevel, syslogFd),
+    makeLogger(configuration.logLevel, syslogFd),
     syslogFd !== undefined,
     Number(process.env['VIRTIOFSD_TS_PROC_FD']),
   )

@@ -39,7 +39,7 @@ async function serve(args: readonly string[]): Promise<void> {
     becomeConfined({ configuration, confinement, syslogFd }, sockets, args)
   }
   const [{ makeLogger }, { Server }] = await Promise.all([import('./log/log.js'), import('./server.js')])
-  const log = await makeLogger(logLevel, syslogFd)
+  const log = makeLogger(logLevel, syslogFd)
   const procFd = openOwnDescriptors()
   new Server(configuration, confinement, sockets, log, syslogFd !== undefined, procFd).start(() => {})
 }

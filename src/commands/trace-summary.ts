@@ -1,4 +1,3 @@
-import { build, type Histogram } from 'hdr-histogram-js'
 import type { TracedRequest } from '../inspect/trace-format.js'
 import type { TimedRequest } from '../inspect/trace-reader.js'
 import { opcodeName } from '../virtio-fs/abi.js'
@@ -28,22 +27,15 @@ export interface SummaryRow {
   readonly maxUs: number
 }
 
-const LONGEST_NS = 3_600_000_000_000
-const DIGITS = 2
-
 class Group {
-  readonly latency: Histogram = build({
-    highestTrackableValue: LONGEST_NS,
-    numberOfSignificantValueDigits: DIGITS,
-    // There may be as many groups as paths.
-    bitBucketSize: 'packed',
-  })
+  /** There may be as many groups as paths: a histogram for each would take more room. */
+  readonly latenciesUs: number[] = []
   errors = 0
   faults = 0
   overlap = 0
 
   add({ latencyUs, error, faultId, overlap }: TracedRequest): void {
-    this.latency.recordValue(Math.min(LONGEST_NS, Math.max(1, Math.round(latencyUs * 1000))))
+    this.latenciesUs.push(latencyUs)
     if (error !== 0) this.errors++
     if (faultId !== 0) this.faults++
     this.overlap = Math.max(this.overlap, overlap)
@@ -60,16 +52,14 @@ export function summarise(requests: Iterable<TimedRequest>, by: SummaryKey): Sum
     groups.set(name, group)
   }
   return [...groups]
-    .map(([group, { latency, errors, faults, overlap }]) => ({
-      group,
-      count: latency.totalCount,
-      errors,
-      faults,
-      overlap,
-      p50Us: latency.getValueAtPercentile(50) / 1000,
-      p99Us: latency.getValueAtPercentile(99) / 1000,
-      maxUs: latency.maxValue / 1000,
-    }))
+    .map(([group, { latenciesUs, errors, faults, overlap }]) => {
+      const sorted = Float64Array.from(latenciesUs).sort()
+      const count = sorted.length
+      // The least latency that so many of a hundred do not exceed. A group has one request or more.
+      const percentile = (p: number) => sorted[Math.ceil((p * count) / 100) - 1] ?? 0
+      const [p50Us, p99Us, maxUs] = [percentile(50), percentile(99), percentile(100)]
+      return { group, count, errors, faults, overlap, p50Us, p99Us, maxUs }
+    })
     .sort((a, b) => b.count - a.count)
 }
 
