@@ -9,9 +9,11 @@ STAMP := node_modules/.package-lock.json
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
 
+# What is installed already is not installed again because a file has a new date.
+INSTALLED := node_modules/.installed-lock.json
 # No package's install script is run: ours need none, and ioctl-napi's would download Node's headers.
 $(STAMP): package.json package-lock.json native/package.json src/vhost-user/package.json
-	npm ci --ignore-scripts
+	@cmp -s package-lock.json $(INSTALLED) || { npm ci --ignore-scripts && cp package-lock.json $(INSTALLED); }
 	@touch $@
 
 # Tests run compiled: tap without its TypeScript plugin, as package.json asks; that one cannot load with TypeScript 7.
@@ -22,7 +24,9 @@ $(TAP): $(STAMP)
 
 NATIVE_SOURCES := $(wildcard native/src/* native/launcher/*) native/Makefile
 
+# Prebuilt ones, which would be taken first, are older than what is compiled now.
 native/build/native.node: $(STAMP) $(NATIVE_SOURCES)
+	@rm -rf native/prebuilds
 	@$(MAKE) -s -C native
 	@touch $@
 
@@ -129,4 +133,4 @@ test-package: build ## The npm packages as npm installs them: packed, installed 
 
 .PHONY: clean
 clean: ## Remove what the build made (not the cache of kernels and packages)
-	rm -rf dist src/vhost-user/dist native/build .tap *.tsbuildinfo
+	rm -rf dist src/vhost-user/dist native/build native/prebuilds .tap *.tsbuildinfo

@@ -19,7 +19,7 @@ umask 022
 
 packed=$(mktemp -d)
 trap 'rm -rf "$packed"' EXIT
-npm pack --silent --workspaces --include-workspace-root --pack-destination "$packed" > /dev/null
+npm pack --silent --ignore-scripts --workspaces --include-workspace-root --pack-destination "$packed" > /dev/null
 
 # unpack PACKAGE FOLDER
 unpack() {
@@ -30,6 +30,7 @@ rm -rf "$lib"
 unpack virtiofsd-ts "$lib"
 unpack vhost-user-ts "$lib/node_modules/vhost-user-ts"
 unpack virtiofsd-ts-native "$lib/node_modules/virtiofsd-ts-native"
+rm -rf "$lib/node_modules/virtiofsd-ts-native/prebuilds"
 for built in native.node launcher; do
   install -D "native/build/$built" "$lib/node_modules/virtiofsd-ts-native/build/$built"
 done

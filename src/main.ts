@@ -5,10 +5,6 @@ import { parseCommandLine } from './config/command-line.js'
 import type { CommandName } from './config/command-table.js'
 import { nearestName } from './config/nearest-name.js'
 import { UserError } from './config/user-error.js'
-import { planConfinement } from './sandbox/confinement.js'
-import { exitNow, limitFiles, openOwnDescriptors } from './sandbox/own-process.js'
-import { connectDatagram } from './sockets/connect-datagram.js'
-import { ClaimedSockets } from './sockets/listening-sockets.js'
 
 const EXIT_FAILURE = 1
 const EXIT_USAGE = 2
@@ -22,26 +18,12 @@ const commands: Readonly<Record<CommandName, (args: readonly string[]) => Promis
   completion: async (args) => (await import('./commands/completion.js')).runCompletion(args),
 }
 
+/** Serving alone needs the addon: whatever else the program does, it does without. */
 async function serve(args: readonly string[]): Promise<void> {
   const parsed = parseCommandLine(args)
   if (parsed === undefined) return
-  const { configuration } = parsed
-  const { syslog, logLevel, fileLimit } = configuration
-  const starter = { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 }
-  const confinement = planConfinement(configuration, starter)
-  const syslogFd = syslog === undefined ? undefined : connectDatagram(syslog)
-  const sockets = new ClaimedSockets(configuration)
-  // Without a sandbox, root still has privileges to lose.
-  if (confinement.sandbox !== 'none' || starter.uid === 0) {
-    // Inside, the limit cannot be raised any more.
-    limitFiles(fileLimit)
-    const { becomeConfined } = await import('./sandbox/launch.js')
-    becomeConfined({ configuration, confinement, syslogFd }, sockets, args)
-  }
-  const [{ makeLogger }, { Server }] = await Promise.all([import('./log/log.js'), import('./server.js')])
-  const log = makeLogger(logLevel, syslogFd)
-  const procFd = openOwnDescriptors()
-  new Server(configuration, confinement, sockets, log, syslogFd !== undefined, procFd).start(() => {})
+  const { startServing } = await import('./start.js')
+  await startServing(parsed.configuration, args)
 }
 
 async function main(args: readonly string[]): Promise<void> {
@@ -64,12 +46,17 @@ async function main(args: readonly string[]): Promise<void> {
 // Who reads no further, as head does, has seen enough.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error
-  exitNow(0)
+  process.exit(0)
 })
 
+/** What is no fault of ours is a line without a stack: a wrong option, an addon that was not compiled. */
+function describe(error: unknown): unknown {
+  if (!(error instanceof Error)) return error
+  const expected = error instanceof UserError || (error as NodeJS.ErrnoException).code === 'NO_ADDON'
+  return expected ? error.message : error.stack
+}
+
 main(process.argv.slice(2)).catch((error: unknown) => {
-  const usage = error instanceof UserError
-  const text = usage ? error.message : error instanceof Error ? error.stack : error
-  process.stderr.write(`virtiofsd-ts: ${text}\n`)
-  exitNow(usage ? EXIT_USAGE : EXIT_FAILURE)
+  process.stderr.write(`virtiofsd-ts: ${describe(error)}\n`)
+  process.exit(error instanceof UserError ? EXIT_USAGE : EXIT_FAILURE)
 })

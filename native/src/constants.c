@@ -16,6 +16,7 @@
 
 #include "args.h"
 #include "async-op.h"
+#include "kernel-calls.h"
 #include "module.h"
 
 #ifdef __x86_64__

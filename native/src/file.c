@@ -1,6 +1,7 @@
 /* System calls on an open descriptor. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/ioctl.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>

@@ -7,6 +7,7 @@
 
 #include "args.h"
 #include "guest-cursor.h"
+#include "kernel-calls.h"
 #include "module.h"
 
 typedef ssize_t transfer_fn(int fd, const struct iovec *iov, int count, off_t offset, int flags);
@@ -16,14 +17,14 @@ static ssize_t read_pieces(int fd, const struct iovec *iov, int count, off_t off
 {
     if (count == 1 && flags == 0)
         return pread(fd, iov->iov_base, iov->iov_len, offset);
-    return preadv2(fd, iov, count, offset, flags);
+    return kernel_preadv2(fd, iov, count, offset, flags);
 }
 
 static ssize_t write_pieces(int fd, const struct iovec *iov, int count, off_t offset, int flags)
 {
     if (count == 1 && flags == 0)
         return pwrite(fd, iov->iov_base, iov->iov_len, offset);
-    return pwritev2(fd, iov, count, offset, flags);
+    return kernel_pwritev2(fd, iov, count, offset, flags);
 }
 
 /* Reads or writes until the cursor ends or the kernel gives less than asked. Bytes moved, or -errno if none were. */

@@ -3,10 +3,10 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "args.h"
+#include "kernel-calls.h"
 #include "module.h"
 
 #define MAX_MEMORIES 64
@@ -131,12 +131,12 @@ static int64_t region_map(struct region *region, int fd, uint64_t offset_bytes)
 {
     const uint64_t page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
     const uint64_t slack_bytes = offset_bytes % page_bytes;
-    struct stat st;
+    struct statx file;
 
-    if (fstat(fd, &st) < 0)
+    if (kernel_statx(fd, "", AT_EMPTY_PATH, STATX_TYPE | STATX_SIZE, &file) < 0)
         return -errno;
-    if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size < offset_bytes ||
-        (uint64_t)st.st_size - offset_bytes < region->size_bytes)
+    if (!S_ISREG(file.stx_mode) || file.stx_size < offset_bytes ||
+        file.stx_size - offset_bytes < region->size_bytes)
         return -EFBIG;
     region->mapping_bytes = region->size_bytes + slack_bytes;
     region->mapping = mmap(NULL, region->mapping_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,

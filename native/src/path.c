@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "args.h"
+#include "kernel-calls.h"
 #include "module.h"
 
 /* argv[0..2] of most calls here: dirFd, name, at */
@@ -169,7 +170,7 @@ static napi_value path_renameat2(napi_env env, napi_callback_info info)
     if (!args_get(env, info, argv, 7) || !arg_path(env, argv, &old_dir_fd, &old_name) ||
         !arg_path(env, argv + 3, &new_dir_fd, &new_name) || !arg_u32(env, argv[6], &flags))
         return NULL;
-    return ret_errno(env, renameat2(old_dir_fd, old_name, new_dir_fd, new_name, flags));
+    return ret_errno(env, kernel_renameat2(old_dir_fd, old_name, new_dir_fd, new_name, flags));
 }
 
 /* readlinkat(dirFd, name, at, out, outAt): bytes of the target, not terminated; the name "" reads dirFd itself */

@@ -11,6 +11,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "kernel-calls.h"
+
 #define THREAD_STACK_BYTES (128 * 1024)
 
 struct job {
@@ -71,9 +73,9 @@ static int64_t carry_out(const struct async_op *op)
 
     switch (op->kind) {
     case ASYNC_READ:
-        return preadv2(op->fd, op->iov, op->iov_count, op->offset, op->flags);
+        return kernel_preadv2(op->fd, op->iov, op->iov_count, op->offset, op->flags);
     case ASYNC_WRITE:
-        return pwritev2(op->fd, op->iov, op->iov_count, op->offset, op->flags);
+        return kernel_pwritev2(op->fd, op->iov, op->iov_count, op->offset, op->flags);
     case ASYNC_FSYNC:
         return fsync(op->fd);
     case ASYNC_FDATASYNC:

@@ -1,7 +1,6 @@
 import { execFileSync } from 'node:child_process'
-import { listenerPath, SOCKET_PATH_MAX_BYTES, SystemCallError } from 'vhost-user-ts'
+import { SOCKET_PATH_MAX_BYTES } from 'vhost-user-ts/socket-path'
 import type { ShareConfig } from '../share/share-config.js'
-import { errnoName } from '../virtio-fs/errno.js'
 import type { ChosenOptions } from './option-values.js'
 import type { ShareDraft } from './share-draft.js'
 import { UserError } from './user-error.js'
@@ -24,7 +23,8 @@ export function checkedSocket(options: ChosenOptions, { where }: ShareDraft): Sh
   if (group !== undefined) {
     throw new UserError(`${where('socket-group')}: the socket of ${where('fd')} belongs to who made it`)
   }
-  return { socketPath: pathOfListener(fd, where('fd')), inheritedFd: fd, socketGid: undefined }
+  // Its path is asked for by whoever serves.
+  return { socketPath: '', inheritedFd: fd, socketGid: undefined }
 }
 
 function checkedPath(path: string | undefined, where: string): string {
@@ -36,16 +36,6 @@ function checkedPath(path: string | undefined, where: string): string {
     )
   }
   return path
-}
-
-/** Empty for a socket without a path. */
-function pathOfListener(fd: number, where: string): string {
-  try {
-    return listenerPath(fd)
-  } catch (error) {
-    if (!(error instanceof SystemCallError)) throw error
-    throw new UserError(`${where} ${fd}: not a unix socket that listens (${errnoName(error.errno)})`)
-  }
 }
 
 /** Groups may come from anywhere that the host's name service knows, which Node does not ask. */

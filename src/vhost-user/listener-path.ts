@@ -1,8 +1,6 @@
 import * as native from 'virtiofsd-ts-native'
 import { mustSucceed } from './errors.js'
-
-/** sun_path has 108 bytes, one of them for the NUL. */
-export const SOCKET_PATH_MAX_BYTES = 107
+import { SOCKET_PATH_MAX_BYTES } from './socket-path.js'
 
 /**
  * The path of a unix socket that listens at the descriptor `fd`, which stays the caller's; empty for one without a path.

@@ -1,50 +1,76 @@
 /**
- * The npm packages as npm installs them: packed, installed into an empty folder with the dependencies of the registry and
- * the addon compiled there, and started in its sandbox. `make test-package` runs it.
+ * The npm packages as npm installs them without any install script: packed, installed into an empty folder with the
+ * dependencies of the registry, and started in its sandbox. `make test-package` runs it.
  */
-import { execFileSync } from 'node:child_process'
-import { readdirSync, writeFileSync } from 'node:fs'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { attach } from '../support/mount.js'
 import { RunningProgram, runProgram } from '../support/program.js'
 import { tempDir } from '../support/temp-dir.js'
 
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url))
+const PACKAGES = ['virtiofsd-ts', 'virtiofsd-ts-native', 'vhost-user-ts']
+const PREBUILDS = ['linux-arm64', 'linux-x64'].flatMap((place) =>
+  ['launcher', 'native.glibc.node', 'native.musl.node'].map((file) => `prebuilds/${place}/${file}`),
+)
 
 t.setTimeout(300_000)
 
-t.test('packed, installed and started', async (t) => {
-  const packed = tempDir(t)
-  const home = tempDir(t)
-  const npm = (cwd: string, args: readonly string[]) =>
-    execFileSync('npm', args, { cwd, encoding: 'utf8', stdio: 'pipe' })
-  npm(ROOT, ['pack', '--workspaces', '--include-workspace-root', '--pack-destination', packed])
-  const tarballs = readdirSync(packed).map((name) => join(packed, name))
-  t.equal(tarballs.length, 3)
-  writeFileSync(join(home, 'package.json'), '{ "private": true, "type": "module" }')
-  npm(home, ['install', '--no-audit', '--no-fund', ...tarballs])
+const npm = (cwd: string, args: readonly string[]) =>
+  execFileSync('npm', args, { cwd, encoding: 'utf8', stdio: 'pipe' })
 
-  const program = join(home, 'node_modules/.bin/virtiofsd-ts')
-  t.match(runProgram(['--help'], [], program).stdout, /^Usage: virtiofsd-ts /)
-
+/** Serves a directory to a guest that this test plays, and ends. */
+async function serves(t: Test, program: string): Promise<RunningProgram> {
   const directory = tempDir(t)
   writeFileSync(join(directory, 'file'), 'content')
   const socketPath = join(tempDir(t), 'socket')
-  const running = new RunningProgram(
-    t,
-    ['--shared-dir', directory, '--socket-path', socketPath],
-    [],
-    [],
-    program,
-  )
+  const paths = ['--shared-dir', directory, '--socket-path', socketPath]
+  const running = new RunningProgram(t, paths, [], [], program)
   t.match(await running.says('"confined"'), '"sandbox":"namespace"')
   const fs = attach(t, { socketPath })
   fs.init()
   t.equal(fs.lookup(1n, 'file').attr.size, 7n)
+  t.match(await running.says('guest mounted'), '"ioctl":"virtiofsd-ts-native"')
   fs.close()
   t.same(await running.exited, { status: 0, signal: null })
+  return running
+}
+
+t.test('packed, installed and started', async (t) => {
+  const packed = tempDir(t)
+  const home = tempDir(t)
+  npm(ROOT, ['pack', '--workspaces', '--include-workspace-root', '--pack-destination', packed])
+  const tarballs = readdirSync(packed).map((name) => join(packed, name))
+  t.equal(tarballs.length, PACKAGES.length)
+  writeFileSync(join(home, 'package.json'), '{ "private": true, "type": "module" }')
+  npm(home, ['install', '--ignore-scripts', '--no-audit', '--no-fund', ...tarballs])
+  const modules = join(home, 'node_modules')
+
+  t.test('what the packages bring', async (t) => {
+    for (const name of PACKAGES) {
+      const manifest = JSON.parse(readFileSync(join(modules, name, 'package.json'), 'utf8'))
+      t.same(
+        Object.keys(manifest.scripts ?? {}).filter((script) => /install|prepare/.test(script)),
+        [],
+      )
+      t.notOk(existsSync(join(modules, name, 'binding.gyp')), `${name}: npm has nothing to compile`)
+      t.ok(existsSync(join(modules, name, 'LICENSE')), `${name}: LICENSE`)
+      t.notOk(existsSync(join(modules, name, 'docs')), `${name}: no docs`)
+    }
+    for (const file of PREBUILDS)
+      t.equal(statSync(join(modules, 'virtiofsd-ts-native', file)).mode & 0o777, 0o755, file)
+    const main = readFileSync(join(modules, 'virtiofsd-ts/dist/src/main.js'), 'utf8')
+    t.match(main, '//# sourceMappingURL=main.js.map')
+    const map = JSON.parse(readFileSync(join(modules, 'virtiofsd-ts/dist/src/main.js.map'), 'utf8'))
+    t.match(map.sourcesContent[0], 'virtiofsd-ts: serves', 'a source map has its sources in it')
+  })
+
+  const program = join(modules, '.bin/virtiofsd-ts')
+  t.match(runProgram(['--help'], [], program).stdout, /^Usage: virtiofsd-ts /)
+  await serves(t, program)
 
   writeFileSync(
     join(home, 'library.js'),
@@ -64,4 +90,16 @@ t.test('packed, installed and started', async (t) => {
   const options = ['--noEmit', '--strict', '--module', 'nodenext', '--target', 'es2023', '--types', 'node']
   const types = ['--typeRoots', join(ROOT, 'node_modules/@types')]
   t.equal(run(join(ROOT, 'node_modules/.bin/tsc'), [...options, ...types, 'library.ts']), '', 'no complaint')
+
+  t.test('where no addon came along, a line says what to type, and that helps', async (t) => {
+    const native = join(modules, 'virtiofsd-ts-native')
+    rmSync(join(native, 'prebuilds'), { recursive: true })
+    const args = ['--shared-dir', home, '--socket-path', join(home, 'socket')]
+    const { status, stderr } = spawnSync(program, args, { encoding: 'utf8' })
+    t.equal(status, 1)
+    t.match(stderr, /the addon is missing: .*"make -C \S+" compiles it/)
+    const [, command] = /"(make -C \S+)"/.exec(stderr) as unknown as [string, string]
+    execFileSync('sh', ['-c', command], { stdio: 'pipe' })
+    await serves(t, program)
+  })
 })

@@ -1,0 +1,25 @@
+import { listenerPath, SystemCallError } from 'vhost-user-ts'
+import type { Configuration } from '../config/configuration.js'
+import { UserError } from '../config/user-error.js'
+import type { ShareConfig } from '../share/share-config.js'
+import { errnoName } from '../virtio-fs/errno.js'
+
+/** The same, with the paths of the sockets that this process was started with. Throws UserError for any other descriptor. */
+export function withInheritedPaths(configuration: Configuration): Configuration {
+  return { ...configuration, shares: configuration.shares.map(withPath) }
+}
+
+function withPath(share: ShareConfig): ShareConfig {
+  const { inheritedFd } = share
+  return inheritedFd === undefined ? share : { ...share, socketPath: pathOfListener(inheritedFd) }
+}
+
+/** Empty for a socket without a path. */
+function pathOfListener(fd: number): string {
+  try {
+    return listenerPath(fd)
+  } catch (error) {
+    if (!(error instanceof SystemCallError)) throw error
+    throw new UserError(`--fd ${fd}: not a unix socket that listens (${errnoName(error.errno)})`)
+  }
+}
