@@ -475,6 +475,7 @@ export const constants: Readonly<{
   S_IFDIR: number
   S_IFLNK: number
   S_IFSOCK: number
+  URING_RESULTS: number
   UTIME_NOW: number
   UTIME_OMIT: number
   XATTR_CREATE: number

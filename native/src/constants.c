@@ -18,6 +18,7 @@
 #include "async-op.h"
 #include "kernel-calls.h"
 #include "module.h"
+#include "uring.h"
 
 #ifdef __x86_64__
 #define THIS_ARCH AUDIT_ARCH_X86_64
@@ -49,7 +50,7 @@ static const struct {
     ENTRY(SEEK_DATA), ENTRY(SEEK_HOLE), ENTRY(SEEK_SET), ENTRY(SEEK_CUR), ENTRY(SEEK_END),
     ENTRY(STATX_BASIC_STATS), ENTRY(STATX_BTIME), { "STATX_MNT_ID", 0x1000 },
     ENTRY(S_IFMT), ENTRY(S_IFREG), ENTRY(S_IFDIR), ENTRY(S_IFLNK), ENTRY(S_IFSOCK),
-    ENTRY(UTIME_NOW), ENTRY(UTIME_OMIT),
+    ENTRY(URING_RESULTS), ENTRY(UTIME_NOW), ENTRY(UTIME_OMIT),
     ENTRY(XATTR_CREATE), ENTRY(XATTR_REPLACE),
 };
 

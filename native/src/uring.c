@@ -11,11 +11,6 @@
 #include <unistd.h>
 
 #define SQ_ENTRIES 64
-/*
- * Twice what src/passthrough/files/async-io.ts lets be in flight. What does not fit all the same the kernel keeps
- * (IORING_FEAT_NODROP) until it is asked for it.
- */
-#define CQ_ENTRIES 8192
 
 #ifndef IORING_SETUP_SINGLE_ISSUER
 #define IORING_SETUP_SINGLE_ISSUER (1U << 12)
@@ -39,7 +34,7 @@ static int setup(struct io_uring_params *params, unsigned flags)
 {
     memset(params, 0, sizeof(*params));
     params->flags = flags | IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE;
-    params->cq_entries = CQ_ENTRIES;
+    params->cq_entries = URING_RESULTS;
     return (int)syscall(SYS_io_uring_setup, SQ_ENTRIES, params);
 }
 

@@ -5,6 +5,12 @@
 
 #include "async-op.h"
 
+/*
+ * Results that the ring has room for. What does not fit all the same the kernel keeps (IORING_FEAT_NODROP) until it is
+ * asked for it.
+ */
+#define URING_RESULTS 8192
+
 struct uring;
 
 /* NULL with errno set where io_uring is missing or forbidden. The ring can do transfers, fsync and fallocate only. */

@@ -43,6 +43,10 @@ const TRANSPORT_FEATURES = featureBits(
   VirtioFeature.PROTOCOL_FEATURES,
 )
 
+/**
+ * BACKEND_REQ and BACKEND_SEND_FD are offered as virtiofsd offers them, so that the handshake is the same with either: QEMU
+ * then sends a descriptor for requests of the device, of which there are none. It is held until the connection ends.
+ */
 const PROTOCOL_FEATURES = featureBits(
   ProtocolFeature.MQ,
   ProtocolFeature.REPLY_ACK,
@@ -232,8 +236,10 @@ export class BackendSession {
       )
     }
     this.features = features
-    this.rings.queueFeatures.eventIdx = hasBit(features, VirtioFeature.RING_EVENT_IDX)
-    this.rings.queueFeatures.indirect = hasBit(features, VirtioFeature.RING_INDIRECT_DESC)
+    this.rings.features = {
+      eventIdx: hasBit(features, VirtioFeature.RING_EVENT_IDX),
+      indirect: hasBit(features, VirtioFeature.RING_INDIRECT_DESC),
+    }
     // Without protocol features there is no SET_VRING_ENABLE: rings are enabled from the start.
     if (!hasBit(features, VirtioFeature.PROTOCOL_FEATURES))
       for (const vring of this.rings.vrings) vring.enabled = true

@@ -1,13 +1,19 @@
 import { constants as os } from 'node:os'
 import * as native from 'virtiofsd-ts-native'
 import type { GuestMemory } from './guest-memory.js'
-import type { SplitVirtqueue } from './split-virtqueue.js'
 
 /** What `process` returns for a request that will be completed later with `DescriptorChain.complete`. */
 export const PENDING = -1
 
 const { ECANCELED } = os.errno
 const { ASYNC_READ, ASYNC_WRITE } = native.constants
+
+/** The queue that a chain came from. */
+interface ChainQueue {
+  complete(chain: DescriptorChain, writtenBytes: number): void
+  /** Called when a request is completed after `process` has returned. */
+  readonly onLateCompletion: (() => void) | undefined
+}
 
 /**
  * One request of the driver: a stream of readable bytes, then a stream of writable bytes, over segments of guest
@@ -33,7 +39,7 @@ export class DescriptorChain {
 
   /** `segments` has room for as many pairs as the queue has descriptors. */
   constructor(
-    readonly queue: SplitVirtqueue,
+    readonly queue: ChainQueue,
     readonly memory: GuestMemory,
     segments: Float64Array,
   ) {

@@ -8,7 +8,7 @@ import {
   VRING_DESC_F_WRITE,
   VRING_USED_F_NO_NOTIFY,
 } from './protocol.js'
-import type { RingLayout } from './split-virtqueue.js'
+import { availBytes, descBytes, type RingLayout, usedBytes } from './ring-layout.js'
 
 /** A piece of guest memory that a request consists of. */
 export interface Buffer {
@@ -53,9 +53,9 @@ export class DriverVirtqueue {
     private readonly indirectGpa: number | undefined,
   ) {
     const { size } = layout
-    this.desc = new Int32Array(this.open(layout.descGpa, 16 * size))
-    this.avail = new Uint16Array(this.open(layout.availGpa, 6 + 2 * size))
-    const used = this.open(layout.usedGpa, 6 + 8 * size)
+    this.desc = new Int32Array(this.open(layout.descGpa, descBytes(size)))
+    this.avail = new Uint16Array(this.open(layout.availGpa, availBytes(size)))
+    const used = this.open(layout.usedGpa, usedBytes(size))
     this.used = new Uint16Array(used)
     this.usedElements = new Int32Array(used, 4, 2 * size)
     for (let n = size - 1; n >= 0; n--) this.free.push(n)
@@ -84,7 +84,7 @@ export class DriverVirtqueue {
         this.writeDescriptor(this.desc, indices[n], buffer, n >= readable.length, indices[n + 1])
       })
     } else {
-      const tableGpa = this.indirectGpa + head * size * 16
+      const tableGpa = this.indirectGpa + head * descBytes(size)
       const table = new Int32Array(4 * buffers.length)
       buffers.forEach((buffer, n) => {
         const next = n + 1 < buffers.length ? n + 1 : undefined

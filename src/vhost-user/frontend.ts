@@ -15,6 +15,7 @@ import {
   VHOST_USER_VERSION,
   VirtioFeature,
 } from './protocol.js'
+import { availBytes, descBytes, usedBytes } from './ring-layout.js'
 import { MemoryRegion, MemoryTable, SingleRegion, U64, VringAddress, VringState } from './wire.js'
 
 const PAGE_BYTES = 4096
@@ -142,12 +143,12 @@ export class Frontend {
   addQueue(size: number): DriverVirtqueue {
     const layout = {
       size,
-      descGpa: this.allocate(16 * size, PAGE_BYTES),
-      availGpa: this.allocate(6 + 2 * size, PAGE_BYTES),
-      usedGpa: this.allocate(6 + 8 * size, PAGE_BYTES),
+      descGpa: this.allocate(descBytes(size), PAGE_BYTES),
+      availGpa: this.allocate(availBytes(size), PAGE_BYTES),
+      usedGpa: this.allocate(usedBytes(size), PAGE_BYTES),
     }
     const indirectGpa = hasBit(this.features, VirtioFeature.RING_INDIRECT_DESC)
-      ? this.allocate(16 * size * size, PAGE_BYTES)
+      ? this.allocate(size * descBytes(size), PAGE_BYTES)
       : undefined
     const eventIdx = hasBit(this.features, VirtioFeature.RING_EVENT_IDX)
     const queue = new DriverVirtqueue(this.memory, layout, eventIdx, indirectGpa)

@@ -1,16 +1,11 @@
 import { ProtocolError } from './errors.js'
 import { GuestMemory } from './guest-memory.js'
+import type { RingFeatures } from './ring-layout.js'
 import type { SplitVirtqueue } from './split-virtqueue.js'
 import { Vring } from './vring.js'
 
 /** What can change while a ring runs. */
 export type RingSettings = Pick<Vring, 'addresses' | 'enabled' | 'kickFd'>
-
-/** What the driver may do in queues that start from now on. */
-export interface QueueFeatures {
-  eventIdx: boolean
-  indirect: boolean
-}
 
 /** Who runs the rings of a session. */
 export interface RingHost {
@@ -36,7 +31,8 @@ export class RingSet {
   readonly vrings: readonly Vring[]
   /** Replaced as a whole by `replaceMemory`. */
   memory = new GuestMemory()
-  readonly queueFeatures: QueueFeatures = { eventIdx: false, indirect: false }
+  /** Of queues that start from now on. */
+  features: RingFeatures = { eventIdx: false, indirect: false }
 
   constructor(
     count: number,
@@ -117,7 +113,7 @@ export class RingSet {
 
   private start(vring: Vring): void {
     if (!vring.ready || vring.queue !== undefined) return
-    const queue = vring.start(this.memory, this.queueFeatures)
+    const queue = vring.start(this.memory, this.features)
     try {
       this.host.ringStarted(vring, queue)
     } catch (error) {

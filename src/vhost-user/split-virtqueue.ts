@@ -8,26 +8,13 @@ import {
   VRING_DESC_F_WRITE,
   VRING_USED_F_NO_NOTIFY,
 } from './protocol.js'
+import { availBytes, DESC_BYTES, descBytes, type RingLayout, usedBytes } from './ring-layout.js'
 
-/** Guest-physical addresses of the three parts of a split virtqueue, and its size in descriptors. */
-export interface RingLayout {
-  readonly size: number
-  readonly descGpa: number
-  readonly availGpa: number
-  readonly usedGpa: number
-}
-
-const DESC_BYTES = 16
 const DESC_WORDS = 4
 const MAX_SAFE_HIGH = 0x1fffff
 const MAX_CHAIN_BYTES = 0xffffffff
 /** How long an available index may be impossible. */
 const DOUBT_MS = 10
-
-/** Bytes of the available ring: flags, idx, ring[size], used_event. */
-const availBytes = (size: number) => 6 + 2 * size
-/** Bytes of the used ring: flags, idx, ring[size] of two words, avail_event. */
-const usedBytes = (size: number) => 6 + 8 * size
 
 /** What is wrong with a chain that the driver made. */
 export type ChainFault =
@@ -95,7 +82,7 @@ export class SplitVirtqueue {
     this.size = size
     this.mask = size - 1
     this.buffers = openRings(memory, [
-      { name: 'descriptor table', gpa: descGpa, lenBytes: size * DESC_BYTES, alignment: 16 },
+      { name: 'descriptor table', gpa: descGpa, lenBytes: descBytes(size), alignment: 16 },
       { name: 'available ring', gpa: availGpa, lenBytes: availBytes(size), alignment: 2 },
       { name: 'used ring', gpa: usedGpa, lenBytes: usedBytes(size), alignment: 4 },
     ])
@@ -125,12 +112,6 @@ export class SplitVirtqueue {
   /** The index that the next request comes from; what GET_VRING_BASE answers. */
   get lastAvail(): number {
     return this.nextAvail
-  }
-
-  /** Whether a part of the rings lies in the region of `sizeBytes` at `gpa`. No part lies in two regions. */
-  liesIn(gpa: number, sizeBytes: number): boolean {
-    const { descGpa, availGpa, usedGpa } = this.layout
-    return [descGpa, availGpa, usedGpa].some((at) => at >= gpa && at < gpa + sizeBytes)
   }
 
   /** The requests popped and not yet given back. */

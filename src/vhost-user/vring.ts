@@ -1,21 +1,14 @@
 import * as native from 'virtiofsd-ts-native'
 import { ProtocolError } from './errors.js'
 import type { GuestMemory } from './guest-memory.js'
+import { availBytes, descBytes, type RingFeatures, usedBytes } from './ring-layout.js'
 import { SplitVirtqueue } from './split-virtqueue.js'
-
-const DESC_BYTES = 16
 
 /** Addresses of a ring's parts in the front-end's own address space, as SET_VRING_ADDR gave them. */
 export interface RingAddresses {
   readonly descUva: number
   readonly availUva: number
   readonly usedUva: number
-}
-
-/** What is negotiated about rings. */
-export interface RingFeatures {
-  readonly eventIdx: boolean
-  readonly indirect: boolean
 }
 
 /** A queue as the front-end sets it up, and the running virtqueue once it is complete. Owns its three eventfds. */
@@ -51,9 +44,9 @@ export class Vring {
     if (addresses === undefined) throw new ProtocolError('BAD_RING', `queue ${this.index} has no addresses`)
     const layout = {
       size,
-      descGpa: this.translate(memory, 'descriptor table', addresses.descUva, size * DESC_BYTES),
-      availGpa: this.translate(memory, 'available ring', addresses.availUva, 6 + 2 * size),
-      usedGpa: this.translate(memory, 'used ring', addresses.usedUva, 6 + 8 * size),
+      descGpa: this.translate(memory, 'descriptor table', addresses.descUva, descBytes(size)),
+      availGpa: this.translate(memory, 'available ring', addresses.availUva, availBytes(size)),
+      usedGpa: this.translate(memory, 'used ring', addresses.usedUva, usedBytes(size)),
     }
     this.queue = new SplitVirtqueue(memory, layout, features.eventIdx, features.indirect, this.base)
     return this.queue

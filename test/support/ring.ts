@@ -1,6 +1,7 @@
 import type { Test } from 'tap'
 import { DriverVirtqueue, type GuestMemory } from 'vhost-user-ts'
-import { type RingLayout, SplitVirtqueue } from 'vhost-user-ts/split-virtqueue'
+import type { RingLayout } from 'vhost-user-ts/ring-layout'
+import { SplitVirtqueue } from 'vhost-user-ts/split-virtqueue'
 
 export interface RingOptions {
   readonly size?: number

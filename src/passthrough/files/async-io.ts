@@ -5,15 +5,15 @@ import type { HeldFd } from './held-fd.js'
 import type { OpenFile } from './open-file.js'
 import { SlowWrites } from './slow-writes.js'
 
-const { EPOLLIN } = native.constants
+const { EPOLLIN, URING_RESULTS } = native.constants
 
 /** Calls on one file whose reply is empty. */
 export const { ASYNC_FALLOCATE, ASYNC_FDATASYNC, ASYNC_FSYNC, ASYNC_SYNCFS } = native.constants
 
 const MAX_HELPER_THREADS = 8
 const RESULTS_PER_REAP = 128
-/** Half of what io_uring's completion queue holds (native/src/uring.c): a batch more, and all of the priority queue, fit too. */
-const MAX_UNDER_WAY = 4096
+/** Of the room for results, half: a batch more, and all of the priority queue, fit too. */
+const MAX_UNDER_WAY = URING_RESULTS / 2
 /** When the kernel takes no more for now, and nothing is under way that would wake us. */
 const SUBMIT_AGAIN_MS = 10
 

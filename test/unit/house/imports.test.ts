@@ -25,7 +25,6 @@ const leftovers = new Set([
 const circlesLeft = [
   /^src\/passthrough\/(inodes\/statx|owners\/identities)\.ts/,
   /^src\/passthrough\/(locks\/locks|replies|share)\.ts/,
-  /^src\/vhost-user\/(descriptor-chain|split-virtqueue)\.ts/,
 ]
 
 const rooms = readRooms(readFileSync('CONTRIBUTING.md', 'utf8'))

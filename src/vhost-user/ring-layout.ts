@@ -1,0 +1,24 @@
+/** Where a split virtqueue lies in guest memory, and how much room its parts take (virtio 1.3, 2.7). */
+
+/** Guest-physical addresses of the three parts, and the size in descriptors. */
+export interface RingLayout {
+  readonly size: number
+  readonly descGpa: number
+  readonly availGpa: number
+  readonly usedGpa: number
+}
+
+/** What is negotiated about rings. */
+export interface RingFeatures {
+  readonly eventIdx: boolean
+  readonly indirect: boolean
+}
+
+export const DESC_BYTES = 16
+
+/** Bytes of the descriptor table. */
+export const descBytes = (size: number) => size * DESC_BYTES
+/** Bytes of the available ring: flags, idx, ring[size], used_event. */
+export const availBytes = (size: number) => 6 + 2 * size
+/** Bytes of the used ring: flags, idx, ring[size] of two words, avail_event. */
+export const usedBytes = (size: number) => 6 + 8 * size
