@@ -2,7 +2,7 @@ import * as native from 'virtiofsd-ts-native'
 import type { BackendOptions } from './backend.js'
 import { BackendSession } from './backend-session.js'
 import { Connection, type Message } from './connection.js'
-import { checkDevice, type VhostUserDevice } from './device.js'
+import { checkDevice, type DeviceHost, type VhostUserDevice } from './device.js'
 import { mustSucceed } from './errors.js'
 import { EventLoop } from './event-loop.js'
 import { FaultLog, type Logger, silentLogger } from './logger.js'
@@ -28,7 +28,7 @@ export interface AsyncBackendOptions extends BackendOptions {
  * Serves one device to one front-end at a time from Node's own event loop, on the main thread or in a worker: promises,
  * timers and sockets go on beside the rings.
  */
-export class AsyncBackend {
+export class AsyncBackend implements DeviceHost {
   /** Add descriptors of your own; their handlers run between batches. */
   readonly loop: EventLoop
   private readonly log: Logger
@@ -44,7 +44,12 @@ export class AsyncBackend {
     this.loop = options.loop ?? new EventLoop()
     this.log = options.logger ?? silentLogger
     this.stopTimeoutMs = options.stopTimeoutMs ?? DEFAULT_STOP_TIMEOUT_MS
-    device.attach?.(this.loop)
+    device.io?.attach(this.loop, () => this.ioBegun())
+    device.attach?.(this.loop, this)
+  }
+
+  notifyConfigChange(): boolean {
+    return this.current?.session.notifyConfigChange() === true
   }
 
   /** Ends `serve` soon: requests in flight are cancelled. */
@@ -68,6 +73,13 @@ export class AsyncBackend {
     }
   }
 
+  /** Also outside of any turn, by a promise of the device. */
+  private ioBegun(): void {
+    if (this.current !== undefined) this.current.turnSoon()
+    // Nobody is connected: nobody minds the wait.
+    else setImmediate(() => this.device.io?.drain())
+  }
+
   /** Gives the loop back, unless it came with the options. */
   close(): void {
     if (this.options.loop === undefined) this.loop.close()
@@ -83,7 +95,7 @@ interface Held {
 /** One front-end, from its connection to its end. */
 class Service {
   readonly ended: Promise<void>
-  private readonly session: BackendSession
+  readonly session: BackendSession
   private readonly rings: RingServer
   private readonly faults: FaultLog
   private readonly unwatch: () => void
@@ -169,7 +181,9 @@ class Service {
     do {
       if (this.over || this.connection.closed) return false
       const served = rings.serveBatches()
-      const completed = device.progress?.() === true
+      // Before the device's own progress, which may complete what these results are for.
+      const carriedOut = device.io?.progress() === true
+      const completed = device.progress?.() === true || carriedOut
       if (served || completed) {
         this.releaseIfIdle()
         // Promises that need nothing but their turn settle before the next one.
@@ -185,12 +199,13 @@ class Service {
     return true
   }
 
-  private turnSoon(): void {
-    this.immediate ??= setImmediate(this.turn)
+  /** Whatever is new is seen to as soon as Node's loop comes round. */
+  turnSoon(): void {
+    if (!this.over) this.immediate ??= setImmediate(this.turn)
   }
 
   private sleep(): void {
-    const dueMs = this.device.nextDueMs?.() ?? -1
+    const dueMs = this.rings.nextDueMs()
     if (dueMs >= 0) this.dueTimer = setTimeout(this.turn, Math.ceil(dueMs))
   }
 

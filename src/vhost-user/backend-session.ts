@@ -1,10 +1,11 @@
 import * as native from 'virtiofsd-ts-native'
-import { type Connection, expect, type Message } from './connection.js'
+import { type Connection, expect, type Message, sendHeader } from './connection.js'
 import type { VhostUserDevice } from './device.js'
 import { ProtocolError } from './errors.js'
 import { GuestMemory } from './guest-memory.js'
 import type { FaultLog } from './logger.js'
 import {
+  BackendRequest,
   CONFIG_MAX_BYTES,
   FrontendRequest,
   featureBits,
@@ -50,11 +51,12 @@ const TRANSPORT_FEATURES = featureBits(
 const PROTOCOL_FEATURES = featureBits(
   ProtocolFeature.MQ,
   ProtocolFeature.REPLY_ACK,
-  ProtocolFeature.BACKEND_REQ,
-  ProtocolFeature.BACKEND_SEND_FD,
   ProtocolFeature.RESET_DEVICE,
   ProtocolFeature.CONFIGURE_MEM_SLOTS,
 )
+
+/** Of a device with a configuration space: the channel is for telling that it has changed, and for nothing else. */
+const CONFIG_FEATURES = featureBits(ProtocolFeature.CONFIG, ProtocolFeature.BACKEND_REQ)
 
 /**
  * The back-end's half of one vhost-user connection: what the front-end has negotiated and set up, and how each request
@@ -75,12 +77,11 @@ export class BackendSession {
     private readonly faults: FaultLog,
   ) {
     this.rings = new RingSet(device.queueCount, host, {
-      finish: () => this.drain(),
+      finish: () => this.finish(),
       cancel: (queue) => this.cancelRequests(queue),
     })
     this.offeredFeatures = TRANSPORT_FEATURES | (device.features ?? 0n)
-    this.offeredProtocolFeatures =
-      PROTOCOL_FEATURES | (device.config === undefined ? 0n : featureBits(ProtocolFeature.CONFIG))
+    this.offeredProtocolFeatures = PROTOCOL_FEATURES | (device.config === undefined ? 0n : CONFIG_FEATURES)
   }
 
   /** Carries out one request, and answers it where it wants an answer. */
@@ -137,12 +138,24 @@ export class BackendSession {
     this.device.drain?.()
   }
 
+  /** The same for what only the kernel can finish: it may be at work in the guest's memory. */
+  private finish(): void {
+    this.drain()
+    this.device.io?.drain()
+  }
+
   /** Has the device answer what is in flight at once. */
   cancelRequests(queue: SplitVirtqueue): void {
     for (const chain of queue.inFlightChains) {
       chain.abort()
       if (chain.isOpen) this.device.cancel?.(chain)
     }
+  }
+
+  /** Tells the front-end that the configuration space has changed. Returns false when it cannot be told. */
+  notifyConfigChange(): boolean {
+    if (this.backchannelFd < 0 || !hasBit(this.protocolFeatures, ProtocolFeature.CONFIG)) return false
+    return sendHeader(this.backchannelFd, BackendRequest.CONFIG_CHANGE_MSG)
   }
 
   /** Stops everything and gives back every descriptor and mapping. */
@@ -202,7 +215,7 @@ export class BackendSession {
       case FrontendRequest.GET_CONFIG:
         return this.getConfig(message)
       case FrontendRequest.SET_CONFIG:
-        throw new ProtocolError('BAD_REQUEST', 'the configuration space is read-only')
+        return this.setConfig(message)
       default:
         throw new ProtocolError('BAD_REQUEST', `request ${message.request} is unknown`)
     }
@@ -240,6 +253,7 @@ export class BackendSession {
       eventIdx: hasBit(features, VirtioFeature.RING_EVENT_IDX),
       indirect: hasBit(features, VirtioFeature.RING_INDIRECT_DESC),
     }
+    this.device.acceptFeatures?.(features)
     // Without protocol features there is no SET_VRING_ENABLE: rings are enabled from the start.
     if (!hasBit(features, VirtioFeature.PROTOCOL_FEATURES))
       for (const vring of this.rings.vrings) vring.enabled = true
@@ -267,6 +281,7 @@ export class BackendSession {
   }
 
   private setBackchannel(message: Message): number {
+    this.needFeature(ProtocolFeature.BACKEND_REQ)
     expect(message, 0, 1)
     if (this.backchannelFd >= 0) native.close(this.backchannelFd)
     this.backchannelFd = this.connection.takeFd(message, 0)
@@ -397,6 +412,28 @@ export class BackendSession {
   }
 
   private getConfig(message: Message): number {
+    const { offsetBytes, sizeBytes, config } = this.configAccess(message)
+    const { body } = this.connection
+    ConfigAccess.writeHeader(body, offsetBytes, sizeBytes, 0)
+    for (let n = 0; n < sizeBytes; n++)
+      body.setUint8(ConfigAccess.HEADER_BYTES + n, config[offsetBytes + n] ?? 0)
+    return ConfigAccess.HEADER_BYTES + sizeBytes
+  }
+
+  private setConfig(message: Message): number {
+    const { offsetBytes, sizeBytes } = this.configAccess(message)
+    const { payload } = message
+    const bytes = new Uint8Array(payload.buffer, payload.byteOffset + ConfigAccess.HEADER_BYTES, sizeBytes)
+    // A copy: the message's buffer is the next one's, too.
+    if (this.device.writeConfig?.(offsetBytes, bytes.slice()) !== true) {
+      const range = `configuration bytes ${offsetBytes} to ${offsetBytes + sizeBytes}`
+      throw new ProtocolError('BAD_REQUEST', `${range} are read-only, or refused by the device`)
+    }
+    return 0
+  }
+
+  /** Which part of the configuration space a message is about. */
+  private configAccess(message: Message): { offsetBytes: number; sizeBytes: number; config: Uint8Array } {
     const { config } = this.device
     if (config === undefined) throw new ProtocolError('BAD_REQUEST', 'this device has no configuration space')
     const { payload } = message
@@ -410,11 +447,7 @@ export class BackendSession {
         `configuration bytes ${offsetBytes} to ${offsetBytes + sizeBytes}`,
       )
     }
-    const { body } = this.connection
-    ConfigAccess.writeHeader(body, offsetBytes, sizeBytes, 0)
-    for (let n = 0; n < sizeBytes; n++)
-      body.setUint8(ConfigAccess.HEADER_BYTES + n, config[offsetBytes + n] ?? 0)
-    return ConfigAccess.HEADER_BYTES + sizeBytes
+    return { offsetBytes, sizeBytes, config }
   }
 
   private needFeature(bit: number): void {

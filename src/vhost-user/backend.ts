@@ -1,7 +1,7 @@
 import * as native from 'virtiofsd-ts-native'
 import { BackendSession } from './backend-session.js'
 import { Connection } from './connection.js'
-import { checkDevice, type VhostUserDevice } from './device.js'
+import { checkDevice, type DeviceHost, type VhostUserDevice } from './device.js'
 import { mustSucceed } from './errors.js'
 import { EventLoop } from './event-loop.js'
 import { FaultLog, type Logger, silentLogger } from './logger.js'
@@ -23,12 +23,13 @@ export interface BackendOptions {
  * Serves one device to one front-end at a time, and blocks the calling thread meanwhile: no promise completes there.
  * AsyncBackend serves devices that need Node's event loop.
  */
-export class Backend {
+export class Backend implements DeviceHost {
   /** Add descriptors of your own; their handlers run between batches. */
   readonly loop: EventLoop
   readonly rings: RingServer
   private readonly log: Logger
   private readonly faults: FaultLog
+  private session: BackendSession | undefined
   private stopped = false
 
   /** Throws RangeError for a device that cannot be. */
@@ -41,7 +42,8 @@ export class Backend {
     this.log = options.logger ?? silentLogger
     this.faults = new FaultLog(this.log)
     this.rings = new RingServer(device, this.loop, this.log, this.faults, options.pollUs)
-    device.attach?.(this.loop)
+    device.io?.attach(this.loop, () => {})
+    device.attach?.(this.loop, this)
   }
 
   /** Makes `serve` return soon. To be called from a handler of `loop`. */
@@ -49,10 +51,15 @@ export class Backend {
     this.stopped = true
   }
 
+  notifyConfigChange(): boolean {
+    return this.session?.notifyConfigChange() === true
+  }
+
   /** Serves a connected socket until the front-end leaves or `stop`. Takes ownership of `fd`. */
   serve(fd: number): void {
     const connection = new Connection(fd)
     const session = new BackendSession(connection, this.device, this.rings, this.faults)
+    this.session = session
     this.stopped = false
     mustSucceed(
       'epoll_ctl',
@@ -67,6 +74,7 @@ export class Backend {
       this.run(connection, session)
     } finally {
       this.loop.remove(fd)
+      this.session = undefined
       session.close()
       connection.close()
     }
@@ -74,10 +82,13 @@ export class Backend {
 
   private run(connection: Connection, session: BackendSession): void {
     const { rings, device } = this
+    const { io } = device
     let checkedMs = performance.now()
     while (!connection.closed && !this.stopped) {
       const served = rings.serveBatches()
-      const completed = device.progress?.() === true
+      // Before the device's own progress, which may complete what these results are for.
+      const carriedOut = io?.progress() === true
+      const completed = device.progress?.() === true || carriedOut
       if (served || completed) {
         const nowMs = performance.now()
         if (nowMs - checkedMs < CHECK_EVERY_MS) continue
@@ -96,7 +107,7 @@ export class Backend {
     const startMs = performance.now()
     if (rings.spin(session.rings.memory.id)) return
     if (!rings.arm()) {
-      this.loop.wait(Math.ceil(this.device.nextDueMs?.() ?? -1))
+      this.loop.wait(Math.ceil(rings.nextDueMs()))
       rings.slept(performance.now() - startMs)
     }
     rings.disarm()

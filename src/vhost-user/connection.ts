@@ -147,3 +147,11 @@ export function expect(message: Message, payloadBytes: number, fdCount: number):
     throw new ProtocolError('BAD_FDS', `${message.fds.length} descriptors, not ${fdCount}`)
   }
 }
+
+/** Sends a message without a payload to `fd`, which stays the caller's. Returns false when the peer does not take it. */
+export function sendHeader(fd: number, request: number): boolean {
+  const bytes = new Uint8Array(MessageHeader.BYTES)
+  MessageHeader.write(new DataView(bytes.buffer), request, VHOST_USER_VERSION, 0)
+  const { MSG_DONTWAIT } = native.constants
+  return native.sendMessage(fd, bytes, 0, bytes.length, noFds, 0, MSG_DONTWAIT) === bytes.length
+}

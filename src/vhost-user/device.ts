@@ -1,6 +1,16 @@
 import type { DescriptorChain } from './descriptor-chain.js'
 import type { EventLoop } from './event-loop.js'
-import { CONFIG_MAX_BYTES, MAX_QUEUES, VIRTQUEUE_MAX_SIZE } from './protocol.js'
+import type { FileIo } from './file-io.js'
+import { CONFIG_MAX_BYTES, DEVICE_CLASS_FEATURES, MAX_QUEUES, VIRTQUEUE_MAX_SIZE } from './protocol.js'
+
+/** What a device can ask of the back-end that serves it. */
+export interface DeviceHost {
+  /**
+   * Has the front-end read `config` anew and tell the driver, by BACKEND_CONFIG_CHANGE_MSG. Returns false when nobody can
+   * be told: no front-end is connected, or it has not negotiated CONFIG and BACKEND_REQ.
+   */
+  notifyConfigChange(): boolean
+}
 
 /**
  * A virtio device class. Its methods run on the thread that serves the rings, one at a time, and must not block longer
@@ -13,10 +23,27 @@ export interface VhostUserDevice {
   readonly queueCount: number
   /** The largest size a queue may have, a power of two. Default 1024. */
   readonly maxQueueSize?: number
-  /** Feature bits of the device class (virtio 1.3, 5: bits 0-23). Default none. */
+  /** Feature bits of the device class that are offered (virtio 1.3, 6: bits 0 to 23, 50 to 63). Default none. */
   readonly features?: bigint
-  /** The device configuration space; absent: the front-end provides it. At most 256 bytes. */
+  /**
+   * The device configuration space, at most 256 bytes, read whenever the driver reads it; absent: the front-end provides
+   * it. To change it, write to these bytes, then call `DeviceHost.notifyConfigChange`.
+   */
   readonly config?: Uint8Array
+  /** The engine behind the device's asynchronous reads and writes: waited on together with the rings. */
+  readonly io?: FileIo
+
+  /**
+   * The driver has acknowledged these of the offered features, the device class's and the transport's (`VirtioFeature`).
+   * Called before the rings start, and again whenever they are about to.
+   */
+  acceptFeatures?(features: bigint): void
+
+  /**
+   * The driver writes to the configuration space. Returns false to refuse. It is for the device to change `config`.
+   * Absent: the space is read-only.
+   */
+  writeConfig?(offsetBytes: number, bytes: Uint8Array): boolean
 
   /**
    * Serves one request. Returns how many of its writable bytes are now valid; or PENDING, to call `chain.complete` later;
@@ -26,7 +53,7 @@ export interface VhostUserDevice {
   process(chain: DescriptorChain, queueIndex: number): number | PromiseLike<number>
 
   /** Called once before anything else: a device adds descriptors that it wants to be woken for. */
-  attach?(loop: EventLoop): void
+  attach?(loop: EventLoop, host: DeviceHost): void
 
   /**
    * Called after each batch of requests and each wake-up: the place to start what requests began and to complete what
@@ -67,7 +94,7 @@ export interface VhostUserDevice {
 }
 
 /** Throws RangeError for a device that the protocol has no room for. */
-export function checkDevice({ name, queueCount, maxQueueSize, config }: VhostUserDevice): void {
+export function checkDevice({ name, queueCount, maxQueueSize, config, features }: VhostUserDevice): void {
   if (!Number.isInteger(queueCount) || queueCount < 1 || queueCount > MAX_QUEUES)
     throw new RangeError(`${name}: ${queueCount} queues, not 1 to ${MAX_QUEUES}`)
   const size = maxQueueSize ?? 1
@@ -75,4 +102,7 @@ export function checkDevice({ name, queueCount, maxQueueSize, config }: VhostUse
     throw new RangeError(`${name}: queue size ${size} is not a power of two up to ${VIRTQUEUE_MAX_SIZE}`)
   if (config !== undefined && config.length > CONFIG_MAX_BYTES)
     throw new RangeError(`${name}: ${config.length} bytes of configuration, more than ${CONFIG_MAX_BYTES}`)
+  const foreign = (features ?? 0n) & ~DEVICE_CLASS_FEATURES
+  if (foreign !== 0n)
+    throw new RangeError(`${name}: features 0x${foreign.toString(16)} are not a device class’s`)
 }

@@ -31,6 +31,12 @@ export const FrontendRequest = Object.freeze({
   REM_MEM_REG: 38,
 })
 
+/** Requests that a back-end sends, on a channel of their own. */
+export const BackendRequest = Object.freeze({
+  /** The front-end is to read the configuration space anew, and to tell the driver. */
+  CONFIG_CHANGE_MSG: 2,
+})
+
 const requestNames = new Map<number, string>(Object.entries(FrontendRequest).map(([name, id]) => [id, name]))
 
 /** The request's name, or its number for one that this package does not know. */
@@ -50,7 +56,6 @@ export const ProtocolFeature = Object.freeze({
   REPLY_ACK: 3,
   BACKEND_REQ: 5,
   CONFIG: 9,
-  BACKEND_SEND_FD: 10,
   RESET_DEVICE: 13,
   CONFIGURE_MEM_SLOTS: 15,
 })
@@ -64,6 +69,9 @@ export const VirtioFeature = Object.freeze({
   PROTOCOL_FEATURES: 30,
   VERSION_1: 32,
 })
+
+/** Of device classes (virtio 1.3, 6): bits 0 to 23 and 50 to 127, as far as they fit the 64 bits of vhost-user. */
+export const DEVICE_CLASS_FEATURES = 0xfffc_0000_00ff_ffffn
 
 /** A feature word with these bits set. */
 export function featureBits(...bits: number[]): bigint {

@@ -86,7 +86,7 @@ export class RingServer implements RingHost {
     const { active } = this
     for (let n = 0; n < active.length; n++) {
       const vring = active[n]
-      if (vring.index > 0 && this.device.isFull?.() === true) break
+      if (vring.index > 0 && this.isFull) break
       worked = this.serveBatch(vring, vring.index === 0 ? VIRTQUEUE_MAX_SIZE : BATCH) || worked
     }
     return worked
@@ -101,7 +101,7 @@ export class RingServer implements RingHost {
   /** Looks at the rings in `memoryId` as long as that pays. Returns true if one of them moved. */
   spin(memoryId: number): boolean {
     const { spinning, active, seen } = this
-    if (spinning.spinNs === 0 || active.length === 0 || this.device.isWorking?.() === true) return false
+    if (spinning.spinNs === 0 || active.length === 0 || this.isWorking) return false
     for (const vring of active) seen[vring.index] = vring.queue?.lastAvail ?? 0
     if (native.memorySpin(memoryId, seen, spinning.spinNs) !== 1) return false
     spinning.caught()
@@ -116,7 +116,7 @@ export class RingServer implements RingHost {
   /** Asks the drivers for kicks. Returns true if a request came before they could know: look again. */
   arm(): boolean {
     let moved = false
-    const full = this.device.isFull?.() === true
+    const full = this.isFull
     for (const vring of this.active) {
       // What a full device has to wait for is no kick.
       if (full && vring.index > 0) break
@@ -128,6 +128,21 @@ export class RingServer implements RingHost {
   /** Tells the drivers that no kick is needed for now. */
   disarm(): void {
     for (const vring of this.active) vring.queue?.disarmKick()
+  }
+
+  /** Milliseconds until the device has something to do by itself, -1 for never. */
+  nextDueMs(): number {
+    const ownMs = this.device.nextDueMs?.() ?? -1
+    const ioMs = this.device.io?.nextDueMs() ?? -1
+    return ownMs < 0 || ioMs < 0 ? Math.max(ownMs, ioMs) : Math.min(ownMs, ioMs)
+  }
+
+  private get isWorking(): boolean {
+    return this.device.isWorking?.() === true || this.device.io?.isWorking === true
+  }
+
+  private get isFull(): boolean {
+    return this.device.isFull?.() === true || this.device.io?.isFull === true
   }
 
   private activate(vring: Vring): void {

@@ -38,8 +38,10 @@ export const Req = Object.freeze({
 
 /** VERSION_1, EVENT_IDX, INDIRECT_DESC, PROTOCOL_FEATURES. */
 export const FEATURES = 0x1_7000_0000n
-/** MQ, REPLY_ACK, BACKEND_REQ, BACKEND_SEND_FD, RESET_DEVICE, CONFIGURE_MEM_SLOTS. */
-export const PROTOCOL_FEATURES = 0xa429n
+/** MQ, REPLY_ACK, RESET_DEVICE, CONFIGURE_MEM_SLOTS. */
+export const PROTOCOL_FEATURES = 0xa009n
+/** BACKEND_REQ and CONFIG: of a device with a configuration space. */
+export const CONFIG_FEATURES = 0x220n
 
 const VERSION = 1
 const REPLY = 5
@@ -84,11 +86,13 @@ export class SessionPeer {
   /** Set to make the next start of a ring fail. */
   startError: Error | undefined
   private readonly fd: number
+  private readonly protocolFeatures: bigint
 
   constructor(device: Partial<VhostUserDevice> = {}) {
     const [fd, peerFd] = socketPair()
     this.fd = peerFd
     this.connection = new Connection(fd)
+    this.protocolFeatures = PROTOCOL_FEATURES | (device.config === undefined ? 0n : CONFIG_FEATURES)
     const note = (text: string) => this.events.push(text)
     const host: RingHost = {
       ringStarted: (vring) => {
@@ -166,7 +170,7 @@ export class SessionPeer {
 
   /** Features and acknowledgements are agreed on. */
   negotiate(features = FEATURES): this {
-    this.ask(Req.SET_PROTOCOL_FEATURES, u64(PROTOCOL_FEATURES))
+    this.ask(Req.SET_PROTOCOL_FEATURES, u64(this.protocolFeatures))
     this.must(Req.SET_FEATURES, u64(features))
     return this
   }

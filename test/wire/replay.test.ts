@@ -7,6 +7,7 @@ import * as native from 'virtiofsd-ts-native'
 import { eventfd, ok } from '../support/descriptors.js'
 import { viewOf } from '../support/hex.js'
 import {
+  CONFIG_FEATURES,
   FEATURES,
   PROTOCOL_FEATURES,
   Req,
@@ -20,6 +21,9 @@ import { type RecordedRequest, readTranscript } from './transcript.js'
 // From dist/test/wire back to the sources.
 const TRANSCRIPTS = fileURLToPath(new URL('../../../test/wire/transcripts/', import.meta.url))
 const QUEUES = 5
+/** Recorded with a back-channel: a device has one that has a configuration space. */
+const config = new Uint8Array(40)
+const OFFERED = PROTOCOL_FEATURES | CONFIG_FEATURES
 const VERSION = 1
 const NEED_REPLY = 8
 /** The most that a front-end may add by ADD_MEM_REG; QEMU itself has 256 at most. */
@@ -28,7 +32,7 @@ const MEM_SLOTS = 509n
 /** A front-end acknowledges what this back-end offers, not what the recorded one did. */
 function payloadFor({ name, payload }: RecordedRequest): Uint8Array {
   if (name === 'SET_FEATURES') return u64(viewOf(payload).getBigUint64(0, true) & FEATURES)
-  if (name === 'SET_PROTOCOL_FEATURES') return u64(viewOf(payload).getBigUint64(0, true) & PROTOCOL_FEATURES)
+  if (name === 'SET_PROTOCOL_FEATURES') return u64(viewOf(payload).getBigUint64(0, true) & OFFERED)
   return payload
 }
 
@@ -44,7 +48,7 @@ function expectedAnswer(request: RecordedRequest, bases: Map<number, number>): U
     case 'GET_FEATURES':
       return u64(FEATURES)
     case 'GET_PROTOCOL_FEATURES':
-      return u64(PROTOCOL_FEATURES)
+      return u64(OFFERED)
     case 'GET_QUEUE_NUM':
       return u64(QUEUES)
     case 'GET_MAX_MEM_SLOTS':
@@ -90,7 +94,7 @@ for (const file of readdirSync(TRANSCRIPTS).filter((name) => name.endsWith('.txt
         const unknown = events.filter((event) => !/^(start|stop) \d$|^drain$|^reset$/.test(event))
         t.same(unknown, [], 'and nothing was refused')
       },
-      { queueCount: QUEUES },
+      { queueCount: QUEUES, config },
     )
   })
 }

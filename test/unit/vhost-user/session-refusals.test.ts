@@ -6,6 +6,7 @@ import {
   FEATURES,
   memoryTable,
   oneRegion,
+  CONFIG_FEATURES,
   PROTOCOL_FEATURES,
   Req,
   ringAddresses,
@@ -343,7 +344,7 @@ t.test('without a configuration space CONFIG is not offered and GET_CONFIG says 
     t.equal(peer.askU64(Req.GET_PROTOCOL_FEATURES), PROTOCOL_FEATURES)
     t.same(peer.ask(Req.GET_CONFIG, new Uint8Array(16))?.payload, none)
   })
-  withPeer(t, (peer) => t.equal(peer.askU64(Req.GET_PROTOCOL_FEATURES), PROTOCOL_FEATURES | 0x200n), {
+  withPeer(t, (peer) => t.equal(peer.askU64(Req.GET_PROTOCOL_FEATURES), PROTOCOL_FEATURES | CONFIG_FEATURES), {
     config,
   })
 })

@@ -1,13 +1,21 @@
 import { openSync } from 'node:fs'
 import t from 'tap'
-import { ProtocolError } from 'vhost-user-ts'
+import { AsyncBackend, Backend, ProtocolError } from 'vhost-user-ts'
 import * as native from 'virtiofsd-ts-native'
-import { countOpenFds, eventfd, ok } from '../../support/descriptors.js'
+import {
+  checkNoFdLeak,
+  countOpenFds,
+  eventfd,
+  ok,
+  receiveBytes,
+  socketPair,
+} from '../../support/descriptors.js'
 import { MIB, UVA_BASE } from '../../support/guest-ram.js'
 import {
   FEATURES,
   memoryTable,
   oneRegion,
+  PROTOCOL_FEATURES,
   Req,
   ringAddresses,
   type SessionPeer,
@@ -304,13 +312,123 @@ t.test('a stopped ring needs no memory until it starts', async (t) => {
   })
 })
 
+const config = Uint8Array.from([1, 2, 3, 4])
+
 t.test('a back channel is kept and replaced', async (t) => {
+  withPeer(
+    t,
+    (peer) => {
+      const before = countOpenFds()
+      peer.negotiate()
+      t.ok(peer.takesFds(Req.SET_BACKEND_REQ_FD, new Uint8Array(0), [eventfd()]))
+      t.ok(peer.takesFds(Req.SET_BACKEND_REQ_FD, new Uint8Array(0), [eventfd()]))
+      t.equal(countOpenFds(), before + 1)
+    },
+    { config },
+  )
+})
+
+t.test('a device without a configuration space has nothing to say on a back channel', async (t) => {
   withPeer(t, (peer) => {
-    const before = countOpenFds()
+    t.equal(peer.askU64(Req.GET_PROTOCOL_FEATURES), PROTOCOL_FEATURES)
     peer.negotiate()
-    t.ok(peer.takesFds(Req.SET_BACKEND_REQ_FD, new Uint8Array(0), [eventfd()]))
-    t.ok(peer.takesFds(Req.SET_BACKEND_REQ_FD, new Uint8Array(0), [eventfd()]))
-    t.equal(countOpenFds(), before + 1)
+    t.notOk(peer.takesFds(Req.SET_BACKEND_REQ_FD, new Uint8Array(0), [eventfd()]))
+    t.notOk(peer.session.notifyConfigChange())
+  })
+})
+
+t.test('the front-end is told that the configuration has changed, and reads it anew', async (t) => {
+  const bytes = config.slice()
+  withPeer(
+    t,
+    (peer) => {
+      const [ours, theirs] = socketPair()
+      t.notOk(peer.session.notifyConfigChange(), 'nothing is negotiated')
+      peer.negotiate()
+      t.notOk(peer.session.notifyConfigChange(), 'nobody listens')
+      t.ok(peer.takesFds(Req.SET_BACKEND_REQ_FD, new Uint8Array(0), [theirs]))
+      bytes[1] = 7
+      t.ok(peer.session.notifyConfigChange())
+      t.same(receiveBytes(ours), u32s(2, 1, 0), 'BACKEND_CONFIG_CHANGE_MSG, version 1, no payload')
+      const read = peer.ask(Req.GET_CONFIG, Uint8Array.of(...u32s(0, 4, 0), 0, 0, 0, 0))
+      t.same(read?.payload.subarray(12), Uint8Array.of(1, 7, 3, 4))
+      native.close(ours)
+      t.notOk(peer.session.notifyConfigChange(), 'the front-end has closed its end')
+    },
+    { config: bytes },
+  )
+})
+
+t.test('the driver writes to the configuration space, where the device takes it', async (t) => {
+  const writes: unknown[] = []
+  const writeConfig = (offsetBytes: number, bytes: Uint8Array) => {
+    writes.push([offsetBytes, ...bytes])
+    return offsetBytes > 0
+  }
+  withPeer(
+    t,
+    (peer) => {
+      peer.negotiate()
+      t.ok(peer.takes(Req.SET_CONFIG, Uint8Array.of(...u32s(1, 2, 0), 8, 9)))
+      t.notOk(peer.takes(Req.SET_CONFIG, Uint8Array.of(...u32s(0, 1, 0), 5)), 'refused by the device')
+      for (const bad of [
+        u32s(0, 1, 0),
+        u32s(0, 257, 0),
+        u32s(250, 8, 0),
+        u32s(0, 0xffff_ffff, 0),
+        u32s(0, 0),
+      ])
+        t.notOk(peer.takes(Req.SET_CONFIG, bad))
+      t.notOk(peer.takes(Req.SET_CONFIG, Uint8Array.of(...u32s(250, 8, 0), ...new Uint8Array(8))))
+      t.same(writes, [
+        [1, 8, 9],
+        [0, 5],
+      ])
+    },
+    { config, writeConfig },
+  )
+  withPeer(
+    t,
+    (peer) => {
+      peer.negotiate()
+      t.notOk(peer.takes(Req.SET_CONFIG, Uint8Array.of(...u32s(0, 1, 0), 5)), 'read-only without writeConfig')
+    },
+    { config },
+  )
+})
+
+t.test('the device hears which features the driver has acknowledged', async (t) => {
+  const heard: bigint[] = []
+  withPeer(
+    t,
+    (peer) => {
+      t.equal(peer.askU64(Req.GET_FEATURES), FEATURES | 0x60n)
+      peer.negotiate(FEATURES | 0x20n)
+      t.same(heard, [FEATURES | 0x20n])
+      t.notOk(peer.takes(Req.SET_FEATURES, u64(FEATURES | 0x80n)), 'not offered')
+      t.equal(heard.length, 1)
+    },
+    { features: 0x60n, acceptFeatures: (features) => heard.push(features) },
+  )
+})
+
+t.test('a device that the protocol has no room for is refused', async (t) => {
+  const device = { name: 'odd', queueCount: 1, process: () => 0 }
+  for (const [odd, says] of [
+    [{ queueCount: 0 }, 'odd: 0 queues, not 1 to 256'],
+    [{ queueCount: 257 }, 'odd: 257 queues, not 1 to 256'],
+    [{ queueCount: 1.5 }, 'odd: 1.5 queues, not 1 to 256'],
+    [{ maxQueueSize: 3 }, 'odd: queue size 3 is not a power of two up to 32768'],
+    [{ maxQueueSize: 65_536 }, 'odd: queue size 65536 is not a power of two up to 32768'],
+    [{ config: new Uint8Array(257) }, 'odd: 257 bytes of configuration, more than 256'],
+    [{ features: 1n << 32n }, 'odd: features 0x100000000 are not a device class’s'],
+  ] as const) {
+    t.throws(() => new Backend({ ...device, ...odd }), new RangeError(says))
+    t.throws(() => new AsyncBackend({ ...device, ...odd }), new RangeError(says))
+  }
+  checkNoFdLeak(t, () => {
+    const backend = new AsyncBackend({ ...device, queueCount: 256, features: 0x60n })
+    backend.close()
   })
 })
 
@@ -321,7 +439,6 @@ t.test(
       peer.negotiate().share(LOW).share(HIGH).start(0).start(1, HIGH.gpa)
       giveEventfd(peer, Req.SET_VRING_CALL, 0)
       giveEventfd(peer, Req.SET_VRING_ERR, 1)
-      peer.takesFds(Req.SET_BACKEND_REQ_FD, new Uint8Array(0), [eventfd()])
       peer.takeEvents()
       peer.session.close()
       t.same(peer.takeEvents(), ['drain', 'stop 0', 'drain', 'stop 1', 'reset'])
