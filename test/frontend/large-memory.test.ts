@@ -4,7 +4,7 @@
  */
 import { readFileSync } from 'node:fs'
 import t from 'tap'
-import type { Buffer } from 'vhost-user-ts'
+import type { Buffer } from 'vhost-user-ts/frontend'
 import { Device } from '../support/device.js'
 import { ROOT_ID } from '../support/fuse-abi.js'
 import type { FuseGuest } from '../support/fuse-guest.js'

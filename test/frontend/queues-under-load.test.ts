@@ -1,7 +1,7 @@
 /** Queues that stop, start and are many, under load: nothing is lost, nothing is done twice. */
 import { writeFileSync } from 'node:fs'
 import t from 'tap'
-import { FrontendRequest } from 'vhost-user-ts'
+import { FrontendRequest } from 'vhost-user-ts/frontend'
 import { AppendLoad } from '../support/append-load.js'
 import { Device } from '../support/device.js'
 import { ROOT_ID } from '../support/fuse-abi.js'

@@ -1,7 +1,7 @@
 /** Device resets and front-ends that come and go. */
 import { existsSync, writeFileSync } from 'node:fs'
 import t from 'tap'
-import { FrontendRequest } from 'vhost-user-ts'
+import { FrontendRequest } from 'vhost-user-ts/frontend'
 import { Device } from '../support/device.js'
 import { ROOT_ID } from '../support/fuse-abi.js'
 import type { FuseGuest } from '../support/fuse-guest.js'

@@ -1,5 +1,5 @@
 import { writeSync } from 'node:fs'
-import { FrontendRequest } from 'vhost-user-ts'
+import { FrontendRequest } from 'vhost-user-ts/frontend'
 import type { ByteSource } from './byte-source.js'
 
 export const MEMORY_BYTES = 0x2_0000

@@ -1,7 +1,8 @@
 /** Rings that lie nowhere, descriptors that are no eventfd: refused, and what runs goes on. */
 import { closeSync, openSync, writeSync } from 'node:fs'
 import t, { type Test } from 'tap'
-import { FrontendRequest, ProtocolError } from 'vhost-user-ts'
+import { ProtocolError } from 'vhost-user-ts'
+import { FrontendRequest } from 'vhost-user-ts/frontend'
 import * as native from 'virtiofsd-ts-native'
 import { AppendLoad } from '../support/append-load.js'
 import { Device, sleep } from '../support/device.js'

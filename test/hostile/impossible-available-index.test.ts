@@ -1,6 +1,6 @@
 /** An available index that no driver can have reached breaks that queue until it is set up anew, and no other. */
 import t from 'tap'
-import { FrontendRequest } from 'vhost-user-ts'
+import { FrontendRequest } from 'vhost-user-ts/frontend'
 import * as native from 'virtiofsd-ts-native'
 import { Device } from '../support/device.js'
 import { Op, ROOT_ID } from '../support/fuse-abi.js'

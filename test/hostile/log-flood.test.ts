@@ -1,7 +1,7 @@
 /** What a guest or a front-end does wrong is logged, but does not fill the host's disk: a kind once a second. */
 import { strict as assert } from 'node:assert'
 import t from 'tap'
-import { FrontendRequest } from 'vhost-user-ts'
+import { FrontendRequest } from 'vhost-user-ts/frontend'
 import { Device, sleep } from '../support/device.js'
 import { Op, ROOT_ID } from '../support/fuse-abi.js'
 import { EMPTY, REQUEST_QUEUE } from '../support/fuse-client.js'

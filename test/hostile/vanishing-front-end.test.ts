@@ -1,7 +1,7 @@
 /** A front-end that is gone all at once, behind any of its messages, and a thousand that come and go. */
 import { readFileSync, writeFileSync } from 'node:fs'
 import t from 'tap'
-import { Frontend, type FrontendOptions } from 'vhost-user-ts'
+import { Frontend, type FrontendOptions } from 'vhost-user-ts/frontend'
 import { Device } from '../support/device.js'
 import { Op, ROOT_ID } from '../support/fuse-abi.js'
 import { REQUEST_QUEUE } from '../support/fuse-client.js'

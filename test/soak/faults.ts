@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { FrontendRequest } from 'vhost-user-ts'
+import { FrontendRequest } from 'vhost-user-ts/frontend'
 import type { FuseGuest } from '../support/fuse-guest.js'
 import { connectGuest } from './front-end.js'
 import { INJECTED, type Load } from './load.js'

@@ -1,4 +1,4 @@
-import { Frontend } from 'vhost-user-ts'
+import { Frontend } from 'vhost-user-ts/frontend'
 import { FuseGuest } from '../support/fuse-guest.js'
 
 const MIB = 1 << 20

@@ -1,4 +1,4 @@
-import { Frontend } from 'vhost-user-ts'
+import { Frontend } from 'vhost-user-ts/frontend'
 import { sleep } from './device.js'
 
 const POLL_MS = 10

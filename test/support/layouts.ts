@@ -1,4 +1,4 @@
-import type { Buffer, Frontend } from 'vhost-user-ts'
+import type { Buffer, Frontend } from 'vhost-user-ts/frontend'
 
 const PAGE_BYTES = 4096
 

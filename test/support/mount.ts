@@ -1,5 +1,5 @@
 import type { Test } from 'tap'
-import { Frontend, type FrontendOptions } from 'vhost-user-ts'
+import { Frontend, type FrontendOptions } from 'vhost-user-ts/frontend'
 import type { Device } from './device.js'
 import { FuseGuest, type InitOffer } from './fuse-guest.js'
 import { type Layout, linux } from './layouts.js'

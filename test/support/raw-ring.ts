@@ -1,5 +1,5 @@
 import { strict as assert } from 'node:assert'
-import type { DriverVirtqueue, Used } from 'vhost-user-ts'
+import type { DriverVirtqueue, Used } from 'vhost-user-ts/frontend'
 import type { FuseGuest } from './fuse-guest.js'
 import { concat, type Id, u32, u64 } from './fuse-wire.js'
 

@@ -1,7 +1,8 @@
 import type { Test } from 'tap'
-import { DriverVirtqueue, type GuestMemory } from 'vhost-user-ts'
-import type { RingLayout } from 'vhost-user-ts/ring-layout'
-import { SplitVirtqueue } from 'vhost-user-ts/split-virtqueue'
+import type { GuestMemory } from 'vhost-user-ts'
+import { DriverVirtqueue } from 'vhost-user-ts/frontend'
+import type { RingLayout } from '#vhost-user/ring-layout'
+import { SplitVirtqueue } from '#vhost-user/split-virtqueue'
 
 export interface RingOptions {
   readonly size?: number

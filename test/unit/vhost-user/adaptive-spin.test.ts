@@ -1,5 +1,5 @@
 import t from 'tap'
-import { AdaptiveSpin } from 'vhost-user-ts/adaptive-spin'
+import { AdaptiveSpin } from '#vhost-user/adaptive-spin'
 
 const MAX_NS = 50_000
 const SHORT_NS = 20_000

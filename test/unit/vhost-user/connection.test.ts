@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap'
-import { Connection } from 'vhost-user-ts/connection'
 import * as native from 'virtiofsd-ts-native'
+import { Connection } from '#vhost-user/connection'
 import {
   checkNoFdLeak,
   countOpenFds,

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
-import { DriverVirtqueue } from 'vhost-user-ts'
+import { DriverVirtqueue } from 'vhost-user-ts/frontend'
 import * as native from 'virtiofsd-ts-native'
 import { checkNoFdLeak } from '../../support/descriptors.js'
 import { GIB, guestRam, KIB, MIB, peek } from '../../support/guest-ram.js'

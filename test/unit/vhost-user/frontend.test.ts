@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import t from 'tap'
-import { Frontend, SystemCallError } from 'vhost-user-ts'
+import { SystemCallError } from 'vhost-user-ts'
+import { Frontend } from 'vhost-user-ts/frontend'
 import * as native from 'virtiofsd-ts-native'
 import { checkNoFdLeak, ok } from '../../support/descriptors.js'
 import { tempDir } from '../../support/temp-dir.js'

@@ -3,10 +3,10 @@ import * as native from 'virtiofsd-ts-native'
 import { eventfd, ok } from '../../support/descriptors.js'
 import { MIB, UVA_BASE } from '../../support/guest-ram.js'
 import {
+  CONFIG_FEATURES,
   FEATURES,
   memoryTable,
   oneRegion,
-  CONFIG_FEATURES,
   PROTOCOL_FEATURES,
   Req,
   ringAddresses,
@@ -344,9 +344,13 @@ t.test('without a configuration space CONFIG is not offered and GET_CONFIG says 
     t.equal(peer.askU64(Req.GET_PROTOCOL_FEATURES), PROTOCOL_FEATURES)
     t.same(peer.ask(Req.GET_CONFIG, new Uint8Array(16))?.payload, none)
   })
-  withPeer(t, (peer) => t.equal(peer.askU64(Req.GET_PROTOCOL_FEATURES), PROTOCOL_FEATURES | CONFIG_FEATURES), {
-    config,
-  })
+  withPeer(
+    t,
+    (peer) => t.equal(peer.askU64(Req.GET_PROTOCOL_FEATURES), PROTOCOL_FEATURES | CONFIG_FEATURES),
+    {
+      config,
+    },
+  )
 })
 
 t.test('the features of the device class are offered beside those of the transport', async (t) => {

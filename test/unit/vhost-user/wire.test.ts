@@ -10,7 +10,7 @@ import {
   VringAddress,
   VringState,
   writeSafeU64,
-} from 'vhost-user-ts/wire'
+} from '#vhost-user/wire'
 import { checkReaders, checkWriter } from '../../support/codec.js'
 import { bytesOf, viewOf } from '../../support/hex.js'
 

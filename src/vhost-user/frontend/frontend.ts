@@ -1,9 +1,8 @@
 import * as native from 'virtiofsd-ts-native'
-import { Connection, type Message } from './connection.js'
-import { type Buffer, DriverVirtqueue } from './driver-virtqueue.js'
-import { mustSucceed, ProtocolError } from './errors.js'
-import { EventLoop } from './event-loop.js'
-import { GuestMemory } from './guest-memory.js'
+import { Connection, type Message } from '../connection.js'
+import { mustSucceed, ProtocolError } from '../errors.js'
+import { EventLoop } from '../event-loop.js'
+import { GuestMemory } from '../guest-memory.js'
 import {
   FrontendRequest,
   featureBits,
@@ -14,9 +13,10 @@ import {
   VHOST_USER_REPLY_FLAG,
   VHOST_USER_VERSION,
   VirtioFeature,
-} from './protocol.js'
-import { availBytes, descBytes, usedBytes } from './ring-layout.js'
-import { MemoryRegion, MemoryTable, SingleRegion, U64, VringAddress, VringState } from './wire.js'
+} from '../protocol.js'
+import { availBytes, descBytes, usedBytes } from '../ring-layout.js'
+import { MemoryRegion, MemoryTable, SingleRegion, U64, VringAddress, VringState } from '../wire.js'
+import { type Buffer, DriverVirtqueue } from './driver-virtqueue.js'
 
 const PAGE_BYTES = 4096
 /** Where guest address 0 lies in the addresses that this front-end tells the back-end; any number would do. */
