@@ -5,6 +5,7 @@ import { readInheritance } from './sandbox/launch.js'
 import { exitNow, leaveOldRoot } from './sandbox/own-process.js'
 import { Server } from './server.js'
 import { inheritedSockets } from './sockets/listening-sockets.js'
+import { ServiceManager } from './sockets/service-manager.js'
 
 const EXIT_FAILURE = 1
 
@@ -20,6 +21,7 @@ async function main(): Promise<void> {
     inheritedSockets(shareFds, controlFd, socketFiles),
     makeLogger(configuration.logLevel, syslogFd),
     syslogFd !== undefined,
+    new ServiceManager(inheritance.managerLink),
     Number(process.env['VIRTIOFSD_TS_PROC_FD']),
   )
   server.start(() => {

@@ -8,6 +8,7 @@ import { exitNow, limitFiles, limitSystemCalls } from './sandbox/own-process.js'
 import type { ShareConfig } from './share/share-config.js'
 import { type ShareEvents, ShareThread } from './share/share-thread.js'
 import type { ListeningSockets } from './sockets/listening-sockets.js'
+import type { ServiceManager } from './sockets/service-manager.js'
 
 const EXIT_SUCCESS = 0
 const EXIT_FAILURE = 1
@@ -22,6 +23,7 @@ const RESERVED_FILES = 256
 export class Server {
   private readonly threads: ShareThread[] = []
   private running = 0
+  private listening = 0
   private status = EXIT_SUCCESS
 
   constructor(
@@ -30,6 +32,7 @@ export class Server {
     private readonly sockets: ListeningSockets,
     private readonly log: Logger,
     private readonly logsToSyslog: boolean,
+    private readonly manager: ServiceManager,
     /** O_PATH on /proc/self/fd. */
     private readonly procFd: number,
   ) {}
@@ -134,6 +137,7 @@ export class Server {
           const qemu = qemuArguments(config)
           log.info({ ...fields, qemu }, 'ready: attach this share with these QEMU arguments')
         }
+        if (++this.listening === this.configuration.shares.length) this.tellReady()
       },
       ended: () => this.end(n),
       // A bug here, or a host that took the share away: the other shares go on.
@@ -143,6 +147,11 @@ export class Server {
         this.end(n)
       },
     }
+  }
+
+  private tellReady(): void {
+    const { shares } = this.configuration
+    this.manager.ready(`Serving ${shares.map(({ directory }) => directory).join(', ')}`)
   }
 
   private end(n: number): void {
@@ -161,6 +170,7 @@ export class Server {
 
   /** Ends the process at once: a share's thread may be blocked in the host's file system and cannot be waited for. */
   private exit(status: number): never {
+    this.manager.stopping()
     this.sockets.releaseAll()
     exitNow(status)
   }

@@ -4,6 +4,7 @@ import * as native from 'virtiofsd-ts-native'
 import type { Configuration } from '../config/configuration.js'
 import type { IdRange } from '../config/id-map.js'
 import type { ClaimedSockets, SocketFiles } from '../sockets/listening-sockets.js'
+import type { ManagerLink } from '../sockets/service-manager.js'
 import { errnoName } from '../virtio-fs/errno.js'
 import { capabilityMask } from './capabilities.js'
 import type { Confinement } from './confinement.js'
@@ -15,6 +16,7 @@ export interface Inheritance {
   readonly shareFds: readonly number[]
   readonly controlFd: number | undefined
   readonly syslogFd: number | undefined
+  readonly managerLink: ManagerLink | undefined
   /** Of the sockets, for a process that has no supervisor to remove them. */
   readonly socketFiles: SocketFiles
 }
@@ -29,7 +31,7 @@ const PROGRAM = new URL('../confined.js', import.meta.url).pathname
  * stay what they are. `args`, the command line, is passed on for those who look at the process. Throws when it cannot.
  */
 export function becomeConfined(
-  plan: Pick<Inheritance, 'configuration' | 'confinement' | 'syslogFd'>,
+  plan: Pick<Inheritance, 'configuration' | 'confinement' | 'syslogFd' | 'managerLink'>,
   sockets: ClaimedSockets,
   args: readonly string[],
 ): never {
@@ -53,7 +55,7 @@ export function becomeConfined(
     ...STDIO,
     stateFd,
     ...shareFds,
-    ...[controlFd, plan.syslogFd].filter((fd) => fd !== undefined),
+    ...[controlFd, plan.syslogFd, plan.managerLink?.fd].filter((fd) => fd !== undefined),
     ...lockFds,
   ]
   const result = native.becomeProgram(words, Int32Array.from(inherited))

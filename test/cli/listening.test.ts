@@ -1,11 +1,10 @@
 /** Where the program listens, and where it logs: sockets of its own, sockets of who started it, the system's log. */
-import { spawn } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import t, { type Test } from 'tap'
 import * as native from 'virtiofsd-ts-native'
 import { isRoot } from '../support/cases.js'
+import { receiveDatagrams } from '../support/datagram-receiver.js'
 import { attach } from '../support/mount.js'
 import { RunningProgram, runProgram } from '../support/program.js'
 import { tempDir } from '../support/temp-dir.js'
@@ -70,25 +69,11 @@ t.test('the lock file says whose the socket is', async (t) => {
   t.equal(readFileSync(`${socketPath}.pid`, 'utf8'), `${program.pid}\n`)
 })
 
-/** What Node lacks is a datagram socket in the file system. Prints each message as a line of JSON. */
-const RECEIVER = `
-import json, socket, sys
-s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-s.bind(sys.argv[1])
-print('"bound"', flush=True)
-while True:
-    print(json.dumps(s.recv(65536).decode()), flush=True)
-`
-
 for (const sandbox of sandboxes) {
   t.test(`--syslog (--sandbox ${sandbox})`, async (t) => {
     const { directory, socketPath } = place(t)
     const logSocket = join(tempDir(t), 'log')
-    const receiver = spawn('python3', ['-c', RECEIVER, logSocket], { stdio: ['ignore', 'pipe', 'inherit'] })
-    t.teardown(() => receiver.kill())
-    const lines = createInterface({ input: receiver.stdout })[Symbol.asyncIterator]()
-    const next = async () => JSON.parse((await lines.next()).value) as string
-    t.equal(await next(), 'bound')
+    const { next, kill } = await receiveDatagrams(t, logSocket)
     const args = ['--shared-dir', directory, '--socket-path', socketPath, '--sandbox', sandbox]
     const program = new RunningProgram(t, [...args, `--syslog=${logSocket}`])
     t.match(await next(), /^<30>virtiofsd-ts\[\d+\]: confined {"sandbox":"/)
@@ -97,7 +82,7 @@ for (const sandbox of sandboxes) {
     fs.init()
     t.match(await next(), /front-end connected/)
     t.match(await next(), /guest mounted the share {"guest":"7\.\d+/)
-    receiver.kill('SIGKILL')
+    kill()
     t.equal(fs.lookup(1n, 'file').attr.size, 7n)
     fs.close()
     t.same(await program.exited, { status: 0, signal: null }, 'a log that has gone stops nobody')
