@@ -12,7 +12,7 @@ help: ## Show this list
 # What is installed already is not installed again because a file has a new date.
 INSTALLED := node_modules/.installed-lock.json
 # No package's install script is run: ours need none, and ioctl-napi's would download Node's headers.
-$(STAMP): package.json package-lock.json native/package.json src/vhost-user/package.json
+$(STAMP): package.json package-lock.json native/package.json src/vhost-user/package.json src/virtio-fs/package.json
 	@cmp -s package-lock.json $(INSTALLED) || { npm ci --ignore-scripts && cp package-lock.json $(INSTALLED); }
 	@touch $@
 
@@ -133,4 +133,4 @@ test-package: build ## The npm packages as npm installs them: packed, installed 
 
 .PHONY: clean
 clean: ## Remove what the build made (not the cache of kernels and packages)
-	rm -rf dist src/vhost-user/dist native/build native/prebuilds .tap *.tsbuildinfo
+	rm -rf dist src/vhost-user/dist src/virtio-fs/dist native/build native/prebuilds .tap *.tsbuildinfo

@@ -29,13 +29,14 @@ unpack() {
 rm -rf "$lib"
 unpack virtiofsd-ts "$lib"
 unpack vhost-user-ts "$lib/node_modules/vhost-user-ts"
+unpack virtio-fs-ts "$lib/node_modules/virtio-fs-ts"
 unpack virtiofsd-ts-native "$lib/node_modules/virtiofsd-ts-native"
 rm -rf "$lib/node_modules/virtiofsd-ts-native/prebuilds"
 for built in native.node launcher; do
   install -D "native/build/$built" "$lib/node_modules/virtiofsd-ts-native/build/$built"
 done
 npm ls --omit=dev --all --parseable | sed -n "s#^$PWD/\(node_modules/.*\)#\1#p" \
-  | grep -vxE 'node_modules/(vhost-user-ts|virtiofsd-ts-native|node-api-headers)' \
+  | grep -vxE 'node_modules/(vhost-user-ts|virtio-fs-ts|virtiofsd-ts-native|node-api-headers)' \
   | tar -cf - --files-from=- | tar -xf - -C "$lib" --no-same-owner
 
 chmod 755 "$program"

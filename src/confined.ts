@@ -1,4 +1,5 @@
 /** The process inside a sandbox: started by the launcher, told what to serve by the descriptor in its first argument. */
+
 import { closeSync, readFileSync } from 'node:fs'
 import { makeLogger } from './log/log.js'
 import { readInheritance } from './sandbox/launch.js'

@@ -1,12 +1,11 @@
 import { isAbsolute, relative } from 'node:path'
+import { FOPEN_DIRECT_IO, OpenFlag } from 'virtio-fs-ts/protocol'
 import { type Purpose, parseCommandLine } from '../config/command-line.js'
 import { UserError } from '../config/user-error.js'
 import { openFlagNames } from '../inspect/inode-activity.js'
 import type { CachePolicy } from '../io-mode/cache-policy.js'
 import { type OpenRule, OpenRules } from '../io-mode/open-rules.js'
 import type { ShareConfig } from '../share/share-config.js'
-import { FOPEN_DIRECT_IO } from '../virtio-fs/abi.js'
-import { OpenFlag } from '../virtio-fs/open-flags.js'
 
 const purpose: Purpose = {
   description: 'Says what a configuration means: for each share, or for one path and its open flags.',

@@ -1,9 +1,9 @@
+import type { CountsReport } from 'virtio-fs-ts/protocol'
 import type { ControlledShare } from '../control/control-commands.js'
 import type { FaultReport } from '../inspect/fault-rule.js'
 import { faultWords } from '../inspect/fault-words.js'
 import type { InodeReport } from '../inspect/inode-activity.js'
 import type { LatencyReport } from '../inspect/latencies.js'
-import type { CountsReport } from '../virtio-fs/counters.js'
 import { type Column, textTable } from './text-table.js'
 
 /** What a command's result looks like to people; ends with a newline. */

@@ -1,7 +1,7 @@
+import { Opcode } from 'virtio-fs-ts/protocol'
 import { UserError } from '../config/user-error.js'
 import type { TimedRequest } from '../inspect/trace-reader.js'
 import { compileGlob } from '../io-mode/open-rules.js'
-import { Opcode } from '../virtio-fs/abi.js'
 
 /** Options of `trace` that choose requests, as they were typed. */
 export interface TraceFilters {

@@ -1,9 +1,7 @@
+import { errnoName, FATTR_SIZE, Opcode, OpenFlag, opcodeName } from 'virtio-fs-ts/protocol'
 import { openFlagNames } from '../inspect/inode-activity.js'
 import type { TracedRequest } from '../inspect/trace-format.js'
 import type { TimedRequest } from '../inspect/trace-reader.js'
-import { FATTR_SIZE, Opcode, opcodeName } from '../virtio-fs/abi.js'
-import { errnoName } from '../virtio-fs/errno.js'
-import { OpenFlag } from '../virtio-fs/open-flags.js'
 
 /** One request as people read it. */
 export function requestLine({ request, epochMs }: TimedRequest): string {

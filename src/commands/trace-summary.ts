@@ -1,6 +1,6 @@
+import { opcodeName } from 'virtio-fs-ts/protocol'
 import type { TracedRequest } from '../inspect/trace-format.js'
 import type { TimedRequest } from '../inspect/trace-reader.js'
-import { opcodeName } from '../virtio-fs/abi.js'
 import { textTable } from './text-table.js'
 
 /** What a summary can group by, and the group of a request. */

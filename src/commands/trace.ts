@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
+import { opcodeName } from 'virtio-fs-ts/protocol'
 import { UserError } from '../config/user-error.js'
 import { readTraceFile, type TimedRequest, TraceError } from '../inspect/trace-reader.js'
-import { opcodeName } from '../virtio-fs/abi.js'
 import { parseArguments, subcommand } from './subcommand.js'
 import { type TraceFilters, traceFilter } from './trace-filter.js'
 import { requestLine } from './trace-line.js'

@@ -1,6 +1,5 @@
+import { errnoNumber, Opcode } from 'virtio-fs-ts/protocol'
 import { compileGlob } from '../io-mode/open-rules.js'
-import { Opcode } from '../virtio-fs/abi.js'
-import { errnoNumber } from '../virtio-fs/errno.js'
 import type { DelaySpec, FaultSpec } from './fault-spec.js'
 import { faultWords } from './fault-words.js'
 import type { WatchedRequest } from './watched-request.js'

@@ -1,6 +1,5 @@
+import { errnoNumber, Opcode } from 'virtio-fs-ts/protocol'
 import { compileGlob } from '../io-mode/open-rules.js'
-import { Opcode } from '../virtio-fs/abi.js'
-import { errnoNumber } from '../virtio-fs/errno.js'
 import { type Violation, violations } from './watched-request.js'
 
 /** A time that is fixed, or drawn anew for each request. Milliseconds. */

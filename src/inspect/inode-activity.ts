@@ -1,7 +1,13 @@
-import { FOPEN_DIRECT_IO, FOPEN_PARALLEL_DIRECT_WRITES, FUSE_WRITE_CACHE, Opcode } from '../virtio-fs/abi.js'
-import type { Introspection } from '../virtio-fs/file-system.js'
-import { OpenFlag } from '../virtio-fs/open-flags.js'
-import { EntryOut, OutHeader } from '../virtio-fs/wire.js'
+import {
+  EntryOut,
+  FOPEN_DIRECT_IO,
+  FOPEN_PARALLEL_DIRECT_WRITES,
+  FUSE_WRITE_CACHE,
+  type Introspection,
+  Opcode,
+  OpenFlag,
+  OutHeader,
+} from 'virtio-fs-ts/protocol'
 import type { WatchedRequest } from './watched-request.js'
 
 const { O_APPEND } = OpenFlag

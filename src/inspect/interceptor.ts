@@ -1,9 +1,15 @@
-import { Opcode, opcodeName } from '../virtio-fs/abi.js'
-import { EINVAL } from '../virtio-fs/errno.js'
-import type { Introspection } from '../virtio-fs/file-system.js'
-import { ARGS, type Carrier, type Request } from '../virtio-fs/request.js'
-import { PENDING, type Session } from '../virtio-fs/session.js'
-import { ReadIn } from '../virtio-fs/wire.js'
+import {
+  ARGS,
+  type Carrier,
+  EINVAL,
+  type Introspection,
+  Opcode,
+  opcodeName,
+  PENDING,
+  ReadIn,
+  type Request,
+  type Session,
+} from 'virtio-fs-ts/protocol'
 import { drawDelayMs, type FaultReport, FaultRule } from './fault-rule.js'
 import type { FaultSpec } from './fault-spec.js'
 import { Holds } from './holds.js'

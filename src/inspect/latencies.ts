@@ -1,5 +1,5 @@
 import { createHistogram, type RecordableHistogram } from 'node:perf_hooks'
-import { opcodeName } from '../virtio-fs/abi.js'
+import { opcodeName } from 'virtio-fs-ts/protocol'
 
 /** From a tenth of a microsecond, counted in nanoseconds, to a minute, with two digits: 23 KiB each. */
 const LONGEST_NS = 60_000_000_000

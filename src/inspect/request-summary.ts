@@ -1,19 +1,19 @@
-import { Opcode } from '../virtio-fs/abi.js'
-import type { Carrier } from '../virtio-fs/request.js'
 import {
+  type Carrier,
   CopyFileRangeIn,
   CreateIn,
   FallocateIn,
   FsyncIn,
   InHeader,
   LseekIn,
+  Opcode,
   OpenIn,
   ReadIn,
   ReleaseIn,
   Rename2In,
   SetattrIn,
   WriteIn,
-} from '../virtio-fs/wire.js'
+} from 'virtio-fs-ts/protocol'
 
 /** Header, the longest fixed arguments, and a name behind them. */
 const PEEK_BYTES = 40 + 88 + 256

@@ -1,4 +1,4 @@
-import { Opcode } from '../virtio-fs/abi.js'
+import { Opcode } from 'virtio-fs-ts/protocol'
 import { RequestRecord, StringRecord, type TracedRequest, TraceHeader } from './trace-format.js'
 import type { WatchedRequest } from './watched-request.js'
 

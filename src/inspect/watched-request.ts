@@ -1,5 +1,4 @@
-import type { Carrier } from '../virtio-fs/request.js'
-import { OutHeader } from '../virtio-fs/wire.js'
+import { type Carrier, OutHeader } from 'virtio-fs-ts/protocol'
 import type { RequestSummary } from './request-summary.js'
 
 /** A reply that is wrong on purpose, to test a guest that verifies replies. */

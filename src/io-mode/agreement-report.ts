@@ -1,5 +1,4 @@
-import { InitFlag } from '../virtio-fs/abi.js'
-import { has, type InitAgreement } from '../virtio-fs/negotiation.js'
+import { has, type InitAgreement, InitFlag } from 'virtio-fs-ts/protocol'
 
 /** The kernels that speak a minor version of FUSE, for a reader of logs. */
 function kernelsOf(minor: number): string {

@@ -1,6 +1,5 @@
 import picomatch from 'picomatch'
-import { FOPEN_DIRECT_IO } from '../virtio-fs/abi.js'
-import { OpenFlag } from '../virtio-fs/open-flags.js'
+import { FOPEN_DIRECT_IO, OpenFlag } from 'virtio-fs-ts/protocol'
 import { type CacheChoices, type CachePolicy, cachePolicy } from './cache-policy.js'
 
 const { O_ACCMODE, O_DIRECT, O_RDONLY } = OpenFlag

@@ -1,5 +1,12 @@
-import * as native from 'virtiofsd-ts-native'
 import {
+  AccessIn,
+  ARGS,
+  EACCES,
+  EBADF,
+  EFBIG,
+  EINVAL,
+  EISDIR,
+  EPERM,
   FATTR_ATIME,
   FATTR_ATIME_NOW,
   FATTR_FH,
@@ -10,14 +17,24 @@ import {
   FATTR_MTIME_NOW,
   FATTR_SIZE,
   FATTR_UID,
-} from '../virtio-fs/abi.js'
-import { EACCES, EBADF, EFBIG, EINVAL, EISDIR, EPERM } from '../virtio-fs/errno.js'
-import { ARGS, type Request } from '../virtio-fs/request.js'
-import { AccessIn, SetattrIn, StatfsOut, StatxIn, StatxOut } from '../virtio-fs/wire.js'
+  type Request,
+  SetattrIn,
+  StatfsOut,
+  Statx,
+  StatxIn,
+} from 'virtio-fs-ts/protocol'
+import * as native from 'virtiofsd-ts-native'
+import type { Agreed } from './agreed.js'
+import { descriptorError } from './descriptors.js'
+import type { HandleTable } from './files/handle-table.js'
+import type { OpenFile } from './files/open-file.js'
+import type { InodeTable } from './inodes/inode-table.js'
 import { TYPE_DIRECTORY, TYPE_REGULAR } from './inodes/inode-table.js'
-import { STATX_MASK, statxMode, writeStatx } from './inodes/statx.js'
+import { STATX_MASK } from './inodes/statx.js'
 import { FORBIDDEN_ID } from './owners/id-translation.js'
-import { descriptorError, type Share } from './share.js'
+import type { Identities } from './owners/identities.js'
+import type { Privileges } from './owners/privileges.js'
+import type { Replies } from './replies.js'
 
 const { O_NONBLOCK, O_RDWR, STATX_BASIC_STATS, STATX_BTIME, UTIME_NOW, UTIME_OMIT } = native.constants
 
@@ -29,8 +46,20 @@ const X_OK = 1
 
 const STATFS_BYTES = 120
 
+/** What these operations work on. */
+interface Share {
+  readonly inodes: InodeTable
+  readonly files: HandleTable<OpenFile>
+  readonly identities: Identities
+  readonly privileges: Privileges
+  readonly agreed: Agreed
+  readonly replies: Replies
+  readonly procFd: number
+}
+
 /** Attributes of inodes and of the file system. */
 export class AttributeOperations {
+  private readonly st = new Int32Array(Statx.WORDS)
   private readonly statfsBytes = new Uint8Array(STATFS_BYTES)
   private readonly statfsView = new DataView(this.statfsBytes.buffer)
 
@@ -39,7 +68,7 @@ export class AttributeOperations {
   /** FUSE_GETATTR. Reply: attr_out. Works for files that have no name any more. Errors: EBADF. */
   getattr(request: Request): number {
     const slot = this.share.inodes.slotOf(request.nodeid)
-    return slot === 0 ? -EBADF : this.share.replies.attr(request, slot)
+    return slot === 0 ? -EBADF : this.replyNow(request, slot)
   }
 
   /** FUSE_STATX: attributes with the time of birth. Reply: statx_out. Errors: EBADF. */
@@ -49,12 +78,8 @@ export class AttributeOperations {
     if (slot === 0) return -EBADF
     const fd = share.inodes.fdOf(slot)
     const asked = StatxIn.mask(request.args, ARGS) & (STATX_BASIC_STATS | STATX_BTIME)
-    const result = fd < 0 ? fd : native.fstatx(fd, asked | STATX_MASK, share.st)
-    if (result < 0) return result
-    share.replies.writeAttrTimeout(request, slot)
-    request.replyWords.fill(0, 3, StatxOut.STATX_AT >> 2)
-    writeStatx(share.st, request.replyWords, StatxOut.STATX_AT >> 2, share.identities)
-    return StatxOut.BYTES
+    const result = fd < 0 ? fd : native.fstatx(fd, asked | STATX_MASK, this.st)
+    return result < 0 ? result : share.replies.statx(request, slot, this.st)
   }
 
   /**
@@ -73,18 +98,19 @@ export class AttributeOperations {
     if (result === 0 && (valid & FATTR_SIZE) !== 0) result = this.setSize(request, slot, valid)
     if (result === 0 && (valid & (FATTR_ATIME | FATTR_MTIME)) !== 0)
       result = this.setTimes(request, slot, valid)
-    return result < 0 ? result : this.share.replies.attr(request, slot)
+    return result < 0 ? result : this.replyNow(request, slot)
   }
 
   /** FUSE_ACCESS, by mode bits. virtio-fs guests check for themselves and do not ask. Reply: empty. */
   access(request: Request): number {
-    const { inodes, st } = this.share
+    const { st } = this
+    const { inodes } = this.share
     const slot = inodes.slotOf(request.nodeid)
     if (slot === 0) return -EBADF
-    const result = this.share.stat(slot)
+    const result = inodes.stat(slot, st)
     if (result < 0) return result
     const mask = AccessIn.mask(request.args, ARGS) & 7
-    const mode = statxMode(st)
+    const mode = Statx.mode(st)
     if (request.uid === 0) {
       // Root may do everything but execute what nobody may execute.
       const mayExecute = (mode & 0o111) !== 0 || inodes.typeOf(slot) === TYPE_DIRECTORY
@@ -104,22 +130,24 @@ export class AttributeOperations {
     const result = fd < 0 ? fd : native.fstatfs(fd, this.statfsBytes)
     if (result < 0) return result
     const { statfsView: from } = this
-    const { reply } = request
-    // struct statfs: f_type, f_bsize, then five counts that are fuse_kstatfs's first five.
-    for (let n = 0; n < 40; n += 4) reply.setUint32(n, from.getUint32(16 + n, true), true)
-    reply.setUint32(40, from.getUint32(8, true), true)
-    reply.setUint32(44, from.getUint32(64, true), true)
-    reply.setUint32(48, from.getUint32(72, true), true)
-    for (let n = 52; n < StatfsOut.BYTES; n += 4) reply.setUint32(n, 0, true)
+    // struct statfs: f_type, f_bsize, then the counts; f_namelen and f_frsize behind them.
+    const [blockBytes, nameMaxBytes, fragmentBytes] = [8, 64, 72].map((at) => from.getUint32(at, true))
+    StatfsOut.write(request.reply, 0, from, 16, blockBytes, nameMaxBytes, fragmentBytes)
     return StatfsOut.BYTES
+  }
+
+  /** A fuse_attr_out of the inode as it is now. */
+  private replyNow(request: Request, slot: number): number {
+    const result = this.share.inodes.stat(slot, this.st)
+    return result < 0 ? result : this.share.replies.attr(request, slot, this.st)
   }
 
   /** Nothing is to be set, as by chown(2) without ids: ctime changes all the same, and the bits go. */
   private touch(request: Request, slot: number): number {
-    const { inodes, privileges, killsPrivileges } = this.share
+    const { inodes, privileges, agreed } = this.share
     const fd = inodes.fdOf(slot)
     if (fd < 0) return fd
-    if (killsPrivileges && inodes.typeOf(slot) === TYPE_REGULAR)
+    if (agreed.killsPrivileges && inodes.typeOf(slot) === TYPE_REGULAR)
       privileges.dropBeforeChange(fd, true, request.gid)
     return native.inodeChown(fd, KEEP_ID, KEEP_ID)
   }
@@ -164,8 +192,8 @@ export class AttributeOperations {
   }
 
   private truncate(request: Request, fd: number, sizeBytes: number, valid: number): number {
-    const { privileges, killsPrivileges } = this.share
-    const kill = killsPrivileges && (valid & FATTR_KILL_SUIDGID) !== 0
+    const { privileges, agreed } = this.share
+    const kill = agreed.killsPrivileges && (valid & FATTR_KILL_SUIDGID) !== 0
     if (kill || privileges.followsChanges) privileges.dropBeforeChange(fd, kill, request.gid)
     return native.ftruncate(fd, sizeBytes)
   }

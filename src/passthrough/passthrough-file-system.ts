@@ -1,56 +1,118 @@
-import type { Background, FileSystem, Introspection, Operation } from '../virtio-fs/file-system.js'
-import type { InitAgreement } from '../virtio-fs/negotiation.js'
-import type { Request } from '../virtio-fs/request.js'
+import {
+  type Background,
+  type FileSystem,
+  FUSE_ROOT_ID,
+  type InitAgreement,
+  type Introspection,
+  type Operation,
+  type Request,
+  Statx,
+} from 'virtio-fs-ts/protocol'
+import * as native from 'virtiofsd-ts-native'
+import { Agreed } from './agreed.js'
 import { AttributeOperations } from './attributes.js'
+import { openPath } from './descriptors.js'
+import { AsyncIo } from './files/async-io.js'
 import { DataOperations } from './files/data.js'
 import { DirectoryOperations } from './files/directories.js'
 import { FileOperations } from './files/files.js'
+import { HandleTable } from './files/handle-table.js'
 import { IoctlOperations } from './files/ioctls.js'
+import type { OpenDirectory } from './files/open-directory.js'
+import type { OpenFile } from './files/open-file.js'
+import { HostIntrospection } from './host-introspection.js'
+import { ExportOperations } from './inodes/export.js'
+import { FdBudget } from './inodes/fd-budget.js'
+import { FileHandles } from './inodes/file-handles.js'
+import { HostFileSystems } from './inodes/host-file-system.js'
+import { HostPaths } from './inodes/host-paths.js'
+import { InodeFds } from './inodes/inode-fds.js'
+import { InodeFinder } from './inodes/inode-finder.js'
+import { InodeTable } from './inodes/inode-table.js'
+import { STATX_MASK } from './inodes/statx.js'
+import { LockOperations } from './locks/locks.js'
+import { NameOpener } from './names/name-opener.js'
 import { NameOperations } from './names/names.js'
-import { Share, type ShareOptions } from './share.js'
+import { Caller } from './owners/caller.js'
+import { Identities } from './owners/identities.js'
+import { Privileges } from './owners/privileges.js'
+import type { PassthroughOptions } from './passthrough-options.js'
+import { Replies } from './replies.js'
+import { SecurityLabels } from './xattrs/security-labels.js'
+import { XattrNames } from './xattrs/xattr-names.js'
 import { hostKeeps, XattrOperations } from './xattrs/xattrs.js'
+
+/** Of all descriptors, inodes that are not in use keep at most one in so many. */
+const INODE_FD_SHARE = 2
 
 /**
  * A directory of the host, served as it is. To be made and used on one thread, whose umask and working directory are its
  * own. Throws when the directory cannot be opened.
  */
 export class PassthroughFileSystem implements FileSystem {
-  private readonly share: Share
+  private readonly rootFd: number
+  private readonly parts: ReturnType<typeof partsOf>
   private readonly names: NameOperations
   private readonly attributes: AttributeOperations
   private readonly files: FileOperations
   private readonly data: DataOperations
   private readonly directories: DirectoryOperations
   private readonly ioctls: IoctlOperations
+  private readonly locks: LockOperations
   private readonly xattrs: XattrOperations
-  /** Whether extended attributes are served, and POSIX ACLs could be. */
+  /** True of extended attributes if they are served, and of POSIX ACLs if they could be. */
   readonly keeps: { readonly xattrs: boolean; readonly acls: boolean }
   readonly background: Background
   readonly introspection: Introspection
 
-  constructor(options: ShareOptions) {
-    this.share = new Share(options)
-    this.names = new NameOperations(this.share)
-    this.attributes = new AttributeOperations(this.share)
-    this.files = new FileOperations(this.share)
-    this.data = new DataOperations(this.share)
-    this.directories = new DirectoryOperations(this.share)
-    this.ioctls = new IoctlOperations(this.share)
-    this.xattrs = new XattrOperations(this.share)
-    this.background = backgroundOf(this.share)
-    this.introspection = this.share
-    const host = hostKeeps(this.share.rootFd)
+  constructor(options: PassthroughOptions) {
+    this.rootFd = openPath(options.directory)
+    const parts = partsOf(options, this.rootFd)
+    this.parts = parts
+    this.locks = parts.locks
+    this.names = new NameOperations(parts, new ExportOperations(parts))
+    this.attributes = new AttributeOperations(parts)
+    this.files = new FileOperations(parts)
+    this.data = new DataOperations(parts)
+    this.directories = new DirectoryOperations(parts)
+    this.ioctls = new IoctlOperations(parts)
+    this.xattrs = new XattrOperations(parts)
+    this.background = backgroundOf(parts.async, parts.locks)
+    this.introspection = new HostIntrospection(parts.inodes, parts.paths, parts.files)
+    const host = hostKeeps(this.rootFd)
     this.keeps = { xattrs: options.xattr && host.xattrs, acls: options.xattr && host.acls }
     if (this.keeps.xattrs) this.serveXattrs()
   }
 
   init(agreement: InitAgreement): void {
-    this.share.begin(agreement)
+    const { agreed, inodes, labels, caller } = this.parts
+    agreed.begin(agreement)
+    inodes.begin(agreement)
+    labels.begin(agreement)
+    caller.begin(agreement)
     this.xattrs.begin(agreement)
+    this.openRoot()
   }
 
   destroy(): void {
-    this.share.closeAll()
+    const { async, locks, files, directories, inodes, hosts } = this.parts
+    async.drain()
+    locks.clear()
+    files.clear((file) => file.release())
+    directories.clear((directory) => directory.release())
+    inodes.clear()
+    hosts.clear()
+  }
+
+  /** The table holds the root alone. */
+  private openRoot(): void {
+    const { inodes } = this.parts
+    const st = new Int32Array(Statx.WORDS)
+    const fd = native.dup(this.rootFd)
+    const result = fd < 0 ? fd : native.fstatx(fd, STATX_MASK, st)
+    if (result < 0) throw new Error(`the shared directory is gone: errno ${-result}`)
+    const slot = inodes.add(fd, st)
+    if (slot !== FUSE_ROOT_ID) throw new Error(`the root is inode ${slot} of a session`)
   }
 
   setxattr?: Operation
@@ -98,9 +160,9 @@ export class PassthroughFileSystem implements FileSystem {
   copyFileRange = (request: Request) => this.data.copyFileRange(request)
   copyFileRange64 = (request: Request) => this.data.copyFileRange64(request)
   ioctl = (request: Request) => this.ioctls.ioctl(request)
-  getlk = (request: Request) => this.share.locks.getlk(request)
-  setlk = (request: Request) => this.share.locks.setlk(request)
-  setlkw = (request: Request) => this.share.locks.setlkw(request)
+  getlk = (request: Request) => this.locks.getlk(request)
+  setlk = (request: Request) => this.locks.setlk(request)
+  setlkw = (request: Request) => this.locks.setlkw(request)
   syncfs = (request: Request) => this.files.syncfs(request)
 
   opendir = (request: Request) => this.directories.opendir(request)
@@ -110,8 +172,56 @@ export class PassthroughFileSystem implements FileSystem {
   fsyncdir = (request: Request) => this.directories.fsyncdir(request)
 }
 
+/** What the operations of one share work on: each takes of it what it names. */
+function partsOf(options: PassthroughOptions, rootFd: number) {
+  const { procFd, fdLimit, rules } = options
+  const budget = new FdBudget(fdLimit)
+  const outOfFds = () => options.report('out of file descriptors: the guest gets ENFILE', { limit: fdLimit })
+  const inodeFds = new InodeFds(budget, fdLimit / INODE_FD_SHARE, handlesOf(options, rootFd), outOfFds)
+  const inodes = new InodeTable(inodeFds)
+  const opener = new NameOpener(rootFd)
+  const paths = new HostPaths(procFd, rootFd, inodes)
+  const agreed = new Agreed(rules)
+  const identities = new Identities(options.translateUid, options.translateGid)
+  const xattrNames = new XattrNames(options.xattrMap)
+  const capability = xattrNames.otherNameOf('security.capability')
+  const files = new HandleTable<OpenFile>()
+  return {
+    options,
+    procFd,
+    rules,
+    budget,
+    inodes,
+    opener,
+    paths,
+    agreed,
+    identities,
+    xattrNames,
+    files,
+    directories: new HandleTable<OpenDirectory>(),
+    hosts: new HostFileSystems(),
+    finder: new InodeFinder(inodes, opener, budget, options),
+    caller: new Caller(identities),
+    privileges: new Privileges(procFd, identities, capability),
+    labels: new SecurityLabels(inodes, xattrNames),
+    replies: new Replies({ inodes, paths, identities, rules, agreed }),
+    locks: new LockOperations({ inodes, files, budget, procFd }),
+    async: new AsyncIo(),
+  }
+}
+
+/** Throws when inodes are to be opened by file handles and cannot be. */
+function handlesOf({ fileHandles, directory, procFd }: PassthroughOptions, rootFd: number) {
+  if (fileHandles === 'never') return undefined
+  if (FileHandles.usable(procFd, rootFd)) return new FileHandles(procFd)
+  if (fileHandles === 'prefer') return undefined
+  throw new Error(
+    `${directory}: inodes cannot be opened by file handles, which --inode-file-handles mandatory asks for`,
+  )
+}
+
 /** System calls that take long, and locks that are waited for. */
-function backgroundOf({ async, locks }: Share): Background {
+function backgroundOf(async: AsyncIo, locks: LockOperations): Background {
   return {
     fds: async.fds,
     progress() {

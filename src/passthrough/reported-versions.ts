@@ -1,5 +1,6 @@
+import type { StatxWords } from 'virtio-fs-ts/protocol'
 import { CHUNK_BITS, CHUNK_MASK, CHUNK_SLOTS, chunkOf } from './inodes/slot-chunks.js'
-import { type StatxWords, statxContents, statxVersion, statxYoungestMs } from './inodes/statx.js'
+import { statxContents, statxVersion, statxYoungestMs } from './inodes/statx.js'
 
 /** A file that changed twice within a tick of the host's clock shows one time for both. */
 const TICK_MS = 20

@@ -1,11 +1,11 @@
 import { writeSync } from 'node:fs'
 import { deserialize, serialize } from 'node:v8'
+import { errnoName } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import type { Configuration } from '../config/configuration.js'
 import type { IdRange } from '../config/id-map.js'
 import type { ClaimedSockets, SocketFiles } from '../sockets/listening-sockets.js'
 import type { ManagerLink } from '../sockets/service-manager.js'
-import { errnoName } from '../virtio-fs/errno.js'
 import { capabilityMask } from './capabilities.js'
 import type { Confinement } from './confinement.js'
 

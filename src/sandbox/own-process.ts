@@ -1,6 +1,6 @@
+import { errnoName } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import type { SeccompAction } from '../config/options/process-options.js'
-import { errnoName } from '../virtio-fs/errno.js'
 import { seccompFilter } from './seccomp-filter.js'
 import { systemCallRules } from './system-calls.js'
 

@@ -1,6 +1,6 @@
+import { Opcode } from 'virtio-fs-ts/protocol'
 import { FaultSpecError } from '../inspect/fault-spec.js'
 import { compileGlob } from '../io-mode/open-rules.js'
-import { Opcode } from '../virtio-fs/abi.js'
 
 /** A command with an argument that makes no sense; nothing has been changed. */
 export class CommandError extends Error {

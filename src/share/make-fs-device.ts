@@ -1,12 +1,17 @@
+import { FsDevice } from 'virtio-fs-ts'
+import {
+  type Counters,
+  type InitWishes,
+  readOnly,
+  Session,
+  type SessionObserver,
+  wishFlags,
+} from 'virtio-fs-ts/protocol'
+import { Interceptor } from '../inspect/interceptor.js'
 import { modeHasReaddirplus } from '../io-mode/cache-policy.js'
 import type { OpenRules } from '../io-mode/open-rules.js'
 import { PassthroughFileSystem } from '../passthrough/passthrough-file-system.js'
 import { parseXattrMap } from '../passthrough/xattrs/xattr-map.js'
-import type { Counters } from '../virtio-fs/counters.js'
-import { FsDevice } from '../virtio-fs/fs-device.js'
-import { wishFlags } from '../virtio-fs/negotiation.js'
-import { readOnly } from '../virtio-fs/read-only.js'
-import type { SessionObserver } from '../virtio-fs/session.js'
 import type { ShareConfig } from './share-config.js'
 
 /** What a device works with, beside what it was told. */
@@ -19,13 +24,20 @@ export interface DevicePlace {
   readonly counters: Counters
 }
 
+/** A share's device, and what commands and statistics reach into. */
+export interface ShareDevice {
+  readonly device: FsDevice
+  readonly session: Session
+  readonly interceptor: Interceptor
+}
+
 /** The device that a configuration describes, on the directory at `place`. Throws when that cannot be opened. */
 export function makeFsDevice(
   config: ShareConfig,
   { root, procFd, fdLimit, counters }: DevicePlace,
   rules: OpenRules,
   observer: SessionObserver,
-): FsDevice {
+): ShareDevice {
   const report = (kind: string, fields: object) => observer.fault(kind, fields)
   const passthrough = new PassthroughFileSystem({
     directory: root,
@@ -43,27 +55,28 @@ export function makeFsDevice(
     translateGid: config.translateGid,
     report,
   })
-  return new FsDevice({
-    fileSystem: config.readonly ? readOnly(passthrough) : passthrough,
-    wishes: {
-      posixAcl: config.posixAcl === 'always' || (config.posixAcl === 'auto' && passthrough.keeps.acls),
-      securityLabel: config.securityLabel !== 'never' && passthrough.keeps.xattrs,
-      killprivV2: config.killprivV2,
-      posixLocks: config.posixLocks,
-      flock: config.flock,
-      exportSupport: config.exportSupport,
-      submounts: config.announceSubmounts,
-      requiredFlags:
-        (config.posixAcl === 'always' ? wishFlags.posixAcl : 0n) |
-        (config.securityLabel === 'always' ? wishFlags.securityLabel : 0n),
-      readdirplus: config.readdirplus && modeHasReaddirplus(config.cache),
-      allowMmap: config.allowMmap,
-      writeback: config.writeback,
-      cacheSymlinks: rules.base.attrTimeoutSec > 1,
-    },
-    observer,
-    tag: config.tag,
-    report,
-    counters,
-  })
+  const fileSystem = config.readonly ? readOnly(passthrough) : passthrough
+  const session = new Session(fileSystem, wishesOf(config, rules, passthrough), observer, counters)
+  const interceptor = new Interceptor(session, passthrough.introspection, report)
+  return { device: new FsDevice({ session, interposer: interceptor, tag: config.tag }), session, interceptor }
+}
+
+/** What the share asks for at INIT. */
+function wishesOf(config: ShareConfig, rules: OpenRules, { keeps }: PassthroughFileSystem): InitWishes {
+  return {
+    posixAcl: config.posixAcl === 'always' || (config.posixAcl === 'auto' && keeps.acls),
+    securityLabel: config.securityLabel !== 'never' && keeps.xattrs,
+    killprivV2: config.killprivV2,
+    posixLocks: config.posixLocks,
+    flock: config.flock,
+    exportSupport: config.exportSupport,
+    submounts: config.announceSubmounts,
+    requiredFlags:
+      (config.posixAcl === 'always' ? wishFlags.posixAcl : 0n) |
+      (config.securityLabel === 'always' ? wishFlags.securityLabel : 0n),
+    readdirplus: config.readdirplus && modeHasReaddirplus(config.cache),
+    allowMmap: config.allowMmap,
+    writeback: config.writeback,
+    cacheSymlinks: rules.base.attrTimeoutSec > 1,
+  }
 }

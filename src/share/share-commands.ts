@@ -1,11 +1,11 @@
+import { opcodeName } from 'virtio-fs-ts/protocol'
 import type { FaultReport } from '../inspect/fault-rule.js'
 import { checkFaultSpec } from '../inspect/fault-spec.js'
 import type { InodeReport } from '../inspect/inode-activity.js'
 import { totalOf } from '../inspect/inode-totals.js'
-import { opcodeName } from '../virtio-fs/abi.js'
-import type { FsDevice } from '../virtio-fs/fs-device.js'
-import { describeInitOverride, parseInitOverride } from '../virtio-fs/init-override.js'
 import { CommandError, checkedFlag, checkedObject, globFor, opcodeNumbers } from './command-arguments.js'
+import { describeInitOverride, parseInitOverride } from './init-override.js'
+import type { ShareDevice } from './make-fs-device.js'
 import type { ShareCommandName, WorkerCommand } from './worker-messages.js'
 
 /** Which inodes `inodes` reports: the `top` of a sorting, of those whose path matches. */
@@ -32,7 +32,7 @@ export class ShareCommands {
   private readonly handlers: Readonly<Record<ShareCommandName, (argument: unknown) => unknown>>
 
   constructor(
-    private readonly device: FsDevice,
+    private readonly device: ShareDevice,
     private readonly unsafeFaults: boolean,
     startTrace: (on: boolean) => void,
     state: () => object,

@@ -1,8 +1,8 @@
+import type { InitOverride } from 'virtio-fs-ts/protocol'
 import type { FaultSpec } from '../inspect/fault-spec.js'
 import type { CacheChoices } from '../io-mode/cache-policy.js'
 import type { OpenRule } from '../io-mode/open-rules.js'
 import type { FileHandleUse } from '../passthrough/inodes/file-handle-use.js'
-import type { InitOverride } from '../virtio-fs/negotiation.js'
 
 /** Never; where guest and host can; or else not at all. */
 export const needs = ['never', 'auto', 'always'] as const

@@ -1,18 +1,21 @@
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
 import { Backend, EventLoop, FaultLog, type Logger } from 'vhost-user-ts'
+import {
+  Counters,
+  EAGAIN,
+  errnoName,
+  type InitAgreement,
+  initFlagNames,
+  opcodeName,
+} from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import { TraceWriter } from '../inspect/trace-writer.js'
 import { reportIoModes } from '../io-mode/agreement-report.js'
 import { OpenRules } from '../io-mode/open-rules.js'
 import { ioctlCaller } from '../passthrough/files/ioctls.js'
-import { opcodeName } from '../virtio-fs/abi.js'
-import { Counters } from '../virtio-fs/counters.js'
-import { EAGAIN, errnoName } from '../virtio-fs/errno.js'
-import type { FsDevice } from '../virtio-fs/fs-device.js'
-import { describeInitOverride, initFlagNames } from '../virtio-fs/init-override.js'
-import type { InitAgreement } from '../virtio-fs/negotiation.js'
 import { CommandError, isRefusal } from './command-arguments.js'
-import { makeFsDevice } from './make-fs-device.js'
+import { describeInitOverride } from './init-override.js'
+import { makeFsDevice, type ShareDevice } from './make-fs-device.js'
 import { ShareCommands } from './share-commands.js'
 import type { LogLevel, WorkerCommand, WorkerMessage, WorkerStart } from './worker-messages.js'
 
@@ -32,7 +35,7 @@ export class ShareService {
   private readonly logger: Logger
   private readonly faults: FaultLog
   private readonly rules: OpenRules
-  private readonly device: FsDevice
+  private readonly share: ShareDevice
   private readonly backend: Backend
   private readonly commands: ShareCommands
   private readonly traceAcks: Int32Array
@@ -49,10 +52,14 @@ export class ShareService {
     this.faults = new FaultLog(this.logger)
     this.rules = new OpenRules(config, config.rules)
     this.traceAcks = new Int32Array(start.traceAcks)
-    this.device = this.makeDevice()
-    this.backend = new Backend(this.device, { pollUs: config.pollUs, logger: this.logger, loop: this.loop })
+    this.share = this.makeDevice()
+    this.backend = new Backend(this.share.device, {
+      pollUs: config.pollUs,
+      logger: this.logger,
+      loop: this.loop,
+    })
     this.commands = new ShareCommands(
-      this.device,
+      this.share,
       config.unsafeFaults,
       (on) => this.startTrace(on),
       () => this.state(),
@@ -65,7 +72,7 @@ export class ShareService {
   serve(): void {
     const { config, listenFd } = this.start
     native.setStatusFlags(listenFd, native.statusFlags(listenFd) | O_NONBLOCK)
-    this.tell({ type: 'listening', engine: this.device.backgroundEngine })
+    this.tell({ type: 'listening', engine: this.share.device.backgroundEngine })
     do {
       const fd = this.accept(listenFd)
       this.logger.info({}, 'front-end connected')
@@ -78,7 +85,7 @@ export class ShareService {
     this.tell({ type: 'ended' })
   }
 
-  private makeDevice(): FsDevice {
+  private makeDevice(): ShareDevice {
     const { config, root, procFd, fdLimit, counters } = this.start
     const observer = {
       agreed: (agreement: InitAgreement) => this.agreed(agreement),
@@ -91,7 +98,7 @@ export class ShareService {
   /** What was asked for at start: it is in force before the first front-end connects. */
   private prepare(): void {
     const { config } = this.start
-    const { interceptor, session } = this.device
+    const { interceptor, session } = this.share
     if (config.inspect) interceptor.inspect(true)
     if (config.trace !== undefined) this.startTrace(true)
     for (const fault of config.faults) interceptor.addFault(fault)
@@ -123,13 +130,13 @@ export class ShareService {
     const report = reportIoModes(agreement, { ...config, directIo: this.rules.everDirect })
     const flags = `0x${agreement.flags.toString(16)}`
     this.logger.info({ ...report, flags, ioctl: ioctlCaller }, 'guest mounted the share')
-    const override = describeInitOverride(this.device.session.initOverride)
+    const override = describeInitOverride(this.share.session.initOverride)
     if (override !== undefined) this.logger.warn(override, 'the outcome of INIT was overridden')
   }
 
   private state(): object {
     const { agreement, connected } = this
-    const { interceptor, session } = this.device
+    const { interceptor, session } = this.share
     return {
       connected,
       mounted: agreement !== undefined,
@@ -169,7 +176,7 @@ export class ShareService {
   }
 
   private startTrace(on: boolean): void {
-    const { interceptor } = this.device
+    const { interceptor } = this.share
     const { config } = this.start
     if (!on) {
       interceptor.traceTo(undefined)

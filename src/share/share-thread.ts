@@ -1,8 +1,8 @@
 import { setFlagsFromString } from 'node:v8'
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads'
+import { Counters } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import { TraceFile } from '../inspect/trace-file.js'
-import { Counters } from '../virtio-fs/counters.js'
 import type { ShareConfig } from './share-config.js'
 import {
   type LogLevel,

@@ -1,8 +1,8 @@
 import { listenerPath, SystemCallError } from 'vhost-user-ts'
+import { errnoName } from 'virtio-fs-ts/protocol'
 import type { Configuration } from '../config/configuration.js'
 import { UserError } from '../config/user-error.js'
 import type { ShareConfig } from '../share/share-config.js'
-import { errnoName } from '../virtio-fs/errno.js'
 
 /** The same, with the paths of the sockets that this process was started with. Throws UserError for any other descriptor. */
 export function withInheritedPaths(configuration: Configuration): Configuration {

@@ -12,9 +12,9 @@ import {
 } from 'node:fs'
 import { constants as os } from 'node:os'
 import { dirname } from 'node:path'
+import { errnoName } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import { UserError } from '../config/user-error.js'
-import { errnoName } from '../virtio-fs/errno.js'
 
 /** Only the owner may connect: whoever does is served as the user that runs this process. */
 const SOCKET_MODE = 0o600

@@ -1,7 +1,7 @@
 import { FUSE_EXT_GROUPS, FUSE_MAX_NR_SECCTX } from './abi.js'
 import { EINVAL } from './errno.js'
 import { ARGS, MAX_ARG_BYTES, type Request } from './request.js'
-import { ExtHeader, Secctx } from './wire.js'
+import { ExtHeader, Secctx } from './wire/header.js'
 
 const NONE = -1
 const XATTR_NAME_MAX_BYTES = 255

@@ -1,6 +1,6 @@
 import { FUSE_KERNEL_MINOR_VERSION, FUSE_KERNEL_VERSION, FUSE_OLDEST_MINOR_VERSION, InitFlag } from './abi.js'
 import { EPROTO } from './errno.js'
-import type { InitReply } from './wire.js'
+import type { InitReply } from './wire/init.js'
 
 const bit = (flag: number) => 1n << BigInt(flag)
 const bits = (...flags: number[]) => flags.reduce((word, flag) => word | bit(flag), 0n)

@@ -2,7 +2,9 @@ import { EROFS } from './errno.js'
 import type { FileSystem, Operation } from './file-system.js'
 import { OpenFlag } from './open-flags.js'
 import { ARGS, type Request } from './request.js'
-import { AccessIn, IoctlIn, OpenIn } from './wire.js'
+import { AccessIn } from './wire/attr.js'
+import { IoctlIn } from './wire/ioctl.js'
+import { OpenIn } from './wire/open.js'
 
 const { O_ACCMODE, O_TRUNC } = OpenFlag
 const W_OK = 2

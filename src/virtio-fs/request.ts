@@ -1,5 +1,5 @@
 import { Counters } from './counters.js'
-import { InHeader, OutHeader } from './wire.js'
+import { InHeader, OutHeader } from './wire/header.js'
 
 /**
  * What brings a request and takes its reply: a stream of readable bytes (header, arguments, data) and room for the

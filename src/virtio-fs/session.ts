@@ -13,7 +13,8 @@ import {
 import { agreedRules, type Rule, Trailer } from './operation-rules.js'
 import { ARGS, type Carrier, IN_PLACE, MAX_ARG_BYTES, NO_REPLY, PENDING_REPLY, Request } from './request.js'
 import { checkTrailer } from './trailer.js'
-import * as wire from './wire.js'
+import { InHeader } from './wire/header.js'
+import { InitIn, InitOut } from './wire/init.js'
 
 /** What `Session.process` returns when the reply comes later. */
 export const PENDING = -1
@@ -51,7 +52,7 @@ export class Session {
   initOverride: InitOverride = noOverride
 
   constructor(
-    private readonly fileSystem: FileSystem,
+    readonly fileSystem: FileSystem,
     private readonly wishes: InitWishes,
     private readonly observer: SessionObserver,
     readonly counters = new Counters(),
@@ -135,7 +136,6 @@ export class Session {
 
   /** INIT also ends a session that went before: a guest that rebooted sends no DESTROY. */
   private init(request: Request): number {
-    const { InitIn, InitOut } = wire
     const { args } = request
     if (request.replyRoomBytes < InitOut.BYTES) return this.refuseReply(request)
     const loaded = request.loadArgs(InitIn.EXT_BYTES)
@@ -192,7 +192,7 @@ export class Session {
     const { request } = this
     const fields = { readableBytes: carrier.readableBytes, lenBytes: request.lenBytes }
     this.observer.fault('request of a wrong length', fields)
-    if (carrier.readableBytes < wire.InHeader.BYTES || isForget(request.opcode)) return 0
+    if (carrier.readableBytes < InHeader.BYTES || isForget(request.opcode)) return 0
     return request.fail(-EIO)
   }
 }

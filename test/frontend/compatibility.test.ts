@@ -2,13 +2,14 @@
  * docs/compatibility.md says what is so: its options are those of the option table and of virtiofsd's --help, and both
  * devices answer each opcode as it has it.
  */
+
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { constants as os, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { Opcode } from 'virtio-fs-ts/protocol'
 import { dashed, type OptionSpec } from '../../src/config/option-spec.js'
 import { optionsByName, optionTable } from '../../src/config/option-table.js'
-import { Opcode } from '../../src/virtio-fs/abi.js'
 import { DeviceProcess } from '../../vm/device/device-process.js'
 import { runCommand } from '../../vm/host/command.js'
 import { fetchBundle } from '../../vm/packages/bundle.js'

@@ -12,7 +12,7 @@ import { RunningProgram, runProgram } from '../support/program.js'
 import { tempDir } from '../support/temp-dir.js'
 
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url))
-const PACKAGES = ['virtiofsd-ts', 'virtiofsd-ts-native', 'vhost-user-ts']
+const PACKAGES = ['virtiofsd-ts', 'virtiofsd-ts-native', 'vhost-user-ts', 'virtio-fs-ts']
 const PREBUILDS = ['linux-arm64', 'linux-x64'].flatMap((place) =>
   ['launcher', 'native.glibc.node', 'native.musl.node'].map((file) => `prebuilds/${place}/${file}`),
 )

@@ -48,7 +48,19 @@ export function checkWriter(t: Test, write: Writer, golden: string): void {
   t.throws(() => write(viewOf(new Uint8Array(length - 1)), 0), RangeError, 'one byte short')
 }
 
-/** A struct of requests, as include/uapi/linux/fuse.h has it, and the golden bytes of one. */
+/** The same for a writer of words, which has no room to check: it begins at word `w`. */
+export function checkWordWriter(
+  t: Test,
+  write: (words: Int32Array, w: number) => void,
+  golden: string,
+): void {
+  const { length } = bytesOf(golden)
+  const out = new Uint8Array(length + 8).fill(0xee)
+  write(new Int32Array(out.buffer), 1)
+  t.equal(hexOf(out), `eeeeeeee${hexOf(bytesOf(golden))}eeeeeeee`, 'writes the golden bytes and no others')
+}
+
+/** A struct of requests or replies, as include/uapi/linux/fuse.h has it, and the golden bytes of one. */
 export interface RequestStruct {
   readonly codec: object & { readonly BYTES: number }
   readonly lenBytes: number
@@ -66,7 +78,15 @@ export function checkStructs(t: Test, structs: Readonly<Record<string, RequestSt
   }
 }
 
-const notReaders = ['write', 'writeHeader', 'regionAt']
+const notReaders = [
+  'write',
+  'writeHead',
+  'writeHeader',
+  'writeName',
+  'writeNothing',
+  'paddedBytes',
+  'regionAt',
+]
 
 function isReader(name: string, value: unknown): boolean {
   return typeof value === 'function' && !notReaders.includes(name)

@@ -1,7 +1,7 @@
 import { strict as assert } from 'node:assert'
 import { getSystemErrorName } from 'node:util'
 import type { Buffer, Frontend, Used } from 'vhost-user-ts/frontend'
-import { errnoName } from '../../src/virtio-fs/errno.js'
+import { errnoName } from 'virtio-fs-ts/protocol'
 import { concat, type Id, Reader, u32, u64 } from './fuse-wire.js'
 import { type Layout, linux } from './layouts.js'
 

@@ -1,6 +1,6 @@
+import { FUSE_WRITE_CACHE, Opcode, opcodeName } from 'virtio-fs-ts/protocol'
 import { requestLine } from '../../src/commands/trace-line.js'
 import type { TimedRequest } from '../../src/inspect/trace-reader.js'
-import { FUSE_WRITE_CACHE, Opcode, opcodeName } from '../../src/virtio-fs/abi.js'
 import { GuestError } from '../guest/guest.js'
 import type { LabCase, Observation } from './case.js'
 import type { GuestFacts } from './kernel-rules.js'

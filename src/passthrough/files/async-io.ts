@@ -1,6 +1,5 @@
+import { type DeferredReply, OutHeader, PENDING_REPLY, type Request, WriteOut } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
-import { type DeferredReply, PENDING_REPLY, type Request } from '../../virtio-fs/request.js'
-import { OutHeader, WriteOut } from '../../virtio-fs/wire.js'
 import type { HeldFd } from './held-fd.js'
 import type { OpenFile } from './open-file.js'
 import { SlowWrites } from './slow-writes.js'

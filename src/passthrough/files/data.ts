@@ -1,25 +1,35 @@
-import * as native from 'virtiofsd-ts-native'
 import {
+  ARGS,
+  CopyFileRangeIn,
+  EAGAIN,
+  EBADF,
+  EFBIG,
+  EINVAL,
+  ENXIO,
+  EOPNOTSUPP,
+  EOVERFLOW,
+  EPERM,
+  FallocateIn,
+  FsyncIn,
   FUSE_FSYNC_FDATASYNC,
   FUSE_INVALID_UIDGID,
   FUSE_WRITE_CACHE,
   FUSE_WRITE_KILL_SUIDGID,
-} from '../../virtio-fs/abi.js'
-import { EAGAIN, EBADF, EFBIG, EINVAL, ENXIO, EOPNOTSUPP, EOVERFLOW, EPERM } from '../../virtio-fs/errno.js'
-import { ARGS, type Request } from '../../virtio-fs/request.js'
-import {
-  CopyFileRangeIn,
-  FallocateIn,
-  FsyncIn,
   LseekIn,
   LseekOut,
   ReadIn,
+  type Request,
+  Statx,
   WriteIn,
   WriteOut,
-} from '../../virtio-fs/wire.js'
-import { STATX_MASK, statxSize } from '../inodes/statx.js'
-import type { Share } from '../share.js'
+} from 'virtio-fs-ts/protocol'
+import * as native from 'virtiofsd-ts-native'
+import type { Agreed } from '../agreed.js'
+import { STATX_MASK } from '../inodes/statx.js'
+import type { Privileges } from '../owners/privileges.js'
+import type { AsyncIo } from './async-io.js'
 import { ASYNC_FALLOCATE, ASYNC_FDATASYNC, ASYNC_FSYNC } from './async-io.js'
+import type { HandleTable } from './handle-table.js'
 import type { OpenFile } from './open-file.js'
 import { wantsAppend } from './open-flags.js'
 
@@ -37,11 +47,21 @@ function isRange(offsetBytes: number, lenBytes: number): boolean {
   return offsetBytes >= 0 && lenBytes >= 0 && Number.isSafeInteger(offsetBytes + lenBytes)
 }
 
+/** What these operations work on. */
+interface Share {
+  readonly files: HandleTable<OpenFile>
+  readonly async: AsyncIo
+  readonly privileges: Privileges
+  readonly agreed: Agreed
+}
+
 /**
  * Data of open files. What the host can do at once is done in line, straight between the file and the guest's pages;
- * what would wait for a device goes to `share.async`.
+ * what would wait for a device goes to `async`.
  */
 export class DataOperations {
+  private readonly st = new Int32Array(Statx.WORDS)
+
   constructor(private readonly share: Share) {}
 
   /** FUSE_READ. Reply: the data, shorter than asked for only at the end of the file. Errors: EBADF, EISDIR, EOVERFLOW. */
@@ -132,8 +152,8 @@ export class DataOperations {
 
   /** Whether a file ends at a position that a Number can count; some file systems of hosts have longer ones. */
   private isCountable(file: OpenFile): boolean {
-    const { st } = this.share
-    return native.fstatx(file.fd, STATX_MASK, st) === 0 && statxSize(st) <= Number.MAX_SAFE_INTEGER
+    const { st } = this
+    return native.fstatx(file.fd, STATX_MASK, st) === 0 && Statx.sizeBytes(st) <= Number.MAX_SAFE_INTEGER
   }
 
   /** FUSE_COPY_FILE_RANGE. Reply: write_out. Errors: EBADF, EINVAL (flags), EFBIG and what copy_file_range gives. */
@@ -167,7 +187,8 @@ export class DataOperations {
 
   /** Neither FALLOCATE nor COPY_FILE_RANGE says what its caller may: root alone keeps privileges of a file. */
   private dropPrivileges(request: Request, file: OpenFile): void {
-    const { privileges, killsPrivileges } = this.share
+    const { privileges, agreed } = this.share
+    const { killsPrivileges } = agreed
     const { uid, gid } = request
     if (killsPrivileges && uid === FUSE_INVALID_UIDGID) privileges.dropWhatIsLeft(file.fd)
     privileges.dropBeforeChange(file.fd, killsPrivileges && uid !== 0 && uid !== FUSE_INVALID_UIDGID, gid)

@@ -1,35 +1,69 @@
+import {
+  ARGS,
+  Dirent,
+  EBADF,
+  EINVAL,
+  ENFILE,
+  ENOTDIR,
+  EntryOut,
+  FsyncIn,
+  FUSE_FSYNC_FDATASYNC,
+  FUSE_ROOT_ID,
+  MAX_REPLY_BYTES,
+  OpenOut,
+  ReadIn,
+  ReleaseIn,
+  type Request,
+  Statx,
+} from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
-import { FUSE_FSYNC_FDATASYNC, FUSE_ROOT_ID } from '../../virtio-fs/abi.js'
-import { EBADF, EINVAL, ENFILE, ENOTDIR } from '../../virtio-fs/errno.js'
-import { ARGS, MAX_REPLY_BYTES, type Request } from '../../virtio-fs/request.js'
-import { Dirent, EntryOut, FsyncIn, OpenOut, ReadIn, ReleaseIn } from '../../virtio-fs/wire.js'
+import type { OpenRules } from '../../io-mode/open-rules.js'
+import { descriptorError } from '../descriptors.js'
+import type { FdBudget } from '../inodes/fd-budget.js'
+import type { InodeFinder } from '../inodes/inode-finder.js'
+import type { InodeTable } from '../inodes/inode-table.js'
 import { TYPE_DIRECTORY } from '../inodes/inode-table.js'
-import { descriptorError, type Share } from '../share.js'
+import type { Replies } from '../replies.js'
+import type { AsyncIo } from './async-io.js'
 import { ASYNC_FDATASYNC, ASYNC_FSYNC } from './async-io.js'
+import type { HandleTable } from './handle-table.js'
 import { DirentReader, OpenDirectory } from './open-directory.js'
 
 const { O_DIRECTORY, O_RDONLY } = native.constants
 
 const DOT = 0x2e
 
+/** What these operations work on. */
+interface Share {
+  readonly inodes: InodeTable
+  readonly finder: InodeFinder
+  readonly directories: HandleTable<OpenDirectory>
+  readonly async: AsyncIo
+  readonly budget: FdBudget
+  readonly replies: Replies
+  readonly rules: OpenRules
+  readonly procFd: number
+}
+
 /** Reading directories. Positions are the host's, 64 opaque bits; they survive a seek in the guest. */
 export class DirectoryOperations {
   private readonly dirents = new DirentReader()
+  private readonly st = new Int32Array(Statx.WORDS)
 
   constructor(private readonly share: Share) {}
 
   /** FUSE_OPENDIR. Reply: open_out. Errors: EBADF, ENOTDIR. */
   opendir(request: Request): number {
-    const { inodes, directories, procFd, options } = this.share
+    const { inodes, directories, procFd, rules } = this.share
     const slot = inodes.slotOf(request.nodeid)
     if (slot === 0) return -EBADF
     if (inodes.typeOf(slot) !== TYPE_DIRECTORY) return -ENOTDIR
-    if (!this.share.makeRoom()) return -ENFILE
+    if (!inodes.fds.makeRoom()) return -ENFILE
     const pathFd = inodes.fdOf(slot)
     const fd = pathFd < 0 ? pathFd : native.inodeOpen(procFd, pathFd, O_RDONLY | O_DIRECTORY)
     if (fd < 0) return descriptorError(fd)
     const handle = directories.add(new OpenDirectory(fd, this.share.budget))
-    OpenOut.write(request.reply, 0, handle, options.rules.base.directoryFlags)
+    OpenOut.write(request.reply, 0, handle, rules.base.directoryFlags)
     return OpenOut.BYTES
   }
 
@@ -110,26 +144,26 @@ export class DirectoryOperations {
    */
   private writeEntry(request: Request, at: number, parent: number): void {
     const { dirents, share } = this
-    const slot = this.isDotOrDotDot() ? 0 : share.lookup(parent, dirents.bytes, dirents.nameAt)
-    if (slot > 0) share.replies.writeEntry(request, at, slot, parent)
-    else request.replyWords.fill(0, at >> 2, (at + EntryOut.BYTES) >> 2)
+    const { st } = this
+    const slot = this.isDotOrDotDot() ? 0 : share.finder.lookup(parent, dirents.bytes, dirents.nameAt, st)
+    if (slot > 0) share.replies.writeEntry(request, at, slot, parent, st)
+    else EntryOut.writeNothing(request.replyWords, at >> 2, 0)
   }
 
   private writeDirent(request: Request, at: number, parent: number, nameBytes: number): void {
     const { dirents } = this
-    const { reply } = request
+    const { inodes } = this.share
     // The directory above the share is none of the guest's business.
     const hide = parent === FUSE_ROOT_ID && this.isDotOrDotDot()
-    reply.setUint32(at, hide ? this.share.inodes.inoLowOf(parent) : dirents.inoLow, true)
-    reply.setUint32(at + 4, hide ? this.share.inodes.inoHighOf(parent) : dirents.inoHigh, true)
-    reply.setUint32(at + 8, dirents.offLow, true)
-    reply.setUint32(at + 12, dirents.offHigh, true)
-    reply.setUint32(at + 16, nameBytes, true)
-    reply.setUint32(at + 20, dirents.type, true)
-    const nameAt = at + Dirent.BYTES
-    const end = at + Dirent.paddedBytes(nameBytes)
-    request.replyBytes.set(dirents.bytes.subarray(dirents.nameAt, dirents.nameAt + nameBytes), nameAt)
-    request.replyBytes.fill(0, nameAt + nameBytes, end)
+    const inoLow = hide ? inodes.inoLowOf(parent) : dirents.inoLow
+    const inoHigh = hide ? inodes.inoHighOf(parent) : dirents.inoHigh
+    const { offLow, offHigh, type } = dirents
+    Dirent.writeHead(request.reply, at, inoLow, inoHigh, offLow, offHigh, type, nameBytes)
+    Dirent.writeName(
+      request.replyBytes,
+      at,
+      dirents.bytes.subarray(dirents.nameAt, dirents.nameAt + nameBytes),
+    )
   }
 
   private isDotOrDotDot(): boolean {

@@ -1,17 +1,44 @@
-import * as native from 'virtiofsd-ts-native'
 import {
+  ARGS,
+  CreateIn,
+  EBADF,
+  EEXIST,
+  EISDIR,
+  ENFILE,
+  EntryOut,
+  EPERM,
+  ESTALE,
+  FlushIn,
   FOPEN_DIRECT_IO,
   FOPEN_KEEP_CACHE,
   FOPEN_NOFLUSH,
   FUSE_OPEN_KILL_SUIDGID,
-} from '../../virtio-fs/abi.js'
-import { EBADF, EEXIST, EISDIR, ENFILE, EPERM, ESTALE } from '../../virtio-fs/errno.js'
-import { ARGS, type Request } from '../../virtio-fs/request.js'
-import { CreateIn, EntryOut, FlushIn, OpenIn, OpenOut, ReleaseIn } from '../../virtio-fs/wire.js'
+  OpenIn,
+  OpenOut,
+  ReleaseIn,
+  type Request,
+  Statx,
+} from 'virtio-fs-ts/protocol'
+import * as native from 'virtiofsd-ts-native'
+import type { Agreed } from '../agreed.js'
+import { descriptorError } from '../descriptors.js'
+import type { FdBudget } from '../inodes/fd-budget.js'
+import type { HostFileSystems } from '../inodes/host-file-system.js'
+import type { HostPaths } from '../inodes/host-paths.js'
+import type { InodeFinder } from '../inodes/inode-finder.js'
+import type { InodeTable } from '../inodes/inode-table.js'
 import { TYPE_DIRECTORY, TYPE_REGULAR } from '../inodes/inode-table.js'
 import { STATX_MASK } from '../inodes/statx.js'
-import { descriptorError, type Share } from '../share.js'
+import type { LockOperations } from '../locks/locks.js'
+import type { NameOpener } from '../names/name-opener.js'
+import type { Caller } from '../owners/caller.js'
+import type { Privileges } from '../owners/privileges.js'
+import type { PassthroughOptions } from '../passthrough-options.js'
+import type { Replies } from '../replies.js'
+import type { SecurityLabels } from '../xattrs/security-labels.js'
+import type { AsyncIo } from './async-io.js'
 import { ASYNC_SYNCFS } from './async-io.js'
+import type { HandleTable } from './handle-table.js'
 import { HeldFd } from './held-fd.js'
 import { OpenFile } from './open-file.js'
 import { hostOpenFlags, opensForWriting, wantsAppend } from './open-flags.js'
@@ -23,8 +50,32 @@ const PERMISSIONS = 0o7777
 
 const dot = new TextEncoder().encode('.\0')
 
+/** What these operations work on. */
+interface Share {
+  readonly inodes: InodeTable
+  readonly finder: InodeFinder
+  readonly files: HandleTable<OpenFile>
+  readonly opener: NameOpener
+  readonly caller: Caller
+  readonly labels: SecurityLabels
+  readonly locks: LockOperations
+  readonly async: AsyncIo
+  readonly budget: FdBudget
+  readonly privileges: Privileges
+  readonly agreed: Agreed
+  readonly replies: Replies
+  readonly paths: HostPaths
+  readonly hosts: HostFileSystems
+  readonly options: PassthroughOptions
+}
+
 /** Opening and closing regular files. */
 export class FileOperations {
+  /** Of the file that a request makes or finds by its name. */
+  private readonly st = new Int32Array(Statx.WORDS)
+  /** Of the file as it is opened. */
+  private readonly openSt = new Int32Array(Statx.WORDS)
+
   constructor(private readonly share: Share) {}
 
   /** FUSE_OPEN. Reply: open_out. Errors: EBADF for anything but a regular file, and what open gives. */
@@ -57,7 +108,8 @@ export class FileOperations {
     this.share.caller.leave()
     const parent = this.share.inodes.slotOf(request.nodeid)
     if (fd === -EEXIST && (guestFlags & O_EXCL) === 0) return this.openExisting(request, parent, guestFlags)
-    const slot = fd < 0 ? descriptorError(fd) : this.share.adoptMade(fd, parentFd, argBytes, nameAt)
+    const slot =
+      fd < 0 ? descriptorError(fd) : this.share.finder.adoptMade(fd, parentFd, argBytes, nameAt, this.st)
     const result = fd < 0 ? slot : this.replyNew(request, parent, slot, fd, guestFlags)
     // What could not be labelled is not left behind.
     if (fd >= 0 && result < 0) native.unlinkat(this.share.inodes.fdOf(parent), argBytes, nameAt, 0)
@@ -76,8 +128,8 @@ export class FileOperations {
     const fd = native.openat(parentFd, dot, 0, flags, CreateIn.mode(args, ARGS) & PERMISSIONS)
     this.share.caller.leave()
     if (fd < 0) return descriptorError(fd)
-    const pathFd = native.inodeOpen(this.share.procFd, fd, O_PATH)
-    const slot = pathFd < 0 ? descriptorError(pathFd) : this.share.adopt(pathFd)
+    const pathFd = native.inodeOpen(this.share.options.procFd, fd, O_PATH)
+    const slot = pathFd < 0 ? descriptorError(pathFd) : this.share.finder.adopt(pathFd, this.st)
     return this.replyNew(request, this.share.inodes.slotOf(request.nodeid), slot, fd, guestFlags)
   }
 
@@ -133,13 +185,13 @@ export class FileOperations {
     const type = share.inodes.typeOf(slot)
     if (type === TYPE_DIRECTORY && !orDirectory) return -EISDIR
     if (type !== TYPE_REGULAR && type !== TYPE_DIRECTORY) return -EBADF
-    if (!share.makeRoom()) return -ENFILE
+    if (!share.inodes.fds.makeRoom()) return -ENFILE
     const pathFd = share.inodes.fdOf(slot)
     if (pathFd < 0) return pathFd
-    const fd = native.inodeOpen(share.procFd, pathFd, flags)
+    const fd = native.inodeOpen(share.options.procFd, pathFd, flags)
     // Only an owner may ask for O_NOATIME on the host, and the guest has made sure that its caller is one.
     if (fd === -EPERM && (flags & O_NOATIME) !== 0) {
-      return descriptorError(native.inodeOpen(share.procFd, pathFd, flags & ~O_NOATIME))
+      return descriptorError(native.inodeOpen(share.options.procFd, pathFd, flags & ~O_NOATIME))
     }
     return descriptorError(fd)
   }
@@ -150,7 +202,7 @@ export class FileOperations {
     const parent = share.inodes.slotOf(request.nodeid)
     if (parent === 0 || share.inodes.typeOf(parent) !== TYPE_DIRECTORY) return -EBADF
     // One for the file and one for its inode.
-    if (!share.makeRoom() || share.budget.left < 2) return -ENFILE
+    if (!share.inodes.fds.makeRoom() || share.budget.left < 2) return -ENFILE
     const parentFd = share.inodes.fdOf(parent)
     if (parentFd < 0) return parentFd
     const entered = share.caller.enter(request, CreateIn.umask(request.args, ARGS))
@@ -160,7 +212,7 @@ export class FileOperations {
   /** Takes over `fd`, a file just made, whose inode is `slot` or could not be had (an errno). */
   private replyNew(request: Request, parent: number, slot: number, fd: number, guestFlags: number): number {
     const { share } = this
-    const labelled = slot < 0 ? slot : share.labelNew(request, slot)
+    const labelled = slot < 0 ? slot : share.labels.labelNew(request, slot)
     if (labelled < 0) {
       if (slot > 0) share.inodes.unref(slot, 1)
       native.close(fd)
@@ -171,8 +223,8 @@ export class FileOperations {
 
   /** An open with O_TRUNC takes more than the contents of a file. */
   private beforeEmptying(request: Request, slot: number, openFlags: number): void {
-    const { inodes, privileges, killsPrivileges } = this.share
-    const kill = killsPrivileges && (openFlags & FUSE_OPEN_KILL_SUIDGID) !== 0
+    const { inodes, privileges, agreed } = this.share
+    const kill = agreed.killsPrivileges && (openFlags & FUSE_OPEN_KILL_SUIDGID) !== 0
     if (!kill && !privileges.followsChanges) return
     const fd = inodes.fdOf(slot)
     if (fd >= 0) privileges.dropBeforeChange(fd, kill, request.gid)
@@ -180,7 +232,7 @@ export class FileOperations {
 
   private openExisting(request: Request, parent: number, guestFlags: number): number {
     const { share } = this
-    const slot = share.lookup(parent, request.argBytes, request.nameAt)
+    const slot = share.finder.lookup(parent, request.argBytes, request.nameAt, this.st)
     if (slot < 0) return slot
     const flags = hostOpenFlags(guestFlags, share.options)
     if ((flags & O_TRUNC) !== 0) this.beforeEmptying(request, slot, CreateIn.openFlags(request.args, ARGS))
@@ -191,7 +243,7 @@ export class FileOperations {
       return fd === -EBADF ? -ESTALE : fd
     }
     // Emptying the file has changed the size and times that the lookup saw; fstatx of an open file does not fail.
-    if ((guestFlags & O_TRUNC) !== 0) native.fstatx(fd, STATX_MASK, share.st)
+    if ((guestFlags & O_TRUNC) !== 0) native.fstatx(fd, STATX_MASK, this.st)
     return this.replyCreate(request, parent, slot, fd, guestFlags)
   }
 
@@ -202,7 +254,7 @@ export class FileOperations {
     fd: number,
     guestFlags: number,
   ): number {
-    this.share.replies.writeEntry(request, 0, slot, parent)
+    this.share.replies.writeEntry(request, 0, slot, parent, this.st)
     this.writeOpen(request, EntryOut.BYTES, slot, fd, guestFlags)
     return EntryOut.BYTES + OpenOut.BYTES
   }
@@ -213,11 +265,11 @@ export class FileOperations {
     const { allowDirectIo, rules } = share.options
     const { inodes } = share
     const guestDirect = (guestFlags & O_DIRECT) !== 0
-    const { policy } = rules.forOpen(rules.any ? share.pathOfSlot(slot) : undefined, guestFlags)
+    const { policy } = rules.forOpen(rules.any ? share.paths.of(slot) : undefined, guestFlags)
     const writable = opensForWriting(guestFlags)
-    const isGood = share.keepsUnchanged && this.hasGoodPages(slot, fd, writable)
+    const isGood = share.agreed.keepsUnchanged && this.hasGoodPages(slot, fd, writable)
     // Record locks are given up by FLUSH.
-    const hidden = share.keepsRecordLocks ? FOPEN_NOFLUSH : 0
+    const hidden = share.agreed.keepsRecordLocks ? FOPEN_NOFLUSH : 0
     const chosen = (guestDirect ? policy.directFileFlags : policy.fileFlags) & ~hidden
     const appendOnly = wantsAppend(guestFlags) && wantsAppend(native.statusFlags(fd))
     const keeps = isGood && policy.keepsUnchanged && (chosen & FOPEN_DIRECT_IO) === 0
@@ -229,7 +281,7 @@ export class FileOperations {
       inodes.idOf(slot),
       hostDirect,
       openFlags,
-      share.hostOf(slot, fd),
+      share.hosts.of(inodes.deviceOf(slot), fd),
       writable,
       appendOnly,
     )
@@ -237,9 +289,10 @@ export class FileOperations {
     OpenOut.write(request.reply, at, share.files.add(file), openFlags)
   }
 
-  /** Whether the pages that the guest has of a file, which it opens as `fd`, are still good. */
+  /** Returns true if the pages that the guest has of a file, which it opens as `fd`, are still good. */
   private hasGoodPages(slot: number, fd: number, writable: boolean): boolean {
-    const { inodes, st } = this.share
-    return native.fstatx(fd, STATX_MASK, st) === 0 && inodes.versions.opened(slot, st, writable)
+    const { openSt } = this
+    const { inodes } = this.share
+    return native.fstatx(fd, STATX_MASK, openSt) === 0 && inodes.versions.opened(slot, openSt, writable)
   }
 }

@@ -1,15 +1,34 @@
 import { createRequire } from 'node:module'
 import type IoctlNapi from 'ioctl-napi'
+import {
+  ARGS,
+  EBADF,
+  EINVAL,
+  EIO,
+  ENOTTY,
+  EOPNOTSUPP,
+  EPERM,
+  FUSE_IOCTL_DIR,
+  IoctlIn,
+  IoctlOut,
+  type Request,
+} from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
-import { FUSE_IOCTL_DIR } from '../../virtio-fs/abi.js'
-import { EBADF, EINVAL, EIO, ENOTTY, EOPNOTSUPP, EPERM } from '../../virtio-fs/errno.js'
-import { ARGS, type Request } from '../../virtio-fs/request.js'
-import { IoctlIn, IoctlOut } from '../../virtio-fs/wire.js'
-import type { Share } from '../share.js'
+import type { PassthroughOptions } from '../passthrough-options.js'
+import type { HandleTable } from './handle-table.js'
 import { ioctlCommands } from './ioctl-commands.js'
+import type { OpenDirectory } from './open-directory.js'
+import type { OpenFile } from './open-file.js'
 
 /** Room for the longest argument, and for a kernel that takes the size in a command's number at its word. */
 const ARGUMENT_BYTES = 64
+
+/** What these operations work on. */
+interface Share {
+  readonly files: HandleTable<OpenFile>
+  readonly directories: HandleTable<OpenDirectory>
+  readonly options: PassthroughOptions
+}
 
 /**
  * FUSE_IOCTL for a few commands that files and directories have in common. They neither wait for anything nor keep

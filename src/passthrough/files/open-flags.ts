@@ -1,5 +1,5 @@
 import { constants } from 'virtiofsd-ts-native'
-import type { ShareOptions } from '../share.js'
+import type { PassthroughOptions } from '../passthrough-options.js'
 
 const { O_ACCMODE, O_APPEND, O_DIRECT, O_DSYNC, O_NOATIME, O_NOFOLLOW, O_RDWR, O_SYNC, O_TRUNC, O_WRONLY } =
   constants
@@ -13,7 +13,7 @@ const ALLOWED = O_ACCMODE | O_DIRECT | O_DSYNC | O_NOATIME | O_SYNC | O_TRUNC
  * O_APPEND is left out: each WRITE says whether it appends, because a write-back of cached pages of the same file does
  * not. With write-back caching the guest reads, too, what it was only asked to write.
  */
-export function hostOpenFlags(guestFlags: number, options: ShareOptions): number {
+export function hostOpenFlags(guestFlags: number, options: PassthroughOptions): number {
   const { writeback, allowDirectIo, preserveNoatime } = options
   let flags = guestFlags & ALLOWED
   if (!allowDirectIo) flags &= ~O_DIRECT

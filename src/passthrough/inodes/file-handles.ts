@@ -1,5 +1,5 @@
+import { ESTALE } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
-import { ESTALE } from '../../virtio-fs/errno.js'
 
 const { AT_EMPTY_PATH, O_NOFOLLOW, O_NONBLOCK, O_PATH, O_RDONLY } = native.constants
 

@@ -17,8 +17,27 @@ export interface HostFileSystem {
 
 const scratch = new Int32Array(STATFS_BYTES / 4)
 
-/** Asks the host about the file system that `fd` is on. */
-export function hostFileSystemOf(fd: number): HostFileSystem {
+/** The host's file systems that inodes are on, by the inode table's number of a device. */
+export class HostFileSystems {
+  private readonly known: HostFileSystem[] = []
+
+  /** The file system of a device; `fd` is any descriptor on it. */
+  of(device: number, fd: number): HostFileSystem {
+    let host = this.known[device]
+    if (host === undefined) {
+      host = ask(fd)
+      this.known[device] = host
+    }
+    return host
+  }
+
+  /** Devices will be numbered anew. */
+  clear(): void {
+    this.known.length = 0
+  }
+}
+
+function ask(fd: number): HostFileSystem {
   const type = native.fstatfs(fd, scratch) < 0 ? 0 : scratch[0] >>> 0
   const inMemory = type === TMPFS_MAGIC || type === RAMFS_MAGIC
   return { inMemory, nowaitReads: !inMemory }

@@ -1,4 +1,5 @@
 import * as native from 'virtiofsd-ts-native'
+import type { InodeTable } from './inode-table.js'
 
 const PATH_MAX_BYTES = 4096
 const LOST = ' (deleted)'
@@ -12,8 +13,15 @@ export class HostPaths {
   constructor(
     private readonly procFd: number,
     rootFd: number,
+    private readonly inodes: InodeTable,
   ) {
     this.root = this.read(rootFd) ?? '/'
+  }
+
+  /** The path of an inode below the shared directory, "" for itself; undefined for one that has no name there now. */
+  of(slot: number): string | undefined {
+    const fd = this.inodes.fdOf(slot)
+    return fd < 0 ? undefined : this.below(fd)
   }
 
   /** The path of what `fd` stands for, without a leading slash; undefined when it has no name below the directory. */

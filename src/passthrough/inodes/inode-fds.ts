@@ -1,5 +1,5 @@
+import { ENFILE, ESTALE } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
-import { ENFILE, ESTALE } from '../../virtio-fs/errno.js'
 import type { FdBudget } from './fd-budget.js'
 import { FileHandles } from './file-handles.js'
 import { CHUNK_BITS, CHUNK_MASK, CHUNK_SLOTS } from './slot-chunks.js'
@@ -46,13 +46,17 @@ export class InodeFds {
     private readonly budget: FdBudget,
     private readonly maxOpen: number,
     private readonly handles: FileHandles | undefined,
+    /** Told when there is no room for a descriptor, and the guest gets ENFILE. */
+    private readonly outOfFds: () => void,
   ) {}
 
   /** Makes room for one more descriptor, if need be by closing another. False when there is none. */
   makeRoom(): boolean {
     if (this.budget.left === 0) this.evictOne(2 * this.open.length)
     else if (this.open.length >= this.maxOpen) this.evictOne(EASY_STEPS)
-    return this.budget.left > 0
+    const hasRoom = this.budget.left > 0
+    if (!hasRoom) this.outOfFds()
+    return hasRoom
   }
 
   /** Takes over `fd` as the descriptor of a slot. */

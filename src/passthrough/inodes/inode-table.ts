@@ -1,19 +1,19 @@
-import { FUSE_ROOT_ID } from '../../virtio-fs/abi.js'
+import {
+  FUSE_ROOT_ID,
+  has,
+  type InitAgreement,
+  InitFlag,
+  Statx,
+  type StatxWords,
+} from 'virtio-fs-ts/protocol'
+import * as native from 'virtiofsd-ts-native'
 import { ReportedVersions } from '../reported-versions.js'
 import { GivenBackInodes } from './given-back-inodes.js'
 import type { InodeFds } from './inode-fds.js'
 import { InodeIndex } from './inode-index.js'
 import { CHUNK_BITS, CHUNK_MASK, CHUNK_SLOTS } from './slot-chunks.js'
 import { generationOfId, idOf, MAX_GENERATION, slotOfId } from './slots.js'
-import {
-  type StatxWords,
-  statxDevMajor,
-  statxDevMinor,
-  statxInoHigh,
-  statxInoLow,
-  statxMode,
-  statxMountId,
-} from './statx.js'
+import { STATX_MASK, statxDevMajor, statxDevMinor, statxMountId } from './statx.js'
 
 /** What identifies 16,384 inodes: 33 bytes each. Chunks are never copied or moved. */
 class Chunk {
@@ -56,11 +56,15 @@ export class InodeTable {
   readonly versions = new ReportedVersions()
   private readonly givenBack = new GivenBackInodes()
   /** Keep what the guest gives back, if it can be opened again: it may ask for it by its node id. */
-  keepsGivenBack = false
+  private keepsGivenBack = false
   /** Inodes that are known now, the root and those that were given back among them. */
   count = 0
 
   constructor(readonly fds: InodeFds) {}
+
+  begin({ flags }: InitAgreement): void {
+    this.keepsGivenBack = has(flags, InitFlag.EXPORT_SUPPORT)
+  }
 
   /** The slot of a node id, or 0 when the guest made it up or has given it back. */
   slotOf(nodeid: number): number {
@@ -86,6 +90,12 @@ export class InodeTable {
     return this.fds.get(slot)
   }
 
+  /** Fills `st` with the inode's attributes as they are now. 0 or a negative errno. */
+  stat(slot: number, st: StatxWords): number {
+    const fd = this.fdOf(slot)
+    return fd < 0 ? fd : native.fstatx(fd, STATX_MASK, st)
+  }
+
   typeOf(slot: number): number {
     return this.chunkOf(slot).type[slot & CHUNK_MASK] & ~NOT_INDEXED
   }
@@ -106,7 +116,7 @@ export class InodeTable {
    * The slot of the file that `st` describes and that `name` in `parentFd` (or "": `parentFd` itself) stands for, or 0.
    */
   find(st: StatxWords, parentFd: number, name: Uint8Array, nameAt: number): number {
-    const slot = this.index.find(this.deviceFor(st), statxInoLow(st), statxInoHigh(st))
+    const slot = this.index.find(this.deviceFor(st), Statx.inoLow(st), Statx.inoHigh(st))
     if (slot === 0 || this.fds.isFile(slot, parentFd, name, nameAt)) return slot
     if (this.givenBack.has(slot)) this.drop(slot)
     else this.disown(slot)
@@ -118,10 +128,10 @@ export class InodeTable {
     const slot = this.takeSlot()
     const chunk = this.chunkOf(slot)
     const at = slot & CHUNK_MASK
-    const type = statxMode(st) >>> 12
+    const type = Statx.mode(st) >>> 12
     const device = this.deviceFor(st)
-    chunk.inoLow[at] = statxInoLow(st)
-    chunk.inoHigh[at] = statxInoHigh(st)
+    chunk.inoLow[at] = Statx.inoLow(st)
+    chunk.inoHigh[at] = Statx.inoHigh(st)
     chunk.device[at] = device
     chunk.lookups[at] = 1
     chunk.type[at] = type

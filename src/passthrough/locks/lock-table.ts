@@ -1,5 +1,5 @@
+import { EACCES, ENFILE, ENOLCK, EROFS, ETXTBSY } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
-import { EACCES, ENFILE, ENOLCK, EROFS, ETXTBSY } from '../../virtio-fs/errno.js'
 import { HeldFd } from '../files/held-fd.js'
 import type { OpenFile } from '../files/open-file.js'
 import type { FdBudget } from '../inodes/fd-budget.js'

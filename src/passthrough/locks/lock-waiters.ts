@@ -1,5 +1,4 @@
-import { EAGAIN } from '../../virtio-fs/errno.js'
-import type { DeferredReply } from '../../virtio-fs/request.js'
+import { type DeferredReply, EAGAIN } from 'virtio-fs-ts/protocol'
 import type { HeldFd } from '../files/held-fd.js'
 
 /** How soon a waiting lock is tried again, at first and at most. */

@@ -1,17 +1,35 @@
+import {
+  ARGS,
+  EAGAIN,
+  EBADF,
+  EINVAL,
+  EOVERFLOW,
+  FUSE_LK_FLOCK,
+  LkIn,
+  LkOut,
+  PENDING_REPLY,
+  type Request,
+} from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
-import { FUSE_LK_FLOCK } from '../../virtio-fs/abi.js'
-import { EAGAIN, EBADF, EINVAL, EOVERFLOW } from '../../virtio-fs/errno.js'
-import { ARGS, PENDING_REPLY, type Request } from '../../virtio-fs/request.js'
-import { LkIn, LkOut } from '../../virtio-fs/wire.js'
+import type { HandleTable } from '../files/handle-table.js'
 import type { HeldFd } from '../files/held-fd.js'
 import type { OpenFile } from '../files/open-file.js'
-import type { Share } from '../share.js'
+import type { FdBudget } from '../inodes/fd-budget.js'
+import type { InodeTable } from '../inodes/inode-table.js'
 import { LockTable, type OwnerLocks, ownerKey } from './lock-table.js'
 import { LockWaiters } from './lock-waiters.js'
 
 const { F_RDLCK, F_UNLCK, F_WRLCK, LOCK_EX, LOCK_SH, LOCK_UN } = native.constants
 
 const NO_PID = 0
+
+/** What these operations work on. */
+interface Share {
+  readonly inodes: InodeTable
+  readonly files: HandleTable<OpenFile>
+  readonly budget: FdBudget
+  readonly procFd: number
+}
 
 /** Locks that are kept on the host's files, where its processes and other guests meet them. */
 export class LockOperations {
@@ -20,7 +38,8 @@ export class LockOperations {
   private readonly found = new Float64Array(4)
 
   constructor(private readonly share: Share) {
-    this.table = new LockTable(share.procFd, share.budget, () => share.makeRoom())
+    const { procFd, budget, inodes } = share
+    this.table = new LockTable(procFd, budget, () => inodes.fds.makeRoom())
   }
 
   /** FUSE_GETLK. Reply: lk_out, of type F_UNLCK when nothing is in the way. Errors: EBADF, EINVAL, EOVERFLOW, ENOLCK. */

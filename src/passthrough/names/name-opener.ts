@@ -1,5 +1,5 @@
+import { ENOSYS, EPERM } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
-import { ENOSYS, EPERM } from '../../virtio-fs/errno.js'
 
 const { O_DIRECTORY, O_NOFOLLOW, O_PATH, RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS } = native.constants
 

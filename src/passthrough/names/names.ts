@@ -1,18 +1,30 @@
-import * as native from 'virtiofsd-ts-native'
-import { EBADF, EINVAL, ENFILE, ENOENT, EPERM } from '../../virtio-fs/errno.js'
-import { ARGS, MAX_REPLY_BYTES, NO_REPLY, type Request } from '../../virtio-fs/request.js'
 import {
+  ARGS,
   BatchForgetIn,
+  EBADF,
+  EINVAL,
+  ENFILE,
+  ENOENT,
+  EPERM,
   ForgetIn,
   LinkIn,
+  MAX_REPLY_BYTES,
   MkdirIn,
   MknodIn,
+  NO_REPLY,
   Rename2In,
   RenameIn,
-} from '../../virtio-fs/wire.js'
-import { ExportOperations, isDots } from '../inodes/export.js'
+  type Request,
+  Statx,
+} from 'virtio-fs-ts/protocol'
+import * as native from 'virtiofsd-ts-native'
+import { type ExportOperations, isDots } from '../inodes/export.js'
+import type { InodeFinder } from '../inodes/inode-finder.js'
+import type { InodeTable } from '../inodes/inode-table.js'
 import { TYPE_DIRECTORY, TYPE_SYMLINK } from '../inodes/inode-table.js'
-import type { Share } from '../share.js'
+import type { Caller } from '../owners/caller.js'
+import type { Replies } from '../replies.js'
+import type { SecurityLabels } from '../xattrs/security-labels.js'
 
 const { AT_REMOVEDIR, RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT } = native.constants
 
@@ -24,13 +36,24 @@ const DOT = 0x2e
 
 const emptyName = new Uint8Array(1)
 
+/** What these operations work on. */
+interface Share {
+  readonly inodes: InodeTable
+  readonly finder: InodeFinder
+  readonly caller: Caller
+  readonly labels: SecurityLabels
+  readonly replies: Replies
+  readonly procFd: number
+}
+
 /** Operations on names in directories, and what the guest knows of inodes by them. */
 export class NameOperations {
-  private readonly exported: ExportOperations
+  private readonly st = new Int32Array(Statx.WORDS)
 
-  constructor(private readonly share: Share) {
-    this.exported = new ExportOperations(share)
-  }
+  constructor(
+    private readonly share: Share,
+    private readonly exported: ExportOperations,
+  ) {}
 
   /**
    * FUSE_LOOKUP. Reply: entry_out, with node id 0 for a name whose absence may be cached. Errors: EBADF (no such directory
@@ -40,10 +63,10 @@ export class NameOperations {
     if (request.argBytes[request.nameAt] === DOT && isDots(request)) return this.exported.lookup(request)
     const parent = this.directoryOf(request.nodeid)
     if (parent === 0) return -EBADF
-    const slot = this.share.lookup(parent, request.argBytes, request.nameAt)
+    const slot = this.share.finder.lookup(parent, request.argBytes, request.nameAt, this.st)
     return slot === -ENOENT
       ? this.share.replies.noEntry(request)
-      : this.share.replies.entry(request, slot, parent)
+      : this.share.replies.entry(request, slot, parent, this.st)
   }
 
   /** FUSE_FORGET. No reply. */
@@ -141,9 +164,9 @@ export class NameOperations {
     const parentFd = fd < 0 ? fd : inodes.fdOf(parent)
     if (parentFd < 0) return parentFd
     const result = native.inodeLink(procFd, fd, parentFd, argBytes, nameAt)
-    return result < 0
-      ? result
-      : this.share.replies.entry(request, this.share.lookup(parent, argBytes, nameAt), parent)
+    if (result < 0) return result
+    const linked = this.share.finder.lookup(parent, argBytes, nameAt, this.st)
+    return this.share.replies.entry(request, linked, parent, this.st)
   }
 
   private directoryOf(nodeid: number): number {
@@ -160,7 +183,7 @@ export class NameOperations {
     const { share } = this
     const parent = this.directoryOf(request.nodeid)
     if (parent === 0) return -EBADF
-    if (!share.makeRoom()) return -ENFILE
+    if (!share.inodes.fds.makeRoom()) return -ENFILE
     const parentFd = share.inodes.fdOf(parent)
     if (parentFd < 0) return parentFd
     const entered = share.caller.enter(request, umask)
@@ -174,9 +197,9 @@ export class NameOperations {
     if (result < 0) return result
     const { argBytes, nameAt } = request
     const parent = share.inodes.slotOf(request.nodeid)
-    const slot = share.lookup(parent, argBytes, nameAt)
-    const labelled = slot < 0 ? 0 : share.labelNew(request, slot)
-    if (labelled === 0) return share.replies.entry(request, slot, parent)
+    const slot = share.finder.lookup(parent, argBytes, nameAt, this.st)
+    const labelled = slot < 0 ? 0 : share.labels.labelNew(request, slot)
+    if (labelled === 0) return share.replies.entry(request, slot, parent, this.st)
     native.unlinkat(share.inodes.fdOf(parent), argBytes, nameAt, removeFlags)
     share.inodes.unref(slot, 1)
     return labelled

@@ -1,7 +1,12 @@
+import {
+  EPERM,
+  has,
+  type InitAgreement,
+  InitFlag,
+  type Request,
+  supplementaryGroup,
+} from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
-import { EPERM } from '../../virtio-fs/errno.js'
-import { supplementaryGroup } from '../../virtio-fs/extensions.js'
-import type { Request } from '../../virtio-fs/request.js'
 import { FORBIDDEN_ID } from './id-translation.js'
 import type { Identities } from './identities.js'
 
@@ -20,14 +25,18 @@ export class Caller {
   private readonly canSwitch: boolean
   private entered = false
   private masked = false
-  /** Whether the guest leaves its umask to be applied here, where default ACLs go before it. */
-  appliesUmask = false
+  /** True if the guest leaves its umask to be applied here, where default ACLs go before it. */
+  private appliesUmask = false
 
   constructor(private readonly identities: Identities) {
     const both = CAP_SETGID | CAP_SETUID
     this.canSwitch = (native.capabilities() & both) === both
     // What this process was started with must not help a guest user: other groups are only ever the caller's own.
     if (this.canSwitch) native.dropGroups()
+  }
+
+  begin({ flags }: InitAgreement): void {
+    this.appliesUmask = has(flags, InitFlag.DONT_MASK)
   }
 
   /**

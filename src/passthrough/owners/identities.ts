@@ -1,9 +1,5 @@
-import { type StatxWords, statxGid, statxUid } from '../inodes/statx.js'
+import { Attr, Statx, StatxOut, type StatxWords } from 'virtio-fs-ts/protocol'
 import { IdTranslation } from './id-translation.js'
-
-/** Words of a fuse_attr that hold ids. */
-const ATTR_UID = 17
-const ATTR_GID = 18
 
 /** Who somebody of the guest is on the host, and the other way round. */
 export class Identities {
@@ -29,16 +25,25 @@ export class Identities {
   }
 
   guestUid(st: StatxWords): number {
-    return this.users.guestId(statxUid(st))
+    return this.users.guestId(Statx.uid(st))
   }
 
   guestGid(st: StatxWords): number {
-    return this.groups.guestId(statxGid(st))
+    return this.groups.guestId(Statx.gid(st))
   }
 
-  /** The ids of the fuse_attr that begins at word `at`, from the host's to the guest's. */
-  translateAttr(words: Int32Array, at: number): void {
-    words[at + ATTR_UID] = this.users.guestId(words[at + ATTR_UID] >>> 0)
-    words[at + ATTR_GID] = this.groups.guestId(words[at + ATTR_GID] >>> 0)
+  /** The ids of the fuse_attr that begins at word `w`, from the host's to the guest's. */
+  translateAttr(words: Int32Array, w: number): void {
+    this.translate(words, w + Attr.UID_WORD, w + Attr.GID_WORD)
+  }
+
+  /** The same for a fuse_statx_out. */
+  translateStatx(words: Int32Array, w: number): void {
+    this.translate(words, w + StatxOut.UID_WORD, w + StatxOut.GID_WORD)
+  }
+
+  private translate(words: Int32Array, uidAt: number, gidAt: number): void {
+    words[uidAt] = this.users.guestId(words[uidAt] >>> 0)
+    words[gidAt] = this.groups.guestId(words[gidAt] >>> 0)
   }
 }

@@ -1,6 +1,5 @@
+import { FUSE_INVALID_UIDGID, Statx } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
-import { FUSE_INVALID_UIDGID } from '../../virtio-fs/abi.js'
-import { STATX_WORDS, statxGid, statxMode } from '../inodes/statx.js'
 import type { Identities } from './identities.js'
 
 const S_ISUID = 0o4000
@@ -24,7 +23,7 @@ export function isSetIdFile(mode: number): boolean {
  * takes `security.capability`, but not under another name.
  */
 export class Privileges {
-  private readonly st = new Int32Array(STATX_WORDS)
+  private readonly st = new Int32Array(Statx.WORDS)
 
   /** `capability`: under which other name security.capability is kept, NUL-terminated; undefined: under its own. */
   constructor(
@@ -64,13 +63,13 @@ export class Privileges {
    */
   private dropBits(fd: number, gid: number): void {
     const mode = this.modeOf(fd)
-    const isMember = gid === FUSE_INVALID_UIDGID || this.identities.hostGid(gid) === statxGid(this.st)
+    const isMember = gid === FUSE_INVALID_UIDGID || this.identities.hostGid(gid) === Statx.gid(this.st)
     this.take(fd, mode, (mode & S_IXGRP) === 0 && isMember ? S_ISUID : SET_ID_BITS)
   }
 
   /** 0 when there is no telling. */
   private modeOf(fd: number): number {
-    return native.fstatx(fd, STATX_MODE_GID, this.st) < 0 ? 0 : statxMode(this.st)
+    return native.fstatx(fd, STATX_MODE_GID, this.st) < 0 ? 0 : Statx.mode(this.st)
   }
 
   private take(fd: number, mode: number, bits: number): void {

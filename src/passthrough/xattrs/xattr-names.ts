@@ -1,4 +1,4 @@
-import { EOPNOTSUPP, EPERM } from '../../virtio-fs/errno.js'
+import { EOPNOTSUPP, EPERM } from 'virtio-fs-ts/protocol'
 import { guestXattrName, hostXattrName, type XattrRule } from './xattr-map.js'
 
 const POSIX_ACLS: ReadonlySet<string> = new Set(['system.posix_acl_access', 'system.posix_acl_default'])

@@ -1,11 +1,24 @@
+import {
+  ARGS,
+  EBADF,
+  EINVAL,
+  ENODATA,
+  EOPNOTSUPP,
+  EPERM,
+  ERANGE,
+  FUSE_SETXATTR_ACL_KILL_SGID,
+  GetxattrIn,
+  GetxattrOut,
+  has,
+  type InitAgreement,
+  InitFlag,
+  type Request,
+  SetxattrIn,
+  Statx,
+} from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
-import { FUSE_SETXATTR_ACL_KILL_SGID, InitFlag } from '../../virtio-fs/abi.js'
-import { EBADF, EINVAL, ENODATA, EOPNOTSUPP, EPERM, ERANGE } from '../../virtio-fs/errno.js'
-import { has, type InitAgreement } from '../../virtio-fs/negotiation.js'
-import { ARGS, type Request } from '../../virtio-fs/request.js'
-import { GetxattrIn, GetxattrOut, SetxattrIn } from '../../virtio-fs/wire.js'
-import { statxMode } from '../inodes/statx.js'
-import type { Share } from '../share.js'
+import type { InodeTable } from '../inodes/inode-table.js'
+import type { XattrNames } from './xattr-names.js'
 
 /** XATTR_SIZE_MAX and XATTR_LIST_MAX of Linux. */
 const SIZE_MAX_BYTES = 65_536
@@ -14,8 +27,16 @@ const PERMISSIONS = 0o7777
 
 const NOTHING = new Uint8Array(1)
 
+/** What these operations work on. */
+interface Share {
+  readonly inodes: InodeTable
+  readonly xattrNames: XattrNames
+  readonly procFd: number
+}
+
 /** Extended attributes, of inodes of every kind, under the names that the share's map gives them. */
 export class XattrOperations {
+  private readonly st = new Int32Array(Statx.WORDS)
   private readonly list = new Uint8Array(SIZE_MAX_BYTES)
   private takesFlags = false
 
@@ -85,10 +106,10 @@ export class XattrOperations {
 
   /** The host's kernel leaves the bit to this process, which has CAP_FSETID. The guest's caller has not. */
   private dropGroupBit(request: Request): void {
-    const { share } = this
+    const { share, st } = this
     const slot = share.inodes.slotOf(request.nodeid)
-    if (share.stat(slot) < 0 || (statxMode(share.st) & S_ISGID) === 0) return
-    native.inodeChmod(share.procFd, share.inodes.fdOf(slot), statxMode(share.st) & PERMISSIONS & ~S_ISGID)
+    if (share.inodes.stat(slot, st) < 0 || (Statx.mode(st) & S_ISGID) === 0) return
+    native.inodeChmod(share.procFd, share.inodes.fdOf(slot), Statx.mode(st) & PERMISSIONS & ~S_ISGID)
   }
 }
 

@@ -1,14 +1,14 @@
 import { strict as assert } from 'node:assert'
 import { GuestMemory, PENDING } from 'vhost-user-ts'
 import { DriverVirtqueue } from 'vhost-user-ts/frontend'
+import type { FsDevice } from 'virtio-fs-ts'
+import { Counters } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import { SplitVirtqueue } from '#vhost-user/split-virtqueue'
 import { parseCommandLine } from '../../../src/config/command-line.js'
 import { OpenRules } from '../../../src/io-mode/open-rules.js'
-import { openPath } from '../../../src/passthrough/share.js'
+import { openPath } from '../../../src/passthrough/descriptors.js'
 import { makeFsDevice } from '../../../src/share/make-fs-device.js'
-import { Counters } from '../../../src/virtio-fs/counters.js'
-import type { FsDevice } from '../../../src/virtio-fs/fs-device.js'
 import { countOpenFds, ok } from '../../support/descriptors.js'
 import { layoutAt } from '../../support/ring.js'
 import { ByteSource } from '../byte-source.js'
@@ -198,5 +198,5 @@ function makeDevice(directory: string): FsDevice {
     counters: new Counters(),
   }
   const observer = { agreed: () => {}, fault: () => {} }
-  return makeFsDevice(config, place, new OpenRules(config, []), observer)
+  return makeFsDevice(config, place, new OpenRules(config, []), observer).device
 }

@@ -1,6 +1,7 @@
 /** Structs of extended attributes, locks, ioctls and statx. */
+
 import t from 'tap'
-import * as wire from '../../../src/virtio-fs/wire.js'
+import * as wire from 'virtio-fs-ts/protocol'
 import { checkStructs, checkWriter, type RequestStruct } from '../../support/codec.js'
 import { bytesOf, viewOf } from '../../support/hex.js'
 

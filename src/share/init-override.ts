@@ -1,6 +1,5 @@
-import { CommandError, checkedObject, namesToNumbers } from '../share/command-arguments.js'
-import { InitFlag } from './abi.js'
-import { type InitOverride, noOverride } from './negotiation.js'
+import { InitFlag, type InitOverride, initFlagNames, noOverride } from 'virtio-fs-ts/protocol'
+import { CommandError, checkedObject, namesToNumbers } from './command-arguments.js'
 
 /** Reads { on, off: flag names, minor }. Throws CommandError. */
 export function parseInitOverride(argument: unknown): InitOverride {
@@ -17,14 +16,6 @@ export function parseInitOverride(argument: unknown): InitOverride {
 export function describeInitOverride({ on, off, minor }: InitOverride): object | undefined {
   if (on === 0n && off === 0n && minor === undefined) return undefined
   return { on: initFlagNames(on), off: initFlagNames(off), minor }
-}
-
-/** The INIT flags of a word by name; those without a name as "bit 63". */
-export function initFlagNames(flags: bigint): string[] {
-  const known = new Map(Object.entries(InitFlag).map(([name, bit]) => [bit as number, name]))
-  return Array.from({ length: 64 }, (_, bit) => bit)
-    .filter((bit) => (flags & (1n << BigInt(bit))) !== 0n)
-    .map((bit) => known.get(bit) ?? `bit ${bit}`)
 }
 
 function flagBits(names: unknown): bigint {

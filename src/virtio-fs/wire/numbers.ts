@@ -18,3 +18,17 @@ export function writeU64(v: DataView, at: number, value: number): void {
   v.setUint32(at, value % 0x1_0000_0000, true)
   v.setUint32(at + 4, Math.floor(value / 0x1_0000_0000), true)
 }
+
+/** The same into words, from word `w` on. */
+export function writeWords(words: Int32Array, w: number, value: number): void {
+  words[w] = value % 0x1_0000_0000
+  words[w + 1] = Math.floor(value / 0x1_0000_0000)
+}
+
+/** A time-out: two words of seconds, and one of nanoseconds elsewhere. */
+export function writeTimeout(words: Int32Array, secAt: number, nsecAt: number, seconds: number): void {
+  const whole = Math.floor(seconds)
+  words[secAt] = whole
+  words[secAt + 1] = 0
+  words[nsecAt] = Math.round((seconds - whole) * 1e9)
+}

@@ -1,0 +1,105 @@
+import { ENFILE, EOPNOTSUPP, Statx, type StatxWords } from 'virtio-fs-ts/protocol'
+import * as native from 'virtiofsd-ts-native'
+import { descriptorError } from '../descriptors.js'
+import type { NameOpener } from '../names/name-opener.js'
+import type { PassthroughOptions } from '../passthrough-options.js'
+import type { FdBudget } from './fd-budget.js'
+import { FileHandles } from './file-handles.js'
+import type { InodeTable } from './inode-table.js'
+import { STATX_MASK, statxIsSame } from './statx.js'
+
+const EMPTY_NAME = new Uint8Array(1)
+
+const { AT_SYMLINK_NOFOLLOW, O_PATH } = native.constants
+
+/**
+ * Finds inodes by their names on the host, and takes new ones into the table. Each method that returns a slot has counted
+ * a lookup of it and has filled `st`, which is the caller's, with its attributes; or it returns a negative errno.
+ */
+export class InodeFinder {
+  private readonly otherSt = new Int32Array(Statx.WORDS)
+  /** True if the last inode looked at was new to the guest. New ones come in listings and walks, one after the other. */
+  private expectsNew = false
+
+  constructor(
+    private readonly inodes: InodeTable,
+    private readonly opener: NameOpener,
+    private readonly budget: FdBudget,
+    private readonly options: PassthroughOptions,
+  ) {}
+
+  /** Looks a name up. `name` holds one component at byte `at`, NUL-terminated. */
+  lookup(parent: number, name: Uint8Array, at: number, st: StatxWords): number {
+    const { inodes } = this
+    const parentFd = inodes.fdOf(parent)
+    if (parentFd < 0) return parentFd
+    // Asking first saves opening what the guest knows; it is a call too many for what it does not.
+    if (!this.expectsNew || this.budget.left === 0) {
+      const result = native.statx(parentFd, name, at, AT_SYMLINK_NOFOLLOW, STATX_MASK, st)
+      if (result < 0) return result
+      const known = inodes.find(st, parentFd, name, at)
+      if (known !== 0) {
+        inodes.ref(known)
+        return known
+      }
+    }
+    if (!inodes.fds.makeRoom()) return -ENFILE
+    const fd = this.opener.open(parentFd, name, at, O_PATH, 0)
+    return fd < 0 ? descriptorError(fd) : this.adopt(fd, st)
+  }
+
+  /** The slot of what `fd`, an O_PATH descriptor that this takes over, stands for. */
+  adopt(fd: number, st: StatxWords): number {
+    // The name may stand for another file since it was looked at: what counts is what was opened.
+    const result = native.fstatx(fd, STATX_MASK, st)
+    if (result < 0) {
+      native.close(fd)
+      return result
+    }
+    return this.adoptStated(fd, st)
+  }
+
+  /**
+   * The same for a file just made as a name in `parentFd`, which `fd` holds open and stays the caller's. The name is the
+   * quick way to it, unless the host has put something else there meanwhile.
+   */
+  adoptMade(fd: number, parentFd: number, name: Uint8Array, at: number, st: StatxWords): number {
+    const named = this.opener.open(parentFd, name, at, O_PATH, 0)
+    if (named >= 0 && this.isSame(fd, named, st)) return this.adoptStated(named, st)
+    if (named >= 0) native.close(named)
+    const pathFd = native.inodeOpen(this.options.procFd, fd, O_PATH)
+    return pathFd < 0 ? descriptorError(pathFd) : this.adopt(pathFd, st)
+  }
+
+  /** Returns true if two descriptors stand for the same file. Fills `st`. */
+  private isSame(fd: number, other: number, st: StatxWords): boolean {
+    const { otherSt } = this
+    return (
+      native.fstatx(other, STATX_MASK, otherSt) === 0 &&
+      native.fstatx(fd, STATX_MASK, st) === 0 &&
+      statxIsSame(st, otherSt)
+    )
+  }
+
+  private adoptStated(fd: number, st: StatxWords): number {
+    const { inodes } = this
+    const known = inodes.find(st, fd, EMPTY_NAME, 0)
+    this.expectsNew = known === 0
+    const refused = known === 0 ? this.refusalOf(fd) : 0
+    if (refused === 0 && known === 0) return inodes.add(fd, st)
+    native.close(fd)
+    if (refused < 0) return refused
+    inodes.ref(known)
+    return known
+  }
+
+  /** Why the guest cannot have one more inode, the one that `fd` stands for; 0 when it can. */
+  private refusalOf(fd: number): number {
+    const { inodeLimit, fileHandles, report } = this.options
+    if (this.inodes.count >= inodeLimit && !this.inodes.dropOldest()) {
+      report('out of inodes: the guest gets ENFILE', { limit: inodeLimit })
+      return -ENFILE
+    }
+    return fileHandles === 'mandatory' && !FileHandles.exists(fd) ? -EOPNOTSUPP : 0
+  }
+}

@@ -1,0 +1,32 @@
+import { has, type InitAgreement, InitFlag, type Request, securityContext } from 'virtio-fs-ts/protocol'
+import * as native from 'virtiofsd-ts-native'
+import type { InodeTable } from '../inodes/inode-table.js'
+import type { XattrNames } from './xattr-names.js'
+
+/** The security contexts that come with what a guest creates (SECURITY_CTX). */
+export class SecurityLabels {
+  private takesContexts = false
+
+  constructor(
+    private readonly inodes: InodeTable,
+    private readonly names: XattrNames,
+  ) {}
+
+  begin({ flags }: InitAgreement): void {
+    this.takesContexts = has(flags, InitFlag.SECURITY_CTX)
+  }
+
+  /** Gives a new inode the security context that came with it. 0 or a negative errno. */
+  labelNew(request: Request, slot: number): number {
+    if (!this.takesContexts) return 0
+    const context = securityContext(request)
+    if (context === undefined || typeof context === 'number') return context ?? 0
+    const { nameAt, valueAt, valueBytes } = context
+    const name = this.names.host(request.argBytes, nameAt)
+    if (typeof name === 'number') return name
+    const fd = this.inodes.fdOf(slot)
+    return fd < 0
+      ? fd
+      : native.inodeSetxattr(fd, name.bytes, name.at, request.argBytes, valueAt, valueBytes, 0)
+  }
+}
