@@ -1,3 +1,4 @@
+import { hasName } from '../basics/has-name.js'
 import { commandTable } from '../config/command-table.js'
 import { nearestName } from '../config/nearest-name.js'
 import { UserError } from '../config/user-error.js'
@@ -24,12 +25,12 @@ export function runCompletion(args: readonly string[]): void {
     .usage('bash|zsh|fish')
     .argument('<shell>')
   if (!parseArguments(command, args)) return
-  const [shell] = command.args
-  if (!Object.hasOwn(shells, shell)) {
+  const [shell = ''] = command.args
+  if (!hasName(shells, shell)) {
     const known = Object.keys(shells)
     throw new UserError(
       `completion: no script for '${shell}'${nearestName(shell, known)}: there are ${known.join(', ')}`,
     )
   }
-  process.stdout.write(shells[shell as keyof typeof shells](commandTable, words))
+  process.stdout.write(shells[shell](commandTable, words))
 }

@@ -1,3 +1,4 @@
+import { messageOf } from '../basics/errors.js'
 import { UserError } from '../config/user-error.js'
 import { parseFaultWords } from '../inspect/fault-words.js'
 
@@ -31,7 +32,7 @@ function parseWords(command: string, text: string): unknown {
       try {
         return parseFaultWords(text)
       } catch (error) {
-        throw new UserError(`ctl: ${(error as Error).message}`)
+        throw new UserError(`ctl: ${messageOf(error)}`)
       }
     default:
       throw new UserError(`ctl: ${command} takes no '${text}'`)
@@ -46,7 +47,7 @@ type Reader = (value: string) => unknown
 
 function pairsOf(command: string, text: string, readers: Readonly<Record<string, Reader>>): object {
   const pairs = text.split(',').map((word) => {
-    const [key, value] = word.split(/=(.*)/s)
+    const [key = '', value] = word.split(/=(.*)/s)
     if (value === undefined) throw new UserError(`ctl: ${command}: '${word}' is no key=value`)
     return [key, readers[key]?.(value) ?? value] as const
   })

@@ -1,4 +1,5 @@
 import type { CountsReport } from 'virtio-fs-ts/protocol'
+import { hasName } from '../basics/has-name.js'
 import type { ControlledShare } from '../control/control-commands.js'
 import type { FaultReport } from '../inspect/fault-rule.js'
 import { faultWords } from '../inspect/fault-words.js'
@@ -8,7 +9,8 @@ import { type Column, textTable } from './text-table.js'
 
 /** What a command's result looks like to people; ends with a newline. */
 export function viewOf(command: string, result: unknown): string {
-  const view = Object.hasOwn(views, command) ? views[command as keyof typeof views] : viewOfObject
+  const view = hasName(views, command) ? views[command] : viewOfObject
+  // The device's answer to this command: what its view takes.
   return view(result as never)
 }
 

@@ -51,7 +51,7 @@ export async function runCtl(args: readonly string[]): Promise<void> {
   const parsed = makeCommand()
   if (!parseArguments(parsed, args)) return
   const options = parsed.opts<CtlOptions>()
-  const [command, words] = parsed.args
+  const [command = '', words] = parsed.args
   const watchMs = watchTime(options.watch)
   const text = wantsText(options)
   const request = { command, share: options.share, argument: parseCtlArgument(command, words) }

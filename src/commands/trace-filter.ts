@@ -1,4 +1,6 @@
 import { Opcode } from 'virtio-fs-ts/protocol'
+import { messageOf } from '../basics/errors.js'
+import { hasName } from '../basics/has-name.js'
 import { UserError } from '../config/user-error.js'
 import type { TimedRequest } from '../inspect/trace-reader.js'
 import { compileGlob } from '../io-mode/open-rules.js'
@@ -40,9 +42,9 @@ export function traceFilter(given: TraceFilters): Filter {
 
 function opcodeFilter(names: string): Filter {
   const wanted = new Set(
-    names.split('+').map((name) => {
-      if (!Object.hasOwn(Opcode, name)) throw new UserError(`trace: no such opcode: '${name}'`)
-      return Opcode[name as keyof typeof Opcode] as number
+    names.split('+').map((name): number => {
+      if (!hasName(Opcode, name)) throw new UserError(`trace: no such opcode: '${name}'`)
+      return Opcode[name]
     }),
   )
   return ({ request }) => wanted.has(request.opcode)
@@ -53,7 +55,7 @@ function pathFilter(glob: string): Filter {
     const matches = compileGlob(glob)
     return ({ request: { path } }) => path !== undefined && matches(path)
   } catch (error) {
-    throw new UserError(`trace: --path ${glob}: ${(error as Error).message}`)
+    throw new UserError(`trace: --path ${glob}: ${messageOf(error)}`)
   }
 }
 

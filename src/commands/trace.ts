@@ -1,11 +1,13 @@
 import type { Command } from 'commander'
 import { opcodeName } from 'virtio-fs-ts/protocol'
+import { codeOf } from '../basics/errors.js'
+import { hasName } from '../basics/has-name.js'
 import { UserError } from '../config/user-error.js'
 import { readTraceFile, type TimedRequest, TraceError } from '../inspect/trace-reader.js'
 import { parseArguments, subcommand } from './subcommand.js'
 import { type TraceFilters, traceFilter } from './trace-filter.js'
 import { requestLine } from './trace-line.js'
-import { groupings, type SummaryKey, summarise, summaryTable } from './trace-summary.js'
+import { groupings, summarise, summaryTable } from './trace-summary.js'
 
 const after = `Requests come in the order in which they were given back, one a line:
   time  queue  opcode  latency  reply (ok, or the error, and its bytes)  node and path  details
@@ -42,12 +44,12 @@ export function runTrace(args: readonly string[]): void {
   const command = makeCommand()
   if (!parseArguments(command, args)) return
   const { summary, by, json, ...filters } = command.opts<TraceOptions>()
-  if (!Object.hasOwn(groupings, by))
+  if (!hasName(groupings, by))
     throw new UserError(`trace: --by is one of ${Object.keys(groupings).join(', ')}`)
   const wanted = select(command.args, traceFilter(filters))
   if (summary) {
-    const rows = summarise(wanted, by as SummaryKey)
-    process.stdout.write(json ? `${JSON.stringify(rows)}\n` : summaryTable(rows, by as SummaryKey))
+    const rows = summarise(wanted, by)
+    process.stdout.write(json ? `${JSON.stringify(rows)}\n` : summaryTable(rows, by))
   } else {
     for (const timed of wanted) process.stdout.write(json ? jsonLine(timed) : `${requestLine(timed)}\n`)
   }
@@ -59,7 +61,7 @@ function* select(files: readonly string[], wants: (timed: TimedRequest) => boole
       for (const timed of readTraceFile(file)) if (wants(timed)) yield timed
     } catch (error) {
       if (error instanceof TraceError) throw new UserError(`trace: ${file}: ${error.message}`)
-      const { code } = error as NodeJS.ErrnoException
+      const code = codeOf(error)
       if (code === undefined) throw error
       throw new UserError(`trace: ${file} cannot be read (${code})`)
     }

@@ -124,7 +124,7 @@ function describe({ code, message }: CommanderError): string {
     return `${option} needs a value: ${value}`
   }
   if (code !== 'commander.unknownOption') return plain
-  const [typed] = quoted.split('=')
+  const [typed = ''] = quoted.split('=')
   // Who writes -help means --help; nobody means -o by -x.
   const sought = typed.replace(/^-(?=[^-].)/, '--')
   const known = [...optionsByName.keys()].filter((name) => name.length > 1).map(dashed)

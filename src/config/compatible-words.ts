@@ -36,7 +36,7 @@ export function splitAtCommas(text: string): string[] {
 }
 
 function readWord(word: string): CompatibleWord[] {
-  const [key, value] = word.split(/=(.*)/s)
+  const [key = '', value] = word.split(/=(.*)/s)
   if (meaningless.has(key)) return []
   if (key === 'debug' && value === undefined) return [{ name: 'log-level', raw: 'debug' }]
   const off = value === undefined && key.startsWith('no_') && optionOf(key) === undefined

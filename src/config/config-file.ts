@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { type AST, getStaticTOMLValue, ParseError, parseTOML } from 'toml-eslint-parser'
+import { codeOf, messageOf } from '../basics/errors.js'
 import { compileGlob, type OpenRule } from '../io-mode/open-rules.js'
 import { cacheChoices } from './cache-options.js'
 import { nearestName } from './nearest-name.js'
@@ -40,7 +41,7 @@ export function readConfigFile(path: string): ConfigFile {
   try {
     source = readFileSync(path, 'utf8')
   } catch (error) {
-    throw new UserError(`--config ${path}: cannot be read (${(error as NodeJS.ErrnoException).code})`)
+    throw new UserError(`--config ${path}: cannot be read (${codeOf(error)})`)
   }
   return parseConfig(source, path)
 }
@@ -167,12 +168,13 @@ function readGlob(path: string, table: Table, entry: Entry | undefined): string 
   try {
     compileGlob(value)
   } catch (error) {
-    throw new UserError(`${path}:${line}: bad glob '${value}': ${(error as Error).message}`)
+    throw new UserError(`${path}:${line}: bad glob '${value}': ${messageOf(error)}`)
   }
   return value
 }
 
 function readCondition(path: string, entry: Entry | undefined): boolean | undefined {
-  if (entry === undefined || typeof entry.value === 'boolean') return entry?.value as boolean | undefined
+  if (entry === undefined) return undefined
+  if (typeof entry.value === 'boolean') return entry.value
   throw new UserError(`${path}:${entry.line}: ${entry.key} is true or false`)
 }

@@ -1,3 +1,4 @@
+import { messageOf } from '../basics/errors.js'
 import { FaultSpecError } from '../inspect/fault-spec.js'
 import { IdTranslationError } from '../passthrough/owners/id-translation.js'
 import { XattrMapError } from '../passthrough/xattrs/xattr-map.js'
@@ -13,6 +14,6 @@ export function refusing<T>(where: string, read: () => T): T {
     return read()
   } catch (error) {
     if (!refusals.some((kind) => error instanceof kind)) throw error
-    throw new UserError(`${where}: ${(error as Error).message}`)
+    throw new UserError(`${where}: ${messageOf(error)}`)
   }
 }

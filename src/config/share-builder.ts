@@ -1,6 +1,7 @@
 import { accessSync, constants, type Stats, statSync } from 'node:fs'
 import { basename, dirname, resolve } from 'node:path'
 import { fsConfig } from 'virtio-fs-ts/protocol'
+import { codeOf, messageOf } from '../basics/errors.js'
 import { checkFaultSpec } from '../inspect/fault-spec.js'
 import { parseFaultWords } from '../inspect/fault-words.js'
 import { opcodeNumbers } from '../share/command-arguments.js'
@@ -90,7 +91,7 @@ function expectAccess(path: string, where: string): void {
   try {
     accessSync(path, constants.X_OK)
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
+    const code = codeOf(error)
     throw new UserError(`${where} ${path}: this user cannot enter it (${code})`)
   }
 }
@@ -99,7 +100,7 @@ function statOf(path: string, where: string): Stats {
   try {
     return statSync(path)
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
+    const code = codeOf(error)
     const reason = code === 'ENOENT' ? 'no such directory' : `cannot be reached (${code})`
     throw new UserError(`${where} ${path}: ${reason}`)
   }
@@ -110,7 +111,7 @@ function checkedTag(tag: string | undefined, where: string): string | undefined 
   try {
     fsConfig(tag, 1)
   } catch (error) {
-    throw new UserError(`${where} '${tag}': ${(error as Error).message}`)
+    throw new UserError(`${where} '${tag}': ${messageOf(error)}`)
   }
   return tag
 }

@@ -1,3 +1,4 @@
+import { hasName } from '../basics/has-name.js'
 import type { ShareThread } from '../share/share-thread.js'
 import type { ShareCommandName } from '../share/worker-messages.js'
 import { PacedAsking } from './paced-asking.js'
@@ -67,7 +68,7 @@ export class ControlCommands {
     if (command === 'shares')
       return this.shares.map(({ name, directory, socketPath }) => ({ name, directory, socketPath }))
     if (command === 'counts') return this.shareOf(request).thread.counters.report()
-    if (Object.hasOwn(shareCommands, command)) return this.ask(request, command as ShareCommandName)
+    if (hasName(shareCommands, command)) return this.ask(request, command)
     throw new ControlError(`unknown command '${command}': help lists them`)
   }
 
@@ -82,9 +83,9 @@ export class ControlCommands {
       if (only === undefined || others.length > 0) throw new ControlError(`say which share: ${names}`)
       return only
     }
-    const found = this.shares.filter(({ name }) => name === share)
-    if (found.length !== 1)
+    const [found, ...others] = this.shares.filter(({ name }) => name === share)
+    if (found === undefined || others.length > 0)
       throw new ControlError(`no share or several are called '${share}': there are ${names}`)
-    return found[0]
+    return found
   }
 }

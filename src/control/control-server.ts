@@ -1,4 +1,5 @@
 import { createServer, type Server, type Socket } from 'node:net'
+import { messageOf } from '../basics/errors.js'
 import type { ControlCommands, ControlRequest } from './control-commands.js'
 
 const MAX_CLIENTS = 16
@@ -52,7 +53,7 @@ class ControlClient {
       id = request.id
       return { id, ok: true, result: await this.commands.run(request) }
     } catch (error) {
-      return { id, ok: false, error: (error as Error).message }
+      return { id, ok: false, error: messageOf(error) }
     }
   }
 
@@ -79,10 +80,11 @@ function parseRequest(line: string): ControlRequest & { readonly id?: unknown } 
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     throw new Error('a request is an object')
-  const { command, share } = value as Record<string, unknown>
+  // Any object: each field is looked at below.
+  const { id, command, share, argument } = value as Readonly<Record<string, unknown>>
   if (typeof command !== 'string') throw new Error('a request has a command')
   if (share !== undefined && typeof share !== 'string') throw new Error('share is a name')
-  return value as ControlRequest
+  return { id, command, share, argument }
 }
 
 /** Serves the control socket on the main thread; a share's thread never waits for a client. */

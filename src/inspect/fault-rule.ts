@@ -29,7 +29,7 @@ export class FaultRule {
     readonly spec: FaultSpec,
   ) {
     const { opcodes, path, errno } = spec
-    this.opcodes = opcodes && new Set(opcodes.map((name) => Opcode[name as keyof typeof Opcode]))
+    this.opcodes = opcodes && new Set(opcodes.map((name) => Opcode[name]))
     this.matchesPath = path === undefined ? undefined : compileGlob(path)
     this.words = faultWords(spec)
     this.error = errno === undefined ? 0 : -(errnoNumber(errno) ?? 0)

@@ -1,4 +1,5 @@
 import { errnoNumber, Opcode } from 'virtio-fs-ts/protocol'
+import { messageOf } from '../basics/errors.js'
 import { compileGlob } from '../io-mode/open-rules.js'
 import { type Violation, violations } from './watched-request.js'
 
@@ -14,8 +15,8 @@ export type DelaySpec =
  * JSON over the control socket, and as words on the command line.
  */
 export interface FaultSpec {
-  /** Opcode names, such as ["WRITE"]; undefined: every opcode but FORGET. */
-  readonly opcodes?: readonly string[] | undefined
+  /** Such as ["WRITE"]; undefined: every opcode but FORGET. */
+  readonly opcodes?: readonly (keyof typeof Opcode)[] | undefined
   /** A glob on the path below the share. For operations on a name, the path of that name. */
   readonly path?: string | undefined
   /** 0 to 1; undefined: 1. */
@@ -63,6 +64,7 @@ export function checkFaultSpec(value: unknown, unsafeAllowed: boolean): FaultSpe
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     return refuse('a fault is an object')
   for (const key of Object.keys(value)) if (!known.has(key)) refuse(`unknown key '${key}' of a fault`)
+  // From here on every field is looked at before it is used.
   const spec = value as FaultSpec
   checkSelection(spec)
   if (spec.hold !== undefined) checkHold(spec.hold)
@@ -90,7 +92,7 @@ function checkSelection({ opcodes, path, probability, limit }: FaultSpec): void 
     try {
       compileGlob(path)
     } catch (error) {
-      refuse(`bad glob '${path}': ${(error as Error).message}`)
+      refuse(`bad glob '${path}': ${messageOf(error)}`)
     }
   }
   if (probability !== undefined) checkNumber('probability', probability, 0, 1, false)
@@ -117,12 +119,12 @@ function checkDelay(delay: DelaySpec): void {
 
 function checkPair(name: string, pair: unknown): void {
   if (!Array.isArray(pair) || pair.length !== 2) refuse(`${name} is a pair of numbers`)
-  for (const number of pair as readonly unknown[]) checkNumber(name, number, 0, MAX_DELAY_MS, false)
+  for (const number of pair) checkNumber(name, number, 0, MAX_DELAY_MS, false)
 }
 
 function checkViolation(violation: unknown, unsafeAllowed: boolean): void {
   if (violation === undefined) return
-  if (!violations.includes(violation as Violation)) refuse(`violation is one of ${violations.join(', ')}`)
+  if (!violations.some((known) => known === violation)) refuse(`violation is one of ${violations.join(', ')}`)
   if (!unsafeAllowed) refuse('replies that break the protocol need --unsafe-faults')
 }
 

@@ -79,12 +79,11 @@ function readNumber(word: string, text: string): number {
 }
 
 function parseDelay(word: string, text: string): DelaySpec {
-  const range = /^([\d.]+)\.\.([\d.]+)$/.exec(text)
-  if (range !== null) return { uniformMs: [readNumber(word, range[1]), readNumber(word, range[2])] }
-  const drawn = /^(exp|normal):([\d.]+)(?::([\d.]+))?$/.exec(text)
-  if (drawn?.[1] === 'exp') return { exponentialMs: readNumber(word, drawn[2]) }
-  if (drawn?.[1] === 'normal')
-    return { normalMs: [readNumber(word, drawn[2]), readNumber(word, drawn[3] ?? '0')] }
+  const [range, from = '', to = ''] = /^([\d.]+)\.\.([\d.]+)$/.exec(text) ?? []
+  if (range !== undefined) return { uniformMs: [readNumber(word, from), readNumber(word, to)] }
+  const [, how, mean = '', deviation = '0'] = /^(exp|normal):([\d.]+)(?::([\d.]+))?$/.exec(text) ?? []
+  if (how === 'exp') return { exponentialMs: readNumber(word, mean) }
+  if (how === 'normal') return { normalMs: [readNumber(word, mean), readNumber(word, deviation)] }
   return { fixedMs: readNumber(word, text) }
 }
 

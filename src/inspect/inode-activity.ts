@@ -242,7 +242,7 @@ export class InodeActivity {
 
   private opened(nodeid: number, reply: Int32Array, at: number): void {
     const activity = this.of(nodeid)
-    const openFlags = reply[at + 2]
+    const openFlags = reply[at + 2]!
     activity.opens.set(openFlags, (activity.opens.get(openFlags) ?? 0) + 1)
     activity.openNow++
     if ((openFlags & FOPEN_DIRECT_IO) === 0) activity.cachedOpenNow++
@@ -263,5 +263,5 @@ export class InodeActivity {
 
 /** A u64 in two words, below 2^53. */
 function nodeidAt(words: Int32Array, at: number): number {
-  return (words[at + 1] >>> 0) * 0x1_0000_0000 + (words[at] >>> 0)
+  return (words[at + 1]! >>> 0) * 0x1_0000_0000 + (words[at]! >>> 0)
 }

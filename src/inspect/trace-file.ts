@@ -1,4 +1,5 @@
 import { closeSync, openSync, renameSync, writeSync } from 'node:fs'
+import { codeOf } from '../basics/errors.js'
 
 /** Where a trace goes: FILE, and when a new one begins the last one is FILE.1. Never more than these two. */
 export class TraceFile {
@@ -22,7 +23,7 @@ export class TraceFile {
     try {
       renameSync(this.path, `${this.path}.1`)
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+      if (codeOf(error) !== 'ENOENT') throw error
     }
     this.fd = openSync(this.path, 'w', 0o600)
   }

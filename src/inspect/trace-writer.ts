@@ -113,6 +113,6 @@ function tracedRequest(request: WatchedRequest): TracedRequest {
 }
 
 function openFlagsOf(opcode: number, reply: Int32Array): number {
-  if (opcode === Opcode.OPEN || opcode === Opcode.OPENDIR) return reply[OPEN_FLAGS_AT]
-  return opcode === Opcode.CREATE ? reply[CREATE_FLAGS_AT] : 0
+  if (opcode === Opcode.OPEN || opcode === Opcode.OPENDIR) return reply[OPEN_FLAGS_AT]!
+  return opcode === Opcode.CREATE ? reply[CREATE_FLAGS_AT]! : 0
 }

@@ -57,8 +57,8 @@ export class WatchedRequest implements Carrier {
 
   /** The reply's header is always written by this, and last. */
   writeWords(lenBytes: number, from: Int32Array, fromBytes: Uint8Array): boolean {
-    this.replyBytes = from[0]
-    this.error = from[1]
+    this.replyBytes = from[0]!
+    this.error = from[1]!
     this.reply.set(from.subarray(0, Math.min(lenBytes >> 2, KEPT_WORDS)))
     if (this.violation !== undefined) spoil(from, this.violation)
     return this.carrier.writeWords(lenBytes, from, fromBytes)
@@ -108,10 +108,10 @@ export class WatchedRequest implements Carrier {
 function spoil(words: Int32Array, violation: Violation): void {
   switch (violation) {
     case 'unique':
-      words[2] ^= 1
+      words[2]! ^= 1
       break
     case 'length':
-      words[0] += 8
+      words[0]! += 8
       break
     case 'positive-error':
       words[1] = 5

@@ -71,7 +71,7 @@ export class OpenRules {
 
   /** What one rule says for the files that it is for. */
   policyOf(rule: number): CachePolicy {
-    return this.compiled[rule].decision.policy
+    return this.compiled[rule]!.decision.policy
   }
 
   /** What the share says, then what each rule says. */

@@ -3,4 +3,6 @@ import { writeFileSync } from 'node:fs'
 import { version } from '../config/command-line.js'
 import { manualPage } from './manual-page.js'
 
-writeFileSync(process.argv[2] as string, manualPage(version()))
+const [, , file] = process.argv
+if (file === undefined) throw new Error('which file?')
+writeFileSync(file, manualPage(version()))
