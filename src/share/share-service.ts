@@ -1,5 +1,5 @@
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
-import { Backend, EventLoop, FaultLog, type Logger } from 'vhost-user-ts'
+import { Backend, EventLoop, FaultLog, Listener, type Logger, Wakeup } from 'vhost-user-ts'
 import {
   Counters,
   EAGAIN,
@@ -8,7 +8,6 @@ import {
   initFlagNames,
   opcodeName,
 } from 'virtio-fs-ts/protocol'
-import * as native from 'virtiofsd-ts-native'
 import { TraceWriter } from '../inspect/trace-writer.js'
 import { reportIoModes } from '../io-mode/agreement-report.js'
 import { OpenRules } from '../io-mode/open-rules.js'
@@ -18,8 +17,6 @@ import { describeInitOverride } from './init-override.js'
 import { makeFsDevice, type ShareDevice } from './make-fs-device.js'
 import { ShareCommands } from './share-commands.js'
 import type { LogLevel, WorkerCommand, WorkerMessage, WorkerStart } from './worker-messages.js'
-
-const { EPOLLIN, O_NONBLOCK } = native.constants
 
 const levels = ['trace', 'debug', 'info', 'warn', 'error'] as const
 
@@ -64,17 +61,17 @@ export class ShareService {
       (on) => this.startTrace(on),
       () => this.state(),
     )
-    this.loop.add(commandFd, EPOLLIN, () => this.runCommands(commandPort, commandFd))
+    new Wakeup(commandFd).receive(this.loop, () => this.runCommands(commandPort))
     this.prepare()
   }
 
   /** Serves front-ends one after the other; returns when the last has left. */
   serve(): void {
     const { config, listenFd } = this.start
-    native.setStatusFlags(listenFd, native.statusFlags(listenFd) | O_NONBLOCK)
+    const listener = new Listener(listenFd)
     this.tell({ type: 'listening', engine: this.share.device.backgroundEngine })
     do {
-      const fd = this.accept(listenFd)
+      const fd = this.accept(listener)
       this.logger.info({}, 'front-end connected')
       this.connected = true
       this.backend.serve(fd)
@@ -107,10 +104,10 @@ export class ShareService {
   }
 
   /** Waits for the next front-end, and carries out commands meanwhile. */
-  private accept(listenFd: number): number {
+  private accept(listener: Listener): number {
     let fd = -EAGAIN
-    this.loop.add(listenFd, EPOLLIN, () => {
-      if (fd < 0) fd = native.unixAccept(listenFd)
+    this.loop.addReadable(listener.fd, () => {
+      if (fd < 0) fd = listener.accept()
     })
     for (;;) {
       this.loop.wait(-1)
@@ -120,7 +117,7 @@ export class ShareService {
       this.faults.warn('front-end cannot be accepted', { error: errnoName(-fd) })
       Atomics.wait(this.traceAcks, 0, Atomics.load(this.traceAcks, 0), ACCEPT_AGAIN_MS)
     }
-    this.loop.remove(listenFd)
+    this.loop.remove(listener.fd)
     return fd
   }
 
@@ -152,8 +149,7 @@ export class ShareService {
     }
   }
 
-  private runCommands(port: MessagePort, eventFd: number): void {
-    native.eventfdDrain(eventFd)
+  private runCommands(port: MessagePort): void {
     for (let got = receiveMessageOnPort(port); got !== undefined; got = receiveMessageOnPort(port)) {
       const command = got.message as WorkerCommand
       const startMs = performance.now()

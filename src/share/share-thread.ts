@@ -1,7 +1,7 @@
 import { setFlagsFromString } from 'node:v8'
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads'
+import { Wakeup } from 'vhost-user-ts'
 import { Counters } from 'virtio-fs-ts/protocol'
-import * as native from 'virtiofsd-ts-native'
 import { TraceFile } from '../inspect/trace-file.js'
 import type { ShareConfig } from './share-config.js'
 import {
@@ -50,7 +50,7 @@ export class ShareThread {
   readonly counters = new Counters()
   /** Resolves when the thread is gone, which is some time after its share has ended. */
   readonly exited: Promise<void>
-  private readonly commandFd: number
+  private readonly wakeup = new Wakeup()
   private readonly port: MessagePort
   private readonly waiting = new Map<number, Waiting>()
   private readonly traceAcks = new Int32Array(new SharedArrayBuffer(4))
@@ -73,7 +73,6 @@ export class ShareThread {
     this.port = port1
     // The port itself must not keep this process alive.
     port1.unref()
-    this.commandFd = native.eventfdCreate(native.constants.EFD_NONBLOCK)
     this.traceFile = trace === undefined ? undefined : new TraceFile(trace)
     this.reaching = { loaded: this.milestone('loaded'), prepared: this.milestone('prepared') }
     const start: WorkerStart = {
@@ -84,7 +83,7 @@ export class ShareThread {
       fdLimit,
       logLevel,
       commandPort: port2,
-      commandFd: this.commandFd,
+      commandFd: this.wakeup.fd,
       counters: this.counters.memory,
       traceAcks: this.traceAcks.buffer as SharedArrayBuffer,
       allowed: this.allowed.buffer as SharedArrayBuffer,
@@ -122,7 +121,7 @@ export class ShareThread {
     return new Promise((resolve, reject) => {
       this.waiting.set(id, { resolve, reject })
       this.port.postMessage({ id, name, argument })
-      native.eventfdSignal(this.commandFd)
+      this.wakeup.send()
     })
   }
 

@@ -1,4 +1,3 @@
-import * as native from 'virtiofsd-ts-native'
 import type { BackendOptions } from './backend.js'
 import { BackendSession } from './backend-session.js'
 import { Connection, type Message } from './connection.js'
@@ -239,7 +238,7 @@ class Service {
         session.handle(message)
         return true
       })
-    mustSucceed('epoll_ctl', this.loop.add(connection.fd, native.constants.EPOLLIN, receive))
+    mustSucceed('epoll_ctl', this.loop.addReadable(connection.fd, receive))
   }
 
   /** Keeps back a message that stops rings with requests in flight. Returns false when there is nothing to wait for. */

@@ -1,4 +1,3 @@
-import * as native from 'virtiofsd-ts-native'
 import { BackendSession } from './backend-session.js'
 import { Connection } from './connection.js'
 import { checkDevice, type DeviceHost, type VhostUserDevice } from './device.js'
@@ -63,7 +62,7 @@ export class Backend implements DeviceHost {
     this.stopped = false
     mustSucceed(
       'epoll_ctl',
-      this.loop.add(fd, native.constants.EPOLLIN, () =>
+      this.loop.addReadable(fd, () =>
         receiveMessages(connection, this.log, (message) => {
           session.handle(message)
           return true

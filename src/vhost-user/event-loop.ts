@@ -24,6 +24,11 @@ export class EventLoop {
     return 0
   }
 
+  /** Calls `handler` from `wait` while `fd` can be read from, or has ended. Returns a negative errno as `add` does. */
+  addReadable(fd: number, handler: () => void): number {
+    return this.add(fd, native.constants.EPOLLIN, handler)
+  }
+
   /** Before `fd` is closed. */
   remove(fd: number): void {
     const tag = this.tags.get(fd)

@@ -122,7 +122,7 @@ export class FileIo {
   /** For the back-end: `begun` is called when `progress` has something to start. */
   attach(loop: EventLoop, begun: () => void): void {
     this.begun = begun
-    for (const fd of this.fds) loop.add(fd, EPOLLIN, () => {})
+    for (const fd of this.fds) loop.addReadable(fd, () => {})
   }
 
   /** For the back-end: calls are under way, and want a processor. */

@@ -5,9 +5,9 @@ import { AsyncBackend, type AsyncBackendOptions } from './async-backend.js'
 import type { VhostUserDevice } from './device.js'
 import { mustSucceed } from './errors.js'
 import { EventLoop } from './event-loop.js'
+import { Listener } from './listener.js'
 import { type Logger, silentLogger } from './logger.js'
 
-const { EPOLLIN, O_NONBLOCK } = native.constants
 const { EAGAIN } = os.errno
 
 /** Whoever may connect may read and write the device. */
@@ -45,7 +45,7 @@ class DeviceServer implements Server {
   private readonly loop = new EventLoop()
   private readonly log: Logger
   private readonly backend: AsyncBackend
-  private readonly listenFd: number
+  private readonly listener: Listener
   private unwatch: (() => void) | undefined
   private retry: NodeJS.Timeout | undefined
   private settle!: { resolve(): void; reject(error: unknown): void }
@@ -59,8 +59,9 @@ class DeviceServer implements Server {
   ) {
     this.log = options.logger ?? silentLogger
     this.backend = new AsyncBackend(device, { ...options, loop: this.loop })
-    this.listenFd = mustSucceed(`listening at ${socketPath}`, native.unixListen(socketPath, SOCKET_MODE))
-    native.setStatusFlags(this.listenFd, native.statusFlags(this.listenFd) | O_NONBLOCK)
+    this.listener = new Listener(
+      mustSucceed(`listening at ${socketPath}`, native.unixListen(socketPath, SOCKET_MODE)),
+    )
     this.closed = new Promise((resolve, reject) => {
       this.settle = { resolve, reject }
     })
@@ -85,7 +86,7 @@ class DeviceServer implements Server {
   private awaitFrontend(): void {
     mustSucceed(
       'epoll_ctl',
-      this.loop.add(this.listenFd, EPOLLIN, () => this.accept()),
+      this.loop.addReadable(this.listener.fd, () => this.accept()),
     )
     this.unwatch = this.loop.watch(() => this.loop.wait(0))
   }
@@ -93,11 +94,11 @@ class DeviceServer implements Server {
   private stopWaiting(): void {
     this.unwatch?.()
     this.unwatch = undefined
-    this.loop.remove(this.listenFd)
+    this.loop.remove(this.listener.fd)
   }
 
   private accept(): void {
-    const fd = native.unixAccept(this.listenFd)
+    const fd = this.listener.accept()
     if (fd === -EAGAIN) return
     this.stopWaiting()
     if (fd >= 0) {
@@ -132,7 +133,7 @@ class DeviceServer implements Server {
     this.options.signal?.removeEventListener('abort', this.onAbort)
     clearTimeout(this.retry)
     this.stopWaiting()
-    native.close(this.listenFd)
+    native.close(this.listener.fd)
     removeSocket(this.socketPath)
     this.loop.close()
     settle()

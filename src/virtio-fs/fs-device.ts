@@ -3,8 +3,6 @@ import type { Background } from './file-system.js'
 import { fsConfig } from './fs-config.js'
 import type { Session } from './session.js'
 
-const EPOLLIN = 0x001
-
 /** One priority queue, and as many request queues as a vhost-user message can name: a queue costs nothing unused. */
 export const QUEUE_COUNT = 256
 
@@ -66,7 +64,7 @@ export class FsDevice implements VhostUserDevice {
   }
 
   attach(loop: EventLoop): void {
-    for (const fd of this.background?.fds ?? []) loop.add(fd, EPOLLIN, () => {})
+    for (const fd of this.background?.fds ?? []) loop.addReadable(fd, () => {})
   }
 
   progress(): boolean {

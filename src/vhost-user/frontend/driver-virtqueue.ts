@@ -63,7 +63,7 @@ export class DriverVirtqueue {
     this.kickFd = mustSucceed('eventfd', native.eventfdCreate(native.constants.EFD_NONBLOCK))
     this.callFd = mustSucceed('eventfd', native.eventfdCreate(native.constants.EFD_NONBLOCK))
     this.loop = new EventLoop()
-    this.loop.add(this.callFd, native.constants.EPOLLIN, () => native.eventfdDrain(this.callFd))
+    this.loop.addReadable(this.callFd, () => native.eventfdDrain(this.callFd))
   }
 
   /** Requests that the device holds. */

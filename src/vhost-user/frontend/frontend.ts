@@ -60,7 +60,7 @@ export class Frontend {
     this.connection = new Connection(mustSucceed('connect', native.unixConnect(socketPath)))
     this.memory = new GuestMemory()
     this.loop = new EventLoop()
-    this.loop.add(this.connection.fd, native.constants.EPOLLIN, () => {})
+    this.loop.addReadable(this.connection.fd, () => {})
   }
 
   /** Negotiates features and shares memory, as QEMU does; queues come with `addQueue`. */

@@ -14,9 +14,6 @@ interface Import {
   readonly to: string
 }
 
-/** What is on its way out. Nothing is to be added here. */
-const leftovers = new Set(['src/share imports native'])
-
 const rooms = readRooms(readFileSync('CONTRIBUTING.md', 'utf8'))
 const packages = readPackages()
 const files = ['src', 'vm', 'test'].flatMap((top) =>
@@ -114,10 +111,7 @@ t.test('there is an order, and every file has a room in it', async (t) => {
 
 t.test('every import points down', async (t) => {
   const complaints = new Set(imports.map(complaintOf).filter((complaint) => complaint !== undefined))
-  t.same(
-    [...complaints].filter((complaint) => !leftovers.has(complaint)),
-    [],
-  )
+  t.same([...complaints], [])
 })
 
 t.test('no files import each other', async (t) => {
