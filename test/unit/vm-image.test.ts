@@ -4,7 +4,7 @@ import { gzipSync } from 'node:zlib'
 import t, { type Test } from 'tap'
 import { FILE, FOLDER, LINK, writeArchive } from '../../vm/guest/cpio.js'
 import { findKernel } from '../../vm/guest/kernel.js'
-import { parseKernelLog } from '../../vm/guest/kernel-log.js'
+import { loudMessages, parseKernelLog } from '../../vm/guest/kernel-log.js'
 import { readModules } from '../../vm/guest/kernel-modules.js'
 
 t.test('a cpio archive has the golden bytes of newc', async (t) => {
@@ -71,4 +71,17 @@ t.test('the kernel log is parsed with levels, times and continued lines', async 
     { level: 6, seconds: 0, text: 'Linux version 6.12' },
     { level: 4, seconds: 12.345678, text: 'a warning\nof two lines' },
   ])
+})
+
+t.test('a kernel log without times is parsed too, and with the thread that spoke', async (t) => {
+  // CONFIG_PRINTK_TIME is off in tinyconfig; CONFIG_PRINTK_CALLER is on in kernels for debugging.
+  const log = parseKernelLog(
+    '<6>Linux version 6.12\n<4>WARNING: at fs/fuse\n<4>[    1.5][   T71] Call Trace:\n',
+  )
+  t.same(log, [
+    { level: 6, seconds: undefined, text: 'Linux version 6.12' },
+    { level: 4, seconds: undefined, text: 'WARNING: at fs/fuse' },
+    { level: 4, seconds: 1.5, text: 'Call Trace:' },
+  ])
+  t.same(loudMessages(log), ['WARNING: at fs/fuse', 'Call Trace:'])
 })

@@ -1,4 +1,5 @@
 import { StringDecoder } from 'node:string_decoder'
+import { whenLate } from '../host/patience.js'
 import type { Agent } from './agent.js'
 
 interface Question {
@@ -6,9 +7,14 @@ interface Question {
   reject: (error: Error) => void
 }
 
+/** A program in the guest has not answered, or not ended, in its time. */
+export class NoAnswer extends Error {
+  override readonly name = 'NoAnswer'
+}
+
 /** How long `ask` waits unless it is told. */
 const ANSWER_TIMEOUT_MS = 60_000
-const KILL_TIMEOUT_MS = 20_000
+const KILL_TIMEOUT_MS = 5_000
 const SIGKILL = 9
 
 /** A program in the guest that answers each line of its standard input with one line, in their order. */
@@ -25,6 +31,8 @@ export class Conversation {
   constructor(
     private readonly agent: Agent,
     private readonly command: string,
+    /** Its time limits leave out the time that this process waits for a processor. */
+    private readonly qemuPid: number,
   ) {
     const { id, report } = agent.start(command, {
       timeoutMs: 0,
@@ -41,24 +49,25 @@ export class Conversation {
   /** Rejects when the program ends, or does not answer for `timeoutMs`. */
   async ask(line: string, timeoutMs = ANSWER_TIMEOUT_MS): Promise<string> {
     if (this.over !== undefined) throw this.over
-    let timer: NodeJS.Timeout | undefined
+    let callOff = (): void => {}
     const answer = new Promise<string>((resolve, reject) => {
       this.questions.push({ resolve, reject })
-      timer = setTimeout(() => reject(new Error(`${this.command}: no answer to: ${line}`)), timeoutMs)
+      const late = (): void => reject(new NoAnswer(`${this.command}: no answer to: ${line}`))
+      callOff = whenLate(this.qemuPid, timeoutMs, late)
     })
     this.agent.write(this.id, Buffer.from(`${line}\n`))
-    return answer.finally(() => clearTimeout(timer))
+    return answer.finally(callOff)
   }
 
   /** Ends it with SIGKILL, at whatever it is. Resolves when it is gone; rejects when it hangs in the guest's kernel. */
   async kill(): Promise<void> {
     if (this.over === undefined) this.agent.kill(this.id, SIGKILL)
-    let timer: NodeJS.Timeout | undefined
+    let callOff = (): void => {}
     const late = new Promise<never>((_, reject) => {
-      const error = new Error(`${this.command} cannot be killed`)
-      timer = setTimeout(() => reject(error), KILL_TIMEOUT_MS)
+      const error = new NoAnswer(`${this.command} cannot be killed`)
+      callOff = whenLate(this.qemuPid, KILL_TIMEOUT_MS, () => reject(error))
     })
-    await Promise.race([this.ended, late]).finally(() => clearTimeout(timer))
+    await Promise.race([this.ended, late]).finally(callOff)
   }
 
   private hear(text: string): void {

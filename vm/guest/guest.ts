@@ -1,6 +1,8 @@
 import { statSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { ensureHostTools } from '../host/host-tools.js'
 import { describeExit, type ProcessExit } from '../host/leashed-process.js'
+import { whenLate } from '../host/patience.js'
 import { SetupError } from '../host/setup-error.js'
 import { type Accelerator, findAccelerator } from './accelerator.js'
 import type { CommandReport } from './agent.js'
@@ -36,7 +38,7 @@ export interface GuestOptions {
   modules?: string[]
   /** Appended to the kernel's command line. */
   kernelArgs?: string[]
-  /** From QEMU's start until commands can run. Default 120 s. */
+  /** From QEMU's start until commands can run, without the time that QEMU waits for a processor. Default 120 s. */
   bootTimeoutMs?: number
 }
 
@@ -68,11 +70,15 @@ const AGENT_GRACE_MS = 10_000
 /** Enough for the whole report of a panic. */
 const CONSOLE_LINES = 60
 const CONSOLE_SETTLE_MS = 300
+/** For a kernel to print its last words. */
+const NMI_MS = 1_500
 const SIGTERM = 15
 
 const KERNEL_ARGS = [
   'console=ttyS0',
+  'printk.time=1',
   'panic=-1', // resets the machine, which we see
+  'unknown_nmi_panic', // so that a guest that hangs can be asked where
   'log_buf_len=4M',
   'memhp_default_state=online',
   // Distrust of the hardware costs a second under TCG.
@@ -208,7 +214,7 @@ export class Guest {
   /** Starts a program that answers each line of its standard input with one line. */
   converse(command: string): Conversation {
     this.expectRunning()
-    return new Conversation(this.machine.agent, command)
+    return new Conversation(this.machine.agent, command, this.qemuPid)
   }
 
   /** Mounts a share, which the guest's kernel may refuse. */
@@ -266,10 +272,10 @@ export class Guest {
 
   /** Resolves when the agent is there. A guest that takes longer is ended. */
   async awaitAgent(what: string, timeoutMs: number): Promise<void> {
-    const timer = setTimeout(() => this.end(`the ${what} took more than ${timeoutMs} ms`), timeoutMs)
-    this.kernelRelease = await Promise.race([this.machine.agent.hello, this.failed]).finally(() =>
-      clearTimeout(timer),
+    const callOff = whenLate(this.qemuPid, timeoutMs, () =>
+      this.end(`the ${what} took more than ${timeoutMs} ms`),
     )
+    this.kernelRelease = await Promise.race([this.machine.agent.hello, this.failed]).finally(callOff)
   }
 
   private expectRunning(): void {
@@ -282,15 +288,24 @@ export class Guest {
     timeoutMs: number,
     report: Promise<CommandReport>,
   ): Promise<CommandResult> {
-    const silence = (): void => this.end(`the guest stopped answering during: ${command}`)
-    const guard = timeoutMs > 0 ? setTimeout(silence, timeoutMs + AGENT_GRACE_MS) : undefined
-    const { timedOut, stack, ...result } = await report.finally(() => clearTimeout(guard))
+    const callOff =
+      timeoutMs > 0
+        ? whenLate(this.qemuPid, timeoutMs + AGENT_GRACE_MS, () => void this.endSilent(command))
+        : () => {}
+    const { timedOut, stack, ...result } = await report.finally(callOff)
     if (!timedOut) return result
 
     const what = `no end after ${timeoutMs} ms of: ${command}`
     if (stack === undefined) throw this.describe(what)
     this.end(`${what}\nit hangs in the guest's kernel:\n${stack}`)
     throw this.failure
+  }
+
+  /** A non-maskable interrupt makes a kernel that hangs with its agent panic, with stacks on the console. */
+  private async endSilent(command: string): Promise<void> {
+    await Promise.race([this.qmp.execute('inject-nmi').catch(() => {}), sleep(NMI_MS)])
+    await Promise.race([this.failed.catch(() => {}), sleep(NMI_MS)])
+    this.end(`the guest stopped answering during: ${command}`)
   }
 
   /** The first reason counts; everything that waits for the guest fails with it. */
