@@ -57,8 +57,8 @@ option = $(if $($(1)),--$(shell echo $(1) | tr A-Z_ a-z-) '$($(1))')
 .PHONY: lab
 lab: JSON ?= results/lab.json
 lab: HTML ?= results/lab.html
-lab: build ## The io-mode matrix (KERNELS="6.1 6.12 7" or KERNEL_IMAGE= with MODULES=; CASES=glob, QEMU=, JSON=, HTML=)
-	@node dist/vm/lab.js $(foreach name,KERNELS KERNEL_IMAGE MODULES QEMU CASES JUDGE_AS JSON HTML,$(call option,$(name)))
+lab: build ## The io-mode matrix (KERNELS="6.1 6.12 7" or KERNEL_IMAGE= with MODULES=; CASES=glob, SHARES=glob, KERNEL_ARGS=, QEMU=, EXPECT=, JSON=, HTML=)
+	@vm/lab/lab $(foreach name,KERNELS KERNEL_IMAGE MODULES KERNEL_ARGS QEMU CASES SHARES JUDGE_AS EXPECT JSON HTML,$(call option,$(name)))
 
 .PHONY: check
 check: build ## Types, lint, format and unit tests (under two minutes)

@@ -2,35 +2,40 @@
 import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { Command } from 'commander'
+import picomatch from 'picomatch'
 import { ruledTable } from '../src/commands/text-table.js'
 import { findKernel, KERNEL_NAMES } from './guest/kernel.js'
-import { runAsProgram } from './host/command-program.js'
 import { SetupError } from './host/setup-error.js'
 import { allCases, selectCases } from './lab/all-cases.js'
-import { labPage } from './lab/html-report.js'
-import type { KernelChoice } from './lab/lab-guest.js'
-import { OPTION_SETS } from './lab/option-sets.js'
-import { isAsExpected, type KernelResult } from './lab/result.js'
+import { EXIT_AS_EXPECTED, EXIT_NO_VERDICT, EXIT_UNEXPECTED, runForVerdict } from './lab/exit-status.js'
+import { type Expectations, observedIn, rulesOf } from './lab/expectations.js'
+import type { KernelChoice, LabGuest } from './lab/lab-guest.js'
+import { OPTION_SETS, type ShareName } from './lab/option-sets.js'
+import { type KernelResult, type LabResult, unexpectedCells, verdictOf } from './lab/result.js'
+import { ResultFiles } from './lab/result-files.js'
 import { type RunListener, runKernel } from './lab/runner.js'
 import { cellText, matrixText, sharesText, summaryText, unexpectedText } from './lab/text-report.js'
-import { type ReportFiles, writeReports } from './report/write-reports.js'
-
-const EXIT_FAILURE = 1
+import type { ReportFiles } from './report/write-reports.js'
 
 interface Options extends ReportFiles {
   kernels: string
   kernelImage?: string
   modules?: string
+  kernelArgs?: string
   qemu?: string
   cases: string
+  shares: string
   judgeAs?: number
+  expect?: string
   list?: true
 }
 
 function makeCommand(): Command {
   return new Command('lab')
     .description(
-      'Asks guest kernels what they make of direct I/O, shared mappings and parallel direct writes. Ends with 1 when a cell of the matrix is unexpected.',
+      'Asks guest kernels what they make of direct I/O, shared mappings and parallel direct writes. ' +
+        `Ends with ${EXIT_AS_EXPECTED} when all is as expected, with ${EXIT_UNEXPECTED} when a cell of the matrix is not, ` +
+        `and with ${EXIT_NO_VERDICT} when nothing was found out, as git bisect run takes it.`,
     )
     .option(
       '--kernels <names>',
@@ -39,13 +44,15 @@ function makeCommand(): Command {
     )
     .option('--kernel-image <path>', 'one kernel instead: a bzImage of your own')
     .option('--modules <path>', 'its modules, a folder like /lib/modules/RELEASE, unless all is built in')
+    .option('--kernel-args <words>', "added to the kernel's command line")
     .option('--qemu <name or path>', 'as make run takes it')
     .option('--cases <glob>', 'only cases whose names match, such as "io-mode/*"', '**')
+    .option('--shares <glob>', 'only shares whose names match, such as "parallel*"', '**')
     .option('--judge-as <7.minor>', "apply the rules of another FUSE version than the guest's", parseVersion)
-    .option('--json <file>', 'write the result as JSON')
+    .option('--expect <file>', 'expect what an earlier run observed: a file of --json')
+    .option('--json <file>', 'write the result as JSON, cell by cell')
     .option('--html <file>', 'write the result as a page, with timelines')
     .option('--list', 'list the cases, and run none')
-    .exitOverride()
 }
 
 function parseVersion(text: string): number {
@@ -54,55 +61,97 @@ function parseVersion(text: string): number {
   return Number(minor)
 }
 
-async function run(options: Options): Promise<void> {
+async function run(options: Options): Promise<number> {
   const cases = selectCases(options.cases)
-  if (options.list)
-    return say(
+  if (options.list) {
+    say(
       ruledTable(
         [{ title: 'case' }, { title: 'question' }],
         cases.map(({ name, question }) => [name, question]),
       ),
     )
+    return EXIT_AS_EXPECTED
+  }
+  const runOptions = { selects: selectShares(options.shares), expectations: chooseExpectations(options) }
   const choices = chooseKernels(options)
   // First what can be missing: the guests find them again, in the cache.
   for (const { kernel, modulesDir } of choices) await findKernel(kernel, modulesDir)
 
-  const result: { startedAt: string; kernels: KernelResult[] } = {
-    startedAt: new Date().toISOString(),
-    kernels: [],
-  }
+  const done: KernelResult[] = []
+  const startedAt = new Date().toISOString()
+  const files = new ResultFiles(options)
+  const resultWith = (...kernels: KernelResult[]): LabResult => ({
+    startedAt,
+    kernels: [...done, ...kernels],
+  })
+  let failure: Error | undefined
   for (const choice of choices) {
-    const kernel = await runKernel(choice, cases, listen(), { judgeAs: options.judgeAs })
-    result.kernels.push(kernel)
-    for (const cell of kernel.cells) if (cell.verdict === 'unexpected') say(unexpectedText(kernel, cell))
-    // What there is, should a later kernel fail.
-    writeReports(options, result, labPage)
+    let soFar: KernelResult | undefined
+    const listener = listen((kernel) => {
+      soFar = kernel
+      files.write(resultWith(kernel))
+    })
+    try {
+      soFar = await runKernel(choice, cases, listener, runOptions)
+    } catch (error) {
+      failure = error as Error
+      say(`\nno verdict on ${choice.kernel}: ${failure.message}`)
+    }
+    if (soFar !== undefined) done.push(soFar)
   }
-  say(`\n${matrixText(result)}\n${sharesText(result)}\n${summaryText(result)}`)
-  for (const file of [options.json, options.html])
-    if (file !== undefined) say(pathToFileURL(resolve(file)).href)
-  if (!isAsExpected(result)) process.exitCode = EXIT_FAILURE
+  const result = resultWith()
+  files.finish(result)
+  report(result, options)
+  return statusOf(result, failure)
 }
 
-function chooseKernels({ kernels, kernelImage, modules, qemu }: Options): KernelChoice[] {
+function report(result: LabResult, { json, html }: ReportFiles): void {
+  if (result.kernels.length === 0) return
+  for (const kernel of result.kernels)
+    for (const cell of unexpectedCells(kernel)) say(unexpectedText(kernel, cell))
+  say(`\n${matrixText(result)}\n${sharesText(result)}\n${summaryText(result)}`)
+  for (const file of [json, html]) if (file !== undefined) say(pathToFileURL(resolve(file)).href)
+}
+
+/** An unexpected cell is one, whatever came after it. */
+function statusOf(result: LabResult, failure: Error | undefined): number {
+  const verdict = verdictOf(result)
+  if (verdict === 'unexpected') return EXIT_UNEXPECTED
+  return verdict === 'as expected' && failure === undefined ? EXIT_AS_EXPECTED : EXIT_NO_VERDICT
+}
+
+function chooseExpectations({ expect, judgeAs }: Options): Expectations {
+  return expect === undefined ? rulesOf(judgeAs) : observedIn(expect)
+}
+
+function chooseKernels({ kernels, kernelImage, modules, qemu, kernelArgs }: Options): KernelChoice[] {
   const names =
     kernelImage === undefined ? kernels.split(/[\s,]+/).filter((name) => name !== '') : [kernelImage]
   if (names.length === 0) throw new SetupError('--kernels names no kernel')
-  return names.map((kernel) => ({ kernel, modulesDir: modules, qemu }))
+  const words = kernelArgs?.split(/\s+/).filter((word) => word !== '')
+  return names.map((kernel) => ({ kernel, modulesDir: modules, qemu, kernelArgs: words }))
+}
+
+function selectShares(glob: string): (share: ShareName) => boolean {
+  const matches = picomatch(glob)
+  if (OPTION_SETS.some(({ name }) => matches(name))) return (share) => matches(share)
+  const names = OPTION_SETS.map(({ name }) => name).join(', ')
+  throw new SetupError(`no share is called ${glob}: there are ${names}`)
 }
 
 /** A line for each cell, as it comes. */
-function listen(): RunListener {
+function listen(keep: (kernel: KernelResult) => void): RunListener {
   const caseWidth = Math.max(...allCases.map(({ name }) => name.length))
   const shareWidth = Math.max(...OPTION_SETS.map(({ name }) => name.length))
   return {
-    booted({ guest, versions: { release, fuse } }) {
+    booted({ guest, versions: { release, fuse } }: LabGuest) {
       say(`\nLinux ${release}, FUSE ${fuse}, up in ${(guest.bootMs / 1000).toFixed(1)} s`)
     },
     begun({ name, seconds }, share) {
       if (seconds !== undefined) say(`  ${name} on ${share} takes ${seconds} s ...`)
     },
-    ended(cell) {
+    ended(cell, kernel) {
+      keep(kernel)
       if (cell.verdict === 'not applicable') return
       const time = `${(cell.ms / 1000).toFixed(1)} s`.padStart(7)
       say(`  ${cell.case.padEnd(caseWidth)}  ${cell.share.padEnd(shareWidth)} ${time}  ${cellText(cell)}`)
@@ -114,4 +163,4 @@ function say(text: string): void {
   process.stdout.write(`${text}\n`)
 }
 
-await runAsProgram(makeCommand(), run)
+await runForVerdict(makeCommand(), run)

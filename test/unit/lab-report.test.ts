@@ -1,7 +1,7 @@
 /** The lab's verdicts, and how it reports them. */
 import t from 'tap'
 import { labPage } from '../../vm/lab/html-report.js'
-import { type Cell, isAsExpected, judge, type KernelResult, type LabResult } from '../../vm/lab/result.js'
+import { type Cell, judge, type KernelResult, type LabResult, verdictOf } from '../../vm/lab/result.js'
 import { matrixText, sharesText, summaryText, unexpectedText } from '../../vm/lab/text-report.js'
 import { timelineChart } from '../../vm/lab/timeline.js'
 
@@ -39,6 +39,7 @@ function result(...kernels: [release: string, cells: Cell[]][]): LabResult {
         accelerator: 'tcg',
         bootMs: 4000,
         ms: 50_000,
+        isComplete: true,
         cells,
       }),
     ),
@@ -56,15 +57,18 @@ t.test('what was seen is compared word for word', async (t) => {
 })
 
 t.test('one unexpected cell of one kernel decides', async (t) => {
-  t.ok(isAsExpected(result(['6.12', [good, absent]], ['7.3', [good]])))
-  t.notOk(isAsExpected(result(['6.12', [good]], ['7.3', [good, bad]])))
-  t.notOk(isAsExpected(result(['6.12', [absent]])), 'a matrix that says nothing')
-  t.notOk(isAsExpected(result()))
+  t.equal(verdictOf(result(['6.12', [good, absent]], ['7.3', [good]])), 'as expected')
+  t.equal(verdictOf(result(['6.12', [good]], ['7.3', [good, bad]])), 'unexpected')
+  t.equal(verdictOf(result(['6.12', [absent]])), 'not applicable', 'a matrix that says nothing')
+  t.equal(verdictOf(result()), 'not applicable')
 })
 
 t.test('an unexpected cell is shown with all there is, and the end of its trace', async (t) => {
   const [kernel] = result(['6.12', [bad]]).kernels
-  const text = unexpectedText({ ...kernel!, judgedAs: 39 }, { ...bad, trouble: ['WARNING: a\nb'] })
+  const text = unexpectedText(
+    { ...kernel!, judgedAs: 'the rules of FUSE 7.39' },
+    { ...bad, trouble: ['WARNING: a\nb'] },
+  )
   t.match(text, 'UNEXPECTED: overlap/non-extending on parallel, Linux 6.12-cloud, FUSE 7.41')
   t.match(text, 'expected   8, by the rules of FUSE 7.39')
   t.match(text, 'observed   1')

@@ -1,5 +1,10 @@
-import type { Conversation } from '../guest/conversation.js'
+import { type Conversation, NoAnswer } from '../guest/conversation.js'
 import type { Guest } from '../guest/guest.js'
+
+/** An operation of a case takes milliseconds: one that takes this long, on a processor, hangs. */
+const ANSWER_TIMEOUT_MS = 10_000
+/** io-actor looks this long by itself. */
+const SETTLE_TIMEOUT_MS = 40_000
 
 /** A value, or the name of an errno. */
 export type Outcome = { value: number | string } | { error: string }
@@ -37,14 +42,14 @@ export class Actor {
 
   /** Resolves when at least `ended` of the started operations have ended, and all others sleep in the kernel. */
   async settle(ended = 0): Promise<Settled> {
-    const answer = await this.ask<Settled | { error: string }>(`settle ${ended}`)
-    if ('error' in answer) throw new Error(`the guest did not come to rest: ${answer.error}`)
+    const answer = await this.ask<Settled | { error: string }>(`settle ${ended}`, SETTLE_TIMEOUT_MS)
+    if ('error' in answer) throw new NoAnswer('the guest did not come to rest')
     return answer
   }
 
   /** Resolves when all started operations have ended, with what came of them, in the order of their start. */
   async join(): Promise<Outcome[]> {
-    return (await this.ask<{ results: Outcome[] }>('join')).results
+    return (await this.ask<{ results: Outcome[] }>('join', SETTLE_TIMEOUT_MS)).results
   }
 
   /** The process leaves, at whatever it is; the kernel closes its files. */
@@ -52,7 +57,7 @@ export class Actor {
     await this.conversation.kill()
   }
 
-  private async ask<T>(line: string): Promise<T> {
-    return JSON.parse(await this.conversation.ask(line)) as T
+  private async ask<T>(line: string, timeoutMs = ANSWER_TIMEOUT_MS): Promise<T> {
+    return JSON.parse(await this.conversation.ask(line, timeoutMs)) as T
   }
 }

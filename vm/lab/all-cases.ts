@@ -2,19 +2,27 @@ import picomatch from 'picomatch'
 import { SetupError } from '../host/setup-error.js'
 import type { LabCase } from './case.js'
 import { asyncCases } from './cases/async.js'
+import { bootCases } from './cases/boot.js'
 import { cacheCases } from './cases/cache.js'
+import { dataCases } from './cases/data.js'
 import { ioModeCases } from './cases/io-modes.js'
 import { mappingCases } from './cases/mapping.js'
 import { mixedCases } from './cases/mixed.js'
+import { nameCases } from './cases/names.js'
 import { overlapCases } from './cases/overlap.js'
+import { requestCases } from './cases/requests.js'
 
 /** In the order in which they run, and in which the matrix shows them. */
 export const allCases: readonly LabCase[] = [
+  ...bootCases,
   ...overlapCases,
   ...mappingCases,
   ...ioModeCases,
   ...asyncCases,
   ...cacheCases,
+  ...dataCases,
+  ...requestCases,
+  ...nameCases,
   ...mixedCases,
 ]
 

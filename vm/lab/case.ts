@@ -1,3 +1,4 @@
+import type { GuestProgram } from '../guest/initramfs.js'
 import type { GuestFacts } from './kernel-rules.js'
 import type { ShareName } from './option-sets.js'
 import type { Scene } from './scene.js'
@@ -19,6 +20,8 @@ export interface LabCase {
   readonly shares: readonly ShareName[]
   /** How long it takes by design, if that is long. */
   readonly seconds?: number
+  /** What it needs in the guest beside io-actor. */
+  readonly programs?: readonly GuestProgram[]
   /** What fs/fuse does by its rules; undefined where the question makes no sense. */
   expected(facts: GuestFacts): string | undefined
   run(scene: Scene): Promise<Observation>

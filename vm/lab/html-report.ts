@@ -33,13 +33,23 @@ ${cases.map((labCase) => caseDetails(labCase, kernels))}
   })
 }
 
-function kernelCard({ release, fuse, judgedAs, accelerator, bootMs, ms, cells }: KernelResult): Html {
+function kernelCard({
+  release,
+  fuse,
+  judgedAs,
+  accelerator,
+  bootMs,
+  ms,
+  isComplete,
+  cells,
+}: KernelResult): Html {
   const unexpected = cells.filter(({ verdict }) => verdict === 'unexpected').length
-  const badge =
-    unexpected === 0
+  const badge = !isComplete
+    ? html`<span class="badge bad">not complete</span>`
+    : unexpected === 0
       ? html`<span class="badge good">as expected</span>`
       : html`<span class="badge bad">${unexpected} unexpected</span>`
-  const rules = judgedAs === undefined ? undefined : html`<br>judged by the rules of FUSE 7.${judgedAs}`
+  const rules = judgedAs === undefined ? undefined : html`<br>judged by ${judgedAs}`
   return html`<div class="card"><strong>Linux ${shortRelease(release)}</strong>
 <span class="muted">${release}<br>FUSE ${fuse}, ${accelerator.toUpperCase()}, up in ${seconds(bootMs)}, ${cells.length} cells in ${seconds(ms)}${rules}</span><br>
 ${badge}</div>

@@ -1,5 +1,7 @@
 import { bootGuest, type Guest } from '../guest/guest.js'
-import { type KernelMessage, parseKernelLog } from '../guest/kernel-log.js'
+import type { GuestProgram } from '../guest/initramfs.js'
+import { loudMessages, parseKernelLog } from '../guest/kernel-log.js'
+import { SetupError } from '../host/setup-error.js'
 import type { GuestFacts } from './kernel-rules.js'
 import { LabDevice, type ShareState } from './lab-device.js'
 import type { OptionSet, ShareName } from './option-sets.js'
@@ -9,11 +11,16 @@ export interface KernelChoice {
   readonly kernel: string
   readonly modulesDir?: string | undefined
   readonly qemu?: string | undefined
+  /** Added to the kernel's command line. */
+  readonly kernelArgs?: readonly string[] | undefined
 }
 
-/** The message level of a warning; what is more severe is lower. */
-const WARNING = 4
-const TROUBLE = /Call Trace|BUG:|WARNING:|hung task|blocked for more than/
+const KERNEL_ARGS = [
+  'oops=panic', // a case ends with its oops, not with what follows from it
+  'printk.devkmsg=on', // our marks are not dropped for being too many
+]
+const MARK = 'lab: the log is read up to here'
+const LOG_TIMEOUT_MS = 10_000
 
 /** A guest of one kernel with all shares mounted at /NAME, and the device beside it. */
 export class LabGuest {
@@ -21,26 +28,33 @@ export class LabGuest {
     readonly guest: Guest,
     readonly device: LabDevice,
     private readonly facts: ReadonlyMap<ShareName, GuestFacts>,
+    /** What the kernel complained of until all shares were mounted. */
+    readonly bootTrouble: readonly string[],
   ) {}
 
-  static async boot(choice: KernelChoice, sets: readonly OptionSet[]): Promise<LabGuest> {
+  static async boot(
+    choice: KernelChoice,
+    sets: readonly OptionSet[],
+    programs: GuestProgram[] = [],
+  ): Promise<LabGuest> {
     const device = await LabDevice.start(sets)
-    const guest = await bootGuest({ ...choice, shares: device.shares, programs: ['fio'] }).catch(
-      async (error: unknown) => {
-        await device.stop()
-        throw error
-      },
-    )
-    const facts = new Map<ShareName, GuestFacts>()
-    for (const set of sets) {
-      await guest.mount(set.name, `/${set.name}`)
-      // mount may return before INIT was answered; the first request waits for that.
-      await guest.output(`stat /${set.name}`)
-      facts.set(set.name, factsOf(guest, set, await device.ask<ShareState>(set.name, 'state')))
+    const kernelArgs = [...KERNEL_ARGS, ...(choice.kernelArgs ?? [])]
+    let guest: Guest | undefined
+    try {
+      guest = await bootGuest({ ...choice, kernelArgs, shares: device.shares, programs })
+      const facts = new Map<ShareName, GuestFacts>()
+      for (const set of sets) facts.set(set.name, await mountShare(guest, device, set))
+      const trouble = await readTrouble(guest)
+      if (trouble === undefined)
+        throw new SetupError(
+          `Linux ${guest.kernelRelease} has no log that can be read: it needs CONFIG_PRINTK`,
+        )
+      return new LabGuest(guest, device, facts, trouble)
+    } catch (error) {
+      await guest?.kill()
+      await device.stop()
+      throw error
     }
-    const lab = new LabGuest(guest, device, facts)
-    await lab.takeKernelTrouble()
-    return lab
   }
 
   /** What this guest agreed on with a share. */
@@ -50,8 +64,7 @@ export class LabGuest {
 
   /** Of the kernel's messages since the last time: reports of bugs, and warnings of fuse and virtio. */
   async takeKernelTrouble(): Promise<string[]> {
-    const messages = parseKernelLog(await this.guest.output('dmesg -r -c'))
-    return messages.filter(isTrouble).map(({ text }) => text)
+    return (await readTrouble(this.guest)) ?? ["the kernel's log cannot be read any more"]
   }
 
   /** The guest's version of the kernel and of FUSE. */
@@ -63,7 +76,7 @@ export class LabGuest {
   /** Whether guest and device still answer. */
   async isAlive(): Promise<boolean> {
     const [{ name }] = this.device.sets as [OptionSet]
-    const answers = [this.guest.output('true'), this.device.ask(name, 'state')]
+    const answers = [this.guest.output('true', { timeoutMs: LOG_TIMEOUT_MS }), this.device.ask(name, 'state')]
     return Promise.all(answers).then(
       () => true,
       () => false,
@@ -89,6 +102,16 @@ function factsOf(guest: Guest, { name, options }: OptionSet, state: ShareState):
   }
 }
 
-function isTrouble({ level, text }: KernelMessage): boolean {
-  return TROUBLE.test(text) || (level <= WARNING && /fuse|virtio/i.test(text))
+async function mountShare(guest: Guest, device: LabDevice, set: OptionSet): Promise<GuestFacts> {
+  await guest.mount(set.name, `/${set.name}`)
+  // mount may return before INIT was answered; the first request waits for that.
+  await guest.output(`stat /${set.name}`)
+  return factsOf(guest, set, await device.ask<ShareState>(set.name, 'state'))
+}
+
+/** Undefined: what was written to the kernel's log is not in it, so that its silence means nothing. */
+async function readTrouble(guest: Guest): Promise<string[] | undefined> {
+  const command = `echo '${MARK}' >/dev/kmsg; dmesg -r -c`
+  const messages = parseKernelLog(await guest.output(command, { timeoutMs: LOG_TIMEOUT_MS }))
+  return messages.some(({ text }) => text === MARK) ? loudMessages(messages) : undefined
 }

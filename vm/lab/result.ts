@@ -43,11 +43,13 @@ export interface KernelResult {
   readonly release: string
   /** "7.MINOR". */
   readonly fuse: string
-  /** The minor version whose rules were applied, when it is not the guest's own. */
-  readonly judgedAs: number | undefined
+  /** Where the expectations come from, when that is not the guest's own version: "the rules of FUSE 7.39". */
+  readonly judgedAs: string | undefined
   readonly accelerator: string
   readonly bootMs: number
   readonly ms: number
+  /** False while it runs, and when it did not come to its end. */
+  readonly isComplete: boolean
   readonly cells: readonly Cell[]
 }
 
@@ -71,11 +73,9 @@ export function unexpectedCells({ cells }: KernelResult): readonly Cell[] {
   return cells.filter(({ verdict }) => verdict === 'unexpected')
 }
 
-/** Whether every cell of every kernel is as expected, and there is at least one. */
-export function isAsExpected({ kernels }: LabResult): boolean {
-  const cells = kernels.flatMap(({ cells }) => cells)
-  return (
-    cells.some(({ verdict }) => verdict === 'as expected') &&
-    cells.every(({ verdict }) => verdict !== 'unexpected')
-  )
+/** One unexpected cell decides. Without a cell that applies there is no verdict. */
+export function verdictOf({ kernels }: LabResult): Verdict {
+  const verdicts = kernels.flatMap(({ cells }) => cells.map(({ verdict }) => verdict))
+  if (verdicts.includes('unexpected')) return 'unexpected'
+  return verdicts.includes('as expected') ? 'as expected' : 'not applicable'
 }

@@ -1,13 +1,16 @@
 import { FUSE_WRITE_CACHE, Opcode, opcodeName } from 'virtio-fs-ts/protocol'
 import { requestLine } from '../../src/commands/trace-line.js'
 import type { TimedRequest } from '../../src/inspect/trace-reader.js'
+import { NoAnswer } from '../guest/conversation.js'
 import { GuestError } from '../guest/guest.js'
 import type { LabCase, Observation } from './case.js'
-import type { GuestFacts } from './kernel-rules.js'
+import type { Expectations } from './expectations.js'
+import { stacksOf } from './hung-guest.js'
 import { type KernelChoice, LabGuest } from './lab-guest.js'
 import { OPTION_SETS, type ShareName } from './option-sets.js'
 import { type Cell, judge, type KernelResult, type TimelineRequest } from './result.js'
 import { type Phase, Scene } from './scene.js'
+import { Stuck } from './writers.js'
 
 /** A timeline of more requests shows nothing. */
 const TIMELINE_REQUESTS = 600
@@ -23,12 +26,20 @@ const TIMELINE_OPCODES = new Set<number>([
 export interface RunListener {
   booted(lab: LabGuest): void
   begun(labCase: LabCase, share: ShareName): void
-  ended(cell: Cell): void
+  /** `kernel` has all cells so far. */
+  ended(cell: Cell, kernel: KernelResult): void
 }
 
 export interface RunOptions {
-  /** Apply the rules of this minor version of FUSE instead of the guest's own. */
-  judgeAs?: number | undefined
+  /** Only shares whose names match. */
+  selects: (share: ShareName) => boolean
+  expectations: Expectations
+}
+
+/** One case on one share, as it was asked for. */
+interface Task {
+  readonly labCase: LabCase
+  readonly share: ShareName
 }
 
 /** Runs cases on one kernel, each on its shares. A guest that does not survive a case is replaced for the next. */
@@ -36,71 +47,66 @@ export async function runKernel(
   choice: KernelChoice,
   cases: readonly LabCase[],
   listener: RunListener,
-  { judgeAs }: RunOptions = {},
+  { selects, expectations }: RunOptions,
 ): Promise<KernelResult> {
   const startMs = performance.now()
-  const sets = OPTION_SETS.filter(({ name }) => cases.some(({ shares }) => shares.includes(name)))
-  const boot = () => LabGuest.boot(choice, sets)
+  const tasks = cases.flatMap((labCase): Task[] =>
+    labCase.shares.filter(selects).map((share) => ({ labCase, share })),
+  )
+  const sets = OPTION_SETS.filter(({ name }) => tasks.some(({ share }) => share === name))
+  const programs = [...new Set(tasks.flatMap(({ labCase }) => labCase.programs ?? []))]
+  const boot = () => LabGuest.boot(choice, sets, programs)
   const cells: Cell[] = []
   let lab = await boot()
+  const { versions, guest } = lab
+  const resultSoFar = (isComplete: boolean): KernelResult => ({
+    kernel: choice.kernel,
+    ...versions,
+    judgedAs: expectations.source,
+    accelerator: guest.accelerator,
+    bootMs: guest.bootMs,
+    ms: performance.now() - startMs,
+    isComplete,
+    cells,
+  })
   try {
     listener.booted(lab)
-    const { versions, guest } = lab
-    for (const labCase of cases) {
-      for (const share of labCase.shares) {
-        listener.begun(labCase, share)
-        const cell = await runCell(lab, labCase, share, judgeAs)
-        cells.push(cell)
-        listener.ended(cell)
-        if (await lab.isAlive()) continue
-        await lab.stop()
-        lab = await boot()
-      }
+    for (const { labCase, share } of tasks) {
+      listener.begun(labCase, share)
+      const cell = await runCell(lab, labCase, share, expectations)
+      cells.push(cell)
+      listener.ended(cell, resultSoFar(false))
+      if (await lab.isAlive()) continue
+      await lab.stop()
+      lab = await boot()
     }
-    return {
-      kernel: choice.kernel,
-      ...versions,
-      judgedAs: judgeAs,
-      accelerator: guest.accelerator,
-      bootMs: guest.bootMs,
-      ms: performance.now() - startMs,
-      cells,
-    }
+    return resultSoFar(true)
   } finally {
     await lab.stop()
   }
 }
 
-async function runCell(
+/** Runs a case on a share of a guest that has it mounted. */
+export async function runCell(
   lab: LabGuest,
   labCase: LabCase,
   share: ShareName,
-  judgeAs: number | undefined,
+  expectations: Expectations,
 ): Promise<Cell> {
-  const own = lab.factsOf(share)
-  const facts: GuestFacts = judgeAs === undefined ? own : { ...own, minor: judgeAs }
-  const expected = labCase.expected(facts)
+  const expected = expectations.of(labCase, lab.factsOf(share))
   const about = { case: labCase.name, share, expected }
-  const nothing = { phases: [], requests: [], trouble: [], trace: undefined }
-  if (expected === undefined) {
-    return {
-      ...about,
-      ...nothing,
-      observed: undefined,
-      evidence: '',
-      verdict: judge(undefined, undefined, []),
-      ms: 0,
-    }
-  }
+  if (expected === undefined) return { ...about, ...NOTHING, verdict: judge(undefined, undefined, []) }
   const startMs = performance.now()
   const scene = new Scene(lab, share, labCase.name)
   await lab.device.startTrace(share)
-  const { observed, evidence } = await observe(labCase, scene)
-  const trouble = await lab.takeKernelTrouble().catch((error: Error) => [error.message])
+  const seen = await observe(labCase, scene)
   // A device that has ended has written all of its trace.
   await lab.device.endTrace(share).catch(() => {})
-  const verdict = judge(expected, observed, trouble)
   const requests = lab.device.readTrace(share)
+  const { observed, evidence } = await addFaults(seen, scene, requests)
+  const told = await lab.takeKernelTrouble().catch((error: Error) => error.message.split('\n'))
+  const trouble = [...told, ...seen.stacks]
+  const verdict = judge(expected, observed, trouble)
   const epochMs = performance.timeOrigin + startMs
   return {
     ...about,
@@ -115,18 +121,53 @@ async function runCell(
   }
 }
 
+const NOTHING = {
+  observed: undefined,
+  evidence: '',
+  ms: 0,
+  phases: [],
+  requests: [],
+  trouble: [],
+  trace: undefined,
+} as const
+
+type Seen = Observation & { stacks: readonly string[] }
+
 /** What went wrong is an observation too: no rule expects it. */
-async function observe(labCase: LabCase, scene: Scene): Promise<Observation> {
+async function observe(labCase: LabCase, scene: Scene): Promise<Seen> {
   try {
-    return await labCase.run(scene)
+    return { ...(await labCase.run(scene)), stacks: [] }
   } catch (error) {
     const { message } = error as Error
     // The console that a guest's end brings along is told as trouble of its kernel.
-    return { observed: 'failed', evidence: error instanceof GuestError ? message.split('\n')[0]! : message }
+    if (error instanceof GuestError) return { ...nameEnd(message), stacks: [] }
+    if (!(error instanceof NoAnswer || error instanceof Stuck))
+      return { observed: 'failed', evidence: message, stacks: [] }
+    return { observed: 'hangs', evidence: message, stacks: await stacksOf(scene.guest) }
   } finally {
     await scene.leave()
   }
 }
+
+function nameEnd(message: string): Observation {
+  const what = message.split('\n')[0]!
+  if (/restarted by itself/.test(what)) return { observed: 'panics', evidence: what }
+  return { observed: /stopped answering|no end after/.test(what) ? 'hangs' : 'failed', evidence: what }
+}
+
+/** Adds what is wrong with the files, so that it is part of what is compared. */
+async function addFaults(
+  { observed, evidence }: Observation,
+  scene: Scene,
+  requests: readonly TimedRequest[],
+): Promise<Observation> {
+  if (observed === undefined || BROKEN.has(observed)) return { observed, evidence }
+  const faults = await scene.faults(requests).catch((error: Error) => [error.message.split('\n')[0]!])
+  return { observed: [observed, ...faults].join('; '), evidence }
+}
+
+/** After these there is nothing to look at. */
+const BROKEN: ReadonlySet<string> = new Set(['failed', 'hangs', 'panics'])
 
 /** Those on the files of a case. */
 function timelineOf(requests: readonly TimedRequest[], file: string, startMs: number): TimelineRequest[] {

@@ -3,8 +3,10 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { InodeReport } from '../../src/inspect/inode-activity.js'
 import { type TotalsReport, totalOf } from '../../src/inspect/inode-totals.js'
+import type { TimedRequest } from '../../src/inspect/trace-reader.js'
 import type { Guest } from '../guest/guest.js'
 import { Actor } from './actor.js'
+import { FileModel } from './file-model.js'
 import type { GuestFacts } from './kernel-rules.js'
 import type { LabGuest } from './lab-guest.js'
 import type { ShareName } from './option-sets.js'
@@ -17,6 +19,7 @@ export interface Phase {
 }
 
 const SETTLE_MS = 10
+const VIEW_TIMEOUT_MS = 15_000
 /** A gate that nobody opens, after an error, opens by itself. */
 const LONGEST_HOLD_MS = 30_000
 
@@ -24,6 +27,8 @@ const LONGEST_HOLD_MS = 30_000
 export class Scene {
   readonly phases: Phase[] = []
   private readonly actors: Actor[] = []
+  private readonly models = new Map<string, FileModel>()
+  private checkRequests: ((requests: readonly TimedRequest[]) => string[])[] = []
 
   constructor(
     private readonly lab: LabGuest,
@@ -33,6 +38,11 @@ export class Scene {
 
   get guest(): Guest {
     return this.lab.guest
+  }
+
+  /** What the kernel complained of until all shares were mounted. */
+  get bootTrouble(): readonly string[] {
+    return this.lab.bootTrouble
   }
 
   get facts(): GuestFacts {
@@ -54,9 +64,53 @@ export class Scene {
 
   /** Makes a file on the host, filled with one byte. Returns its path below the share. */
   makeFile(sizeBytes: number, byte = 0, suffix = ''): string {
-    const file = this.file(suffix)
-    writeFileSync(this.hostPath(file), Buffer.alloc(sizeBytes, byte))
+    return this.makeFileOf(Buffer.alloc(sizeBytes, byte), suffix)
+  }
+
+  /** A file whose bytes nobody can foretell. */
+  makeAnyFile(sizeBytes: number, suffix = ''): string {
+    const file = this.makeFile(sizeBytes, 0, suffix)
+    this.models.delete(file)
     return file
+  }
+
+  makeFileOf(bytes: Buffer, suffix = ''): string {
+    const file = this.file(suffix)
+    writeFileSync(this.hostPath(file), bytes)
+    this.models.set(file, new FileModel(bytes))
+    return file
+  }
+
+  /** What a file of `makeFile` should hold: a case tells it all that it writes. */
+  model(file: string): FileModel {
+    return this.models.get(file)!
+  }
+
+  /** Lets a case judge the requests of its files, in the order in which they were seen. Empty: they are right. */
+  judgeRequests(check: (requests: readonly TimedRequest[]) => string[]): void {
+    this.checkRequests.push(check)
+  }
+
+  /** What is wrong with the bytes, the sizes and the requests of this case's files, once its actors have left. */
+  async faults(requests: readonly TimedRequest[]): Promise<string[]> {
+    const inOrder = [...requests].sort((a, b) => a.request.seenMs - b.request.seenMs)
+    const faults: string[] = []
+    for (const [file, model] of this.models) {
+      const own = inOrder.filter(({ request }) => request.path === file)
+      faults.push(...model.writeFaultsOf(own), ...model.faultsOf(this.readFile(file)))
+      if (model.comparesGuest) faults.push(...model.guestFaultsOf(await this.viewOf(file)))
+    }
+    const ownFiles = inOrder.filter(({ request }) => request.path?.startsWith(this.file()) === true)
+    return [...faults, ...this.checkRequests.flatMap((check) => check(ownFiles))]
+  }
+
+  private async viewOf(file: string): Promise<{ sizeBytes: number; md5: string }> {
+    const path = this.guestPath(file)
+    const answer = await this.guest.output(`stat -c %s ${path}; md5sum ${path}`, {
+      timeoutMs: VIEW_TIMEOUT_MS,
+    })
+    const [size, md5] = answer.split(/\s+/) as [string, string]
+    return { sizeBytes: Number(size), md5 }
   }
 
   readFile(file: string): Buffer {
@@ -80,8 +134,21 @@ export class Scene {
 
   /** Holds WRITEs of a file until so many are held together; `release` lets them go before. */
   async holdWrites(file: string, until: number): Promise<void> {
-    const hold = { until, timeoutMs: LONGEST_HOLD_MS }
-    await this.ask('fault-add', { opcodes: ['WRITE'], path: file, hold })
+    await this.hold(file, 'WRITE', until)
+  }
+
+  /** The same for another operation. */
+  async hold(file: string, opcode: string, until: number): Promise<void> {
+    await this.ask('fault-add', {
+      opcodes: [opcode],
+      path: file,
+      hold: { until, timeoutMs: LONGEST_HOLD_MS },
+    })
+  }
+
+  /** Lets the device do something to requests on a file: see `virtiofsd-ts ctl fault`. */
+  async fault(file: string, opcode: string, what: Readonly<Record<string, unknown>>): Promise<void> {
+    await this.ask('fault-add', { opcodes: [opcode], path: file, ...what })
   }
 
   async holdNothing(): Promise<void> {

@@ -1,11 +1,24 @@
 import { ruledTable } from '../../src/commands/text-table.js'
 import { allCases } from './all-cases.js'
 import { optionSet, optionWords, type ShareName } from './option-sets.js'
-import { type Cell, isAsExpected, type KernelResult, type LabResult, unexpectedCells } from './result.js'
+import {
+  type Cell,
+  type KernelResult,
+  type LabResult,
+  unexpectedCells,
+  type Verdict,
+  verdictOf,
+} from './result.js'
 
 /** Lines of a trace that are shown on a terminal; the JSON has all. */
 const TRACE_LINES = 100
 const NOTHING = '-'
+
+const SUMMARIES: Readonly<Record<Verdict, string>> = {
+  'as expected': 'the matrix is as expected',
+  unexpected: 'THE MATRIX IS NOT AS EXPECTED',
+  'not applicable': 'NO VERDICT, no case applies',
+}
 
 /** The matrix: a row for shares with the same outcomes, a column for each kernel. */
 export function matrixText({ kernels }: LabResult): string {
@@ -33,7 +46,7 @@ export function sharesText({ kernels }: LabResult): string {
 /** All about an unexpected cell, with the end of its trace. */
 export function unexpectedText({ release, fuse, judgedAs }: KernelResult, cell: Cell): string {
   const trace = cell.trace ?? []
-  const rules = judgedAs === undefined ? '' : `, by the rules of FUSE 7.${judgedAs}`
+  const rules = judgedAs === undefined ? '' : `, by ${judgedAs}`
   const left = trace.length - TRACE_LINES
   return [
     `UNEXPECTED: ${cell.case} on ${cell.share}, Linux ${release}, FUSE ${fuse}`,
@@ -52,7 +65,7 @@ export function summaryText(result: LabResult): string {
   const cells = result.kernels.flatMap(({ cells }) => cells)
   const count = (verdict: Cell['verdict']): number => cells.filter((cell) => cell.verdict === verdict).length
   const unexpected = result.kernels.flatMap((kernel) => unexpectedCells(kernel)).length
-  const verdict = isAsExpected(result) ? 'the matrix is as expected' : 'THE MATRIX IS NOT AS EXPECTED'
+  const verdict = SUMMARIES[verdictOf(result)]
   return `${verdict}: ${count('as expected')} cells as expected, ${unexpected} unexpected, ${count('not applicable')} do not apply`
 }
 

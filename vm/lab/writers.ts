@@ -22,6 +22,10 @@ export interface WriteOptions {
   operation?: 'write' | 'aio' | 'uring' | undefined
   /** Of the first block; each writer has the next. Default 0. */
   offsetBytes?: number
+  /** From the start of one block to that of the next. Default BLOCK_BYTES; 0: all write the same bytes to one place. */
+  strideBytes?: number
+  /** The file was opened with O_APPEND: offsets do not count. */
+  appends?: boolean
 }
 
 /** The guest's kernel was built without a system call that the writers need. */
@@ -29,8 +33,13 @@ export class MissingCall extends Error {
   override readonly name = 'MissingCall'
 }
 
+/** Nothing is in flight, and yet a thread of the guest does not go on. */
+export class Stuck extends Error {
+  override readonly name = 'Stuck'
+}
+
 /** Rounds without progress after which something is wrong. */
-const IDLE_ROUNDS = 100
+const IDLE_ROUNDS = 60
 const IDLE_ROUND_MS = 20
 
 /**
@@ -42,13 +51,27 @@ export async function writeTogether(
   actor: Actor,
   handle: string,
   file: string,
-  { operation = 'write', offsetBytes = 0 }: WriteOptions = {},
+  { operation = 'write', offsetBytes = 0, strideBytes = BLOCK_BYTES, appends = false }: WriteOptions = {},
 ): Promise<Together> {
+  const model = scene.model(file)
+  const startBytes = appends ? scene.readFile(file).length : offsetBytes
+  const byteOf = (n: number): number => (strideBytes === 0 ? 1 : n + 1)
+  for (let n = 0; n < WRITERS; n++) {
+    const block = Buffer.alloc(BLOCK_BYTES, byteOf(n))
+    if (appends) model.append(block)
+    else model.put(offsetBytes + n * strideBytes, block)
+    model.expectWrite(startBytes + n * strideBytes, BLOCK_BYTES)
+  }
   await scene.resetCounts()
   await scene.holdWrites(file, WRITERS)
   for (let n = 0; n < WRITERS; n++) {
-    await actor.start(`${operation} ${handle} ${BLOCK_BYTES} ${offsetBytes + n * BLOCK_BYTES} ${n + 1}`)
+    await actor.start(`${operation} ${handle} ${BLOCK_BYTES} ${offsetBytes + n * strideBytes} ${byteOf(n)}`)
   }
+  return finishTogether(scene, actor, file)
+}
+
+/** The second half: writers have been started, with a hold on the file's WRITEs. */
+export async function finishTogether(scene: Scene, actor: Actor, file: string): Promise<Together> {
   const first = await finishWriters(scene, actor, file)
   await scene.holdNothing()
   const { highestOverlap, loneWrites } = await scene.counts(file)
@@ -63,9 +86,11 @@ async function finishWriters(
 ): Promise<Pick<Together, 'inFlight' | 'waiting'>> {
   let first: Pick<Together, 'inFlight' | 'waiting'> | undefined
   let replied = 0
-  for (let idle = 0; idle < IDLE_ROUNDS; ) {
+  for (let idle = 0; ; ) {
     const { ended, waiting } = await actor.settle(replied)
     if (ended === WRITERS) break
+    if (idle === IDLE_ROUNDS)
+      throw new Stuck(`${WRITERS - ended} of ${WRITERS} writers hang; ${describeWaits(waiting)}`)
     const inFlight = await scene.writesInFlight(file)
     if (inFlight > 0) first ??= { inFlight, waiting }
     const released = await scene.release()

@@ -3,9 +3,16 @@ import type { Actor } from '../actor.js'
 import { atOnce, type LabCase, type Observation, WRITERS } from '../case.js'
 import { type GuestFacts, hasIoModes, writesInParallel, writesInParallelWhenCached } from '../kernel-rules.js'
 import type { Scene } from '../scene.js'
-import { BLOCK_BYTES, describeTogether, describeWaits, type Together, writeTogether } from '../writers.js'
+import {
+  BLOCK_BYTES,
+  describeTogether,
+  describeWaits,
+  finishTogether,
+  type Together,
+  writeTogether,
+} from '../writers.js'
 
-const { O_RDONLY, O_RDWR } = constants
+const { O_DIRECT, O_RDONLY, O_RDWR } = constants
 const FILE_BYTES = WRITERS * BLOCK_BYTES
 /** Between the figures of a case's phases. */
 const THEN = ' > '
@@ -70,15 +77,63 @@ async function database(scene: Scene): Promise<Observation> {
 }
 
 /** A second process opens the file read-only, which a rule answers without FOPEN_DIRECT_IO, and closes it. */
-async function cachedOpen(scene: Scene): Promise<Observation> {
+async function cachedOpen(scene: Scene, flags: number): Promise<Observation> {
   const stage = await Stage.set(scene)
   await stage.write('before')
-  await stage.reader.do(`open f ${O_RDONLY} ${scene.guestPath(stage.file)}`)
+  await stage.reader.do(`open f ${flags} ${scene.guestPath(stage.file)}`)
   await stage.reader.do(`read f ${FILE_BYTES} 0`)
   await stage.write('open')
   await stage.reader.do('close f')
   await stage.write('closed')
   return stage.observation
+}
+
+/** The inode stays in caching mode until the last of its cached opens is closed. */
+async function twoCachedOpens(scene: Scene): Promise<Observation> {
+  const stage = await Stage.set(scene)
+  for (const name of ['f', 'g']) {
+    await stage.reader.do(`open ${name} ${O_RDONLY} ${scene.guestPath(stage.file)}`)
+    await stage.reader.do(`read ${name} ${FILE_BYTES} 0`)
+  }
+  await stage.write('two open')
+  await stage.reader.do('close f')
+  await stage.write('one open')
+  await stage.reader.do('close g')
+  await stage.write('closed')
+  return stage.observation
+}
+
+/** A private mapping of a direct file does not cache for others. */
+async function mappedPrivately(scene: Scene): Promise<Observation> {
+  const stage = await Stage.set(scene)
+  await stage.reader.do(`open f ${O_RDWR} ${scene.guestPath(stage.file)}`)
+  await stage.reader.do(`map m f ${FILE_BYTES} private rw`)
+  await stage.reader.do(`peek m ${FILE_BYTES} 0`)
+  await stage.write('mapped privately')
+  return stage.observation
+}
+
+/** fcntl(F_SETFL) with O_DIRECT on an open file, and without. */
+async function setODirect(scene: Scene): Promise<Observation> {
+  const file = scene.makeFile(BLOCK_BYTES, 1)
+  const actor = scene.addActor()
+  await actor.do(`open f ${O_RDWR} ${scene.guestPath(file)}`)
+  const reads: number[] = []
+  for (const flags of [O_RDWR, O_RDWR | O_DIRECT, O_RDWR]) {
+    await actor.do(`setfl f ${flags}`)
+    const { reads: before } = await scene.counts(file)
+    for (let n = 0; n < 2; n++) await actor.do(`read f ${BLOCK_BYTES} 0`)
+    reads.push((await scene.counts(file)).reads - before)
+  }
+  await actor.do(`setfl f ${O_RDWR | O_DIRECT}`)
+  await actor.do(`write f ${BLOCK_BYTES} 0 2`)
+  scene.model(file).fill(0, BLOCK_BYTES, 2)
+  scene.model(file).expectWrite(0, BLOCK_BYTES)
+  const isThere = scene.readFile(file).every((byte) => byte === 2)
+  return {
+    observed: reads.join(THEN),
+    evidence: `a write with O_DIRECT ${isThere ? 'is' : 'is not'} on the host`,
+  }
 }
 
 /** Writes are held in flight; whether the last of another process's operations on the file then waits for them. */
@@ -93,7 +148,11 @@ async function waitsForWrites(
   await scene.resetCounts()
   await scene.holdWrites(file, WRITERS + 1)
   scene.beginPhase('writes are held')
-  for (let n = 0; n < WRITERS; n++) await writer.start(`write f ${BLOCK_BYTES} ${n * BLOCK_BYTES} 2`)
+  for (let n = 0; n < WRITERS; n++) {
+    await writer.start(`write f ${BLOCK_BYTES} ${n * BLOCK_BYTES} 2`)
+    scene.model(file).fill(n * BLOCK_BYTES, BLOCK_BYTES, 2)
+    scene.model(file).expectWrite(n * BLOCK_BYTES, BLOCK_BYTES)
+  }
   await writer.settle()
   const inFlight = await scene.writesInFlight(file)
   scene.beginPhase(last.split(' ')[0]!)
@@ -109,6 +168,57 @@ async function waitsForWrites(
     observed: ended === 0 ? 'waits' : 'does not wait',
     evidence: `${inFlight} writes in flight; ${end}`,
   }
+}
+
+/** While a mapping waits for the writes in flight, others that come have to wait for it. */
+async function lateWriters(scene: Scene): Promise<Observation> {
+  const { writer, reader, file } = await Stage.set(scene)
+  const startWriters = async (byte: number): Promise<void> => {
+    for (let n = 0; n < WRITERS; n++) {
+      await writer.start(`write f ${BLOCK_BYTES} ${n * BLOCK_BYTES} ${byte}`)
+      scene.model(file).fill(n * BLOCK_BYTES, BLOCK_BYTES, byte)
+      scene.model(file).expectWrite(n * BLOCK_BYTES, BLOCK_BYTES)
+    }
+    await writer.settle()
+  }
+  await reader.do(`open f ${O_RDWR} ${scene.guestPath(file)}`)
+  await scene.resetCounts()
+  await scene.holdWrites(file, 4 * WRITERS)
+  await startWriters(2)
+  await reader.start(`map m f ${FILE_BYTES} shared rw`)
+  await reader.settle()
+  await startWriters(2)
+  const inFlight = await scene.writesInFlight(file)
+  await scene.holdNothing()
+  await reader.join()
+  await writer.join()
+  return {
+    observed: `${inFlight}`,
+    evidence: `of ${2 * WRITERS} writers, the last ${WRITERS} after the mmap`,
+  }
+}
+
+/** Writers wait for a chmod that is in flight. Meanwhile the file is opened without DIRECT_IO. */
+async function openedMeanwhile(scene: Scene): Promise<Observation> {
+  const { writer, reader, file } = await Stage.set(scene)
+  const other = scene.addActor()
+  await other.do(`open f ${O_RDWR} ${scene.guestPath(file)}`)
+  await scene.resetCounts()
+  await scene.hold(file, 'SETATTR', 2)
+  await scene.holdWrites(file, WRITERS)
+  await other.start(`truncate f ${FILE_BYTES}`)
+  await other.settle()
+  for (let n = 0; n < WRITERS; n++) {
+    await writer.start(`write f ${BLOCK_BYTES} ${n * BLOCK_BYTES} 2`)
+    scene.model(file).fill(n * BLOCK_BYTES, BLOCK_BYTES, 2)
+    scene.model(file).expectWrite(n * BLOCK_BYTES, BLOCK_BYTES)
+  }
+  await writer.settle()
+  await reader.do(`open f ${O_RDONLY} ${scene.guestPath(file)}`)
+  await scene.release()
+  await other.join()
+  const together = await finishTogether(scene, writer, file)
+  return { observed: `${together.highest}`, evidence: describeTogether(together) }
 }
 
 const phases = (facts: GuestFacts, cached: readonly boolean[]): string =>
@@ -148,7 +258,50 @@ export const ioModeCases: readonly LabCase[] = [
     question: 'in flight of 8: before > opened without DIRECT_IO by a rule > that closed',
     shares: ['parallel', 'parallel+mmap'],
     expected: (facts) => phases(facts, [false, true, false]),
-    run: cachedOpen,
+    run: (scene) => cachedOpen(scene, O_RDONLY),
+  },
+  {
+    // fcntl could take O_DIRECT away from such a file at any time.
+    name: 'io-mode/cached-open-o-direct',
+    question: "the same with the guest's O_DIRECT on that open",
+    shares: ['parallel', 'parallel+mmap'],
+    expected: (facts) => phases(facts, [false, true, false]),
+    run: (scene) => cachedOpen(scene, O_RDONLY | O_DIRECT),
+  },
+  {
+    name: 'io-mode/cached-opens',
+    question: 'in flight of 8: two opened without DIRECT_IO > one closed > both closed',
+    shares: ['parallel', 'parallel+mmap'],
+    expected: (facts) => phases(facts, [true, true, false]),
+    run: twoCachedOpens,
+  },
+  {
+    name: 'io-mode/cached-open-meanwhile',
+    question: 'in flight of 8: opened without DIRECT_IO while they waited for the lock',
+    shares: ['parallel', 'parallel+mmap'],
+    expected: (facts) => phases(facts, [true]),
+    run: openedMeanwhile,
+  },
+  {
+    name: 'io-mode/late-writers',
+    question: 'in flight of 16: a mapping waits for the first 8',
+    shares: ['parallel+mmap'],
+    expected: (facts) => (facts.allowMmap && hasIoModes(facts) ? '8' : undefined),
+    run: lateWriters,
+  },
+  {
+    name: 'io-mode/private',
+    question: 'in flight of 8: mapped privately',
+    shares: ['parallel', 'parallel+mmap'],
+    expected: (facts) => phases(facts, [false]),
+    run: mappedPrivately,
+  },
+  {
+    name: 'io-mode/set-o-direct',
+    question: 'READs of a page read twice: as opened > with O_DIRECT by fcntl > without it again',
+    shares: ['auto', 'writeback', 'direct'],
+    expected: ({ share }) => (share === 'direct' ? '2 > 2 > 2' : '1 > 2 > 0'),
+    run: setODirect,
   },
   {
     name: 'io-mode/cached-open-waits',

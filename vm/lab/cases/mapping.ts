@@ -1,8 +1,10 @@
-import { constants } from 'node:fs'
+import { constants, writeFileSync } from 'node:fs'
+import { FUSE_WRITE_CACHE, Opcode } from 'virtio-fs-ts/protocol'
 import type { Outcome } from '../actor.js'
 import type { LabCase, Observation } from '../case.js'
 import { type GuestFacts, knowsAllowMmap } from '../kernel-rules.js'
 import type { Scene } from '../scene.js'
+import { describeWaits } from '../writers.js'
 
 const { O_RDWR } = constants
 const FILE_BYTES = 65_536
@@ -45,6 +47,11 @@ async function neighbours(scene: Scene): Promise<Observation> {
     await mapper.do(`poke m ${partBytes} ${page} ${stored}`)
     await writer.do(`write f ${partBytes} ${page + partBytes} ${written}`)
     await mapper.do(`poke m ${partBytes} ${page + 2 * partBytes} ${stored}`)
+    const model = scene.model(file)
+    model.fill(page, partBytes, stored)
+    model.fill(page + partBytes, partBytes, written)
+    model.fill(page + 2 * partBytes, partBytes, stored)
+    model.expectWrite(page + partBytes, partBytes)
   }
   await mapper.do('msync m')
   const bytes = scene.readFile(file)
@@ -79,6 +86,10 @@ async function racingNeighbours(scene: Scene): Promise<Observation> {
     }
     failOn(await mapper.join())
     failOn(await writer.join())
+    for (let page = 0; page < FILE_BYTES; page += 2 * pageBytes) {
+      scene.model(file).fill(page, pageBytes, stored)
+      scene.model(file).fill(page + pageBytes, pageBytes, written)
+    }
     await mapper.do('msync m')
     scene.readFile(file).forEach((byte, at) => {
       if (byte !== [stored, written][Math.floor(at / pageBytes) % 2]) lost.add(at)
@@ -104,6 +115,7 @@ async function readAfterMsync(scene: Scene): Promise<Observation> {
   for (const actor of [mapper, reader]) await actor.do(`open f ${O_RDWR} ${scene.guestPath(file)}`)
   await mapper.do(`map m f ${FILE_BYTES} shared rw`)
   await mapper.do(`poke m ${FILE_BYTES} 0 ${stored}`)
+  scene.model(file).fill(0, FILE_BYTES, stored)
   await mapper.do('msync m')
   const after = await reader.do(`read f ${FILE_BYTES} 0`)
   const host = scene.readFile(file).every((byte) => byte === stored)
@@ -112,6 +124,108 @@ async function readAfterMsync(scene: Scene): Promise<Observation> {
     observed: right ? 'new data' : 'old data',
     evidence: `bytes read: ${after}; the host ${host ? 'has them' : 'has others'}`,
   }
+}
+
+/** What another process reads directly while a page is dirty, without msync. */
+async function readDirty(scene: Scene): Promise<Observation> {
+  const stored = 91
+  const file = scene.makeFile(FILE_BYTES, FILL)
+  const [mapper, reader] = [scene.addActor(), scene.addActor()]
+  for (const actor of [mapper, reader]) await actor.do(`open f ${O_RDWR} ${scene.guestPath(file)}`)
+  await mapper.do(`map m f ${FILE_BYTES} shared rw`)
+  await mapper.do(`poke m ${FILE_BYTES} 0 ${stored}`)
+  scene.model(file).fill(0, FILE_BYTES, stored)
+  const seen = await reader.do(`read f ${FILE_BYTES} 0`)
+  return {
+    observed: seen === `${stored}x${FILE_BYTES}` ? 'new data' : 'old data',
+    evidence: `bytes read: ${seen}`,
+  }
+}
+
+/** What a mapping shows after another process wrote directly, and after the host wrote and it is mapped again. */
+async function peekAfterWrite(scene: Scene): Promise<Observation> {
+  const file = scene.makeFile(FILE_BYTES, FILL)
+  const [mapper, writer] = [scene.addActor(), scene.addActor()]
+  for (const actor of [mapper, writer]) await actor.do(`open f ${O_RDWR} ${scene.guestPath(file)}`)
+  await mapper.do(`map m f ${FILE_BYTES} shared rw`)
+  const seen = [await mapper.do(`peek m ${FILE_BYTES} 0`)]
+  await writer.do(`write f ${FILE_BYTES} 0 2`)
+  seen.push(await mapper.do(`peek m ${FILE_BYTES} 0`))
+  writeFileSync(scene.hostPath(file), Buffer.alloc(FILE_BYTES, 3))
+  scene.model(file).fill(0, FILE_BYTES, 3)
+  await mapper.do('unmap m')
+  await mapper.do(`map m f ${FILE_BYTES} shared rw`)
+  seen.push(await mapper.do(`peek m ${FILE_BYTES} 0`))
+  return {
+    observed: seen.map((runs) => `${runs}`.replaceAll(`x${FILE_BYTES}`, '')).join(' > '),
+    evidence: '',
+  }
+}
+
+/** A dirty page, part of which is then written directly: in which order the requests come. */
+async function flushBeforeWrite(scene: Scene): Promise<Observation> {
+  const file = scene.makeFile(FILE_BYTES, FILL)
+  const [mapper, writer] = [scene.addActor(), scene.addActor()]
+  for (const actor of [mapper, writer]) await actor.do(`open f ${O_RDWR} ${scene.guestPath(file)}`)
+  await mapper.do(`map m f ${FILE_BYTES} shared rw`)
+  await mapper.do('poke m 4096 0 2')
+  await writer.do('write f 100 50 3')
+  scene.model(file).fill(0, 4096, 2)
+  scene.model(file).fill(50, 100, 3)
+  const { cachedWrites } = await scene.counts(file)
+  scene.judgeRequests((requests) => {
+    const writes = requests.filter(({ request }) => request.opcode === Opcode.WRITE)
+    const isFirst = ((writes[0]?.request.detailFlags ?? 0) & FUSE_WRITE_CACHE) !== 0
+    return isFirst ? [] : ['the direct write came first']
+  })
+  return { observed: 'flushed first', evidence: `${cachedWrites} WRITEs by the page cache` }
+}
+
+/** Stores through a mapping, after which everybody leaves without msync. */
+async function leaveDirty(scene: Scene): Promise<Observation> {
+  const file = scene.makeFile(FILE_BYTES, FILL)
+  const mapper = scene.addActor()
+  await mapper.do(`open f ${O_RDWR} ${scene.guestPath(file)}`)
+  await mapper.do(`map m f ${FILE_BYTES} shared rw`)
+  await mapper.do('close f')
+  await mapper.do(`poke m ${FILE_BYTES} 0 5`)
+  await mapper.do('unmap m')
+  scene.model(file).fill(0, FILE_BYTES, 5)
+  const { cachedWrites } = await scene.counts(file)
+  return { observed: 'written', evidence: `${cachedWrites} WRITEs by the page cache` }
+}
+
+/** A dirty page is written back, its reply is held: what another operation then does. */
+async function duringWriteBack(scene: Scene, operation: 'read' | 'write' | 'poke'): Promise<Observation> {
+  const file = scene.makeFile(FILE_BYTES, FILL)
+  const [mapper, other] = [scene.addActor(), scene.addActor()]
+  for (const actor of [mapper, other]) await actor.do(`open f ${O_RDWR} ${scene.guestPath(file)}`)
+  await mapper.do(`map m f ${FILE_BYTES} shared rw`)
+  await mapper.do('poke m 4096 0 2')
+  await scene.holdWrites(file, 1000)
+  await mapper.start('msync m')
+  await mapper.settle()
+  const doer = operation === 'poke' ? mapper : other
+  const before = (await doer.settle()).ended
+  await doer.start({ read: 'read f 4096 0', write: 'write f 4096 0 3', poke: 'poke m 4096 0 3' }[operation])
+  const { ended, waiting } = await doer.settle()
+  await scene.holdNothing()
+  failOn([...(await mapper.join()), ...(await other.join())])
+  scene.model(file).fill(0, 4096, operation === 'read' ? 2 : 3)
+  return { observed: ended > before ? 'does not wait' : 'waits', evidence: describeWaits(waiting) }
+}
+
+/** A second mapping of a file that is dirty. */
+async function mapDirty(scene: Scene): Promise<Observation> {
+  const file = scene.makeFile(FILE_BYTES, FILL)
+  const [mapper, other] = [scene.addActor(), scene.addActor()]
+  for (const actor of [mapper, other]) await actor.do(`open f ${O_RDWR} ${scene.guestPath(file)}`)
+  await mapper.do(`map m f ${FILE_BYTES} shared rw`)
+  await mapper.do(`poke m ${FILE_BYTES} 0 5`)
+  scene.model(file).fill(0, FILE_BYTES, 5)
+  await other.do(`map m f ${FILE_BYTES} shared r`)
+  const seen = await other.do(`peek m ${FILE_BYTES} 0`)
+  return { observed: seen === `5x${FILE_BYTES}` ? 'new data' : 'old data', evidence: `bytes: ${seen}` }
 }
 
 const onlyMapped = ({ allowMmap }: GuestFacts, outcome: string): string | undefined =>
@@ -166,5 +280,49 @@ export const mappingCases: readonly LabCase[] = [
     shares: ['mmap', 'parallel+mmap'],
     expected: (facts) => onlyMapped(facts, 'new data'),
     run: readAfterMsync,
+  },
+  {
+    name: 'mmap/read-dirty',
+    question: 'a direct read while the pages of a mapping are dirty',
+    shares: ['mmap', 'parallel+mmap'],
+    expected: (facts) => onlyMapped(facts, 'new data'),
+    run: readDirty,
+  },
+  {
+    name: 'mmap/peek-after-write',
+    question: 'bytes of a mapping: at first > after a direct write > changed on the host and mapped again',
+    shares: ['mmap', 'parallel+mmap'],
+    expected: (facts) => onlyMapped(facts, '7 > 2 > 3'),
+    run: peekAfterWrite,
+  },
+  {
+    name: 'mmap/flush-before-write',
+    question: 'a direct write into a page that is dirty',
+    shares: ['mmap', 'parallel+mmap'],
+    expected: (facts) => onlyMapped(facts, 'flushed first'),
+    run: flushBeforeWrite,
+  },
+  {
+    name: 'mmap/map-dirty',
+    question: 'mapped by another process while its pages are dirty',
+    shares: ['mmap', 'parallel+mmap'],
+    expected: (facts) => onlyMapped(facts, 'new data'),
+    run: mapDirty,
+  },
+  ...(['read', 'write', 'poke'] as const).map(
+    (operation): LabCase => ({
+      name: `mmap/${operation}-waits`,
+      question: `${operation === 'poke' ? 'a store' : `a direct ${operation}`} while its page is written back`,
+      shares: ['mmap'],
+      expected: (facts) => onlyMapped(facts, 'waits'),
+      run: (scene) => duringWriteBack(scene, operation),
+    }),
+  ),
+  {
+    name: 'mmap/leave-dirty',
+    question: 'stores through a mapping of a closed file, then munmap without msync',
+    shares: ['mmap', 'auto', 'writeback'],
+    expected: (facts) => (facts.asksMmap ? onlyMapped(facts, 'written') : 'written'),
+    run: leaveDirty,
   },
 ]

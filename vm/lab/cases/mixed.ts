@@ -28,7 +28,7 @@ async function mixed(scene: Scene): Promise<Observation> {
   const { parallelDio, allowMmap } = scene.facts
   const canMap = !parallelDio || allowMmap
   const jobs = Object.entries(JOBS).filter(([name]) => name !== 'mmap' || canMap)
-  const files = Array.from({ length: FILES }, (_, n) => scene.makeFile(FILE_MIB << 20, 0, `-${n}`))
+  const files = Array.from({ length: FILES }, (_, n) => scene.makeAnyFile(FILE_MIB << 20, `-${n}`))
   const command = [
     'fio --output-format=json --thread --time_based --overwrite=1 --invalidate=0 --norandommap',
     `--runtime=${SECONDS} --size=${FILES * FILE_MIB}m`,
@@ -55,6 +55,7 @@ export const mixedCases: readonly LabCase[] = [
     question: 'a minute of buffered, direct, aio, mmap and splice I/O on the same files',
     shares: ['parallel+mmap', 'writeback'],
     seconds: SECONDS,
+    programs: ['fio'],
     expected: () => 'quiet',
     run: mixed,
   },

@@ -2,7 +2,7 @@ import { constants } from 'node:fs'
 import { atOnce, type LabCase, type Observation, WRITERS } from '../case.js'
 import { writesInParallel } from '../kernel-rules.js'
 import type { Scene } from '../scene.js'
-import { BLOCK_BYTES, describeTogether, writeTogether } from '../writers.js'
+import { BLOCK_BYTES, describeTogether, finishTogether, writeTogether } from '../writers.js'
 
 const { O_APPEND, O_DIRECT, O_RDWR } = constants
 const FILE_BYTES = WRITERS * BLOCK_BYTES
@@ -10,13 +10,41 @@ const FILE_BYTES = WRITERS * BLOCK_BYTES
 /** How many synchronous writers of one file are in flight at once. */
 async function overlap(
   scene: Scene,
-  { flags = O_RDWR, sizeBytes = FILE_BYTES, offsetBytes = 0 },
+  { flags = O_RDWR, sizeBytes = FILE_BYTES, offsetBytes = 0, strideBytes = BLOCK_BYTES },
 ): Promise<Observation> {
   const file = scene.makeFile(sizeBytes)
   const actor = scene.addActor()
   await actor.do(`open f ${flags} ${scene.guestPath(file)}`)
-  const together = await writeTogether(scene, actor, 'f', file, { offsetBytes })
+  const together = await writeTogether(scene, actor, 'f', file, {
+    offsetBytes,
+    strideBytes,
+    appends: (flags & O_APPEND) !== 0,
+  })
   return { observed: `${together.highest}`, evidence: describeTogether(together) }
+}
+
+/** Writers wait for a truncate that is in flight. When it is done, all of them extend the file. */
+async function truncatedMeanwhile(scene: Scene): Promise<Observation> {
+  const file = scene.makeFile(FILE_BYTES)
+  const [writer, other] = [scene.addActor(), scene.addActor()]
+  for (const actor of [writer, other]) await actor.do(`open f ${O_RDWR} ${scene.guestPath(file)}`)
+  await scene.resetCounts()
+  await scene.hold(file, 'SETATTR', 2)
+  await scene.holdWrites(file, WRITERS)
+  await other.start('truncate f 0')
+  await other.settle()
+  for (let n = 0; n < WRITERS; n++) {
+    await writer.start(`write f ${BLOCK_BYTES} ${n * BLOCK_BYTES} ${n + 1}`)
+    scene.model(file).fill(n * BLOCK_BYTES, BLOCK_BYTES, n + 1)
+    scene.model(file).expectWrite(n * BLOCK_BYTES, BLOCK_BYTES)
+  }
+  await writer.settle()
+  const early = await scene.writesInFlight(file)
+  await scene.release()
+  await other.join()
+  const together = await finishTogether(scene, writer, file)
+  const observed = early === 0 ? `${together.highest}` : `${early} before the truncate ended`
+  return { observed, evidence: describeTogether(together) }
 }
 
 export const overlapCases: readonly LabCase[] = [
@@ -33,6 +61,20 @@ export const overlapCases: readonly LabCase[] = [
     shares: ['parallel', 'parallel+mmap'],
     expected: () => '1',
     run: (scene) => overlap(scene, { sizeBytes: BLOCK_BYTES, offsetBytes: BLOCK_BYTES }),
+  },
+  {
+    name: 'overlap/straddling',
+    question: 'writes that begin within the file and end behind it',
+    shares: ['parallel', 'parallel+mmap'],
+    expected: () => '1',
+    run: (scene) => overlap(scene, { sizeBytes: BLOCK_BYTES, offsetBytes: BLOCK_BYTES / 2, strideBytes: 0 }),
+  },
+  {
+    name: 'overlap/truncated-meanwhile',
+    question: 'writes within the file, which a truncate makes writes that extend it while they wait',
+    shares: ['parallel', 'parallel+mmap'],
+    expected: () => '1',
+    run: truncatedMeanwhile,
   },
   {
     name: 'overlap/append',

@@ -7,7 +7,16 @@
  *   aio FILE LENGTH OFFSET BYTE       the same by io_submit, and by io_uring
  *   uring FILE LENGTH OFFSET BYTE
  *   read FILE LENGTH OFFSET           pread; value: text "BYTExCOUNT ..." of the runs of equal bytes
+ *   fill FILE LENGTH OFFSET SEED      as write, but each byte says where it should be: see pattern()
+ *   check FILE LENGTH OFFSET SEED     as read; value: text "right bytes/bytes read"
  *   fsync FILE
+ *   truncate FILE SIZE
+ *   allocate FILE MODE OFFSET LENGTH  fallocate
+ *   copy FROM TO LENGTH OFFSET OFFSET copy_file_range
+ *   seek FILE OFFSET WHENCE           lseek; value: the position
+ *   size FILE                         fstat; value: st_size
+ *   setfl FILE FLAGS                  fcntl(F_SETFL)
+ *   user UID                          the process becomes this user and group, without capabilities
  *   map MAP FILE LENGTH shared|private r|rw
  *   unmap MAP
  *   poke MAP LENGTH OFFSET BYTE
@@ -20,11 +29,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "async-write.h"
@@ -119,12 +130,12 @@ static long do_close(const char *line, struct outcome *outcome)
     return result(close(file.fd));
 }
 
-/* FILE LENGTH OFFSET BYTE, and the bytes themselves, aligned for O_DIRECT. */
+/* FILE LENGTH OFFSET BYTE, and the bytes themselves: in memory they begin where they do in a page of the file. */
 struct transfer {
     struct named file;
     size_t len;
     long offset;
-    char *bytes;
+    char *memory, *bytes;
 };
 
 static long prepare_transfer(const char *line, struct transfer *t)
@@ -135,9 +146,10 @@ static long prepare_transfer(const char *line, struct transfer *t)
         return -EINVAL;
     if (find(name, &t->file) < 0)
         return -ENOENT;
-    t->bytes = aligned_alloc(ALIGNMENT, (t->len + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
-    if (t->bytes == NULL)
+    t->memory = aligned_alloc(ALIGNMENT, (t->len + 2 * ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
+    if (t->memory == NULL)
         return -ENOMEM;
+    t->bytes = t->memory + t->offset % ALIGNMENT;
     memset(t->bytes, byte, t->len);
     return 0;
 }
@@ -151,7 +163,7 @@ static long write_by(writer write_bytes, const char *line)
     if (error < 0)
         return error;
     long value = write_bytes(t.file.fd, t.bytes, t.len, t.offset);
-    free(t.bytes);
+    free(t.memory);
     return value;
 }
 
@@ -187,8 +199,124 @@ static long do_read(const char *line, struct outcome *outcome)
     long value = result(pread(t.file.fd, t.bytes, t.len, t.offset));
     if (value > 0)
         describe_runs((unsigned char *)t.bytes, (size_t)value, outcome->text, sizeof outcome->text);
-    free(t.bytes);
+    free(t.memory);
     return value;
+}
+
+/* A byte by its place in the file, such that neither bytes, pages nor requests can be exchanged unseen. */
+static unsigned char pattern(long offset, int seed)
+{
+    return (unsigned char)(offset * 7 + (offset >> 12) * 31 + (offset >> 20) * 101 + seed);
+}
+
+static long do_fill(const char *line, struct outcome *outcome)
+{
+    struct transfer t;
+    int seed = 0;
+    (void)outcome;
+    long error = prepare_transfer(line, &t);
+    if (error < 0)
+        return error;
+    sscanf(line, "%*s %*s %*s %d", &seed);
+    for (size_t n = 0; n < t.len; n++)
+        t.bytes[n] = (char)pattern(t.offset + (long)n, seed);
+    long value = sync_write(t.file.fd, t.bytes, t.len, t.offset);
+    free(t.memory);
+    return value;
+}
+
+static long do_check(const char *line, struct outcome *outcome)
+{
+    struct transfer t;
+    int seed = 0;
+    long error = prepare_transfer(line, &t), right = 0;
+    if (error < 0)
+        return error;
+    sscanf(line, "%*s %*s %*s %d", &seed);
+    long value = result(pread(t.file.fd, t.bytes, t.len, t.offset));
+    for (long n = 0; n < value; n++)
+        right += (unsigned char)t.bytes[n] == pattern(t.offset + n, seed);
+    if (value >= 0)
+        snprintf(outcome->text, sizeof outcome->text, "%ld/%ld", right, value);
+    free(t.memory);
+    return value;
+}
+
+static long do_truncate(const char *line, struct outcome *outcome)
+{
+    char name[NAME_BYTES];
+    struct named file;
+    long size;
+    (void)outcome;
+    if (sscanf(line, "%31s %ld", name, &size) != 2)
+        return -EINVAL;
+    return find(name, &file) < 0 ? -ENOENT : result(ftruncate(file.fd, size));
+}
+
+static long do_allocate(const char *line, struct outcome *outcome)
+{
+    char name[NAME_BYTES];
+    struct named file;
+    int mode;
+    long offset, len;
+    (void)outcome;
+    if (sscanf(line, "%31s %d %ld %ld", name, &mode, &offset, &len) != 4)
+        return -EINVAL;
+    return find(name, &file) < 0 ? -ENOENT : result(fallocate(file.fd, mode, offset, len));
+}
+
+static long do_copy(const char *line, struct outcome *outcome)
+{
+    char from_name[NAME_BYTES], to_name[NAME_BYTES];
+    struct named from, to;
+    size_t len;
+    loff_t from_offset, to_offset;
+    (void)outcome;
+    if (sscanf(line, "%31s %31s %zu %ld %ld", from_name, to_name, &len, &from_offset, &to_offset) != 5)
+        return -EINVAL;
+    if (find(from_name, &from) < 0 || find(to_name, &to) < 0)
+        return -ENOENT;
+    return result(copy_file_range(from.fd, &from_offset, to.fd, &to_offset, len, 0));
+}
+
+static long do_seek(const char *line, struct outcome *outcome)
+{
+    char name[NAME_BYTES];
+    struct named file;
+    long offset;
+    int whence;
+    (void)outcome;
+    if (sscanf(line, "%31s %ld %d", name, &offset, &whence) != 3)
+        return -EINVAL;
+    return find(name, &file) < 0 ? -ENOENT : result(lseek(file.fd, offset, whence));
+}
+
+static long do_size(const char *line, struct outcome *outcome)
+{
+    struct named file;
+    struct stat about;
+    (void)outcome;
+    if (find(line, &file) < 0)
+        return -ENOENT;
+    return fstat(file.fd, &about) < 0 ? -errno : about.st_size;
+}
+
+static long do_setfl(const char *line, struct outcome *outcome)
+{
+    char name[NAME_BYTES];
+    struct named file;
+    int flags;
+    (void)outcome;
+    if (sscanf(line, "%31s %d", name, &flags) != 2)
+        return -EINVAL;
+    return find(name, &file) < 0 ? -ENOENT : result(fcntl(file.fd, F_SETFL, flags));
+}
+
+static long do_user(const char *line, struct outcome *outcome)
+{
+    unsigned id = (unsigned)atoi(line);
+    (void)outcome;
+    return result(setgroups(0, NULL) < 0 || setresgid(id, id, id) < 0 || setresuid(id, id, id) < 0 ? -1 : 0);
 }
 
 static long do_fsync(const char *line, struct outcome *outcome)
@@ -283,6 +411,9 @@ static const struct operation {
     { "uring", do_uring }, { "read", do_read },   { "fsync", do_fsync }, { "map", do_map },
     { "unmap", do_unmap }, { "poke", do_poke },   { "peek", do_peek },   { "msync", do_msync },
     { "repeat", do_repeat },
+    { "fill", do_fill },   { "check", do_check }, { "size", do_size },   { "truncate", do_truncate },
+    { "seek", do_seek },   { "setfl", do_setfl }, { "user", do_user },   { "allocate", do_allocate },
+    { "copy", do_copy },
 };
 
 void operate(const char *line, struct outcome *outcome)

@@ -21,7 +21,7 @@
 /* Asleep in so many looks in a row, so far apart: nothing that is about to wake up is missed. */
 #define QUIET_LOOKS 5
 #define LOOK_EVERY_NS 1000000
-#define SETTLE_LOOKS 20000
+#define SETTLE_LOOKS 8000
 
 struct thread {
     pthread_t id;

@@ -1,0 +1,218 @@
+/** Which requests come, in which order and with which flags. */
+import { chmodSync, constants, statSync } from 'node:fs'
+import { FUSE_WRITE_KILL_SUIDGID, Opcode, opcodeName } from 'virtio-fs-ts/protocol'
+import type { TracedRequest } from '../../../src/inspect/trace-format.js'
+import type { TimedRequest } from '../../../src/inspect/trace-reader.js'
+import type { LabCase, Observation } from '../case.js'
+import type { ShareName } from '../option-sets.js'
+import type { Scene } from '../scene.js'
+
+const { O_APPEND, O_DIRECT, O_DSYNC, O_RDWR, O_WRONLY } = constants
+const PAGE = 4096
+const USER = 1000
+const POLICIES: readonly ShareName[] = ['direct', 'auto', 'always', 'writeback']
+
+const OPEN_TO_RELEASE: ReadonlySet<number> = new Set([
+  Opcode.OPEN,
+  Opcode.WRITE,
+  Opcode.FSYNC,
+  Opcode.FLUSH,
+  Opcode.RELEASE,
+])
+
+/** Adds a fault unless the requests that `keep` picks, told by `name`, are these. */
+function expectRequests(
+  scene: Scene,
+  keep: (request: TracedRequest) => boolean,
+  name: (request: TracedRequest) => string,
+  expected: string,
+): void {
+  scene.judgeRequests((requests: readonly TimedRequest[]) => {
+    const seen = requests
+      .filter(({ request }) => keep(request))
+      .map(({ request }) => name(request))
+      .join(' ')
+    return seen === expected ? [] : [`${seen || 'nothing'} instead of ${expected}`]
+  })
+}
+
+/** Opened, written, fsync, closed. */
+async function close(scene: Scene): Promise<Observation> {
+  const file = scene.makeFile(PAGE)
+  const actor = scene.addActor()
+  await actor.do(`open f ${O_WRONLY} ${scene.guestPath(file)}`)
+  await actor.do(`write f ${PAGE} 0 1`)
+  await actor.do('fsync f')
+  await actor.do(`write f ${PAGE} 0 2`)
+  await actor.do('close f')
+  scene.model(file).fill(0, PAGE, 2)
+  expectRequests(
+    scene,
+    ({ opcode }) => OPEN_TO_RELEASE.has(opcode),
+    ({ opcode }) => opcodeName(opcode),
+    'OPEN WRITE FSYNC WRITE FLUSH RELEASE',
+  )
+  return { observed: 'in order', evidence: 'open, write, fsync, write, close' }
+}
+
+/** Two files of one inode: handles are not mixed up, and each is released. */
+async function handles(scene: Scene): Promise<Observation> {
+  const file = scene.makeFile(2 * PAGE)
+  const actor = scene.addActor()
+  for (const name of ['f', 'g']) await actor.do(`open ${name} ${O_RDWR} ${scene.guestPath(file)}`)
+  await actor.do(`write f ${PAGE} 0 1`)
+  await actor.do(`write g ${PAGE} ${PAGE} 2`)
+  await actor.do('close f')
+  await actor.do(`read g ${PAGE} 0`)
+  await actor.do('close g')
+  scene.model(file).fill(0, PAGE, 1)
+  scene.model(file).fill(PAGE, PAGE, 2)
+  scene.judgeRequests((requests) => {
+    const of = (opcode: number): number[] =>
+      requests.filter(({ request }) => request.opcode === opcode).map(({ request }) => request.handle)
+    const [writes, releases] = [of(Opcode.WRITE), of(Opcode.RELEASE)]
+    const areTwo = new Set(writes).size === 2 && new Set(releases).size === 2 && releases.length === 2
+    return areTwo && writes.join() === releases.join()
+      ? []
+      : [`WRITEs with handles ${writes.join(' ')}, RELEASEs with ${releases.join(' ')}`]
+  })
+  return { observed: 'one each', evidence: 'two opens, a write by each, two closes' }
+}
+
+/** A setuid file is written by root, and by a user who may not keep the bit. */
+async function killSuid(scene: Scene): Promise<Observation> {
+  const file = scene.makeFile(2 * PAGE)
+  chmodSync(scene.hostPath(file), 0o4777)
+  const [root, user] = [scene.addActor(), scene.addActor()]
+  await user.do(`user ${USER}`)
+  for (const actor of [root, user]) await actor.do(`open f ${O_RDWR} ${scene.guestPath(file)}`)
+  await root.do(`write f ${PAGE} 0 1`)
+  const kept = (statSync(scene.hostPath(file)).mode & 0o4000) !== 0
+  await user.do(`write f ${PAGE} ${PAGE} 2`)
+  scene.model(file).fill(0, PAGE, 1)
+  scene.model(file).fill(PAGE, PAGE, 2)
+  expectRequests(
+    scene,
+    ({ opcode }) => opcode === Opcode.WRITE,
+    ({ detailFlags }) => ((detailFlags & FUSE_WRITE_KILL_SUIDGID) === 0 ? 'plain' : 'KILL_SUIDGID'),
+    'plain KILL_SUIDGID',
+  )
+  return { observed: kept ? "root's keeps it" : "root's drops it", evidence: '' }
+}
+
+/** The guest's flags at OPEN and WRITE. */
+async function flags(scene: Scene): Promise<Observation> {
+  const file = scene.makeFile(PAGE)
+  const actor = scene.addActor()
+  const interesting = O_APPEND | O_DIRECT | O_DSYNC | O_WRONLY | O_RDWR
+  await actor.do(`open f ${O_RDWR | O_DSYNC} ${scene.guestPath(file)}`)
+  await actor.do(`write f ${PAGE} 0 1`)
+  await actor.do(`open g ${O_WRONLY | O_APPEND} ${scene.guestPath(file)}`)
+  await actor.do('write g 100 0 2')
+  scene.model(file).fill(0, PAGE, 1)
+  scene.model(file).fill(PAGE, 100, 2)
+  const expected = [O_RDWR | O_DSYNC, O_RDWR | O_DSYNC, O_WRONLY | O_APPEND, O_WRONLY | O_APPEND]
+  expectRequests(
+    scene,
+    ({ opcode }) => opcode === Opcode.OPEN || opcode === Opcode.WRITE,
+    ({ opcode, flags: seen }) => `${opcodeName(opcode)}:0x${(seen & interesting).toString(16)}`,
+    expected.map((value, n) => `${n % 2 === 0 ? 'OPEN' : 'WRITE'}:0x${value.toString(16)}`).join(' '),
+  )
+  return { observed: 'as given', evidence: 'O_RDWR|O_DSYNC, O_WRONLY|O_APPEND' }
+}
+
+/** A cached page of a file that is read in pieces: what the guest asks for, and what it has. */
+async function reads(scene: Scene): Promise<Observation> {
+  const file = scene.makeFile(16 * PAGE, 3)
+  const actor = scene.addActor()
+  await actor.do(`open f ${O_RDWR} ${scene.guestPath(file)}`)
+  for (let n = 0; n < 16; n++) await actor.do(`read f ${PAGE} ${n * PAGE}`)
+  const { reads: count } = await scene.counts(file)
+  return { observed: count === 16 ? 'one by one' : 'ahead', evidence: `16 reads of a page: ${count} READs` }
+}
+
+/** A file is told of twice: how often the guest asks. */
+async function asksAgain(scene: Scene): Promise<Observation> {
+  const file = scene.makeFile(PAGE)
+  await scene.guest.output(`stat ${scene.guestPath(file)} && stat ${scene.guestPath(file)}`)
+  const isLookup = ({ opcode }: TracedRequest): boolean => opcode === Opcode.LOOKUP
+  let lookups = 0
+  scene.judgeRequests((requests) => {
+    lookups = requests.filter(({ request }) => isLookup(request)).length
+    const asks = lookups > 1
+    return asks === (scene.share === 'direct') ? [] : [`${lookups} LOOKUPs`]
+  })
+  return { observed: scene.share === 'direct' ? 'asks again' : 'remembers', evidence: 'stat, stat' }
+}
+
+/** What the guest drops from its memory, it gives back. */
+async function forget(scene: Scene): Promise<Observation> {
+  const file = scene.makeFile(PAGE)
+  await scene.guest.output(`stat ${scene.guestPath(file)}`)
+  // A delay of nothing counts what it is applied to.
+  await scene.fault(file, 'FORGET', { delay: { fixedMs: 0 } })
+  const forgets = async (): Promise<number> => {
+    const [fault] = await scene.ask<{ applied: number }[]>('fault-list')
+    return fault!.applied
+  }
+  await scene.guest.output('sync; echo 3 >/proc/sys/vm/drop_caches')
+  // FORGET has no reply to wait for.
+  for (let n = 0; n < FORGET_LOOKS && (await forgets()) === 0; n++) await scene.guest.output('sleep 0.05')
+  const count = await forgets()
+  return { observed: count > 0 ? 'forgotten' : 'kept', evidence: `${count} FORGETs` }
+}
+
+const FORGET_LOOKS = 40
+
+export const requestCases: readonly LabCase[] = [
+  {
+    name: 'requests/close',
+    question:
+      'OPEN WRITE FSYNC WRITE FLUSH RELEASE, of a file that is written, synchronised, written and closed',
+    shares: POLICIES,
+    expected: () => 'in order',
+    run: close,
+  },
+  {
+    name: 'requests/handles',
+    question: 'handles of two opens of one file',
+    shares: ['direct', 'auto'],
+    expected: () => 'one each',
+    run: handles,
+  },
+  {
+    name: 'requests/kill-suidgid',
+    question: 'a direct write to a setuid file: by root, and by a user with FUSE_WRITE_KILL_SUIDGID',
+    shares: ['direct', 'parallel'],
+    expected: () => "root's keeps it",
+    run: killSuid,
+  },
+  {
+    name: 'requests/flags',
+    question: "the guest's O_DSYNC and O_APPEND in OPEN and WRITE",
+    shares: ['direct', 'auto'],
+    expected: () => 'as given',
+    run: flags,
+  },
+  {
+    name: 'requests/reads',
+    question: '16 reads of a page each',
+    shares: ['direct', 'auto'],
+    expected: ({ share }) => (share === 'direct' ? 'one by one' : 'ahead'),
+    run: reads,
+  },
+  {
+    name: 'requests/lookup',
+    question: 'a file that is looked at twice',
+    shares: ['direct', 'always'],
+    expected: ({ share }) => (share === 'direct' ? 'asks again' : 'remembers'),
+    run: asksAgain,
+  },
+  {
+    name: 'requests/forget',
+    question: 'a file that was looked at, after the guest dropped its caches',
+    shares: ['always'],
+    expected: () => 'forgotten',
+    run: forget,
+  },
+]
