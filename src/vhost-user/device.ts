@@ -52,6 +52,13 @@ export interface VhostUserDevice {
    */
   process(chain: DescriptorChain, queueIndex: number): number | PromiseLike<number>
 
+  /**
+   * Answers a request whose chain is bad, which cannot be carried out: `chain` has the front of its readable and of its
+   * writable bytes, as far as they can be reached. Returns how many of the writable bytes are now valid, or PENDING to
+   * never give the request back: for drivers that take a reply of nothing for success. Absent: it is given back with 0.
+   */
+  refuse?(chain: DescriptorChain): number
+
   /** Called once before anything else: a device adds descriptors that it wants to be woken for. */
   attach?(loop: EventLoop, host: DeviceHost): void
 

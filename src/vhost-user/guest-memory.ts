@@ -108,6 +108,15 @@ export class GuestMemory {
     return true
   }
 
+  /** How many of the bytes from `gpa` on are guest memory, `lenBytes` at most. */
+  reachableBytes(gpa: number, lenBytes: number): number {
+    const end = gpa + lenBytes
+    let at = gpa
+    for (let region = this.find(at); region !== undefined && at < end; region = this.find(at))
+      at = region.gpa + region.sizeBytes
+    return Math.min(at, end) - gpa
+  }
+
   /**
    * The window that holds all of [gpa, gpa + lenBytes), or undefined when none does: outside guest memory, or across
    * two windows or regions, where `copyOut` and `copyIn` still work.

@@ -14,6 +14,10 @@ import type { Vring } from './vring.js'
 const BATCH = 32
 const DEFAULT_POLL_US = 50
 
+/** What brings a driver that means well to name memory that is not here. */
+const UNSHARED_MEMORY =
+  'all of the guest’s memory has to be shared: each memory back-end needs share=on, also one that is plugged in later'
+
 /** What a device's promise of a reply becomes. */
 export interface Promises {
   /** A request that was pending has been completed: its driver may want to be told. */
@@ -180,12 +184,22 @@ export class RingServer implements RingHost {
   private serveNext(vring: Vring, queue: SplitVirtqueue): void {
     const chain = queue.pop()
     if (chain === undefined) {
-      this.faults.warn(`bad descriptor chain: ${queue.fault}`, { queue: vring.index })
+      this.refuse(vring, queue)
       return
     }
     const writtenBytes = this.device.process(chain, vring.index)
     if (typeof writtenBytes !== 'number') this.await(queue, chain, writtenBytes)
     else if (writtenBytes !== PENDING) queue.complete(chain, writtenBytes)
+  }
+
+  private refuse(vring: Vring, queue: SplitVirtqueue): void {
+    const { fault, refused } = queue
+    const hint = fault === 'address outside guest memory' ? { hint: UNSHARED_MEMORY } : {}
+    this.faults.warn(`bad descriptor chain: ${fault}`, { queue: vring.index, ...hint })
+    if (refused === undefined) return
+    const writtenBytes = this.device.refuse?.(refused) ?? 0
+    if (writtenBytes === PENDING) queue.giveUp(refused)
+    else queue.complete(refused, writtenBytes)
   }
 
   private await(queue: SplitVirtqueue, chain: DescriptorChain, reply: PromiseLike<number>): void {

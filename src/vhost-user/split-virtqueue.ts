@@ -15,6 +15,10 @@ const MAX_SAFE_HIGH = 0x1fffff
 const MAX_CHAIN_BYTES = 0xffffffff
 /** How long an available index may be impossible. */
 const DOUBT_MS = 10
+/** An address that no memory has. */
+const NOWHERE_GPA = -1
+/** The direction of a descriptor without VRING_DESC_F_WRITE. */
+const READ = 1
 
 /** What is wrong with a chain that the driver made. */
 export type ChainFault =
@@ -30,7 +34,8 @@ export type ChainFault =
  * The device's side of a split virtqueue (virtio 1.3, 2.7), with indirect descriptors and event-idx.
  *
  * Rings are volatile and hostile: every field is read once into a local, and bounded before it is used. A bad chain is
- * given back with 0 bytes; a bad available index breaks the queue until the driver resets it.
+ * never served: what can be reached of it is kept for an answer. A bad available index breaks the queue until the driver
+ * resets it.
  */
 export class SplitVirtqueue {
   /** The driver put an impossible number into avail.idx: nothing more is read from this queue until it starts anew. */
@@ -38,8 +43,13 @@ export class SplitVirtqueue {
   /** Where the driver's index was impossible last, and since when. */
   private doubtedAt = -1
   private doubtedMs = 0
-  /** The fault of the chain that `pop` gave back last. */
+  /** The fault of the chain that `pop` refused last. */
   fault: ChainFault | undefined
+  /**
+   * The chain that `pop` refused last, as far as it can be reached: the front of its readable and of its writable bytes.
+   * It is in flight until `complete`. Undefined when the driver waits for no answer, or its index cannot be given back.
+   */
+  refused: DescriptorChain | undefined
   /** Requests popped and not yet given back. */
   inFlightCount = 0
   /** Called when a request is given back that was pending: the driver may want to be told. */
@@ -65,6 +75,8 @@ export class SplitVirtqueue {
   private nextUsed: number
   private signalledUsed: number
   private signalledOnce = false
+  /** The last walk met nothing writable, and nothing that could have been: nobody waits for a reply. */
+  private wantsNoReply = false
 
   /**
    * Opens the rings. `nextAvail` is where the last owner stopped; the used index is read from guest memory.
@@ -151,7 +163,7 @@ export class SplitVirtqueue {
 
   /**
    * Takes the next request; only after `available` has said that there is one. Undefined when its chain was bad: `fault`
-   * says why, and it has been given back with 0 bytes (unless its index cannot even be given back).
+   * says why, and `refused` is what may be answered. A chain without anything writable has been given back.
    */
   pop(): DescriptorChain | undefined {
     const head = this.avail[2 + (this.nextAvail & this.mask)]
@@ -160,15 +172,10 @@ export class SplitVirtqueue {
     if (this.inFlight[head] !== 0) return this.refuse('descriptor already in flight')
     const chain = this.pool.pop() ?? this.addChain()
     const fault = this.walk(chain, head)
-    if (fault !== undefined) {
-      this.pool.push(chain)
-      this.push(head, 0)
-      return this.refuse(fault)
-    }
     chain.head = head
     this.inFlight[head] = 1
     this.inFlightCount++
-    return chain
+    return fault === undefined ? chain : this.refuse(fault, chain)
   }
 
   /** Gives a request back: the driver may read its first `writtenBytes` writable bytes. The chain is reused. */
@@ -182,7 +189,14 @@ export class SplitVirtqueue {
     this.pool.push(chain)
   }
 
-  /** The same for a chain that somebody may still hold: it stays closed, and another takes its place. */
+  /** Never gives a request back: its driver must not take what it finds for a reply. Its descriptors stay in flight. */
+  giveUp(chain: DescriptorChain): void {
+    this.inFlightCount--
+    chain.close()
+    this.pool.push(chain)
+  }
+
+  /** The same as `complete` for a chain that somebody may still hold: it stays closed, and another takes its place. */
   retire(chain: DescriptorChain, writtenBytes: number): void {
     const { segments } = chain
     this.complete(chain, writtenBytes)
@@ -232,8 +246,12 @@ export class SplitVirtqueue {
     return chain
   }
 
-  private refuse(fault: ChainFault): undefined {
+  private refuse(fault: ChainFault, chain?: DescriptorChain): undefined {
     this.fault = fault
+    this.refused = chain
+    if (chain === undefined || !this.wantsNoReply) return undefined
+    this.refused = undefined
+    this.complete(chain, 0)
     return undefined
   }
 
@@ -245,12 +263,14 @@ export class SplitVirtqueue {
     Atomics.store(this.used, 1, this.nextUsed)
   }
 
-  /** Fills the chain's segments from the descriptors that start at `head`. */
+  /**
+   * Fills the chain's segments from the descriptors that start at `head`. Past a descriptor outside guest memory the walk
+   * goes on, to find where a reply can be put; in its direction the chain ends with what can be reached of it.
+   */
   private walk(chain: DescriptorChain, head: number): ChainFault | undefined {
-    const { size } = this
     const { segments } = chain
     let table = this.desc
-    let tableSize = size
+    let tableSize = this.size
     let at = head * DESC_WORDS
     let steps = 0
     let count = 0
@@ -258,20 +278,22 @@ export class SplitVirtqueue {
     let readableBytes = 0
     let writableBytes = 0
     let inIndirect = false
+    let fault: ChainFault | undefined
+    let brokenOff: ChainFault | undefined
+    /** Directions in which a descriptor could not be reached: VRING_DESC_F_WRITE, and READ. */
+    let lost = 0
     for (;;) {
-      if (++steps > tableSize) return 'chain longer than the queue'
+      if (++steps > tableSize) {
+        brokenOff = 'chain longer than the queue'
+        break
+      }
       const high = table[at + 1] >>> 0
-      if (high > MAX_SAFE_HIGH) return 'address outside guest memory'
-      const gpa = high * 0x1_0000_0000 + (table[at] >>> 0)
+      const gpa = high > MAX_SAFE_HIGH ? NOWHERE_GPA : high * 0x1_0000_0000 + (table[at] >>> 0)
       const lenBytes = table[at + 2] >>> 0
       const flagsAndNext = table[at + 3]
       if ((flagsAndNext & VRING_DESC_F_INDIRECT) !== 0) {
-        // virtio 1.3, 2.7.5.3: only in the main table, last in its chain, a whole number of descriptors.
-        if (inIndirect || !this.allowIndirect || (flagsAndNext & VRING_DESC_F_NEXT) !== 0)
-          return 'bad indirect table'
-        if (lenBytes === 0 || lenBytes % DESC_BYTES !== 0 || lenBytes / DESC_BYTES > size)
-          return 'bad indirect table'
-        if (!this.loadIndirect(gpa, lenBytes)) return 'address outside guest memory'
+        brokenOff = inIndirect ? 'bad indirect table' : this.loadIndirect(gpa, lenBytes, flagsAndNext)
+        if (brokenOff !== undefined) break
         inIndirect = true
         table = this.indirect
         tableSize = lenBytes / DESC_BYTES
@@ -280,35 +302,62 @@ export class SplitVirtqueue {
         continue
       }
       if (lenBytes > 0) {
-        if (!this.memory.contains(gpa, lenBytes)) return 'address outside guest memory'
-        if (count === size) return 'chain longer than the queue'
-        segments[2 * count] = gpa
-        segments[2 * count + 1] = lenBytes
-        count++
-        if ((flagsAndNext & VRING_DESC_F_WRITE) !== 0) {
-          writableBytes += lenBytes
-        } else {
-          if (writableBytes > 0) return 'readable after writable'
-          readableBytes += lenBytes
-          readable = count
+        const writes = flagsAndNext & VRING_DESC_F_WRITE
+        if (writes === 0 && writableBytes > 0) {
+          brokenOff = 'readable after writable'
+          break
+        }
+        const isBehind = lost !== 0 && (writes === 0 || lost !== READ)
+        let reachedBytes = isBehind ? 0 : lenBytes
+        if (!this.memory.contains(gpa, lenBytes)) {
+          fault = 'address outside guest memory'
+          lost |= writes === 0 ? READ : VRING_DESC_F_WRITE
+          if (!isBehind) reachedBytes = this.memory.reachableBytes(gpa, lenBytes)
+        }
+        if (reachedBytes > 0) {
+          if (count === this.size) {
+            brokenOff = 'chain longer than the queue'
+            break
+          }
+          segments[2 * count] = gpa
+          segments[2 * count + 1] = reachedBytes
+          count++
+          if (writes !== 0) {
+            writableBytes += reachedBytes
+          } else {
+            readableBytes += reachedBytes
+            readable = count
+          }
         }
       }
       if ((flagsAndNext & VRING_DESC_F_NEXT) === 0) break
       const next = flagsAndNext >>> 16
-      if (next >= tableSize) return 'descriptor index out of range'
+      if (next >= tableSize) {
+        brokenOff = 'descriptor index out of range'
+        break
+      }
       at = next * DESC_WORDS
     }
     if (readableBytes > MAX_CHAIN_BYTES || writableBytes > MAX_CHAIN_BYTES)
-      return 'more than 4 GiB in one chain'
+      fault = 'more than 4 GiB in one chain'
     chain.readableSegments = readable
     chain.segmentCount = count
     chain.readableBytes = readableBytes
     chain.writableBytes = writableBytes
-    return undefined
+    fault ??= brokenOff
+    this.wantsNoReply =
+      writableBytes === 0 && (lost & VRING_DESC_F_WRITE) === 0 && brokenOff !== 'address outside guest memory'
+    return fault
   }
 
-  /** Copies an indirect table: the walk then sees one state of it, wherever it lies and however it is aligned. */
-  private loadIndirect(gpa: number, lenBytes: number): boolean {
+  /**
+   * Copies an indirect table: the walk then sees one state of it, wherever it lies and however it is aligned. Returns what
+   * is wrong with it: virtio 1.3, 2.7.5.3, last in its chain, a whole number of descriptors.
+   */
+  private loadIndirect(gpa: number, lenBytes: number, flagsAndNext: number): ChainFault | undefined {
+    if (!this.allowIndirect || (flagsAndNext & VRING_DESC_F_NEXT) !== 0) return 'bad indirect table'
+    if (lenBytes === 0 || lenBytes % DESC_BYTES !== 0 || lenBytes / DESC_BYTES > this.size)
+      return 'bad indirect table'
     const copy = this.tableSegment
     copy.segments[0] = gpa
     copy.segments[1] = lenBytes
@@ -316,6 +365,8 @@ export class SplitVirtqueue {
     copy.segmentCount = 1
     copy.readableBytes = lenBytes
     return copy.readWords(0, lenBytes, this.indirect, this.indirectBytes)
+      ? undefined
+      : 'address outside guest memory'
   }
 }
 

@@ -58,6 +58,10 @@ export class FsDevice implements VhostUserDevice {
     return this.interposer.active ? this.interposer.process(chain, queueIndex) : this.session.process(chain)
   }
 
+  refuse(chain: DescriptorChain): number {
+    return this.session.refuse(chain)
+  }
+
   /** Who waits for the host: see Background. Undefined when nobody does. */
   get backgroundEngine(): string | undefined {
     return this.background?.engine

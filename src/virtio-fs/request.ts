@@ -123,7 +123,12 @@ export class Request {
     this.carrier = carrier
     const { args } = this
     this.lenBytes = 0
-    if (!carrier.readWords(0, InHeader.BYTES, this.headerWords, this.argBytes)) return false
+    if (!carrier.readWords(0, InHeader.BYTES, this.headerWords, this.argBytes)) {
+      this.opcode = 0
+      this.uniqueLow = 0
+      this.uniqueHigh = 0
+      return false
+    }
     this.lenBytes = InHeader.lenBytes(args)
     this.extensionsAt = this.lenBytes - 8 * InHeader.totalExtlen(args)
     this.opcode = InHeader.opcode(args)

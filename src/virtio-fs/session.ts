@@ -77,6 +77,23 @@ export class Session {
     return request.fail(result)
   }
 
+  /**
+   * Answers a request that came in pieces of which some cannot be reached. Returns the bytes of its reply, 0 when it waits for
+   * none, or PENDING when there is no place for a header: Linux before 7.1 takes one that was left as it is for success, so
+   * that request must never be given back.
+   */
+  refuse(carrier: Carrier): number {
+    const { request } = this
+    request.begin(carrier)
+    if (isForget(request.opcode)) return 0
+    const answered = request.fail(-EIO)
+    if (answered > 0) return answered
+    this.observer.fault('a request whose reply cannot be reached is never given back', {
+      opcode: opcodeName(request.opcode),
+    })
+    return PENDING
+  }
+
   /** Ends the session, as DESTROY does. */
   end(): void {
     this.agreement = undefined
@@ -187,13 +204,12 @@ export class Session {
     return -EINVAL
   }
 
-  /** A frame whose length makes no sense is answered if it has a header to answer to. */
+  /** A frame whose length makes no sense is answered, also when it is too short to say what it is. */
   private refuseFrame(carrier: Carrier): number {
     const { request } = this
     const fields = { readableBytes: carrier.readableBytes, lenBytes: request.lenBytes }
     this.observer.fault('request of a wrong length', fields)
-    if (carrier.readableBytes < InHeader.BYTES || isForget(request.opcode)) return 0
-    return request.fail(-EIO)
+    return isForget(request.opcode) ? 0 : request.fail(-EIO)
   }
 }
 

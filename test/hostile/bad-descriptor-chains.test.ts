@@ -1,6 +1,6 @@
 /**
- * Chains of descriptors that no driver makes: each is given back with nothing written, is logged, and the request behind
- * it is served. Among them the indirect tables that overflowed libvhost-user.
+ * Chains of descriptors that no driver makes: each is logged, and the request behind it is served. Where a reply's header
+ * can be written it says EIO. Among them the indirect tables that overflowed libvhost-user.
  */
 import t, { type Test } from 'tap'
 import { Device } from '../support/device.js'
@@ -20,6 +20,8 @@ const REQUEST_GPA = 200 * MIB
 const REPLY_GPA = 201 * MIB
 const TABLE_GPA = 202 * MIB
 const STATFS_REPLY_BYTES = 96
+const ERROR_BYTES = 16
+const EIO = 5
 
 /** STATFS, which takes no arguments: 40 bytes in, 96 out. */
 const statfs = concat(u32(40, Op.STATFS), u64(7), u64(ROOT_ID), u32(0, 0, 0, 0))
@@ -35,26 +37,27 @@ interface Setting {
 interface Attack {
   readonly name: string
   readonly fault: string
-  submit(setting: Setting): number
+  /** Makes the chain available. */
+  offer(ring: RawRing): void
 }
 
 const chain = (name: string, fault: string, ...descriptors: Descriptor[]): Attack => ({
   name,
   fault,
-  submit: ({ ring }) => ring.submitChain(descriptors).writtenBytes,
+  offer: (ring) => ring.offerChain(descriptors),
 })
 const indirect = (name: string, fault: string, table: readonly Descriptor[], lenBytes?: number): Attack => ({
   name,
   fault,
-  submit: ({ ring }) => ring.submitIndirect(table, TABLE_GPA, lenBytes).writtenBytes,
+  offer: (ring) => ring.offerIndirect(table, TABLE_GPA, lenBytes),
 })
 /** Descriptors as they are, without links filled in. */
 const raw = (name: string, fault: string, ...descriptors: Descriptor[]): Attack => ({
   name,
   fault,
-  submit({ ring }) {
+  offer(ring) {
     ring.write(descriptors)
-    return ring.submit().writtenBytes
+    ring.publish(ring.firstIndex)
   },
 })
 
@@ -62,18 +65,39 @@ const OUTSIDE = 'address outside guest memory'
 const TOO_LONG = 'chain longer than the queue'
 const BAD_TABLE = 'bad indirect table'
 const BAD_INDEX = 'descriptor index out of range'
+const gone: Descriptor = { gpa: END_GPA, lenBytes: STATFS_REPLY_BYTES, flags: WRITE }
 const linked = (next: number): Descriptor => ({ ...request, flags: NEXT, next })
 
-const attacks: readonly Attack[] = [
+/** The place of the reply's header can be found. */
+const answered: readonly Attack[] = [
   chain('a buffer behind all memory', OUTSIDE, { ...request, gpa: END_GPA }, reply),
   chain('a buffer across the end of memory', OUTSIDE, { ...request, gpa: END_GPA - 39 }, reply),
-  chain('a reply across the end of memory', OUTSIDE, request, { ...reply, gpa: END_GPA - 95 }),
+  chain('a reply across the end of memory', OUTSIDE, request, { ...reply, lenBytes: 0xffff_ffff }),
+  chain('the rest of a reply behind all memory', OUTSIDE, request, { ...reply, lenBytes: 16 }, gone),
+  chain(
+    'a reply behind a buffer and a link that are nowhere',
+    OUTSIDE,
+    { ...request, gpa: END_GPA },
+    reply,
+    gone,
+  ),
+  raw('a link behind the table, after the reply', BAD_INDEX, linked(65), {
+    ...reply,
+    flags: WRITE | NEXT,
+    next: 128,
+  }),
+  indirect('a reply in a table', OUTSIDE, [{ ...request, gpa: END_GPA, flags: NEXT, next: 1 }, reply]),
   chain('a buffer at 2^53', OUTSIDE, { ...request, gpa: 1n << 53n }, reply),
   chain('a buffer at 2^64 - 1', OUTSIDE, { ...request, gpa: (1n << 64n) - 1n }, reply),
   chain('a buffer whose end wraps', OUTSIDE, { gpa: (1n << 64n) - 8n, lenBytes: 40 }, reply),
   chain('a buffer of 2^32 - 1 bytes', OUTSIDE, { ...request, lenBytes: 0xffff_ffff }, reply),
   chain('a readable buffer behind a writable one', 'readable after writable', reply, request),
   chain('readable behind writable, twice', 'readable after writable', request, reply, request, reply),
+]
+
+/** Nothing in it waits for a reply. */
+const silent: readonly Attack[] = [
+  chain('a request behind all memory that wants no reply', OUTSIDE, { ...request, gpa: END_GPA }),
   raw('a chain that links to itself', TOO_LONG, linked(64)),
   raw('a chain that goes round', TOO_LONG, linked(65), linked(66), linked(64)),
   raw(
@@ -98,6 +122,19 @@ const attacks: readonly Attack[] = [
   indirect('a table of 2^32 - 16 bytes', BAD_TABLE, [request], 0xffff_fff0),
   indirect('a link behind an indirect table', BAD_INDEX, [linked(2), reply]),
   indirect('an indirect table that goes round', TOO_LONG, [linked(1), linked(0)]),
+]
+
+/** There may be a reply to give, and no place for its header: to be given back would be success to Linux before 7.1. */
+const kept: readonly Attack[] = [
+  chain(
+    'a reply whose header is cut by the end of memory',
+    OUTSIDE,
+    request,
+    { ...reply, lenBytes: 15 },
+    gone,
+  ),
+  chain('a header behind all memory, the rest within it', OUTSIDE, request, gone, reply),
+  chain('a reply of which 15 bytes are in memory', OUTSIDE, request, { ...reply, gpa: END_GPA - 15 }),
   raw('a table behind all memory', OUTSIDE, { gpa: END_GPA, lenBytes: 32, flags: INDIRECT }),
   raw('a table across the end of memory', OUTSIDE, { gpa: END_GPA - 16, lenBytes: 32, flags: INDIRECT }),
   raw('a table at 2^53', OUTSIDE, { gpa: 1n << 53n, lenBytes: 32, flags: INDIRECT }),
@@ -113,19 +150,40 @@ function prepare(t: Test, options: { indirect: boolean; regionBytes?: readonly n
   return { fs, ring: new RawRing(fs, REQUEST_QUEUE) }
 }
 
-t.test('each bad chain comes back with nothing written, and the next request is served', async (t) => {
-  const setting = prepare(t, { indirect: true })
-  for (const attack of attacks) {
-    t.equal(attack.submit(setting), 0, attack.name)
-    setting.fs.getattr(ROOT_ID)
-  }
-  t.ok(
-    setting.fs.frontend.read(REPLY_GPA, STATFS_REPLY_BYTES).every((byte) => byte === 0xa5),
-    'no reply was written',
-  )
-  for (const fault of new Set(attacks.map(({ fault }) => fault)))
-    await assertLogged(t, device, `bad descriptor chain: ${fault}`)
-  setting.fs.close()
+/** A chain that is kept stays for good: each has a session of its own. */
+for (const [what, attacks, writtenBytes] of [
+  ['an errno where a reply can be written', answered, ERROR_BYTES],
+  ['nothing written where no reply is waited for', silent, 0],
+  ['not at all where a reply cannot be reached', kept, undefined],
+] as const) {
+  t.test(`a bad chain comes back with ${what}, and the next request is served`, async (t) => {
+    for (const attack of attacks) {
+      const { fs, ring } = prepare(t, { indirect: true })
+      attack.offer(ring)
+      if (writtenBytes !== undefined) t.equal(ring.reap().writtenBytes, writtenBytes, attack.name)
+      const header = new DataView(fs.frontend.read(REPLY_GPA, STATFS_REPLY_BYTES).slice().buffer)
+      if (writtenBytes === ERROR_BYTES)
+        t.same([header.getUint32(0, true), header.getInt32(4, true)], [ERROR_BYTES, -EIO], attack.name)
+      else t.equal(header.getUint32(0, true), 0xa5a5_a5a5, `${attack.name}: no reply is written`)
+      fs.getattr(ROOT_ID)
+      fs.close()
+    }
+    for (const fault of new Set(attacks.map(({ fault }) => fault)))
+      await assertLogged(t, device, `bad descriptor chain: ${fault}`)
+  })
+}
+
+t.test('an answer names its request where that can be read', async (t) => {
+  const { fs, ring } = prepare(t, { indirect: true })
+  ring.submitChain([request, { ...reply, lenBytes: 16 }, gone])
+  const header = new DataView(fs.frontend.read(REPLY_GPA, ERROR_BYTES).slice().buffer)
+  t.equal(header.getBigUint64(8, true), 7n, 'the number of the request')
+  fs.close()
+})
+
+t.test('the log names the cause and the remedy', async (t) => {
+  const line = await device.waitForLog(({ msg }) => msg === `bad descriptor chain: ${OUTSIDE}`)
+  t.match(line, { hint: /share=on/ })
 })
 
 t.test('without INDIRECT_DESC a table is a bad one', async (t) => {
@@ -150,10 +208,10 @@ t.test('more than 4 GiB in one chain is refused, one byte less is not', async (t
   const fill = (lenBytes: number): Descriptor => ({ gpa: GIB, lenBytes })
   const rest = 2 ** 32 - 40 - 3 * GIB
   const shape = (bytes: number) => [request, fill(3 * GIB), fill(bytes), reply]
-  t.equal(ring.submitChain(shape(rest)).writtenBytes, 0, '2^32 readable bytes')
+  t.equal(ring.submitChain(shape(rest)).writtenBytes, ERROR_BYTES, '2^32 readable bytes')
   t.equal(ring.submitChain(shape(rest - 1)).writtenBytes, STATFS_REPLY_BYTES, '2^32 - 1')
   const replies = [reply, { ...fill(3 * GIB), flags: WRITE }, { ...fill(GIB), flags: WRITE }]
-  t.equal(ring.submitChain([request, ...replies]).writtenBytes, 0, 'more than 2^32 writable bytes')
+  t.equal(ring.submitChain([request, ...replies]).writtenBytes, ERROR_BYTES, 'more than 2^32 writable bytes')
   fs.close()
 })
 

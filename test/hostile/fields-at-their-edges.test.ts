@@ -216,6 +216,8 @@ t.test('descriptors: every field, in the table and in an indirect one', async (t
         ring.submit()
       }
     }
+    // Where the request was named as writable there is an answer now.
+    fs.frontend.write(REQUEST_GPA, request)
     ring.write([good, reply])
     t.equal(
       indirect

@@ -183,10 +183,13 @@ function assertSilent(t: Test, result: ReturnType<typeof sendRaw>, name: string)
   t.same([result.writtenBytes, result.untouched], [0, true], name)
 }
 
-t.test('a request too short for a header, or with no bytes at all, comes back with nothing', async (t) => {
+t.test('a request too short for a header, or with no bytes at all, is EIO where that has room', async (t) => {
   const fs = mount(t, device)
-  for (const readableBytes of [0, 1, 4, 16, 39])
-    assertSilent(t, sendRaw(fs, header(Op.STATFS), readableBytes, 96), `${readableBytes} bytes`)
+  for (const readableBytes of [0, 1, 4, 16, 39]) {
+    const { writtenBytes, error } = sendRaw(fs, header(Op.STATFS), readableBytes, 96)
+    t.same([writtenBytes, error], [16, -os.errno.EIO], `${readableBytes} bytes`)
+    assertSilent(t, sendRaw(fs, header(Op.STATFS), readableBytes, 15), `${readableBytes} bytes, no room`)
+  }
   fs.getattr(ROOT_ID)
   fs.close()
 })

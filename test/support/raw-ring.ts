@@ -64,6 +64,12 @@ export class RawRing {
 
   /** A chain of these descriptors, one behind the other: `next` is filled in. */
   submitChain(chain: readonly Descriptor[]): Used {
+    this.offerChain(chain)
+    return this.reap()
+  }
+
+  /** The same, which need not be given back. */
+  offerChain(chain: readonly Descriptor[]): void {
     this.write(
       chain.map((descriptor, n) =>
         n + 1 < chain.length
@@ -71,14 +77,20 @@ export class RawRing {
           : descriptor,
       ),
     )
-    return this.submit()
+    this.publish(this.firstIndex)
   }
 
   /** A table in guest memory, named by one descriptor. */
-  submitIndirect(table: readonly Descriptor[], tableGpa: number, lenBytes = 16 * table.length): Used {
+  submitIndirect(table: readonly Descriptor[], tableGpa: number, lenBytes?: number): Used {
+    this.offerIndirect(table, tableGpa, lenBytes)
+    return this.reap()
+  }
+
+  /** The same, which need not be given back. */
+  offerIndirect(table: readonly Descriptor[], tableGpa: number, lenBytes = 16 * table.length): void {
     this.fs.frontend.write(tableGpa, concat(...table.map(descriptorBytes)))
     this.write([{ gpa: tableGpa, lenBytes, flags: INDIRECT }])
-    return this.submit()
+    this.publish(this.firstIndex)
   }
 
   reap(): Used {

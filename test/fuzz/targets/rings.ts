@@ -159,9 +159,16 @@ export class RingTarget implements Target {
       const before = queue.inFlightCount
       const chain = queue.pop()
       this.chains++
-      assert.equal(queue.inFlightCount, before + (chain === undefined ? 0 : 1))
-      if (chain === undefined) continue
-      this.check(chain)
+      const taken = chain ?? queue.refused
+      assert.equal(queue.inFlightCount, before + (taken === undefined ? 0 : 1))
+      if (taken !== undefined) this.check(taken)
+      if (chain === undefined) {
+        if (taken === undefined) continue
+        // As a device does: answered where there is room for a header.
+        if (this.bytes.oneIn(4)) this.pending.push(taken)
+        else queue.complete(taken, Math.min(16, taken.writableBytes))
+        continue
+      }
       this.use(chain)
       if (this.bytes.oneIn(4)) this.pending.push(chain)
       else queue.complete(chain, chain.writableBytes)

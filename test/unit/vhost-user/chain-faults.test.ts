@@ -35,10 +35,18 @@ function checkStillWorks(t: Test, ring: Ring): void {
   t.notOk(ring.device.broken)
 }
 
-/** Checks that the chain at head 0 is refused with `fault`, and that it is given back with nothing written. */
+/**
+ * Checks that the chain at head 0 is refused with `fault`. It has been given back with nothing written, or is there to be
+ * answered, which is done here.
+ */
 function checkFault(t: Test, ring: Ring, fault: ChainFault): void {
   t.equal(ring.device.pop(), undefined)
   t.equal(ring.device.fault, fault)
+  const { refused } = ring.device
+  if (refused !== undefined) {
+    t.equal(ring.driver.reap(0), undefined, 'not given back yet')
+    ring.device.complete(refused, 0)
+  }
   t.same(ring.driver.reap(0), { head: 0, writtenBytes: 0 }, 'given back')
   checkStillWorks(t, ring)
 }
@@ -179,6 +187,44 @@ for (const lenBytes of [0, 1, 15, 17, 16 * SIZE + 16, 2 ** 32 - 16]) {
     checkIndirectRefused(t, [{ gpa: DATA, lenBytes: 16 }], 'bad indirect table', lenBytes)
   })
 }
+
+t.test('of a refused chain there is what can be reached, for an answer', async (t) => {
+  const readable = { gpa: DATA, lenBytes: 40, flags: NEXT }
+  const writable = { gpa: DATA + 64, lenBytes: 16, flags: WRITE }
+  const gone = { gpa: MIB, lenBytes: 8, flags: NEXT }
+  const cases: [string, readonly Descriptor[], object | undefined][] = [
+    ['nothing', [{ ...gone, flags: 0 }], undefined],
+    ['the place of a reply alone', [{ ...gone, next: 1 }, writable], { readableBytes: 0, writableBytes: 16 }],
+    [
+      'the front of a request',
+      [{ ...readable, next: 1 }, { ...gone, next: 2 }, { ...readable, next: 3 }, writable],
+      { readableBytes: 40, writableBytes: 16, readableSegments: 1, segmentCount: 2 },
+    ],
+    [
+      'the front of a reply',
+      [
+        { ...readable, next: 1 },
+        { ...writable, flags: WRITE | NEXT, next: 2 },
+        { ...gone, flags: WRITE | NEXT, next: 3 },
+        writable,
+      ],
+      { readableBytes: 40, writableBytes: 16, segmentCount: 2 },
+    ],
+    [
+      'no front of a reply',
+      [{ ...readable, next: 1 }, { ...gone, flags: WRITE | NEXT, next: 2 }, writable],
+      { readableBytes: 40, writableBytes: 0 },
+    ],
+  ]
+  for (const [name, descriptors, expected] of cases) {
+    const { ring } = smallRing(t)
+    offer(ring, descriptors)
+    t.equal(ring.device.pop(), undefined)
+    if (expected === undefined) t.equal(ring.device.refused, undefined, name)
+    else t.match(ring.device.refused, expected, name)
+    t.equal(ring.device.fault, 'address outside guest memory')
+  }
+})
 
 t.test('a chain of more than 4 GiB is refused, in either direction', async (t) => {
   const memory = guestRam(t, { gpa: 0, sizeBytes: MIB }, { gpa: 4 * GIB, sizeBytes: 3 * GIB })
