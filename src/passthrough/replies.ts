@@ -14,8 +14,12 @@ import type { OpenRules } from '../io-mode/open-rules.js'
 import type { Agreed } from './agreed.js'
 import type { HostPaths } from './inodes/host-paths.js'
 import { type InodeTable, TYPE_DIRECTORY, TYPE_REGULAR } from './inodes/inode-table.js'
+import { setStatxBlocks, statxHasNoBlocks } from './inodes/statx.js'
 import type { Identities } from './owners/identities.js'
 import { isSetIdFile } from './owners/privileges.js'
+
+/** Of 512 bytes. */
+const PAGE_BLOCKS = 8
 
 /** Node ids are never used twice in a session. */
 const GENERATION = 0
@@ -51,14 +55,16 @@ export class Replies {
   /** A fuse_attr_out. */
   attr(request: Request, slot: number, st: StatxWords): number {
     const words = request.replyWords
-    AttrOut.writeHead(words, 0, this.attrTimeoutSec(this.policyOf(slot), st))
+    AttrOut.writeHead(words, 0, this.attrTimeoutSec(slot, this.policyOf(slot), st))
     this.writeAttr(slot, words, AttrOut.ATTR_AT >> 2, st, 0)
     return AttrOut.BYTES
   }
 
   /** A fuse_statx_out. */
   statx(request: Request, slot: number, st: StatxWords): number {
-    StatxOut.write(request.replyWords, 0, this.attrTimeoutSec(this.policyOf(slot), st), st)
+    const attrTimeoutSec = this.attrTimeoutSec(slot, this.policyOf(slot), st)
+    this.showBlocks(slot, st)
+    StatxOut.write(request.replyWords, 0, attrTimeoutSec, st)
     const { identities } = this.from
     if (identities.differ) identities.translateStatx(request.replyWords, 0)
     return StatxOut.BYTES
@@ -69,7 +75,7 @@ export class Replies {
     const policy = this.policyOf(slot)
     const words = request.replyWords
     const w = at >> 2
-    const attrTimeoutSec = this.attrTimeoutSec(policy, st)
+    const attrTimeoutSec = this.attrTimeoutSec(slot, policy, st)
     EntryOut.writeHead(
       words,
       w,
@@ -85,6 +91,7 @@ export class Replies {
   /** Writes the fuse_attr of a slot, and remembers what the guest has been told. */
   private writeAttr(slot: number, words: Int32Array, w: number, st: StatxWords, attrFlags: number): void {
     const { identities, inodes, agreed } = this.from
+    this.showBlocks(slot, st)
     Attr.write(words, w, st, attrFlags)
     if (identities.differ) identities.translateAttr(words, w)
     if (agreed.keepsUnchanged && inodes.typeOf(slot) === TYPE_REGULAR) inodes.versions.told(slot, st)
@@ -98,10 +105,27 @@ export class Replies {
 
   /**
    * How long attributes are valid. Where the bits are taken here with a change of contents, the guest's kernel does not
-   * look for another mode behind it: it must not have believed the old one.
+   * look for another mode behind it: it must not have believed the old one. Nor that a file has no blocks, which it may be
+   * about to write to in its page cache.
    */
-  private attrTimeoutSec(policy: CachePolicy, st: StatxWords): number {
-    return this.from.agreed.killsPrivileges && isSetIdFile(Statx.mode(st)) ? 0 : policy.attrTimeoutSec
+  private attrTimeoutSec(slot: number, policy: CachePolicy, st: StatxWords): number {
+    if (this.from.agreed.killsPrivileges && isSetIdFile(Statx.mode(st))) return 0
+    return this.mayGetBlocks(slot, st) ? 0 : policy.attrTimeoutSec
+  }
+
+  /** Returns true for a file without blocks that gets them unseen as soon as the guest opens it for writing. */
+  private mayGetBlocks(slot: number, st: StatxWords): boolean {
+    const { inodes } = this.from
+    if (!statxHasNoBlocks(st) || inodes.typeOf(slot) !== TYPE_REGULAR) return false
+    return (inodes.dirty.writesBack || Statx.sizeBytes(st) > 0) && !inodes.dirty.has(slot)
+  }
+
+  /**
+   * Gives a file that has no blocks in `st` one page of them if the guest may have data of it. Programs take a file without
+   * blocks for a hole, and do not read it.
+   */
+  private showBlocks(slot: number, st: StatxWords): void {
+    if (statxHasNoBlocks(st) && this.from.inodes.dirty.has(slot)) setStatxBlocks(st, PAGE_BLOCKS)
   }
 
   /** Returns true if another file system, or another part of one, is mounted on the directory `slot` in `parent`. */

@@ -141,6 +141,9 @@ export const FATTR_ATIME_NOW = 1 << 7
 export const FATTR_MTIME_NOW = 1 << 8
 export const FATTR_KILL_SUIDGID = 1 << 11
 
+/** READ request flags. Set for a read of the guest's own; one that fills its page cache has none. */
+export const FUSE_READ_LOCKOWNER = 1 << 1
+
 /** WRITE request flags. */
 export const FUSE_WRITE_CACHE = 1 << 0
 export const FUSE_WRITE_KILL_SUIDGID = 1 << 2

@@ -13,7 +13,6 @@ import {
 import { agreedRules, type Rule, Trailer } from './operation-rules.js'
 import { ARGS, type Carrier, IN_PLACE, MAX_ARG_BYTES, NO_REPLY, PENDING_REPLY, Request } from './request.js'
 import { checkTrailer } from './trailer.js'
-import { InHeader } from './wire/header.js'
 import { InitIn, InitOut } from './wire/init.js'
 
 /** What `Session.process` returns when the reply comes later. */

@@ -156,13 +156,26 @@ t.test('with --allow-direct-io O_DIRECT is kept, and pages move straight to the 
     t.pass('O_DIRECT', { skip: 'the file system of this checkout has no O_DIRECT' })
     return
   }
-  eachWay(t, device, O_RDWR | O_DIRECT, (t, fs, file, handle, hostFlags) => {
-    t.equal(hostFlags & O_DIRECT, O_DIRECT)
-    const data = pattern(4 * BLOCK_BYTES, 5)
-    t.equal(fs.write(file, handle, 0, data, O_RDWR | O_DIRECT), data.length)
-    t.ok(Buffer.from(fs.read(file, handle, 0, data.length)).equals(data))
-    t.equal(fs.read(file, handle, data.length, BLOCK_BYTES).length, 0)
-  })
+  const flags = O_RDWR | O_DIRECT
+  for (const [name, open] of Object.entries(ways)) {
+    t.test(name, async (t) => {
+      const fs = mount(t, device)
+      const [file, handle] = open(fs, device, flags)
+      t.same(
+        device.openFlagsOf('file').map((hostFlags) => hostFlags & O_DIRECT),
+        name === 'CREATE of a new file' ? [0, O_DIRECT] : [O_DIRECT, 0],
+        'one descriptor for the guest’s own transfers, one for its page cache',
+      )
+      const data = pattern(4 * BLOCK_BYTES, 5)
+      t.equal(fs.write(file, handle, 0, data, flags), data.length)
+      t.ok(Buffer.from(fs.read(file, handle, 0, data.length, data.length, flags)).equals(data))
+      t.equal(fs.read(file, handle, data.length, BLOCK_BYTES, BLOCK_BYTES, flags).length, 0)
+      fs.release(file, handle)
+      t.same(device.openFlagsOf('file'), [], 'both are given back')
+      unlinkSync(`${device.directory}/file`)
+      fs.close()
+    })
+  }
   eachWay(t, device, O_RDWR | O_TRUNC, (t, _fs, _file, _handle, hostFlags) => {
     t.equal(hostFlags & O_DIRECT, 0)
   })

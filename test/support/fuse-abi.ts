@@ -109,6 +109,8 @@ export const Fattr = Object.freeze({
 })
 
 export const WRITE_CACHE = 1
+/** READ flag: a read of the guest’s own, not one that fills its page cache. */
+export const READ_LOCKOWNER = 2
 export const WRITE_KILL_SUIDGID = 4
 export const OPEN_KILL_SUIDGID = 1
 export const SETXATTR_ACL_KILL_SGID = 1

@@ -1,5 +1,5 @@
 import { strict as assert } from 'node:assert'
-import { flagBits, Init, Op, ROOT_ID } from './fuse-abi.js'
+import { flagBits, Init, Op, READ_LOCKOWNER, ROOT_ID } from './fuse-abi.js'
 import { type AttrChange, releaseArgs, setattrArgs } from './fuse-args.js'
 import { EMPTY, FuseClient, HIPRIO_QUEUE } from './fuse-client.js'
 import {
@@ -180,8 +180,17 @@ export class FuseGuest extends FuseClient {
     return this.createBy(Op.TMPFILE, parent, '/', [flags, mode, umask, 0])
   }
 
-  read(nodeid: Id, handle: Id, offset: Id, sizeBytes: number, roomBytes = sizeBytes): Uint8Array {
-    const args = concat(u64(handle, offset), u32(sizeBytes, 0), u64(0), u32(0, 0))
+  /** As a guest fills its page cache; `ownFlags`, those of its open file, make it a read of the guest's own. */
+  read(
+    nodeid: Id,
+    handle: Id,
+    offset: Id,
+    sizeBytes: number,
+    roomBytes = sizeBytes,
+    ownFlags?: number,
+  ): Uint8Array {
+    const readFlags = ownFlags === undefined ? 0 : READ_LOCKOWNER
+    const args = concat(u64(handle, offset), u32(sizeBytes, readFlags), u64(0), u32(ownFlags ?? 0, 0))
     const r = this.succeed({ opcode: Op.READ, nodeid, args, reply: { argBytes: 0, dataBytes: roomBytes } })
     return r.take(r.leftBytes)
   }

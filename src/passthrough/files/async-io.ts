@@ -1,4 +1,11 @@
-import { type DeferredReply, OutHeader, PENDING_REPLY, type Request, WriteOut } from 'virtio-fs-ts/protocol'
+import {
+  type DeferredReply,
+  EIO,
+  OutHeader,
+  PENDING_REPLY,
+  type Request,
+  WriteOut,
+} from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import type { HeldFd } from './held-fd.js'
 import type { OpenFile } from './open-file.js'
@@ -24,6 +31,8 @@ class Task {
   kind: TaskKind = 'empty'
   reply!: DeferredReply
   file!: HeldFd
+  /** Of a transfer: the descriptor of `file` that it uses. */
+  fd = -1
   /** The second file of a copy. */
   otherFile: HeldFd | undefined
   /** Of a transfer: its place in the file, its place in the request or reply, what is left, and what is done. */
@@ -33,6 +42,8 @@ class Task {
   doneBytes = 0
   /** RWF_* of a transfer. */
   flags = 0
+  /** Of a transfer: an error counts also when something was done before it. */
+  isWhole = false
   /** When a buffered write began, 0 for everything else; and what all of them had written by then. */
   startMs = 0
   writtenBefore = 0
@@ -41,11 +52,11 @@ class Task {
 
   /** Starts what is left of a transfer. Returns 0 or a negative errno. */
   startTransfer(): number {
-    const { token, skipBytes, leftBytes, offsetBytes, flags, file } = this
+    const { token, skipBytes, leftBytes, offsetBytes, flags, fd } = this
     const { carrier } = this.reply
     return this.kind === 'read'
-      ? carrier.startReadFromFile(token, skipBytes, leftBytes, file.fd, offsetBytes, flags)
-      : carrier.startWriteToFile(token, skipBytes, leftBytes, file.fd, offsetBytes, flags)
+      ? carrier.startReadFromFile(token, skipBytes, leftBytes, fd, offsetBytes, flags)
+      : carrier.startWriteToFile(token, skipBytes, leftBytes, fd, offsetBytes, flags)
   }
 
   advance(bytes: number): void {
@@ -55,10 +66,10 @@ class Task {
     this.doneBytes += bytes
   }
 
-  /** Sends the reply: an error counts only when nothing was done before it. */
+  /** Sends the reply. */
   answer(result: number): void {
     const { reply, kind, doneBytes } = this
-    if (result < 0 && doneBytes === 0) {
+    if (result < 0 && (doneBytes === 0 || this.isWhole)) {
       reply.fail(result)
     } else if (kind === 'empty') {
       reply.succeed(0)
@@ -138,32 +149,54 @@ export class AsyncIo {
     }
   }
 
-  /** READ of `lenBytes`, of which the first `doneBytes` lie in the reply already. */
-  read(request: Request, file: OpenFile, offsetBytes: number, lenBytes: number, doneBytes: number): number {
+  /**
+   * READ of `lenBytes`, of which the first `doneBytes` lie in the reply already; by `fd`, one of the file's. `isWhole`: an
+   * error behind data is the answer, instead of the data.
+   */
+  read(
+    request: Request,
+    file: OpenFile,
+    fd: number,
+    offsetBytes: number,
+    lenBytes: number,
+    doneBytes: number,
+    isWhole: boolean,
+  ): number {
     const task = this.take(request, file, 'read')
+    task.fd = fd
     task.offsetBytes = offsetBytes
     task.skipBytes = OutHeader.BYTES
     task.leftBytes = lenBytes
     task.flags = 0
+    task.isWhole = isWhole
     task.advance(doneBytes)
     return this.begin(task, task.startTransfer())
   }
 
-  /** WRITE of `lenBytes`, which begin at byte `skipBytes` of the request. */
+  /**
+   * WRITE of `lenBytes`, which begin at byte `skipBytes` of the request, and of which the first `doneBytes` are written
+   * already; by `fd`, one of the file's. `isWhole`: less than all of it is an error.
+   */
   write(
     request: Request,
     file: OpenFile,
+    fd: number,
     offsetBytes: number,
     lenBytes: number,
     skipBytes: number,
+    doneBytes: number,
     flags: number,
+    isWhole: boolean,
   ): number {
     const task = this.take(request, file, 'write')
+    task.fd = fd
     task.offsetBytes = offsetBytes
     task.skipBytes = skipBytes
     task.leftBytes = lenBytes
     task.flags = flags
-    if (!file.direct) {
+    task.isWhole = isWhole
+    task.advance(doneBytes)
+    if (fd !== file.directFd) {
       task.startMs = performance.now()
       task.writtenBefore = this.writtenBytes
     }
@@ -242,7 +275,8 @@ export class AsyncIo {
     const goesOn = (task.kind === 'read' || task.kind === 'write') && result > 0 && task.leftBytes > 0
     const started = goesOn ? task.startTransfer() : result
     if (goesOn && started === 0) this.unsubmitted = true
-    else this.end(task, started)
+    // A write of nothing would otherwise be a success of less than all.
+    else this.end(task, task.kind === 'write' && started === 0 && task.leftBytes > 0 ? -EIO : started)
   }
 
   private end(task: Task, result: number): void {

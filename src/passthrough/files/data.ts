@@ -5,6 +5,7 @@ import {
   EBADF,
   EFBIG,
   EINVAL,
+  ENOSYS,
   ENXIO,
   EOPNOTSUPP,
   EOVERFLOW,
@@ -13,6 +14,7 @@ import {
   FsyncIn,
   FUSE_FSYNC_FDATASYNC,
   FUSE_INVALID_UIDGID,
+  FUSE_READ_LOCKOWNER,
   FUSE_WRITE_CACHE,
   FUSE_WRITE_KILL_SUIDGID,
   LseekIn,
@@ -25,15 +27,17 @@ import {
 } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import type { Agreed } from '../agreed.js'
+import type { InodeTable } from '../inodes/inode-table.js'
+import { slotOfId } from '../inodes/slots.js'
 import { STATX_MASK } from '../inodes/statx.js'
 import type { Privileges } from '../owners/privileges.js'
 import type { AsyncIo } from './async-io.js'
 import { ASYNC_FALLOCATE, ASYNC_FDATASYNC, ASYNC_FSYNC } from './async-io.js'
 import type { HandleTable } from './handle-table.js'
-import type { OpenFile } from './open-file.js'
+import { NO_FD, type OpenFile } from './open-file.js'
 import { wantsAppend } from './open-flags.js'
 
-const { RWF_APPEND, RWF_NOWAIT, SEEK_DATA, SEEK_HOLE } = native.constants
+const { O_DIRECT, RWF_APPEND, RWF_NOWAIT, SEEK_DATA, SEEK_HOLE } = native.constants
 
 /** Linux moves no more than this in one call, and the old COPY_FILE_RANGE reply has 32 bits for it. */
 const MAX_COPY_BYTES = 0x7ffff000
@@ -49,10 +53,16 @@ function isRange(offsetBytes: number, lenBytes: number): boolean {
 
 /** What these operations work on. */
 interface Share {
+  readonly inodes: InodeTable
   readonly files: HandleTable<OpenFile>
   readonly async: AsyncIo
   readonly privileges: Privileges
   readonly agreed: Agreed
+}
+
+/** Returns true if a request with the flags of its file in the guest is to bypass the host's page cache. */
+function isDirect(file: OpenFile, guestFlags: number): boolean {
+  return file.directFd !== NO_FD && (guestFlags & O_DIRECT) !== 0
 }
 
 /**
@@ -72,10 +82,11 @@ export class DataOperations {
     const offsetBytes = ReadIn.offsetBytes(args, ARGS)
     if (offsetBytes < 0) return this.isCountable(file) ? request.replyInPlace(0) : -EOVERFLOW
     const lenBytes = Math.min(ReadIn.sizeBytes(args, ARGS), request.replyRoomBytes)
-    if (file.direct) return this.share.async.read(request, file, offsetBytes, lenBytes, 0)
-    if (file.host.nowaitReads) return this.readCached(request, file, offsetBytes, lenBytes)
-    const got = request.replyFromFile(file.fd, offsetBytes, lenBytes, 0, 0)
-    return got < 0 ? got : request.replyInPlace(got)
+    const fillsPages = (ReadIn.readFlags(args, ARGS) & FUSE_READ_LOCKOWNER) === 0
+    if (!fillsPages && isDirect(file, ReadIn.flags(args, ARGS)))
+      return this.share.async.read(request, file, file.directFd, offsetBytes, lenBytes, 0, false)
+    if (fillsPages) this.share.inodes.dirty.filled(slotOfId(file.nodeid))
+    return this.readCached(request, file, offsetBytes, lenBytes, fillsPages)
   }
 
   /** FUSE_WRITE. Reply: write_out. Errors: EBADF, EINVAL, EFBIG and what pwritev2 gives. */
@@ -92,16 +103,21 @@ export class DataOperations {
     const writeFlags = WriteIn.writeFlags(args, ARGS)
     const cached = (writeFlags & FUSE_WRITE_CACHE) !== 0
     if (cached && file.appendOnly) return -EPERM
-    const flags = !cached && wantsAppend(WriteIn.flags(args, ARGS)) ? RWF_APPEND : 0
+    const openFlags = WriteIn.flags(args, ARGS)
+    const flags = !cached && wantsAppend(openFlags) ? RWF_APPEND : 0
     // A guest says this of its direct writes whatever was agreed on, and then leaves the bits to us.
     const kill = (writeFlags & FUSE_WRITE_KILL_SUIDGID) !== 0
     if (kill || privileges.followsChanges) privileges.dropBeforeChange(file.fd, kill, request.gid)
-    if (file.direct || async.slowWrites.away) {
-      return async.write(request, file, offsetBytes, lenBytes, ARGS_OF_WRITE, flags)
+    const fd = !cached && isDirect(file, openFlags) ? file.directFd : file.fd
+    if (fd === file.directFd || async.slowWrites.away) {
+      return async.write(request, file, fd, offsetBytes, lenBytes, ARGS_OF_WRITE, 0, flags, cached)
     }
     async.slowWrites.count(lenBytes)
-    const written = request.payloadToFile(WriteIn.BYTES, file.fd, offsetBytes, lenBytes, flags)
+    const written = request.payloadToFile(WriteIn.BYTES, fd, offsetBytes, lenBytes, flags)
     if (written < 0) return written
+    // Linux takes whatever a write-back answers for all of it: why there was no more is the answer.
+    if (cached && written < lenBytes)
+      return async.write(request, file, fd, offsetBytes, lenBytes, ARGS_OF_WRITE, written, flags, true)
     WriteOut.write(request.reply, 0, written)
     return WriteOut.BYTES
   }
@@ -132,22 +148,37 @@ export class DataOperations {
   }
 
   /**
-   * FUSE_LSEEK: only where data and holes begin; other positions are the guest's own. Reply: lseek_out. Errors: EBADF, EINVAL,
-   * ENXIO (no such position, as for one below 0), EOVERFLOW.
+   * FUSE_LSEEK: only where data and holes begin; other positions are the guest's own. A file of which the guest may have data
+   * that is not here is all data. Reply: lseek_out. Errors: ENOSYS (write-back: the guest knows of more, and of the size), EBADF,
+   * EINVAL, ENXIO (no such position, as for one below 0), EOVERFLOW.
    */
   lseek(request: Request): number {
     const { args } = request
+    const { inodes } = this.share
+    if (inodes.dirty.writesBack) return -ENOSYS
     const file = this.share.files.get(LseekIn.handle(args, ARGS))
     if (file === undefined) return -EBADF
     const whence = LseekIn.whence(args, ARGS)
     const offsetBytes = LseekIn.offsetBytes(args, ARGS)
     if (whence !== SEEK_DATA && whence !== SEEK_HOLE) return -EINVAL
     if (offsetBytes < 0) return this.isCountable(file) ? -ENXIO : -EOVERFLOW
-    const at = native.lseek(file.fd, offsetBytes, whence)
+    const at = inodes.dirty.has(inodes.slotOf(file.nodeid))
+      ? this.seekInData(file, offsetBytes, whence)
+      : native.lseek(file.fd, offsetBytes, whence)
     if (at < 0) return at
     if (at > Number.MAX_SAFE_INTEGER) return -EOVERFLOW
     LseekOut.write(request.reply, 0, at)
     return LseekOut.BYTES
+  }
+
+  /** What lseek answers for a file that is data up to its end. */
+  private seekInData(file: OpenFile, offsetBytes: number, whence: number): number {
+    const { st } = this
+    const result = native.fstatx(file.fd, STATX_MASK, st)
+    if (result < 0) return result
+    const sizeBytes = Statx.sizeBytes(st)
+    if (offsetBytes >= sizeBytes) return -ENXIO
+    return whence === SEEK_DATA ? offsetBytes : sizeBytes
   }
 
   /** Whether a file ends at a position that a Number can count; some file systems of hosts have longer ones. */
@@ -194,18 +225,30 @@ export class DataOperations {
     privileges.dropBeforeChange(file.fd, killsPrivileges && uid !== 0 && uid !== FUSE_INVALID_UIDGID, gid)
   }
 
-  /** Takes what lies in the host's page cache; what does not is read asynchronously behind it. */
-  private readCached(request: Request, file: OpenFile, offsetBytes: number, lenBytes: number): number {
+  /**
+   * Takes what lies in the host's page cache; what does not is read asynchronously behind it. Only nothing more is the end of
+   * the file. `isWhole`: the guest takes what is missing for a hole, so that an error behind data is the answer.
+   */
+  private readCached(
+    request: Request,
+    file: OpenFile,
+    offsetBytes: number,
+    lenBytes: number,
+    isWhole: boolean,
+  ): number {
+    const { fd, host } = file
     let doneBytes = 0
+    let flags = host.nowaitReads ? RWF_NOWAIT : 0
     while (doneBytes < lenBytes) {
-      const result = request.replyFromFile(file.fd, offsetBytes, lenBytes, doneBytes, RWF_NOWAIT)
-      if (result === -EAGAIN) return this.share.async.read(request, file, offsetBytes, lenBytes, doneBytes)
-      if (result === -EOPNOTSUPP) {
-        file.host.nowaitReads = false
-        return this.read(request)
+      const result = request.replyFromFile(fd, offsetBytes, lenBytes, doneBytes, flags)
+      if (result === -EAGAIN && flags !== 0)
+        return this.share.async.read(request, file, fd, offsetBytes, lenBytes, doneBytes, isWhole)
+      if (result === -EOPNOTSUPP && flags !== 0) {
+        host.nowaitReads = false
+        flags = 0
+        continue
       }
-      if (result < 0 && doneBytes === 0) return result
-      // Nothing more, which is the end of the file; or an error behind data that was read: the next READ will meet it.
+      if (result < 0 && (isWhole || doneBytes === 0)) return result
       if (result <= 0) break
       doneBytes += result
     }

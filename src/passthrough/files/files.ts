@@ -1,6 +1,7 @@
 import {
   ARGS,
   CreateIn,
+  EACCES,
   EBADF,
   EEXIST,
   EISDIR,
@@ -40,7 +41,7 @@ import type { AsyncIo } from './async-io.js'
 import { ASYNC_SYNCFS } from './async-io.js'
 import type { HandleTable } from './handle-table.js'
 import { HeldFd } from './held-fd.js'
-import { OpenFile } from './open-file.js'
+import { NO_FD, OpenFile } from './open-file.js'
 import { hostOpenFlags, opensForWriting, wantsAppend } from './open-flags.js'
 
 const { O_APPEND, O_CREAT, O_DIRECT, O_EXCL, O_NOATIME, O_PATH, O_RDONLY, O_TMPFILE, O_TRUNC } =
@@ -85,10 +86,9 @@ export class FileOperations {
     if (slot === 0) return -EBADF
     const guestFlags = OpenIn.flags(request.args, ARGS)
     const flags = hostOpenFlags(guestFlags, this.share.options)
-    if ((flags & O_TRUNC) !== 0) this.beforeEmptying(request, slot, OpenIn.openFlags(request.args, ARGS))
-    const fd = this.openWanted(slot, flags, guestFlags)
-    if (fd < 0) return fd
-    this.writeOpen(request, 0, slot, fd, guestFlags)
+    const file = this.openFile(request, slot, flags, guestFlags, OpenIn.openFlags(request.args, ARGS))
+    if (typeof file === 'number') return file
+    OpenOut.write(request.reply, 0, this.share.files.add(file), file.openFlags)
     return OpenOut.BYTES
   }
 
@@ -102,7 +102,8 @@ export class FileOperations {
     const parentFd = this.beginCreating(request)
     if (parentFd < 0) return parentFd
     // A new file is its creator's own and empty: O_NOATIME is allowed, O_TRUNC does nothing.
-    const flags = (hostOpenFlags(guestFlags, this.share.options) & ~O_TRUNC) | O_CREAT | O_EXCL
+    const wanted = hostOpenFlags(guestFlags, this.share.options) & ~O_TRUNC
+    const flags = (wanted & ~O_DIRECT) | O_CREAT | O_EXCL
     const mode = CreateIn.mode(args, ARGS) & PERMISSIONS
     const fd = this.share.opener.open(parentFd, argBytes, nameAt, flags, mode)
     this.share.caller.leave()
@@ -110,8 +111,8 @@ export class FileOperations {
     if (fd === -EEXIST && (guestFlags & O_EXCL) === 0) return this.openExisting(request, parent, guestFlags)
     const slot =
       fd < 0 ? descriptorError(fd) : this.share.finder.adoptMade(fd, parentFd, argBytes, nameAt, this.st)
-    const result = fd < 0 ? slot : this.replyNew(request, parent, slot, fd, guestFlags)
-    // What could not be labelled is not left behind.
+    const result = fd < 0 ? slot : this.replyNew(request, parent, slot, fd, wanted, guestFlags)
+    // What could not be labelled, or not be opened as asked for, is not left behind.
     if (fd >= 0 && result < 0) native.unlinkat(this.share.inodes.fdOf(parent), argBytes, nameAt, 0)
     return result
   }
@@ -123,14 +124,14 @@ export class FileOperations {
     const parentFd = this.beginCreating(request)
     if (parentFd < 0) return parentFd
     // With O_EXCL it never gets a name.
-    const flags =
-      (hostOpenFlags(guestFlags, this.share.options) & ~O_TRUNC) | (guestFlags & O_EXCL) | O_TMPFILE
+    const wanted = hostOpenFlags(guestFlags, this.share.options) & ~O_TRUNC
+    const flags = (wanted & ~O_DIRECT) | (guestFlags & O_EXCL) | O_TMPFILE
     const fd = native.openat(parentFd, dot, 0, flags, CreateIn.mode(args, ARGS) & PERMISSIONS)
     this.share.caller.leave()
     if (fd < 0) return descriptorError(fd)
     const pathFd = native.inodeOpen(this.share.options.procFd, fd, O_PATH)
     const slot = pathFd < 0 ? descriptorError(pathFd) : this.share.finder.adopt(pathFd, this.st)
-    return this.replyNew(request, this.share.inodes.slotOf(request.nodeid), slot, fd, guestFlags)
+    return this.replyNew(request, this.share.inodes.slotOf(request.nodeid), slot, fd, wanted, guestFlags)
   }
 
   /** FUSE_FLUSH, at each close in the guest: what closing the host's file would say (NFS, quota). Reply: empty. */
@@ -154,6 +155,7 @@ export class FileOperations {
     if (slot !== 0) {
       inodes.fds.unpin(slot)
       if (file.writable) inodes.versions.removeWriter(slot)
+      if (file.writesPages) inodes.dirty.removeWriter(slot)
     }
     file.release()
     locks.released(file, slot !== 0 && !inodes.fds.isPinned(slot))
@@ -171,6 +173,28 @@ export class FileOperations {
     const result = this.share.async.call(request, held, ASYNC_SYNCFS, 0, 0, 0)
     held.release()
     return result
+  }
+
+  /**
+   * Opens a file that is there for the guest. With O_DIRECT in `flags` it gets a second descriptor, opened first: a host that
+   * has no O_DIRECT refuses before anything is emptied.
+   */
+  private openFile(
+    request: Request,
+    slot: number,
+    flags: number,
+    guestFlags: number,
+    openInFlags: number,
+  ): OpenFile | number {
+    const isDirect = (flags & O_DIRECT) !== 0
+    const directFd = isDirect ? this.openWanted(slot, flags & ~O_TRUNC, guestFlags) : NO_FD
+    if (isDirect && directFd < 0) return directFd
+    if ((flags & O_TRUNC) !== 0) this.beforeEmptying(request, slot, openInFlags)
+    const room = !isDirect || this.share.budget.left >= 2
+    const fd = room ? this.openWanted(slot, flags & ~O_DIRECT, guestFlags) : -ENFILE
+    if (fd >= 0) return this.adopt(slot, fd, directFd, guestFlags)
+    if (isDirect) native.close(directFd)
+    return fd
   }
 
   private openWanted(slot: number, flags: number, guestFlags: number): number {
@@ -201,8 +225,8 @@ export class FileOperations {
     const { share } = this
     const parent = share.inodes.slotOf(request.nodeid)
     if (parent === 0 || share.inodes.typeOf(parent) !== TYPE_DIRECTORY) return -EBADF
-    // One for the file and one for its inode.
-    if (!share.inodes.fds.makeRoom() || share.budget.left < 2) return -ENFILE
+    // One for the file, another for its O_DIRECT, and one for its inode.
+    if (!share.inodes.fds.makeRoom() || share.budget.left < 3) return -ENFILE
     const parentFd = share.inodes.fdOf(parent)
     if (parentFd < 0) return parentFd
     const entered = share.caller.enter(request, CreateIn.umask(request.args, ARGS))
@@ -210,15 +234,33 @@ export class FileOperations {
   }
 
   /** Takes over `fd`, a file just made, whose inode is `slot` or could not be had (an errno). */
-  private replyNew(request: Request, parent: number, slot: number, fd: number, guestFlags: number): number {
+  private replyNew(
+    request: Request,
+    parent: number,
+    slot: number,
+    fd: number,
+    flags: number,
+    guestFlags: number,
+  ): number {
     const { share } = this
     const labelled = slot < 0 ? slot : share.labels.labelNew(request, slot)
-    if (labelled < 0) {
+    const directFd = labelled < 0 || (flags & O_DIRECT) === 0 ? NO_FD : this.openDirect(slot, flags)
+    const error = labelled < 0 ? labelled : directFd < 0 && directFd !== NO_FD ? directFd : 0
+    if (error < 0) {
       if (slot > 0) share.inodes.unref(slot, 1)
       native.close(fd)
-      return labelled
+      return error
     }
-    return this.replyCreate(request, parent, slot, fd, guestFlags)
+    return this.replyCreate(request, parent, slot, this.adopt(slot, fd, directFd, guestFlags))
+  }
+
+  /**
+   * A file just made, with O_DIRECT. NO_FD when its mode keeps this process from opening it again, which is no error: its
+   * maker may do with it what the mode denies to others, through the page cache.
+   */
+  private openDirect(slot: number, flags: number): number {
+    const fd = this.openInode(slot, flags)
+    return fd === -EACCES || fd === -EPERM ? NO_FD : fd
   }
 
   /** An open with O_TRUNC takes more than the contents of a file. */
@@ -235,58 +277,60 @@ export class FileOperations {
     const slot = share.finder.lookup(parent, request.argBytes, request.nameAt, this.st)
     if (slot < 0) return slot
     const flags = hostOpenFlags(guestFlags, share.options)
-    if ((flags & O_TRUNC) !== 0) this.beforeEmptying(request, slot, CreateIn.openFlags(request.args, ARGS))
-    const fd = this.openWanted(slot, flags, guestFlags)
-    if (fd < 0) {
+    const file = this.openFile(request, slot, flags, guestFlags, CreateIn.openFlags(request.args, ARGS))
+    if (typeof file === 'number') {
       share.inodes.unref(slot, 1)
       // No file, but a link or fifo that the guest did not know of: told so, it looks at the name again.
-      return fd === -EBADF ? -ESTALE : fd
+      return file === -EBADF ? -ESTALE : file
     }
     // Emptying the file has changed the size and times that the lookup saw; fstatx of an open file does not fail.
-    if ((guestFlags & O_TRUNC) !== 0) native.fstatx(fd, STATX_MASK, this.st)
-    return this.replyCreate(request, parent, slot, fd, guestFlags)
+    if ((guestFlags & O_TRUNC) !== 0) native.fstatx(file.fd, STATX_MASK, this.st)
+    return this.replyCreate(request, parent, slot, file)
   }
 
-  private replyCreate(
-    request: Request,
-    parent: number,
-    slot: number,
-    fd: number,
-    guestFlags: number,
-  ): number {
+  private replyCreate(request: Request, parent: number, slot: number, file: OpenFile): number {
     this.share.replies.writeEntry(request, 0, slot, parent, this.st)
-    this.writeOpen(request, EntryOut.BYTES, slot, fd, guestFlags)
+    OpenOut.write(request.reply, EntryOut.BYTES, this.share.files.add(file), file.openFlags)
     return EntryOut.BYTES + OpenOut.BYTES
   }
 
-  /** Takes over `fd` as an open file of the guest's; its handle and FOPEN flags go into the reply at byte `at`. */
-  private writeOpen(request: Request, at: number, slot: number, fd: number, guestFlags: number): void {
+  /** Takes over `fd`, and the same file with O_DIRECT (or NO_FD), as an open file of the guest's. */
+  private adopt(slot: number, fd: number, directFd: number, guestFlags: number): OpenFile {
     const { share } = this
-    const { allowDirectIo, rules } = share.options
     const { inodes } = share
-    const guestDirect = (guestFlags & O_DIRECT) !== 0
+    const { rules } = share.options
     const { policy } = rules.forOpen(rules.any ? share.paths.of(slot) : undefined, guestFlags)
-    const writable = opensForWriting(guestFlags)
-    const isGood = share.agreed.keepsUnchanged && this.hasGoodPages(slot, fd, writable)
     // Record locks are given up by FLUSH.
     const hidden = share.agreed.keepsRecordLocks ? FOPEN_NOFLUSH : 0
-    const chosen = (guestDirect ? policy.directFileFlags : policy.fileFlags) & ~hidden
+    const chosen = (guestFlags & O_DIRECT) !== 0 ? policy.directFileFlags : policy.fileFlags
     const appendOnly = wantsAppend(guestFlags) && wantsAppend(native.statusFlags(fd))
+    const writable = opensForWriting(guestFlags)
+    const isGood = share.agreed.keepsUnchanged && this.hasGoodPages(slot, fd, writable)
     const keeps = isGood && policy.keepsUnchanged && (chosen & FOPEN_DIRECT_IO) === 0
-    const openFlags = appendOnly ? FOPEN_DIRECT_IO : keeps ? chosen | FOPEN_KEEP_CACHE : chosen
-    const hostDirect = guestDirect && allowDirectIo
-    const file = new OpenFile(
+    const kept = keeps ? FOPEN_KEEP_CACHE : 0
+    const openFlags = appendOnly ? FOPEN_DIRECT_IO : (chosen & ~hidden) | kept
+    const writesPages = writable && this.usesPages(openFlags)
+    const host = share.hosts.of(inodes.deviceOf(slot), fd)
+    inodes.fds.pin(slot)
+    if (writesPages) inodes.dirty.addWriter(slot)
+    if ((openFlags & (FOPEN_DIRECT_IO | FOPEN_KEEP_CACHE)) === 0) inodes.dirty.dropped(slot)
+    const nodeid = inodes.idOf(slot)
+    return new OpenFile(
       fd,
       share.budget,
-      inodes.idOf(slot),
-      hostDirect,
+      nodeid,
+      directFd,
       openFlags,
-      share.hosts.of(inodes.deviceOf(slot), fd),
+      host,
       writable,
       appendOnly,
+      writesPages,
     )
-    inodes.fds.pin(slot)
-    OpenOut.write(request.reply, at, share.files.add(file), openFlags)
+  }
+
+  /** Returns true if the guest's page cache may take what is written through an open with these FOPEN flags. */
+  private usesPages(openFlags: number): boolean {
+    return (openFlags & FOPEN_DIRECT_IO) === 0 || this.share.agreed.mapsDirect
   }
 
   /** Returns true if the pages that the guest has of a file, which it opens as `fd`, are still good. */

@@ -8,7 +8,7 @@ export class HeldFd {
   /** Takes over `fd` and one place of `budget`, which has room for it. */
   constructor(
     readonly fd: number,
-    private readonly budget: FdBudget,
+    protected readonly budget: FdBudget,
   ) {
     budget.take()
   }
@@ -20,7 +20,10 @@ export class HeldFd {
 
   /** A system call has returned, or the guest has given the descriptor back. */
   release(): void {
-    if (--this.users > 0) return
+    if (--this.users === 0) this.close()
+  }
+
+  protected close(): void {
     native.close(this.fd)
     this.budget.give()
   }

@@ -8,6 +8,7 @@ import {
 } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import { ReportedVersions } from '../reported-versions.js'
+import { DirtyFiles } from './dirty-files.js'
 import { GivenBackInodes } from './given-back-inodes.js'
 import type { InodeFds } from './inode-fds.js'
 import { InodeIndex } from './inode-index.js'
@@ -54,6 +55,7 @@ export class InodeTable {
   private freeSlot = 0
   private nextSlot = FUSE_ROOT_ID
   readonly versions = new ReportedVersions()
+  readonly dirty = new DirtyFiles()
   private readonly givenBack = new GivenBackInodes()
   /** Keep what the guest gives back, if it can be opened again: it may ask for it by its node id. */
   private keepsGivenBack = false
@@ -64,6 +66,7 @@ export class InodeTable {
 
   begin({ flags }: InitAgreement): void {
     this.keepsGivenBack = has(flags, InitFlag.EXPORT_SUPPORT)
+    this.dirty.writesBack = has(flags, InitFlag.WRITEBACK_CACHE)
   }
 
   /** The slot of a node id, or 0 when the guest made it up or has given it back. */
@@ -136,6 +139,7 @@ export class InodeTable {
     chunk.lookups[at] = 1
     chunk.type[at] = type
     this.versions.forget(slot)
+    this.dirty.forget(slot)
     this.fds.adopt(slot, fd, device, type === TYPE_DIRECTORY || type === TYPE_REGULAR)
     this.index.add(slot)
     this.count++
@@ -173,6 +177,7 @@ export class InodeTable {
     this.givenBack.clear()
     this.fds.clear()
     this.versions.clear()
+    this.dirty.clear()
     this.chunks.length = 0
     this.freeSlot = 0
     this.nextSlot = FUSE_ROOT_ID

@@ -6,13 +6,19 @@ import { constants } from 'virtiofsd-ts-native'
 /** What every lookup and getattr asks for. */
 export const STATX_MASK = constants.STATX_BASIC_STATS | constants.STATX_MNT_ID
 
-const { CTIME, DEV_MAJOR, DEV_MINOR, INO, MASK, MTIME, SIZE } = Statx
+const { BLOCKS, CTIME, DEV_MAJOR, DEV_MINOR, INO, MASK, MTIME, SIZE } = Statx
 const MNT_ID = 36
 
 export const statxDevMajor = (st: StatxWords) => st[DEV_MAJOR]
 export const statxDevMinor = (st: StatxWords) => st[DEV_MINOR]
 /** 0 where the kernel does not tell (before Linux 5.8). Mount ids are small: the lower word names one. */
 export const statxMountId = (st: StatxWords) => ((st[MASK] & constants.STATX_MNT_ID) === 0 ? 0 : st[MNT_ID])
+
+/** Returns true if the file occupies no block: empty, or one hole. */
+export const statxHasNoBlocks = (st: StatxWords) => (st[BLOCKS] | st[BLOCKS + 1]) === 0
+export const setStatxBlocks = (st: StatxWords, count: number) => {
+  st[BLOCKS] = count
+}
 
 /** Returns true if two files that both exist are one. */
 export const statxIsSame = (a: StatxWords, b: StatxWords) =>

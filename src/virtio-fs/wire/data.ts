@@ -11,6 +11,7 @@ export const ReadIn = Object.freeze({
   cookieLow: (v: DataView, at: number) => v.getUint32(at + 8, true),
   cookieHigh: (v: DataView, at: number) => v.getUint32(at + 12, true),
   sizeBytes: (v: DataView, at: number) => v.getUint32(at + 16, true),
+  readFlags: (v: DataView, at: number) => v.getUint32(at + 20, true),
   flags: (v: DataView, at: number) => v.getUint32(at + 32, true),
 })
 

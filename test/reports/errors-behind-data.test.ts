@@ -1,0 +1,116 @@
+/**
+ * A reply that is shorter than what was asked for means the end of the file to a guest that fills its page cache: it makes
+ * zeros of the rest. To one that writes back it means that all is written. An error behind data is the answer then.
+ */
+import { execFileSync, spawnSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { isRoot } from '../support/cases.js'
+import { Device } from '../support/device.js'
+import { ROOT_ID, WRITE_CACHE } from '../support/fuse-abi.js'
+import { mount } from '../support/mount.js'
+import { pattern } from '../support/pattern.js'
+import { errorOf, refused } from '../support/refusals.js'
+
+const O_RDWR = 2
+const KIB = 1024
+const MIB = 1024 * KIB
+const BLOCK_BYTES = 4096
+const rootOnly = isRoot ? {} : { skip: 'needs root: mounts' }
+
+/** Mounts something at `path` until the test ends. Returns false where that cannot be done. */
+function mounts(t: Test, path: string, args: readonly string[]): boolean {
+  mkdirSync(path)
+  if (spawnSync('mount', [...args, path]).status !== 0) return false
+  t.teardown(() => spawnSync('umount', ['--lazy', path]))
+  return true
+}
+
+t.test('a disk that is full in the middle of a WRITE', rootOnly, async (t) => {
+  const device = await Device.start(t, ['--cache', 'always', '--writeback'])
+  const path = join(device.directory, 'small')
+  if (!mounts(t, path, ['-t', 'tmpfs', '-o', `size=${MIB}`, 'small'])) {
+    t.pass('', { skip: 'no tmpfs can be mounted' })
+    return
+  }
+  const fs = mount(t, device)
+  const { nodeid, handle } = fs.create(fs.lookup(ROOT_ID, 'small').nodeid, 'file', O_RDWR)
+  const most = MIB - 64 * KIB
+  fs.write(nodeid, handle, 0, pattern(most, 1))
+  const data = pattern(256 * KIB, 2)
+  refused(t, 'ENOSPC', () => fs.write(nodeid, handle, most, data, O_RDWR, WRITE_CACHE))
+  t.same(
+    readFileSync(join(path, 'file')).subarray(most),
+    Buffer.from(data.subarray(0, 64 * KIB)),
+    'what had room is there',
+  )
+  fs.setattr(nodeid, { size: most })
+  t.equal(fs.write(nodeid, handle, most, data), 64 * KIB, 'a program’s own write is told how much')
+  fs.close()
+})
+
+t.test('a file that may not be longer (RLIMIT_FSIZE)', async (t) => {
+  const launcher = ['prlimit', `--fsize=${MIB}`]
+  const device = await Device.start(t, ['--cache', 'always', '--writeback'], { launcher })
+  const fs = mount(t, device)
+  const { nodeid, handle } = fs.create(ROOT_ID, 'file', O_RDWR)
+  const data = pattern(64 * KIB, 2)
+  const at = MIB - 16 * KIB
+  refused(t, 'EFBIG', () => fs.write(nodeid, handle, at, data, O_RDWR, WRITE_CACHE))
+  t.equal(fs.write(nodeid, handle, at, data), 16 * KIB, 'a program’s own write is told how much')
+  fs.close()
+})
+
+t.test('a disk that has lost blocks in the middle of a READ', rootOnly, async (t) => {
+  const device = await Device.start(t)
+  const store = mkdtempSync(join(tmpdir(), 'vfs-disk-'))
+  const image = join(store, 'image')
+  t.teardown(() => rmSync(store, { recursive: true, force: true }))
+  writeFileSync(image, '')
+  truncateSync(image, 24 * MIB)
+  const path = join(device.directory, 'disk')
+  if (
+    spawnSync('mkfs.ext4', ['-q', '-F', '-O', '^has_journal', image]).status !== 0 ||
+    !mounts(t, path, ['-o', 'loop,errors=continue', image])
+  ) {
+    t.pass('', { skip: 'no ext4 can be made and mounted here' })
+    return
+  }
+  const data = pattern(4 * MIB, 7)
+  writeFileSync(join(path, 'file'), data)
+  execFileSync('sync', ['-f', path])
+  const fs = mount(t, device)
+  fs.roomMayChange = true
+  const { nodeid } = fs.lookup(fs.lookup(ROOT_ID, 'disk').nodeid, 'file')
+  const { handle } = fs.open(nodeid, O_RDWR)
+  const page = (at: number) => errorOf(() => fs.read(nodeid, handle, at, BLOCK_BYTES))
+  // The image is cut where the file is half on it: by trial.
+  let cutBytes = 24 * MIB
+  let lost = -1
+  while (lost < BLOCK_BYTES && cutBytes > MIB) {
+    cutBytes -= MIB
+    truncateSync(image, cutBytes)
+    writeFileSync('/proc/sys/vm/drop_caches', '1')
+    lost = -1
+    for (let at = 0; at < data.length && lost < 0; at += BLOCK_BYTES) if (page(at) === 'EIO') lost = at
+  }
+  t.ok(lost >= BLOCK_BYTES, `the first page lost is at ${lost}`)
+  const from = lost - BLOCK_BYTES
+  refused(
+    t,
+    'EIO',
+    () => fs.read(nodeid, handle, from, 4 * BLOCK_BYTES),
+    'for the page cache: all or nothing',
+  )
+  const own = fs.read(nodeid, handle, from, 4 * BLOCK_BYTES, 4 * BLOCK_BYTES, O_RDWR)
+  t.same(own, data.subarray(from, lost), 'a program’s own read gets what is there')
+  refused(
+    t,
+    'EIO',
+    () => fs.read(nodeid, handle, lost, BLOCK_BYTES, BLOCK_BYTES, O_RDWR),
+    'and then the error',
+  )
+  fs.close()
+})
