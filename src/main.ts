@@ -1,5 +1,7 @@
 #!/usr/bin/env node
 /** virtiofsd-ts: serves, or carries out one of the commands beside serving. */
+import { codeOf } from './basics/errors.js'
+import { hasName } from './basics/has-name.js'
 import { capabilitiesReport } from './commands/capabilities-report.js'
 import { parseCommandLine } from './config/command-line.js'
 import type { CommandName } from './config/command-table.js'
@@ -34,7 +36,7 @@ async function main(args: readonly string[]): Promise<void> {
     throw new UserError('--shared-dir DIR --socket-path SOCKET serves a directory, --help tells the rest')
   else if (first === 'help') await serve(['--help'])
   else if (first.startsWith('-')) await serve(args)
-  else if (Object.hasOwn(commands, first)) await commands[first as CommandName](rest)
+  else if (hasName(commands, first)) await commands[first](rest)
   else {
     const names = Object.keys(commands)
     throw new UserError(
@@ -52,7 +54,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 /** What is no fault of ours is a line without a stack: a wrong option, an addon that was not compiled. */
 function describe(error: unknown): unknown {
   if (!(error instanceof Error)) return error
-  const expected = error instanceof UserError || (error as NodeJS.ErrnoException).code === 'NO_ADDON'
+  const expected = error instanceof UserError || codeOf(error) === 'NO_ADDON'
   return expected ? error.message : error.stack
 }
 

@@ -1,5 +1,6 @@
 import { isAbsolute, relative } from 'node:path'
 import { FOPEN_DIRECT_IO, OpenFlag } from 'virtio-fs-ts/protocol'
+import { hasName } from '../basics/has-name.js'
 import { type Purpose, parseCommandLine } from '../config/command-line.js'
 import { UserError } from '../config/user-error.js'
 import { openFlagNames } from '../inspect/inode-activity.js'
@@ -111,16 +112,17 @@ function explain(share: ShareConfig, path: string, guestFlags: number): string[]
 }
 
 function winner({ rules }: ShareConfig, index: number): string {
-  if (index < 0) return "no rule applies, the share's own options hold"
-  return `rule ${index + 1}${placeOf(rules[index])} wins: ${conditionOf(rules[index])}`
+  const rule = rules[index]
+  if (rule === undefined) return "no rule applies, the share's own options hold"
+  return `rule ${index + 1}${placeOf(rule)} wins: ${conditionOf(rule)}`
 }
 
 function openFlagsOf(names: string): number {
   return names
     .split(/[|,+]/)
     .map((name) => {
-      if (!Object.hasOwn(OpenFlag, name)) throw new UserError(`check-config: no such open flag: '${name}'`)
-      return OpenFlag[name as keyof typeof OpenFlag]
+      if (!hasName(OpenFlag, name)) throw new UserError(`check-config: no such open flag: '${name}'`)
+      return OpenFlag[name]
     })
     .reduce((flags, value) => flags | value, 0)
 }

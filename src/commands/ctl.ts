@@ -107,6 +107,7 @@ async function nextAnswer(lines: AsyncIterator<string>): Promise<string> {
 
 /** The result in an answer. Throws what it refuses. */
 function resultOf(line: string): unknown {
+  // What control-server.ts sends.
   const answer = JSON.parse(line) as { ok: boolean; result?: unknown; error?: string }
   if (!answer.ok) throw new UserError(`ctl: ${answer.error}`)
   return answer.result

@@ -14,6 +14,7 @@ ${commandTable.map(({ name, text }) => `  ${name.padEnd(13)}  ${text}`).join('\n
 
 export function version(): string {
   const manifest = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')
+  // Our own package.json.
   return (JSON.parse(manifest) as { version: string }).version
 }
 

@@ -16,6 +16,7 @@ const severities = [
 export function syslogStream(fd: number): { write(line: string): void } {
   return {
     write: (line) => {
+      // A line of pino's is an object.
       const { level, time, msg, ...fields } = JSON.parse(line) as Record<string, unknown>
       const severity = severities.find((entry) => Number(level) >= entry.level)?.severity ?? 7
       const details = Object.keys(fields).length === 0 ? '' : ` ${JSON.stringify(fields)}`

@@ -22,6 +22,7 @@ export function terminalLines(
 }
 
 function terminalText(line: string, paint: Paint): string {
+  // A line of pino's is an object.
   const { level, time, msg, ...fields } = JSON.parse(line) as Record<string, unknown>
   const [name, colour] = levels[Number(level)] ?? [`LEVEL ${level}`, 'gray']
   const lines = [
@@ -33,7 +34,7 @@ function terminalText(line: string, paint: Paint): string {
 
 /** JSON; of an error, its stack. What a guest chose cannot move the cursor. */
 function fieldText(value: unknown): string {
-  const { stack } = Object(value) as { stack?: unknown }
+  const stack = typeof value === 'object' && value !== null && 'stack' in value ? value.stack : undefined
   const text = typeof stack === 'string' ? stack : JSON.stringify(value, undefined, 2)
   return text.replaceAll(
     /(?!\n)\p{Cc}/gu,

@@ -76,5 +76,6 @@ function writeInheritance(inheritance: Inheritance): number {
 
 /** Reads what `becomeConfined` wrote. */
 export function readInheritance(bytes: Uint8Array): Inheritance {
+  // Written by this program, and sealed from others: see writeInheritance.
   return deserialize(bytes) as Inheritance
 }

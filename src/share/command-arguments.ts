@@ -1,4 +1,5 @@
 import { Opcode } from 'virtio-fs-ts/protocol'
+import { messageOf } from '../basics/errors.js'
 import { FaultSpecError } from '../inspect/fault-spec.js'
 import { compileGlob } from '../io-mode/open-rules.js'
 
@@ -25,17 +26,18 @@ export function namesToNumbers(
 ): number[] {
   if (!Array.isArray(names)) throw new CommandError(`expected a list of ${what} names`)
   return names.map((name) => {
-    if (typeof name !== 'string' || !Object.hasOwn(table, name))
-      throw new CommandError(`no such ${what}: '${name}'`)
-    return table[name]
+    const number = typeof name === 'string' && Object.hasOwn(table, name) ? table[name] : undefined
+    if (number === undefined) throw new CommandError(`no such ${what}: '${name}'`)
+    return number
   })
 }
 
 /** An object; nothing stands for an empty one. Throws CommandError. */
-export function checkedObject(value: unknown): object {
+export function checkedObject(value: unknown): Readonly<Record<string, unknown>> {
   if (value === undefined || value === null) return {}
   if (typeof value !== 'object' || Array.isArray(value)) throw new CommandError('expected an object')
-  return value
+  // An object may have any fields: whoever asked looks at each.
+  return value as Readonly<Record<string, unknown>>
 }
 
 /** Throws CommandError. */
@@ -49,6 +51,6 @@ export function globFor(path: string): (path: string) => boolean {
   try {
     return compileGlob(path)
   } catch (error) {
-    throw new CommandError(`bad glob '${path}': ${(error as Error).message}`)
+    throw new CommandError(`bad glob '${path}': ${messageOf(error)}`)
   }
 }

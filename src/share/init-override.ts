@@ -4,12 +4,14 @@ import { CommandError, checkedObject, namesToNumbers } from './command-arguments
 /** Reads { on, off: flag names, minor }. Throws CommandError. */
 export function parseInitOverride(argument: unknown): InitOverride {
   if (argument === undefined || argument === null) return noOverride
-  const { on, off, minor, ...others } = checkedObject(argument) as Readonly<Record<string, unknown>>
+  const { on, off, minor, ...others } = checkedObject(argument)
   for (const key of Object.keys(others)) throw new CommandError(`unknown key '${key}': on, off and minor`)
-  if (minor !== undefined && (!Number.isInteger(minor) || (minor as number) < 0)) {
-    throw new CommandError('minor is a whole number')
-  }
-  return { on: flagBits(on), off: flagBits(off), minor: minor as number | undefined }
+  return { on: flagBits(on), off: flagBits(off), minor: minor === undefined ? undefined : wholeNumber(minor) }
+}
+
+function wholeNumber(minor: unknown): number {
+  if (typeof minor === 'number' && Number.isInteger(minor) && minor >= 0) return minor
+  throw new CommandError('minor is a whole number')
 }
 
 /** The same as names again; undefined when nothing is overridden. */

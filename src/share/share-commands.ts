@@ -1,4 +1,5 @@
 import { opcodeName } from 'virtio-fs-ts/protocol'
+import { hasName } from '../basics/has-name.js'
 import type { FaultReport } from '../inspect/fault-rule.js'
 import { checkFaultSpec } from '../inspect/fault-spec.js'
 import type { InodeReport } from '../inspect/inode-activity.js'
@@ -7,13 +8,6 @@ import { CommandError, checkedFlag, checkedObject, globFor, opcodeNumbers } from
 import { describeInitOverride, parseInitOverride } from './init-override.js'
 import type { ShareDevice } from './make-fs-device.js'
 import type { ShareCommandName, WorkerCommand } from './worker-messages.js'
-
-/** Which inodes `inodes` reports: the `top` of a sorting, of those whose path matches. */
-interface InodesQuery {
-  readonly top?: number
-  readonly sort?: string
-  readonly path?: string
-}
 
 const DEFAULT_TOP = 20
 const MAX_TOP = 10_000
@@ -89,15 +83,17 @@ export class ShareCommands {
     return interceptor.activity.report()
   }
 
+  /** The `top` inodes of a sorting, of those whose path matches. */
   private inodes(argument: unknown): readonly InodeReport[] {
-    const { top = DEFAULT_TOP, sort = 'overlap', path, ...others } = checkedObject(argument) as InodesQuery
+    const { top = DEFAULT_TOP, sort = 'overlap', path, ...others } = checkedObject(argument)
     for (const key of Object.keys(others)) throw new CommandError(`unknown key '${key}': top, sort and path`)
-    if (!Number.isInteger(top) || top < 1 || top > MAX_TOP)
+    if (typeof top !== 'number' || !Number.isInteger(top) || top < 1 || top > MAX_TOP)
       throw new CommandError(`top is a number from 1 to ${MAX_TOP}`)
-    if (!Object.hasOwn(sortKeys, sort))
+    if (typeof sort !== 'string' || !hasName(sortKeys, sort))
       throw new CommandError(`sort is one of ${Object.keys(sortKeys).join(', ')}`)
+    if (path !== undefined && typeof path !== 'string') throw new CommandError('path is a glob')
     const matches = path === undefined ? () => true : globFor(path)
-    const key = sortKeys[sort as keyof typeof sortKeys]
+    const key = sortKeys[sort]
     return this.inspected()
       .filter((inode) => path === undefined || (inode.path !== undefined && matches(inode.path)))
       .sort((a, b) => key(b) - key(a))

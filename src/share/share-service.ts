@@ -18,7 +18,7 @@ import { makeFsDevice, type ShareDevice } from './make-fs-device.js'
 import { ShareCommands } from './share-commands.js'
 import type { LogLevel, WorkerCommand, WorkerMessage, WorkerStart } from './worker-messages.js'
 
-const levels = ['trace', 'debug', 'info', 'warn', 'error'] as const
+const levels: readonly string[] = ['trace', 'debug', 'info', 'warn', 'error']
 
 /** After an accept that failed. */
 const ACCEPT_AGAIN_MS = 100
@@ -151,6 +151,7 @@ export class ShareService {
 
   private runCommands(port: MessagePort): void {
     for (let got = receiveMessageOnPort(port); got !== undefined; got = receiveMessageOnPort(port)) {
+      // ShareThread sends nothing else on this port.
       const command = got.message as WorkerCommand
       const startMs = performance.now()
       this.tell({
@@ -202,7 +203,7 @@ export class ShareService {
 
 /** Sends what is severe enough to the main thread. */
 function makeLogger(level: string, tell: (message: WorkerMessage) => void): Logger {
-  const least = (levels as readonly string[]).indexOf(level)
+  const least = levels.indexOf(level)
   const at = (name: LogLevel) =>
     least >= 0 && levels.indexOf(name) >= least
       ? (fields: object, text: string) => tell({ type: 'log', level: name, fields, text })

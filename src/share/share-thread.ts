@@ -2,6 +2,7 @@ import { setFlagsFromString } from 'node:v8'
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads'
 import { Wakeup } from 'vhost-user-ts'
 import { Counters } from 'virtio-fs-ts/protocol'
+import { messageOf } from '../basics/errors.js'
 import { TraceFile } from '../inspect/trace-file.js'
 import type { ShareConfig } from './share-config.js'
 import {
@@ -85,8 +86,8 @@ export class ShareThread {
       commandPort: port2,
       commandFd: this.wakeup.fd,
       counters: this.counters.memory,
-      traceAcks: this.traceAcks.buffer as SharedArrayBuffer,
-      allowed: this.allowed.buffer as SharedArrayBuffer,
+      traceAcks: this.traceAcks.buffer,
+      allowed: this.allowed.buffer,
     }
     const worker = new Worker(new URL('./share-worker.js', import.meta.url), {
       workerData: start,
@@ -160,7 +161,7 @@ export class ShareThread {
     try {
       this.traceFile?.write(chunk, first)
     } catch (error) {
-      this.events.log('error', { reason: (error as Error).message }, 'the trace cannot be written')
+      this.events.log('error', { reason: messageOf(error) }, 'the trace cannot be written')
     }
     Atomics.add(this.traceAcks, 0, 1)
   }

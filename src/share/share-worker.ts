@@ -4,6 +4,7 @@ import { prepareOwnThread } from '../passthrough/own-thread.js'
 import { ShareService } from './share-service.js'
 import { type Milestone, milestones, type WorkerMessage, type WorkerStart } from './worker-messages.js'
 
+// ShareThread starts this.
 const start = workerData as WorkerStart
 const allowed = new Int32Array(start.allowed)
 const tell = (message: WorkerMessage) => parentPort?.postMessage(message)

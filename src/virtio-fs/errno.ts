@@ -32,21 +32,20 @@ export const {
   EPROTO,
   ERANGE,
   EROFS,
+  ESTALE,
   ETXTBSY,
   EXDEV,
 } = constants.errno
 
-/** Not in node:os. */
-export const ESTALE = 116
-
-const names = new Map<number, string>(Object.entries(constants.errno).map(([name, number]) => [number, name]))
+const numbers = new Map<string, number>(Object.entries(constants.errno))
+const names = new Map([...numbers].map(([name, number]) => [number, name]))
 
 /** The number of an error by its name, or undefined. */
 export function errnoNumber(name: string): number | undefined {
-  return name === 'ESTALE' ? ESTALE : constants.errno[name as keyof typeof constants.errno]
+  return numbers.get(name)
 }
 
 /** The error's name, for logs: "ENOENT" for 2. */
 export function errnoName(errno: number): string {
-  return names.get(errno) ?? (errno === ESTALE ? 'ESTALE' : `errno ${errno}`)
+  return names.get(errno) ?? `errno ${errno}`
 }

@@ -14,6 +14,7 @@ import {
   type Request,
 } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
+import { codeOf } from '../../basics/errors.js'
 import type { PassthroughOptions } from '../passthrough-options.js'
 import type { HandleTable } from './handle-table.js'
 import { ioctlCommands } from './ioctl-commands.js'
@@ -88,6 +89,7 @@ type Call = (fd: number, request: number, argument: Buffer) => number
 function loadIoctlNapi(): Call | undefined {
   let ioctl: typeof IoctlNapi
   try {
+    // By require, which knows no types: what npm has not compiled is missed here, not when this module loads.
     ioctl = createRequire(import.meta.url)('ioctl-napi') as typeof IoctlNapi
   } catch {
     return undefined
@@ -97,7 +99,7 @@ function loadIoctlNapi(): Call | undefined {
       ioctl(fd, request, argument)
       return 0
     } catch (error) {
-      const errno = Number((error as { code?: unknown }).code)
+      const errno = Number(codeOf(error))
       return errno > 0 ? -errno : -EIO
     }
   }

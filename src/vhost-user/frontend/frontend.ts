@@ -172,8 +172,8 @@ export class Frontend {
   /** Tells the back-end where the rings of queue `index` lie; also while they run. */
   sendAddresses(index: number): void {
     const { descGpa, usedGpa, availGpa } = this.queues[index].layout
-    const uvas = [descGpa, usedGpa, availGpa].map((gpa) => UVA_BASE + gpa) as [number, number, number]
-    VringAddress.write(this.connection.body, index, 0, ...uvas)
+    const uva = (gpa: number) => UVA_BASE + gpa
+    VringAddress.write(this.connection.body, index, 0, uva(descGpa), uva(usedGpa), uva(availGpa))
     this.request(FrontendRequest.SET_VRING_ADDR, VringAddress.BYTES)
   }
 
