@@ -58,6 +58,7 @@ function importsOf(file: string): readonly Import[] {
 /** The file that is imported, or the folder of a package; undefined for what is not of this repository. */
 function placeOf(file: string, specifier: string): string | undefined {
   if (specifier.startsWith('.')) return normalize(join(file, '..', specifier)).replace(/\.js$/, '.ts')
+  if (specifier.startsWith('#')) return `src/${specifier.slice(1)}.ts`
   const name = specifier.split('/')[0] as string
   const folder = packages.get(name)
   return folder && folder + specifier.slice(name.length)
@@ -112,6 +113,15 @@ t.test('there is an order, and every file has a room in it', async (t) => {
 t.test('every import points down', async (t) => {
   const complaints = new Set(imports.map(complaintOf).filter((complaint) => complaint !== undefined))
   t.same([...complaints], [])
+})
+
+t.test("the insides of a package are for tests alone: '#vhost-user/...'", async (t) => {
+  const insiders = files.filter((file) => / from '#/.test(readFileSync(file, 'utf8')))
+  t.ok(insiders.length > 0)
+  t.same(
+    insiders.filter((file) => !file.startsWith('test/')),
+    [],
+  )
 })
 
 t.test('no files import each other', async (t) => {
