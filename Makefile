@@ -127,10 +127,14 @@ format: $(STAMP) ## Format and apply safe fixes
 install: build ## Install below PREFIX (/usr/local), in DESTDIR: program, manual page, completion, description for libvirt
 	PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' VHOST_USER_DIR='$(VHOST_USER_DIR)' share/install.sh
 
+.PHONY: dist
+dist: build ## Tarballs for x86-64 and arm64 with Node inside, and SHA256SUMS, in release/
+	@packaging/dist.sh
+
 .PHONY: test-package
 test-package: build ## The npm packages as npm installs them: packed, installed into an empty folder, started
 	$(call tap,package,300)
 
 .PHONY: clean
 clean: ## Remove what the build made (not the cache of kernels and packages)
-	rm -rf dist src/vhost-user/dist src/virtio-fs/dist native/build native/prebuilds .tap *.tsbuildinfo
+	rm -rf dist release src/vhost-user/dist src/virtio-fs/dist native/build native/prebuilds .tap *.tsbuildinfo

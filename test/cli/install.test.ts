@@ -18,7 +18,10 @@ function install(destdir: string, prefix: string, home = '/root'): void {
 t.test('a system: PREFIX=/usr', async (t) => {
   const root = tempDir(t)
   install(root, '/usr')
-  t.same(readdirSync(root), ['usr'], 'nothing is written elsewhere')
+  t.same(readdirSync(root), ['etc', 'usr'], 'nothing is written elsewhere')
+  t.same(readdirSync(join(root, 'etc')), ['apparmor.d'])
+  for (const unit of ['virtiofsd-ts.service', 'virtiofsd-ts@.service', 'virtiofsd-ts@.socket'])
+    t.ok(existsSync(join(root, 'usr/lib/systemd/system', unit)), unit)
   for (const path of [
     'share/man/man1/virtiofsd-ts.1',
     'share/bash-completion/completions/virtiofsd-ts',
@@ -63,6 +66,9 @@ t.test('libvirt finds it wherever it is', async (t) => {
     const { binary } = JSON.parse(json) as { binary: string }
     t.equal(binary, `${prefix}/bin/virtiofsd-ts`)
     t.ok(existsSync(join(root, binary)))
+    const unit = join(root, prefix, 'lib/systemd/system/virtiofsd-ts@.service')
+    if (prefix.startsWith('/home')) t.notOk(existsSync(unit), 'no units of the system in a home')
+    else t.match(readFileSync(unit, 'utf8'), `ExecStart=${prefix}/bin/virtiofsd-ts --fd 3`)
   }
 })
 

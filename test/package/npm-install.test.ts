@@ -97,7 +97,7 @@ t.test('packed, installed and started', async (t) => {
     const args = ['--shared-dir', home, '--socket-path', join(home, 'socket')]
     const { status, stderr } = spawnSync(program, args, { encoding: 'utf8' })
     t.equal(status, 1)
-    t.match(stderr, /the addon is missing: .*"make -C \S+" compiles it/)
+    t.match(stderr, /^virtiofsd-ts: the addon is missing: .*"make -C \S+" compiles it.*\n$/)
     const [, command] = /"(make -C \S+)"/.exec(stderr) as unknown as [string, string]
     execFileSync('sh', ['-c', command], { stdio: 'pipe' })
     await serves(t, program)
