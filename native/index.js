@@ -77,7 +77,6 @@ export const {
   pollStart,
   pollStop,
   preemptions,
-  putOffSignals,
   readlinkat,
   receiveMessage,
   renameat2,

@@ -1,29 +1,36 @@
-/** The process behind the launcher, with no more privileges than it needs: the descriptor in its first argument says what to serve. */
+/** The process inside a sandbox: started by the launcher, told what to serve by the descriptor in its first argument. */
 
 import { closeSync, readFileSync } from 'node:fs'
-import { exitWithError } from './exit-with-error.js'
+import { makeLogger } from './log/log.js'
 import { readInheritance } from './sandbox/launch.js'
-import { leaveOldRoot } from './sandbox/own-process.js'
-import { startServer } from './server.js'
-import { ClaimedSockets, inheritedSockets } from './sockets/listening-sockets.js'
+import { exitNow, leaveOldRoot } from './sandbox/own-process.js'
+import { Server } from './server.js'
+import { inheritedSockets } from './sockets/listening-sockets.js'
+import { ServiceManager } from './sockets/service-manager.js'
+
+const EXIT_FAILURE = 1
 
 async function main(): Promise<void> {
   const stateFd = Number(process.argv[2])
   const sealFd = Number(process.env['VIRTIOFSD_TS_SEAL_FD'])
-  const procFd = Number(process.env['VIRTIOFSD_TS_PROC_FD'])
-  const { sockets, ...plan } = readInheritance(readFileSync(stateFd))
+  const inheritance = readInheritance(readFileSync(stateFd))
+  const { configuration, confinement, shareFds, controlFd, syslogFd, socketFiles } = inheritance
   closeSync(stateFd)
-  startServer(
-    plan,
-    procFd,
-    () =>
-      sockets === undefined
-        ? new ClaimedSockets(plan.configuration)
-        : inheritedSockets(sockets.shareFds, sockets.controlFd),
-    () => {
-      if (plan.confinement.sandbox !== 'none') leaveOldRoot(sealFd)
-    },
+  const server = new Server(
+    configuration,
+    confinement,
+    inheritedSockets(shareFds, controlFd, socketFiles),
+    makeLogger(configuration.logLevel, syslogFd),
+    syslogFd !== undefined,
+    new ServiceManager(inheritance.managerLink),
+    Number(process.env['VIRTIOFSD_TS_PROC_FD']),
   )
+  server.start(() => {
+    if (confinement.sandbox !== 'none') leaveOldRoot(sealFd)
+  })
 }
 
-main().catch(exitWithError)
+main().catch((error: unknown) => {
+  process.stderr.write(`virtiofsd-ts: ${error instanceof Error ? error.stack : error}\n`)
+  exitNow(EXIT_FAILURE)
+})

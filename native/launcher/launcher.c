@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -53,7 +52,7 @@ static void tell_descriptor(const char *name, int fd)
     must(setenv(name, number, 1), "set an environment variable");
 }
 
-/* From the first moment on, signals wait until the supervisor is ready for them: this process has files to remove. */
+/* Until the supervisor is ready to hand them on, signals wait. */
 static void block_signals(int how)
 {
     sigset_t set;
@@ -64,15 +63,13 @@ static void block_signals(int how)
 
 _Noreturn static void become_program(int seal_fd)
 {
-    struct pollfd supervisor = { .fd = seal_fd, .events = POLLIN };
-
     block_signals(SIG_UNBLOCK);
     /* First, because another identity forgets what follows. */
     if (plan.user_namespace)
         become_root_inside(&plan);
-    /* A supervisor that is killed takes the program along; one that was killed before this line has closed its end. */
+    /* A supervisor that is killed takes the program along; one that was killed before this line has left already. */
     must(prctl(PR_SET_PDEATHSIG, SIGKILL), "be ended with its supervisor");
-    if (poll(&supervisor, 1, 0) != 0)
+    if (!plan.namespaces && getppid() != launcher_pid)
         exit(EXIT_REFUSED);
     if (plan.namespaces)
         mount_new_root(&plan);
@@ -102,12 +99,12 @@ int main(int argc, char **argv)
     read_arguments(argc, argv, &plan);
     if (plan.none)
         become_unsupervised_program();
-    block_signals(SIG_BLOCK);
     if (plan.namespaces)
         enter_namespaces(&plan);
     /* Relative paths mean nothing from here on, and a working directory outside would keep the old root alive. */
     must(chdir("/"), "enter /");
     must(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, fds), "make a socket pair");
+    block_signals(SIG_BLOCK);
     child = fork_program();
     must(child, "fork");
     if (child == 0) {

@@ -5,6 +5,7 @@ import type { FaultReport } from '../inspect/fault-rule.js'
 import { faultWords } from '../inspect/fault-words.js'
 import type { InodeReport } from '../inspect/inode-activity.js'
 import type { LatencyReport } from '../inspect/latencies.js'
+import type { LockReport, LocksReport } from '../passthrough/locks/locks.js'
 import { type Column, textTable } from './text-table.js'
 
 /** What a command's result looks like to people; ends with a newline. */
@@ -85,6 +86,33 @@ const views = {
       faults,
     ),
 
+  locks: ({ waiting, held }: LocksReport) =>
+    [
+      'waiting',
+      orNone(
+        textTable(
+          [right('number'), right('seconds'), left('wants'), right('process'), left('held by'), left('path')],
+          waiting.map((lock) => [
+            `${lock.id}`,
+            lock.seconds.toFixed(1),
+            lockWords(lock),
+            `${lock.pid}`,
+            lock.heldBy,
+            lock.path ?? 'no name',
+          ]),
+        ),
+        waiting,
+      ),
+      'held',
+      orNone(
+        textTable(
+          [left('what'), right('process'), left('path')],
+          held.map((lock) => [lockWords(lock), `${lock.pid}`, lock.path ?? 'no name']),
+        ),
+        held,
+      ),
+    ].join('\n'),
+
   'fault-add': ({ id, spec }: FaultReport) => `fault ${id}: ${faultWords(spec)}\n`,
 }
 
@@ -109,6 +137,12 @@ function wordsOf(value: unknown): string {
       .map(([key, one]) => `${key} ${wordsOf(one)}`)
       .join(', ') || 'none'
   )
+}
+
+/** "write lock on bytes 0 to 99". */
+function lockWords({ kind, type, from, to }: LockReport): string {
+  if (kind === 'flock') return `${type} flock`
+  return `${type} lock on bytes ${from} ${to === null ? 'and on' : `to ${to}`}`
 }
 
 /** "2 DIRECT_IO, 1 none". */

@@ -27,6 +27,7 @@ export function posixChoices(options: ChosenOptions, { where }: ShareDraft) {
     killprivV2: options.get('killpriv-v2'),
     posixLocks: options.get('posix-lock'),
     flock: options.get('flock'),
+    lockTimeoutSec: options.get('lock-timeout'),
     exportSupport: options.get('export'),
     announceSubmounts: options.get('announce-submounts'),
     // virtiofsd has two names for one of them.

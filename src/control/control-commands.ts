@@ -41,6 +41,8 @@ export const shareCommands: Readonly<Record<ShareCommandName, string>> = {
   withhold: '[ OPCODES ]: answer exactly these with ENOSYS',
   init: '{ on, off: [ INIT flags ], minor }: replace the outcome of the next INIT',
   trace: 'true or false: record requests, or stop',
+  locks: 'locks that are kept on the host: who waits for what, since when, and what is held',
+  'locks-release': 'NUMBER of a waiting lock, or nothing for all: its process gets ECANCELED',
 }
 
 /** Commands that the main thread answers by itself. */
@@ -51,7 +53,7 @@ export const ownCommands: Readonly<Record<string, string>> = {
 }
 
 /** Commands that change nothing. */
-const reports = new Set<string>(['inodes', 'totals', 'latency', 'state', 'fault-list'])
+const reports = new Set<string>(['inodes', 'totals', 'latency', 'state', 'fault-list', 'locks'])
 
 /** Carries out what control clients ask for. */
 export class ControlCommands {

@@ -30,7 +30,8 @@ import { InodeFds } from './inodes/inode-fds.js'
 import { InodeFinder } from './inodes/inode-finder.js'
 import { InodeTable } from './inodes/inode-table.js'
 import { STATX_MASK } from './inodes/statx.js'
-import { LockOperations } from './locks/locks.js'
+import { LockOperations, type LocksReport } from './locks/locks.js'
+import { MemoryAccount, type MemoryReport } from './memory-account.js'
 import { NameOpener } from './names/name-opener.js'
 import { NameOperations } from './names/names.js'
 import { Caller } from './owners/caller.js'
@@ -41,6 +42,16 @@ import { Replies } from './replies.js'
 import { SecurityLabels } from './xattrs/security-labels.js'
 import { XattrNames } from './xattrs/xattr-names.js'
 import { hostKeeps, XattrOperations } from './xattrs/xattrs.js'
+
+/** What can be asked of a share beside what its guest asks, and done to it. */
+export interface ShareReports {
+  /** Locks that are held and waited for. */
+  locks(): LocksReport
+  /** Ends the wait for one lock, by its number in the report, or for all. Returns how many. */
+  releaseLocks(id: number | undefined): number
+  /** What the guest makes the share remember. */
+  memory(): MemoryReport
+}
 
 /** Of all descriptors, inodes that are not in use keep at most one in so many. */
 const INODE_FD_SHARE = 2
@@ -64,6 +75,7 @@ export class PassthroughFileSystem implements FileSystem {
   readonly keeps: { readonly xattrs: boolean; readonly acls: boolean }
   readonly background: Background
   readonly introspection: Introspection
+  readonly reports: ShareReports
 
   constructor(options: PassthroughOptions) {
     this.rootFd = openPath(options.directory)
@@ -79,6 +91,12 @@ export class PassthroughFileSystem implements FileSystem {
     this.xattrs = new XattrOperations(parts)
     this.background = backgroundOf(parts.async, parts.locks)
     this.introspection = new HostIntrospection(parts.inodes, parts.paths, parts.files)
+    const { locks, memory } = parts
+    this.reports = {
+      locks: () => locks.report(),
+      releaseLocks: (id) => locks.cancel(id),
+      memory: () => memory.report(),
+    }
     const host = hostKeeps(this.rootFd)
     this.keeps = { xattrs: options.xattr && host.xattrs, acls: options.xattr && host.acls }
     if (this.keeps.xattrs) this.serveXattrs()
@@ -186,6 +204,7 @@ function partsOf(options: PassthroughOptions, rootFd: number) {
   const xattrNames = new XattrNames(options.xattrMap)
   const capability = xattrNames.otherNameOf('security.capability')
   const files = new HandleTable<OpenFile>()
+  const memory = new MemoryAccount()
   return {
     options,
     procFd,
@@ -205,7 +224,8 @@ function partsOf(options: PassthroughOptions, rootFd: number) {
     privileges: new Privileges(procFd, identities, capability),
     labels: new SecurityLabels(inodes, xattrNames),
     replies: new Replies({ inodes, paths, identities, rules, agreed }),
-    locks: new LockOperations({ inodes, files, budget, procFd }),
+    memory,
+    locks: new LockOperations({ files, paths, memory, options }),
     async: new AsyncIo(),
   }
 }

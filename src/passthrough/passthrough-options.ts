@@ -18,6 +18,8 @@ export interface PassthroughOptions {
   readonly fdLimit: number
   /** Inodes that the guest may hold at a time. */
   readonly inodeLimit: number
+  /** A lock may be waited for so long; undefined: for ever. */
+  readonly lockTimeoutMs: number | undefined
   readonly fileHandles: FileHandleUse
   /** Serve extended attributes where the host has them; under which names. Undefined: under their own. */
   readonly xattr: boolean

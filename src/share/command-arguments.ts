@@ -46,6 +46,13 @@ export function checkedFlag(value: unknown): boolean {
   return value
 }
 
+/** A whole number; nothing stands for none. Throws CommandError. */
+export function checkedNumber(value: unknown): number | undefined {
+  if (value === undefined || value === null) return undefined
+  if (typeof value !== 'number' || !Number.isSafeInteger(value)) throw new CommandError('expected a number')
+  return value
+}
+
 /** Throws CommandError. */
 export function globFor(path: string): (path: string) => boolean {
   try {

@@ -10,7 +10,7 @@ import {
 import { Interceptor } from '../inspect/interceptor.js'
 import { modeHasReaddirplus } from '../io-mode/cache-policy.js'
 import type { OpenRules } from '../io-mode/open-rules.js'
-import { PassthroughFileSystem } from '../passthrough/passthrough-file-system.js'
+import { PassthroughFileSystem, type ShareReports } from '../passthrough/passthrough-file-system.js'
 import { parseXattrMap } from '../passthrough/xattrs/xattr-map.js'
 import type { ShareConfig } from './share-config.js'
 
@@ -29,6 +29,7 @@ export interface ShareDevice {
   readonly device: FsDevice
   readonly session: Session
   readonly interceptor: Interceptor
+  readonly reports: ShareReports
 }
 
 /** The device that a configuration describes, on the directory at `place`. Throws when that cannot be opened. */
@@ -48,6 +49,7 @@ export function makeFsDevice(
     writeback: config.writeback,
     fdLimit,
     inodeLimit: config.inodeLimit,
+    lockTimeoutMs: config.lockTimeoutSec === undefined ? undefined : config.lockTimeoutSec * 1000,
     fileHandles: config.fileHandles,
     xattr: config.xattr,
     xattrMap: config.xattrMap === undefined ? undefined : parseXattrMap(config.xattrMap),
@@ -58,7 +60,8 @@ export function makeFsDevice(
   const fileSystem = config.readonly ? readOnly(passthrough) : passthrough
   const session = new Session(fileSystem, wishesOf(config, rules, passthrough), observer, counters)
   const interceptor = new Interceptor(session, passthrough.introspection, report)
-  return { device: new FsDevice({ session, interposer: interceptor, tag: config.tag }), session, interceptor }
+  const device = new FsDevice({ session, interposer: interceptor, tag: config.tag })
+  return { device, session, interceptor, reports: passthrough.reports }
 }
 
 /** What the share asks for at INIT. */

@@ -4,7 +4,14 @@ import type { FaultReport } from '../inspect/fault-rule.js'
 import { checkFaultSpec } from '../inspect/fault-spec.js'
 import type { InodeReport } from '../inspect/inode-activity.js'
 import { totalOf } from '../inspect/inode-totals.js'
-import { CommandError, checkedFlag, checkedObject, globFor, opcodeNumbers } from './command-arguments.js'
+import {
+  CommandError,
+  checkedFlag,
+  checkedNumber,
+  checkedObject,
+  globFor,
+  opcodeNumbers,
+} from './command-arguments.js'
 import { describeInitOverride, parseInitOverride } from './init-override.js'
 import type { ShareDevice } from './make-fs-device.js'
 import type { ShareCommandName, WorkerCommand } from './worker-messages.js'
@@ -57,6 +64,8 @@ export class ShareCommands {
       release: () => ({ released: interceptor.release() }),
       withhold: (names) => this.withhold(names),
       init: (override) => this.overrideInit(override),
+      locks: () => device.reports.locks(),
+      'locks-release': (id) => ({ released: device.reports.releaseLocks(checkedNumber(id)) }),
       trace: (on) => {
         startTrace(checkedFlag(on))
         return {}

@@ -35,6 +35,8 @@ export interface ShareConfig extends CacheChoices {
   readonly killprivV2: boolean
   readonly posixLocks: boolean
   readonly flock: boolean
+  /** A lock may be waited for so long; undefined: for ever. */
+  readonly lockTimeoutSec: number | undefined
   readonly exportSupport: boolean
   readonly announceSubmounts: boolean
   readonly fileHandles: FileHandleUse

@@ -139,6 +139,7 @@ export class ShareService {
       mounted: agreement !== undefined,
       guest: agreement && `7.${agreement.guestMinor}`,
       flags: agreement && initFlagNames(agreement.flags),
+      memory: this.share.reports.memory(),
       inspecting: interceptor.isInspecting,
       tracing: interceptor.isTracing,
       faults: interceptor.faultReports().length,

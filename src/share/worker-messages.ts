@@ -70,4 +70,6 @@ export type ShareCommandName =
   | 'withhold'
   | 'init'
   | 'trace'
+  | 'locks'
+  | 'locks-release'
   | 'state'

@@ -6,6 +6,7 @@ export const {
   EACCES,
   EAGAIN,
   EBADF,
+  ECANCELED,
   EEXIST,
   EFBIG,
   EINTR,
@@ -33,6 +34,7 @@ export const {
   ERANGE,
   EROFS,
   ESTALE,
+  ETIMEDOUT,
   ETXTBSY,
   EXDEV,
 } = constants.errno

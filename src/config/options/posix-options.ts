@@ -1,6 +1,6 @@
 import { fileHandleUses } from '../../passthrough/inodes/file-handle-use.js'
 import { needs } from '../../share/share-config.js'
-import { flag, list, type OptionSpec, text } from '../option-spec.js'
+import { flag, list, type OptionSpec, seconds, text } from '../option-spec.js'
 
 /** What files have beside names and data: attributes, owners, locks, and how inodes are kept. */
 export const posixOptions = [
@@ -56,6 +56,13 @@ export const posixOptions = [
     kind: flag,
     scope: 'share',
     text: 'locks of flock(2) hold on the host, against its processes and other guests',
+  },
+  {
+    name: 'lock-timeout',
+    argument: 'seconds',
+    kind: seconds,
+    scope: 'share',
+    text: 'a process of the guest waits this long for a lock that is kept on the host, then gets ETIMEDOUT; without, it waits until it has the lock, and cannot be killed',
   },
   {
     name: 'export',

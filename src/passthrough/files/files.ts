@@ -157,8 +157,9 @@ export class FileOperations {
       if (file.writable) inodes.versions.removeWriter(slot)
       if (file.writesPages) inodes.dirty.removeWriter(slot)
     }
+    locks.released(file)
     file.release()
-    locks.released(file, slot !== 0 && !inodes.fds.isPinned(slot))
+    locks.wake()
     return 0
   }
 

@@ -13,6 +13,11 @@ export class HeldFd {
     budget.take()
   }
 
+  /** Returns true if somebody beside its owner holds it. */
+  get isShared(): boolean {
+    return this.users > 1
+  }
+
   /** One more system call is under way. */
   hold(): void {
     this.users++

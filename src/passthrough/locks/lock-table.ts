@@ -1,92 +1,70 @@
-import { EACCES, ENFILE, ENOLCK, EROFS, ETXTBSY } from 'virtio-fs-ts/protocol'
-import * as native from 'virtiofsd-ts-native'
-import { HeldFd } from '../files/held-fd.js'
+import { ENOLCK } from 'virtio-fs-ts/protocol'
 import type { OpenFile } from '../files/open-file.js'
-import type { FdBudget } from '../inodes/fd-budget.js'
+import type { MemoryAccount } from '../memory-account.js'
+import { FileLocks } from './file-locks.js'
+import { type ByteRange, isSameOwner, type OwnedRange, type Owner } from './owned-ranges.js'
 
-const { F_WRLCK, O_NONBLOCK, O_RDONLY, O_RDWR } = native.constants
+/** What a lock takes of memory, about: here and in the host's kernel. */
+const BYTES_EACH = 512
 
-/** A process of the guest, as far as record locks on one file go: 64 bits that mean nothing to us. */
-export function ownerKey(low: number, high: number): string {
-  return `${high}:${low}`
-}
-
-/**
- * The record locks of one owner on one file. POSIX locks belong to a process, and every guest process is this process
- * here: so each owner has an open file of its own, to which its locks belong (fcntl(2), "open file description locks").
- */
-export class OwnerLocks extends HeldFd {
-  /** Of the guest's process that locked last. */
-  pid = 0
-}
-
-/** Record locks by file and owner. */
+/** The record locks of the guest, by file. */
 export class LockTable {
-  private readonly byNode = new Map<number, Map<string, OwnerLocks>>()
+  private readonly byNode = new Map<number, FileLocks>()
 
-  constructor(
-    private readonly procFd: number,
-    private readonly budget: FdBudget,
-    private readonly makeRoom: () => boolean,
-  ) {}
+  constructor(private readonly memory: MemoryAccount) {}
 
-  get(nodeid: number, owner: string): OwnerLocks | undefined {
-    return this.byNode.get(nodeid)?.get(owner)
+  of(nodeid: number): FileLocks | undefined {
+    return this.byNode.get(nodeid)
   }
 
-  /** The locks of an owner on the file that `file` is a handle of, or a negative errno: ENOLCK for want of descriptors. */
-  getOrOpen(file: OpenFile, owner: string): OwnerLocks | number {
-    const known = this.get(file.nodeid, owner)
-    if (known !== undefined) return known
-    if (!this.makeRoom()) return -ENOLCK
-    const fd = this.open(file.fd)
-    if (fd < 0) return fd === -ENFILE ? -ENOLCK : fd
-    const locks = new OwnerLocks(fd, this.budget)
-    const ofFile = this.byNode.get(file.nodeid)
-    if (ofFile === undefined) this.byNode.set(file.nodeid, new Map([[owner, locks]]))
-    else ofFile.set(owner, locks)
-    return locks
+  /** Takes a lock. 0, or as FileLocks.take; -ENOLCK when the guest holds too many. */
+  take(wanted: OwnedRange): number {
+    const { nodeid } = wanted.file
+    const known = this.byNode.get(nodeid)
+    const locks = known ?? new FileLocks()
+    // Counted beforehand: a lock on the middle of another makes three of one.
+    if (!this.memory.hasRoom('locks', 2 * BYTES_EACH)) return -ENOLCK
+    const before = locks.ranges.count
+    const result = locks.take(wanted)
+    this.memory.add('locks', (locks.ranges.count - before) * BYTES_EACH)
+    if (result === 0 && known === undefined) this.byNode.set(nodeid, locks)
+    return result
   }
 
-  /** The guest's process that keeps a range from `asker`, or 0 when it is none of this guest. */
-  holderPid(nodeid: number, asker: OwnerLocks, startBytes: number, lenBytes: number): number {
-    const scratch = new Float64Array(4)
-    for (const locks of this.byNode.get(nodeid)?.values() ?? []) {
-      // Nobody's own locks are in the way: who alone could lock the range holds it.
-      const inWay = native.getRangeLock(locks.fd, F_WRLCK, startBytes, lenBytes, scratch)
-      if (locks !== asker && inWay === 0) return locks.pid
-    }
-    return 0
+  /** An owner unlocks a range. 1, 0 if it held nothing of it, or -ENOLCK when there is no memory to make two locks of one. */
+  unlock(nodeid: number, owner: Owner, bytes: ByteRange): number {
+    const splits = this.byNode.get(nodeid)?.ranges.isInside(owner, bytes) === true
+    if (splits && !this.memory.hasRoom('locks', BYTES_EACH)) return -ENOLCK
+    return this.change(nodeid, (locks) => locks.giveUp(owner, bytes)) ? 1 : 0
   }
 
-  /** Gives up the locks of an owner on a file. Whether it had any. */
-  drop(nodeid: number, owner: string): boolean {
-    const ofFile = this.byNode.get(nodeid)
-    const locks = ofFile?.get(owner)
-    if (ofFile === undefined || locks === undefined) return false
-    ofFile.delete(owner)
-    if (ofFile.size === 0) this.byNode.delete(nodeid)
-    locks.release()
-    return true
+  /** Gives up all locks of an owner on a file. Returns true if there were any. */
+  dropOwner(nodeid: number, owner: Owner): boolean {
+    return this.change(nodeid, (locks) => locks.giveUpThose((range) => isSameOwner(range, owner)))
   }
 
-  /** Gives up all locks on a file. Whether there were any. */
-  dropFile(nodeid: number): boolean {
-    const ofFile = this.byNode.get(nodeid)
-    if (ofFile === undefined) return false
-    this.byNode.delete(nodeid)
-    for (const locks of ofFile.values()) locks.release()
-    return true
+  /** Gives up what was locked through a handle. Returns true if that was anything. */
+  dropHandle(file: OpenFile): boolean {
+    return this.change(file.nodeid, (locks) => locks.giveUpThose((range) => range.file === file))
+  }
+
+  /** Every lock. */
+  *all(): Generator<OwnedRange> {
+    for (const locks of this.byNode.values()) yield* locks.ranges.all()
   }
 
   clear(): void {
-    for (const nodeid of [...this.byNode.keys()]) this.dropFile(nodeid)
+    for (const nodeid of [...this.byNode.keys()])
+      this.change(nodeid, (locks) => locks.giveUpThose(() => true))
   }
 
-  /** For write locks, where this process may write; else for read locks. */
-  private open(fd: number): number {
-    const result = native.inodeOpen(this.procFd, fd, O_RDWR | O_NONBLOCK)
-    const mayRead = result === -EROFS || result === -EACCES || result === -ETXTBSY
-    return mayRead ? native.inodeOpen(this.procFd, fd, O_RDONLY | O_NONBLOCK) : result
+  private change(nodeid: number, work: (locks: FileLocks) => boolean): boolean {
+    const locks = this.byNode.get(nodeid)
+    if (locks === undefined) return false
+    const before = locks.ranges.count
+    const changed = work(locks)
+    this.memory.add('locks', (locks.ranges.count - before) * BYTES_EACH)
+    if (locks.ranges.count === 0) this.byNode.delete(nodeid)
+    return changed
   }
 }

@@ -3,6 +3,7 @@ import {
   EAGAIN,
   EBADF,
   EINVAL,
+  ENOLCK,
   EOVERFLOW,
   FUSE_LK_FLOCK,
   LkIn,
@@ -12,57 +13,86 @@ import {
 } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import type { HandleTable } from '../files/handle-table.js'
-import type { HeldFd } from '../files/held-fd.js'
 import type { OpenFile } from '../files/open-file.js'
-import type { FdBudget } from '../inodes/fd-budget.js'
-import type { InodeTable } from '../inodes/inode-table.js'
-import { LockTable, type OwnerLocks, ownerKey } from './lock-table.js'
-import { LockWaiters } from './lock-waiters.js'
+import type { HostPaths } from '../inodes/host-paths.js'
+import type { MemoryAccount } from '../memory-account.js'
+import type { PassthroughOptions } from '../passthrough-options.js'
+import { UNTIL_WOKEN, type Wait, WaitingRequests } from '../waiting-requests.js'
+import { lockOnHost } from './file-locks.js'
+import { LockTable } from './lock-table.js'
+import { type ByteRange, NO_END, type OwnedRange, type Owner } from './owned-ranges.js'
 
 const { F_RDLCK, F_UNLCK, F_WRLCK, LOCK_EX, LOCK_SH, LOCK_UN } = native.constants
 
 const NO_PID = 0
+/** Of each kind, in a report. */
+const MOST_REPORTED = 1000
 
 /** What these operations work on. */
 interface Share {
-  readonly inodes: InodeTable
   readonly files: HandleTable<OpenFile>
-  readonly budget: FdBudget
-  readonly procFd: number
+  readonly paths: HostPaths
+  readonly memory: MemoryAccount
+  readonly options: PassthroughOptions
+}
+
+/** A request for a lock that somebody else holds. `wanted`: undefined for a flock. */
+interface LockWait extends Wait {
+  readonly file: OpenFile
+  readonly type: number
+  readonly pid: number
+  readonly wanted: OwnedRange | undefined
+}
+
+/** A lock, for `ctl locks`. Bytes are those of a record lock: from, and to (null: without end). */
+export interface LockReport {
+  readonly path: string | undefined
+  readonly kind: 'record' | 'flock'
+  readonly type: 'read' | 'write'
+  readonly from?: number
+  readonly to?: number | null
+  /** The guest's process, by the number that it has in the guest. */
+  readonly pid: number
+}
+
+/** A lock that is waited for. */
+export interface LockWaitReport extends LockReport {
+  readonly id: number
+  readonly seconds: number
+  /** Who has it: a process of this guest, or somebody outside of it. */
+  readonly heldBy: string
+}
+
+export interface LocksReport {
+  readonly waiting: readonly LockWaitReport[]
+  readonly held: readonly LockReport[]
 }
 
 /** Locks that are kept on the host's files, where its processes and other guests meet them. */
 export class LockOperations {
   private readonly table: LockTable
-  private readonly waiters = new LockWaiters()
-  private readonly found = new Float64Array(4)
+  private readonly waiters: WaitingRequests<LockWait>
 
   constructor(private readonly share: Share) {
-    const { procFd, budget, inodes } = share
-    this.table = new LockTable(procFd, budget, () => inodes.fds.makeRoom())
+    this.table = new LockTable(share.memory)
+    this.waiters = new WaitingRequests(share.memory)
   }
 
-  /** FUSE_GETLK. Reply: lk_out, of type F_UNLCK when nothing is in the way. Errors: EBADF, EINVAL, EOVERFLOW, ENOLCK. */
+  /** FUSE_GETLK. Reply: lk_out, of type F_UNLCK when nothing is in the way. Errors: EBADF, EINVAL, EOVERFLOW. */
   getlk(request: Request): number {
     const { args, reply } = request
     const file = this.share.files.get(LkIn.handle(args, ARGS))
     if (file === undefined) return -EBADF
     const type = LkIn.type(args, ARGS)
-    const startBytes = LkIn.startBytes(args, ARGS)
-    const lenBytes = lenOf(startBytes, LkIn.lastByte(args, ARGS))
     if (type !== F_RDLCK && type !== F_WRLCK) return -EINVAL
-    if (lenBytes < 0) return lenBytes
-    const owner = this.table.getOrOpen(file, ownerOf(request))
-    if (typeof owner === 'number') return owner
-    const { found } = this
-    const result = native.getRangeLock(owner.fd, type, startBytes, lenBytes, found)
-    if (result < 0) return result
-    if (result === 0) {
-      LkOut.write(reply, 0, startBytes, lenBytes, F_UNLCK, NO_PID)
-    } else {
-      const pid = this.table.holderPid(file.nodeid, owner, found[1], found[2])
-      LkOut.write(reply, 0, found[1], found[2], found[0], pid)
-    }
+    const bytes = rangeOf(request)
+    if (typeof bytes === 'number') return bytes
+    const wanted = ownedRange(request, bytes, file, type)
+    const locks = this.table.of(file.nodeid)
+    const ofGuest = locks?.ranges.inWayOf(wanted)
+    const found = ofGuest ?? (locks === undefined ? lockOnHost(file.fd, wanted) : locks.inWayOnHost(wanted))
+    if (found === undefined) writeLock(reply, { ...bytes, type: F_UNLCK }, NO_PID)
+    else writeLock(reply, found, ofGuest?.pid ?? NO_PID)
     return LkOut.BYTES
   }
 
@@ -71,19 +101,28 @@ export class LockOperations {
     return this.set(request, false)
   }
 
-  /** FUSE_SETLKW: the same, answered when nothing is in the way any more. */
+  /** FUSE_SETLKW: the same, answered when nothing is in the way any more. ETIMEDOUT after `--lock-timeout`. */
   setlkw(request: Request): number {
     return this.set(request, true)
   }
 
-  /** FLUSH: a process of the guest has closed a descriptor of a file. */
+  /** FLUSH: a process of the guest has closed a descriptor of a file, and with it gives up its POSIX locks. */
   dropOwner(nodeid: number, ownerLow: number, ownerHigh: number): void {
-    if (this.table.drop(nodeid, ownerKey(ownerLow, ownerHigh))) this.waiters.wake()
+    if (this.table.dropOwner(nodeid, { ownerLow, ownerHigh })) this.waiters.wake()
   }
 
-  /** The guest has released a handle; its flock goes with it. `isLast`: no other handle of the file is left. */
-  released({ nodeid }: OpenFile, isLast: boolean): void {
-    if (isLast) this.table.dropFile(nodeid)
+  /**
+   * RELEASE: no descriptor of a handle is left, and no process that has locked through it. What still is locked through it are
+   * OFD locks, which Linux does not unlock, and its flock. To be called before the handle is given up.
+   */
+  released(file: OpenFile): void {
+    this.waiters.released(file, EBADF)
+    this.table.dropHandle(file)
+    if (file.isShared) native.flock(file.fd, LOCK_UN)
+  }
+
+  /** The handle is given up now, and its flock with it. */
+  wake(): void {
     this.waiters.wake()
   }
 
@@ -96,11 +135,34 @@ export class LockOperations {
   }
 
   giveUpWaiting(): void {
-    this.waiters.giveUp()
+    this.waiters.stop()
+  }
+
+  /** Gives up waiting locks on behalf of somebody on the host: one by its number, or all. Returns how many. */
+  cancel(id: number | undefined): number {
+    return this.waiters.cancel((other) => id === undefined || other === id)
+  }
+
+  report(): LocksReport {
+    const waiting = this.waiters.report().slice(0, MOST_REPORTED)
+    const held: LockReport[] = []
+    for (const range of this.table.all()) {
+      if (held.length === MOST_REPORTED) break
+      held.push(this.describe(range.file, range.type, range.pid, range))
+    }
+    return {
+      waiting: waiting.map(({ id, wait, waitedMs }) => ({
+        id,
+        ...this.describe(wait.file, wait.type, wait.pid, wait.wanted),
+        seconds: Math.round(waitedMs / 100) / 10,
+        heldBy: this.holderOf(wait),
+      })),
+      held,
+    }
   }
 
   clear(): void {
-    this.waiters.giveUp()
+    this.waiters.stop()
     this.table.clear()
   }
 
@@ -117,48 +179,96 @@ export class LockOperations {
   /** The guest's open file is one handle here: the lock can belong to its descriptor. */
   private setFlock(request: Request, file: OpenFile, type: number, wait: boolean): number {
     const operation = type === F_UNLCK ? LOCK_UN : type === F_RDLCK ? LOCK_SH : LOCK_EX
-    return this.take(request, file, wait && type !== F_UNLCK, () => native.flock(file.fd, operation))
+    const attempt = () => this.woken(native.flock(file.fd, operation))
+    return this.take(request, { file, type, attempt, wanted: undefined }, wait && type !== F_UNLCK)
   }
 
   private setRange(request: Request, file: OpenFile, type: number, wait: boolean): number {
-    const { args } = request
-    const startBytes = LkIn.startBytes(args, ARGS)
-    const lenBytes = lenOf(startBytes, LkIn.lastByte(args, ARGS))
-    if (lenBytes < 0) return lenBytes
-    const owner = this.ownerFor(request, file, type)
-    if (typeof owner === 'number') return owner
-    if (type !== F_UNLCK) owner.pid = LkIn.pid(args, ARGS)
-    return this.take(request, owner, wait && type !== F_UNLCK, () =>
-      native.setRangeLock(owner.fd, type, startBytes, lenBytes),
-    )
+    const bytes = rangeOf(request)
+    if (typeof bytes === 'number') return bytes
+    if (type === F_UNLCK) {
+      const result = this.table.unlock(file.nodeid, ownerOf(request), bytes)
+      if (result > 0) this.waiters.wake()
+      return Math.min(result, 0)
+    }
+    const wanted = ownedRange(request, bytes, file, type)
+    const attempt = () => {
+      const result = this.woken(this.table.take(wanted))
+      // Only this guest can give up what it holds itself, and then those that wait are woken.
+      return result === -EAGAIN && this.holderInGuest(wanted) !== undefined ? UNTIL_WOKEN : result
+    }
+    return this.take(request, { file, type, attempt, wanted }, wait)
   }
 
-  /** Who has never locked has nothing to unlock: 0. */
-  private ownerFor(request: Request, file: OpenFile, type: number): OwnerLocks | number {
-    const key = ownerOf(request)
-    return type === F_UNLCK ? (this.table.get(file.nodeid, key) ?? 0) : this.table.getOrOpen(file, key)
-  }
-
-  private take(request: Request, file: HeldFd, wait: boolean, attempt: () => number): number {
-    const result = attempt()
-    // Also a lock that was taken may have replaced a stronger one.
+  /** Also a lock that was taken may have replaced a stronger one, which others wait for. */
+  private woken(result: number): number {
     if (result === 0) this.waiters.wake()
-    if (result !== -EAGAIN || !wait) return result
-    this.waiters.add(request.defer(), file, attempt)
+    return result
+  }
+
+  private take(
+    request: Request,
+    lock: Pick<LockWait, 'file' | 'type' | 'attempt' | 'wanted'>,
+    wait: boolean,
+  ): number {
+    const result = lock.attempt()
+    const isHeld = result === -EAGAIN || result === UNTIL_WOKEN
+    if (!isHeld || !wait) return isHeld ? -EAGAIN : result
+    if (!this.waiters.hasRoom) return -ENOLCK
+    const { lockTimeoutMs } = this.share.options
+    this.waiters.add(request.defer(), {
+      ...lock,
+      pid: LkIn.pid(request.args, ARGS),
+      ...(lockTimeoutMs === undefined ? {} : { timeoutMs: lockTimeoutMs }),
+      stopError: EAGAIN,
+    })
     return PENDING_REPLY
   }
+
+  private holderInGuest(wanted: OwnedRange): OwnedRange | undefined {
+    return this.table.of(wanted.file.nodeid)?.ranges.inWayOf(wanted)
+  }
+
+  private holderOf({ wanted }: LockWait): string {
+    if (wanted === undefined) return 'another open file'
+    const range = this.holderInGuest(wanted)
+    return range === undefined ? 'outside of this guest' : `process ${range.pid} of this guest`
+  }
+
+  private describe({ fd }: OpenFile, type: number, pid: number, bytes: ByteRange | undefined): LockReport {
+    const path = this.share.paths.below(fd)
+    const words = type === F_WRLCK ? 'write' : 'read'
+    if (bytes === undefined) return { path, kind: 'flock', type: words, pid }
+    const to = bytes.lastByte === NO_END ? null : bytes.lastByte
+    return { path, kind: 'record', type: words, from: bytes.startByte, to, pid }
+  }
 }
 
-function ownerOf({ args }: Request): string {
-  return ownerKey(LkIn.ownerLow(args, ARGS), LkIn.ownerHigh(args, ARGS))
+function ownerOf({ args }: Request): Owner {
+  return { ownerLow: LkIn.ownerLow(args, ARGS), ownerHigh: LkIn.ownerHigh(args, ARGS) }
 }
 
-/** The length of a range, 0 for one up to the end of the file; -EOVERFLOW, -EINVAL. */
-function lenOf(startBytes: number, lastByte: number): number {
-  if (startBytes < 0) return -EOVERFLOW
-  if (lastByte < 0) return 0
-  if (lastByte < startBytes) return -EINVAL
-  const lenBytes = lastByte - startBytes + 1
+function ownedRange(
+  request: Request,
+  { startByte, lastByte }: ByteRange,
+  file: OpenFile,
+  type: number,
+): OwnedRange {
+  const { ownerLow, ownerHigh } = ownerOf(request)
+  return { startByte, lastByte, ownerLow, ownerHigh, file, type, pid: LkIn.pid(request.args, ARGS) }
+}
+
+/** The bytes that a request names; -EOVERFLOW, -EINVAL. */
+function rangeOf({ args }: Request): ByteRange | number {
+  const startByte = LkIn.startBytes(args, ARGS)
+  const lastByte = LkIn.lastByte(args, ARGS)
+  if (startByte < 0) return -EOVERFLOW
   // No file reaches as far as the longest of ranges: it has no end either.
-  return Number.isSafeInteger(lenBytes) ? lenBytes : 0
+  if (lastByte < 0 || !Number.isSafeInteger(lastByte + 1)) return { startByte, lastByte: NO_END }
+  return lastByte < startByte ? -EINVAL : { startByte, lastByte }
+}
+
+function writeLock(reply: DataView, range: ByteRange & { readonly type: number }, pid: number): void {
+  const { startByte, lastByte, type } = range
+  LkOut.write(reply, 0, startByte, lastByte === NO_END ? 0 : lastByte - startByte + 1, type, pid)
 }
