@@ -1,18 +1,8 @@
-import type { InodeReport, LoneReason } from './inode-activity.js'
+import type { InodeReport } from './inode-activity.js'
 
-/** What the guest did with all inodes of a share together. */
-export interface TotalsReport {
+/** What the guest did with all inodes of a share together. The highest overlap is that of any one inode. */
+export interface TotalsReport extends Omit<InodeReport, 'path' | 'nodeid'> {
   readonly inodes: number
-  readonly reads: number
-  readonly cachedWrites: number
-  readonly directWrites: number
-  readonly writesInFlight: number
-  /** Of any one inode. */
-  readonly highestOverlap: number
-  readonly overlappedWrites: number
-  readonly openNow: number
-  readonly opens: Readonly<Record<string, number>>
-  readonly loneWrites: Readonly<Partial<Record<LoneReason, number>>>
 }
 
 export function totalOf(inodes: readonly InodeReport[]): TotalsReport {

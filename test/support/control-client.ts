@@ -2,6 +2,8 @@ import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { createInterface, type Interface } from 'node:readline'
 import type { Test } from 'tap'
+import type { FaultReport } from '../../src/inspect/fault-rule.js'
+import type { InodeReport } from '../../src/inspect/inode-activity.js'
 import { Device, type DeviceOptions } from './device.js'
 import { tempDir } from './temp-dir.js'
 
@@ -13,26 +15,8 @@ export interface Answer {
   readonly error?: string
 }
 
-/** What `inodes` reports of one. */
-export interface InodeRow {
-  readonly path: string
-  readonly reads: number
-  readonly cachedWrites: number
-  readonly directWrites: number
-  readonly writesInFlight: number
-  readonly highestOverlap: number
-  readonly overlappedWrites: number
-  readonly opens: Readonly<Record<string, number>>
-  readonly openNow: number
-  readonly loneWrites: Readonly<Record<string, number>>
-}
-
-/** What `fault-list` reports of one. */
-export interface FaultRow {
-  readonly id: number
-  readonly applied: number
-  readonly heldNow: number
-}
+/** What `inodes` reports of one, which has a name. */
+export type InodeRow = InodeReport & { readonly path: string }
 
 /** A client of a control socket. */
 export class ControlClient {
@@ -90,7 +74,7 @@ export class ControlClient {
     return this.ask('inodes', query)
   }
 
-  faults(): Promise<readonly FaultRow[]> {
+  faults(): Promise<readonly FaultReport[]> {
     return this.ask('fault-list')
   }
 }
