@@ -73,8 +73,8 @@ fuzz: build sanitized ## Fuzz messages, rings and requests under sanitizers (MES
 	@node dist/test/fuzz/main.js $(foreach name,TARGET MESSAGES SEED REPLAY,$(call option,$(name)))
 
 .PHONY: bench-neighbours
-bench-neighbours: build ## What a flood on one share does to the latency of another
-	@node dist/vm/bench-neighbours.js
+bench-neighbours: build ## What a flood on one share does to the latency of another (ROUNDS=, RUN_MS=)
+	@node dist/vm/bench-neighbours.js $(foreach name,ROUNDS RUN_MS,$(call option,$(name)))
 
 .PHONY: bench-confinement
 bench-confinement: build ## What --sandbox namespace --seccomp kill costs, beside none of either (PAIRS=, RUN_MS=, ARGS=)

@@ -124,6 +124,13 @@ t.test("the insides of a package are for tests alone: '#vhost-user/...'", async 
   )
 })
 
+t.test('guest, packages and host are a library: they need nothing else of this repository', async (t) => {
+  const library = /^vm\/(guest|packages|host)\//
+  const others = imports.filter(({ from, to }) => library.test(from) && !library.test(to))
+  t.ok(imports.some(({ from }) => library.test(from)))
+  t.same(others, [])
+})
+
 t.test('no files import each other', async (t) => {
   const found = circles(imports.filter(({ to }) => to.endsWith('.ts')))
   t.same(found, [])
