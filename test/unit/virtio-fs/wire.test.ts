@@ -144,7 +144,7 @@ const requestStructs: Readonly<Record<string, RequestStruct>> = {
       07 06 05 04 03 02 01 00  # fh
       00 10 00 80 05 00 00 00  # offset
       00 00 10 80              # size
-      ff ff ff ff              # read_flags
+      02 00 00 80              # read_flags
       ff ff ff ff ff ff ff ff  # lock_owner
       00 c0 00 00              # flags
       ff ff ff ff              # padding`,
@@ -154,6 +154,7 @@ const requestStructs: Readonly<Record<string, RequestStruct>> = {
       cookieLow: [12, 0x80001000],
       cookieHigh: [16, 5],
       sizeBytes: [20, 0x80100000],
+      readFlags: [24, 0x8000_0002],
       flags: [36, 0xc000],
     },
   },
