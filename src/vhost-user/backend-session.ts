@@ -44,10 +44,6 @@ const TRANSPORT_FEATURES = featureBits(
   VirtioFeature.PROTOCOL_FEATURES,
 )
 
-/**
- * BACKEND_REQ and BACKEND_SEND_FD are offered as virtiofsd offers them, so that the handshake is the same with either: QEMU
- * then sends a descriptor for requests of the device, of which there are none. It is held until the connection ends.
- */
 const PROTOCOL_FEATURES = featureBits(
   ProtocolFeature.MQ,
   ProtocolFeature.REPLY_ACK,

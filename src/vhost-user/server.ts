@@ -2,7 +2,7 @@ import { unlinkSync } from 'node:fs'
 import { constants as os } from 'node:os'
 import * as native from 'virtiofsd-ts-native'
 import { AsyncBackend, type AsyncBackendOptions } from './async-backend.js'
-import type { VhostUserDevice } from './device.js'
+import type { DeviceHost, VhostUserDevice } from './device.js'
 import { mustSucceed } from './errors.js'
 import { EventLoop } from './event-loop.js'
 import { Listener } from './listener.js'
@@ -24,7 +24,7 @@ export interface ListenOptions extends AsyncBackendOptions {
 }
 
 /** A device at a socket, served from Node's event loop: see `listen`. */
-export interface Server {
+export interface Server extends DeviceHost {
   readonly socketPath: string
   /** Resolves when the server has closed. Rejects with what the device threw. */
   readonly closed: Promise<void>
@@ -79,6 +79,10 @@ class DeviceServer implements Server {
       if (!this.serving) this.end(() => this.settle.resolve())
     }
     return this.closed
+  }
+
+  notifyConfigChange(): boolean {
+    return this.backend.notifyConfigChange()
   }
 
   private readonly onAbort = () => void this.close()

@@ -1,13 +1,17 @@
-import { Frontend } from 'vhost-user-ts/frontend'
+import { Frontend, type FrontendOptions } from 'vhost-user-ts/frontend'
 import { sleep } from './device.js'
 
 const POLL_MS = 10
 
 /** Connects as soon as somebody listens at `socketPath`; throws what connecting threw last, after `timeoutMs`. */
-export async function connectSoon(socketPath: string, timeoutMs = 10_000): Promise<Frontend> {
+export async function connectSoon(
+  socketPath: string,
+  timeoutMs = 10_000,
+  options: FrontendOptions = {},
+): Promise<Frontend> {
   for (const endMs = performance.now() + timeoutMs; ; ) {
     try {
-      return new Frontend(socketPath)
+      return new Frontend(socketPath, options)
     } catch (error) {
       if (performance.now() > endMs) throw error
       await sleep(POLL_MS)

@@ -171,12 +171,14 @@ t.test('the machine has shared memory, its shares, and room to plug memory only 
       { tag: 'a,b', socketPath: '/tmp/s,1' },
       { tag: 'c', socketPath: '/s2', requestQueues: 4, queueSize: 128 },
     ],
+    disks: [{ socketPath: '/d,1', queues: 2 }],
     sockets: { console: '/c', agentPort: '/p', agentSerial: '/a', qmp: '/q' },
   }
   const line = machineArguments(options).join(' ')
   t.match(line, '-m 6144M -object memory-backend-memfd,id=mem,size=6144M,share=on')
   t.match(line, '-append quiet x=1 ')
   t.match(line, 'socket,id=fs0,path=/tmp/s,,1')
+  t.match(line, 'socket,id=disk0,path=/d,,1 -device vhost-user-blk-pci,chardev=disk0,num-queues=2')
   t.match(line, 'vhost-user-fs-pci,chardev=fs0,tag=a,,b,queue-size=1024,num-request-queues=1')
   t.match(line, 'vhost-user-fs-pci,chardev=fs1,tag=c,queue-size=128,num-request-queues=4')
   t.match(machineArguments({ ...options, maxMemoryMiB: 8192 }).join(' '), '-m 6144M,slots=8,maxmem=8192M')

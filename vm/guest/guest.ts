@@ -12,7 +12,7 @@ import { buildInitramfs, type GuestProgram } from './initramfs.js'
 import { findKernel } from './kernel.js'
 import { type KernelMessage, parseKernelLog } from './kernel-log.js'
 import { type Machine, startMachine } from './machine.js'
-import { findQemu, type Share } from './qemu.js'
+import { type Disk, findQemu, type Share } from './qemu.js'
 import type { Qmp } from './qmp.js'
 
 export const DEFAULT_KERNEL = '6.12'
@@ -25,6 +25,8 @@ export interface GuestOptions {
   /** One of QEMU_NAMES, `system`, or a path. Default: the system's if it has one, else 10. */
   qemu?: string | undefined
   shares?: Share[]
+  /** Needs the module virtio_blk. */
+  disks?: Disk[]
   /** Default 512. */
   memoryMiB?: number
   /** For memory hot-plug: how much there may be in the end. */
@@ -133,6 +135,7 @@ export async function bootGuest(options: GuestOptions = {}): Promise<Guest> {
     maxMemoryMiB: options.maxMemoryMiB ?? memoryMiB,
     cpus: options.cpus ?? 2,
     shares: options.shares ?? [],
+    disks: options.disks ?? [],
   })
   const guest = new Guest(machine, accelerator)
   await guest.awaitAgent('boot', options.bootTimeoutMs ?? BOOT_TIMEOUT_MS)

@@ -10,8 +10,8 @@ import { compileGuestPrograms } from './guest-programs.js'
 import type { Kernel } from './kernel.js'
 import { readModules } from './kernel-modules.js'
 
-/** Programs that a guest can have beyond busybox and vm/guest/*.c. Each makes the image larger, so they are asked for. */
-export type GuestProgram = 'fio' | 'git'
+/** Packages that a guest can have beyond busybox and vm/guest/*.c. Each makes the image larger, so they are asked for. */
+export type GuestProgram = 'e2fsprogs' | 'fio' | 'git'
 
 export interface InitramfsOptions {
   kernel: Kernel
@@ -71,22 +71,22 @@ async function guestPrograms(): Promise<ArchiveEntry[]> {
   })
 }
 
-/** The bundle with its own libraries under /opt, and a script of the program's name that starts it. */
+/** The bundle with its own libraries under /opt, and for each program a script of its name that starts it. */
 async function bundledProgram(name: GuestProgram): Promise<ArchiveEntry[]> {
   const bundle = await fetchBundle(name)
   const home = `opt/${name}`
-  const { command, args } = collectedProgram(`/${home}`, name)
   const parts = ['bin', 'lib'].flatMap((part) => [
     folder(`${home}/${part}`),
     ...readdirSync(join(bundle, part)).map((entry) =>
       program(`${home}/${part}/${entry}`, readFileSync(join(bundle, part, entry))),
     ),
   ])
-  const start = program(
-    `usr/bin/${name}`,
-    Buffer.from(`#!/bin/sh\nexec ${[command, ...args].join(' ')} "$@"\n`),
-  )
-  return [folder(home), ...parts, start]
+  const starts = readdirSync(join(bundle, 'bin')).map((binary) => {
+    const { command, args } = collectedProgram(`/${home}`, binary)
+    const script = `#!/bin/sh\nexec ${[command, ...args].join(' ')} "$@"\n`
+    return program(`usr/bin/${binary}`, Buffer.from(script))
+  })
+  return [folder(home), ...parts, ...starts]
 }
 
 /** The modules, and the list by which init loads them, in order. A kernel without modules has all it needs built in. */

@@ -20,6 +20,13 @@ export interface Share {
   queueSize?: number
 }
 
+/** A disk of a guest, /dev/vda the first, served by a vhost-user block device at `socketPath`. */
+export interface Disk {
+  socketPath: string
+  /** Default 1. */
+  queues?: number
+}
+
 /** Where we listen for what QEMU connects: the console, both lines that the agent may pick, and QMP. */
 export interface MachineSockets {
   console: string
@@ -38,6 +45,7 @@ export interface MachineOptions {
   maxMemoryMiB: number
   cpus: number
   shares: Share[]
+  disks: Disk[]
   sockets: MachineSockets
 }
 
@@ -88,6 +96,7 @@ export function machineArguments(options: MachineOptions): string[] {
     ['-device', 'virtio-serial-pci', '-device', 'virtserialport,chardev=agent-port,nr=1'],
     ['-chardev', socketChardev('qmp', sockets.qmp), '-qmp', 'chardev:qmp'],
     ...options.shares.map(shareArguments),
+    ...options.disks.map(diskArguments),
   ].flat()
 }
 
@@ -101,6 +110,15 @@ function shareArguments(
     socketChardev(`fs${index}`, socketPath),
     '-device',
     `${device},queue-size=${queueSize},num-request-queues=${requestQueues}`,
+  ]
+}
+
+function diskArguments({ socketPath, queues = 1 }: Disk, index: number): string[] {
+  return [
+    '-chardev',
+    socketChardev(`disk${index}`, socketPath),
+    '-device',
+    `vhost-user-blk-pci,chardev=disk${index},num-queues=${queues}`,
   ]
 }
 

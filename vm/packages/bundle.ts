@@ -38,6 +38,12 @@ const SOURCES = {
   'virtiofsd-1.13': { suite: 'trixie', ...VIRTIOFSD },
   'virtiofsd-1.14': { suite: 'sid', ...VIRTIOFSD },
   git: { suite: 'trixie', packages: ['git'], programs: ['usr/bin/git'], files: [] },
+  e2fsprogs: {
+    suite: 'trixie',
+    packages: ['e2fsprogs'],
+    programs: ['usr/sbin/mke2fs', 'usr/sbin/e2fsck'],
+    files: [],
+  },
   fio: { suite: 'trixie', packages: ['fio'], programs: ['usr/bin/fio'], files: [] },
   busybox: { suite: 'trixie', packages: ['busybox-static'], programs: [], files: ['usr/bin/busybox'] },
 } satisfies Record<string, BundleSource>

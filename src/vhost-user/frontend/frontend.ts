@@ -15,7 +15,15 @@ import {
   VirtioFeature,
 } from '../protocol.js'
 import { availBytes, descBytes, usedBytes } from '../ring-layout.js'
-import { MemoryRegion, MemoryTable, SingleRegion, U64, VringAddress, VringState } from '../wire.js'
+import {
+  ConfigAccess,
+  MemoryRegion,
+  MemoryTable,
+  SingleRegion,
+  U64,
+  VringAddress,
+  VringState,
+} from '../wire.js'
 import { type Buffer, DriverVirtqueue } from './driver-virtqueue.js'
 
 const PAGE_BYTES = 4096
@@ -78,6 +86,7 @@ export class Frontend {
       featureBits(
         ProtocolFeature.MQ,
         ProtocolFeature.REPLY_ACK,
+        ProtocolFeature.CONFIG,
         ProtocolFeature.RESET_DEVICE,
         ProtocolFeature.CONFIGURE_MEM_SLOTS,
       )
@@ -183,6 +192,16 @@ export class Frontend {
     VringState.write(this.connection.body, index, 0)
     this.send(FrontendRequest.GET_VRING_BASE, VringState.BYTES, false)
     return VringState.num(this.receive(FrontendRequest.GET_VRING_BASE).payload)
+  }
+
+  /** Bytes of the device's configuration space. Throws ProtocolError BAD_FRAME when the back-end refuses. */
+  readConfig(offsetBytes: number, sizeBytes: number): Uint8Array {
+    const totalBytes = ConfigAccess.HEADER_BYTES + sizeBytes
+    ConfigAccess.writeHeader(this.connection.body, offsetBytes, sizeBytes, 0)
+    this.send(FrontendRequest.GET_CONFIG, totalBytes, false)
+    const { payload, payloadBytes } = this.receive(FrontendRequest.GET_CONFIG)
+    if (payloadBytes !== totalBytes) throw new ProtocolError('BAD_FRAME', 'the back-end refused GET_CONFIG')
+    return new Uint8Array(payload.buffer, payload.byteOffset + ConfigAccess.HEADER_BYTES, sizeBytes).slice()
   }
 
   setState(request: number, index: number, num: number): void {
