@@ -487,6 +487,11 @@ export const constants: Readonly<{
 /** The program that makes namespaces, mounts and privileges for another, and supervises it. */
 export const launcherPath: string
 /**
+ * Keeps SIGTERM, SIGINT, SIGHUP, SIGQUIT and SIGUSR1 pending from now on, for the program that this process becomes.
+ * Returns 0.
+ */
+export function putOffSignals(): number
+/**
  * Becomes the program at the path words[0], which gets `words` as its arguments and inherits the descriptors `fds`.
  * Returns a negative errno, or not at all.
  */

@@ -77,6 +77,7 @@ export const {
   pollStart,
   pollStop,
   preemptions,
+  putOffSignals,
   readlinkat,
   receiveMessage,
   renameat2,

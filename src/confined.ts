@@ -1,36 +1,29 @@
-/** The process inside a sandbox: started by the launcher, told what to serve by the descriptor in its first argument. */
+/** The process behind the launcher, with no more privileges than it needs: the descriptor in its first argument says what to serve. */
 
 import { closeSync, readFileSync } from 'node:fs'
-import { makeLogger } from './log/log.js'
+import { exitWithError } from './exit-with-error.js'
 import { readInheritance } from './sandbox/launch.js'
-import { exitNow, leaveOldRoot } from './sandbox/own-process.js'
-import { Server } from './server.js'
-import { inheritedSockets } from './sockets/listening-sockets.js'
-import { ServiceManager } from './sockets/service-manager.js'
-
-const EXIT_FAILURE = 1
+import { leaveOldRoot } from './sandbox/own-process.js'
+import { startServer } from './server.js'
+import { ClaimedSockets, inheritedSockets } from './sockets/listening-sockets.js'
 
 async function main(): Promise<void> {
   const stateFd = Number(process.argv[2])
   const sealFd = Number(process.env['VIRTIOFSD_TS_SEAL_FD'])
-  const inheritance = readInheritance(readFileSync(stateFd))
-  const { configuration, confinement, shareFds, controlFd, syslogFd, socketFiles } = inheritance
+  const procFd = Number(process.env['VIRTIOFSD_TS_PROC_FD'])
+  const { sockets, ...plan } = readInheritance(readFileSync(stateFd))
   closeSync(stateFd)
-  const server = new Server(
-    configuration,
-    confinement,
-    inheritedSockets(shareFds, controlFd, socketFiles),
-    makeLogger(configuration.logLevel, syslogFd),
-    syslogFd !== undefined,
-    new ServiceManager(inheritance.managerLink),
-    Number(process.env['VIRTIOFSD_TS_PROC_FD']),
+  startServer(
+    plan,
+    procFd,
+    () =>
+      sockets === undefined
+        ? new ClaimedSockets(plan.configuration)
+        : inheritedSockets(sockets.shareFds, sockets.controlFd),
+    () => {
+      if (plan.confinement.sandbox !== 'none') leaveOldRoot(sealFd)
+    },
   )
-  server.start(() => {
-    if (confinement.sandbox !== 'none') leaveOldRoot(sealFd)
-  })
 }
 
-main().catch((error: unknown) => {
-  process.stderr.write(`virtiofsd-ts: ${error instanceof Error ? error.stack : error}\n`)
-  exitNow(EXIT_FAILURE)
-})
+main().catch(exitWithError)

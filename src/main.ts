@@ -1,15 +1,12 @@
 #!/usr/bin/env node
 /** virtiofsd-ts: serves, or carries out one of the commands beside serving. */
-import { codeOf } from './basics/errors.js'
 import { hasName } from './basics/has-name.js'
 import { capabilitiesReport } from './commands/capabilities-report.js'
 import { parseCommandLine } from './config/command-line.js'
 import type { CommandName } from './config/command-table.js'
 import { nearestName } from './config/nearest-name.js'
 import { UserError } from './config/user-error.js'
-
-const EXIT_FAILURE = 1
-const EXIT_USAGE = 2
+import { exitWithError } from './exit-with-error.js'
 
 /** Commands by their first argument; without one of these the program serves. Loaded when they are asked for. */
 const commands: Readonly<Record<CommandName, (args: readonly string[]) => Promise<void> | void>> = {
@@ -51,14 +48,4 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   process.exit(0)
 })
 
-/** What is no fault of ours is a line without a stack: a wrong option, an addon that was not compiled. */
-function describe(error: unknown): unknown {
-  if (!(error instanceof Error)) return error
-  const expected = error instanceof UserError || codeOf(error) === 'NO_ADDON'
-  return expected ? error.message : error.stack
-}
-
-main(process.argv.slice(2)).catch((error: unknown) => {
-  process.stderr.write(`virtiofsd-ts: ${describe(error)}\n`)
-  process.exit(error instanceof UserError ? EXIT_USAGE : EXIT_FAILURE)
-})
+main(process.argv.slice(2)).catch(exitWithError)

@@ -3,12 +3,15 @@ import type { Configuration } from './config/configuration.js'
 import { qemuArguments } from './config/qemu-arguments.js'
 import { ControlCommands } from './control/control-commands.js'
 import { serveControl } from './control/control-server.js'
+import { makeLogger } from './log/log.js'
 import type { Confinement } from './sandbox/confinement.js'
+import type { ServerPlan } from './sandbox/launch.js'
 import { exitNow, limitFiles, limitSystemCalls } from './sandbox/own-process.js'
+import { closeDebugger, type EndingSignal, obeySignals } from './sandbox/signals.js'
 import type { ShareConfig } from './share/share-config.js'
 import { type ShareEvents, ShareThread } from './share/share-thread.js'
 import type { ListeningSockets } from './sockets/listening-sockets.js'
-import type { ServiceManager } from './sockets/service-manager.js'
+import { ServiceManager } from './sockets/service-manager.js'
 
 const EXIT_SUCCESS = 0
 const EXIT_FAILURE = 1
@@ -20,7 +23,7 @@ const RESERVED_FILES = 256
  * The main thread's part: starts the threads of the shares, confines the process once everything is loaded, and ends
  * it.
  */
-export class Server {
+class Server {
   private readonly threads: ShareThread[] = []
   private running = 0
   private listening = 0
@@ -42,7 +45,6 @@ export class Server {
     const { shares } = this.configuration
     const fdLimit = Math.floor((limitFiles(this.configuration.fileLimit) - RESERVED_FILES) / shares.length)
     this.sayWhatIsDifferent()
-    this.handleSignals()
     this.running = shares.length
     for (const [n, config] of shares.entries()) this.threads.push(this.startThread(config, n, fdLimit))
     this.confine(leaveOldRoot).catch((error: Error) => {
@@ -87,6 +89,7 @@ export class Server {
     await Promise.all(threads.map((thread) => thread.reached('loaded')))
     // Time zones are read from files when they are first asked for.
     new Date().getTimezoneOffset()
+    closeDebugger()
     leaveOldRoot()
     for (const thread of threads) thread.allow('loaded')
     await Promise.all(threads.map((thread) => thread.reached('prepared')))
@@ -116,13 +119,16 @@ export class Server {
     serveControl(controlFd, new ControlCommands(controlled))
   }
 
-  private handleSignals(): void {
-    for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
-      process.on(signal, () => {
-        this.log.info({ signal }, 'ending')
-        this.exit(EXIT_SUCCESS)
-      })
-    }
+  /** Ends the process because of a signal. */
+  stop(signal: EndingSignal): never {
+    this.log.info({ signal }, 'ending')
+    return this.exit(EXIT_SUCCESS)
+  }
+
+  /** Ends the process because of a bug. */
+  fail(error: Error): never {
+    this.log.fatal({ err: error }, 'cannot go on')
+    return this.exit(EXIT_FAILURE)
   }
 
   private eventsOf(config: ShareConfig, n: number, log: Logger): ShareEvents {
@@ -173,6 +179,32 @@ export class Server {
     this.manager.stopping()
     this.sockets.releaseAll()
     exitNow(status)
+  }
+}
+
+/**
+ * Starts to serve. Signals are obeyed from the first moment; the sockets are made last, and go again when the start fails.
+ * `procFd` is O_PATH on /proc/self/fd. Throws UserError when there can be no such sockets.
+ */
+export function startServer(
+  { configuration, confinement, syslogFd, managerLink }: ServerPlan,
+  procFd: number,
+  makeSockets: () => ListeningSockets,
+  leaveOldRoot: () => void,
+): void {
+  let stop = (_signal: EndingSignal): void => exitNow(EXIT_SUCCESS)
+  obeySignals((signal) => stop(signal))
+  const log = makeLogger(configuration.logLevel, syslogFd)
+  const manager = new ServiceManager(managerLink)
+  const sockets = makeSockets()
+  const server = new Server(configuration, confinement, sockets, log, syslogFd !== undefined, manager, procFd)
+  stop = (signal) => server.stop(signal)
+  process.on('uncaughtException', (error) => server.fail(error))
+  try {
+    server.start(leaveOldRoot)
+  } catch (error) {
+    sockets.releaseAll()
+    throw error
   }
 }
 

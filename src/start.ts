@@ -1,33 +1,46 @@
-/** From what was asked for to a process that serves: sockets first, then the confinement, then the shares. */
+/** From what was asked for to a process that serves: confined first, or with sockets of its own. */
 import type { Configuration } from './config/configuration.js'
 import { planConfinement } from './sandbox/confinement.js'
 import { limitFiles, openOwnDescriptors } from './sandbox/own-process.js'
+import { putOffSignals } from './sandbox/signals.js'
 import { connectDatagram } from './sockets/connect-datagram.js'
 import { withInheritedPaths } from './sockets/inherited-paths.js'
 import { ClaimedSockets } from './sockets/listening-sockets.js'
-import { linkToManager, ServiceManager } from './sockets/service-manager.js'
+import { linkToManager } from './sockets/service-manager.js'
 
 /** Serves, in this process or in the one that it becomes. `args` is the command line. Throws UserError. */
 export async function startServing(asked: Configuration, args: readonly string[]): Promise<void> {
   const configuration = withInheritedPaths(asked)
-  const { syslog, logLevel, fileLimit } = configuration
+  const { syslog, fileLimit } = configuration
   const starter = { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 }
   const confinement = planConfinement(configuration, starter)
   const syslogFd = syslog === undefined ? undefined : connectDatagram(syslog)
-  const managerLink = linkToManager(process.env)
-  const sockets = new ClaimedSockets(configuration)
+  const plan = { configuration, confinement, syslogFd, managerLink: linkToManager(process.env) }
   // Without a sandbox, root still has privileges to lose.
   if (confinement.sandbox !== 'none' || starter.uid === 0) {
     // Inside, the limit cannot be raised any more.
     limitFiles(fileLimit)
     const { becomeConfined } = await import('./sandbox/launch.js')
-    becomeConfined({ configuration, confinement, syslogFd, managerLink }, sockets, args)
+    if (confinement.sandbox === 'none') becomeConfined(plan, undefined, args)
+    withSockets(configuration, (sockets) => becomeConfined(plan, sockets, args))
   }
-  const [{ makeLogger }, { Server }] = await Promise.all([import('./log/log.js'), import('./server.js')])
-  const log = makeLogger(logLevel, syslogFd)
-  const manager = new ServiceManager(managerLink)
-  const procFd = openOwnDescriptors()
-  new Server(configuration, confinement, sockets, log, syslogFd !== undefined, manager, procFd).start(
+  const { startServer } = await import('./server.js')
+  startServer(
+    plan,
+    openOwnDescriptors(),
+    () => new ClaimedSockets(configuration),
     () => {},
   )
+}
+
+/** Makes sockets for a program in a sandbox, whose supervisor removes their files. When there will be none, they go at once. */
+function withSockets(configuration: Configuration, become: (sockets: ClaimedSockets) => never): never {
+  putOffSignals()
+  const sockets = new ClaimedSockets(configuration)
+  try {
+    return become(sockets)
+  } catch (error) {
+    sockets.releaseAll()
+    throw error
+  }
 }

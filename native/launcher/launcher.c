@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -52,7 +53,7 @@ static void tell_descriptor(const char *name, int fd)
     must(setenv(name, number, 1), "set an environment variable");
 }
 
-/* Until the supervisor is ready to hand them on, signals wait. */
+/* From the first moment on, signals wait until the supervisor is ready for them: this process has files to remove. */
 static void block_signals(int how)
 {
     sigset_t set;
@@ -63,13 +64,15 @@ static void block_signals(int how)
 
 _Noreturn static void become_program(int seal_fd)
 {
+    struct pollfd supervisor = { .fd = seal_fd, .events = POLLIN };
+
     block_signals(SIG_UNBLOCK);
     /* First, because another identity forgets what follows. */
     if (plan.user_namespace)
         become_root_inside(&plan);
-    /* A supervisor that is killed takes the program along; one that was killed before this line has left already. */
+    /* A supervisor that is killed takes the program along; one that was killed before this line has closed its end. */
     must(prctl(PR_SET_PDEATHSIG, SIGKILL), "be ended with its supervisor");
-    if (!plan.namespaces && getppid() != launcher_pid)
+    if (poll(&supervisor, 1, 0) != 0)
         exit(EXIT_REFUSED);
     if (plan.namespaces)
         mount_new_root(&plan);
@@ -99,12 +102,12 @@ int main(int argc, char **argv)
     read_arguments(argc, argv, &plan);
     if (plan.none)
         become_unsupervised_program();
+    block_signals(SIG_BLOCK);
     if (plan.namespaces)
         enter_namespaces(&plan);
     /* Relative paths mean nothing from here on, and a working directory outside would keep the old root alive. */
     must(chdir("/"), "enter /");
     must(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, fds), "make a socket pair");
-    block_signals(SIG_BLOCK);
     child = fork_program();
     must(child, "fork");
     if (child == 0) {

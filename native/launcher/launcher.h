@@ -79,6 +79,9 @@ void become_root_inside(const struct plan *plan);
 
 /* privileges.c */
 void drop_privileges(const struct plan *plan);
+/* Of the supervisor: it is the way to every file of the host when it keeps more than it needs. */
+void keep_privileges_for_sealing(const struct plan *plan);
+void keep_privileges_for_ending(void);
 
 /* supervisor.c: waits for the program, seals it when it asks for that on `seal_fd`. Returns the exit status. */
 int supervise(const struct plan *plan, int child, int seal_fd);

@@ -10,10 +10,10 @@
 
 #define LAST_CAPABILITY 63
 
-static void drop_bounding_set(const struct plan *plan)
+static void drop_bounding_set(const struct plan *plan, uint64_t kept)
 {
     for (int n = 0; n <= LAST_CAPABILITY; n++) {
-        if ((plan->capabilities >> n & 1) == 1)
+        if ((kept >> n & 1) == 1)
             continue;
         /* EINVAL: this kernel has no such capability. */
         if (prctl(PR_CAPBSET_DROP, n) == 0 || errno == EINVAL)
@@ -47,8 +47,28 @@ void drop_privileges(const struct plan *plan)
         /* EPERM: this root has no CAP_SETGID. Its groups stay, and it can give them to nobody. */
         if (setgroups(0, NULL) < 0 && errno != EPERM)
             refuse("drop supplementary groups");
-        drop_bounding_set(plan);
+        drop_bounding_set(plan, plan->capabilities);
     }
     set_capabilities(geteuid() == 0 ? plan->capabilities : 0);
     must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "renounce new privileges");
+}
+
+#define BIT(capability) (UINT64_C(1) << (capability))
+
+/* Ends a program that has become another user, and removes files in other users' directories. */
+#define FOR_ENDING (BIT(CAP_KILL) | BIT(CAP_DAC_OVERRIDE) | BIT(CAP_FOWNER))
+/* Gives the program its new root. */
+#define FOR_SEALING (BIT(CAP_SYS_ADMIN) | BIT(CAP_SYS_CHROOT))
+
+void keep_privileges_for_sealing(const struct plan *plan)
+{
+    if (geteuid() == 0)
+        drop_bounding_set(plan, 0);
+    set_capabilities(FOR_ENDING | FOR_SEALING);
+    must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "renounce new privileges");
+}
+
+void keep_privileges_for_ending(void)
+{
+    set_capabilities(FOR_ENDING);
 }

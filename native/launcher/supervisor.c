@@ -16,6 +16,8 @@
 #include "launcher.h"
 
 #define STATUS_OF_SIGNAL 128
+/* After a signal, for the program to end by itself; and for the kernel to end it, which a dead disk can keep it from. */
+#define PATIENCE_MS 5000
 
 /* A file by its directory, which stays reachable when the root has changed. */
 struct leftover {
@@ -65,50 +67,107 @@ static int make_signal_fd(void)
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGQUIT);
     sigaddset(&set, SIGCHLD);
     return signalfd(-1, &set, SFD_CLOEXEC);
 }
 
-/* True once the program has ended, with its exit status in `status`. */
-static bool handle_signal(int signal_fd, int child, int *status)
+/* What the supervisor knows of the program. */
+struct supervised {
+    int pid;
+    /* Sealed, and so with handlers for signals: it can be asked to end. Before, it can only be killed. */
+    bool ready;
+    /* It was asked to end, or killed because it was not ready. */
+    bool asked;
+    bool killed;
+    bool ended;
+    int status;
+};
+
+static void kill_program(struct supervised *program)
+{
+    kill(program->pid, SIGKILL);
+    program->killed = true;
+}
+
+static void end_program(struct supervised *program, int signal)
+{
+    program->asked = true;
+    if (program->ready)
+        kill(program->pid, signal);
+    else
+        kill_program(program);
+}
+
+static void take_status(struct supervised *program)
+{
+    int status;
+
+    if (waitpid(program->pid, &status, WNOHANG) != program->pid)
+        return;
+    program->ended = true;
+    /* Whoever asked for the end gets no complaint about how it came. */
+    if (program->asked)
+        program->status = EXIT_SUCCESS;
+    else if (WIFEXITED(status))
+        program->status = WEXITSTATUS(status);
+    else {
+        program->status = STATUS_OF_SIGNAL + WTERMSIG(status);
+        fprintf(stderr, "virtiofsd-ts: ended by signal %d (%s)\n", WTERMSIG(status), strsignal(WTERMSIG(status)));
+    }
+}
+
+static void handle_signal(int signal_fd, struct supervised *program)
 {
     struct signalfd_siginfo info;
-    int wait_status;
 
     if (read(signal_fd, &info, sizeof(info)) != sizeof(info))
-        return false;
-    if (info.ssi_signo != SIGCHLD) {
-        kill(child, (int)info.ssi_signo);
+        return;
+    if (info.ssi_signo == SIGCHLD)
+        take_status(program);
+    else
+        end_program(program, (int)info.ssi_signo);
+}
+
+/* The program has not ended in time. False when not even the kernel can end it, and there is no use in waiting. */
+static bool lose_patience(struct supervised *program)
+{
+    if (program->killed) {
+        program->status = EXIT_FAILURE;
+        fprintf(stderr, "virtiofsd-ts: process %d waits for the host and cannot be ended: left behind\n", program->pid);
         return false;
     }
-    if (waitpid(child, &wait_status, WNOHANG) != child)
-        return false;
-    *status = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : STATUS_OF_SIGNAL + WTERMSIG(wait_status);
-    if (WIFSIGNALED(wait_status))
-        fprintf(stderr, "virtiofsd-ts: ended by signal %d (%s)\n", WTERMSIG(wait_status),
-                strsignal(WTERMSIG(wait_status)));
+    kill_program(program);
     return true;
 }
 
 int supervise(const struct plan *plan, int child, int seal_fd)
 {
     struct pollfd fds[2] = { { .events = POLLIN }, { .fd = seal_fd, .events = POLLIN } };
-    int status = 0;
+    struct supervised program = { .pid = child };
 
     find_leftovers(plan);
+    keep_privileges_for_sealing(plan);
     fds[0].fd = make_signal_fd();
     must(fds[0].fd, "make a signal descriptor");
-    for (;;) {
-        if (poll(fds, 2, -1) < 0 && errno != EINTR)
+    while (!program.ended) {
+        const int count = poll(fds, 2, program.asked ? PATIENCE_MS : -1);
+
+        if (count < 0 && errno != EINTR)
             break;
+        if (count == 0 && !lose_patience(&program))
+            break;
+        if (count <= 0)
+            continue;
         /* Sealed once: a program that was taken over has nothing to gain by asking again. */
         if (fds[1].revents != 0) {
-            answer_seal(plan, seal_fd);
+            program.ready = answer_seal(plan, seal_fd);
+            keep_privileges_for_ending();
             fds[1].fd = -1;
         }
-        if (fds[0].revents != 0 && handle_signal(fds[0].fd, child, &status))
-            break;
+        if (fds[0].revents != 0)
+            handle_signal(fds[0].fd, &program);
     }
     remove_leftovers(plan);
-    return status;
+    return program.status;
 }

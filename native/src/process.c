@@ -2,9 +2,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include "args.h"
@@ -53,6 +56,37 @@ static void close_on_exec_from(int first)
         fcntl(fd, F_SETFD, FD_CLOEXEC);
 }
 
+static const int put_off_signals[] = { SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1 };
+
+/* On whatever thread it comes: blocked there from now on, and sent again, until it waits for the process as a whole. */
+static void put_off(int signal, siginfo_t *info, void *context)
+{
+    const int error = errno;
+
+    sigaddset(&((ucontext_t *)context)->uc_sigmask, signal);
+    kill(getpid(), signal);
+    errno = error;
+}
+
+/*
+ * putOffSignals(): 0; signals that would end this process, or start Node's debugger, wait from now on, for the program that
+ * it becomes: what is pending outlives execve, as does the calling thread's mask.
+ */
+static napi_value put_off_all(napi_env env, napi_callback_info info)
+{
+    struct sigaction action = { .sa_sigaction = put_off, .sa_flags = SA_SIGINFO | SA_RESTART };
+    sigset_t set;
+
+    sigfillset(&action.sa_mask);
+    sigemptyset(&set);
+    for (size_t n = 0; n < COUNT_OF(put_off_signals); n++) {
+        sigaddset(&set, put_off_signals[n]);
+        sigaction(put_off_signals[n], &action, NULL);
+    }
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    return ret_int(env, 0);
+}
+
 /* becomeProgram(words, fds): -errno; words[0] is the program's path, `fds` (Int32Array) are what it inherits */
 static napi_value become_program(napi_env env, napi_callback_info info)
 {
@@ -99,6 +133,7 @@ static napi_value seal_request(napi_env env, napi_callback_info info)
 bool register_process(napi_env env, napi_value exports)
 {
     const napi_property_descriptor methods[] = {
+        METHOD("putOffSignals", put_off_all),
         METHOD("becomeProgram", become_program),
         METHOD("sealRequest", seal_request),
     };

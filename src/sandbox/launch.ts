@@ -4,7 +4,7 @@ import { errnoName } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import type { Configuration } from '../config/configuration.js'
 import type { IdRange } from '../config/id-map.js'
-import type { ClaimedSockets, SocketFiles } from '../sockets/listening-sockets.js'
+import type { ClaimedSockets } from '../sockets/listening-sockets.js'
 import type { ManagerLink } from '../sockets/service-manager.js'
 import { capabilityMask } from './capabilities.js'
 import type { Confinement } from './confinement.js'
@@ -13,13 +13,20 @@ import type { Confinement } from './confinement.js'
 export interface Inheritance {
   readonly configuration: Configuration
   readonly confinement: Confinement
-  readonly shareFds: readonly number[]
-  readonly controlFd: number | undefined
+  /** Undefined without a sandbox: the process makes them itself. */
+  readonly sockets: InheritedFds | undefined
   readonly syslogFd: number | undefined
   readonly managerLink: ManagerLink | undefined
-  /** Of the sockets, for a process that has no supervisor to remove them. */
-  readonly socketFiles: SocketFiles
 }
+
+/** Sockets that listen already, where their paths are out of reach. */
+export interface InheritedFds {
+  readonly shareFds: readonly number[]
+  readonly controlFd: number | undefined
+}
+
+/** What whoever starts it knows. */
+export type ServerPlan = Omit<Inheritance, 'sockets'>
 
 /** Node marks them to be closed with everything else. */
 const STDIO = [0, 1, 2]
@@ -28,16 +35,16 @@ const PROGRAM = new URL('../confined.js', import.meta.url).pathname
 
 /**
  * Becomes the launcher, which makes the confinement and starts src/confined.ts in it. This process's id, sockets and locks
- * stay what they are. `args`, the command line, is passed on for those who look at the process. Throws when it cannot.
+ * stay what they are. `sockets` is undefined without a sandbox. `args`, the command line, is passed on for those who look
+ * at the process. Throws when it cannot.
  */
 export function becomeConfined(
-  plan: Pick<Inheritance, 'configuration' | 'confinement' | 'syslogFd' | 'managerLink'>,
-  sockets: ClaimedSockets,
+  plan: ServerPlan,
+  sockets: ClaimedSockets | undefined,
   args: readonly string[],
 ): never {
-  const { shareFds, controlFd, lockFds, filesBySocket } = sockets
-  const socketFiles = plan.confinement.sandbox === 'none' ? filesBySocket : { shares: [], control: [] }
-  const stateFd = writeInheritance({ ...plan, shareFds, controlFd, socketFiles })
+  const { shareFds = givenFds(plan.configuration), controlFd, lockFds = [], files = [] } = sockets ?? {}
+  const stateFd = writeInheritance({ ...plan, sockets: sockets && { shareFds, controlFd } })
   const { sandbox, userNamespace, capabilities, entries } = plan.confinement
   const words = [
     ...[native.launcherPath, '--sandbox', sandbox, '--capabilities', capabilityMask(capabilities)],
@@ -47,7 +54,7 @@ export function becomeConfined(
       readonly ? '--mount-readonly' : '--mount',
       `${name}=${path}`,
     ]),
-    ...sockets.files.flatMap((path) => ['--unlink', path]),
+    ...files.flatMap((path) => ['--unlink', path]),
     ...lockFds.flatMap((fd) => ['--private-fd', `${fd}`]),
     ...['--', process.execPath, ...process.execArgv, PROGRAM, `${stateFd}`, ...args],
   ]
@@ -60,6 +67,11 @@ export function becomeConfined(
   ]
   const result = native.becomeProgram(words, Int32Array.from(inherited))
   throw new Error(`${native.launcherPath} cannot be started: ${errnoName(-result)}`)
+}
+
+/** Listening sockets that whoever started this process gave to it. */
+function givenFds({ shares }: Configuration): readonly number[] {
+  return shares.map(({ inheritedFd }) => inheritedFd).filter((fd) => fd !== undefined)
 }
 
 function rangeWords(option: string, ranges: readonly IdRange[] = []): readonly string[] {

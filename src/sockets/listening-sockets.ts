@@ -1,5 +1,5 @@
 import type { Configuration } from '../config/configuration.js'
-import { claimSocket, inheritSocket, removeFiles, type SocketClaim } from './socket-claim.js'
+import { claimSocket, inheritSocket, type SocketClaim } from './socket-claim.js'
 
 /** The sockets that a process listens at. */
 export interface ListeningSockets {
@@ -9,12 +9,6 @@ export interface ListeningSockets {
   /** Removes the files of one share's socket, which nobody will listen at any more. */
   releaseShare(n: number): void
   releaseAll(): void
-}
-
-/** The files of each share's socket, and of the control socket. */
-export interface SocketFiles {
-  readonly shares: readonly (readonly string[])[]
-  readonly control: readonly string[]
 }
 
 /** Sockets that this process has bound, and whose files it removes. */
@@ -57,10 +51,6 @@ export class ClaimedSockets implements ListeningSockets {
     return this.claims.flatMap(({ files }) => files)
   }
 
-  get filesBySocket(): SocketFiles {
-    return { shares: this.shares.map(({ files }) => files), control: this.control?.files ?? [] }
-  }
-
   /** Descriptors that hold the locks. */
   get lockFds(): readonly number[] {
     return this.claims.flatMap(({ lockFd }) => lockFd ?? [])
@@ -75,16 +65,10 @@ export class ClaimedSockets implements ListeningSockets {
   }
 }
 
-/** Sockets that were bound before this process was confined: it removes these files, and a supervisor all others. */
+/** Sockets that were bound before this process was confined: a supervisor removes their files. */
 export function inheritedSockets(
   shareFds: readonly number[],
   controlFd: number | undefined,
-  files: SocketFiles,
 ): ListeningSockets {
-  return {
-    shareFds,
-    controlFd,
-    releaseShare: (n) => removeFiles(files.shares[n] ?? []),
-    releaseAll: () => removeFiles([...files.shares.flat(), ...files.control]),
-  }
+  return { shareFds, controlFd, releaseShare: () => {}, releaseAll: () => {} }
 }

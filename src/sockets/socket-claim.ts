@@ -117,7 +117,7 @@ function cannotListen(where: string, result: number): UserError {
 }
 
 /** Those that are still there. */
-export function removeFiles(paths: readonly string[]): void {
+function removeFiles(paths: readonly string[]): void {
   paths.forEach(unlinkQuietly)
 }
 

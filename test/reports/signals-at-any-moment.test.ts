@@ -1,0 +1,159 @@
+/** A signal ends the program at whatever moment of its start it comes, and nothing of the start is left behind. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t, { type Test } from 'tap'
+import { isRoot } from '../support/cases.js'
+import { sleep } from '../support/device.js'
+import { attach } from '../support/mount.js'
+import { tempDir } from '../support/temp-dir.js'
+
+const PROGRAM = fileURLToPath(new URL('../../src/main.js', import.meta.url))
+const MOMENTS = 50
+const AT_A_TIME = 10
+/** Only a hang takes so long. */
+const HANG_MS = 30_000
+/** Of a socket, as /proc/PID/net/tcp has it. */
+const LISTENS = '0A'
+const ENDING = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT'] as const
+const sandboxes = isRoot ? ['namespace', 'chroot', 'none'] : ['namespace', 'none']
+
+/** The program on a directory of its own. */
+class Start {
+  readonly directory: string
+  readonly socketPath: string
+  readonly ended: Promise<string>
+  stderr = ''
+  private readonly child: ChildProcess
+
+  constructor(t: Test, sandbox: string) {
+    this.directory = tempDir(t)
+    this.socketPath = join(this.directory, 'socket')
+    const args = ['--shared-dir', this.directory, '--socket-path', this.socketPath, '--sandbox', sandbox]
+    const control = ['--control-socket', join(this.directory, 'control')]
+    const { PATH } = process.env
+    // No words of the test runner's; it is the program itself that gets the signal.
+    this.child = spawn(process.execPath, [PROGRAM, ...args, ...control], {
+      env: { PATH },
+      stdio: ['ignore', 'ignore', 'pipe'],
+    })
+    this.child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      this.stderr += text
+    })
+    this.ended = new Promise((resolve) => {
+      const late = setTimeout(() => {
+        this.kill('SIGKILL')
+        resolve(`still there, having said:\n${this.stderr}`)
+      }, HANG_MS)
+      this.child.on('close', () => {
+        clearTimeout(late)
+        resolve('ended')
+      })
+    })
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    this.child.kill(signal)
+  }
+
+  /** Resolves when it serves, or has ended. */
+  async settled(): Promise<void> {
+    while (!this.serves && this.child.exitCode === null && this.child.signalCode === null) await sleep(5)
+  }
+
+  get serves(): boolean {
+    return this.stderr.includes('"ready')
+  }
+
+  /** Processes that name its directory. */
+  private processes(): string[] {
+    return readdirSync('/proc').filter(
+      (pid) => /^\d+$/.test(pid) && textOf(`/proc/${pid}/cmdline`).includes(this.directory),
+    )
+  }
+
+  /** Files that are not the share's, and processes. */
+  leftBehind(): string[] {
+    return [...readdirSync(this.directory), ...this.processes().map((pid) => `process ${pid}`)]
+  }
+
+  /** TCP ports that a process of it listens at. */
+  ports(): string[] {
+    return this.processes().flatMap((pid) => {
+      const sockets = new Set(readdirSync(`/proc/${pid}/fd`).map((fd) => linkOf(`/proc/${pid}/fd/${fd}`)))
+      return textOf(`/proc/${pid}/net/tcp`)
+        .split('\n')
+        .map((line) => line.trim().split(/\s+/))
+        .filter(([, , , state, , , , , , inode]) => state === LISTENS && sockets.has(`socket:[${inode}]`))
+        .map(([, address]) => `${pid}: ${address}`)
+    })
+  }
+}
+
+/** "" for what is gone. */
+function textOf(path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    return ''
+  }
+}
+
+function linkOf(path: string): string {
+  try {
+    return readlinkSync(path)
+  } catch {
+    return ''
+  }
+}
+
+/** Starts the program 50 times, and calls `then` at as many moments from its start to behind its first request. */
+async function atEveryMoment(t: Test, sandbox: string, then: (start: Start) => Promise<void>): Promise<void> {
+  const startMs = performance.now()
+  const first = new Start(t, sandbox)
+  await first.settled()
+  attach(t, first).init()
+  const wholeMs = 1.2 * (performance.now() - startMs)
+  first.kill('SIGTERM')
+  await first.ended
+  for (let moment = 0; moment < MOMENTS; moment += AT_A_TIME) {
+    const some = Array.from({ length: AT_A_TIME }, (_, n) => ({ n, start: new Start(t, sandbox) }))
+    await Promise.all(
+      some.map(async ({ n, start }) => {
+        await sleep(((moment + n) / MOMENTS) * wholeMs)
+        await then(start)
+      }),
+    )
+  }
+}
+
+for (const sandbox of sandboxes) {
+  for (const signal of sandbox === 'namespace' ? ENDING : (['SIGTERM'] as const)) {
+    t.test(`${signal} at ${MOMENTS} moments (--sandbox ${sandbox})`, async (t) => {
+      await atEveryMoment(t, sandbox, async (start) => {
+        start.kill(signal)
+        t.equal(await start.ended, 'ended')
+        t.same(start.leftBehind(), [])
+      })
+    })
+  }
+
+  t.test(`SIGUSR1 at ${MOMENTS} moments starts no debugger (--sandbox ${sandbox})`, async (t) => {
+    await atEveryMoment(t, sandbox, async (start) => {
+      start.kill('SIGUSR1')
+      // Before there is anything of ours in the process, it is the kernel that ends it.
+      await start.settled()
+      t.notMatch(start.stderr, /ended by signal/)
+      if (start.serves) {
+        start.kill('SIGUSR1')
+        await sleep(50)
+        attach(t, start).init()
+        t.same(start.ports(), [])
+      }
+      start.kill('SIGTERM')
+      t.equal(await start.ended, 'ended')
+      t.same(start.leftBehind(), [])
+    })
+  })
+}
