@@ -3,7 +3,7 @@
  * dependencies of the registry, and started in its sandbox. `make test-package` runs it.
  */
 import { execFileSync, spawnSync } from 'node:child_process'
-import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
@@ -81,15 +81,32 @@ t.test('packed, installed and started', async (t) => {
   const run = (command: string, args: readonly string[]) =>
     execFileSync('env', ['-i', `PATH=${PATH}`, command, ...args], { cwd: home, encoding: 'utf8' })
   t.match(run(process.execPath, ['library.js']), 'function')
+  const tsc = join(ROOT, 'node_modules/.bin/tsc')
 
-  // Whoever compiles against the library finds its types.
-  writeFileSync(
-    join(home, 'library.ts'),
-    "import { Backend } from 'vhost-user-ts'\nexport type B = Backend\n",
-  )
-  const options = ['--noEmit', '--strict', '--module', 'nodenext', '--target', 'es2023', '--types', 'node']
-  const types = ['--typeRoots', join(ROOT, 'node_modules/@types')]
-  t.equal(run(join(ROOT, 'node_modules/.bin/tsc'), [...options, ...types, 'library.ts']), '', 'no complaint')
+  t.test('the entries and their types are found, as Node and as bundlers look for them', async (t) => {
+    const attw = join(ROOT, 'node_modules/.bin/attw')
+    for (const tarball of tarballs.filter((path) => !path.includes('/virtiofsd-ts-0')))
+      t.doesNotThrow(() => run(attw, ['--profile', 'esm-only', tarball]), tarball)
+  })
+
+  t.test('who compiles against the library is told what is wrong, and nothing else', async (t) => {
+    copyFileSync(join(ROOT, 'test/package/library-types.ts'), join(home, 'library.ts'))
+    copyFileSync(join(modules, 'vhost-user-ts/examples/block-device.js'), join(home, 'block-device.js'))
+    const common = ['--noEmit', '--strict', '--target', 'es2023', '--types', 'node']
+    const types = ['--typeRoots', join(ROOT, 'node_modules/@types'), '--checkJs', '--allowJs']
+    for (const resolution of [
+      ['--module', 'node16'],
+      ['--module', 'nodenext'],
+      ['--module', 'esnext', '--moduleResolution', 'bundler'],
+    ]) {
+      const args = [...common, ...resolution, ...types, 'library.ts', 'block-device.js']
+      const { stdout, status } = spawnSync('env', ['-i', `PATH=${PATH}`, tsc, ...args], {
+        cwd: home,
+        encoding: 'utf8',
+      })
+      t.same([stdout, status], ['', 0], resolution.join(' '))
+    }
+  })
 
   t.test('where no addon came along, a line says what to type, and that helps', async (t) => {
     const native = join(modules, 'virtiofsd-ts-native')
