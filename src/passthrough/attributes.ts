@@ -2,6 +2,7 @@ import {
   AccessIn,
   ARGS,
   EACCES,
+  EAGAIN,
   EBADF,
   EFBIG,
   EINVAL,
@@ -17,6 +18,7 @@ import {
   FATTR_MTIME_NOW,
   FATTR_SIZE,
   FATTR_UID,
+  POSTPONED,
   type Request,
   SetattrIn,
   StatfsOut,
@@ -185,6 +187,8 @@ export class AttributeOperations {
     if (inodes.typeOf(slot) !== TYPE_REGULAR) return -EINVAL
     const pathFd = inodes.fdOf(slot)
     const fd = pathFd < 0 ? pathFd : native.inodeOpen(procFd, pathFd, O_RDWR | O_NONBLOCK)
+    // Somebody on the host has a lease on the file, and is now asked to give it up.
+    if (fd === -EAGAIN) return POSTPONED
     if (fd < 0) return descriptorError(fd)
     const result = this.truncate(request, fd, sizeBytes, valid)
     native.close(fd)

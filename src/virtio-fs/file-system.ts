@@ -2,8 +2,8 @@ import type { InitAgreement } from './negotiation.js'
 import type { Request } from './request.js'
 
 /**
- * One operation. Returns the bytes of its reply at `request.reply`, a negative errno, or NO_REPLY, IN_PLACE or
- * PENDING_REPLY. Nothing throws because of what a guest sent.
+ * One operation. Returns the bytes of its reply at `request.reply`, a negative errno, or NO_REPLY, IN_PLACE,
+ * PENDING_REPLY or POSTPONED. Nothing throws because of what a guest sent.
  */
 export type Operation = (request: Request) => number
 

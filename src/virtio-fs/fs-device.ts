@@ -73,13 +73,13 @@ export class FsDevice implements VhostUserDevice {
 
   progress(): boolean {
     const passed = this.interposer.progress()
-    return this.background?.progress() === true || passed
+    const again = this.session.progress()
+    return this.background?.progress() === true || passed || again
   }
 
   nextDueMs(): number {
-    const ownMs = this.background?.nextDueMs() ?? -1
-    const interceptedMs = this.interposer.nextDueMs()
-    return ownMs < 0 || interceptedMs < 0 ? Math.max(ownMs, interceptedMs) : Math.min(ownMs, interceptedMs)
+    const ownMs = sooner(this.background?.nextDueMs() ?? -1, this.session.nextDueMs())
+    return sooner(ownMs, this.interposer.nextDueMs())
   }
 
   isWorking(): boolean {
@@ -92,6 +92,7 @@ export class FsDevice implements VhostUserDevice {
 
   drain(): void {
     this.interposer.drain()
+    this.session.drain()
     this.background?.drain()
   }
 
@@ -100,4 +101,9 @@ export class FsDevice implements VhostUserDevice {
     this.session.end()
     this.interposer.sessionEnded()
   }
+}
+
+/** The sooner of two times in milliseconds, where -1 is never. */
+function sooner(aMs: number, bMs: number): number {
+  return aMs < 0 || bMs < 0 ? Math.max(aMs, bMs) : Math.min(aMs, bMs)
 }

@@ -48,6 +48,8 @@ export const NO_REPLY = -1001
 export const IN_PLACE = -1002
 /** The reply comes later, from a `Pending` that the operation has kept. */
 export const PENDING_REPLY = -1003
+/** Somebody on the host has to give something up first: the request is served again, from the beginning, a little later. */
+export const POSTPONED = -1005
 
 /** A request with more arguments than this is refused with EINVAL. Data of WRITE does not count. */
 export const MAX_ARG_BYTES = 128 * 1024

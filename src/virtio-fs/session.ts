@@ -1,6 +1,6 @@
 import { FUSE_KERNEL_VERSION, InitFlag, Opcode, opcodeName } from './abi.js'
 import { Counters } from './counters.js'
-import { EINVAL, EIO, ENAMETOOLONG, ENOSYS } from './errno.js'
+import { EAGAIN, EINTR, EINVAL, EIO, ENAMETOOLONG, ENOSYS } from './errno.js'
 import type { FileSystem, Operation } from './file-system.js'
 import {
   has,
@@ -11,7 +11,17 @@ import {
   noOverride,
 } from './negotiation.js'
 import { agreedRules, type Rule, Trailer } from './operation-rules.js'
-import { ARGS, type Carrier, IN_PLACE, MAX_ARG_BYTES, NO_REPLY, PENDING_REPLY, Request } from './request.js'
+import { PostponedRequests } from './postponed.js'
+import {
+  ARGS,
+  type Carrier,
+  IN_PLACE,
+  MAX_ARG_BYTES,
+  NO_REPLY,
+  PENDING_REPLY,
+  POSTPONED,
+  Request,
+} from './request.js'
 import { checkTrailer } from './trailer.js'
 import { InitIn, InitOut } from './wire/init.js'
 
@@ -40,6 +50,7 @@ export class Session {
   /** Before 7.38 a security context followed the names without being announced in the header. */
   private looseContexts = false
   private agreement: InitAgreement | undefined
+  private readonly postponed = new PostponedRequests()
   /**
    * Called with each request that is sound, before its operation. It may change the copied arguments; a negative errno is
    * the reply instead of the operation's. For tests of guests.
@@ -69,6 +80,41 @@ export class Session {
     if (!request.begin(carrier)) return this.refuseFrame(carrier)
     this.counters.asked(request.opcode)
     const result = this.run(request)
+    if (result !== POSTPONED) return this.finish(request, result)
+    return this.postponed.add(carrier) ? PENDING : request.fail(-EAGAIN)
+  }
+
+  /** Serves postponed requests that are due. Returns true if any was answered. */
+  progress(): boolean {
+    return this.postponed.progress((carrier) => this.serveAgain(carrier))
+  }
+
+  /** Milliseconds until `progress` has something to do, -1 for never. */
+  nextDueMs(): number {
+    return this.postponed.nextDueMs()
+  }
+
+  /** Ends the wait of all postponed requests: their callers are told that they were interrupted. */
+  drain(): void {
+    for (const carrier of this.postponed.takeAll()) {
+      this.request.begin(carrier)
+      carrier.complete(this.request.fail(-EINTR))
+    }
+  }
+
+  /** Returns true if the request is answered, or will be by its operation. */
+  private serveAgain(carrier: Carrier): boolean {
+    const { request } = this
+    const isWhole = request.begin(carrier)
+    const result = isWhole ? this.run(request) : 0
+    if (result === POSTPONED) return false
+    const writtenBytes = isWhole ? this.finish(request, result) : this.refuseFrame(carrier)
+    if (writtenBytes !== PENDING) carrier.complete(writtenBytes)
+    return true
+  }
+
+  /** Sends what an operation has left. Returns the bytes of the reply, 0 for none, or PENDING. */
+  private finish(request: Request, result: number): number {
     if (result >= 0) return request.succeed(result) || request.fail(this.refuseReply(request))
     if (result === IN_PLACE) return request.succeedInPlace()
     if (result === PENDING_REPLY) return PENDING

@@ -1,3 +1,4 @@
+import { chownSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { createInterface, type Interface } from 'node:readline'
@@ -85,7 +86,9 @@ export async function startControlled(
   args: readonly string[] = [],
   options: DeviceOptions = {},
 ): Promise<{ device: Device; control: ControlClient; controlPath: string }> {
-  const controlPath = join(tempDir(t), 'control')
+  const place = tempDir(t)
+  if (options.owner !== undefined) chownSync(place, options.owner, options.owner)
+  const controlPath = join(place, 'control')
   const device = await Device.start(t, ['--keep-alive', '--control-socket', controlPath, ...args], options)
   return { device, control: await ControlClient.connect(t, controlPath), controlPath }
 }

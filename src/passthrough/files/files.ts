@@ -2,6 +2,7 @@ import {
   ARGS,
   CreateIn,
   EACCES,
+  EAGAIN,
   EBADF,
   EEXIST,
   EISDIR,
@@ -16,6 +17,7 @@ import {
   FUSE_OPEN_KILL_SUIDGID,
   OpenIn,
   OpenOut,
+  POSTPONED,
   ReleaseIn,
   type Request,
   Statx,
@@ -44,7 +46,7 @@ import { HeldFd } from './held-fd.js'
 import { NO_FD, OpenFile } from './open-file.js'
 import { hostOpenFlags, opensForWriting, wantsAppend } from './open-flags.js'
 
-const { O_APPEND, O_CREAT, O_DIRECT, O_EXCL, O_NOATIME, O_PATH, O_RDONLY, O_TMPFILE, O_TRUNC } =
+const { O_APPEND, O_CREAT, O_DIRECT, O_EXCL, O_NOATIME, O_NONBLOCK, O_PATH, O_RDONLY, O_TMPFILE, O_TRUNC } =
   native.constants
 
 const PERMISSIONS = 0o7777
@@ -87,7 +89,7 @@ export class FileOperations {
     const guestFlags = OpenIn.flags(request.args, ARGS)
     const flags = hostOpenFlags(guestFlags, this.share.options)
     const file = this.openFile(request, slot, flags, guestFlags, OpenIn.openFlags(request.args, ARGS))
-    if (typeof file === 'number') return file
+    if (typeof file === 'number') return postponedByLease(file)
     OpenOut.write(request.reply, 0, this.share.files.add(file), file.openFlags)
     return OpenOut.BYTES
   }
@@ -169,7 +171,7 @@ export class FileOperations {
     const slot = inodes.slotOf(request.nodeid)
     if (slot === 0) return -EBADF
     const fd = this.openInode(slot, O_RDONLY, true)
-    if (fd < 0) return fd
+    if (fd < 0) return postponedByLease(fd)
     const held = new HeldFd(fd, this.share.budget)
     const result = this.share.async.call(request, held, ASYNC_SYNCFS, 0, 0, 0)
     held.release()
@@ -204,7 +206,10 @@ export class FileOperations {
     return fd === -EPERM && wantsAppend(guestFlags) ? this.openInode(slot, flags | O_APPEND) : fd
   }
 
-  /** Only what cannot block and is no device of the host is ever opened for use. */
+  /**
+   * Only what cannot block and is no device of the host is ever opened for use. -EAGAIN when somebody on the host has a lease
+   * on the file, and is now asked to give it up.
+   */
   private openInode(slot: number, flags: number, orDirectory = false): number {
     const { share } = this
     const type = share.inodes.typeOf(slot)
@@ -213,11 +218,15 @@ export class FileOperations {
     if (!share.inodes.fds.makeRoom()) return -ENFILE
     const pathFd = share.inodes.fdOf(slot)
     if (pathFd < 0) return pathFd
-    const fd = native.inodeOpen(share.options.procFd, pathFd, flags)
+    const fd = this.openAtOnce(pathFd, flags)
     // Only an owner may ask for O_NOATIME on the host, and the guest has made sure that its caller is one.
-    if (fd === -EPERM && (flags & O_NOATIME) !== 0) {
-      return descriptorError(native.inodeOpen(share.options.procFd, pathFd, flags & ~O_NOATIME))
-    }
+    return fd === -EPERM && (flags & O_NOATIME) !== 0 ? this.openAtOnce(pathFd, flags & ~O_NOATIME) : fd
+  }
+
+  /** Opens without waiting for a lease to be given up. The descriptor is then one that waits, as for any program. */
+  private openAtOnce(pathFd: number, flags: number): number {
+    const fd = native.inodeOpen(this.share.options.procFd, pathFd, flags | O_NONBLOCK)
+    if (fd >= 0) native.setStatusFlags(fd, flags)
     return descriptorError(fd)
   }
 
@@ -282,7 +291,7 @@ export class FileOperations {
     if (typeof file === 'number') {
       share.inodes.unref(slot, 1)
       // No file, but a link or fifo that the guest did not know of: told so, it looks at the name again.
-      return file === -EBADF ? -ESTALE : file
+      return file === -EBADF ? -ESTALE : postponedByLease(file)
     }
     // Emptying the file has changed the size and times that the lookup saw; fstatx of an open file does not fail.
     if ((guestFlags & O_TRUNC) !== 0) native.fstatx(file.fd, STATX_MASK, this.st)
@@ -340,4 +349,9 @@ export class FileOperations {
     const { inodes } = this.share
     return native.fstatx(fd, STATX_MASK, openSt) === 0 && inodes.versions.opened(slot, openSt, writable)
   }
+}
+
+/** What an open that failed with `error` returns: one that a lease is in the way of is served again. */
+function postponedByLease(error: number): number {
+  return error === -EAGAIN ? POSTPONED : error
 }

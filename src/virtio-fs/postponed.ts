@@ -1,0 +1,64 @@
+import type { Carrier } from './request.js'
+
+/** How soon a request is served again, at first and at most. */
+const FIRST_MS = 1
+const LONGEST_MS = 50
+/** More than these fail at once: each is tried again and again. */
+const MOST = 1024
+
+interface Postponed {
+  readonly carrier: Carrier
+  dueMs: number
+  pauseMs: number
+}
+
+/**
+ * Requests whose operation has nothing to wait with but time: a lease on the host has to be given up. They are served
+ * again, from the beginning, in growing pauses.
+ */
+export class PostponedRequests {
+  private requests: Postponed[] = []
+
+  /** Returns false if there are too many. */
+  add(carrier: Carrier): boolean {
+    if (this.requests.length >= MOST) return false
+    this.requests.push({ carrier, dueMs: performance.now() + FIRST_MS, pauseMs: FIRST_MS })
+    return true
+  }
+
+  /**
+   * Serves those that are due: `serve` returns true if a request is answered, or taken over by somebody. Returns true if any
+   * was.
+   */
+  progress(serve: (carrier: Carrier) => boolean): boolean {
+    if (this.requests.length === 0) return false
+    const nowMs = performance.now()
+    const due = this.requests.filter(({ dueMs }) => dueMs <= nowMs)
+    let served = false
+    for (const request of due) {
+      if (serve(request.carrier)) {
+        this.requests = this.requests.filter((other) => other !== request)
+        served = true
+      } else {
+        request.pauseMs = Math.min(2 * request.pauseMs, LONGEST_MS)
+        request.dueMs = nowMs + request.pauseMs
+      }
+    }
+    return served
+  }
+
+  /** Milliseconds until one is due, -1 when there is none. */
+  nextDueMs(): number {
+    if (this.requests.length === 0) return -1
+    const dueMs = this.requests.reduce(
+      (least, request) => Math.min(least, request.dueMs),
+      Number.POSITIVE_INFINITY,
+    )
+    return Math.max(0, dueMs - performance.now())
+  }
+
+  /** Takes all of them out. */
+  takeAll(): readonly Carrier[] {
+    return this.requests.splice(0).map(({ carrier }) => carrier)
+  }
+}
