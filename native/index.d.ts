@@ -487,6 +487,11 @@ export const constants: Readonly<{
 /** The program that makes namespaces, mounts and privileges for another, and supervises it. */
 export const launcherPath: string
 /**
+ * Writes `bytes` from `at` on, at most 4096 of them, as far as there is room now: never waits for a reader. Returns the
+ * number of bytes. Errors: EAGAIN, EPIPE and those of write(2).
+ */
+export function writeNow(fd: number, bytes: Uint8Array, at: number): number
+/**
  * Keeps SIGTERM, SIGINT, SIGHUP, SIGQUIT and SIGUSR1 pending from now on, for the program that this process becomes.
  * Returns 0.
  */

@@ -101,6 +101,7 @@ export const {
   unixListenerPath,
   unixPair,
   unlinkat,
+  writeNow,
 } = addon
 
 /** The launcher always lies beside the addon. */

@@ -3,13 +3,15 @@ import type { Configuration } from './config/configuration.js'
 import { qemuArguments } from './config/qemu-arguments.js'
 import { ControlCommands } from './control/control-commands.js'
 import { serveControl } from './control/control-server.js'
+import { LimitedLines } from './log/limited-lines.js'
 import { makeLogger } from './log/log.js'
 import type { Confinement } from './sandbox/confinement.js'
 import type { ServerPlan } from './sandbox/launch.js'
-import { exitNow, limitFiles, limitSystemCalls } from './sandbox/own-process.js'
+import { exitNow, limitFiles, limitSystemCalls, writeNow } from './sandbox/own-process.js'
 import { closeDebugger, type EndingSignal, obeySignals } from './sandbox/signals.js'
 import type { ShareConfig } from './share/share-config.js'
 import { type ShareEvents, ShareThread } from './share/share-thread.js'
+import type { LogLevel } from './share/worker-messages.js'
 import type { ListeningSockets } from './sockets/listening-sockets.js'
 import { ServiceManager } from './sockets/service-manager.js'
 
@@ -38,6 +40,7 @@ class Server {
     private readonly manager: ServiceManager,
     /** O_PATH on /proc/self/fd. */
     private readonly procFd: number,
+    private readonly flushLog: () => void,
   ) {}
 
   /** `leaveOldRoot` takes the host's file system away from this process; it is called when all code is loaded. */
@@ -132,8 +135,9 @@ class Server {
   }
 
   private eventsOf(config: ShareConfig, n: number, log: Logger): ShareEvents {
+    const lines = new LimitedLines<LogLevel>((level, fields, text) => log[level](fields, text))
     return {
-      log: (level, fields, text) => log[level](fields, text),
+      log: (level, fields, text) => lines.line(level, fields, text),
       listening: (asyncIo) => {
         const { directory, socketPath } = config
         // A socket that was inherited may have no path that QEMU could be given.
@@ -178,6 +182,7 @@ class Server {
   private exit(status: number): never {
     this.manager.stopping()
     this.sockets.releaseAll()
+    this.flushLog()
     exitNow(status)
   }
 }
@@ -194,10 +199,19 @@ export function startServer(
 ): void {
   let stop = (_signal: EndingSignal): void => exitNow(EXIT_SUCCESS)
   obeySignals((signal) => stop(signal))
-  const log = makeLogger(configuration.logLevel, syslogFd)
+  const { log, flush } = makeLogger(configuration.logLevel, syslogFd, writeNow)
   const manager = new ServiceManager(managerLink)
   const sockets = makeSockets()
-  const server = new Server(configuration, confinement, sockets, log, syslogFd !== undefined, manager, procFd)
+  const server = new Server(
+    configuration,
+    confinement,
+    sockets,
+    log,
+    syslogFd !== undefined,
+    manager,
+    procFd,
+    flush,
+  )
   stop = (signal) => server.stop(signal)
   process.on('uncaughtException', (error) => server.fail(error))
   try {

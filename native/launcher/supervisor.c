@@ -4,6 +4,8 @@
 #include <libgen.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +45,20 @@ static void remove_leftovers(const struct plan *plan)
 {
     for (size_t n = 0; n < plan->unlink_count; n++)
         unlinkat(leftovers[n].dir_fd, leftovers[n].name, 0);
+}
+
+/* One line, unless nobody reads the log now: this process has to end. */
+__attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
+{
+    struct pollfd pollfd = { .fd = STDERR_FILENO, .events = POLLOUT };
+    char line[256];
+    va_list values;
+
+    va_start(values, format);
+    vsnprintf(line, sizeof(line), format, values);
+    va_end(values);
+    if (poll(&pollfd, 1, 0) == 1 && (pollfd.revents & POLLOUT) != 0)
+        dprintf(STDERR_FILENO, "virtiofsd-ts: %s\n", line);
 }
 
 /* Reads the request, a byte, and answers with an int: 0 or -errno. False when the program has closed its end. */
@@ -113,7 +129,7 @@ static void take_status(struct supervised *program)
         program->status = WEXITSTATUS(status);
     else {
         program->status = STATUS_OF_SIGNAL + WTERMSIG(status);
-        fprintf(stderr, "virtiofsd-ts: ended by signal %d (%s)\n", WTERMSIG(status), strsignal(WTERMSIG(status)));
+        say("ended by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
     }
 }
 
@@ -134,7 +150,7 @@ static bool lose_patience(struct supervised *program)
 {
     if (program->killed) {
         program->status = EXIT_FAILURE;
-        fprintf(stderr, "virtiofsd-ts: process %d waits for the host and cannot be ended: left behind\n", program->pid);
+        say("process %d waits for the host and cannot be ended: left behind", program->pid);
         return false;
     }
     kill_program(program);

@@ -1,12 +1,17 @@
 /* The process as a whole: becoming another program, and being sealed by the launcher that it then is a child of. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/close_range.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -15,6 +20,13 @@
 
 #define MAX_WORDS 4096
 #define MAX_WORD_BYTES 8192
+
+static bool is_pipe(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode);
+}
 
 static void free_words(char **words)
 {
@@ -130,11 +142,44 @@ static napi_value seal_request(napi_env env, napi_callback_info info)
     return ret_int(env, result);
 }
 
+/*
+ * writeNow(fd, bytes, at): the number of bytes written of `bytes` from `at` on, at most PIPE_BUF; -EAGAIN when there is no
+ * room. Descriptors are shared with other processes, whose they are to put into non-blocking mode: this asks each time.
+ */
+static napi_value write_now(napi_env env, napi_callback_info info)
+{
+    struct pollfd pollfd = { .events = POLLOUT };
+    napi_value argv[3];
+    size_t len_bytes;
+    uint8_t *bytes;
+    uint32_t at;
+    ssize_t result;
+
+    if (!args_get(env, info, argv, 3) || !arg_fd(env, argv[0], &pollfd.fd) ||
+        !arg_bytes(env, argv[1], &bytes, &len_bytes) || !arg_u32(env, argv[2], &at))
+        return NULL;
+    if (at > len_bytes)
+        return ret_int(env, -EINVAL);
+    if (poll(&pollfd, 1, 0) != 1 || !(pollfd.revents & (POLLOUT | POLLERR)))
+        return ret_int(env, -EAGAIN);
+    /* In bounds: from `at`, which is not behind the end. A pipe that is writable has room for PIPE_BUF bytes. */
+    struct iovec piece = { bytes + at, len_bytes - at < PIPE_BUF ? len_bytes - at : PIPE_BUF };
+
+    result = send(pollfd.fd, piece.iov_base, piece.iov_len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    /* Another writer may have been quicker: pipes of Linux 6.4 and later say so. */
+    if (result < 0 && errno == ENOTSOCK && is_pipe(pollfd.fd))
+        result = pwritev2(pollfd.fd, &piece, 1, -1, RWF_NOWAIT);
+    if (result < 0 && (errno == ENOTSOCK || errno == EOPNOTSUPP))
+        result = write(pollfd.fd, piece.iov_base, piece.iov_len);
+    return ret_errno(env, result);
+}
+
 bool register_process(napi_env env, napi_value exports)
 {
     const napi_property_descriptor methods[] = {
         METHOD("putOffSignals", put_off_all),
         METHOD("becomeProgram", become_program),
+        METHOD("writeNow", write_now),
         METHOD("sealRequest", seal_request),
     };
 

@@ -1,18 +1,34 @@
 import { isatty } from 'node:tty'
-import { destination, type Logger, pino } from 'pino'
+import { type Logger, pino } from 'pino'
 import type { LogLevel } from '../config/options/process-options.js'
+import { PatientStream, type WriteNow } from './patient-stream.js'
 import { syslogStream } from './syslog.js'
 import { terminalLines } from './terminal-lines.js'
 
 const STDERR = 2
 
+/** WriteNow for any descriptor. */
+export type WriteTo = (fd: number, ...what: Parameters<WriteNow>) => number
+
+/** A log, and what writes the last of it before the process ends. */
+export interface Log {
+  readonly log: Logger
+  flush(): void
+}
+
 /**
  * Logs go to the system's log if `syslogFd` is connected to it, else to standard error: for people on a terminal, as JSON
- * lines otherwise. Every line is out before it returns.
+ * lines otherwise. A line is out before it returns, unless whoever reads the log pauses: nothing waits for that.
  */
-export function makeLogger(logLevel: LogLevel, syslogFd: number | undefined): Logger {
+export function makeLogger(logLevel: LogLevel, syslogFd: number | undefined, writeNow: WriteTo): Log {
   const options = { level: logLevel === 'off' ? 'silent' : logLevel, base: null }
-  if (syslogFd !== undefined) return pino(options, syslogStream(syslogFd))
-  const out = destination({ dest: STDERR, sync: true })
-  return pino(options, isatty(STDERR) ? terminalLines(out, process.env['NO_COLOR'] === undefined) : out)
+  if (syslogFd !== undefined) return { log: pino(options, syslogStream(syslogFd)), flush: () => {} }
+  const out = new PatientStream((bytes, at) => writeNow(STDERR, bytes, at))
+  const lines = isatty(STDERR) ? terminalLines(out, process.env['NO_COLOR'] === undefined) : out
+  return { log: pino(options, lines), flush: () => out.flush(pause) }
+}
+
+/** Holds this thread. */
+function pause(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms)
 }

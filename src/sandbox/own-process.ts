@@ -1,4 +1,4 @@
-import { errnoName } from 'virtio-fs-ts/protocol'
+import { EAGAIN, EINTR, errnoName } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import type { SeccompAction } from '../config/options/process-options.js'
 import { seccompFilter } from './seccomp-filter.js'
@@ -7,6 +7,16 @@ import { systemCallRules } from './system-calls.js'
 /** Ends the process at once, without waiting for threads that are blocked in a system call. */
 export function exitNow(status: number): never {
   return native.exitNow(status)
+}
+
+/**
+ * Writes to `fd` what there is room for now, from byte `at` of `bytes` on. Returns how many bytes that were, 0 when there is
+ * no room, -1 when they cannot be written at all.
+ */
+export function writeNow(fd: number, bytes: Uint8Array, at: number): number {
+  const result = native.writeNow(fd, bytes, at)
+  if (result >= 0) return result
+  return result === -EAGAIN || result === -EINTR ? 0 : -1
 }
 
 /** Sets the limit of open files, as far as this process may; 0 leaves it. Returns the limit in force. */

@@ -205,9 +205,32 @@ export class ShareService {
 /** Sends what is severe enough to the main thread. */
 function makeLogger(level: string, tell: (message: WorkerMessage) => void): Logger {
   const least = levels.indexOf(level)
+  const flood = new Flood()
   const at = (name: LogLevel) =>
     least >= 0 && levels.indexOf(name) >= least
-      ? (fields: object, text: string) => tell({ type: 'log', level: name, fields, text })
+      ? (fields: object, text: string) => {
+          if (flood.admits(text)) tell({ type: 'log', level: name, fields, text })
+        }
       : () => {}
   return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
+}
+
+const FLOOD_INTERVAL_MS = 1000
+const LINES_PER_INTERVAL = 20
+
+/** Keeps floods of lines from the main thread, which has a closer look at what there is of each kind. */
+class Flood {
+  private readonly counts = new Map<string, number>()
+  private sinceMs = 0
+
+  admits(text: string): boolean {
+    const nowMs = performance.now()
+    if (nowMs - this.sinceMs >= FLOOD_INTERVAL_MS) {
+      this.counts.clear()
+      this.sinceMs = nowMs
+    }
+    const count = (this.counts.get(text) ?? 0) + 1
+    this.counts.set(text, count)
+    return count <= LINES_PER_INTERVAL
+  }
 }
