@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "launcher.h"
+#include "arguments.h"
+#include "refuse.h"
 
 /* Nobody types these: src/sandbox/launch.ts does. A wrong one is a bug there. */
 static void want(bool right, const char *what)

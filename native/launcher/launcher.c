@@ -1,5 +1,7 @@
-#include "launcher.h"
-
+/*
+ * The launcher: makes namespaces, mounts and privileges for a program, starts it, and stays beside it as its
+ * supervisor. What it does has to be done before node starts, whose threads would each keep what they began with.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -13,28 +15,15 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define EXIT_REFUSED 2
+#include "arguments.h"
+#include "namespaces.h"
+#include "plan.h"
+#include "privileges.h"
+#include "refuse.h"
+#include "supervisor.h"
+#include "user-namespace.h"
 
 static struct plan plan;
-static int launcher_pid;
-
-_Noreturn void refuse(const char *what)
-{
-    const int error = errno;
-    const char *const kind = plan.none ? "none" : plan.namespaces ? "namespace" : "chroot";
-
-    fprintf(stderr, "virtiofsd-ts: --sandbox %s: cannot %s: %s\n", kind, what, strerror(error));
-    /* What the program refuses, its supervisor cleans up. */
-    for (size_t n = 0; getpid() == launcher_pid && n < plan.unlink_count; n++)
-        unlink(plan.unlinks[n]);
-    exit(EXIT_REFUSED);
-}
-
-void must(long result, const char *what)
-{
-    if (result < 0)
-        refuse(what);
-}
 
 /* The program shares root and working directory with its supervisor when that is to chroot it. */
 static int fork_program(void)
@@ -98,7 +87,7 @@ int main(int argc, char **argv)
 {
     int fds[2], child;
 
-    launcher_pid = getpid();
+    refuse_for(&plan);
     read_arguments(argc, argv, &plan);
     if (plan.none)
         become_unsupervised_program();

@@ -10,7 +10,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "launcher.h"
+#include "namespaces.h"
+#include "refuse.h"
+#include "user-namespace.h"
 
 /* From <sys/mount.h>, which cannot be included beside <linux/mount.h>. */
 int mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data);

@@ -6,7 +6,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "launcher.h"
+#include "privileges.h"
+#include "refuse.h"
 
 #define LAST_CAPABILITY 63
 

@@ -15,7 +15,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "launcher.h"
+#include "namespaces.h"
+#include "privileges.h"
+#include "refuse.h"
+#include "supervisor.h"
 
 #define STATUS_OF_SIGNAL 128
 /* After a signal, for the program to end by itself; and for the kernel to end it, which a dead disk can keep it from. */

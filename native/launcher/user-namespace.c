@@ -9,7 +9,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "launcher.h"
+#include "refuse.h"
+#include "user-namespace.h"
 
 /* "INSIDE OUTSIDE COUNT" for each range, and newlines between them. */
 #define MAP_BYTES (MAX_ID_RANGES * 40)

@@ -1,0 +1,16 @@
+/* The end of a launch that cannot be. */
+#ifndef REFUSE_H
+#define REFUSE_H
+
+#include "plan.h"
+
+#define EXIT_REFUSED 2
+
+/* Called before anything else: `plan` is what refusals speak of, and this process the one that removes its files then. */
+void refuse_for(const struct plan *plan);
+/* Ends the process with status 2 and "virtiofsd-ts: --sandbox KIND: cannot WHAT: REASON" for the errno. */
+_Noreturn void refuse(const char *what);
+/* refuse(what) when result is negative. */
+void must(long result, const char *what);
+
+#endif
