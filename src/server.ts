@@ -76,6 +76,7 @@ class Server {
     const place = {
       root: roots[n] ?? config.directory,
       trace: traces[n],
+      // There is one for each share.
       listenFd: this.sockets.shareFds[n] as number,
       procFd: this.procFd,
       fdLimit,
@@ -117,6 +118,7 @@ class Server {
       name: nameOf(config, n),
       directory: config.directory,
       socketPath: config.socketPath,
+      // Started before: see start.
       thread: this.threads[n] as ShareThread,
     }))
     serveControl(controlFd, new ControlCommands(controlled))

@@ -14,6 +14,7 @@ import { constants as os } from 'node:os'
 import { dirname } from 'node:path'
 import { errnoName } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
+import { codeOf } from '../basics/errors.js'
 import { UserError } from '../config/user-error.js'
 
 /** Only the owner may connect: whoever does is served as the user that runs this process. */
@@ -81,7 +82,7 @@ function openPid(pidPath: string, path: string, where: string): number {
   try {
     return openSync(pidPath, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600)
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
+    const code = codeOf(error)
     if (code === 'ENOENT') throw new UserError(`${where}: there is no directory ${dirname(path)}`)
     if (code === 'EACCES') throw new UserError(`${where}: this user cannot write to ${dirname(path)}`)
     throw new UserError(`${where}: ${pidPath} cannot be made (${code})`)
@@ -107,7 +108,7 @@ function giveToGroup(path: string, gid: number, where: string): void {
     chmodSync(path, SOCKET_MODE_WITH_GROUP)
   } catch (error) {
     unlinkQuietly(path)
-    const { code } = error as NodeJS.ErrnoException
+    const code = codeOf(error)
     throw new UserError(`${where}: cannot be given to the group ${gid} (${code})`)
   }
 }
@@ -125,6 +126,6 @@ function unlinkQuietly(path: string): void {
   try {
     unlinkSync(path)
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    if (codeOf(error) !== 'ENOENT') throw error
   }
 }

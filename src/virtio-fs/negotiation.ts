@@ -72,6 +72,7 @@ export const wishFlags: Readonly<Record<Wish, bigint>> = {
 
 /** The flags of those wishes that the guest can fulfil: some of a wish's flags are of no use without the others. */
 function granted(wishes: InitWishes, offered: bigint): bigint {
+  // The keys of wishFlags are the wishes.
   return Object.entries(wishFlags)
     .filter(([wish, flags]) => wishes[wish as Wish] && (offered & flags) === flags)
     .reduce((all, [, flags]) => all | flags, 0n)

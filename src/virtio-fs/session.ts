@@ -69,6 +69,7 @@ export class Session {
   ) {
     this.request = new Request(counters)
     this.rules.forEach((known, opcode) => {
+      // A rule names a method of FileSystem, each of which is an Operation where it is there.
       const operation = known && (fileSystem[known.method] as Operation | undefined)
       this.operations[opcode] = operation?.bind(fileSystem)
     })

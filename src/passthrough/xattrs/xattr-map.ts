@@ -4,7 +4,8 @@
  * separator. The first rule that matches decides.
  */
 
-export type XattrRuleType = 'prefix' | 'ok' | 'bad' | 'unsupported'
+const types = ['prefix', 'ok', 'bad', 'unsupported'] as const
+export type XattrRuleType = (typeof types)[number]
 
 /** One rule. A guest's name is matched by `key`, a host's by `prepend`: each is a beginning. */
 export interface XattrRule {
@@ -21,7 +22,6 @@ export class XattrMapError extends Error {
   override readonly name = 'XattrMapError'
 }
 
-const types: ReadonlySet<string> = new Set(['prefix', 'ok', 'bad', 'unsupported'])
 const scopes = new Map([
   ['all', { guest: true, host: true }],
   ['client', { guest: true, host: false }],
@@ -61,17 +61,18 @@ function splitRule(text: string, number: number): { fields: string[]; end: numbe
 }
 
 function ruleOf(fields: readonly string[], number: number): XattrRule[] {
-  const [type] = fields
-  if (type === 'map') return mapRules(fields[1], fields[2])
-  if (!types.has(type))
-    throw new XattrMapError(`rule ${number}: type '${type}' is not one of ${[...types].join(', ')}, map`)
+  const [name] = fields
+  if (name === 'map') return mapRules(fields[1], fields[2])
+  const type = types.find((known) => known === name)
+  if (type === undefined)
+    throw new XattrMapError(`rule ${number}: type '${name}' is not one of ${types.join(', ')}, map`)
   const scope = scopes.get(fields[1])
   if (scope === undefined) {
     throw new XattrMapError(
       `rule ${number}: scope '${fields[1]}' is not one of ${[...scopes.keys()].join(', ')}`,
     )
   }
-  return [{ type: type as XattrRuleType, ...scope, key: fields[2], prepend: fields[3] }]
+  return [{ type, ...scope, key: fields[2], prepend: fields[3] }]
 }
 
 /**
