@@ -21,7 +21,7 @@ const INPUTS_PER_CHECK = 64
 /** Rings are served for so many batches behind each message, as many as a driver that is not stopped can fill. */
 const BATCHES = 2
 
-/** Takes any request; some it answers later. */
+/** Takes any request; some it answers later, some when they are cancelled, and some never. */
 class AnyDevice implements VhostUserDevice {
   readonly name = 'any'
   readonly queueCount = QUEUES
@@ -29,12 +29,14 @@ class AnyDevice implements VhostUserDevice {
   readonly config = new Uint8Array(40)
   private readonly scratch = new Uint8Array(256)
   private readonly pending: DescriptorChain[] = []
+  private readonly forgotten: DescriptorChain[] = []
 
   process(chain: DescriptorChain): number {
     const lenBytes = Math.min(chain.readableBytes, this.scratch.length)
     assert.ok(chain.read(0, lenBytes, this.scratch, 0))
     if ((this.scratch[0] & 7) === 7) {
-      this.pending.push(chain)
+      const kept = (this.scratch[0] & 8) === 0 ? this.pending : this.forgotten
+      kept.push(chain)
       return PENDING
     }
     const room = Math.min(chain.writableBytes, this.scratch.length)
@@ -43,7 +45,28 @@ class AnyDevice implements VhostUserDevice {
   }
 
   drain(): void {
-    for (const chain of this.pending.splice(0)) chain.complete(0)
+    for (const chain of this.pending.splice(0)) assert.ok(chain.complete(0))
+  }
+
+  cancel(chain: DescriptorChain): void {
+    const answers = (chain.readableBytes & 1) === 0
+    if (answers) assert.ok(chain.complete(0))
+  }
+
+  writeConfig(offsetBytes: number, bytes: Uint8Array): boolean {
+    if (offsetBytes + bytes.length > this.config.length) return false
+    this.config.set(bytes, offsetBytes)
+    return true
+  }
+
+  /** After the end of a session none of its requests reaches anything. */
+  checkGivenUp(): void {
+    assert.equal(this.pending.length, 0)
+    for (const chain of this.forgotten.splice(0)) {
+      assert.equal(chain.write(0, 0, this.scratch, 0), false)
+      assert.equal(chain.read(0, 0, this.scratch, 0), false)
+      assert.equal(chain.complete(0), false)
+    }
   }
 }
 
@@ -104,6 +127,7 @@ export class MessageTarget implements Target {
       if (connection.closed) break
     }
     session.close()
+    this.device.checkGivenUp()
     connection.close()
     native.close(peerFd)
     if (++this.inputs % INPUTS_PER_CHECK === 0)
