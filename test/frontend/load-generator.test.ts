@@ -13,6 +13,7 @@ t.test('every workload of the benchmark does what it says, over one queue and ov
   t.teardown(dir.remove)
   // Not on tmpfs, which Linux before 6.6 does not open with O_DIRECT.
   const share = makeBenchShare(join(dir.path, 'share'), 64 * MIB, 300)
+  let samples = 0
   for (const queues of [1, 4]) {
     const contender = await Contender.start({ ...OPTIONS, share, queues })
     for (const { name, job } of [
@@ -22,6 +23,7 @@ t.test('every workload of the benchmark does what it says, over one queue and ov
       // A reply that is an error, or of a wrong length, ends the run.
       const result = await contender.run(job, 10, 0)
       t.ok(result.ops >= job.depth, name)
+      samples += result.deviceUserTicks + result.deviceKernelTicks
       t.ok(
         result.p50Us > 0 && result.p50Us <= result.p99Us && result.p99Us <= result.maxUs * 1.02,
         `${name}: latency`,
@@ -37,4 +39,5 @@ t.test('every workload of the benchmark does what it says, over one queue and ov
     }
     await contender.stop()
   }
+  t.ok(samples > 0, `${samples} samples of the device’s processor time`)
 })

@@ -46,6 +46,9 @@ export interface RunResult extends Tally {
   /** Processor time of the device, and of the generator, for each operation. */
   deviceCpuUs: number
   guestCpuUs: number
+  /** Samples of the device's processor time, in its own code and in the kernel: few in one run, to be added up. */
+  deviceUserTicks: number
+  deviceKernelTicks: number
   kicksPerOp: number
   callsPerOp: number
   /** Fractions of one processor that other programs, and other machines on the same host, had meanwhile. */

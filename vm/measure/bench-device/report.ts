@@ -15,6 +15,8 @@ const COLUMNS = [
   { title: 'p50 us', align: 'right' },
   { title: 'p99 us', align: 'right' },
   { title: 'CPU us', align: 'right' },
+  { title: 'own', align: 'right' },
+  { title: 'kernel', align: 'right' },
   { title: 'ours is', align: 'right' },
   { title: 'target', align: 'right' },
   { title: 'CPU', align: 'right' },
@@ -85,7 +87,21 @@ function figures(runs: readonly RunResult[]): string[] {
     medianOf(runs, (run) => run.p50Us).toFixed(1),
     medianOf(runs, (run) => run.p99Us).toFixed(1),
     medianOf(runs, cpuOf).toFixed(2),
+    ...splitOf(runs),
   ]
+}
+
+/** Processor time for each operation in the device's own code and in the kernel: the median, as all samples divide it. */
+function splitOf(runs: readonly RunResult[]): string[] {
+  let user = 0
+  let kernel = 0
+  for (const { deviceUserTicks, deviceKernelTicks } of runs) {
+    user += deviceUserTicks
+    kernel += deviceKernelTicks
+  }
+  if (user + kernel === 0) return ['', '']
+  const kernelUs = (medianOf(runs, cpuOf) * kernel) / (user + kernel)
+  return [(medianOf(runs, cpuOf) - kernelUs).toFixed(2), kernelUs.toFixed(2)]
 }
 
 function besideFigures(runs: readonly RunResult[]): string[] {

@@ -2,6 +2,7 @@
 #include "cpu-time.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -26,6 +27,26 @@ uint64_t process_cpu_ns(pid_t pid)
     clockid_t clock;
 
     return clock_getcpuclockid(pid, &clock) == 0 ? clock_ns(clock) : 0;
+}
+
+struct split_time process_split_time(pid_t pid)
+{
+    struct split_time split = { 0 };
+    unsigned long long user, kernel;
+    char path[64], line[1024];
+    const char *after_name;
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    file = fopen(path, "re");
+    if (!file)
+        return split;
+    /* The name, in parentheses, may contain anything; utime and stime are the 12th and 13th fields behind it. */
+    if (fgets(line, sizeof(line), file) && (after_name = strrchr(line, ')')) &&
+        sscanf(after_name + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &user, &kernel) == 2)
+        split = (struct split_time){ .user_ticks = user, .kernel_ticks = kernel };
+    fclose(file);
+    return split;
 }
 
 struct machine_time machine_time(void)

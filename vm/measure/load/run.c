@@ -15,6 +15,7 @@ static unsigned lanes_made;
 /* What was counted up to one moment. */
 struct snapshot {
     uint64_t at_ns, device_ns, own_ns, kicks, waits;
+    struct split_time device;
     struct machine_time machine;
 };
 
@@ -25,8 +26,13 @@ static struct snapshot take_snapshot(const struct guest *guest)
     struct snapshot now = { .at_ns = now_ns(), .own_ns = process_cpu_ns(getpid()), .waits = waits };
 
     now.machine = machine_time();
-    for (unsigned n = 0; n < guest->pid_count; n++)
+    for (unsigned n = 0; n < guest->pid_count; n++) {
+        const struct split_time split = process_split_time(guest->pids[n]);
+
         now.device_ns += process_cpu_ns(guest->pids[n]);
+        now.device.user_ticks += split.user_ticks;
+        now.device.kernel_ticks += split.kernel_ticks;
+    }
     for (unsigned n = 0; n < guest->ring_count; n++)
         now.kicks += guest->rings[n].kicks;
     return now;
@@ -152,6 +158,8 @@ static void print_result(const struct job *job, const struct tally *main, const 
            "\"callsPerOp\":%.3f",
            job->depth, seconds, per(device_ns, ops) / 1e3, per(own_ns, ops) / 1e3, per(to->kicks - from->kicks, ops),
            per(to->waits - from->waits, ops));
+    printf(",\"deviceUserTicks\":%" PRIu64 ",\"deviceKernelTicks\":%" PRIu64,
+           to->device.user_ticks - from->device.user_ticks, to->device.kernel_ticks - from->device.kernel_ticks);
     /* Fractions of one processor that others had, this machine's programs and other machines. */
     printf(",\"othersCpu\":%.3f,\"stolenCpu\":%.3f", busy_ns > ours_ns ? per(busy_ns - ours_ns, elapsed_ns) : 0,
            per(to->machine.stolen_ns - from->machine.stolen_ns, elapsed_ns));

@@ -1,0 +1,29 @@
+import t from 'tap'
+import { CASES } from '../../vm/measure/bench-device/cases.js'
+import type { Setup } from '../../vm/measure/bench-device/comparison.js'
+import type { RunResult } from '../../vm/measure/bench-device/load-generator.js'
+import { formatCase } from '../../vm/measure/bench-device/report.js'
+
+const [known] = CASES.filter(({ name }) => name === 'getattr, 1 deep')
+const setup: Setup = { rounds: 3, runMs: 1, warmUpMs: 0, placement: 'apart', sandbox: false, ourArgs: [] }
+
+function run(deviceCpuUs: number, deviceUserTicks: number, deviceKernelTicks: number): RunResult {
+  const tally = { opsPerSec: 1, mbPerSec: 0, entriesPerSec: 0, p50Us: 1, p99Us: 1 }
+  return { ...tally, deviceCpuUs, deviceUserTicks, deviceKernelTicks } as RunResult
+}
+
+/** The columns from CPU us on. */
+function split(runs: RunResult[]): string[] {
+  const result = { name: known!.name, runs: { 'virtiofsd-ts': runs } }
+  const [row] = formatCase(known!, result as never, ['virtiofsd-ts'], setup)
+  return row!.slice(6)
+}
+
+t.test('processor time is divided as the samples of all runs are, not those of each', async (t) => {
+  t.same(split([run(8, 1, 0), run(10, 0, 2), run(12, 0, 1)]), ['10.00', '2.50', '7.50'])
+  t.same(split([run(3, 5, 0)]), ['3.00', '3.00', '0.00'])
+})
+
+t.test('without a sample there is nothing to divide by', async (t) => {
+  t.same(split([run(3, 0, 0)]), ['3.00', '', ''])
+})
