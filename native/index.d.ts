@@ -376,6 +376,11 @@ export function asyncCopyRange(
  * (it has no memory, or results that have to be taken first): ask again.
  */
 export function asyncSubmit(): number
+/**
+ * Gives up what has not begun: of a kind, or with 255 everything. Its results are ECANCELED. What io_uring has begun and
+ * can be interrupted ends with EINTR. Returns 0.
+ */
+export function asyncCancel(kind: number): number
 /** The number of pairs [token, result] in `out`; results are >= 0 or a negative errno. */
 export function asyncReap(out: Int32Array): number
 
@@ -407,6 +412,7 @@ export const constants: Readonly<{
   ASYNC_FDATASYNC: number
   ASYNC_FALLOCATE: number
   ASYNC_SYNCFS: number
+  ASYNC_COPY_RANGE: number
   AUDIT_ARCH: number
   AT_EMPTY_PATH: number
   AT_FDCWD: number

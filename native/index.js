@@ -5,6 +5,7 @@ const { addon, path } = loadAddon()
 
 // Named one by one: bindings of a module are constants to the compiler, properties of the addon's object are not.
 export const {
+  asyncCancel,
   asyncCopyRange,
   asyncCreate,
   asyncFile,

@@ -153,6 +153,24 @@ static napi_value async_submit(napi_env env, napi_callback_info info)
     return ret_int(env, engine.ring ? uring_submit(engine.ring) : 0);
 }
 
+/*
+ * asyncCancel(kind): 0; operations that have not begun, of a kind (or all: 255), end with -ECANCELED, or -EINTR where they
+ * have. Of those that io_uring has, all or none.
+ */
+static napi_value async_cancel(napi_env env, napi_callback_info info)
+{
+    napi_value argv[1];
+    uint32_t kind;
+
+    if (!args_get(env, info, argv, 1) || !arg_u32(env, argv[0], &kind))
+        return NULL;
+    if (engine.pool)
+        pool_cancel(engine.pool, kind < ASYNC_KINDS ? (enum async_kind)kind : ASYNC_KINDS);
+    if (engine.ring && kind >= ASYNC_KINDS)
+        uring_cancel(engine.ring);
+    return ret_int(env, 0);
+}
+
 /* asyncReap(out: Int32Array): the number of pairs [token, result] in out */
 static napi_value async_reap(napi_env env, napi_callback_info info)
 {
@@ -190,6 +208,7 @@ bool register_async(napi_env env, napi_value exports)
         METHOD("asyncCopyRange", async_copy_range),
         METHOD("asyncSubmit", async_submit),
         METHOD("asyncReap", async_reap),
+        METHOD("asyncCancel", async_cancel),
     };
 
     return napi_define_properties(env, exports, COUNT_OF(methods), methods) == napi_ok;

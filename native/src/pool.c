@@ -241,3 +241,27 @@ int pool_reap(struct pool *pool, struct async_result *out, int max)
     pthread_mutex_unlock(&pool->lock);
     return taken;
 }
+
+void pool_cancel(struct pool *pool, enum async_kind kind)
+{
+    const uint64_t one = 1;
+    struct jobs kept;
+
+    pthread_mutex_lock(&pool->lock);
+    jobs_init(&kept);
+    for (struct job *job = jobs_take(&pool->waiting); job; job = jobs_take(&pool->waiting)) {
+        if (kind != ASYNC_KINDS && job->op.kind != kind) {
+            jobs_add(&kept, job);
+            continue;
+        }
+        job->result = -ECANCELED;
+        jobs_add(&pool->done, job);
+        __atomic_add_fetch(&pool->done_count, 1, __ATOMIC_RELEASE);
+    }
+    pool->waiting.first = kept.first;
+    pool->waiting.last = kept.first ? kept.last : &pool->waiting.first;
+    /* Cannot block or fail: the counter is far from its end. */
+    if (pool->done.first && write(pool->event_fd, &one, sizeof(one)) < 0)
+        abort();
+    pthread_mutex_unlock(&pool->lock);
+}

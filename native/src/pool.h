@@ -20,4 +20,7 @@ bool pool_ready(const struct pool *pool);
 /* Takes up to `max` results. */
 int pool_reap(struct pool *pool, struct async_result *out, int max);
 
+/* Ends operations that no thread has begun with -ECANCELED: those of a kind, or all (ASYNC_KINDS). */
+void pool_cancel(struct pool *pool, enum async_kind kind);
+
 #endif

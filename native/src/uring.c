@@ -16,6 +16,16 @@
 #define IORING_SETUP_SINGLE_ISSUER (1U << 12)
 #endif
 
+/* The result of a cancellation, which is nobody's; tokens have 32 bits. */
+#define OF_CANCEL UINT64_MAX
+
+#ifndef IORING_ASYNC_CANCEL_ALL
+#define IORING_ASYNC_CANCEL_ALL (1U << 0)
+#endif
+#ifndef IORING_ASYNC_CANCEL_ANY
+#define IORING_ASYNC_CANCEL_ANY (1U << 2)
+#endif
+
 struct uring {
     int fd;
     void *rings; /* both rings, in one mapping */
@@ -44,7 +54,8 @@ static int setup(struct io_uring_params *params, unsigned flags)
  */
 static int restrict_and_enable(int fd)
 {
-    static const unsigned char allowed[] = { IORING_OP_READV, IORING_OP_WRITEV, IORING_OP_FSYNC, IORING_OP_FALLOCATE };
+    static const unsigned char allowed[] = { IORING_OP_READV, IORING_OP_WRITEV, IORING_OP_FSYNC, IORING_OP_FALLOCATE,
+                                             IORING_OP_ASYNC_CANCEL };
     struct io_uring_restriction restrictions[sizeof(allowed)];
 
     memset(restrictions, 0, sizeof(restrictions));
@@ -181,6 +192,27 @@ int uring_queue(struct uring *ring, const struct async_op *op)
     return 0;
 }
 
+void uring_cancel(struct uring *ring)
+{
+    const unsigned tail = *ring->sq_tail;
+    const unsigned slot = tail & *ring->sq_mask;
+    struct io_uring_sqe *sqe = &ring->sqes[slot];
+
+    uring_submit(ring);
+    if (tail - __atomic_load_n(ring->sq_head, __ATOMIC_ACQUIRE) == SQ_ENTRIES)
+        return;
+    memset(sqe, 0, sizeof(*sqe));
+    sqe->opcode = IORING_OP_ASYNC_CANCEL;
+    sqe->fd = -1;
+    /* cancel_flags, which older headers do not name. */
+    sqe->rw_flags = (int)(IORING_ASYNC_CANCEL_ALL | IORING_ASYNC_CANCEL_ANY);
+    sqe->user_data = OF_CANCEL;
+    ring->sq_array[slot] = slot;
+    __atomic_store_n(ring->sq_tail, tail + 1, __ATOMIC_RELEASE);
+    ring->queued++;
+    uring_submit(ring);
+}
+
 int uring_submit(struct uring *ring)
 {
     while (ring->queued > 0) {
@@ -216,11 +248,13 @@ static int take_results(struct uring *ring, struct async_result *out, int max)
     const unsigned tail = __atomic_load_n(ring->cq_tail, __ATOMIC_ACQUIRE);
     int count = 0;
 
-    for (; head != tail && count < max; head++, count++) {
+    for (; head != tail && count < max; head++) {
         const struct io_uring_cqe *cqe = &ring->cqes[head & *ring->cq_mask];
 
+        if (cqe->user_data == OF_CANCEL)
+            continue;
         out[count].token = (uint32_t)cqe->user_data;
-        out[count].result = cqe->res;
+        out[count++].result = cqe->res;
     }
     __atomic_store_n(ring->cq_head, head, __ATOMIC_RELEASE);
     return count;

@@ -28,4 +28,10 @@ bool uring_ready(const struct uring *ring);
 /* Takes up to `max` results. */
 int uring_reap(struct uring *ring, struct async_result *out, int max);
 
+/*
+ * Asks the kernel to end all operations that have not begun, or that can be interrupted. Linux before 5.19 cannot, and
+ * ends none.
+ */
+void uring_cancel(struct uring *ring);
+
 #endif

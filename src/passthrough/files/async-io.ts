@@ -1,6 +1,9 @@
 import {
   type DeferredReply,
+  ECANCELED,
+  EINTR,
   EIO,
+  EOPNOTSUPP,
   OutHeader,
   PENDING_REPLY,
   type Request,
@@ -14,6 +17,7 @@ import { SlowWrites } from './slow-writes.js'
 const { EPOLLIN, URING_RESULTS } = native.constants
 
 /** Calls on one file whose reply is empty. */
+const { ASYNC_COPY_RANGE } = native.constants
 export const { ASYNC_FALLOCATE, ASYNC_FDATASYNC, ASYNC_FSYNC, ASYNC_SYNCFS } = native.constants
 
 const MAX_HELPER_THREADS = 8
@@ -22,9 +26,23 @@ const RESULTS_PER_REAP = 128
 const MAX_UNDER_WAY = URING_RESULTS / 2
 /** When the kernel takes no more for now, and nothing is under way that would wake us. */
 const SUBMIT_AGAIN_MS = 10
+/** A copy is done piece by piece, so that a stop need not wait for its end. */
+const COPY_PIECE_BYTES = 8 * 1024 * 1024
+/** Rings that stop wait so long for what has not begun; then it is given up. */
+const PATIENCE_MS = 5000
+const LOOK_MS = 100
+const ALL_KINDS = 255
 
 /** What a task's result means for its request. */
 type TaskKind = 'read' | 'write' | 'copy' | 'empty'
+
+/** What the guest hears of a call that was given up. Linux then makes a copy itself, by reading and writing. */
+const GIVEN_UP: Readonly<Record<TaskKind, number>> = {
+  read: -EIO,
+  write: -EIO,
+  copy: -EOPNOTSUPP,
+  empty: -EINTR,
+}
 
 /** A system call under way for one request. Reused. */
 class Task {
@@ -44,6 +62,8 @@ class Task {
   flags = 0
   /** Of a transfer: an error counts also when something was done before it. */
   isWhole = false
+  /** Of a copy: its place in the second file. */
+  outOffsetBytes = 0
   /** When a buffered write began, 0 for everything else; and what all of them had written by then. */
   startMs = 0
   writtenBefore = 0
@@ -53,14 +73,23 @@ class Task {
   /** Starts what is left of a transfer. Returns 0 or a negative errno. */
   startTransfer(): number {
     const { token, skipBytes, leftBytes, offsetBytes, flags, fd } = this
+    if (this.kind === 'copy') return this.startPiece()
     const { carrier } = this.reply
     return this.kind === 'read'
       ? carrier.startReadFromFile(token, skipBytes, leftBytes, fd, offsetBytes, flags)
       : carrier.startWriteToFile(token, skipBytes, leftBytes, fd, offsetBytes, flags)
   }
 
+  private startPiece(): number {
+    const { token, file, otherFile, offsetBytes, outOffsetBytes } = this
+    if (otherFile === undefined) throw new Error('a copy has two files')
+    const lenBytes = Math.min(this.leftBytes, COPY_PIECE_BYTES)
+    return native.asyncCopyRange(token, file.fd, offsetBytes, otherFile.fd, outOffsetBytes, lenBytes)
+  }
+
   advance(bytes: number): void {
     this.offsetBytes += bytes
+    this.outOffsetBytes += bytes
     this.skipBytes += bytes
     this.leftBytes -= bytes
     this.doneBytes += bytes
@@ -69,7 +98,9 @@ class Task {
   /** Sends the reply. */
   answer(result: number): void {
     const { reply, kind, doneBytes } = this
-    if (result < 0 && (doneBytes === 0 || this.isWhole)) {
+    if (result === -ECANCELED && doneBytes === 0) {
+      reply.fail(GIVEN_UP[kind])
+    } else if (result < 0 && (doneBytes === 0 || this.isWhole)) {
       reply.fail(result)
     } else if (kind === 'empty') {
       reply.succeed(0)
@@ -108,6 +139,8 @@ export class AsyncIo {
   /** Of those, what is no read: the kernel hands it to a thread, where reads wait for the disk alone. */
   private working = 0
   private unsubmitted = false
+  /** Rings stop: no further piece of a copy is begun. */
+  private stopping = false
   /** By all buffered writes that left the loop. */
   private writtenBytes = 0
 
@@ -142,11 +175,25 @@ export class AsyncIo {
     return this.reap()
   }
 
+  /**
+   * Returns when nothing is under way. Copies end with what they have, and those that have not begun are the guest's own to
+   * make; everything else has its time to begin.
+   */
   drain(): void {
+    if (this.underWay === 0) return
+    const endMs = performance.now() + PATIENCE_MS
+    let patient = true
+    this.stopping = true
+    native.asyncCancel(ASYNC_COPY_RANGE)
     while (this.underWay > 0) {
       this.submit()
-      if (!this.reap()) native.epollWait(this.epollFd, this.nextDueMs(), this.events)
+      if (patient && performance.now() > endMs) {
+        patient = false
+        native.asyncCancel(ALL_KINDS)
+      }
+      if (!this.reap()) native.epollWait(this.epollFd, patient ? LOOK_MS : this.nextDueMs(), this.events)
     }
+    this.stopping = false
   }
 
   /**
@@ -227,10 +274,10 @@ export class AsyncIo {
     const task = this.take(request, from, 'copy')
     task.otherFile = to
     to.hold()
+    task.offsetBytes = inOffsetBytes
+    task.outOffsetBytes = outOffsetBytes
     task.leftBytes = lenBytes
-    const { token } = task
-    const started = native.asyncCopyRange(token, from.fd, inOffsetBytes, to.fd, outOffsetBytes, lenBytes)
-    return this.begin(task, started)
+    return this.begin(task, task.startTransfer())
   }
 
   private take(request: Request, file: HeldFd, kind: TaskKind): Task {
@@ -243,6 +290,7 @@ export class AsyncIo {
     task.file = file
     task.reply = request.defer()
     task.doneBytes = 0
+    task.isWhole = false
     task.startMs = 0
     file.hold()
     return task
@@ -272,7 +320,8 @@ export class AsyncIo {
   /** A short transfer is not the end of a file: only one of nothing is. */
   private resume(task: Task, result: number): void {
     if (result > 0) task.advance(result)
-    const goesOn = (task.kind === 'read' || task.kind === 'write') && result > 0 && task.leftBytes > 0
+    const mayGoOn = task.kind !== 'empty' && !(this.stopping && task.kind === 'copy')
+    const goesOn = mayGoOn && result > 0 && task.leftBytes > 0
     const started = goesOn ? task.startTransfer() : result
     if (goesOn && started === 0) this.unsubmitted = true
     // A write of nothing would otherwise be a success of less than all.
