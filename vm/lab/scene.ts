@@ -5,7 +5,7 @@ import type { InodeReport } from '../../src/inspect/inode-activity.js'
 import { type TotalsReport, totalOf } from '../../src/inspect/inode-totals.js'
 import type { TimedRequest } from '../../src/inspect/trace-reader.js'
 import type { Guest } from '../guest/guest.js'
-import { Actor } from './actor.js'
+import { Actor, type Settled } from './actor.js'
 import { FileModel } from './file-model.js'
 import type { GuestFacts } from './kernel-rules.js'
 import type { LabGuest } from './lab-guest.js'
@@ -170,6 +170,21 @@ export class Scene {
    */
   async counts(file: string): Promise<TotalsReport> {
     return totalOf(await this.ask<InodeReport[]>('inodes', { path: file }))
+  }
+
+  /**
+   * Resolves when an actor is at rest as Actor.settle says, and the device has answered all that it does not hold. A thread
+   * that sleeps until the device has had time for its request goes on by itself; such a request changes what the device
+   * has counted, at the latest when the device is asked for the second time.
+   */
+  async rest(actor: Actor, ended = 0): Promise<Settled> {
+    for (let before = ''; ; ) {
+      const settled = await actor.settle(ended)
+      await this.ask('latency')
+      const now = JSON.stringify([settled, await this.ask('latency')])
+      if (now === before) return settled
+      before = now
+    }
   }
 
   /**

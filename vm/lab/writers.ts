@@ -87,7 +87,7 @@ async function finishWriters(
   let first: Pick<Together, 'inFlight' | 'waiting'> | undefined
   let replied = 0
   for (let idle = 0; ; ) {
-    const { ended, waiting } = await actor.settle(replied)
+    const { ended, waiting } = await scene.rest(actor, replied)
     if (ended === WRITERS) break
     if (idle === IDLE_ROUNDS)
       throw new Stuck(`${WRITERS - ended} of ${WRITERS} writers hang; ${describeWaits(waiting)}`)

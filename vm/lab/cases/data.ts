@@ -270,9 +270,9 @@ async function afterWriteBack(scene: Scene, then: string, opcode: number): Promi
   if (opcode === Opcode.SETATTR) scene.model(file).resize(100)
   await scene.holdWrites(file, 1000)
   await actor.start('fsync f')
-  await actor.settle()
+  await scene.rest(actor)
   await other.start(then)
-  await other.settle()
+  await scene.rest(other)
   await scene.holdNothing()
   const outcomes: Outcome[] = [...(await actor.join()), ...(await other.join())]
   scene.judgeRequests((requests) => {

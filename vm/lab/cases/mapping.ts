@@ -204,11 +204,11 @@ async function duringWriteBack(scene: Scene, operation: 'read' | 'write' | 'poke
   await mapper.do('poke m 4096 0 2')
   await scene.holdWrites(file, 1000)
   await mapper.start('msync m')
-  await mapper.settle()
+  await scene.rest(mapper)
   const doer = operation === 'poke' ? mapper : other
-  const before = (await doer.settle()).ended
+  const before = (await scene.rest(doer)).ended
   await doer.start({ read: 'read f 4096 0', write: 'write f 4096 0 3', poke: 'poke m 4096 0 3' }[operation])
-  const { ended, waiting } = await doer.settle()
+  const { ended, waiting } = await scene.rest(doer)
   await scene.holdNothing()
   failOn([...(await mapper.join()), ...(await other.join())])
   scene.model(file).fill(0, 4096, operation === 'read' ? 2 : 3)

@@ -32,13 +32,13 @@ async function truncatedMeanwhile(scene: Scene): Promise<Observation> {
   await scene.hold(file, 'SETATTR', 2)
   await scene.holdWrites(file, WRITERS)
   await other.start('truncate f 0')
-  await other.settle()
+  await scene.rest(other)
   for (let n = 0; n < WRITERS; n++) {
     await writer.start(`write f ${BLOCK_BYTES} ${n * BLOCK_BYTES} ${n + 1}`)
     scene.model(file).fill(n * BLOCK_BYTES, BLOCK_BYTES, n + 1)
     scene.model(file).expectWrite(n * BLOCK_BYTES, BLOCK_BYTES)
   }
-  await writer.settle()
+  await scene.rest(writer)
   const early = await scene.writesInFlight(file)
   await scene.release()
   await other.join()
