@@ -57,8 +57,16 @@ option = $(if $($(1)),--$(shell echo $(1) | tr A-Z_ a-z-) '$($(1))')
 .PHONY: lab
 lab: JSON ?= results/lab.json
 lab: HTML ?= results/lab.html
-lab: build ## The io-mode matrix (KERNELS="6.1 6.12 7" or KERNEL_IMAGE= with MODULES=; CASES=glob, SHARES=glob, KERNEL_ARGS=, QEMU=, EXPECT=, JSON=, HTML=)
-	@vm/lab/lab $(foreach name,KERNELS KERNEL_IMAGE MODULES KERNEL_ARGS QEMU CASES SHARES JUDGE_AS EXPECT JSON HTML,$(call option,$(name)))
+lab: build ## The io-mode matrix (KERNELS="6.1 6.12 7", KERNEL_IMAGE= with MODULES=, or TREE= with REV=, FLAVOUR=debug; CASES=glob, SHARES=glob, KERNEL_ARGS=, QEMU=, EXPECT=, JSON=, HTML=)
+	@vm/lab/lab $(foreach name,KERNELS KERNEL_IMAGE MODULES TREE REV FLAVOUR KERNEL_ARGS QEMU CASES SHARES JUDGE_AS EXPECT JSON HTML,$(call option,$(name)))
+
+.PHONY: lab-bisect
+lab-bisect: build ## The commit that changed what a case observes (TREE=, GOOD=, BAD=; CASES=glob, SHARES=glob)
+	@node dist/vm/lab-bisect.js $(foreach name,TREE GOOD BAD CASES SHARES KERNEL_ARGS QEMU,$(call option,$(name)))
+
+.PHONY: lab-mutants
+lab-mutants: build ## Small faults in fs/fuse, one by one, and which of them the lab finds (ONLY="1 2", LONG=1)
+	@node dist/vm/lab-mutants.js $(call option,ONLY) $(if $(LONG),--long)
 
 .PHONY: check
 check: build ## Types, lint, format and unit tests (under two minutes)

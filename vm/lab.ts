@@ -1,7 +1,7 @@
 /** `make lab`: the io-mode matrix. Boots kernels, runs cases, compares what was seen with the rules of fs/fuse. */
 import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { Command } from 'commander'
+import { Command, Option } from 'commander'
 import picomatch from 'picomatch'
 import { ruledTable } from '../src/commands/text-table.js'
 import { findKernel, KERNEL_NAMES } from './guest/kernel.js'
@@ -15,11 +15,19 @@ import { type KernelResult, type LabResult, unexpectedCells, verdictOf } from '.
 import { ResultFiles } from './lab/result-files.js'
 import { type RunListener, runKernel } from './lab/runner.js'
 import { cellText, matrixText, sharesText, summaryText, unexpectedText } from './lab/text-report.js'
+import { buildKernel, FLAVOURS, type Flavour } from './lab/tree/build-kernel.js'
+import { Worktree } from './lab/tree/worktree.js'
 import type { ReportFiles } from './report/write-reports.js'
+
+/** KASAN keeps a byte for each eight. */
+const DEBUG_GUEST_MIB = 1024
 
 interface Options extends ReportFiles {
   kernels: string
   kernelImage?: string
+  tree?: string
+  rev?: string
+  flavour: Flavour
   modules?: string
   kernelArgs?: string
   qemu?: string
@@ -44,6 +52,13 @@ function makeCommand(): Command {
     )
     .option('--kernel-image <path>', 'one kernel instead: a bzImage of your own')
     .option('--modules <path>', 'its modules, a folder like /lib/modules/RELEASE, unless all is built in')
+    .option('--tree <path>', 'kernels built from this tree instead, in the cache, incrementally')
+    .option('--rev <commits>', 'commits of that tree, each in turn, instead of what is checked out')
+    .addOption(
+      new Option('--flavour <name>', "debug: with the kernel's own checks (KASAN, lockdep, kmemleak)")
+        .choices(FLAVOURS)
+        .default('default'),
+    )
     .option('--kernel-args <words>', "added to the kernel's command line")
     .option('--qemu <name or path>', 'as make run takes it')
     .option('--cases <glob>', 'only cases whose names match, such as "io-mode/*"', '**')
@@ -73,9 +88,10 @@ async function run(options: Options): Promise<number> {
     return EXIT_AS_EXPECTED
   }
   const runOptions = { selects: selectShares(options.shares), expectations: chooseExpectations(options) }
-  const choices = chooseKernels(options)
+  const choices = options.tree === undefined ? chooseKernels(options) : chooseBuilds(options, options.tree)
   // First what can be missing: the guests find them again, in the cache.
-  for (const { kernel, modulesDir } of choices) await findKernel(kernel, modulesDir)
+  if (options.tree === undefined)
+    for (const { kernel, modulesDir } of choices) await findKernel(kernel, modulesDir)
 
   const done: KernelResult[] = []
   const startedAt = new Date().toISOString()
@@ -92,7 +108,8 @@ async function run(options: Options): Promise<number> {
       files.write(resultWith(kernel))
     })
     try {
-      soFar = await runKernel(choice, cases, listener, runOptions)
+      const built = await choice.build?.()
+      soFar = await runKernel({ ...choice, image: built }, cases, listener, runOptions)
     } catch (error) {
       failure = error as Error
       say(`\nno verdict on ${choice.kernel}: ${failure.message}`)
@@ -124,12 +141,39 @@ function chooseExpectations({ expect, judgeAs }: Options): Expectations {
   return expect === undefined ? rulesOf(judgeAs) : observedIn(expect)
 }
 
-function chooseKernels({ kernels, kernelImage, modules, qemu, kernelArgs }: Options): KernelChoice[] {
+interface Choice extends KernelChoice {
+  /** Builds it; returns the path of its bzImage. */
+  readonly build?: () => Promise<string>
+}
+
+/** The tree as it is, or some of its commits. */
+function chooseBuilds({ rev, flavour, qemu, kernelArgs }: Options, tree: string): Choice[] {
+  const about = {
+    qemu,
+    kernelArgs: wordsOf(kernelArgs),
+    guestMiB: flavour === 'debug' ? DEBUG_GUEST_MIB : undefined,
+  }
+  if (rev === undefined) return [{ ...about, kernel: tree, build: () => buildKernel(tree, flavour) }]
+  return wordsOf(rev).map((commit) => ({
+    ...about,
+    kernel: commit,
+    build: async () => {
+      const worktree = await Worktree.of(tree)
+      await worktree.checkOut(commit)
+      return buildKernel(worktree.path, flavour)
+    },
+  }))
+}
+
+function wordsOf(text: string | undefined): string[] {
+  return text?.split(/\s+/).filter((word) => word !== '') ?? []
+}
+
+function chooseKernels({ kernels, kernelImage, modules, qemu, kernelArgs }: Options): Choice[] {
   const names =
     kernelImage === undefined ? kernels.split(/[\s,]+/).filter((name) => name !== '') : [kernelImage]
   if (names.length === 0) throw new SetupError('--kernels names no kernel')
-  const words = kernelArgs?.split(/\s+/).filter((word) => word !== '')
-  return names.map((kernel) => ({ kernel, modulesDir: modules, qemu, kernelArgs: words }))
+  return names.map((kernel) => ({ kernel, modulesDir: modules, qemu, kernelArgs: wordsOf(kernelArgs) }))
 }
 
 function selectShares(glob: string): (share: ShareName) => boolean {

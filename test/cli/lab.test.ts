@@ -5,6 +5,8 @@ import t from 'tap'
 
 const LAB = fileURLToPath(new URL('../../vm/lab.js', import.meta.url))
 
+t.setTimeout(120_000)
+
 function runLab(...args: string[]) {
   const { status, stdout, stderr } = spawnSync(process.execPath, [LAB, ...args], { encoding: 'utf8' })
   return { status, stdout, stderr: stderr.trim().split('\n') }
@@ -32,4 +34,33 @@ t.test('cases can be listed, all and some', async (t) => {
   const { stdout } = runLab('--list', '--cases', 'mmap/*')
   t.notMatch(stdout, 'overlap/')
   t.match(stdout, 'mmap/shared-read')
+})
+
+t.test('a tree that is none, or a commit that is not there, gives no verdict', async (t) => {
+  const dir = t.testdir({ linux: { fs: { fuse: { Kconfig: '' } } } })
+  t.match(runLab('--tree', dir), { status: 125, stdout: /no kernel tree in .*: it has no fs\/fuse\/Kconfig/ })
+  t.match(runLab('--tree', `${dir}/linux`, '--rev', 'nope'), {
+    status: 125,
+    stdout: /linux is no git repository of its own/,
+  })
+  t.match(runLab('--tree', dir, '--flavour', 'fast'), {
+    status: 125,
+    stderr: [/Allowed choices are default, d/],
+  })
+  const bisect = spawnSync(process.execPath, [LAB.replace('lab.js', 'lab-bisect.js'), '--tree', dir], {
+    encoding: 'utf8',
+  })
+  t.match(bisect, { status: 125, stderr: /required option '--good <commit>' not specified/ })
+})
+
+t.test('what an earlier run observed can be expected', async (t) => {
+  const dir = t.testdir({ 'two.json': '{"kernels":[{},{}]}', 'none.json': '{}' })
+  t.match(runLab('--expect', `${dir}/two.json`), {
+    status: 125,
+    stderr: [/it has 2 kernels, expected a result of/],
+  })
+  t.match(runLab('--expect', `${dir}/none.json`), {
+    status: 125,
+    stderr: [/none.json is no result of the lab/],
+  })
 })

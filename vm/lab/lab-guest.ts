@@ -9,6 +9,9 @@ import type { OptionSet, ShareName } from './option-sets.js'
 export interface KernelChoice {
   /** A name of vm/kernel.ts, or the path of a bzImage. */
   readonly kernel: string
+  /** The bzImage, when `kernel` is only its name. */
+  readonly image?: string | undefined
+  readonly guestMiB?: number | undefined
   readonly modulesDir?: string | undefined
   readonly qemu?: string | undefined
   /** Added to the kernel's command line. */
@@ -41,7 +44,14 @@ export class LabGuest {
     const kernelArgs = [...KERNEL_ARGS, ...(choice.kernelArgs ?? [])]
     let guest: Guest | undefined
     try {
-      guest = await bootGuest({ ...choice, kernelArgs, shares: device.shares, programs })
+      guest = await bootGuest({
+        ...choice,
+        kernel: choice.image ?? choice.kernel,
+        kernelArgs,
+        shares: device.shares,
+        programs,
+        ...(choice.guestMiB === undefined ? {} : { memoryMiB: choice.guestMiB }),
+      })
       const facts = new Map<ShareName, GuestFacts>()
       for (const set of sets) facts.set(set.name, await mountShare(guest, device, set))
       const trouble = await readTrouble(guest)
