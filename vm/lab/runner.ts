@@ -86,18 +86,19 @@ export async function runKernel(
   }
 }
 
-/** Runs a case on a share of a guest that has it mounted. */
+/** Runs a case on a share of a guest that has it mounted. A suffix for its files lets it run there again. */
 export async function runCell(
   lab: LabGuest,
   labCase: LabCase,
   share: ShareName,
   expectations: Expectations,
+  suffix = '',
 ): Promise<Cell> {
   const expected = expectations.of(labCase, lab.factsOf(share))
   const about = { case: labCase.name, share, expected }
   if (expected === undefined) return { ...about, ...NOTHING, verdict: judge(undefined, undefined, []) }
   const startMs = performance.now()
-  const scene = new Scene(lab, share, labCase.name)
+  const scene = new Scene(lab, share, `${labCase.name}${suffix}`)
   await lab.device.startTrace(share)
   const seen = await observe(labCase, scene)
   // A device that has ended has written all of its trace.

@@ -1,0 +1,6 @@
+import { dataMutants } from './data.js'
+import { lockingMutants } from './locking.js'
+import type { Mutant } from './mutant.js'
+import { nameMutants } from './names.js'
+
+export const allMutants: readonly Mutant[] = [...lockingMutants, ...dataMutants, ...nameMutants]

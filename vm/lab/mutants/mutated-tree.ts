@@ -1,0 +1,73 @@
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { runCommand } from '../../host/command.js'
+import { cacheRoot, withLock } from '../../packages/cache.js'
+import { fetchKernelSource } from '../tree/kernel-source.js'
+import type { Mutant } from './mutant.js'
+
+/** The parameter of the kernel that chooses the fault; 0 is none. */
+export const PARAMETER = 'fuse.lab_fault'
+export const PARAMETER_FILE = '/sys/module/fuse/parameters/lab_fault'
+
+const DECLARATIONS = `
+/** The fault of the lab that is on. */
+extern unsigned int fuse_lab_fault;
+`
+const DEFINITION = `
+unsigned int fuse_lab_fault;
+module_param_named(lab_fault, fuse_lab_fault, uint, 0644);
+`
+
+/** Debian's Linux 6.12 with all faults in it, of which none is on: a tree in the cache. Only files that change are written. */
+export async function makeMutatedTree(mutants: readonly Mutant[]): Promise<string> {
+  const source = await fetchKernelSource()
+  const tree = join(cacheRoot(), 'lab-mutants/tree')
+  await withLock('lab-mutants', async () => {
+    if (!existsSync(join(tree, 'Makefile'))) {
+      rmSync(tree, { recursive: true, force: true })
+      mkdirSync(join(cacheRoot(), 'lab-mutants'), { recursive: true })
+      // Files of fs/fuse are written anew below: no link of the source is written through.
+      await runCommand('cp', ['-al', source, tree])
+      rmSync(join(tree, 'fs/fuse'), { recursive: true })
+      cpSync(join(source, 'fs/fuse'), join(tree, 'fs/fuse'), { recursive: true, preserveTimestamps: true })
+    }
+    for (const [name, text] of mutate(join(source, 'fs/fuse'), mutants)) {
+      const path = join(tree, 'fs/fuse', name)
+      if (readFileSync(path, 'utf8') === text) continue
+      // It may still be a link.
+      rmSync(path)
+      writeFileSync(path, text)
+    }
+  })
+  return tree
+}
+
+/** Changed files of fs/fuse by their names. Throws when a place is not found once. */
+function mutate(dir: string, mutants: readonly Mutant[]): Map<string, string> {
+  const texts = new Map<string, string>()
+  const read = (name: string): string => texts.get(name) ?? readFileSync(join(dir, name), 'utf8')
+  for (const { id, file, before, after, also } of mutants) {
+    for (const place of [{ before, after }, ...(also === undefined ? [] : [also])])
+      texts.set(file, replaceOnce(read(file), place.before, numbered(place.after, id), `fault ${id}`))
+  }
+  const macros = mutants.map(({ id }) => `#define FAULT_${id} unlikely(READ_ONCE(fuse_lab_fault) == ${id})\n`)
+  const place = '/** Default max number of pages'
+  texts.set(
+    'fuse_i.h',
+    replaceOnce(read('fuse_i.h'), place, `${DECLARATIONS}${macros.join('')}\n${place}`, 'macros'),
+  )
+  const start = 'struct list_head fuse_conn_list;'
+  texts.set('inode.c', replaceOnce(read('inode.c'), start, `${start}\n${DEFINITION}`, 'the parameter'))
+  return texts
+}
+
+/** FAULT by itself is this fault; FAULT_7 is another that lies in the same place. */
+function numbered(code: string, id: number): string {
+  return code.replaceAll(/\bFAULT\b/g, `FAULT_${id}`)
+}
+
+function replaceOnce(text: string, before: string, after: string, what: string): string {
+  const parts = text.split(before)
+  if (parts.length !== 2) throw new Error(`${what}: its place is there ${parts.length - 1} times: ${before}`)
+  return parts.join(after)
+}
