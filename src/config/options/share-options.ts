@@ -39,7 +39,12 @@ export const shareOptions = [
     scope: 'share',
     text: 'names the share in logs, and for front-ends that take the mount tag from the device',
   },
-  { name: 'readonly', kind: flag, scope: 'share', text: 'refuse every change with EROFS' },
+  {
+    name: 'readonly',
+    kind: flag,
+    scope: 'share',
+    text: 'refuse every change with EROFS; mounted with -o ro, the guest also says so: access(2), statvfs(3)',
+  },
   {
     name: 'keep-alive',
     kind: flag,
