@@ -24,11 +24,12 @@ import { HostIntrospection } from './host-introspection.js'
 import { ExportOperations } from './inodes/export.js'
 import { FdBudget } from './inodes/fd-budget.js'
 import { FileHandles } from './inodes/file-handles.js'
-import { HostFileSystems } from './inodes/host-file-system.js'
+import { HandleLife, HostFileSystems, handleLifeAt } from './inodes/host-file-system.js'
 import { HostPaths } from './inodes/host-paths.js'
 import { InodeFds } from './inodes/inode-fds.js'
 import { InodeFinder } from './inodes/inode-finder.js'
 import { InodeTable } from './inodes/inode-table.js'
+import { LastPlaces } from './inodes/last-places.js'
 import { STATX_MASK } from './inodes/statx.js'
 import { LockOperations, type LocksReport } from './locks/locks.js'
 import { MemoryAccount, type MemoryReport } from './memory-account.js'
@@ -113,13 +114,12 @@ export class PassthroughFileSystem implements FileSystem {
   }
 
   destroy(): void {
-    const { async, locks, files, directories, inodes, hosts } = this.parts
+    const { async, locks, files, directories, inodes } = this.parts
     async.drain()
     locks.clear()
     files.clear((file) => file.release())
     directories.clear((directory) => directory.release())
     inodes.clear()
-    hosts.clear()
   }
 
   /** The table holds the root alone. */
@@ -195,7 +195,11 @@ function partsOf(options: PassthroughOptions, rootFd: number) {
   const { procFd, fdLimit, rules } = options
   const budget = new FdBudget(fdLimit)
   const outOfFds = () => options.report('out of file descriptors: the guest gets ENFILE', { limit: fdLimit })
-  const inodeFds = new InodeFds(budget, fdLimit / INODE_FD_SHARE, handlesOf(options, rootFd), outOfFds)
+  const memory = new MemoryAccount()
+  const hosts = new HostFileSystems()
+  const places = new LastPlaces(rootFd, (fd) => paths.nameBelow(fd), memory)
+  const handles = handlesOf(options, rootFd)
+  const inodeFds = new InodeFds(budget, fdLimit / INODE_FD_SHARE, handles, hosts, places, outOfFds)
   const inodes = new InodeTable(inodeFds)
   const opener = new NameOpener(rootFd)
   const paths = new HostPaths(procFd, rootFd, inodes)
@@ -204,7 +208,6 @@ function partsOf(options: PassthroughOptions, rootFd: number) {
   const xattrNames = new XattrNames(options.xattrMap)
   const capability = xattrNames.otherNameOf('security.capability')
   const files = new HandleTable<OpenFile>()
-  const memory = new MemoryAccount()
   return {
     options,
     procFd,
@@ -218,7 +221,7 @@ function partsOf(options: PassthroughOptions, rootFd: number) {
     xattrNames,
     files,
     directories: new HandleTable<OpenDirectory>(),
-    hosts: new HostFileSystems(),
+    hosts,
     finder: new InodeFinder(inodes, opener, budget, options),
     caller: new Caller(identities),
     privileges: new Privileges(procFd, identities, capability),
@@ -233,7 +236,8 @@ function partsOf(options: PassthroughOptions, rootFd: number) {
 /** Throws when inodes are to be opened by file handles and cannot be. */
 function handlesOf({ fileHandles, directory, procFd }: PassthroughOptions, rootFd: number) {
   if (fileHandles === 'never') return undefined
-  if (FileHandles.usable(procFd, rootFd)) return new FileHandles(procFd)
+  const lasts = fileHandles !== 'mandatory' || handleLifeAt(rootFd) !== HandleLife.AsCache
+  if (lasts && FileHandles.usable(procFd, rootFd)) return new FileHandles(procFd)
   if (fileHandles === 'prefer') return undefined
   throw new Error(
     `${directory}: inodes cannot be opened by file handles, which --inode-file-handles mandatory asks for`,

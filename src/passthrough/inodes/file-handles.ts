@@ -19,7 +19,7 @@ export class FileHandles {
   private readonly answer = new Uint8Array(ANSWER_BYTES)
   private readonly answerWords = new Int32Array(this.answer.buffer)
   /** By device: a descriptor of its mount, which open_by_handle_at wants. */
-  private readonly mountFds: number[] = []
+  private readonly mountFds = new Map<number, number>()
 
   constructor(private readonly procFd: number) {}
 
@@ -57,7 +57,7 @@ export class FileHandles {
   /** Opens a handle that was kept, as an O_PATH descriptor. -ESTALE when its file is gone. */
   open(device: number, words: Int32Array, at: number): number {
     const bytes = new Uint8Array(words.buffer, words.byteOffset + 4 * (at + 1), words[at])
-    return native.inodeOpenByHandle(this.mountFds[device], bytes, O_PATH | O_NOFOLLOW)
+    return native.inodeOpenByHandle(this.mountFds.get(device)!, bytes, O_PATH | O_NOFOLLOW)
   }
 
   /** Whether a name, or "" for `parentFd` itself, stands for the file whose handle was kept. */
@@ -71,14 +71,21 @@ export class FileHandles {
     return true
   }
 
+  /** No inode of a device is known any more: its mount is let go, so that the host can unmount it. */
+  forget(device: number): void {
+    const fd = this.mountFds.get(device)
+    if (fd !== undefined) native.close(fd)
+    this.mountFds.delete(device)
+  }
+
   close(): void {
-    for (const fd of this.mountFds.splice(0)) if (fd !== undefined) native.close(fd)
+    for (const device of [...this.mountFds.keys()]) this.forget(device)
   }
 
   private hasMountFd(device: number, fd: number, openable: boolean): boolean {
-    if (this.mountFds[device] !== undefined) return true
+    if (this.mountFds.has(device)) return true
     const mountFd = openable ? native.inodeOpen(this.procFd, fd, O_RDONLY | O_NONBLOCK) : -ESTALE
-    if (mountFd >= 0) this.mountFds[device] = mountFd
+    if (mountFd >= 0) this.mountFds.set(device, mountFd)
     return mountFd >= 0
   }
 }

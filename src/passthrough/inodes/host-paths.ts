@@ -8,6 +8,7 @@ const LOST = ' (deleted)'
 export class HostPaths {
   private readonly bytes = new Uint8Array(PATH_MAX_BYTES)
   private readonly decoder = new TextDecoder()
+  private readonly encoder = new TextEncoder()
   private readonly root: string
 
   constructor(
@@ -31,6 +32,17 @@ export class HostPaths {
     if (path === this.root) return ''
     const prefix = this.root === '/' ? '/' : `${this.root}/`
     return path.startsWith(prefix) ? path.slice(prefix.length) : undefined
+  }
+
+  /** The same as a name for openat2(2), in the host's bytes and NUL-terminated; undefined also for the directory itself. */
+  nameBelow(fd: number): Uint8Array | undefined {
+    const path = this.below(fd)
+    if (path === undefined || path === '') return undefined
+    const lenBytes = native.inodePath(this.procFd, fd, this.bytes)
+    const rootBytes = this.root === '/' ? 1 : this.encoder.encode(this.root).length + 1
+    if (lenBytes <= rootBytes || lenBytes === PATH_MAX_BYTES) return undefined
+    this.bytes[lenBytes] = 0
+    return this.bytes.slice(rootBytes, lenBytes + 1)
   }
 
   private read(fd: number): string | undefined {

@@ -2,6 +2,8 @@ import { ENFILE, ESTALE } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import type { FdBudget } from './fd-budget.js'
 import { FileHandles } from './file-handles.js'
+import { HandleLife, type HostFileSystems } from './host-file-system.js'
+import type { LastPlaces } from './last-places.js'
 import { CHUNK_BITS, CHUNK_MASK, CHUNK_SLOTS } from './slot-chunks.js'
 
 const NONE = -1
@@ -39,6 +41,8 @@ export class InodeFds {
   /** Slots that have a descriptor, in no order: what the clock goes around. */
   private readonly open: number[] = []
   private hand = 0
+  /** Of those, the ones that have to stay. */
+  private staying = 0
   private last = 0
   private lastButOne = 0
 
@@ -46,6 +50,8 @@ export class InodeFds {
     private readonly budget: FdBudget,
     private readonly maxOpen: number,
     private readonly handles: FileHandles | undefined,
+    private readonly hosts: HostFileSystems,
+    private readonly places: LastPlaces,
     /** Told when there is no room for a descriptor, and the guest gets ENFILE. */
     private readonly outOfFds: () => void,
   ) {}
@@ -105,7 +111,9 @@ export class InodeFds {
     // An open descriptor keeps the inode number from being used for another file.
     if (chunk.fd[at] >= 0) return true
     if (this.handles === undefined || chunk.handles === undefined) return false
-    return this.handles.matches(parentFd, name, nameAt, chunk.handles, at * FileHandles.WORDS)
+    if (this.handles.matches(parentFd, name, nameAt, chunk.handles, at * FileHandles.WORDS)) return true
+    // A handle that may have died says nothing: the inode is looked for where it was, and is there if it can be opened.
+    return this.places.has(slot) && this.get(slot) >= 0
   }
 
   /** Closes the descriptor of a slot that can be opened again and of which no file is open. False for any other. */
@@ -113,7 +121,7 @@ export class InodeFds {
     const chunk = this.chunks[slot >>> CHUNK_BITS]
     const at = slot & CHUNK_MASK
     if (chunk.pins[at] > 0) return false
-    if (chunk.fd[at] !== NONE && !this.keepHandle(chunk, at)) return false
+    if (chunk.fd[at] !== NONE && !this.keepHandle(chunk, slot)) return false
     this.close(slot)
     return true
   }
@@ -126,11 +134,25 @@ export class InodeFds {
     native.close(chunk.fd[at])
     chunk.fd[at] = NONE
     this.budget.give()
+    if ((chunk.flags[at] & NO_HANDLE) !== 0) this.staying--
+    chunk.flags[at] &= ~NO_HANDLE
     const { open } = this
     const moved = open.pop()!
     if (moved === slot) return
     open[chunk.place[at]] = moved
     this.chunks[moved >>> CHUNK_BITS].place[moved & CHUNK_MASK] = chunk.place[at]
+  }
+
+  /** Closes the descriptor of a slot that means nothing any more. */
+  forget(slot: number): void {
+    this.close(slot)
+    this.places.forget(slot)
+  }
+
+  /** No inode of a device is known any more. */
+  forgetDevice(device: number): void {
+    this.handles?.forget(device)
+    this.hosts.forget(device)
   }
 
   /** Everything is forgotten; every slot has been closed before. */
@@ -140,6 +162,8 @@ export class InodeFds {
     this.last = 0
     this.lastButOne = 0
     this.handles?.close()
+    this.hosts.clear()
+    this.places.clear()
   }
 
   private install(chunk: Chunk, slot: number, fd: number): void {
@@ -154,15 +178,23 @@ export class InodeFds {
     if (this.handles === undefined || chunk.handles === undefined) return -ESTALE
     if (!this.makeRoom()) return -ENFILE
     const at = slot & CHUNK_MASK
-    const fd = this.handles.open(chunk.device[at], chunk.handles, at * FileHandles.WORDS)
+    const opened = this.handles.open(chunk.device[at], chunk.handles, at * FileHandles.WORDS)
+    const fd = opened === -ESTALE ? this.findAgain(slot, chunk.device[at]) : opened
     if (fd >= 0) this.install(chunk, slot, fd)
+    return fd
+  }
+
+  /** The handle is dead, and the file may be there all the same: then no handle of its file system is relied on any more. */
+  private findAgain(slot: number, device: number): number {
+    const fd = this.places.open(slot)
+    if (fd >= 0) this.hosts.of(device, fd).handleLife = HandleLife.AsCache
     return fd
   }
 
   /** Closes a descriptor that was not used since the clock's hand last came by, if its inode has a handle. */
   private evictOne(maxSteps: number): void {
     const { open } = this
-    if (this.handles === undefined) return
+    if (this.handles === undefined || this.staying === open.length) return
     for (let n = 0; n < maxSteps && open.length > 0; n++) {
       this.hand = this.hand + 1 < open.length ? this.hand + 1 : 0
       const slot = open[this.hand]
@@ -172,20 +204,26 @@ export class InodeFds {
       if ((chunk.flags[at] & NO_HANDLE) !== 0 || chunk.pins[at] > 0) continue
       if ((chunk.flags[at] & RECENT) !== 0) {
         chunk.flags[at] &= ~RECENT
-      } else if (this.keepHandle(chunk, at)) {
+      } else if (this.keepHandle(chunk, slot)) {
         this.close(slot)
         return
       } else {
         chunk.flags[at] |= NO_HANDLE
+        this.staying++
       }
     }
   }
 
-  private keepHandle(chunk: Chunk, at: number): boolean {
+  private keepHandle(chunk: Chunk, slot: number): boolean {
     if (this.handles === undefined) return false
+    const at = slot & CHUNK_MASK
+    const { handleLife } = this.hosts.of(chunk.device[at], chunk.fd[at])
+    if (handleLife === HandleLife.AsCache) return false
     chunk.handles ??= new Int32Array(CHUNK_SLOTS * FileHandles.WORDS)
     const openable = (chunk.flags[at] & OPENABLE) !== 0
     const wordsAt = at * FileHandles.WORDS
-    return this.handles.keep(chunk.fd[at], chunk.device[at], openable, chunk.handles, wordsAt)
+    const kept = this.handles.keep(chunk.fd[at], chunk.device[at], openable, chunk.handles, wordsAt)
+    if (kept && handleLife === HandleLife.Unknown) this.places.remember(slot, chunk.fd[at])
+    return kept
   }
 }

@@ -5,6 +5,7 @@ import type { NameOpener } from '../names/name-opener.js'
 import type { PassthroughOptions } from '../passthrough-options.js'
 import type { FdBudget } from './fd-budget.js'
 import { FileHandles } from './file-handles.js'
+import { HandleLife, handleLifeAt } from './host-file-system.js'
 import type { InodeTable } from './inode-table.js'
 import { STATX_MASK, statxIsSame } from './statx.js'
 
@@ -100,6 +101,7 @@ export class InodeFinder {
       report('out of inodes: the guest gets ENFILE', { limit: inodeLimit })
       return -ENFILE
     }
-    return fileHandles === 'mandatory' && !FileHandles.exists(fd) ? -EOPNOTSUPP : 0
+    if (fileHandles !== 'mandatory') return 0
+    return FileHandles.exists(fd) && handleLifeAt(fd) !== HandleLife.AsCache ? 0 : -EOPNOTSUPP
   }
 }

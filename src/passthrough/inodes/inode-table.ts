@@ -51,6 +51,9 @@ export class InodeTable {
   private readonly chunks: Chunk[] = []
   private readonly index = new InodeIndex(this)
   private readonly devices = new Map<string, number>()
+  private nextDevice = 1
+  /** Inodes on each device. */
+  private readonly onDevice = new Map<number, number>()
   private lastDevice = { major: -1, minor: -1, mountId: -1, device: 0 }
   private freeSlot = 0
   private nextSlot = FUSE_ROOT_ID
@@ -142,6 +145,7 @@ export class InodeTable {
     this.dirty.forget(slot)
     this.fds.adopt(slot, fd, device, type === TYPE_DIRECTORY || type === TYPE_REGULAR)
     this.index.add(slot)
+    this.onDevice.set(device, (this.onDevice.get(device) ?? 0) + 1)
     this.count++
     return slot
   }
@@ -182,6 +186,7 @@ export class InodeTable {
     this.freeSlot = 0
     this.nextSlot = FUSE_ROOT_ID
     this.devices.clear()
+    this.onDevice.clear()
     this.lastDevice = { major: -1, minor: -1, mountId: -1, device: 0 }
   }
 
@@ -201,13 +206,24 @@ export class InodeTable {
     const chunk = this.chunkOf(slot)
     const at = slot & CHUNK_MASK
     if ((chunk.type[at] & NOT_INDEXED) === 0) this.index.remove(slot)
-    this.fds.close(slot)
+    this.fds.forget(slot)
+    this.leaveDevice(chunk.device[at])
     chunk.lookups[at] = 0
     this.count--
     if (chunk.generation[at] === MAX_GENERATION) return
     chunk.generation[at]++
     chunk.nextFree[at] = this.freeSlot
     this.freeSlot = slot
+  }
+
+  private leaveDevice(device: number): void {
+    const left = (this.onDevice.get(device) ?? 0) - 1
+    this.onDevice.set(device, left)
+    if (left > 0) return
+    this.onDevice.delete(device)
+    this.fds.forgetDevice(device)
+    for (const [key, other] of this.devices) if (other === device) this.devices.delete(key)
+    this.lastDevice = { major: -1, minor: -1, mountId: -1, device: 0 }
   }
 
   /** The host uses the inode's number for another file: this one is found by its node id alone from now on. */
@@ -242,7 +258,7 @@ export class InodeTable {
     const key = `${major}:${minor}:${mountId}`
     let device = this.devices.get(key)
     if (device === undefined) {
-      device = this.devices.size + 1
+      device = this.nextDevice++
       this.devices.set(key, device)
     }
     this.lastDevice = { major, minor, mountId, device }

@@ -167,7 +167,8 @@ for (const { kernel, qemu } of [
           : [],
       })
       t.teardown(async () => {
-        t.equal((await device.stop()).status, 0, tag)
+        const { status } = await device.stop()
+        if (status !== 0) t.fail(`the device of ${tag} ended with ${status}:\n${device.log.join('\n')}`)
         rmSync(place, { recursive: true, force: true })
       })
       shares.push({ tag, path, device })
