@@ -5,7 +5,7 @@ import type { Test } from 'tap'
 import { sleep } from './device.js'
 
 const PROGRAM = fileURLToPath(new URL('../../src/main.js', import.meta.url))
-const TIMEOUT_MS = 20_000
+const TIMEOUT_MS = 60_000
 const POLL_MS = 5
 const MAX_OUTPUT_BYTES = 256 << 20
 
