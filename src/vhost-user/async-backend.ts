@@ -127,6 +127,8 @@ class Service {
     this.session = new BackendSession(connection, device, this.rings, this.faults)
     this.listen()
     this.unwatch = loop.watch(this.turn)
+    // Work of the device may be due by itself.
+    this.turnSoon()
   }
 
   end(): void {
@@ -137,6 +139,7 @@ class Service {
     this.finish(() => this.settle.reject(error))
   }
 
+  /** Never throws: a device that fails at the very end is told of like any other. */
   private finish(settle: () => void): void {
     if (this.over) return
     this.over = true
@@ -147,10 +150,11 @@ class Service {
     this.loop.remove(this.connection.fd)
     try {
       this.session.close()
-    } finally {
-      this.connection.close()
-      settle()
+    } catch (error) {
+      this.settle.reject(error)
     }
+    this.connection.close()
+    settle()
   }
 
   /** Whatever has happened, one turn sees to it. Never throws. */
@@ -164,6 +168,8 @@ class Service {
     try {
       this.rings.disarm()
       const goesOn = this.work()
+      // The device may have stopped its back-end.
+      if (this.over) return
       if (this.connection.closed) this.end()
       else if (goesOn) this.turnSoon()
       else this.sleep()

@@ -156,11 +156,15 @@ export class BackendSession {
 
   /** Stops everything and gives back every descriptor and mapping. */
   close(): void {
-    this.rings.stopAll()
-    this.device.reset?.()
-    this.rings.close()
-    if (this.backchannelFd >= 0) native.close(this.backchannelFd)
-    this.backchannelFd = -1
+    try {
+      this.rings.stopAll()
+      this.device.reset?.()
+    } finally {
+      // Also when the device fails.
+      this.rings.close()
+      if (this.backchannelFd >= 0) native.close(this.backchannelFd)
+      this.backchannelFd = -1
+    }
   }
 
   /** Returns the bytes of the reply put together in `connection.body`, 0 for a request without one. */

@@ -2,7 +2,7 @@ import { unlinkSync } from 'node:fs'
 import { constants as os } from 'node:os'
 import * as native from 'virtiofsd-ts-native'
 import { AsyncBackend, type AsyncBackendOptions } from './async-backend.js'
-import type { DeviceHost, VhostUserDevice } from './device.js'
+import { checkDevice, type DeviceHost, type VhostUserDevice } from './device.js'
 import { mustSucceed } from './errors.js'
 import { EventLoop } from './event-loop.js'
 import { Listener } from './listener.js'
@@ -42,7 +42,7 @@ export function listen(socketPath: string, device: VhostUserDevice, options: Lis
 
 class DeviceServer implements Server {
   readonly closed: Promise<void>
-  private readonly loop = new EventLoop()
+  private readonly loop: EventLoop
   private readonly log: Logger
   private readonly backend: AsyncBackend
   private readonly listener: Listener
@@ -58,10 +58,12 @@ class DeviceServer implements Server {
     private readonly options: ListenOptions,
   ) {
     this.log = options.logger ?? silentLogger
-    this.backend = new AsyncBackend(device, { ...options, loop: this.loop })
+    checkDevice(device)
     this.listener = new Listener(
       mustSucceed(`listening at ${socketPath}`, native.unixListen(socketPath, SOCKET_MODE)),
     )
+    this.loop = new EventLoop()
+    this.backend = new AsyncBackend(device, { ...options, loop: this.loop })
     this.closed = new Promise((resolve, reject) => {
       this.settle = { resolve, reject }
     })
