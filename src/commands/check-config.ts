@@ -1,10 +1,9 @@
 import { isAbsolute, relative } from 'node:path'
-import { FOPEN_DIRECT_IO, OpenFlag } from 'virtio-fs-ts/protocol'
+import { type CachePolicy, FOPEN_DIRECT_IO, OpenFlag } from 'virtio-fs-ts/protocol'
 import { hasName } from '../basics/has-name.js'
 import { type Purpose, parseCommandLine } from '../config/command-line.js'
 import { UserError } from '../config/user-error.js'
 import { openFlagNames } from '../inspect/inode-activity.js'
-import type { CachePolicy } from '../io-mode/cache-policy.js'
 import { type OpenRule, OpenRules } from '../io-mode/open-rules.js'
 import type { ShareConfig } from '../share/share-config.js'
 

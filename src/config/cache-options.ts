@@ -1,4 +1,4 @@
-import type { CacheChoices } from '../io-mode/cache-policy.js'
+import type { CacheChoices } from 'virtio-fs-ts/protocol'
 import type { OptionValues } from './option-values.js'
 
 /** Of the options given, those that choose what the guest caches. */

@@ -1,6 +1,11 @@
 import picomatch from 'picomatch'
-import { FOPEN_DIRECT_IO, OpenFlag } from 'virtio-fs-ts/protocol'
-import { type CacheChoices, type CachePolicy, cachePolicy } from './cache-policy.js'
+import {
+  type CacheChoices,
+  type CachePolicy,
+  cachePolicy,
+  FOPEN_DIRECT_IO,
+  OpenFlag,
+} from 'virtio-fs-ts/protocol'
 
 const { O_ACCMODE, O_DIRECT, O_RDONLY } = OpenFlag
 

@@ -18,6 +18,7 @@ import {
   FATTR_MTIME_NOW,
   FATTR_SIZE,
   FATTR_UID,
+  type HandleTable,
   POSTPONED,
   type Request,
   SetattrIn,
@@ -28,7 +29,6 @@ import {
 import * as native from 'virtiofsd-ts-native'
 import type { Agreed } from './agreed.js'
 import { descriptorError } from './descriptors.js'
-import type { HandleTable } from './files/handle-table.js'
 import type { OpenFile } from './files/open-file.js'
 import type { InodeTable } from './inodes/inode-table.js'
 import { TYPE_DIRECTORY, TYPE_REGULAR } from './inodes/inode-table.js'

@@ -1,5 +1,4 @@
-import { type Introspection, Statx } from 'virtio-fs-ts/protocol'
-import type { HandleTable } from './files/handle-table.js'
+import { type HandleTable, type Introspection, Statx } from 'virtio-fs-ts/protocol'
 import type { OpenFile } from './files/open-file.js'
 import type { HostPaths } from './inodes/host-paths.js'
 import type { InodeTable } from './inodes/inode-table.js'

@@ -2,6 +2,7 @@ import {
   type Background,
   type FileSystem,
   FUSE_ROOT_ID,
+  HandleTable,
   type InitAgreement,
   type Introspection,
   type Operation,
@@ -16,7 +17,6 @@ import { AsyncIo } from './files/async-io.js'
 import { DataOperations } from './files/data.js'
 import { DirectoryOperations } from './files/directories.js'
 import { FileOperations } from './files/files.js'
-import { HandleTable } from './files/handle-table.js'
 import { IoctlOperations } from './files/ioctls.js'
 import type { OpenDirectory } from './files/open-directory.js'
 import type { OpenFile } from './files/open-file.js'

@@ -1,6 +1,7 @@
 import {
   Attr,
   AttrOut,
+  type CachePolicy,
   ENOENT,
   EntryOut,
   FUSE_ATTR_SUBMOUNT,
@@ -9,7 +10,6 @@ import {
   StatxOut,
   type StatxWords,
 } from 'virtio-fs-ts/protocol'
-import type { CachePolicy } from '../io-mode/cache-policy.js'
 import type { OpenRules } from '../io-mode/open-rules.js'
 import type { Agreed } from './agreed.js'
 import type { HostPaths } from './inodes/host-paths.js'

@@ -2,13 +2,13 @@ import { FsDevice } from 'virtio-fs-ts'
 import {
   type Counters,
   type InitWishes,
+  modeHasReaddirplus,
   readOnly,
   Session,
   type SessionObserver,
   wishFlags,
 } from 'virtio-fs-ts/protocol'
 import { Interceptor } from '../inspect/interceptor.js'
-import { modeHasReaddirplus } from '../io-mode/cache-policy.js'
 import type { OpenRules } from '../io-mode/open-rules.js'
 import { PassthroughFileSystem, type ShareReports } from '../passthrough/passthrough-file-system.js'
 import { parseXattrMap } from '../passthrough/xattrs/xattr-map.js'

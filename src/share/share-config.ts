@@ -1,6 +1,5 @@
-import type { InitOverride } from 'virtio-fs-ts/protocol'
+import type { CacheChoices, InitOverride } from 'virtio-fs-ts/protocol'
 import type { FaultSpec } from '../inspect/fault-spec.js'
-import type { CacheChoices } from '../io-mode/cache-policy.js'
 import type { OpenRule } from '../io-mode/open-rules.js'
 import type { FileHandleUse } from '../passthrough/inodes/file-handle-use.js'
 

@@ -3,7 +3,7 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { cacheModes } from '../../src/io-mode/cache-policy.js'
+import { cacheModes } from 'virtio-fs-ts/protocol'
 import { runProgram } from '../support/program.js'
 import { tempDir } from '../support/temp-dir.js'
 

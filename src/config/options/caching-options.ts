@@ -1,4 +1,4 @@
-import { cacheModes, directIoModes } from '../../io-mode/cache-policy.js'
+import { cacheModes, directIoModes } from 'virtio-fs-ts/protocol'
 import { flag, type OptionSpec, seconds } from '../option-spec.js'
 
 /** What the guest may cache, and how its I/O reaches the host. */

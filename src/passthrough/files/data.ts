@@ -17,23 +17,23 @@ import {
   FUSE_READ_LOCKOWNER,
   FUSE_WRITE_CACHE,
   FUSE_WRITE_KILL_SUIDGID,
+  type HandleTable,
   LseekIn,
   LseekOut,
   ReadIn,
   type Request,
   Statx,
+  slotOfId,
   WriteIn,
   WriteOut,
 } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import type { Agreed } from '../agreed.js'
 import type { InodeTable } from '../inodes/inode-table.js'
-import { slotOfId } from '../inodes/slots.js'
 import { STATX_MASK } from '../inodes/statx.js'
 import type { Privileges } from '../owners/privileges.js'
 import type { AsyncIo } from './async-io.js'
 import { ASYNC_FALLOCATE, ASYNC_FDATASYNC, ASYNC_FSYNC } from './async-io.js'
-import type { HandleTable } from './handle-table.js'
 import { NO_FD, type OpenFile } from './open-file.js'
 import { wantsAppend } from './open-flags.js'
 

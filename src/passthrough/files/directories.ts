@@ -9,6 +9,7 @@ import {
   FsyncIn,
   FUSE_FSYNC_FDATASYNC,
   FUSE_ROOT_ID,
+  type HandleTable,
   MAX_REPLY_BYTES,
   OpenOut,
   ReadIn,
@@ -26,7 +27,6 @@ import { TYPE_DIRECTORY } from '../inodes/inode-table.js'
 import type { Replies } from '../replies.js'
 import type { AsyncIo } from './async-io.js'
 import { ASYNC_FDATASYNC, ASYNC_FSYNC } from './async-io.js'
-import type { HandleTable } from './handle-table.js'
 import { DirentReader, OpenDirectory } from './open-directory.js'
 
 const { O_DIRECTORY, O_RDONLY } = native.constants

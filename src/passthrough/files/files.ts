@@ -15,6 +15,7 @@ import {
   FOPEN_KEEP_CACHE,
   FOPEN_NOFLUSH,
   FUSE_OPEN_KILL_SUIDGID,
+  type HandleTable,
   OpenIn,
   OpenOut,
   POSTPONED,
@@ -41,7 +42,6 @@ import type { Replies } from '../replies.js'
 import type { SecurityLabels } from '../xattrs/security-labels.js'
 import type { AsyncIo } from './async-io.js'
 import { ASYNC_SYNCFS } from './async-io.js'
-import type { HandleTable } from './handle-table.js'
 import { HeldFd } from './held-fd.js'
 import { NO_FD, OpenFile } from './open-file.js'
 import { hostOpenFlags, opensForWriting, wantsAppend } from './open-flags.js'

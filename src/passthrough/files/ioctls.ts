@@ -9,6 +9,7 @@ import {
   EOPNOTSUPP,
   EPERM,
   FUSE_IOCTL_DIR,
+  type HandleTable,
   IoctlIn,
   IoctlOut,
   type Request,
@@ -16,7 +17,6 @@ import {
 import * as native from 'virtiofsd-ts-native'
 import { codeOf } from '../../basics/errors.js'
 import type { PassthroughOptions } from '../passthrough-options.js'
-import type { HandleTable } from './handle-table.js'
 import { ioctlCommands } from './ioctl-commands.js'
 import type { OpenDirectory } from './open-directory.js'
 import type { OpenFile } from './open-file.js'

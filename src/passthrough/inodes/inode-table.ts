@@ -1,10 +1,14 @@
 import {
   FUSE_ROOT_ID,
+  generationOfId,
   has,
   type InitAgreement,
   InitFlag,
+  idOf,
+  MAX_GENERATION,
   Statx,
   type StatxWords,
+  slotOfId,
 } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import { ReportedVersions } from '../reported-versions.js'
@@ -13,7 +17,6 @@ import { GivenBackInodes } from './given-back-inodes.js'
 import type { InodeFds } from './inode-fds.js'
 import { InodeIndex } from './inode-index.js'
 import { CHUNK_BITS, CHUNK_MASK, CHUNK_SLOTS } from './slot-chunks.js'
-import { generationOfId, idOf, MAX_GENERATION, slotOfId } from './slots.js'
 import { STATX_MASK, statxDevMajor, statxDevMinor, statxMountId } from './statx.js'
 
 /** What identifies 16,384 inodes: 33 bytes each. Chunks are never copied or moved. */

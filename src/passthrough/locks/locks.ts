@@ -6,13 +6,13 @@ import {
   ENOLCK,
   EOVERFLOW,
   FUSE_LK_FLOCK,
+  type HandleTable,
   LkIn,
   LkOut,
   PENDING_REPLY,
   type Request,
 } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
-import type { HandleTable } from '../files/handle-table.js'
 import type { OpenFile } from '../files/open-file.js'
 import type { HostPaths } from '../inodes/host-paths.js'
 import type { MemoryAccount } from '../memory-account.js'

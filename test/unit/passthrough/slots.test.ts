@@ -1,5 +1,5 @@
 import t from 'tap'
-import { generationOfId, idOf, slotOfId } from '../../../src/passthrough/inodes/slots.js'
+import { generationOfId, idOf, slotOfId } from 'virtio-fs-ts/protocol'
 
 t.test('an id gives back its slot and generation', async (t) => {
   for (const [slot, generation] of [

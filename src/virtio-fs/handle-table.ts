@@ -1,4 +1,4 @@
-import { generationOfId, idOf, MAX_GENERATION, slotOfId } from '../inodes/slots.js'
+import { generationOfId, idOf, MAX_GENERATION, slotOfId } from './slots.js'
 
 interface Slot<T> {
   value: T | undefined

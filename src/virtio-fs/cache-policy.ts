@@ -4,7 +4,7 @@ import {
   FOPEN_KEEP_CACHE,
   FOPEN_NOFLUSH,
   FOPEN_PARALLEL_DIRECT_WRITES,
-} from 'virtio-fs-ts/protocol'
+} from './abi.js'
 
 /** How much of a share a guest may cache. The names and meanings are virtiofsd's. */
 export type CacheMode = 'never' | 'metadata' | 'auto' | 'always'
