@@ -9,6 +9,7 @@ export const {
   ECANCELED,
   EEXIST,
   EFBIG,
+  EILSEQ,
   EINTR,
   EINVAL,
   EIO,

@@ -1,5 +1,5 @@
 import type { InitAgreement } from './negotiation.js'
-import type { Request } from './request.js'
+import type { Carrier, Request } from './request.js'
 
 /**
  * One operation. Returns the bytes of its reply at `request.reply`, a negative errno, or NO_REPLY, IN_PLACE,
@@ -23,7 +23,7 @@ export interface Background {
   readonly engine: string
   /** Become readable when `progress` has something to finish. */
   readonly fds: readonly number[]
-  /** Called after each batch of requests: starts what they began, answers what has finished. Whether it answered any. */
+  /** Called after each batch of requests: starts what they began, answers what has finished. Returns true if it answered any. */
   progress(): boolean
   /** Milliseconds until `progress` has something to do by itself, -1 for never. */
   nextDueMs(): number
@@ -45,8 +45,11 @@ export interface FileSystem {
   /** The session has ended: every inode, handle and lock goes. Idempotent. */
   destroy(): void
 
-  /** Needed by a file system whose operations return PENDING_REPLY. */
+  /** Needed by a file system that waits for descriptors beside its requests. */
   readonly background?: Background
+
+  /** A request that was deferred can wait no longer: it is to be answered now, whatever it waits for. */
+  cancel?(carrier: Carrier): void
 
   readonly introspection?: Introspection
 

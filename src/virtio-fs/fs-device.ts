@@ -96,6 +96,10 @@ export class FsDevice implements VhostUserDevice {
     this.background?.drain()
   }
 
+  cancel(chain: DescriptorChain): void {
+    this.session.fileSystem.cancel?.(chain)
+  }
+
   reset(): void {
     this.drain()
     this.session.end()

@@ -37,6 +37,8 @@ export interface Carrier {
   ): number
   /** Gives back a request whose reply came later: `lenBytes` of it are written. */
   complete(lenBytes: number): void
+  /** Of one that stands between: the carrier that it watches. */
+  readonly carrier?: Carrier
 }
 
 /**
@@ -56,21 +58,33 @@ export const MAX_ARG_BYTES = 128 * 1024
 /** The longest reply that is put together here; data of READ does not count. */
 export const MAX_REPLY_BYTES = 256 * 1024
 
-/** The longest arguments of a reply that comes later; data of READ does not count. */
-const DEFERRED_BYTES = 16
+/** Room for the arguments of a reply that comes later: the longest of a fixed length are STATX's. Data does not count. */
+const DEFERRED_BYTES = 288
 
 /** The arguments begin here in `args`. */
 export const ARGS = InHeader.BYTES
+
+/** Where a reply is put together, of the request at hand or of one that is answered later. */
+export interface ReplyPlace {
+  /** Room for the reply's arguments: byte 0 comes right behind the reply header. */
+  readonly reply: DataView
+  readonly replyWords: Int32Array
+  /** Data that the reply can carry behind its header. */
+  readonly replyRoomBytes: number
+  /** Puts data of any length straight into the reply, `skipBytes` behind the header. False when there is no room. */
+  replyData(data: Uint8Array, skipBytes?: number): boolean
+  /** The reply's data is in place, `lenBytes` of it. Returns what the operation returns. */
+  replyInPlace(lenBytes: number): number
+}
 
 /**
  * The request that is being served: one object for each session, filled anew each time. Everything an operation reads
  * is a copy that the sender cannot change any more.
  */
-export class Request {
+export class Request implements ReplyPlace {
   /** Header and arguments; arguments begin at byte ARGS. */
   readonly args: DataView
   readonly argBytes: Uint8Array
-  /** Room for the reply's arguments: byte 0 comes right behind the reply header. */
   readonly reply: DataView
   readonly replyBytes: Uint8Array
   readonly replyWords: Int32Array
@@ -156,7 +170,23 @@ export class Request {
     return this.lenBytes - ARGS - argBytes
   }
 
-  /** Data that a reply can carry behind its header. */
+  /** A copy of `lenBytes` of the data behind arguments of `argBytes`. Undefined when there are not so many. */
+  payload(argBytes: number, lenBytes: number): Uint8Array | undefined {
+    const data = new Uint8Array(Math.min(lenBytes, this.payloadBytes(argBytes)))
+    if (data.length < lenBytes) return undefined
+    return this.carrier.read(ARGS + argBytes, lenBytes, data, 0) ? data : undefined
+  }
+
+  /** The request's first name. Undefined when its bytes are no UTF-8: no string stands for them. */
+  name(): string | undefined {
+    return textAt(this.argBytes, this.nameAt)
+  }
+
+  /** The second name, of RENAME, or the target, of SYMLINK. */
+  secondName(): string | undefined {
+    return textAt(this.argBytes, this.secondNameAt)
+  }
+
   get replyRoomBytes(): number {
     return Math.max(0, this.carrier.writableBytes - OutHeader.BYTES)
   }
@@ -170,7 +200,10 @@ export class Request {
     return this.carrier.readFromFile(skipBytes, lenBytes - doneBytes, fd, offsetBytes + doneBytes, flags)
   }
 
-  /** The reply's data is in place, `lenBytes` of it. Returns what the operation returns. */
+  replyData(data: Uint8Array, skipBytes = 0): boolean {
+    return this.carrier.write(OutHeader.BYTES + skipBytes, data.length, data, 0)
+  }
+
   replyInPlace(lenBytes: number): number {
     this.inPlaceBytes = lenBytes
     return IN_PLACE
@@ -214,14 +247,14 @@ export class Request {
   }
 }
 
-/** The reply that a request is still owed. One of `succeed`, `succeedInPlace` and `fail` is called, once. */
-export class DeferredReply {
+/** The reply that a request is still owed. One of `succeed`, `succeedInPlace`, `fail` and `finish` is called, once. */
+export class DeferredReply implements ReplyPlace {
   carrier!: Carrier
   private readonly words = new Int32Array((OutHeader.BYTES + DEFERRED_BYTES) / 4)
   private readonly bytes = new Uint8Array(this.words.buffer)
-  /** Room for the reply's arguments, as `Request.reply`. */
   readonly reply = new DataView(this.words.buffer, OutHeader.BYTES)
-
+  readonly replyWords = new Int32Array(this.words.buffer, OutHeader.BYTES)
+  private inPlaceBytes = 0
   private opcode = 0
 
   constructor(
@@ -236,26 +269,58 @@ export class DeferredReply {
     this.words[3] = uniqueHigh
   }
 
+  get replyRoomBytes(): number {
+    return Math.max(0, this.carrier.writableBytes - OutHeader.BYTES)
+  }
+
+  replyData(data: Uint8Array, skipBytes = 0): boolean {
+    return this.carrier.write(OutHeader.BYTES + skipBytes, data.length, data, 0)
+  }
+
+  replyInPlace(lenBytes: number): number {
+    this.inPlaceBytes = lenBytes
+    return IN_PLACE
+  }
+
+  /** Sends what an operation has returned that has put its reply together here: a length, a negative errno or IN_PLACE. */
+  finish(result: number): void {
+    if (result === IN_PLACE) this.succeedInPlace(this.inPlaceBytes)
+    else if (result >= 0) this.succeed(result)
+    else this.fail(result)
+  }
+
   succeed(lenBytes: number): void {
-    this.finish(OutHeader.BYTES + lenBytes, 0, OutHeader.BYTES + lenBytes)
+    this.send(OutHeader.BYTES + lenBytes, 0, OutHeader.BYTES + lenBytes)
   }
 
   /** For a reply whose `lenBytes` of data lie behind the header already. */
   succeedInPlace(lenBytes: number): void {
-    this.finish(OutHeader.BYTES + lenBytes, 0, OutHeader.BYTES)
+    this.send(OutHeader.BYTES + lenBytes, 0, OutHeader.BYTES)
   }
 
   /** `error` is a negative errno. */
   fail(error: number): void {
     this.counters.failed(this.opcode)
-    this.finish(OutHeader.BYTES, error, OutHeader.BYTES)
+    this.send(OutHeader.BYTES, error, OutHeader.BYTES)
   }
 
-  private finish(lenBytes: number, error: number, copyBytes: number): void {
+  private send(lenBytes: number, error: number, copyBytes: number): void {
     const { words, carrier } = this
     words[0] = lenBytes
     words[1] = error
     carrier.complete(carrier.writeWords(copyBytes, words, this.bytes) ? lenBytes : 0)
     this.idle.push(this)
   }
+}
+
+const REPLACEMENT = '\ufffd'
+
+/** The text that begins at a byte and ends before the next NUL. */
+function textAt(bytes: Uint8Array, at: number): string | undefined {
+  const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
+  const end = bytes.indexOf(0, at)
+  const text = view.toString('utf8', at, end)
+  // What cannot be read becomes this character, which a name may also have.
+  if (text.includes(REPLACEMENT) && Buffer.from(text).compare(view, at, end) !== 0) return undefined
+  return text
 }

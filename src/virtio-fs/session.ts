@@ -34,6 +34,8 @@ const OPCODE_COUNT = 64
 export interface SessionObserver {
   /** A session began. */
   agreed(agreement: InitAgreement): void
+  /** The session that was agreed on last has ended. */
+  ended?(): void
   /** The guest sent something that no correct guest sends; `kind` comes from a fixed set. */
   fault(kind: string, fields: object): void
 }
@@ -142,8 +144,10 @@ export class Session {
 
   /** Ends the session, as DESTROY does. */
   end(): void {
+    const began = this.agreement !== undefined
     this.agreement = undefined
     this.fileSystem.destroy()
+    if (began) this.observer.ended?.()
   }
 
   private run(request: Request): number {

@@ -1,7 +1,7 @@
 import { strict as assert } from 'node:assert'
 import { flagBits, Init, Op, READ_LOCKOWNER, ROOT_ID } from './fuse-abi.js'
 import { type AttrChange, releaseArgs, setattrArgs } from './fuse-args.js'
-import { EMPTY, FuseClient, HIPRIO_QUEUE } from './fuse-client.js'
+import { EMPTY, FuseClient, type GuestRequest, HIPRIO_QUEUE } from './fuse-client.js'
 import {
   type AttrReply,
   concat,
@@ -193,6 +193,12 @@ export class FuseGuest extends FuseClient {
     const args = concat(u64(handle, offset), u32(sizeBytes, readFlags), u64(0), u32(ownFlags ?? 0, 0))
     const r = this.succeed({ opcode: Op.READ, nodeid, args, reply: { argBytes: 0, dataBytes: roomBytes } })
     return r.take(r.leftBytes)
+  }
+
+  /** A READ to `start`, whose reply may be long in coming. */
+  readRequest(nodeid: Id, handle: Id, offset: Id, sizeBytes: number, roomBytes = sizeBytes): GuestRequest {
+    const args = concat(u64(handle, offset), u32(sizeBytes, 0), u64(0), u32(0, 0))
+    return { opcode: Op.READ, nodeid, args, reply: { argBytes: 0, dataBytes: roomBytes } }
   }
 
   /** `flags` are those of the guest's open file. */

@@ -1,0 +1,177 @@
+import { EventEmitter } from 'node:events'
+import { FaultLog, type ListenOptions, type Logger, listen, type Server } from 'vhost-user-ts'
+import {
+  type CacheChoices,
+  type CacheMode,
+  cachePolicy,
+  type DirectIo,
+  modeHasReaddirplus,
+} from './cache-policy.js'
+import type { FileSystem } from './file-system.js'
+import { FsDevice } from './fs-device.js'
+import type { InitAgreement, InitWishes } from './negotiation.js'
+import { readOnly } from './read-only.js'
+import { Session } from './session.js'
+import type { FileTree } from './tree/node.js'
+import { type TreePolicy, uniformPolicy } from './tree/policy.js'
+import { TreeFileSystem } from './tree/tree-file-system.js'
+
+/** How a file system is served. */
+export interface ServeOptions extends Pick<ListenOptions, 'once' | 'signal' | 'pollUs' | 'stopTimeoutMs'> {
+  /** Where QEMU connects: `-chardev socket,path=`. */
+  readonly socketPath: string
+  /** What the guest mounts. Default: QEMU's `tag=`. */
+  readonly tag?: string
+  /** How much the guest may cache: never, metadata, auto, always. Default auto. */
+  readonly cache?: CacheMode
+  /** Which opens bypass the guest's page cache. Default: as `cache` says. */
+  readonly directIo?: DirectIo
+  /** Writes to one file that was opened for direct I/O run in parallel in the guest. Default false. */
+  readonly parallelDio?: boolean
+  /** Files opened for direct I/O may be mapped shared. Default false. */
+  readonly allowMmap?: boolean
+  /** Opens keep what the guest has cached of a file. Default: as `cache` says. */
+  readonly keepCache?: boolean
+  /** The guest keeps what it writes for a while. Default false. */
+  readonly writeback?: boolean
+  /** Every change is refused with EROFS. Default false. */
+  readonly readOnly?: boolean
+  /** Default: as `cache` says. */
+  readonly entryTimeoutSec?: number
+  readonly attrTimeoutSec?: number
+  /** How long the guest may believe that a name is not there. Default 0. */
+  readonly negativeTimeoutSec?: number
+  /** A method's promise that has not settled after so long is answered with ETIMEDOUT. Default 0: never. */
+  readonly methodTimeoutMs?: number
+  /** Default: warnings and errors go to stderr. */
+  readonly logger?: Logger
+}
+
+/** What a guest has mounted, as INIT agreed on it. */
+export interface MountInfo {
+  /** The guest's version of the FUSE protocol: 7.minor. */
+  readonly minor: number
+  /** The flags agreed on: bits as `InitFlag` numbers them. */
+  readonly flags: bigint
+}
+
+interface Events {
+  mount: [MountInfo]
+  unmount: []
+}
+
+/** A file system that is served at a socket. */
+export interface ServedFileSystem extends EventEmitter<Events> {
+  readonly socketPath: string
+  /** Resolves when a guest can connect. */
+  readonly ready: Promise<void>
+  /** Resolves when the service has ended: by `close`, the signal, or `once`. Rejects with an error of this package. */
+  readonly closed: Promise<void>
+  /** Disconnects the guest, whose requests under way are cancelled, and removes the socket. */
+  close(): Promise<void>
+}
+
+/**
+ * Serves a file system to virtual machines, one after the other, from Node's event loop: a tree of nodes, or operations on
+ * the raw floor. Rejects `ready` when it cannot listen.
+ */
+export function serveFileSystem(fileSystem: FileTree | FileSystem, options: ServeOptions): ServedFileSystem {
+  return new Service(fileSystem, options)
+}
+
+class Service extends EventEmitter<Events> implements ServedFileSystem {
+  readonly socketPath: string
+  readonly ready: Promise<void>
+  readonly closed: Promise<void>
+  private server: Server | undefined
+
+  constructor(fileSystem: FileTree | FileSystem, options: ServeOptions) {
+    super()
+    this.socketPath = options.socketPath
+    const logger = options.logger ?? stderrLogger
+    const faults = new FaultLog(logger)
+    const report = (kind: string, fields: object) => faults.warn(kind, fields)
+    const choices = choicesOf(options)
+    const policy = uniformPolicy(cachePolicy(choices))
+    const served = rawOf(fileSystem, policy, report, options.methodTimeoutMs)
+    const session = new Session(
+      options.readOnly === true ? readOnly(served) : served,
+      wishesOf(options, choices, policy),
+      {
+        agreed: (agreement) => this.emit('mount', mountInfo(agreement)),
+        ended: () => this.emit('unmount'),
+        fault: report,
+      },
+    )
+    const device = new FsDevice({ session, tag: options.tag })
+    this.ready = new Promise((resolve) => {
+      this.server = listen(options.socketPath, device, { ...options, logger })
+      resolve()
+    })
+    this.closed = this.ready.then(() => this.server?.closed)
+    // Whoever awaits them hears of a failure.
+    this.ready.catch(() => {})
+    this.closed.catch(() => {})
+  }
+
+  close(): Promise<void> {
+    return this.server?.close() ?? Promise.resolve()
+  }
+}
+
+/** The raw file system that a tree makes, or the one that was given. Throws TypeError for what is neither. */
+export function rawOf(
+  given: FileTree | FileSystem,
+  policy: TreePolicy,
+  report: (kind: string, fields: object) => void,
+  methodTimeoutMs = 0,
+): FileSystem {
+  if (typeof given === 'object' && given !== null) {
+    if ('root' in given && typeof given.root === 'object' && given.root !== null)
+      return new TreeFileSystem(given, { policy, report, methodTimeoutMs })
+    if ('init' in given && typeof given.init === 'function') return given
+  }
+  throw new TypeError('a file system is an object with a root, or with operations and init')
+}
+
+function choicesOf(options: ServeOptions): CacheChoices {
+  const { cache = 'auto', directIo = 'policy', parallelDio = false, keepCache } = options
+  const { entryTimeoutSec, attrTimeoutSec, negativeTimeoutSec } = options
+  return { cache, directIo, parallelDio, keepCache, entryTimeoutSec, attrTimeoutSec, negativeTimeoutSec }
+}
+
+function wishesOf(options: ServeOptions, choices: CacheChoices, policy: TreePolicy): InitWishes {
+  return {
+    readdirplus: modeHasReaddirplus(choices.cache),
+    allowMmap: options.allowMmap === true,
+    writeback: options.writeback === true,
+    cacheSymlinks: policy.base.attrTimeoutSec > 1,
+    posixAcl: false,
+    securityLabel: false,
+    killprivV2: false,
+    posixLocks: false,
+    flock: false,
+    exportSupport: false,
+    submounts: false,
+    requiredFlags: 0n,
+  }
+}
+
+function mountInfo({ guestMinor, flags }: InitAgreement): MountInfo {
+  return { minor: guestMinor, flags }
+}
+
+const quiet = () => {}
+
+const say = (fields: object, message: string) => {
+  process.stderr.write(`virtio-fs: ${message}${describe(fields)}\n`)
+}
+
+/** Fields as a person reads them: an error's stack keeps its lines. */
+function describe(fields: object): string {
+  return Object.entries(fields)
+    .map(([name, value]) => (name === 'error' ? `\n${value}` : ` ${name}=${JSON.stringify(value)}`))
+    .join('')
+}
+
+const stderrLogger: Logger = Object.freeze({ debug: quiet, info: quiet, warn: say, error: say })

@@ -1,0 +1,182 @@
+import { EIO, ETIMEDOUT } from '../errno.js'
+import { type Carrier, type DeferredReply, PENDING_REPLY, type ReplyPlace, type Request } from '../request.js'
+import { describeError, MethodError } from './method-error.js'
+import type { Awaitable, FileContext } from './node.js'
+
+/** A method that has not settled for so long is told of. */
+const SLOW_MS = 10_000
+const CHECK_EVERY_MS = 1000
+
+/** Tells of what goes wrong; `kind` comes from a fixed set. */
+export type Report = (kind: string, fields: object) => void
+
+/** One request, as a method of a node sees it. */
+export class Call implements FileContext {
+  private controller: AbortController | undefined
+  readonly uid: number
+  readonly gid: number
+  readonly pid: number
+
+  constructor(
+    { uid, gid, pid }: Request,
+    readonly handle: unknown,
+  ) {
+    this.uid = uid
+    this.gid = gid
+    this.pid = pid
+  }
+
+  get signal(): AbortSignal {
+    this.controller ??= new AbortController()
+    return this.controller.signal
+  }
+
+  abort(): void {
+    this.controller?.abort()
+  }
+}
+
+/** A request whose method has returned a promise that has not settled. */
+interface UnderWay {
+  readonly method: string
+  readonly call: Call
+  readonly reply: DeferredReply
+  readonly sinceMs: number
+  isTold: boolean
+}
+
+/**
+ * Calls methods of nodes for requests, and answers with what comes of it: at once when that is a value, later when it is a
+ * promise. An answer puts a reply together and returns what an operation returns.
+ */
+export class Calls {
+  private readonly underWay = new Set<UnderWay>()
+  private timer: NodeJS.Timeout | undefined
+
+  /** After `timeoutMs` a request is answered with ETIMEDOUT, whatever its promise does later. 0: never. */
+  constructor(
+    private readonly report: Report,
+    private readonly timeoutMs: number,
+  ) {}
+
+  run<T>(
+    request: Request,
+    method: string,
+    handle: unknown,
+    start: (call: Call) => Awaitable<T>,
+    answer: (value: T, to: ReplyPlace) => number,
+  ): number {
+    const call = new Call(request, handle)
+    try {
+      const value = start(call)
+      return isPromise(value) ? this.defer(request, method, call, value, answer) : answer(value as T, request)
+    } catch (error) {
+      return this.failed(method, error)
+    }
+  }
+
+  /** Answers a request that can wait no longer. */
+  cancel(carrier: Carrier): void {
+    for (const one of this.underWay) {
+      const { carrier: own } = one.reply
+      if (own === carrier || own.carrier === carrier) this.giveUp(one, -EIO)
+    }
+  }
+
+  /** The guest has gone, or begins anew: nobody waits any more. */
+  abandon(): void {
+    for (const one of this.underWay) this.giveUp(one, -EIO)
+    clearInterval(this.timer)
+    this.timer = undefined
+  }
+
+  /** The errno for what a method threw, which is told when nobody meant it. */
+  failed(method: string, error: unknown): number {
+    const own = error instanceof MethodError
+    const cause = own ? error.cause : error
+    const { errno, isOwn } = describeError(cause)
+    if (isOwn)
+      this.report(`${own ? error.method : method}() failed: the guest gets EIO`, {
+        error: cause instanceof Error ? (cause.stack ?? cause.message) : String(cause),
+      })
+    return -errno
+  }
+
+  private defer<T>(
+    request: Request,
+    method: string,
+    call: Call,
+    value: PromiseLike<T>,
+    answer: (value: T, to: ReplyPlace) => number,
+  ): number {
+    const reply = request.defer()
+    const one: UnderWay = { method, call, reply, sinceMs: performance.now(), isTold: false }
+    this.underWay.add(one)
+    this.timer ??= setInterval(() => this.check(), CHECK_EVERY_MS).unref()
+    value.then(
+      (settled) => {
+        // Given up meanwhile.
+        if (!this.underWay.delete(one)) return
+        let result: number
+        try {
+          result = answer(settled, reply)
+        } catch (error) {
+          result = this.failed(method, error)
+        }
+        reply.finish(result)
+      },
+      (error) => {
+        if (this.underWay.delete(one)) reply.finish(this.failed(method, error))
+      },
+    )
+    return PENDING_REPLY
+  }
+
+  private giveUp(one: UnderWay, error: number): void {
+    this.underWay.delete(one)
+    one.call.abort()
+    one.reply.finish(error)
+  }
+
+  private check(): void {
+    if (this.underWay.size === 0) {
+      clearInterval(this.timer)
+      this.timer = undefined
+    }
+    const nowMs = performance.now()
+    for (const one of this.underWay) {
+      const forMs = nowMs - one.sinceMs
+      if (this.timeoutMs > 0 && forMs > this.timeoutMs) {
+        this.report(`${one.method}() has not settled: the guest gets ETIMEDOUT`, {
+          timeoutMs: this.timeoutMs,
+        })
+        this.giveUp(one, -ETIMEDOUT)
+      } else if (forMs > SLOW_MS && !one.isTold) {
+        one.isTold = true
+        this.report(`${one.method}() has not settled`, { forMs: Math.round(forMs) })
+      }
+    }
+  }
+}
+
+export function isPromise<T>(value: Awaitable<T>): value is PromiseLike<T> {
+  return typeof value === 'object' && value !== null && typeof (value as PromiseLike<T>).then === 'function'
+}
+
+/** Goes on with a value, at once or when it is there. */
+export function andThen<T, U>(value: Awaitable<T>, next: (value: T) => Awaitable<U>): Awaitable<U> {
+  return isPromise(value) ? value.then(next) : next(value)
+}
+
+/** Calls a method that is not the first of its request: what it throws carries its name. */
+export function named<T>(method: string, run: () => Awaitable<T>): Awaitable<T> {
+  const fail = (error: unknown): never => {
+    throw error instanceof MethodError ? error : new MethodError(method, error)
+  }
+  try {
+    const value = run()
+    return isPromise(value) ? value.then(undefined, fail) : value
+  } catch (error) {
+    return fail(error)
+  }
+}

@@ -1,0 +1,210 @@
+import { FUSE_FSYNC_FDATASYNC } from '../abi.js'
+import { EBADF, EFBIG, EILSEQ, EINVAL, EISDIR, ENOSYS, EOPNOTSUPP, EROFS } from '../errno.js'
+import { OpenFlag } from '../open-flags.js'
+import { ARGS, type ReplyPlace, type Request } from '../request.js'
+import { FallocateIn, LseekIn, LseekOut, ReadIn, WriteIn, WriteOut } from '../wire/data.js'
+import { EntryOut } from '../wire/entry.js'
+import { CreateIn, FlushIn, FsyncIn, OpenIn, OpenOut, ReleaseIn } from '../wire/open.js'
+import { wrong } from './attributes.js'
+import { andThen, type Call, named } from './calls.js'
+import type { Awaitable, FsNode, Opened, OrNothing } from './node.js'
+import type { KnownNode } from './node-table.js'
+import { nodeOf, type OpenNode, type TreeParts } from './parts.js'
+import { filePolicyFlags, fopenFlags } from './policy.js'
+import { type Found, foundOf } from './replies.js'
+
+const SEEK_DATA = 3
+const SEEK_HOLE = 4
+
+/** What `open` may say. */
+type Said = OrNothing<Opened>
+
+/** Opening and closing files, and their data. */
+export class TreeFiles {
+  constructor(private readonly on: TreeParts) {}
+
+  open(request: Request): number {
+    const known = nodeOf(this.on, request)
+    if (known === undefined) return -EBADF
+    const flags = OpenIn.flags(request.args, ARGS)
+    if (writes(flags) && known.node.write === undefined) return -EROFS
+    return this.on.calls.run<Said>(
+      request,
+      'open',
+      undefined,
+      (call) => known.node.open?.(flags, call),
+      (said, to) => this.writeOpen(to, 0, known, flags, said),
+    )
+  }
+
+  create(request: Request): number {
+    const { calls, replies } = this.on
+    const parent = nodeOf(this.on, request)
+    if (parent === undefined) return -EBADF
+    const name = request.name()
+    if (name === undefined) return -EILSEQ
+    const { node } = parent
+    if (node.create === undefined) return -EROFS
+    const flags = CreateIn.flags(request.args, ARGS)
+    const mode = CreateIn.mode(request.args, ARGS) & 0o7777
+    return calls.run<{ found: Found; said: Said }>(
+      request,
+      'create',
+      undefined,
+      (call) =>
+        andThen(node.create?.(name, { mode }, call) as Awaitable<FsNode>, (made) =>
+          andThen(foundOf('create', made, call), (found) =>
+            andThen(
+              named<Said>('open', () => made.open?.(flags & ~OpenFlag.O_TRUNC, call)),
+              (said) => ({ found, said }),
+            ),
+          ),
+        ),
+      ({ found, said }, to) => {
+        const known = replies.writeEntry(to.replyWords, 0, found, parent, name)
+        this.writeOpen(to, EntryOut.BYTES, known, flags, said)
+        return EntryOut.BYTES + OpenOut.BYTES
+      },
+    )
+  }
+
+  read(request: Request): number {
+    const { args } = request
+    const open = this.on.opens.get(ReadIn.handle(args, ARGS))
+    if (open === undefined) return -EBADF
+    const { node } = open.known
+    if (node.read === undefined) return open.known.type === 0o04 ? -EISDIR : -EINVAL
+    const offsetBytes = ReadIn.offsetBytes(args, ARGS)
+    // No file is so long.
+    if (offsetBytes < 0) return request.replyInPlace(0)
+    const lenBytes = Math.min(ReadIn.sizeBytes(args, ARGS), request.replyRoomBytes)
+    return this.on.calls.run(
+      request,
+      'read',
+      open.handle,
+      (call) => node.read?.(offsetBytes, lenBytes, call),
+      (data, to) => {
+        if (!(data instanceof Uint8Array)) wrong('the answer', data, 'a Uint8Array')
+        if (data.length > lenBytes) wrong('the answer', `${data.length} bytes`, `at most ${lenBytes}`)
+        return to.replyData(data) ? to.replyInPlace(data.length) : -EINVAL
+      },
+    )
+  }
+
+  write(request: Request): number {
+    const { args } = request
+    const open = this.on.opens.get(WriteIn.handle(args, ARGS))
+    if (open === undefined) return -EBADF
+    const { node } = open.known
+    if (node.write === undefined) return -EROFS
+    const lenBytes = WriteIn.sizeBytes(args, ARGS)
+    const offsetBytes = WriteIn.offsetBytes(args, ARGS)
+    if (offsetBytes < 0 || !Number.isSafeInteger(offsetBytes + lenBytes)) return -EFBIG
+    const data = request.payload(WriteIn.BYTES, lenBytes)
+    if (data === undefined) return -EINVAL
+    return this.on.calls.run<OrNothing<number>>(
+      request,
+      'write',
+      open.handle,
+      (call) => node.write?.(offsetBytes, data, call),
+      (said, to) => {
+        const written = said ?? lenBytes
+        if (!Number.isInteger(written) || written < 0 || written > lenBytes)
+          wrong('the answer', written, `a number from 0 to ${lenBytes}`)
+        WriteOut.write(to.reply, 0, written)
+        return WriteOut.BYTES
+      },
+    )
+  }
+
+  flush(request: Request): number {
+    const open = this.on.opens.get(FlushIn.handle(request.args, ARGS))
+    if (open === undefined) return -EBADF
+    return this.tell(request, open, 'flush', (node, call) => node.flush?.(call))
+  }
+
+  fsync(request: Request): number {
+    const open = this.on.opens.get(FsyncIn.handle(request.args, ARGS))
+    if (open === undefined) return -EBADF
+    const dataOnly = (FsyncIn.fsyncFlags(request.args, ARGS) & FUSE_FSYNC_FDATASYNC) !== 0
+    return this.tell(request, open, 'fsync', (node, call) => node.fsync?.(Object.assign(call, { dataOnly })))
+  }
+
+  /** FUSE_RELEASE and FUSE_RELEASEDIR. */
+  release(request: Request): number {
+    const open = this.on.opens.remove(ReleaseIn.handle(request.args, ARGS))
+    if (open === undefined) return -EBADF
+    return this.tell(request, open, 'release', (node, call) => node.release?.(call))
+  }
+
+  fallocate(request: Request): number {
+    const { args } = request
+    const open = this.on.opens.get(FallocateIn.handle(args, ARGS))
+    if (open === undefined) return -EBADF
+    if (open.known.node.fallocate === undefined) return -EOPNOTSUPP
+    const offsetBytes = FallocateIn.offsetBytes(args, ARGS)
+    const lenBytes = FallocateIn.lenBytes(args, ARGS)
+    if (offsetBytes < 0 || lenBytes < 0 || !Number.isSafeInteger(offsetBytes + lenBytes)) return -EFBIG
+    const mode = FallocateIn.mode(args, ARGS)
+    return this.tell(request, open, 'fallocate', (node, call) =>
+      node.fallocate?.(offsetBytes, lenBytes, mode, call),
+    )
+  }
+
+  lseek(request: Request): number {
+    const { args } = request
+    const open = this.on.opens.get(LseekIn.handle(args, ARGS))
+    if (open === undefined) return -EBADF
+    const { node } = open.known
+    // Then the guest's kernel takes all of a file for data.
+    if (node.seek === undefined) return -ENOSYS
+    const whence = LseekIn.whence(args, ARGS)
+    const offsetBytes = LseekIn.offsetBytes(args, ARGS)
+    if ((whence !== SEEK_DATA && whence !== SEEK_HOLE) || offsetBytes < 0) return -EINVAL
+    return this.on.calls.run(
+      request,
+      'seek',
+      open.handle,
+      (call) => node.seek?.(offsetBytes, whence === SEEK_DATA ? 'data' : 'hole', call),
+      (at, to) => {
+        if (!Number.isSafeInteger(at) || (at as number) < offsetBytes)
+          wrong('the answer', at, `a position from ${offsetBytes} on`)
+        LseekOut.write(to.reply, 0, at as number)
+        return LseekOut.BYTES
+      },
+    )
+  }
+
+  /** Calls a method that answers nothing. */
+  private tell(
+    request: Request,
+    open: OpenNode,
+    method: string,
+    start: (node: FsNode, call: Call) => Awaitable<void> | undefined,
+  ): number {
+    return this.on.calls.run<void>(
+      request,
+      method,
+      open.handle,
+      (call) => start(open.known.node, call),
+      () => 0,
+    )
+  }
+
+  private writeOpen(to: ReplyPlace, at: number, known: KnownNode, flags: number, said: Said): number {
+    const { opens, policy, nodes } = this.on
+    const path = policy.any ? nodes.pathOf(known.id) : undefined
+    const opened = said ?? undefined
+    const openFlags = fopenFlags(
+      filePolicyFlags(policy.forOpen(path, flags).policy, known.node, flags),
+      opened,
+    )
+    const handle = opens.add({ known, handle: opened?.handle, openFlags, listing: undefined })
+    OpenOut.write(to.reply, at, handle, openFlags)
+    return OpenOut.BYTES
+  }
+}
+
+function writes(flags: number): boolean {
+  return (flags & OpenFlag.O_ACCMODE) !== OpenFlag.O_RDONLY
+}

@@ -1,0 +1,113 @@
+import type { CachePolicy } from '../cache-policy.js'
+import { ENOENT } from '../errno.js'
+import type { ReplyPlace } from '../request.js'
+import { Attr, AttrOut } from '../wire/attr.js'
+import { EntryOut } from '../wire/entry.js'
+import { Statx, StatxOut } from '../wire/statx.js'
+import { timeoutSec, writeStatx } from './attributes.js'
+import { type Call, isPromise, named } from './calls.js'
+import { MethodError } from './method-error.js'
+import type { Attributes, Awaitable, FsNode } from './node.js'
+import type { KnownNode, NodeTable } from './node-table.js'
+import type { TreePolicy } from './policy.js'
+
+/** A node and what it said of itself. */
+export interface Found {
+  readonly node: FsNode
+  readonly attributes: Attributes
+}
+
+const NOTHING: Attributes = Object.freeze({})
+
+/** What a node says of itself. */
+export function statOf(node: FsNode, call: Call): Awaitable<Attributes> {
+  return node.stat === undefined ? NOTHING : node.stat(call)
+}
+
+/** The same for a node that a method has just returned. Throws TypeError when it is none. */
+export function foundOf(method: string, node: unknown, call: Call): Awaitable<Found> {
+  if (typeof node !== 'object' || node === null)
+    throw new MethodError(method, new TypeError(`returned ${String(node)}, not a node`))
+  const attributes = named('stat', () => statOf(node as FsNode, call))
+  return isPromise(attributes)
+    ? attributes.then((said) => ({ node: node as FsNode, attributes: said }))
+    : { node: node as FsNode, attributes }
+}
+
+/** Replies that carry attributes, and for how long the guest may believe them. */
+export class TreeReplies {
+  /** Filled and read within one reply. */
+  private readonly st = new Int32Array(Statx.WORDS)
+
+  constructor(
+    private readonly nodes: NodeTable,
+    private readonly policy: TreePolicy,
+  ) {}
+
+  /** A fuse_entry_out for what a name stands for, as one more lookup. */
+  entry(to: ReplyPlace, found: Found, parent: KnownNode, name: string): number {
+    this.writeEntry(to.replyWords, 0, found, parent, name)
+    return EntryOut.BYTES
+  }
+
+  noEntry(to: ReplyPlace): number {
+    const { negativeTimeoutSec } = this.policy.base
+    if (negativeTimeoutSec === 0) return -ENOENT
+    EntryOut.writeNothing(to.replyWords, 0, negativeTimeoutSec)
+    return EntryOut.BYTES
+  }
+
+  attr(to: ReplyPlace, known: KnownNode, attributes: Attributes): number {
+    const words = to.replyWords
+    this.take(known, known.node, attributes)
+    AttrOut.writeHead(words, 0, attrSec(attributes, this.policyOf(known)))
+    Attr.write(words, AttrOut.ATTR_AT >> 2, this.st, 0)
+    return AttrOut.BYTES
+  }
+
+  statx(to: ReplyPlace, known: KnownNode, attributes: Attributes): number {
+    this.take(known, known.node, attributes)
+    StatxOut.write(to.replyWords, 0, attrSec(attributes, this.policyOf(known)), this.st)
+    return StatxOut.BYTES
+  }
+
+  /** Puts a fuse_entry_out at word `w`, and counts a lookup. Returns the node that it is of. */
+  writeEntry(words: Int32Array, w: number, found: Found, parent: KnownNode, name: string): KnownNode {
+    const { node, attributes } = found
+    // Whatever is wrong with them, nothing has been counted yet.
+    this.write(attributes, node, 0)
+    const generation = attributes.generation ?? 0
+    const known = this.nodes.enter(node, parent, name)
+    this.take(known, node, attributes)
+    const policy = this.policyOf(known)
+    const entrySec = timeoutSec('entryTimeoutSec', attributes.entryTimeoutSec, policy.entryTimeoutSec)
+    EntryOut.writeHead(words, w, known.id, generation, entrySec, attrSec(attributes, policy))
+    Attr.write(words, w + (EntryOut.ATTR_AT >> 2), this.st, 0)
+    return known
+  }
+
+  private take(known: KnownNode, node: FsNode, attributes: Attributes): void {
+    this.write(attributes, node, known.id)
+    known.type = Statx.mode(this.st) >>> 12
+  }
+
+  /** `stat` is to blame for attributes that make no sense. */
+  private write(attributes: Attributes, node: FsNode, ino: number): void {
+    try {
+      writeStatx(this.st, attributes, node, ino)
+      timeoutSec('attrTimeoutSec', attributes.attrTimeoutSec, 0)
+      timeoutSec('entryTimeoutSec', attributes.entryTimeoutSec, 0)
+    } catch (error) {
+      throw new MethodError('stat', error)
+    }
+  }
+
+  private policyOf(known: KnownNode): CachePolicy {
+    const { policy } = this
+    return policy.changesTimeouts ? policy.forName(this.nodes.pathOf(known.id)).policy : policy.base
+  }
+}
+
+function attrSec({ attrTimeoutSec }: Attributes, policy: CachePolicy): number {
+  return attrTimeoutSec ?? policy.attrTimeoutSec
+}

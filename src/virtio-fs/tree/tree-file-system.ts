@@ -1,0 +1,141 @@
+import type { FileSystem, Introspection, Operation } from '../file-system.js'
+import { HandleTable } from '../handle-table.js'
+import type { InitAgreement } from '../negotiation.js'
+import type { Carrier, Request } from '../request.js'
+import { TreeAttributes } from './attribute-operations.js'
+import { Calls, type Report } from './calls.js'
+import { TreeDirectories } from './directories.js'
+import { TreeFiles } from './files.js'
+import { TreeNames } from './names.js'
+import type { FileTree } from './node.js'
+import { NodeTable } from './node-table.js'
+import type { OpenNode, TreeParts } from './parts.js'
+import type { TreePolicy } from './policy.js'
+import { TreeReplies } from './replies.js'
+import { TreeXattrs } from './xattrs.js'
+
+export interface TreeOptions {
+  /** What the guest is told about caching. */
+  readonly policy: TreePolicy
+  /** Told of errors that nobody meant, and of promises that do not settle. */
+  readonly report: Report
+  /** After so long a request is answered with ETIMEDOUT. Default 0: never. */
+  readonly methodTimeoutMs?: number
+}
+
+/** A tree of nodes as a file system on the raw floor: ids, counts, handles and positions are kept here. */
+export class TreeFileSystem implements FileSystem, Introspection {
+  private readonly on: TreeParts
+  private readonly names: TreeNames
+  private readonly attributes: TreeAttributes
+  private readonly files: TreeFiles
+  private readonly directories: TreeDirectories
+  readonly introspection: Introspection = this
+
+  constructor(
+    private readonly tree: FileTree,
+    { policy, report, methodTimeoutMs = 0 }: TreeOptions,
+  ) {
+    const nodes = new NodeTable()
+    this.on = {
+      tree,
+      nodes,
+      policy,
+      opens: new HandleTable<OpenNode>(),
+      calls: new Calls(report, methodTimeoutMs),
+      replies: new TreeReplies(nodes, policy),
+    }
+    this.names = new TreeNames(this.on)
+    this.attributes = new TreeAttributes(this.on)
+    this.files = new TreeFiles(this.on)
+    this.directories = new TreeDirectories(this.on)
+    // Where the root has none nobody has: answered once with ENOSYS, the guest asks no more.
+    if (tree.root.getxattr !== undefined) this.serveXattrs(new TreeXattrs(this.on))
+  }
+
+  setxattr?: Operation
+  getxattr?: Operation
+  listxattr?: Operation
+  removexattr?: Operation
+
+  init(_agreement: InitAgreement): void {
+    this.on.nodes.begin(this.tree.root)
+    this.tell('mounted', () => this.tree.mounted?.())
+  }
+
+  destroy(): void {
+    const { calls, opens, nodes } = this.on
+    const wasMounted = nodes.count > 0
+    calls.abandon()
+    opens.clear(() => {})
+    nodes.clear()
+    if (wasMounted) this.tell('unmounted', () => this.tree.unmounted?.())
+  }
+
+  cancel(carrier: Carrier): void {
+    this.on.calls.cancel(carrier)
+  }
+
+  lookup = (request: Request) => this.names.lookup(request)
+  forget = (request: Request) => this.names.forget(request)
+  batchForget = (request: Request) => this.names.batchForget(request)
+  readlink = (request: Request) => this.names.readlink(request)
+  symlink = (request: Request) => this.names.symlink(request)
+  mknod = (request: Request) => this.names.mknod(request)
+  mkdir = (request: Request) => this.names.mkdir(request)
+  unlink = (request: Request) => this.names.unlink(request)
+  rmdir = (request: Request) => this.names.rmdir(request)
+  rename = (request: Request) => this.names.rename(request)
+  rename2 = (request: Request) => this.names.rename2(request)
+  link = (request: Request) => this.names.link(request)
+
+  getattr = (request: Request) => this.attributes.getattr(request)
+  setattr = (request: Request) => this.attributes.setattr(request)
+  statx = (request: Request) => this.attributes.statx(request)
+  statfs = (request: Request) => this.attributes.statfs(request)
+  syncfs = (request: Request) => this.attributes.syncfs(request)
+
+  open = (request: Request) => this.files.open(request)
+  create = (request: Request) => this.files.create(request)
+  read = (request: Request) => this.files.read(request)
+  write = (request: Request) => this.files.write(request)
+  flush = (request: Request) => this.files.flush(request)
+  release = (request: Request) => this.files.release(request)
+  fsync = (request: Request) => this.files.fsync(request)
+  fallocate = (request: Request) => this.files.fallocate(request)
+  lseek = (request: Request) => this.files.lseek(request)
+
+  opendir = (request: Request) => this.directories.opendir(request)
+  readdir = (request: Request) => this.directories.readdir(request)
+  readdirplus = (request: Request) => this.directories.readdirplus(request)
+  releasedir = (request: Request) => this.files.release(request)
+  fsyncdir = (request: Request) => this.files.fsync(request)
+
+  pathOf(nodeid: number): string | undefined {
+    return this.on.nodes.pathOf(nodeid)
+  }
+
+  /** Only the node could tell, and perhaps not at once. */
+  sizeOf(): number {
+    return -1
+  }
+
+  openFlagsOf(handle: number): number {
+    return this.on.opens.get(handle)?.openFlags ?? 0
+  }
+
+  private serveXattrs(xattrs: TreeXattrs): void {
+    this.setxattr = (request) => xattrs.setxattr(request)
+    this.getxattr = (request) => xattrs.getxattr(request)
+    this.listxattr = (request) => xattrs.listxattr(request)
+    this.removexattr = (request) => xattrs.removexattr(request)
+  }
+
+  private tell(method: string, run: () => void): void {
+    try {
+      run()
+    } catch (error) {
+      this.on.calls.failed(method, error)
+    }
+  }
+}
