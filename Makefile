@@ -139,6 +139,10 @@ install: build ## Install below PREFIX (/usr/local), in DESTDIR: program, manual
 dist: build ## Tarballs for x86-64 and arm64 with Node inside, and SHA256SUMS, in release/
 	@packaging/dist.sh
 
+.PHONY: deb
+deb: build ## Debian packages for amd64 and arm64 in release/, and what lintian says (needs debhelper, dh-apparmor, lintian)
+	@packaging/deb.sh
+
 .PHONY: test-package
 test-package: build ## The npm packages as npm installs them: packed, installed into an empty folder, started
 	$(call tap,package,300)

@@ -48,7 +48,7 @@ if [ -n "$PREBUILT" ]; then
 else
   install -D -t "$native/build" native/build/{native.node,launcher}
 fi
-make -s -C native ioctl-napi CC="$CC" IOCTL_NAPI="$lib/node_modules/ioctl-napi" \
+make -s -C native ioctl-napi CC="$CC" LDFLAGS=-s IOCTL_NAPI="$lib/node_modules/ioctl-napi" \
   || echo 'ioctl-napi does not compile here: the addon does its work' >&2
 
 chmod 755 "$program"
