@@ -147,6 +147,10 @@ deb: build ## Debian packages for amd64 and arm64 in release/, and what lintian 
 test-package: build ## The npm packages as npm installs them: packed, installed into an empty folder, started
 	$(call tap,package,300)
 
+.PHONY: test-roots
+test-roots: dist deb ## What make dist and make deb made: installed in fresh Debian roots, on arm64 by qemu-user, with Node 22 and 24
+	$(call tap,roots,900,1)
+
 .PHONY: clean
 clean: ## Remove what the build made (not the cache of kernels and packages)
 	rm -rf dist release src/vhost-user/dist src/virtio-fs/dist native/build native/prebuilds .tap *.tsbuildinfo

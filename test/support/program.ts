@@ -13,13 +13,22 @@ const MAX_OUTPUT_BYTES = 256 << 20
  * The words that start the program without what the test runner adds to the environment of its children; `launcher`: a
  * program and its arguments that runs node in its turn.
  */
-function wordsOf(args: readonly string[], launcher: readonly string[], program: string): readonly string[] {
+function wordsOf(
+  args: readonly string[],
+  launcher: readonly string[],
+  program: string | readonly string[],
+): readonly string[] {
   const { PATH } = process.env
-  return ['-i', `PATH=${PATH}`, ...launcher, process.execPath, program, ...args]
+  const started = typeof program === 'string' ? [process.execPath, program] : program
+  return ['-i', `PATH=${PATH}`, ...launcher, ...started, ...args]
 }
 
 /** Runs the program until it ends by itself. */
-export function runProgram(args: readonly string[], launcher: readonly string[] = [], program = PROGRAM) {
+export function runProgram(
+  args: readonly string[],
+  launcher: readonly string[] = [],
+  program: string | readonly string[] = PROGRAM,
+) {
   const { status, stdout, stderr } = spawnSync('env', wordsOf(args, launcher, program), {
     encoding: 'utf8',
     timeout: TIMEOUT_MS,
@@ -34,13 +43,13 @@ export class RunningProgram {
   readonly exited: Promise<{ status: number | null; signal: string | null }>
   private readonly child
 
-  /** `fds`: descriptors of ours that it inherits, as 3 and up. */
+  /** `fds`: descriptors of ours that it inherits, as 3 and up. `program`: for node, or the words that start another one. */
   constructor(
     t: Test,
     args: readonly string[],
     launcher: readonly string[] = [],
     fds: readonly number[] = [],
-    program = PROGRAM,
+    program: string | readonly string[] = PROGRAM,
   ) {
     const words = [...wordsOf(args, launcher, program)]
     this.child = spawn('env', words, { stdio: ['ignore', 'inherit', 'pipe', ...fds] })
