@@ -15,14 +15,21 @@
 #include <linux/stat.h>
 #endif
 
-/* 64-bit kernels take the offset whole, and leave its second half alone. */
+/*
+ * 64-bit kernels take the offset whole, and leave its second half alone. Without flags the older calls do the same, and
+ * qemu-user has no others.
+ */
 static inline ssize_t kernel_preadv2(int fd, const struct iovec *iov, int count, off_t offset, int flags)
 {
+    if (flags == 0)
+        return preadv(fd, iov, count, offset);
     return syscall(SYS_preadv2, fd, iov, count, offset, 0, flags);
 }
 
 static inline ssize_t kernel_pwritev2(int fd, const struct iovec *iov, int count, off_t offset, int flags)
 {
+    if (flags == 0)
+        return pwritev(fd, iov, count, offset);
     return syscall(SYS_pwritev2, fd, iov, count, offset, 0, flags);
 }
 

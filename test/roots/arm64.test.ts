@@ -37,7 +37,8 @@ t.test('arm64', async (t) => {
         /wire.*\.test\.js$|chain.*\.test\.js$|virtqueue\.test\.js$/.test(file),
       )) {
         const { status, stdout } = run([...node, join(ROOT, suite, file)], [`VIRTIOFSD_TS_NATIVE=${addon}`])
-        t.equal(status, 0, `${suite}/${file} ${status === 0 ? '' : stdout.slice(-2000)}`)
+        t.equal(status, 0, `${suite}/${file}`)
+        if (status !== 0) t.comment(stdout.slice(-2000))
       }
     }
   })
