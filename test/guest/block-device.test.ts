@@ -19,7 +19,15 @@ const SECTOR_BYTES = 512
 
 t.setTimeout(900_000)
 
-async function startDevice(t: Test): Promise<{ image: string; socketPath: string; pid: number }> {
+interface Device {
+  readonly image: string
+  readonly socketPath: string
+  readonly pid: number
+  /** Checks that it has lived until now, and ends when it is asked to. */
+  stop(): Promise<void>
+}
+
+async function startDevice(t: Test): Promise<Device> {
   const directory = tempDir(t)
   const image = join(directory, 'image')
   const socketPath = join(directory, 'socket')
@@ -27,13 +35,14 @@ async function startDevice(t: Test): Promise<{ image: string; socketPath: string
   truncateSync(image, IMAGE_BYTES)
   const device = spawn(process.execPath, [EXAMPLE, image, socketPath], { stdio: 'inherit' })
   const exited = once(device, 'exit')
-  t.teardown(async () => {
+  t.teardown(() => device.kill('SIGKILL'))
+  while (!existsSync(socketPath) && device.exitCode === null) await sleep(20)
+  const stop = async () => {
     t.equal(device.exitCode, null, 'the device has lived until now')
     device.kill('SIGTERM')
     t.same(await exited, [0, null], 'and ends when it is asked to')
-  })
-  while (!existsSync(socketPath)) await sleep(20)
-  return { image, socketPath, pid: device.pid ?? 0 }
+  }
+  return { image, socketPath, pid: device.pid ?? 0, stop }
 }
 
 for (const [kernel, qemu] of [
@@ -42,7 +51,7 @@ for (const [kernel, qemu] of [
   ['7', '11'],
 ]) {
   t.test(`Linux ${kernel} under QEMU ${qemu} keeps a file system on it`, async (t) => {
-    const { image, socketPath, pid } = await startDevice(t)
+    const { image, socketPath, pid, stop } = await startDevice(t)
     const guest = await bootGuest({
       kernel,
       qemu,
@@ -55,6 +64,15 @@ for (const [kernel, qemu] of [
     t.equal(await sectors(), IMAGE_BYTES / SECTOR_BYTES)
     t.equal(await guest.output('ls /sys/block/vda/mq | wc -l'), '2\n', 'both queues are used')
     t.match(await guest.output('cat /sys/block/vda/queue/write_cache'), 'write back', 'FLUSH is agreed on')
+
+    await guest.output('echo "write through" > /sys/block/vda/cache_type')
+    t.match(
+      await guest.output('cat /sys/block/vda/queue/write_cache'),
+      'write through',
+      'written to the device',
+    )
+    await guest.output('dd if=/dev/urandom of=/dev/vda bs=64k count=1 2>/dev/null')
+    await guest.output('echo "write back" > /sys/block/vda/cache_type')
 
     await guest.output('/usr/bin/mke2fs -q -t ext4 /dev/vda && mount -t ext4 /dev/vda /mnt', {
       timeoutMs: 300_000,
@@ -91,5 +109,6 @@ for (const [kernel, qemu] of [
     t.equal(await sectors(), GROWN_BYTES / SECTOR_BYTES, 'the running guest knows that the disk has grown')
     await expectQuietKernel(t, guest)
     await guest.shutdown()
+    await stop()
   })
 }

@@ -7,7 +7,8 @@ const [imagePath = '', socketPath = ''] = process.argv.slice(2)
 const QUEUES = 4
 const SECTOR_BYTES = 512
 const HEADER_BYTES = 16
-const Feature = { SEG_MAX: 2, FLUSH: 9, MQ: 12 }
+const WRITEBACK_AT = 32 // a byte of the configuration space: 0, and each write is to be durable
+const Feature = { SEG_MAX: 2, FLUSH: 9, CONFIG_WCE: 11, MQ: 12 }
 const Type = { IN: 0, OUT: 1, FLUSH: 4 }
 const Status = { OK: 0, IOERR: 1, UNSUPP: 2 }
 const RWF_DSYNC = 2
@@ -18,21 +19,30 @@ const capacity = () => Number(space.getBigUint64(0, true)) * SECTOR_BYTES
 const measure = async () =>
   space.setBigUint64(0, BigInt((await image.stat()).size) / BigInt(SECTOR_BYTES), true)
 space.setUint32(12, 126, true) // seg_max
+space.setUint8(WRITEBACK_AT, 1)
 space.setUint16(34, QUEUES, true) // num_queues
 await measure()
 
 const io = new FileIo()
-let writeFlags = 0
+let flushes = true
 
 /** @type {import('vhost-user-ts').VhostUserDevice} */
 const device = {
   name: 'block',
   queueCount: QUEUES,
-  features: featureBits(Feature.SEG_MAX, Feature.FLUSH, Feature.MQ),
+  features: featureBits(Feature.SEG_MAX, Feature.FLUSH, Feature.CONFIG_WCE, Feature.MQ),
   config: new Uint8Array(space.buffer),
   io,
   acceptFeatures(features) {
-    writeFlags = hasBit(features, Feature.FLUSH) ? 0 : RWF_DSYNC // a driver that never flushes relies on each write
+    flushes = hasBit(features, Feature.FLUSH) // a driver that never does relies on each write
+  },
+  writeConfig(offsetBytes, bytes) {
+    if (offsetBytes !== WRITEBACK_AT || bytes.length !== 1) return false
+    space.setUint8(WRITEBACK_AT, Number(bytes[0]) & 1)
+    return true
+  },
+  reset() {
+    space.setUint8(WRITEBACK_AT, 1)
   },
   async process(chain) {
     const header = new DataView(new ArrayBuffer(HEADER_BYTES))
@@ -59,10 +69,11 @@ async function carryOut(
   const lenBytes = type === Type.IN ? room : chain.readableBytes - HEADER_BYTES
   if (offsetBytes + lenBytes > capacity()) return Status.IOERR
   const bytes = { fd, offsetBytes, lenBytes }
+  const flags = flushes && space.getUint8(WRITEBACK_AT) === 1 ? 0 : RWF_DSYNC
   const done =
     type === Type.IN
       ? await io.read(chain, bytes)
-      : await io.write(chain, { ...bytes, skipBytes: HEADER_BYTES, flags: writeFlags })
+      : await io.write(chain, { ...bytes, skipBytes: HEADER_BYTES, flags })
   return done === lenBytes ? Status.OK : Status.IOERR
 }
 

@@ -6,7 +6,8 @@ import { readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
-import type { DriverVirtqueue, Frontend } from 'vhost-user-ts/frontend'
+import { type DriverVirtqueue, type Frontend, FrontendRequest } from 'vhost-user-ts/frontend'
+import { ConfigAccess } from '#vhost-user/wire'
 import { connectSoon } from '../../support/eager-frontend.js'
 import { tempDir } from '../../support/temp-dir.js'
 
@@ -148,5 +149,23 @@ t.test('the configuration space has capacity, segments and queues', async (t) =>
     t.equal(space.getUint32(12, true), 126)
     t.equal(space.getUint16(34, true), 4)
     t.throws(() => frontend.readConfig(250, 8), { code: 'BAD_FRAME' })
+  })
+})
+
+t.test('the driver turns the write-back cache off and on, and nothing else', async (t) => {
+  await withDisk(t, FLUSH, ({ frontend }) => {
+    const set = (offsetBytes: number, value: number) => {
+      const { body } = frontend.connection
+      ConfigAccess.writeHeader(body, offsetBytes, 1, 0)
+      body.setUint8(ConfigAccess.HEADER_BYTES, value)
+      frontend.request(FrontendRequest.SET_CONFIG, ConfigAccess.HEADER_BYTES + 1)
+    }
+    t.same(frontend.readConfig(32, 1), Uint8Array.of(1))
+    set(32, 0)
+    t.same(frontend.readConfig(32, 1), Uint8Array.of(0))
+    t.throws(() => set(0, 1), { code: 'BAD_REQUEST' })
+    t.same(frontend.readConfig(0, 1), Uint8Array.of(0), 'the capacity stays')
+    frontend.request(FrontendRequest.RESET_DEVICE, 0)
+    t.same(frontend.readConfig(32, 1), Uint8Array.of(1), 'on after a reset')
   })
 })
