@@ -2,7 +2,8 @@ import { Opcode } from 'virtio-fs-ts/protocol'
 import { RequestRecord, StringRecord, type TracedRequest, TraceHeader } from './trace-format.js'
 import type { WatchedRequest } from './watched-request.js'
 
-const CHUNK_BYTES = 256 * 1024
+/** A trace is handed over in chunks of so many bytes. */
+export const TRACE_CHUNK_BYTES = 256 * 1024
 /** Records wait no longer than this before they go to the file. */
 const FLUSH_AFTER_MS = 200
 /** Paths that are remembered as written; then the numbering begins anew. */
@@ -21,7 +22,7 @@ export type ChunkSink = (chunk: Uint8Array, first: boolean) => boolean
  * `fileBytes` the next chunk starts a new one.
  */
 export class TraceWriter {
-  private chunk = new Uint8Array(CHUNK_BYTES)
+  private chunk = new Uint8Array(TRACE_CHUNK_BYTES)
   private view = new DataView(this.chunk.buffer)
   private readonly encoder = new TextEncoder()
   private readonly strings = new Map<string, number>()
@@ -42,7 +43,8 @@ export class TraceWriter {
   }
 
   add(request: WatchedRequest): void {
-    if (this.used + StringRecord.bytes(LONGEST_STRING_BYTES) + RequestRecord.BYTES > CHUNK_BYTES) this.flush()
+    if (this.used + StringRecord.bytes(LONGEST_STRING_BYTES) + RequestRecord.BYTES > TRACE_CHUNK_BYTES)
+      this.flush()
     if (this.inChunk === 0) this.firstMs = performance.now()
     const pathIndex = this.indexOf(this.pathOf(request))
     RequestRecord.write(this.view, this.used, tracedRequest(request), pathIndex)
@@ -67,7 +69,7 @@ export class TraceWriter {
     this.inChunk = 0
     this.used = 0
     // The sink may have taken the buffer over.
-    this.chunk = new Uint8Array(CHUNK_BYTES)
+    this.chunk = new Uint8Array(TRACE_CHUNK_BYTES)
     this.view = new DataView(this.chunk.buffer)
     if (this.written >= this.fileBytes) this.beginFile()
   }

@@ -2,7 +2,7 @@
 export type MemoryUse = 'directories' | 'locks' | 'waiting' | 'places'
 
 /** What `ctl state` says of it, in bytes. */
-export type MemoryReport = Readonly<Record<MemoryUse, number>> & {
+export interface MemoryReport extends Readonly<Record<MemoryUse, number>> {
   readonly total: number
   readonly limit: number
 }

@@ -18,6 +18,7 @@ import { DataOperations } from './files/data.js'
 import { DirectoryOperations } from './files/directories.js'
 import { FileOperations } from './files/files.js'
 import { IoctlOperations } from './files/ioctls.js'
+import { Leftovers } from './files/leftovers.js'
 import type { OpenDirectory } from './files/open-directory.js'
 import type { OpenFile } from './files/open-file.js'
 import { HostIntrospection } from './host-introspection.js'
@@ -114,10 +115,11 @@ export class PassthroughFileSystem implements FileSystem {
   }
 
   destroy(): void {
-    const { async, locks, files, directories, inodes } = this.parts
+    const { async, locks, files, directories, leftovers, inodes } = this.parts
     async.drain()
     locks.clear()
     files.clear((file) => file.release())
+    leftovers.clear()
     directories.clear((directory) => directory.release())
     inodes.clear()
   }
@@ -221,6 +223,7 @@ function partsOf(options: PassthroughOptions, rootFd: number) {
     xattrNames,
     files,
     directories: new HandleTable<OpenDirectory>(),
+    leftovers: new Leftovers(memory),
     hosts,
     finder: new InodeFinder(inodes, opener, budget, options),
     caller: new Caller(identities),

@@ -8,10 +8,11 @@ import {
   initFlagNames,
   opcodeName,
 } from 'virtio-fs-ts/protocol'
-import { TraceWriter } from '../inspect/trace-writer.js'
+import { TRACE_CHUNK_BYTES, TraceWriter } from '../inspect/trace-writer.js'
 import { reportIoModes } from '../io-mode/agreement-report.js'
 import { OpenRules } from '../io-mode/open-rules.js'
 import { ioctlCaller } from '../passthrough/files/ioctls.js'
+import type { MemoryReport } from '../passthrough/memory-account.js'
 import { CommandError, isRefusal } from './command-arguments.js'
 import { describeInitOverride } from './init-override.js'
 import { makeFsDevice, type ShareDevice } from './make-fs-device.js'
@@ -139,7 +140,8 @@ export class ShareService {
       mounted: agreement !== undefined,
       guest: agreement && `7.${agreement.guestMinor}`,
       flags: agreement && initFlagNames(agreement.flags),
-      memory: this.share.reports.memory(),
+      pendingRequests: session.pendingCount,
+      memory: this.memory(),
       inspecting: interceptor.isInspecting,
       tracing: interceptor.isTracing,
       faults: interceptor.faultReports().length,
@@ -148,6 +150,14 @@ export class ShareService {
       ),
       nextInit: describeInitOverride(session.initOverride),
     }
+  }
+
+  /** What the guest makes this share hold beside inodes and handles, and at most, in bytes. */
+  private memory(): MemoryReport & { readonly traces: number } {
+    const { total, limit, ...uses } = this.share.reports.memory()
+    const traces = this.chunksUnderWay * TRACE_CHUNK_BYTES
+    const most = MAX_CHUNKS_UNDER_WAY * TRACE_CHUNK_BYTES
+    return { ...uses, traces, total: total + traces, limit: limit + most }
   }
 
   private runCommands(port: MessagePort): void {
@@ -190,9 +200,13 @@ export class ShareService {
     )
   }
 
+  private get chunksUnderWay(): number {
+    return this.chunksSent - Atomics.load(this.traceAcks, 0)
+  }
+
   /** A file that is written more slowly than requests come must not fill the memory: what is too much is left out. */
   private sendChunk(chunk: Uint8Array, first: boolean): boolean {
-    if (this.chunksSent - Atomics.load(this.traceAcks, 0) >= MAX_CHUNKS_UNDER_WAY) {
+    if (this.chunksUnderWay >= MAX_CHUNKS_UNDER_WAY) {
       this.faults.warn('trace cannot be written as fast: requests are left out of it', {})
       return false
     }

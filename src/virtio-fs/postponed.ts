@@ -19,6 +19,10 @@ interface Postponed {
 export class PostponedRequests {
   private requests: Postponed[] = []
 
+  get count(): number {
+    return this.requests.length
+  }
+
   /** Returns false if there are too many. */
   add(carrier: Carrier): boolean {
     if (this.requests.length >= MOST) return false

@@ -119,6 +119,7 @@ export class Request implements ReplyPlace {
   private readonly argWords: Int32Array
   private readonly argTail: Uint8Array
   private readonly idleReplies: DeferredReply[] = []
+  private repliesMade = 0
 
   constructor(readonly counters = new Counters()) {
     const { buffer } = this.words
@@ -232,9 +233,19 @@ export class Request implements ReplyPlace {
 
   /** Takes the request over, to be answered later: the operation returns PENDING_REPLY. */
   defer(): DeferredReply {
-    const deferred = this.idleReplies.pop() ?? new DeferredReply(this.idleReplies, this.counters)
+    const deferred = this.idleReplies.pop() ?? this.newReply()
     deferred.begin(this.carrier, this.uniqueLow, this.uniqueHigh, this.opcode)
     return deferred
+  }
+
+  /** Replies that are owed. */
+  get deferredCount(): number {
+    return this.repliesMade - this.idleReplies.length
+  }
+
+  private newReply(): DeferredReply {
+    this.repliesMade++
+    return new DeferredReply(this.idleReplies, this.counters)
   }
 
   private finish(lenBytes: number, error: number, copyBytes: number): number {

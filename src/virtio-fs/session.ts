@@ -142,6 +142,11 @@ export class Session {
     return PENDING
   }
 
+  /** Requests that are answered later: by their operations, or when they have been served again. */
+  get pendingCount(): number {
+    return this.request.deferredCount + this.postponed.count
+  }
+
   /** Ends the session, as DESTROY does. */
   end(): void {
     const began = this.agreement !== undefined

@@ -27,6 +27,7 @@ import { TYPE_DIRECTORY } from '../inodes/inode-table.js'
 import type { Replies } from '../replies.js'
 import type { AsyncIo } from './async-io.js'
 import { ASYNC_FDATASYNC, ASYNC_FSYNC } from './async-io.js'
+import type { Leftovers } from './leftovers.js'
 import { DirentReader, OpenDirectory } from './open-directory.js'
 
 const { O_DIRECTORY, O_RDONLY } = native.constants
@@ -38,6 +39,7 @@ interface Share {
   readonly inodes: InodeTable
   readonly finder: InodeFinder
   readonly directories: HandleTable<OpenDirectory>
+  readonly leftovers: Leftovers
   readonly async: AsyncIo
   readonly budget: FdBudget
   readonly replies: Replies
@@ -47,10 +49,12 @@ interface Share {
 
 /** Reading directories. Positions are the host's, 64 opaque bits; they survive a seek in the guest. */
 export class DirectoryOperations {
-  private readonly dirents = new DirentReader()
+  private readonly dirents: DirentReader
   private readonly st = new Int32Array(Statx.WORDS)
 
-  constructor(private readonly share: Share) {}
+  constructor(private readonly share: Share) {
+    this.dirents = new DirentReader(share.leftovers)
+  }
 
   /** FUSE_OPENDIR. Reply: open_out. Errors: EBADF, ENOTDIR. */
   opendir(request: Request): number {
@@ -81,6 +85,7 @@ export class DirectoryOperations {
   releasedir(request: Request): number {
     const directory = this.share.directories.remove(ReleaseIn.handle(request.args, ARGS))
     if (directory === undefined) return -EBADF
+    this.share.leftovers.drop(directory)
     directory.release()
     return 0
   }

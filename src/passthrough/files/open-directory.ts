@@ -1,5 +1,6 @@
 import * as native from 'virtiofsd-ts-native'
 import { HeldFd } from './held-fd.js'
+import type { Leftovers } from './leftovers.js'
 
 /** Largest piece of a directory that is read at once. */
 const BUFFER_BYTES = 64 * 1024
@@ -21,6 +22,8 @@ export class DirentReader {
   /** Where the current record begins. */
   at = 0
 
+  constructor(private readonly leftovers: Leftovers) {}
+
   /**
    * Goes to the entry behind the position [low, high], and reads records from there: those left over from the last
    * read if they begin there, else the directory itself. Returns 0 or a negative errno.
@@ -33,7 +36,7 @@ export class DirentReader {
       this.end = directory.left.length
       return 0
     }
-    directory.left = NOTHING
+    this.leftovers.drop(directory)
     if (directory.atLow === low && directory.atHigh === high) return 0
     const result = native.seekDirectory(directory.fd, low, high)
     if (result < 0) return result
@@ -65,9 +68,8 @@ export class DirentReader {
 
   /** Keeps the records that were read and not stepped over, for the request that goes on from here. */
   close(directory: OpenDirectory): void {
-    directory.left = this.at < this.end ? this.bytes.slice(this.at, this.end) : NOTHING
-    directory.leftLow = directory.atLow
-    directory.leftHigh = directory.atHigh
+    if (this.at < this.end) this.leftovers.keep(directory, this.bytes.subarray(this.at, this.end))
+    else this.leftovers.drop(directory)
   }
 
   get inoLow(): number {
