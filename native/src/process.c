@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "args.h"
+#include "kernel-calls.h"
 #include "module.h"
 
 #define MAX_WORDS 4096
@@ -168,8 +169,8 @@ static napi_value write_now(napi_env env, napi_callback_info info)
     result = send(pollfd.fd, piece.iov_base, piece.iov_len, MSG_DONTWAIT | MSG_NOSIGNAL);
     /* Another writer may have been quicker: pipes of Linux 6.4 and later say so. */
     if (result < 0 && errno == ENOTSOCK && is_pipe(pollfd.fd))
-        result = pwritev2(pollfd.fd, &piece, 1, -1, RWF_NOWAIT);
-    if (result < 0 && (errno == ENOTSOCK || errno == EOPNOTSUPP))
+        result = kernel_pwritev2(pollfd.fd, &piece, 1, -1, RWF_NOWAIT);
+    if (result < 0 && (errno == ENOTSOCK || errno == EOPNOTSUPP || errno == ENOSYS))
         result = write(pollfd.fd, piece.iov_base, piece.iov_len);
     return ret_errno(env, result);
 }
