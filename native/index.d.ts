@@ -13,8 +13,11 @@ export type Memory = number
 
 /** Binds and listens; the socket file gets `mode`. Errors: EADDRINUSE and what bind(2) gives. */
 export function unixListen(path: string, mode: number): number
-/** Connects to the socket file. Errors: ENOENT, ECONNREFUSED and what connect(2) gives. */
-export function unixConnect(path: string): number
+/**
+ * Connects to the socket file. With O_NONBLOCK in `flags` it never waits. Errors: ENOENT, ECONNREFUSED, EAGAIN (the
+ * listener's backlog is full) and what connect(2) gives.
+ */
+export function unixConnect(path: string, flags: number): number
 /** A datagram socket in non-blocking mode, connected to the socket file. Errors: ENOENT, ECONNREFUSED, EPROTOTYPE. */
 export function unixDatagramConnect(path: string): number
 /**

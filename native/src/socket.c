@@ -1,5 +1,6 @@
 /* Unix stream sockets that carry file descriptors. Every descriptor that arrives is close-on-exec. */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -46,16 +47,17 @@ static napi_value unix_listen(napi_env env, napi_callback_info info)
     return ret_int(env, fd);
 }
 
-/* unixConnect(path): fd */
+/* unixConnect(path, flags): fd; with O_NONBLOCK -EAGAIN instead of waiting for room in the listener's backlog */
 static napi_value unix_connect(napi_env env, napi_callback_info info)
 {
     struct sockaddr_un address;
-    napi_value argv[1];
+    napi_value argv[2];
+    int32_t flags;
     int fd;
 
-    if (!args_get(env, info, argv, 1) || !arg_address(env, argv[0], &address))
+    if (!args_get(env, info, argv, 2) || !arg_address(env, argv[0], &address) || !arg_i32(env, argv[1], &flags))
         return NULL;
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | (flags & O_NONBLOCK ? SOCK_NONBLOCK : 0), 0);
     if (fd < 0)
         return ret_errno(env, -1);
     if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)

@@ -59,6 +59,8 @@ export class ShareThread {
   private readonly allowed = new Int32Array(new SharedArrayBuffer(4))
   private readonly milestones = new Map<Milestone, Waiting>()
   private readonly reaching: Readonly<Record<Milestone, Promise<unknown>>>
+  /** Why nothing can be asked of the thread any more. */
+  private over: Error | undefined
   private nextId = 1
   /** What commands have taken of the thread's time, in all. */
   busyMs = 0
@@ -95,6 +97,7 @@ export class ShareThread {
     })
     worker.on('message', (message: WorkerMessage) => this.handle(message))
     worker.on('error', (error) => this.fail(error))
+    worker.once('exit', () => this.end(new Error('the share has ended')))
     this.exited = new Promise((resolve) => worker.once('exit', () => resolve()))
   }
 
@@ -116,8 +119,9 @@ export class ShareThread {
     Atomics.notify(this.allowed, 0)
   }
 
-  /** Asks the thread something. Rejects with what is wrong with the question. */
+  /** Asks the thread something. Rejects with what is wrong with the question, or when the share has ended. */
   ask(name: ShareCommandName, argument: unknown): Promise<unknown> {
+    if (this.over !== undefined) return Promise.reject(this.over)
     const id = this.nextId++
     return new Promise((resolve, reject) => {
       this.waiting.set(id, { resolve, reject })
@@ -139,6 +143,7 @@ export class ShareThread {
         break
       case 'ended':
         this.traceFile?.close()
+        this.end(new Error('the share has ended'))
         this.events.ended()
         break
       case 'answer':
@@ -166,9 +171,16 @@ export class ShareThread {
     Atomics.add(this.traceAcks, 0, 1)
   }
 
-  private fail(error: Error): void {
-    for (const { reject } of [...this.waiting.values(), ...this.milestones.values()]) reject(error)
+  /** Nobody answers any more. */
+  private end(why: Error): void {
+    this.over ??= why
+    for (const { reject } of this.waiting.values()) reject(this.over)
     this.waiting.clear()
+  }
+
+  private fail(error: Error): void {
+    this.end(error)
+    for (const { reject } of this.milestones.values()) reject(error)
     this.events.failed(error)
   }
 }

@@ -93,9 +93,10 @@ function removeStale(path: string, where: string): void {
   const stat = statSync(path, { throwIfNoEntry: false })
   if (stat === undefined) return
   if (!stat.isSocket()) throw new UserError(`${where}: exists and is no socket`)
-  const fd = native.unixConnect(path)
-  if (fd >= 0) {
-    native.close(fd)
+  const fd = native.unixConnect(path, native.constants.O_NONBLOCK)
+  if (fd >= 0) native.close(fd)
+  // Somebody whose backlog is full listens, too.
+  if (fd >= 0 || fd === -os.errno.EAGAIN) {
     throw new UserError(`${where}: another process listens there`)
   }
   if (fd === -os.errno.ECONNREFUSED) unlinkQuietly(path)

@@ -12,6 +12,8 @@ export class EventLoop {
   private readonly tags = new Map<number, number>()
   private readonly ready = new Uint32Array(2 * EVENTS_PER_WAIT)
   private nextTag = 1
+  /** How often `wait` was called: what a front-end may have changed is looked at once between two waits. */
+  waits = 0
 
   /** Calls `handler` from `wait` while `fd` is ready. Returns a negative errno for a descriptor that epoll refuses. */
   add(fd: number, events: number, handler: (events: number) => void): number {
@@ -40,6 +42,7 @@ export class EventLoop {
 
   /** Waits up to `timeoutMs` (-1: for ever) and calls the handlers of what is ready. */
   wait(timeoutMs: number): void {
+    this.waits++
     const count = native.epollWait(this.epollFd, timeoutMs, this.ready)
     for (let n = 0; n < count; n++) this.handlers.get(this.ready[2 * n])?.(this.ready[2 * n + 1])
   }

@@ -98,8 +98,8 @@ export class RingServer implements RingHost {
 
   /** Tells drivers of what was completed since they were told last. */
   signalCompleted(): void {
-    for (const vring of this.active) if (vring.queue?.shouldSignal() === true) vring.signal()
-    for (const vring of this.paused) if (vring.queue?.shouldSignal() === true) vring.signal()
+    for (const vring of this.active) if (vring.queue?.shouldSignal() === true) vring.signal(this.loop.waits)
+    for (const vring of this.paused) if (vring.queue?.shouldSignal() === true) vring.signal(this.loop.waits)
   }
 
   /** Looks at the rings in `memoryId` as long as that pays. Returns true if one of them moved. */
@@ -167,11 +167,11 @@ export class RingServer implements RingHost {
       left -= count
       this.serveNext(vring, queue)
       // A driver that sleeps wakes up while the others are served.
-      if (queue.shouldSignal()) vring.signal()
+      if (queue.shouldSignal()) vring.signal(this.loop.waits)
       for (let n = 1; n < count; n++) this.serveNext(vring, queue)
     }
     // Also for requests that were completed since the last look.
-    if (queue.shouldSignal()) vring.signal()
+    if (queue.shouldSignal()) vring.signal(this.loop.waits)
     return left < limit
   }
 

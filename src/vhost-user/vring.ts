@@ -22,6 +22,8 @@ export class Vring {
   kickFd = -1
   private callFd = -1
   private callMayBlock = false
+  /** The turn in which the mode of the descriptor was looked at. */
+  private callLookedAt = -1
   private errFd = -1
 
   constructor(readonly index: number) {}
@@ -70,8 +72,7 @@ export class Vring {
   setCall(fd: number): void {
     closeFd(this.callFd)
     this.callFd = fd
-    // A full eventfd in blocking mode would hold this thread; the flag is the front-end's to choose, not ours to change.
-    this.callMayBlock = fd >= 0 && (native.statusFlags(fd) & native.constants.O_NONBLOCK) === 0
+    this.callLookedAt = -1
   }
 
   /** Takes over `fd` (-1: none) as the descriptor that tells the front-end of a broken queue. */
@@ -80,8 +81,14 @@ export class Vring {
     this.errFd = fd
   }
 
-  signal(): void {
+  /** Tells the driver. `turn` changes whenever the front-end has had time to change something. */
+  signal(turn: number): void {
     if (this.callFd < 0) return
+    if (turn !== this.callLookedAt) {
+      this.callLookedAt = turn
+      // A full eventfd in blocking mode would hold this thread. The flag is the front-end's to choose, and to change.
+      this.callMayBlock = (native.statusFlags(this.callFd) & native.constants.O_NONBLOCK) === 0
+    }
     if (this.callMayBlock) native.eventfdSignalPolled(this.callFd)
     else native.eventfdSignal(this.callFd)
   }

@@ -26,7 +26,7 @@ export class RawSocket {
   private readonly arrivedFds = new Int32Array(254)
 
   constructor(path: string) {
-    this.fd = native.unixConnect(path)
+    this.fd = native.unixConnect(path, 0)
     assert.ok(this.fd >= 0, `connect: errno ${-this.fd}`)
     this.loop.add(this.fd, native.constants.EPOLLIN, () => {})
   }

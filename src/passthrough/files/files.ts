@@ -34,6 +34,7 @@ import type { InodeTable } from '../inodes/inode-table.js'
 import { TYPE_DIRECTORY, TYPE_REGULAR } from '../inodes/inode-table.js'
 import { STATX_MASK } from '../inodes/statx.js'
 import type { LockOperations } from '../locks/locks.js'
+import { removeMadeName } from '../names/made-name.js'
 import type { NameOpener } from '../names/name-opener.js'
 import type { Caller } from '../owners/caller.js'
 import type { Privileges } from '../owners/privileges.js'
@@ -113,9 +114,12 @@ export class FileOperations {
     if (fd === -EEXIST && (guestFlags & O_EXCL) === 0) return this.openExisting(request, parent, guestFlags)
     const slot =
       fd < 0 ? descriptorError(fd) : this.share.finder.adoptMade(fd, parentFd, argBytes, nameAt, this.st)
-    const result = fd < 0 ? slot : this.replyNew(request, parent, slot, fd, wanted, guestFlags)
+    if (fd < 0) return slot
+    const result = this.replyNew(request, parent, slot, fd, wanted, guestFlags)
+    if (result >= 0) return result
     // What could not be labelled, or not be opened as asked for, is not left behind.
-    if (fd >= 0 && result < 0) native.unlinkat(this.share.inodes.fdOf(parent), argBytes, nameAt, 0)
+    removeMadeName(fd, this.share.inodes.fdOf(parent), argBytes, nameAt, 0)
+    native.close(fd)
     return result
   }
 
@@ -133,7 +137,10 @@ export class FileOperations {
     if (fd < 0) return descriptorError(fd)
     const pathFd = native.inodeOpen(this.share.options.procFd, fd, O_PATH)
     const slot = pathFd < 0 ? descriptorError(pathFd) : this.share.finder.adopt(pathFd, this.st)
-    return this.replyNew(request, this.share.inodes.slotOf(request.nodeid), slot, fd, wanted, guestFlags)
+    const parent = this.share.inodes.slotOf(request.nodeid)
+    const result = this.replyNew(request, parent, slot, fd, wanted, guestFlags)
+    if (result < 0) native.close(fd)
+    return result
   }
 
   /** FUSE_FLUSH, at each close in the guest: what closing the host's file would say (NFS, quota). Reply: empty. */
@@ -243,7 +250,7 @@ export class FileOperations {
     return entered < 0 ? entered : parentFd
   }
 
-  /** Takes over `fd`, a file just made, whose inode is `slot` or could not be had (an errno). */
+  /** Takes over `fd` if it succeeds: a file just made, whose inode is `slot` or could not be had (an errno). */
   private replyNew(
     request: Request,
     parent: number,
@@ -258,7 +265,6 @@ export class FileOperations {
     const error = labelled < 0 ? labelled : directFd < 0 && directFd !== NO_FD ? directFd : 0
     if (error < 0) {
       if (slot > 0) share.inodes.unref(slot, 1)
-      native.close(fd)
       return error
     }
     return this.replyCreate(request, parent, slot, this.adopt(slot, fd, directFd, guestFlags))

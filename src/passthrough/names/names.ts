@@ -25,6 +25,7 @@ import { TYPE_DIRECTORY, TYPE_SYMLINK } from '../inodes/inode-table.js'
 import type { Caller } from '../owners/caller.js'
 import type { Replies } from '../replies.js'
 import type { SecurityLabels } from '../xattrs/security-labels.js'
+import { removeMadeName } from './made-name.js'
 
 const { AT_REMOVEDIR, RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT } = native.constants
 
@@ -200,7 +201,7 @@ export class NameOperations {
     const slot = share.finder.lookup(parent, argBytes, nameAt, this.st)
     const labelled = slot < 0 ? 0 : share.labels.labelNew(request, slot)
     if (labelled === 0) return share.replies.entry(request, slot, parent, this.st)
-    native.unlinkat(share.inodes.fdOf(parent), argBytes, nameAt, removeFlags)
+    removeMadeName(share.inodes.fdOf(slot), share.inodes.fdOf(parent), argBytes, nameAt, removeFlags)
     share.inodes.unref(slot, 1)
     return labelled
   }

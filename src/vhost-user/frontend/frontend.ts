@@ -65,7 +65,7 @@ export class Frontend {
   ) {
     this.timeoutMs = options.timeoutMs ?? 5000
     // First: a back-end that is not there yet may be tried again and again.
-    this.connection = new Connection(mustSucceed('connect', native.unixConnect(socketPath)))
+    this.connection = new Connection(mustSucceed('connect', native.unixConnect(socketPath, 0)))
     this.memory = new GuestMemory()
     this.loop = new EventLoop()
     this.loop.addReadable(this.connection.fd, () => {})

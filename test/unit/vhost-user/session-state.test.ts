@@ -217,7 +217,7 @@ t.test('the call descriptor signals, blocking or not, and never blocks', async (
       const fd = ok(native.eventfdCreate(flags))
       t.ok(peer.takes(Req.SET_VRING_CALL, u64(0), [fd]))
       const [vring] = peer.session.rings.vrings
-      vring.signal()
+      vring.signal(0)
       native.setStatusFlags(fd, native.constants.O_NONBLOCK)
       const full = native.dup(fd)
       t.equal(native.eventfdDrain(fd), 0)
