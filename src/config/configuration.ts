@@ -64,7 +64,7 @@ export function configure(given: GivenOptions): Configuration {
 }
 
 /** What makes a share by itself; all other options of the command line hold for every share. */
-const singleShare = ['shared-dir', 'socket-path', 'fd', 'tag'] as const
+const singleShare = ['shared-dir', 'file-system', 'socket-path', 'fd', 'tag'] as const
 
 function buildShares(
   given: GivenOptions,

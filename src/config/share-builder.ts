@@ -6,6 +6,7 @@ import { checkFaultSpec } from '../inspect/fault-spec.js'
 import { parseFaultWords } from '../inspect/fault-words.js'
 import { opcodeNumbers } from '../share/command-arguments.js'
 import { parseInitOverride } from '../share/init-override.js'
+import type { FileSystemModule } from '../share/load-file-system.js'
 import type { ShareConfig } from '../share/share-config.js'
 import { cacheChoices } from './cache-options.js'
 import { ChosenOptions, type OptionValues } from './option-values.js'
@@ -22,7 +23,7 @@ export function buildShare(draft: ShareDraft, common: OptionValues): ShareConfig
   const given = draft.values.over(common)
   const options = new ChosenOptions(given)
   return {
-    ...checkedDirectory(options.get('shared-dir'), draft.where('shared-dir')),
+    ...checkedSource(options, draft),
     ...checkedSocket(options, draft),
     tag: checkedTag(options.get('tag'), draft.where('tag')),
     ...cacheChoices(given),
@@ -73,6 +74,31 @@ function tracePath(path: string | undefined, where: string): string | undefined 
   if (statSync(path, { throwIfNoEntry: false })?.isFile() === false)
     throw new UserError(`${where} ${path}: exists and is no regular file`)
   return resolve(path)
+}
+
+/** What is shared: a directory, or what a module makes. The module's own folder stands in for a directory not given. */
+function checkedSource(
+  options: ChosenOptions,
+  { where }: ShareDraft,
+): Pick<ShareConfig, 'directory' | 'file' | 'fileSystem' | 'givesDirectory'> {
+  const directory = options.get('shared-dir')
+  const fileSystem = checkedModule(options.get('file-system'), where('file-system'))
+  if (fileSystem === undefined)
+    return { ...checkedDirectory(directory, where('shared-dir')), fileSystem, givesDirectory: true }
+  const place = directory ?? dirname(fileSystem.path)
+  return {
+    ...checkedDirectory(place, where('shared-dir')),
+    fileSystem,
+    givesDirectory: directory !== undefined,
+  }
+}
+
+/** `./my-fs.js?option=value`. */
+function checkedModule(text: string | undefined, where: string): FileSystemModule | undefined {
+  if (text === undefined) return undefined
+  const [path = '', ...query] = text.split('?')
+  if (!statOf(path, where).isFile()) throw new UserError(`${where} ${path}: no file`)
+  return { path: resolve(path), options: Object.fromEntries(new URLSearchParams(query.join('?'))) }
 }
 
 /** A directory, or a file that is to be alone in the share. */

@@ -1,7 +1,9 @@
-import { FsDevice } from 'virtio-fs-ts'
+import { type FileTree, FsDevice, rawOf } from 'virtio-fs-ts'
 import {
   type Counters,
+  type FileSystem,
   type InitWishes,
+  type Introspection,
   modeHasReaddirplus,
   readOnly,
   Session,
@@ -29,7 +31,8 @@ export interface ShareDevice {
   readonly device: FsDevice
   readonly session: Session
   readonly interceptor: Interceptor
-  readonly reports: ShareReports
+  /** Undefined for a file system that a module made. */
+  readonly reports: ShareReports | undefined
 }
 
 /** The device that a configuration describes, on the directory at `place`. Throws when that cannot be opened. */
@@ -64,8 +67,47 @@ export function makeFsDevice(
   return { device, session, interceptor, reports: passthrough.reports }
 }
 
+/** The same for a file system that a module made. Throws TypeError when it is none. */
+export function makeOwnDevice(
+  config: ShareConfig,
+  own: FileTree | FileSystem,
+  counters: Counters,
+  rules: OpenRules,
+  observer: SessionObserver,
+): ShareDevice {
+  const report = (kind: string, fields: object) => observer.fault(kind, fields)
+  const made = rawOf(own, rules, report)
+  const fileSystem = config.readonly ? readOnly(made) : made
+  const wishes = { ...wishesOf(config, rules, NO_XATTRS), ...notKeptByTrees }
+  const session = new Session(fileSystem, wishes, observer, counters)
+  const interceptor = new Interceptor(session, made.introspection ?? blind, report)
+  const device = new FsDevice({ session, interposer: interceptor, tag: config.tag })
+  return { device, session, interceptor, reports: undefined }
+}
+
+const NO_XATTRS = { keeps: { xattrs: false, acls: false } }
+
+/** What a file system of one's own has no part in: its guests' kernels keep locks and privileges by themselves. */
+const notKeptByTrees = {
+  posixAcl: false,
+  securityLabel: false,
+  killprivV2: false,
+  posixLocks: false,
+  flock: false,
+  exportSupport: false,
+  submounts: false,
+  requiredFlags: 0n,
+}
+
+/** Knows nothing of any inode. */
+const blind: Introspection = { pathOf: () => undefined, sizeOf: () => -1, openFlagsOf: () => 0 }
+
 /** What the share asks for at INIT. */
-function wishesOf(config: ShareConfig, rules: OpenRules, { keeps }: PassthroughFileSystem): InitWishes {
+function wishesOf(
+  config: ShareConfig,
+  rules: OpenRules,
+  { keeps }: Pick<PassthroughFileSystem, 'keeps'>,
+): InitWishes {
   return {
     posixAcl: config.posixAcl === 'always' || (config.posixAcl === 'auto' && keeps.acls),
     securityLabel: config.securityLabel !== 'never' && keeps.xattrs,

@@ -64,8 +64,8 @@ export class ShareCommands {
       release: () => ({ released: interceptor.release() }),
       withhold: (names) => this.withhold(names),
       init: (override) => this.overrideInit(override),
-      locks: () => device.reports.locks(),
-      'locks-release': (id) => ({ released: device.reports.releaseLocks(checkedNumber(id)) }),
+      locks: () => device.reports?.locks() ?? { waiting: [], held: [] },
+      'locks-release': (id) => ({ released: device.reports?.releaseLocks(checkedNumber(id)) ?? 0 }),
       trace: (on) => {
         startTrace(checkedFlag(on))
         return {}

@@ -2,6 +2,7 @@ import type { CacheChoices, InitOverride } from 'virtio-fs-ts/protocol'
 import type { FaultSpec } from '../inspect/fault-spec.js'
 import type { OpenRule } from '../io-mode/open-rules.js'
 import type { FileHandleUse } from '../passthrough/inodes/file-handle-use.js'
+import type { FileSystemModule } from './load-file-system.js'
 
 /** Never; where guest and host can; or else not at all. */
 export const needs = ['never', 'auto', 'always'] as const
@@ -13,6 +14,10 @@ export interface ShareConfig extends CacheChoices {
   readonly directory: string
   /** The name of a file that is shared alone; undefined: a directory is shared. */
   readonly file: string | undefined
+  /** Serves what a module makes; undefined: serves `directory`. */
+  readonly fileSystem: FileSystemModule | undefined
+  /** True if `directory` was given, and does not stand in for one. */
+  readonly givesDirectory: boolean
   /** Empty when the listening socket was inherited and has no path. */
   readonly socketPath: string
   /** A listening socket that was inherited; undefined: one is bound at the path. */

@@ -1,9 +1,21 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
-import { Backend, EventLoop, FaultLog, Listener, type Logger, Wakeup } from 'vhost-user-ts'
+import {
+  AsyncBackend,
+  Backend,
+  type BackendOptions,
+  EventLoop,
+  FaultLog,
+  Listener,
+  type Logger,
+  Wakeup,
+} from 'vhost-user-ts'
+import type { FileTree } from 'virtio-fs-ts'
 import {
   Counters,
   EAGAIN,
   errnoName,
+  type FileSystem,
   type InitAgreement,
   initFlagNames,
   opcodeName,
@@ -15,7 +27,7 @@ import { ioctlCaller } from '../passthrough/files/ioctls.js'
 import type { MemoryReport } from '../passthrough/memory-account.js'
 import { CommandError, isRefusal } from './command-arguments.js'
 import { describeInitOverride } from './init-override.js'
-import { makeFsDevice, type ShareDevice } from './make-fs-device.js'
+import { makeFsDevice, makeOwnDevice, type ShareDevice } from './make-fs-device.js'
 import { ShareCommands } from './share-commands.js'
 import type { LogLevel, WorkerCommand, WorkerMessage, WorkerStart } from './worker-messages.js'
 
@@ -34,7 +46,6 @@ export class ShareService {
   private readonly faults: FaultLog
   private readonly rules: OpenRules
   private readonly share: ShareDevice
-  private readonly backend: Backend
   private readonly commands: ShareCommands
   private readonly traceAcks: Int32Array
   private chunksSent = 0
@@ -44,6 +55,8 @@ export class ShareService {
   constructor(
     private readonly start: WorkerStart,
     private readonly tell: (message: WorkerMessage) => void,
+    /** What a module has made; undefined: the share's directory is served. */
+    private readonly own: FileTree | FileSystem | undefined,
   ) {
     const { config, logLevel, commandPort, commandFd } = start
     this.logger = makeLogger(logLevel, tell)
@@ -51,11 +64,6 @@ export class ShareService {
     this.rules = new OpenRules(config, config.rules)
     this.traceAcks = new Int32Array(start.traceAcks)
     this.share = this.makeDevice()
-    this.backend = new Backend(this.share.device, {
-      pollUs: config.pollUs,
-      logger: this.logger,
-      loop: this.loop,
-    })
     this.commands = new ShareCommands(
       this.share,
       config.unsafeFaults,
@@ -66,21 +74,48 @@ export class ShareService {
     this.prepare()
   }
 
-  /** Serves front-ends one after the other; returns when the last has left. */
-  serve(): void {
-    const { config, listenFd } = this.start
-    const listener = new Listener(listenFd)
+  /** Serves front-ends one after the other; returns when the last has left. Blocks, unless a module's promises need Node. */
+  async serve(): Promise<void> {
+    const listener = new Listener(this.start.listenFd)
     this.tell({ type: 'listening', engine: this.share.device.backgroundEngine })
+    if (this.own === undefined) this.serveBlocking(listener)
+    else await this.serveFromNode(listener)
+    this.tell({ type: 'ended' })
+  }
+
+  private serveBlocking(listener: Listener): void {
+    const backend = new Backend(this.share.device, this.backendOptions)
     do {
       const fd = this.accept(listener)
-      this.logger.info({}, 'front-end connected')
-      this.connected = true
-      this.backend.serve(fd)
-      this.connected = false
-      this.agreement = undefined
-      this.logger.info({}, 'front-end left')
-    } while (config.keepAlive)
-    this.tell({ type: 'ended' })
+      this.arrived()
+      backend.serve(fd)
+      this.left()
+    } while (this.start.config.keepAlive)
+  }
+
+  private async serveFromNode(listener: Listener): Promise<void> {
+    const backend = new AsyncBackend(this.share.device, this.backendOptions)
+    do {
+      const fd = await this.acceptFromNode(listener)
+      this.arrived()
+      await backend.serve(fd)
+      this.left()
+    } while (this.start.config.keepAlive)
+  }
+
+  private get backendOptions(): BackendOptions {
+    return { pollUs: this.start.config.pollUs, logger: this.logger, loop: this.loop }
+  }
+
+  private arrived(): void {
+    this.logger.info({}, 'front-end connected')
+    this.connected = true
+  }
+
+  private left(): void {
+    this.connected = false
+    this.agreement = undefined
+    this.logger.info({}, 'front-end left')
   }
 
   private makeDevice(): ShareDevice {
@@ -89,6 +124,8 @@ export class ShareService {
       agreed: (agreement: InitAgreement) => this.agreed(agreement),
       fault: (kind: string, fields: object) => this.faults.warn(kind, fields),
     }
+    const { own } = this
+    if (own !== undefined) return makeOwnDevice(config, own, new Counters(counters), this.rules, observer)
     const place = { root, procFd, fdLimit, counters: new Counters(counters) }
     return makeFsDevice(config, place, this.rules, observer)
   }
@@ -122,6 +159,24 @@ export class ShareService {
     return fd
   }
 
+  /** The same while Node's own loop goes on. */
+  private async acceptFromNode(listener: Listener): Promise<number> {
+    for (;;) {
+      const fd = await new Promise<number>((resolve) => {
+        const unwatch = this.loop.watch(() => this.loop.wait(0))
+        this.loop.addReadable(listener.fd, () => {
+          unwatch()
+          this.loop.remove(listener.fd)
+          resolve(listener.accept())
+        })
+      })
+      if (fd >= 0) return fd
+      if (fd === -EAGAIN) continue
+      this.faults.warn('front-end cannot be accepted', { error: errnoName(-fd) })
+      await sleep(ACCEPT_AGAIN_MS)
+    }
+  }
+
   private agreed(agreement: InitAgreement): void {
     this.agreement = agreement
     const { config } = this.start
@@ -153,8 +208,10 @@ export class ShareService {
   }
 
   /** What the guest makes this share hold beside inodes and handles, and at most, in bytes. */
-  private memory(): MemoryReport & { readonly traces: number } {
-    const { total, limit, ...uses } = this.share.reports.memory()
+  private memory(): (MemoryReport & { readonly traces: number }) | undefined {
+    const { reports } = this.share
+    if (reports === undefined) return undefined
+    const { total, limit, ...uses } = reports.memory()
     const traces = this.chunksUnderWay * TRACE_CHUNK_BYTES
     const most = MAX_CHUNKS_UNDER_WAY * TRACE_CHUNK_BYTES
     return { ...uses, traces, total: total + traces, limit: limit + most }

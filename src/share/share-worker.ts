@@ -1,6 +1,7 @@
 /** The thread of one share. */
 import { parentPort, workerData } from 'node:worker_threads'
 import { prepareOwnThread } from '../passthrough/own-thread.js'
+import { loadFileSystem } from './load-file-system.js'
 import { ShareService } from './share-service.js'
 import { type Milestone, milestones, type WorkerMessage, type WorkerStart } from './worker-messages.js'
 
@@ -18,8 +19,12 @@ function reach(milestone: Milestone): void {
   }
 }
 
+const { config } = start
+const sharedDir = config.givesDirectory ? config.directory : undefined
+// A module may read whatever it needs: the host's file system is still there.
+const own = config.fileSystem && (await loadFileSystem(config.fileSystem, { sharedDir }))
 reach('loaded')
 prepareOwnThread(start.procFd)
-const service = new ShareService(start, tell)
+const service = new ShareService(start, tell, own)
 reach('prepared')
-service.serve()
+await service.serve()

@@ -26,4 +26,5 @@ export type {
   Room,
 } from './tree/node.js'
 export { type TreePolicy, uniformPolicy } from './tree/policy.js'
+export { fromPromises, type PromisesFs, type PromisesOptions } from './tree/promises-adapter.js'
 export { TreeFileSystem, type TreeOptions } from './tree/tree-file-system.js'

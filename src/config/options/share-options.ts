@@ -8,7 +8,14 @@ export const shareOptions = [
     argument: 'dir',
     kind: text,
     scope: 'share',
-    text: 'directory to share; required',
+    text: 'directory to share; required, unless --file-system makes one',
+  },
+  {
+    name: 'file-system',
+    argument: 'module',
+    kind: text,
+    scope: 'share',
+    text: 'serve what a JavaScript module makes instead of a directory: module.js, or module.js?option=value for its function',
   },
   {
     name: 'socket-path',

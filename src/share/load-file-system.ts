@@ -1,0 +1,31 @@
+import { pathToFileURL } from 'node:url'
+import type { FileTree } from 'virtio-fs-ts'
+import type { FileSystem } from 'virtio-fs-ts/protocol'
+
+/** A module that makes a file system, and the options that it is handed: `./my-fs.js?option=value`. */
+export interface FileSystemModule {
+  readonly path: string
+  readonly options: Readonly<Record<string, string>>
+}
+
+/** What a module's function is handed beside its options. */
+export interface ModulePlace {
+  /** The directory that was given to be shared, as the process sees it before it is confined. */
+  readonly sharedDir: string | undefined
+}
+
+/** The default export of a module: a file system, or a function that makes one. */
+type Exported =
+  | FileTree
+  | FileSystem
+  | ((options: FileSystemModule['options'], place: ModulePlace) => FileTree | FileSystem | Promise<FileTree>)
+
+/** Loads a module and has it make its file system. Rejects with what the module throws, or TypeError. */
+export async function loadFileSystem(
+  { path, options }: FileSystemModule,
+  place: ModulePlace,
+): Promise<FileTree | FileSystem> {
+  const { default: exported } = (await import(pathToFileURL(path).href)) as { default?: Exported }
+  if (exported === undefined) throw new TypeError(`${path} has no default export`)
+  return typeof exported === 'function' ? await exported(options, place) : exported
+}

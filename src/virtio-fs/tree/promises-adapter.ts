@@ -1,0 +1,334 @@
+import { constants } from 'node:fs'
+import type {
+  AttributeChanges,
+  Attributes,
+  Context,
+  DirectoryEntry,
+  FileContext,
+  FileTree,
+  FsNode,
+  NodeType,
+  Room,
+} from './node.js'
+
+const { O_CREAT, O_EXCL, O_RDWR, O_TRUNC, O_APPEND } = constants
+
+/** What is asked of an open file. */
+export interface PromisesFile {
+  read(buffer: Uint8Array, offset: number, length: number, position: number): Promise<{ bytesRead: number }>
+  write(
+    buffer: Uint8Array,
+    offset: number,
+    length: number,
+    position: number,
+  ): Promise<{ bytesWritten: number }>
+  stat(options: { bigint: true }): Promise<PromisesStats>
+  truncate(length: number): Promise<void>
+  sync?(): Promise<void>
+  datasync?(): Promise<void>
+  close(): Promise<void>
+}
+
+/** What is asked of attributes: those of `node:fs`, by number or bigint. */
+export interface PromisesStats extends Attributes {
+  readonly dev?: number | bigint
+  readonly ino: number | bigint
+  readonly mode: number | bigint
+}
+
+interface PromisesDirent {
+  // Text by the options that are handed over.
+  readonly name: unknown
+  isFile(): boolean
+  isDirectory(): boolean
+  isSymbolicLink(): boolean
+}
+
+/** As much of `node:fs/promises` as this adapter asks for: memfs and ZenFS have it, too. */
+export interface PromisesFs {
+  lstat(path: string, options: { bigint: true }): Promise<PromisesStats>
+  // Entries by the options that are handed over; types of other packages say names, too.
+  readdir(path: string, options: { withFileTypes: true }): Promise<readonly unknown[]>
+  open(path: string, flags: number, mode?: number): Promise<PromisesFile>
+  mkdir(path: string, mode: number): Promise<unknown>
+  rmdir(path: string): Promise<void>
+  unlink(path: string): Promise<void>
+  rename(from: string, to: string): Promise<void>
+  link(from: string, to: string): Promise<void>
+  symlink(target: string, path: string): Promise<void>
+  // Text by default.
+  readlink(path: string): Promise<unknown>
+  chmod(path: string, mode: number): Promise<void>
+  lchown(path: string, uid: number, gid: number): Promise<void>
+  lutimes(path: string, atimeSec: number, mtimeSec: number): Promise<void>
+  truncate(path: string, length: number): Promise<void>
+  statfs?(path: string): Promise<{
+    bsize: number | bigint
+    blocks: number | bigint
+    bfree: number | bigint
+    bavail: number | bigint
+    files: number | bigint
+    ffree: number | bigint
+  }>
+}
+
+export interface PromisesOptions {
+  /** Gives what the guest makes to the guest's user who asked. Default: true where this process is root. */
+  readonly owners?: boolean
+}
+
+/**
+ * Whatever speaks `node:fs/promises`, from `root` on, as a tree. Files are reached by their paths: a directory of the host
+ * that hostile guests change is better shared by the program itself, whose system calls do not leave it.
+ */
+export function fromPromises(fs: PromisesFs, root = '/', options: PromisesOptions = {}): FileTree {
+  const owners = options.owners ?? process.getuid?.() === 0
+  const from = new Origin(fs, owners)
+  const node = new PathNode(from, undefined, root)
+  const { statfs } = fs
+  return {
+    root: node,
+    ...(statfs && { statfs: async (): Promise<Room> => roomOf(await statfs.call(fs, root)) }),
+  }
+}
+
+/** One file system, and the nodes by which it is known: by device and inode number. */
+class Origin {
+  private readonly known = new Map<string, PathNode>()
+
+  constructor(
+    readonly fs: PromisesFs,
+    readonly owners: boolean,
+  ) {}
+
+  /** The node of what a name stands for. */
+  async find(parent: PathNode, name: string): Promise<PathNode> {
+    const stats = await this.fs.lstat(parent.pathTo(name), { bigint: true })
+    const key = `${stats.dev ?? 0}:${stats.ino}`
+    let node = this.known.get(key)
+    if (node === undefined) {
+      node = new PathNode(this, parent, name)
+      node.key = key
+      this.known.set(key, node)
+    }
+    node.parent = parent
+    node.name = name
+    return node
+  }
+
+  /** A name of it is gone: its number may be another file's soon. */
+  drop(node: PathNode): void {
+    if (this.known.get(node.key) === node) this.known.delete(node.key)
+  }
+}
+
+class PathNode implements FsNode {
+  key = 'root'
+  private readonly files = new Set<PromisesFile>()
+  /** Made and not yet opened by the guest. */
+  private made: PromisesFile | undefined
+  private isGone = false
+
+  constructor(
+    private readonly from: Origin,
+    public parent: PathNode | undefined,
+    public name: string,
+  ) {}
+
+  get path(): string {
+    return this.parent === undefined ? this.name : this.parent.pathTo(this.name)
+  }
+
+  pathTo(name: string): string {
+    const { path } = this
+    return path.endsWith('/') ? `${path}${name}` : `${path}/${name}`
+  }
+
+  async stat({ handle }: FileContext): Promise<Attributes> {
+    const file = this.fileOf(handle)
+    const bigint = { bigint: true } as const
+    return file === undefined ? await this.from.fs.lstat(this.path, bigint) : await file.stat(bigint)
+  }
+
+  async setattr(changes: AttributeChanges, context: FileContext): Promise<void> {
+    const { fs } = this.from
+    const { mode, uid, gid, size, atimeNs, mtimeNs } = changes
+    const file = this.fileOf(context.handle)
+    if (mode !== undefined) await fs.chmod(this.path, mode)
+    if (uid !== undefined || gid !== undefined || atimeNs !== undefined || mtimeNs !== undefined) {
+      const now = await this.stat(context)
+      if (uid !== undefined || gid !== undefined)
+        await fs.lchown(this.path, uid ?? Number(now.uid ?? 0), gid ?? Number(now.gid ?? 0))
+      if (size !== undefined) await this.cut(file, size)
+      if (atimeNs !== undefined || mtimeNs !== undefined)
+        await fs.lutimes(this.path, secondsOf(atimeNs ?? now.atimeNs), secondsOf(mtimeNs ?? now.mtimeNs))
+    } else if (size !== undefined) {
+      await this.cut(file, size)
+    }
+  }
+
+  lookup(name: string): Promise<FsNode> {
+    return this.from.find(this, name)
+  }
+
+  async readdir(): Promise<DirectoryEntry[]> {
+    const dirents = await this.from.fs.readdir(this.path, { withFileTypes: true })
+    return dirents.map((dirent) => {
+      // As `withFileTypes` asks for.
+      const entry = dirent as PromisesDirent
+      const type = typeOf(entry)
+      return { name: String(entry.name), ...(type && { type }) }
+    })
+  }
+
+  async create(name: string, { mode }: { mode: number }, context: Context): Promise<FsNode> {
+    const file = await this.from.fs.open(this.pathTo(name), O_CREAT | O_EXCL | O_RDWR, mode)
+    const node = (await this.claim(name, context)) as PathNode
+    node.made = file
+    node.files.add(file)
+    return node
+  }
+
+  async mkdir(name: string, { mode }: { mode: number }, context: Context): Promise<FsNode> {
+    await this.from.fs.mkdir(this.pathTo(name), mode)
+    return this.claim(name, context)
+  }
+
+  async symlink(name: string, target: string, context: Context): Promise<FsNode> {
+    await this.from.fs.symlink(target, this.pathTo(name))
+    return this.claim(name, context)
+  }
+
+  async link(name: string, node: FsNode): Promise<void> {
+    await this.from.fs.link((node as PathNode).path, this.pathTo(name))
+  }
+
+  async unlink(name: string): Promise<void> {
+    const node = await this.from.find(this, name)
+    const { nlink } = await this.from.fs.lstat(this.pathTo(name), { bigint: true })
+    // Whoever has it open asks for it by its open file from now on.
+    await this.from.fs.unlink(this.pathTo(name))
+    if (Number(nlink ?? 1) <= 1) {
+      node.isGone = true
+      this.from.drop(node)
+    }
+  }
+
+  async rmdir(name: string): Promise<void> {
+    const node = await this.from.find(this, name)
+    await this.from.fs.rmdir(this.pathTo(name))
+    node.isGone = true
+    this.from.drop(node)
+  }
+
+  async rename(
+    name: string,
+    newParent: FsNode,
+    newName: string,
+    { noReplace, exchange }: { noReplace: boolean; exchange: boolean },
+  ): Promise<void> {
+    if (exchange) throw withCode('EINVAL', 'names cannot change places')
+    const { fs } = this.from
+    const to = newParent as PathNode
+    const node = await this.from.find(this, name)
+    const replaced = await this.from.find(to, newName).catch(() => undefined)
+    if (noReplace && replaced !== undefined) throw withCode('EEXIST', newName)
+    await fs.rename(this.pathTo(name), to.pathTo(newName))
+    if (replaced !== undefined && replaced !== node) {
+      replaced.isGone = true
+      this.from.drop(replaced)
+    }
+    node.parent = to
+    node.name = newName
+  }
+
+  async readlink(): Promise<string> {
+    return String(await this.from.fs.readlink(this.path))
+  }
+
+  async open(flags: number): Promise<{ handle?: PromisesFile }> {
+    if (this.made !== undefined) {
+      const { made } = this
+      this.made = undefined
+      return { handle: made }
+    }
+    // A directory is read by its path.
+    if ((flags & constants.O_DIRECTORY) !== 0) return {}
+    const file = await this.from.fs.open(this.path, flags & ~(O_CREAT | O_EXCL | O_TRUNC | O_APPEND))
+    this.files.add(file)
+    return { handle: file }
+  }
+
+  async release({ handle }: FileContext): Promise<void> {
+    if (handle === undefined) return
+    this.files.delete(handle as PromisesFile)
+    await (handle as PromisesFile).close()
+  }
+
+  async read(position: number, length: number, { handle }: FileContext): Promise<Uint8Array> {
+    const buffer = new Uint8Array(length)
+    let done = 0
+    while (done < length) {
+      const { bytesRead } = await (handle as PromisesFile).read(buffer, done, length - done, position + done)
+      if (bytesRead === 0) break
+      done += bytesRead
+    }
+    return buffer.subarray(0, done)
+  }
+
+  async write(position: number, data: Uint8Array, { handle }: FileContext): Promise<void> {
+    for (let done = 0; done < data.length; ) {
+      const file = handle as PromisesFile
+      const { bytesWritten } = await file.write(data, done, data.length - done, position + done)
+      done += bytesWritten
+    }
+  }
+
+  async fsync({ handle, dataOnly }: FileContext & { dataOnly: boolean }): Promise<void> {
+    const file = handle as PromisesFile | undefined
+    await (dataOnly ? (file?.datasync?.() ?? file?.sync?.()) : file?.sync?.())
+  }
+
+  forget(): void {
+    this.from.drop(this)
+  }
+
+  /** Whatever was just made belongs to whoever asked for it. */
+  private async claim(name: string, { uid, gid }: Context): Promise<FsNode> {
+    if (this.from.owners) await this.from.fs.lchown(this.pathTo(name), uid, gid)
+    return this.from.find(this, name)
+  }
+
+  private async cut(file: PromisesFile | undefined, size: number): Promise<void> {
+    await (file === undefined ? this.from.fs.truncate(this.path, size) : file.truncate(size))
+  }
+
+  /** The open file to ask: the request's own, or any of a file that has no name. */
+  private fileOf(handle: unknown): PromisesFile | undefined {
+    if (handle !== undefined) return handle as PromisesFile
+    return this.isGone ? [...this.files][0] : undefined
+  }
+}
+
+function typeOf(dirent: PromisesDirent): NodeType | undefined {
+  if (dirent.isFile()) return 'file'
+  if (dirent.isDirectory()) return 'directory'
+  return dirent.isSymbolicLink() ? 'symlink' : undefined
+}
+
+function secondsOf(ns: bigint | undefined): number {
+  return Number(ns ?? 0n) / 1e9
+}
+
+function withCode(code: string, message: string): Error {
+  return Object.assign(new Error(message), { code })
+}
+
+type RoomSaid = Awaited<ReturnType<NonNullable<PromisesFs['statfs']>>>
+
+function roomOf({ bsize, blocks, bfree, bavail, files, ffree }: RoomSaid): Room {
+  const [blockSize, all, freeBlocks, availableBlocks, inodes, freeFiles] = [
+    ...[bsize, blocks, bfree, bavail, files, ffree].map(Number),
+  ] as [number, number, number, number, number, number]
+  return { blockSize, blocks: all, freeBlocks, availableBlocks, files: inodes, freeFiles }
+}

@@ -1,0 +1,131 @@
+/** File systems of a user's own in real guests: the memory example under what people do with files. */
+import t, { type Test } from 'tap'
+import type { Guest } from '../../vm/guest/guest.js'
+import { bootWith, expectQuietKernel } from '../support/real-guest.js'
+import { example, fixture, ServedModule } from '../support/served-module.js'
+
+const LONG_MS = 300_000
+
+t.setTimeout(1_100_000)
+
+const kernels = [
+  { kernel: '6.12', qemu: '10' },
+  { kernel: '7', qemu: '11' },
+]
+
+/** Boots a guest that has mounted these modules' file systems by their tags. */
+async function boot(
+  t: Test,
+  machine: (typeof kernels)[number],
+  served: Readonly<Record<string, ServedModule>>,
+  programs: readonly 'fio'[] = [],
+): Promise<Guest> {
+  const more = Object.entries(served).map(([tag, { socketPath }]) => ({ tag, socketPath }))
+  const guest = await bootWith(t, [], { ...machine, more, programs: [...programs] })
+  for (const tag of Object.keys(served)) await guest.mount(tag, `/${tag}`)
+  return guest
+}
+
+/** 5,000 files of every length around a page, with links, in the guest's own memory; copied in and compared. */
+async function copyTree(t: Test, guest: Guest, at: string): Promise<void> {
+  await guest.output(
+    `mkdir -p /tmp/tree && cd /tmp/tree && text=$(printf '%4096s' x) && n=0 &&
+     while [ $n -lt 5000 ]; do
+       d=d$((n / 100)); [ -d $d ] || mkdir $d
+       printf "%s %.$((n * 37 % 4000))s$text" $n "$text" > $d/file-$n; n=$((n + 1))
+     done && ln -s d0/file-0 link && ln d0/file-1 hard`,
+    { timeoutMs: LONG_MS },
+  )
+  await guest.output(`cp -a /tmp/tree ${at}/tree`, { timeoutMs: LONG_MS })
+  const sums = (path: string) =>
+    guest.output(
+      `cd ${path} && find . -type f | sort | xargs sha256sum && find . | sort | xargs stat -c '%n %a %h %s %Y' | grep -v '^. '`,
+      {
+        timeoutMs: LONG_MS,
+      },
+    )
+  const [own, copy] = [await sums('/tmp/tree'), await sums(`${at}/tree`)]
+  t.equal(own.trim().split('\n').length > 10_000, true)
+  t.equal(copy, own, 'contents, modes, links, sizes and times')
+  await guest.output(`rm -r ${at}/tree /tmp/tree`, { timeoutMs: LONG_MS })
+  t.equal((await guest.output(`ls ${at}`)).trim(), '')
+}
+
+async function changeNames(t: Test, guest: Guest, at: string): Promise<void> {
+  await guest.output(`cd ${at} && mkdir -p names/dir && echo one > names/a && mv names/a names/dir/b`)
+  await guest.output(`cd ${at}/names && echo two > c && mv c dir/b && ln dir/b hard && ln -s dir/b soft`)
+  t.equal(
+    await guest.output(`cd ${at}/names && cat soft && stat -c %h hard && readlink soft`),
+    'two\n2\ndir/b\n',
+  )
+  const refused = await guest.run(`cd ${at}/names && rmdir dir`)
+  t.match(refused.stderr.toString(), /not empty/i)
+  await guest.output(`cd ${at}/names && mv dir other && cat other/b && rm -r ${at}/names`)
+}
+
+async function changeSizes(t: Test, guest: Guest, at: string): Promise<void> {
+  t.equal(
+    await guest.output(
+      `cd ${at} && printf 0123456789 > cut && truncate -s 4 cut && truncate -s 6 cut && od -An -c cut`,
+    ),
+    '   0   1   2   3  \\0  \\0\n',
+  )
+  const far = 4 * 1024 ** 3
+  await guest.output(`cd ${at} && printf x | dd of=big bs=1 seek=${far} conv=notrunc 2>/dev/null`)
+  t.equal(
+    await guest.output(`dd if=${at}/big bs=1 skip=${far} 2>/dev/null; stat -c ' %s' ${at}/big`),
+    `x ${far + 1}\n`,
+  )
+  const gone = `cd ${at} && exec 3<>gone && rm gone && printf kept >&3 &&
+    [ "$(cat /proc/self/fd/3)" = kept ] && [ "$(stat -L -c %h,%s /proc/self/fd/3)" = 0,4 ] && chmod 600 /proc/self/fd/3`
+  const { status, stderr } = await guest.run(gone)
+  t.equal(status, 0, `a file without a name is written, read and changed: ${stderr}`)
+  await guest.output(`rm ${at}/cut ${at}/big`)
+}
+
+const jobs = [
+  '--ioengine=psync --rw=write --bs=128k',
+  '--ioengine=psync --rw=randwrite --bs=4k',
+  '--ioengine=libaio --iodepth=16 --direct=1 --rw=randwrite --bs=4k',
+  '--ioengine=mmap --rw=randwrite --bs=4k',
+]
+
+async function verify(t: Test, guest: Guest, at: string): Promise<void> {
+  for (const options of jobs) {
+    const command = `fio --name=job --filename=${at}/fio --size=4M --verify=crc32c --verify_fatal=1 --do_verify=1 \
+      --output-format=json --thread ${options}`
+    const { jobs: done } = JSON.parse(await guest.output(command, { timeoutMs: LONG_MS })) as {
+      jobs: { error: number; read: { io_bytes: number } }[]
+    }
+    t.equal(done[0]?.error, 0, options)
+    t.ok((done[0]?.read.io_bytes ?? 0) > 0, 'verified')
+  }
+}
+
+for (const machine of kernels) {
+  t.test(`Linux ${machine.kernel}: the memory example`, async (t) => {
+    const served = {
+      auto: await ServedModule.start(t, example('memory'), { serve: { once: false } }),
+      always: await ServedModule.start(t, example('memory'), { serve: { cache: 'always', writeback: true } }),
+      never: await ServedModule.start(t, example('memory'), {
+        serve: { cache: 'never', parallelDio: true, allowMmap: true },
+      }),
+      promised: await ServedModule.start(t, fixture('promised-memory')),
+    }
+    const guest = await boot(t, machine, served, ['fio'])
+    for (const tag of Object.keys(served)) {
+      await t.test(tag, async (t) => {
+        if (tag !== 'always') await copyTree(t, guest, `/${tag}`)
+        await changeNames(t, guest, `/${tag}`)
+        await changeSizes(t, guest, `/${tag}`)
+        await verify(t, guest, `/${tag}`)
+      })
+    }
+    await guest.output('umount /auto')
+    await served.auto.says(/unmounted/)
+    await guest.mount('auto', '/auto')
+    t.equal((await guest.output('ls /auto')).trim(), 'fio', 'what was written is still there')
+    await expectQuietKernel(t, guest)
+    await guest.shutdown()
+  })
+}
