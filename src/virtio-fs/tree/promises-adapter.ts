@@ -147,7 +147,7 @@ class PathNode implements FsNode {
   async stat({ handle }: FileContext): Promise<Attributes> {
     const file = this.fileOf(handle)
     const bigint = { bigint: true } as const
-    return file === undefined ? await this.from.fs.lstat(this.path, bigint) : await file.stat(bigint)
+    return plain(file === undefined ? await this.from.fs.lstat(this.path, bigint) : await file.stat(bigint))
   }
 
   async setattr(changes: AttributeChanges, context: FileContext): Promise<void> {
@@ -308,6 +308,22 @@ class PathNode implements FsNode {
     if (handle !== undefined) return handle as PromisesFile
     return this.isGone ? [...this.files][0] : undefined
   }
+}
+
+/** The same attributes as plain fields, of times by nanoseconds those that can be had. */
+function plain(stats: PromisesStats): Attributes {
+  const { mode, size, nlink, uid, gid, ino, rdev, blocks, blksize } = stats
+  const { mtimeMs, atimeMs, ctimeMs, birthtimeMs } = stats
+  const attributes: Record<string, unknown> = { mode, size, nlink, uid, gid, ino, rdev, blocks, blksize }
+  Object.assign(attributes, { mtimeMs, atimeMs, ctimeMs, birthtimeMs })
+  for (const name of ['mtimeNs', 'atimeNs', 'ctimeNs', 'birthtimeNs'] as const) {
+    try {
+      attributes[name] = stats[name]
+    } catch {
+      // ZenFS 2.7 computes them from milliseconds, and fails for fractions.
+    }
+  }
+  return attributes
 }
 
 function typeOf(dirent: PromisesDirent): NodeType | undefined {
