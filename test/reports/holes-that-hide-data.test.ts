@@ -28,6 +28,8 @@ function seen(fs: FuseGuest, nodeid: bigint, handle: bigint) {
   }
 }
 
+t.setTimeout(300_000)
+
 for (const [user, options] of Object.entries(users)) {
   t.test(`write-back: LSEEK is left to the guest, as ${user}`, async (t) => {
     for (const cache of ['auto', 'always', 'never']) {

@@ -16,6 +16,8 @@ const { O_CREAT, O_DIRECT, O_EXCL, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY } = const
 const BLOCK_BYTES = 4096
 const TAIL_BYTES = 1168
 
+t.setTimeout(300_000)
+
 for (const [user, options] of Object.entries(users)) {
   for (const [policy, args] of Object.entries(policies)) {
     t.test(`${policy}, as ${user}`, async (t) => {
