@@ -104,6 +104,10 @@ test-guest: build ## The device in real guests: kernels 6.1, 6.12 and 7.x, sever
 work: build ## Real work in a guest, for each cache policy (POLICIES="never auto always write-back", KERNEL=, QEMU=, ONLY=, PEER=virtiofsd)
 	@node dist/vm/work.js $(foreach name,POLICIES KERNEL QEMU ONLY PEER,$(call option,$(name)))
 
+.PHONY: public-suites
+public-suites: build ## Public test suites, built by you, in a guest on ours and a peer (PJDFSTEST=, XFSTESTS=, LTP=; POLICIES=, ONLY=, KERNEL=, QEMU=, PEER=)
+	@node dist/vm/public-suites.js $(foreach name,PJDFSTEST XFSTESTS LTP POLICIES ONLY KERNEL QEMU PEER,$(call option,$(name)))
+
 .PHONY: test
 test: check test-frontend test-guest test-package ## Everything (about 20 minutes on two cores without KVM)
 
