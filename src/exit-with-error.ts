@@ -1,4 +1,5 @@
 import { codeOf } from './basics/errors.js'
+import { visibleLines } from './basics/visible.js'
 import { UserError } from './config/user-error.js'
 
 const EXIT_FAILURE = 1
@@ -6,7 +7,7 @@ const EXIT_USAGE = 2
 
 /** Says what was wrong, and ends the process: with 2 for a UserError, with 1 otherwise. */
 export function exitWithError(error: unknown): never {
-  process.stderr.write(`virtiofsd-ts: ${describe(error)}\n`)
+  process.stderr.write(`virtiofsd-ts: ${visibleLines(`${describe(error)}`)}\n`)
   process.exit(error instanceof UserError ? EXIT_USAGE : EXIT_FAILURE)
 }
 

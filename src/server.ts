@@ -58,10 +58,12 @@ class Server {
 
   /** What was asked for and is not so, or does not matter. */
   private sayWhatIsDifferent(): void {
-    const { syslog, ignored } = this.configuration
+    const { syslog, ignored, shares, dangers } = this.configuration
     if (syslog !== undefined && !this.logsToSyslog) {
       this.log.warn({ socket: syslog }, 'no system log takes messages there: they go to standard error')
     }
+    for (const [n, share] of shares.entries())
+      for (const danger of dangers[n] ?? []) this.log.warn({ directory: share.directory }, danger)
     for (const { option, reason } of ignored) {
       this.log.info({ option }, `accepted for virtiofsd, without effect: ${reason}`)
     }

@@ -2,6 +2,7 @@ import { isAbsolute, relative } from 'node:path'
 import { type CachePolicy, FOPEN_DIRECT_IO, OpenFlag } from 'virtio-fs-ts/protocol'
 import { hasName } from '../basics/has-name.js'
 import { type Purpose, parseCommandLine } from '../config/command-line.js'
+import { dangersOf } from '../config/share-dangers.js'
 import { UserError } from '../config/user-error.js'
 import { openFlagNames } from '../inspect/inode-activity.js'
 import { type OpenRule, OpenRules } from '../io-mode/open-rules.js'
@@ -50,6 +51,7 @@ function describeShare(share: ShareConfig): string {
         `  rule ${n + 1}${placeOf(rule)}: ${conditionOf(rule)}: reply ${repliesOf(rules.policyOf(n))}`,
     ),
     ...withoutEffect(share, rules).map((note) => `  note: ${note}`),
+    ...dangersOf(share, process.geteuid?.() ?? 0).map((danger) => `  warning: ${danger}`),
   ]
   return lines.join('\n')
 }

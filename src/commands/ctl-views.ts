@@ -1,5 +1,6 @@
 import type { CountsReport } from 'virtio-fs-ts/protocol'
 import { hasName } from '../basics/has-name.js'
+import { visible } from '../basics/visible.js'
 import type { ControlledShare } from '../control/control-commands.js'
 import type { FaultReport } from '../inspect/fault-rule.js'
 import { faultWords } from '../inspect/fault-words.js'
@@ -113,7 +114,7 @@ const views = {
       ),
     ].join('\n'),
 
-  'fault-add': ({ id, spec }: FaultReport) => `fault ${id}: ${faultWords(spec)}\n`,
+  'fault-add': ({ id, spec }: FaultReport) => `fault ${id}: ${visible(faultWords(spec))}\n`,
 }
 
 function orNone(text: string, rows: object): string {
@@ -124,7 +125,7 @@ function orNone(text: string, rows: object): string {
 function viewOfObject(result: object): string {
   const entries = Object.entries(result)
   const width = Math.max(0, ...entries.map(([key]) => key.length))
-  const lines = entries.map(([key, value]) => `${key.padEnd(width)}  ${wordsOf(value)}\n`)
+  const lines = entries.map(([key, value]) => `${key.padEnd(width)}  ${visible(wordsOf(value))}\n`)
   return lines.length === 0 ? 'done\n' : lines.join('')
 }
 

@@ -1,6 +1,7 @@
 import { connect, type Socket } from 'node:net'
 import { createInterface } from 'node:readline'
 import type { Command } from 'commander'
+import { visibleJson } from '../basics/visible.js'
 import { UserError } from '../config/user-error.js'
 import { ownCommands, shareCommands } from '../control/control-commands.js'
 import { parseCtlArgument } from './ctl-arguments.js'
@@ -83,7 +84,7 @@ function wantsText({ json, text }: CtlOptions): boolean {
 }
 
 function jsonOf(result: unknown): string {
-  return `${JSON.stringify(result, undefined, 2)}\n`
+  return `${visibleJson(JSON.stringify(result, undefined, 2))}\n`
 }
 
 function connectTo(path: string): Promise<Socket> {

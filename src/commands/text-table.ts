@@ -1,3 +1,5 @@
+import { visible } from '../basics/visible.js'
+
 /** How a column is set: words to the left, numbers to the right. */
 export interface Column {
   readonly title: string
@@ -12,14 +14,20 @@ type Rows = readonly (readonly string[])[]
  * cells than there are columns.
  */
 export function textTable(columns: readonly Column[], rows: Rows): string {
-  return linesOf(columns, [titlesOf(columns), ...rows])
+  return linesOf(columns, [titlesOf(columns), ...visibleRows(rows)])
 }
 
 /** The same with a rule of dashes below the titles. */
 export function ruledTable(columns: readonly Column[], rows: Rows): string {
   const titles = titlesOf(columns)
-  const rule = widthsOf(columns, [titles, ...rows]).map((width) => '-'.repeat(width))
-  return linesOf(columns, [titles, rule, ...rows])
+  const shown = visibleRows(rows)
+  const rule = widthsOf(columns, [titles, ...shown]).map((width) => '-'.repeat(width))
+  return linesOf(columns, [titles, rule, ...shown])
+}
+
+/** Cells may hold what a guest chose. */
+function visibleRows(rows: Rows): Rows {
+  return rows.map((cells) => cells.map(visible))
 }
 
 function titlesOf(columns: readonly Column[]): string[] {

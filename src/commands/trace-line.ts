@@ -1,4 +1,5 @@
 import { errnoName, FATTR_SIZE, Opcode, OpenFlag, opcodeName } from 'virtio-fs-ts/protocol'
+import { visible } from '../basics/visible.js'
 import { openFlagNames } from '../inspect/inode-activity.js'
 import type { TracedRequest } from '../inspect/trace-format.js'
 import type { TimedRequest } from '../inspect/trace-reader.js'
@@ -13,7 +14,7 @@ export function requestLine({ request, epochMs }: TimedRequest): string {
     (request.error === 0 ? 'ok' : errnoName(-request.error)).padEnd(6),
     `${request.replyBytes}`.padStart(7),
     `node ${request.nodeid}`,
-    ...(request.path === undefined ? [] : [request.path || '.']),
+    ...(request.path === undefined ? [] : [visible(request.path || '.')]),
     ...detailsOf(request),
   ]
   return words.join('  ')

@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import { opcodeName } from 'virtio-fs-ts/protocol'
 import { codeOf } from '../basics/errors.js'
 import { hasName } from '../basics/has-name.js'
+import { visibleJson } from '../basics/visible.js'
 import { UserError } from '../config/user-error.js'
 import { readTraceFile, type TimedRequest, TraceError } from '../inspect/trace-reader.js'
 import { parseArguments, subcommand } from './subcommand.js'
@@ -49,7 +50,7 @@ export function runTrace(args: readonly string[]): void {
   const wanted = select(command.args, traceFilter(filters))
   if (summary) {
     const rows = summarise(wanted, by)
-    process.stdout.write(json ? `${JSON.stringify(rows)}\n` : summaryTable(rows, by))
+    process.stdout.write(json ? `${visibleJson(JSON.stringify(rows))}\n` : summaryTable(rows, by))
   } else {
     for (const timed of wanted) process.stdout.write(json ? jsonLine(timed) : `${requestLine(timed)}\n`)
   }
@@ -70,5 +71,6 @@ function* select(files: readonly string[], wants: (timed: TimedRequest) => boole
 
 function jsonLine({ request, epochMs }: TimedRequest): string {
   const time = new Date(epochMs).toISOString()
-  return `${JSON.stringify({ time, ...request, opcode: opcodeName(request.opcode) })}\n`
+  const json = JSON.stringify({ time, ...request, opcode: opcodeName(request.opcode) })
+  return `${visibleJson(json)}\n`
 }

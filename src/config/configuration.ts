@@ -1,6 +1,7 @@
 import type { ShareConfig } from '../share/share-config.js'
 import { readConfigFile } from './config-file.js'
 import { expectDistinct } from './distinct-shares.js'
+import { expectOutOfReach } from './exposed-places.js'
 import type { GivenOptions } from './given-options.js'
 import { type IdRange, parseIdMap } from './id-map.js'
 import { dashed } from './option-spec.js'
@@ -8,6 +9,7 @@ import { optionTable } from './option-table.js'
 import { ChosenOptions, type OptionValues } from './option-values.js'
 import type { LogLevel, Sandbox, SeccompAction } from './options/process-options.js'
 import { buildShare } from './share-builder.js'
+import { dangersOf } from './share-dangers.js'
 import type { ShareDraft } from './share-draft.js'
 import { UserError } from './user-error.js'
 
@@ -33,6 +35,8 @@ export interface Configuration {
   readonly groupMap: readonly IdRange[]
   /** Options that were given and change nothing here, each with the reason. */
   readonly ignored: readonly { readonly option: string; readonly reason: string }[]
+  /** By the number of the share: what its guest can do to the host. */
+  readonly dangers: readonly (readonly string[])[]
 }
 
 /** Puts together what was given, the file that it names, and the defaults. Throws UserError. */
@@ -44,8 +48,10 @@ export function configure(given: GivenOptions): Configuration {
   const common = file === undefined ? given.values : given.values.over(file.values)
   const options = new ChosenOptions(common)
   const places = [common, ...drafts.map(({ values }) => values)]
+  const shares = buildShares(given, drafts, common)
   return {
-    shares: buildShares(given, drafts, common),
+    shares,
+    dangers: shares.map((share) => dangersOf(share, process.geteuid?.() ?? 0)),
     logLevel: options.get('log-level'),
     syslog: options.get('syslog'),
     controlSocket: options.get('control-socket'),
@@ -77,7 +83,9 @@ function buildShares(
   const shared = common.without(singleShare)
   const shares = drafts.map((draft) => ({ draft, config: buildShare(draft, shared) }))
   expectDistinct(shares, common.get('control-socket'))
-  return shares.map(({ config }) => config)
+  const configs = shares.map(({ config }) => config)
+  expectOutOfReach(configs, common.get('control-socket'))
+  return configs
 }
 
 function checkedFileLimit(limit: number): number {

@@ -28,6 +28,9 @@ export function posixChoices(options: ChosenOptions, { where }: ShareDraft) {
     posixLocks: options.get('posix-lock'),
     flock: options.get('flock'),
     lockTimeoutSec: options.get('lock-timeout'),
+    allowSuid: options.get('suid'),
+    allowDev: options.get('dev'),
+    allowProjectIds: options.get('allow-project-ids'),
     exportSupport: options.get('export'),
     announceSubmounts: options.get('announce-submounts'),
     // virtiofsd has two names for one of them.

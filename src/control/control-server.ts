@@ -1,5 +1,6 @@
 import { createServer, type Server, type Socket } from 'node:net'
 import { messageOf } from '../basics/errors.js'
+import { visibleJson } from '../basics/visible.js'
 import type { ControlCommands, ControlRequest } from './control-commands.js'
 
 const MAX_CLIENTS = 16
@@ -59,7 +60,7 @@ class ControlClient {
 
   private send(answer: object): void {
     if (this.socket.destroyed) return
-    this.socket.write(`${JSON.stringify(answer)}\n`)
+    this.socket.write(`${visibleJson(JSON.stringify(answer))}\n`)
     if (this.socket.writableLength > MAX_UNREAD_BYTES) this.socket.destroy()
   }
 

@@ -1,5 +1,7 @@
-import { closeSync, openSync, renameSync, writeSync } from 'node:fs'
+import { closeSync, constants, openSync, renameSync, writeSync } from 'node:fs'
 import { codeOf } from '../basics/errors.js'
+
+const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants
 
 /** Where a trace goes: FILE, and when a new one begins the last one is FILE.1. Never more than these two. */
 export class TraceFile {
@@ -25,6 +27,7 @@ export class TraceFile {
     } catch (error) {
       if (codeOf(error) !== 'ENOENT') throw error
     }
-    this.fd = openSync(this.path, 'w', 0o600)
+    // Whatever has taken the name meanwhile is neither followed nor written over.
+    this.fd = openSync(this.path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)
   }
 }

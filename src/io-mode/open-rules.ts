@@ -35,10 +35,26 @@ interface CompiledRule {
   readonly decision: Decision
 }
 
+/** Of names that a guest makes up, each further one would multiply the time that a comparison takes. */
+const MAX_STARS_IN_NAME = 3
+const MAX_DOUBLE_STARS = 2
+
+/** Throws an Error for a glob that takes long on some path. */
+function expectQuick(glob: string): void {
+  const bare = glob.replaceAll(/\\.|\[[^\]]*\]/g, 'x')
+  if (/[!?*+@]\(/.test(bare)) throw new Error('patterns in parentheses, such as +(a|b), are not supported')
+  const names = bare.split('/')
+  if (names.filter((name) => name.includes('**')).length > MAX_DOUBLE_STARS)
+    throw new Error(`more than ${MAX_DOUBLE_STARS} times **`)
+  if (names.some((name) => (name.match(/\*+/g) ?? []).length > MAX_STARS_IN_NAME))
+    throw new Error(`more than ${MAX_STARS_IN_NAME} stars in one name`)
+}
+
 /** Throws an Error that says what is wrong with a glob. */
 export function compileGlob(glob: string): (path: string) => boolean {
   if (glob === '') throw new Error('an empty glob matches nothing')
   if (glob.startsWith('/')) throw new Error('globs begin below the shared directory, without a slash')
+  expectQuick(glob)
   return picomatch(glob, { dot: true, strictBrackets: true, strictSlashes: true })
 }
 

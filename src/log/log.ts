@@ -1,5 +1,6 @@
 import { isatty } from 'node:tty'
 import { type Logger, pino } from 'pino'
+import { visibleJson } from '../basics/visible.js'
 import type { LogLevel } from '../config/options/process-options.js'
 import { PatientStream, type WriteNow } from './patient-stream.js'
 import { syslogStream } from './syslog.js'
@@ -24,7 +25,10 @@ export function makeLogger(logLevel: LogLevel, syslogFd: number | undefined, wri
   const options = { level: logLevel === 'off' ? 'silent' : logLevel, base: null }
   if (syslogFd !== undefined) return { log: pino(options, syslogStream(syslogFd)), flush: () => {} }
   const out = new PatientStream((bytes, at) => writeNow(STDERR, bytes, at))
-  const lines = isatty(STDERR) ? terminalLines(out, process.env['NO_COLOR'] === undefined) : out
+  const colours = process.env['NO_COLOR'] === undefined
+  const lines = isatty(STDERR)
+    ? terminalLines(out, colours)
+    : { write: (line: string) => out.write(visibleJson(line)) }
   return { log: pino(options, lines), flush: () => out.flush(pause) }
 }
 

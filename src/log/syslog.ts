@@ -1,4 +1,5 @@
 import { writeSync } from 'node:fs'
+import { visibleJson } from '../basics/visible.js'
 
 /** LOG_DAEMON, shifted as syslog(3) has it. */
 const FACILITY = 3 << 3
@@ -19,7 +20,7 @@ export function syslogStream(fd: number): { write(line: string): void } {
       // A line of pino's is an object.
       const { level, time, msg, ...fields } = JSON.parse(line) as Record<string, unknown>
       const severity = severities.find((entry) => Number(level) >= entry.level)?.severity ?? 7
-      const details = Object.keys(fields).length === 0 ? '' : ` ${JSON.stringify(fields)}`
+      const details = Object.keys(fields).length === 0 ? '' : ` ${visibleJson(JSON.stringify(fields))}`
       send(fd, `<${FACILITY | severity}>virtiofsd-ts[${process.pid}]: ${msg}${details}`)
     },
   }

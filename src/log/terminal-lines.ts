@@ -1,4 +1,5 @@
 import { inspect } from 'node:util'
+import { visibleLines } from '../basics/visible.js'
 
 /** How a level is shown, by the number that pino gives it. */
 const levels: Readonly<Record<number, readonly [name: string, colour: string]>> = {
@@ -36,10 +37,7 @@ function terminalText(line: string, paint: Paint): string {
 function fieldText(value: unknown): string {
   const stack = typeof value === 'object' && value !== null && 'stack' in value ? value.stack : undefined
   const text = typeof stack === 'string' ? stack : JSON.stringify(value, undefined, 2)
-  return text.replaceAll(
-    /(?!\n)\p{Cc}/gu,
-    (control) => `\\u${control.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  )
+  return visibleLines(text)
 }
 
 function painted(text: string, colour: string): string {

@@ -36,6 +36,8 @@ import { STATX_MASK } from './inodes/statx.js'
 import { FORBIDDEN_ID } from './owners/id-translation.js'
 import type { Identities } from './owners/identities.js'
 import type { Privileges } from './owners/privileges.js'
+import { refusalOfMode } from './owners/refused-modes.js'
+import type { PassthroughOptions } from './passthrough-options.js'
 import type { Replies } from './replies.js'
 
 const { O_NONBLOCK, O_RDWR, STATX_BASIC_STATS, STATX_BTIME, UTIME_NOW, UTIME_OMIT } = native.constants
@@ -57,6 +59,7 @@ interface Share {
   readonly agreed: Agreed
   readonly replies: Replies
   readonly procFd: number
+  readonly options: PassthroughOptions
 }
 
 /** Attributes of inodes and of the file system. */
@@ -155,9 +158,12 @@ export class AttributeOperations {
   }
 
   private setMode(request: Request, slot: number): number {
-    const { inodes, procFd } = this.share
+    const { inodes, procFd, options } = this.share
     const fd = inodes.fdOf(slot)
-    return fd < 0 ? fd : native.inodeChmod(procFd, fd, SetattrIn.mode(request.args, ARGS) & PERMISSIONS)
+    if (fd < 0) return fd
+    const mode = SetattrIn.mode(request.args, ARGS) & PERMISSIONS
+    const refused = refusalOfMode(options, mode, inodes.typeOf(slot) === TYPE_DIRECTORY)
+    return refused < 0 ? refused : native.inodeChmod(procFd, fd, mode)
   }
 
   private setOwner(request: Request, slot: number, valid: number): number {

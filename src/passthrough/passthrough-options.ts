@@ -11,6 +11,12 @@ export interface PassthroughOptions {
   readonly rules: OpenRules
   /** Keep the guest's O_DIRECT on the host's file. */
   readonly allowDirectIo: boolean
+  /** The guest may set set-user-id and set-group-id bits of files, and file capabilities. */
+  readonly allowSuid: boolean
+  /** The guest may make device nodes. */
+  readonly allowDev: boolean
+  /** The guest may change project ids, and whether they are inherited. */
+  readonly allowProjectIds: boolean
   /** Keep the guest's O_NOATIME on the host's file. */
   readonly preserveNoatime: boolean
   readonly writeback: boolean

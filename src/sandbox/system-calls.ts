@@ -32,6 +32,12 @@ const PR_SET_VMA = 0x53564d41
 const ioctlsOfNode = [0x541b, 0x5421, 0x5450, 0x5451, 0x5401, 0x5413]
 
 /**
+ * F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GETLK, F_SETLK, F_SETLKW, the same three for open file descriptions,
+ * F_DUPFD_CLOEXEC, F_ADD_SEALS and F_GET_SEALS. Not F_SETOWN, F_SETOWN_EX and F_SETSIG: they send signals.
+ */
+const fcntlCommands = [0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1033, 1034]
+
+/**
  * Every system call that the sealed process may make, the frequent ones first. There is no socket, connect, execve,
  * ptrace, kill, mount, bpf, io_uring_setup or process_vm_readv in it. io_uring operations do not pass this filter: the ring
  * is restricted when it is made (native/src/uring.c).
@@ -52,7 +58,8 @@ export const systemCallRules: readonly SystemCallRule[] = [
   ...allow('getxattr setxattr listxattr removexattr lgetxattr lsetxattr llistxattr lremovexattr'),
   ...allow('fgetxattr fsetxattr flistxattr fremovexattr'),
   // Locks, and descriptors themselves.
-  ...allow('flock fcntl dup dup3'),
+  ...allow('flock dup dup3'),
+  { name: 'fcntl', when: [{ argument: 1, half: 'low', mask: WHOLE, values: fcntlCommands }] },
   {
     name: 'ioctl',
     when: [{ argument: 1, half: 'low', mask: WHOLE, values: [...ioctlsOfNode, ...ioctlCommands.keys()] }],
@@ -77,8 +84,9 @@ export const systemCallRules: readonly SystemCallRule[] = [
   },
   { name: 'clone3', errno: ENOSYS },
   ...allow('set_robust_list rseq rt_sigprocmask rt_sigaction rt_sigreturn sigaltstack gettid getpid getppid'),
-  // tgkill: abort(3), for a core dump of our own fault.
-  ...allow('tgkill exit exit_group sched_getaffinity sched_getparam sched_getscheduler'),
+  // abort(3), for a core dump of our own fault: never another process.
+  { name: 'tgkill', when: [{ argument: 0, half: 'low', mask: WHOLE, values: [process.pid] }] },
+  ...allow('exit exit_group sched_getaffinity sched_getparam sched_getscheduler'),
   {
     name: 'prctl',
     when: [{ argument: 0, half: 'low', mask: WHOLE, values: [PR_SET_NAME, PR_GET_NAME, PR_SET_VMA] }],

@@ -27,6 +27,12 @@ export interface ShareConfig extends CacheChoices {
   /** Undefined: the front-end names the share. */
   readonly tag: string | undefined
   readonly allowMmap: boolean
+  /** The guest may set set-user-id and set-group-id bits of files, and file capabilities. */
+  readonly allowSuid: boolean
+  /** The guest may make device nodes. */
+  readonly allowDev: boolean
+  /** The guest may change project ids, and whether they are inherited. */
+  readonly allowProjectIds: boolean
   readonly allowDirectIo: boolean
   readonly preserveNoatime: boolean
   readonly writeback: boolean

@@ -5,7 +5,9 @@ import {
   constants,
   fstatSync,
   ftruncateSync,
+  lstatSync,
   openSync,
+  type Stats,
   statSync,
   unlinkSync,
   writeSync,
@@ -20,6 +22,10 @@ import { UserError } from '../config/user-error.js'
 /** Only the owner may connect: whoever does is served as the user that runs this process. */
 const SOCKET_MODE = 0o600
 const SOCKET_MODE_WITH_GROUP = 0o660
+const OTHERS_MAY_WRITE = 0o002
+const STICKY = 0o1000
+
+const PID_FLAGS = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK
 
 /** A listening socket; at a path, it is held by a lock on PATH.pid, and both files go with `release`. */
 export interface SocketClaim {
@@ -44,12 +50,13 @@ export function inheritSocket(listenFd: number): SocketClaim {
 export function claimSocket(path: string, option: string, gid?: number): SocketClaim {
   const pidPath = `${path}.pid`
   const where = `${option} ${path}`
+  if (gid !== undefined) expectOwnDirectory(path, where)
   const lockFd = lock(pidPath, path, where)
   try {
     removeStale(path, where)
     const listenFd = native.unixListen(path, SOCKET_MODE)
     if (listenFd < 0) throw cannotListen(where, listenFd)
-    if (gid !== undefined) giveToGroup(path, gid, where)
+    if (gid !== undefined) giveToGroup(path, gid, where, listenFd)
     const files = [path, pidPath]
     return { listenFd, lockFd, files, release: () => removeFiles(files) }
   } catch (error) {
@@ -69,18 +76,34 @@ function lock(pidPath: string, path: string, where: string): number {
       throw new UserError(`${where}: in use by another process (it holds ${pidPath})`)
     }
     // The last owner may have removed the file between our open and our lock: then this lock protects nothing.
-    if (statSync(pidPath, { throwIfNoEntry: false })?.ino === fstatSync(fd).ino) {
-      ftruncateSync(fd)
-      writeSync(fd, `${process.pid}\n`)
+    const stat = fstatSync(fd)
+    if (lstatSync(pidPath, { throwIfNoEntry: false })?.ino === stat.ino) {
+      writePid(fd, stat, pidPath, where)
       return fd
     }
     closeSync(fd)
   }
 }
 
+/** A file with another name may be somebody's, who finds its contents gone. */
+function writePid(fd: number, stat: Stats, pidPath: string, where: string): void {
+  if (!stat.isFile() || stat.nlink !== 1) {
+    closeSync(fd)
+    throw new UserError(`${where}: ${pidPath} is no file of its own`)
+  }
+  try {
+    ftruncateSync(fd)
+    writeSync(fd, `${process.pid}\n`)
+  } catch (error) {
+    unlinkQuietly(pidPath)
+    closeSync(fd)
+    throw new UserError(`${where}: ${pidPath} cannot be written (${codeOf(error)})`)
+  }
+}
+
 function openPid(pidPath: string, path: string, where: string): number {
   try {
-    return openSync(pidPath, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600)
+    return openSync(pidPath, PID_FLAGS, 0o600)
   } catch (error) {
     const code = codeOf(error)
     if (code === 'ENOENT') throw new UserError(`${where}: there is no directory ${dirname(path)}`)
@@ -90,7 +113,7 @@ function openPid(pidPath: string, path: string, where: string): number {
 }
 
 function removeStale(path: string, where: string): void {
-  const stat = statSync(path, { throwIfNoEntry: false })
+  const stat = lstatSync(path, { throwIfNoEntry: false })
   if (stat === undefined) return
   if (!stat.isSocket()) throw new UserError(`${where}: exists and is no socket`)
   const fd = native.unixConnect(path, native.constants.O_NONBLOCK)
@@ -102,16 +125,40 @@ function removeStale(path: string, where: string): void {
   if (fd === -os.errno.ECONNREFUSED) unlinkQuietly(path)
 }
 
-/** The group first: until the mode changes, only the owner may connect. */
-function giveToGroup(path: string, gid: number, where: string): void {
+/** Whoever may write to the directory can put another socket in the place of this one, unless the directory is sticky. */
+function expectOwnDirectory(path: string, where: string): void {
+  const stat = statSync(dirname(path), { throwIfNoEntry: false })
+  if (stat === undefined || (stat.mode & OTHERS_MAY_WRITE) === 0 || (stat.mode & STICKY) !== 0) return
+  throw new UserError(
+    `${where}: everybody may write to ${dirname(path)} and replace the socket: a group gets none there`,
+  )
+}
+
+/**
+ * The group first: until the mode changes, only the owner may connect. By a descriptor: the owner of the directory may have
+ * put something else in the place of the path.
+ */
+function giveToGroup(path: string, gid: number, where: string, listenFd: number): void {
+  let fd = -1
   try {
-    chownSync(path, -1, gid)
-    chmodSync(path, SOCKET_MODE_WITH_GROUP)
+    fd = openSync(path, native.constants.O_PATH | constants.O_NOFOLLOW)
+    if (!isOurSocket(fstatSync(fd))) throw new UserError(`${where}: something else has taken its place`)
+    const itself = `/proc/self/fd/${fd}`
+    chownSync(itself, -1, gid)
+    chmodSync(itself, SOCKET_MODE_WITH_GROUP)
   } catch (error) {
+    native.close(listenFd)
     unlinkQuietly(path)
-    const code = codeOf(error)
-    throw new UserError(`${where}: cannot be given to the group ${gid} (${code})`)
+    if (error instanceof UserError) throw error
+    throw new UserError(`${where}: cannot be given to the group ${gid} (${codeOf(error)})`)
+  } finally {
+    if (fd >= 0) closeSync(fd)
   }
+}
+
+/** A socket as this process has just made it, with one name. */
+function isOurSocket(stat: Stats): boolean {
+  return stat.isSocket() && stat.uid === process.geteuid?.() && stat.nlink === 1
 }
 
 function cannotListen(where: string, result: number): UserError {

@@ -16,7 +16,7 @@ const GUEST_6_12 = { minor: 41 }
 /** The program on a directory of its own, ready. */
 async function start(t: Test, args: readonly string[] = []) {
   const directory = tempDir(t)
-  const socketPath = join(directory, 'fs,socket')
+  const socketPath = join(tempDir(t), 'fs,socket')
   const program = new RunningProgram(t, ['--shared-dir', directory, '--socket-path', socketPath, ...args])
   const ready = JSON.parse(await program.says('"ready')) as {
     qemu: string
@@ -92,7 +92,7 @@ t.test('one line at INIT says what was agreed on, and what follows for direct I/
 
 t.test('a stale socket is replaced', async (t) => {
   const directory = tempDir(t)
-  const socketPath = join(directory, 'socket')
+  const socketPath = join(tempDir(t), 'socket')
   const { stdout } = runProgram(['--version'])
   t.match(stdout, /^\d+\.\d+\.\d+$/)
   const server = createServer().listen(socketPath)
@@ -135,7 +135,7 @@ t.test('check-config explains which rule wins', async (t) => {
   const config = join(directory, 'shares.toml')
   writeFileSync(
     config,
-    `[[share]]\ntag = "data"\npath = "${directory}"\nsocket = "${directory}/s"\n
+    `[[share]]\ntag = "data"\npath = "${directory}"\nsocket = "${tempDir(t)}/s"\n
 [[share.rule]]\nmatch = "db/**"\ncache = "never"\nparallel-dio = true\n`,
   )
   const { status, stdout } = runProgram(['check-config', '--config', config, 'db/main.sqlite', 'O_RDWR'])

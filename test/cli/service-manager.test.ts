@@ -51,7 +51,7 @@ t.test('a watchdog for another process, and a manager that has gone', async (t) 
   const home = tempDir(t)
   const manager = await receiveDatagrams(t, join(home, 'notify'))
   const environment = ['env', `NOTIFY_SOCKET=${join(home, 'notify')}`, 'WATCHDOG_USEC=1000', 'WATCHDOG_PID=1']
-  const args = ['--shared-dir', home, '--socket-path', join(home, 'socket')]
+  const args = ['--shared-dir', tempDir(t), '--socket-path', join(home, 'socket')]
   const program = new RunningProgram(t, args, environment)
   t.match(await manager.next(), 'READY=1')
   program.kill('SIGTERM')

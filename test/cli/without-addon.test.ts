@@ -42,7 +42,7 @@ t.test('what needs no addon', async (t) => {
 
 t.test('serving says in one line what is missing', async (t) => {
   const directory = tempDir(t)
-  const { status, stderr } = run(['--shared-dir', directory, '--socket-path', join(directory, 'socket')])
+  const { status, stderr } = run(['--shared-dir', directory, '--socket-path', join(tempDir(t), 'socket')])
   t.equal(status, 1)
   t.match(
     stderr,

@@ -1,4 +1,5 @@
 /** What a guest may hold of inodes, and that what it gives back is given back: over a million lookups. */
+
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import t from 'tap'
 import { isRoot } from '../support/cases.js'
@@ -8,6 +9,7 @@ import { cstring, ENTRY_BYTES, u64 } from '../support/fuse-wire.js'
 import { mount } from '../support/mount.js'
 import { runProgram } from '../support/program.js'
 import { refused } from '../support/refusals.js'
+import { tempDir } from '../support/temp-dir.js'
 
 const FILES = 2_000
 const ROUNDS = 500
@@ -93,7 +95,7 @@ t.test(
   '--inode-file-handles mandatory where they cannot be opened: the program does not start',
   { skip: !isRoot && 'needs root: it drops a capability' },
   async (t) => {
-    const share = ['--shared-dir', '/tmp', '--socket-path', `/tmp/vfs-mandatory-${process.pid}`]
+    const share = ['--shared-dir', tempDir(t), '--socket-path', `/tmp/vfs-mandatory-${process.pid}`]
     const { status, stderr } = runProgram(
       [...share, '--sandbox', 'none', '--inode-file-handles', 'mandatory'],
       ['setpriv', '--bounding-set', '-dac_read_search'],

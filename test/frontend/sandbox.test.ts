@@ -23,7 +23,7 @@ async function start(
   args: readonly string[] = [],
   launcher: readonly string[] = [],
 ) {
-  const socketPath = join(directory, 'socket')
+  const socketPath = join(tempDir(t), 'socket')
   const program = new RunningProgram(
     t,
     ['--shared-dir', directory, '--socket-path', socketPath, ...args],
@@ -154,7 +154,7 @@ t.test('an ordinary user gets a user namespace', skip, async (t) => {
 t.test('a sandbox that cannot be had is no reason to do without', skip, async (t) => {
   const directory = tempDir(t)
   chownSync(directory, NOBODY, NOBODY)
-  const socketPath = join(directory, 'socket')
+  const socketPath = join(tempDir(t), 'socket')
   const share = ['--shared-dir', directory, '--socket-path', socketPath]
   t.match(runProgram(share, ['setpriv', '--bounding-set', '-sys_admin']), {
     status: 2,
@@ -177,7 +177,7 @@ t.test('a sandbox that cannot be had is no reason to do without', skip, async (t
 
 t.test('without a sandbox root keeps the same capabilities, and is one process', skip, async (t) => {
   const directory = tempDir(t)
-  const socketPath = join(directory, 'socket')
+  const socketPath = join(tempDir(t), 'socket')
   const paths = ['--shared-dir', directory, '--socket-path', socketPath]
   const program = new RunningProgram(t, [...paths, '--sandbox', 'none'])
   await program.says('"ready')

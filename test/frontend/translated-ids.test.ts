@@ -119,7 +119,7 @@ else {
 }
 
 t.test('what does not go together: one line, status 2', async (t) => {
-  const share = ['--shared-dir', '/tmp', '--socket-path', '/tmp/no-such-socket']
+  const share = ['--shared-dir', '/usr', '--socket-path', '/tmp/no-such-socket']
   for (const [args, message] of [
     [['--translate-uid', 'map:0:0'], /--translate-uid: 'map:0:0': expected 3 whole numbers/],
     [

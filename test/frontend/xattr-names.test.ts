@@ -88,7 +88,7 @@ t.test('--readonly: read, not changed', async (t) => {
 })
 
 t.test('a map that is none: one line, status 2', async (t) => {
-  const share = ['--shared-dir', '/tmp', '--socket-path', '/tmp/no-such-socket']
+  const share = ['--shared-dir', '/usr', '--socket-path', '/tmp/no-such-socket']
   const { status, stderr } = runProgram([...share, '--xattrmap', ':map:user.:'])
   t.equal(status, 2)
   t.match(stderr, /^.*--xattrmap: rule 1 does not end with its separator ':'$/)

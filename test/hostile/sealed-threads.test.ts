@@ -141,7 +141,7 @@ t.test('by default the first of them is the end of the process', skip, async (t)
   const calls = new ThreadCalls(t)
   for (const name of ['ptrace', 'process_vm_readv', 'execve'] as const) {
     const share = tempDir(t)
-    const paths = ['--shared-dir', share, '--socket-path', join(share, 'socket')]
+    const paths = ['--shared-dir', share, '--socket-path', join(tempDir(t), 'socket')]
     const program = new RunningProgram(t, [...paths, '--keep-alive'])
     await program.says('"ready')
     const [pid] = readFileSync(`/proc/${program.pid}/task/${program.pid}/children`, 'utf8').split(' ')
@@ -195,7 +195,7 @@ t.test('what it may do it cannot do to the host', skip, async (t) => {
     'a file of the host by its handle',
   )
 
-  t.equal(attempt(tgkill, process.pid, process.pid, 0), -ESRCH, 'a process of the host')
+  t.ok(Number.isNaN(attempt(tgkill, process.pid, process.pid, 0)), 'a signal for another process is refused')
   const version3 = Buffer.from('2205082000000000', 'hex')
   t.equal(attempt(capset, version3, Buffer.alloc(24, 0xff)), -EPERM, 'capabilities that it was not left')
   t.ok(stillServes())

@@ -111,7 +111,7 @@ t.test('packed, installed and started', async (t) => {
   t.test('where no addon came along, a line says what to type, and that helps', async (t) => {
     const native = join(modules, 'virtiofsd-ts-native')
     rmSync(join(native, 'prebuilds'), { recursive: true })
-    const args = ['--shared-dir', home, '--socket-path', join(home, 'socket')]
+    const args = ['--shared-dir', tempDir(t), '--socket-path', join(home, 'socket')]
     const { status, stderr } = spawnSync(program, args, { encoding: 'utf8' })
     t.equal(status, 1)
     t.match(stderr, /^virtiofsd-ts: the addon is missing: .*"make -C \S+" compiles it.*\n$/)

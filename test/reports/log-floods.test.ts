@@ -57,7 +57,7 @@ async function startUnread(t: Test, sandbox: string): Promise<{ child: ChildProc
   const ourFd = openSync(fifo, constants.O_RDWR | constants.O_NONBLOCK)
   // The program's own, in blocking mode.
   const itsFd = openSync(fifo, constants.O_WRONLY)
-  const paths = ['--shared-dir', directory, '--socket-path', join(directory, 'socket')]
+  const paths = ['--shared-dir', tempDir(t), '--socket-path', join(directory, 'socket')]
   const control = ['--control-socket', join(directory, 'control'), '--keep-alive', '--sandbox', sandbox]
   const { PATH } = process.env
   const child = spawn(process.execPath, [PROGRAM, ...paths, ...control], {

@@ -30,7 +30,7 @@ class Start {
   constructor(t: Test, sandbox: string) {
     this.directory = tempDir(t)
     this.socketPath = join(this.directory, 'socket')
-    const args = ['--shared-dir', this.directory, '--socket-path', this.socketPath, '--sandbox', sandbox]
+    const args = ['--shared-dir', tempDir(t), '--socket-path', this.socketPath, '--sandbox', sandbox]
     const control = ['--control-socket', join(this.directory, 'control')]
     const { PATH } = process.env
     // No words of the test runner's; it is the program itself that gets the signal.

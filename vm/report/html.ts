@@ -1,3 +1,5 @@
+import { visibleJson, visibleLines } from '../../src/basics/visible.js'
+
 /** Text that is HTML already. Made by `html` alone, so that whatever else goes into a page is escaped. */
 export class Html {
   constructor(readonly text: string) {}
@@ -20,12 +22,12 @@ export function html(literals: TemplateStringsArray, ...parts: Part[]): Html {
 
 /** JSON for a script element, which nothing inside it can end. */
 export function jsonForScript(value: unknown): Html {
-  return new Html(JSON.stringify(value).replaceAll('<', '\\u003c'))
+  return new Html(visibleJson(JSON.stringify(value)).replaceAll('<', '\\u003c'))
 }
 
 function toText(part: Part): string {
   if (part === undefined) return ''
   if (part instanceof Html) return part.text
   if (Array.isArray(part)) return part.map(toText).join('')
-  return String(part).replaceAll(/[&<>"']/g, (character) => ENTITIES[character]!)
+  return visibleLines(String(part)).replaceAll(/[&<>"']/g, (character) => ENTITIES[character]!)
 }

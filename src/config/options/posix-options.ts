@@ -65,6 +65,12 @@ export const posixOptions = [
     text: 'a process of the guest waits this long for a lock that is kept on the host, then gets ETIMEDOUT; without, it waits until it has the lock, and cannot be killed',
   },
   {
+    name: 'allow-project-ids',
+    kind: flag,
+    scope: 'share',
+    text: "the guest may change project ids and their inheritance, and so leave the host's project quota",
+  },
+  {
     name: 'export',
     kind: flag,
     scope: 'share',

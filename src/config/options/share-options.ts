@@ -53,6 +53,22 @@ export const shareOptions = [
     text: 'refuse every change with EROFS; mounted with -o ro, the guest also says so: access(2), statvfs(3)',
   },
   {
+    name: 'suid',
+    kind: flag,
+    negated: true,
+    scope: 'share',
+    text: 'the guest cannot leave programs that run as another user on the host: set-user-id and set-group-id bits and file capabilities are refused with EPERM',
+    default: true,
+  },
+  {
+    name: 'dev',
+    kind: flag,
+    negated: true,
+    scope: 'share',
+    text: 'the guest cannot make device nodes: EPERM, but for the whiteouts of overlayfs',
+    default: true,
+  },
+  {
     name: 'keep-alive',
     kind: flag,
     scope: 'share',

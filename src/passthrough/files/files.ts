@@ -38,6 +38,7 @@ import { removeMadeName } from '../names/made-name.js'
 import type { NameOpener } from '../names/name-opener.js'
 import type { Caller } from '../owners/caller.js'
 import type { Privileges } from '../owners/privileges.js'
+import { refusalOfMode } from '../owners/refused-modes.js'
 import type { PassthroughOptions } from '../passthrough-options.js'
 import type { Replies } from '../replies.js'
 import type { SecurityLabels } from '../xattrs/security-labels.js'
@@ -101,13 +102,15 @@ export class FileOperations {
    */
   create(request: Request): number {
     const { args, argBytes, nameAt } = request
+    const mode = CreateIn.mode(args, ARGS) & PERMISSIONS
+    const refused = refusalOfMode(this.share.options, mode)
+    if (refused < 0) return refused
     const guestFlags = CreateIn.flags(args, ARGS)
     const parentFd = this.beginCreating(request)
     if (parentFd < 0) return parentFd
     // A new file is its creator's own and empty: O_NOATIME is allowed, O_TRUNC does nothing.
     const wanted = hostOpenFlags(guestFlags, this.share.options) & ~O_TRUNC
     const flags = (wanted & ~O_DIRECT) | O_CREAT | O_EXCL
-    const mode = CreateIn.mode(args, ARGS) & PERMISSIONS
     const fd = this.share.opener.open(parentFd, argBytes, nameAt, flags, mode)
     this.share.caller.leave()
     const parent = this.share.inodes.slotOf(request.nodeid)
@@ -126,13 +129,16 @@ export class FileOperations {
   /** FUSE_TMPFILE: makes a file without a name in a directory, as the caller. Reply: entry_out, open_out. */
   tmpfile(request: Request): number {
     const { args } = request
+    const mode = CreateIn.mode(args, ARGS) & PERMISSIONS
+    const refused = refusalOfMode(this.share.options, mode)
+    if (refused < 0) return refused
     const guestFlags = CreateIn.flags(args, ARGS)
     const parentFd = this.beginCreating(request)
     if (parentFd < 0) return parentFd
     // With O_EXCL it never gets a name.
     const wanted = hostOpenFlags(guestFlags, this.share.options) & ~O_TRUNC
     const flags = (wanted & ~O_DIRECT) | (guestFlags & O_EXCL) | O_TMPFILE
-    const fd = native.openat(parentFd, dot, 0, flags, CreateIn.mode(args, ARGS) & PERMISSIONS)
+    const fd = native.openat(parentFd, dot, 0, flags, mode)
     this.share.caller.leave()
     if (fd < 0) return descriptorError(fd)
     const pathFd = native.inodeOpen(this.share.options.procFd, fd, O_PATH)
@@ -202,7 +208,12 @@ export class FileOperations {
     if ((flags & O_TRUNC) !== 0) this.beforeEmptying(request, slot, openInFlags)
     const room = !isDirect || this.share.budget.left >= 2
     const fd = room ? this.openWanted(slot, flags & ~O_DIRECT, guestFlags) : -ENFILE
-    if (fd >= 0) return this.adopt(slot, fd, directFd, guestFlags)
+    if (fd >= 0) {
+      // What becomes of a program that is there already is the guest's: it is to run as nobody else.
+      const { allowSuid } = this.share.options
+      if (!allowSuid && opensForWriting(guestFlags)) this.share.privileges.dropSetIds(fd)
+      return this.adopt(slot, fd, directFd, guestFlags)
+    }
     if (isDirect) native.close(directFd)
     return fd
   }

@@ -5,10 +5,15 @@ export interface IoctlCommand {
   readonly bytes: number
 }
 
+export const FS_IOC_GETFLAGS = 0x8008_6601
+export const FS_IOC_SETFLAGS = 0x4008_6602
+export const FS_IOC_FSGETXATTR = 0x801c_581f
+export const FS_IOC_FSSETXATTR = 0x401c_5820
+
 /** The commands that pass, which the filter of system calls lets through: what lsattr, chattr and project quotas ask for. */
 export const ioctlCommands: ReadonlyMap<number, IoctlCommand> = new Map([
-  [0x8008_6601, { sets: false, bytes: 4 }], // FS_IOC_GETFLAGS
-  [0x4008_6602, { sets: true, bytes: 4 }], // FS_IOC_SETFLAGS
-  [0x801c_581f, { sets: false, bytes: 28 }], // FS_IOC_FSGETXATTR
-  [0x401c_5820, { sets: true, bytes: 28 }], // FS_IOC_FSSETXATTR
+  [FS_IOC_GETFLAGS, { sets: false, bytes: 4 }],
+  [FS_IOC_SETFLAGS, { sets: true, bytes: 4 }],
+  [FS_IOC_FSGETXATTR, { sets: false, bytes: 28 }],
+  [FS_IOC_FSSETXATTR, { sets: true, bytes: 28 }],
 ])

@@ -17,12 +17,23 @@ import {
 import * as native from 'virtiofsd-ts-native'
 import { codeOf } from '../../basics/errors.js'
 import type { PassthroughOptions } from '../passthrough-options.js'
-import { ioctlCommands } from './ioctl-commands.js'
+import {
+  FS_IOC_FSGETXATTR,
+  FS_IOC_FSSETXATTR,
+  FS_IOC_GETFLAGS,
+  FS_IOC_SETFLAGS,
+  ioctlCommands,
+} from './ioctl-commands.js'
 import type { OpenDirectory } from './open-directory.js'
 import type { OpenFile } from './open-file.js'
 
 /** Room for the longest argument, and for a kernel that takes the size in a command's number at its word. */
 const ARGUMENT_BYTES = 64
+
+const FS_PROJINHERIT_FL = 0x2000_0000
+const FS_XFLAG_PROJINHERIT = 0x200
+/** struct fsxattr: u32 flags, extent size, number of extents, project id. */
+const PROJECT_AT = 12
 
 /** What these operations work on. */
 interface Share {
@@ -37,11 +48,14 @@ interface Share {
  */
 export class IoctlOperations {
   private readonly argument = Buffer.alloc(ARGUMENT_BYTES)
+  /** What an argument that is set would change. */
+  private readonly before = Buffer.alloc(ARGUMENT_BYTES)
 
   constructor(private readonly share: Share) {}
 
   /**
-   * Reply: ioctl_out, then the argument that came out. Errors: ENOTTY (other commands), EBADF, EINVAL, EOPNOTSUPP (flags that
+   * Reply: ioctl_out, then the argument that came out. Errors: ENOTTY (other commands), EBADF, EINVAL, EPERM (project ids that
+   * are to stay as they are), EOPNOTSUPP (flags that
    * take a capability which this process lacks), and the host's.
    */
   ioctl(request: Request): number {
@@ -60,6 +74,8 @@ export class IoctlOperations {
     const { argument } = this
     argument.fill(0)
     if (command.sets) argument.set(argBytes.subarray(argumentAt, argumentAt + command.bytes))
+    const refused = this.refusalOfProject(fd, number)
+    if (refused < 0) return refused
     const error = call(fd, number, argument)
     // The guest's kernel has looked whether its caller may. What this process may not, the share cannot.
     if (error === -EPERM && command.sets) {
@@ -72,6 +88,20 @@ export class IoctlOperations {
     IoctlOut.write(reply, 0, 0)
     replyBytes.set(argument.subarray(0, outBytes), IoctlOut.BYTES)
     return IoctlOut.BYTES + outBytes
+  }
+
+  /** Where project ids stay as they are: 0 when the argument changes none and no inheritance, -EPERM otherwise. */
+  private refusalOfProject(fd: number, number: number): number {
+    if (this.share.options.allowProjectIds) return 0
+    const { argument, before } = this
+    if (number !== FS_IOC_SETFLAGS && number !== FS_IOC_FSSETXATTR) return 0
+    before.fill(0)
+    const error = call(fd, number === FS_IOC_SETFLAGS ? FS_IOC_GETFLAGS : FS_IOC_FSGETXATTR, before)
+    if (error < 0) return error
+    const inherits = number === FS_IOC_SETFLAGS ? FS_PROJINHERIT_FL : FS_XFLAG_PROJINHERIT
+    const isSame = ((argument.readUInt32LE(0) ^ before.readUInt32LE(0)) & inherits) === 0
+    if (number === FS_IOC_SETFLAGS) return isSame ? 0 : -EPERM
+    return isSame && argument.readUInt32LE(PROJECT_AT) === before.readUInt32LE(PROJECT_AT) ? 0 : -EPERM
   }
 
   private fdOf({ args }: Request): number {

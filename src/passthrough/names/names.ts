@@ -23,6 +23,8 @@ import type { InodeFinder } from '../inodes/inode-finder.js'
 import type { InodeTable } from '../inodes/inode-table.js'
 import { TYPE_DIRECTORY, TYPE_SYMLINK } from '../inodes/inode-table.js'
 import type { Caller } from '../owners/caller.js'
+import { refusalOfNode } from '../owners/refused-modes.js'
+import type { PassthroughOptions } from '../passthrough-options.js'
 import type { Replies } from '../replies.js'
 import type { SecurityLabels } from '../xattrs/security-labels.js'
 import { removeMadeName } from './made-name.js'
@@ -45,6 +47,7 @@ interface Share {
   readonly labels: SecurityLabels
   readonly replies: Replies
   readonly procFd: number
+  readonly options: PassthroughOptions
 }
 
 /** Operations on names in directories, and what the guest knows of inodes by them. */
@@ -112,9 +115,11 @@ export class NameOperations {
   /** FUSE_MKNOD. Reply: entry_out. */
   mknod(request: Request): number {
     const { args, argBytes, nameAt } = request
+    const mode = MknodIn.mode(args, ARGS)
+    const refused = refusalOfNode(this.share.options, mode, MknodIn.rdev(args, ARGS))
+    if (refused < 0) return refused
     const parentFd = this.beginMaking(request, MknodIn.umask(args, ARGS))
     if (parentFd < 0) return parentFd
-    const mode = MknodIn.mode(args, ARGS)
     return this.finishMaking(
       request,
       native.mknodat(parentFd, argBytes, nameAt, mode, MknodIn.rdev(args, ARGS)),

@@ -52,6 +52,12 @@ export class Privileges {
     if ((mode & (S_ISUID | S_IXGRP)) === 0) this.take(fd, mode, S_ISGID)
   }
 
+  /** Takes the bits, whoever asks. */
+  dropSetIds(fd: number): void {
+    const mode = this.modeOf(fd)
+    if (isSetIdFile(mode)) this.take(fd, mode, SET_ID_BITS)
+  }
+
   dropCapability(fd: number): void {
     // Mostly there is none.
     if (this.capability !== undefined) native.inodeRemovexattr(fd, this.capability, 0)

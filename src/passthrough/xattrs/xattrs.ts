@@ -18,7 +18,8 @@ import {
 } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import type { InodeTable } from '../inodes/inode-table.js'
-import type { XattrNames } from './xattr-names.js'
+import type { PassthroughOptions } from '../passthrough-options.js'
+import type { HostName, XattrNames } from './xattr-names.js'
 
 /** XATTR_SIZE_MAX and XATTR_LIST_MAX of Linux. */
 const SIZE_MAX_BYTES = 65_536
@@ -32,6 +33,7 @@ interface Share {
   readonly inodes: InodeTable
   readonly xattrNames: XattrNames
   readonly procFd: number
+  readonly options: PassthroughOptions
 }
 
 /** Extended attributes, of inodes of every kind, under the names that the share's map gives them. */
@@ -56,6 +58,7 @@ export class XattrOperations {
     if (sizeBytes > request.extensionsAt - valueAt) return -EINVAL
     const name = this.share.xattrNames.host(argBytes, nameAt)
     if (typeof name === 'number') return name
+    if (!this.share.options.allowSuid && isFileCapability(name)) return -EPERM
     const flags = SetxattrIn.flags(args, ARGS) | 0
     const result = native.inodeSetxattr(fd, name.bytes, name.at, argBytes, valueAt, sizeBytes, flags)
     const extra = this.takesFlags ? SetxattrIn.setxattrFlags(args, ARGS) : 0
@@ -125,4 +128,10 @@ export function hostKeeps(fd: number): { readonly xattrs: boolean; readonly acls
 function replySize(request: Request, sizeBytes: number): number {
   GetxattrOut.write(request.reply, 0, sizeBytes)
   return GetxattrOut.BYTES
+}
+
+const FILE_CAPABILITY = Buffer.from('security.capability\0')
+
+function isFileCapability({ bytes, at }: HostName): boolean {
+  return FILE_CAPABILITY.equals(bytes.subarray(at, at + FILE_CAPABILITY.length))
 }

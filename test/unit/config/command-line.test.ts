@@ -11,7 +11,8 @@ import { UserError } from '../../../src/config/user-error.js'
 import { tempDir } from '../../support/temp-dir.js'
 
 const directory = tempDir(t)
-const paths = ['--shared-dir', directory, '--socket-path', join(directory, 'socket')]
+const socketPath = join(tempDir(t), 'socket')
+const paths = ['--shared-dir', directory, '--socket-path', socketPath]
 
 function read(...args: string[]): Configuration {
   return parseCommandLine([...paths, ...args])?.configuration as Configuration
@@ -49,7 +50,7 @@ for (const level of ['error', 'warn', 'info', 'debug', 'trace', 'off'] as const)
 t.test('-o', async (t) => {
   const old = parseCommandLine([
     ...['-o', `source=${directory},cache=none,no_readdirplus,allow_direct_io,timeout=7`],
-    ...['--socket-path', join(directory, 'socket'), '-oallow_root,sandbox=chroot,log_level=err', '-f'],
+    ...['--socket-path', socketPath, '-oallow_root,sandbox=chroot,log_level=err', '-f'],
   ])?.configuration as Configuration
   const today = read(
     ...['--cache=never', '--no-readdirplus', '--allow-direct-io', '--entry-timeout=7', '--attr-timeout=7'],
@@ -104,7 +105,7 @@ t.test('names and types of values follow from the table', async (t) => {
 })
 
 t.test('an option that may be repeated may be so in --share, too', async (t) => {
-  const words = `path=${directory},socket=${join(directory, 'other')},translate-uid=guest:0:5:1,translate-uid=guest:7:8:1`
+  const words = `path=${directory},socket=${join(tempDir(t), 'other')},translate-uid=guest:0:5:1,translate-uid=guest:7:8:1`
   const parsed = parseCommandLine(['--share', words])
   t.same(parsed?.configuration.shares[0].translateUid, ['guest:0:5:1', 'guest:7:8:1'])
 })

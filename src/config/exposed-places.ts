@@ -1,0 +1,52 @@
+import { realpathSync } from 'node:fs'
+import { basename, dirname, join, relative } from 'node:path'
+import type { ShareConfig } from '../share/share-config.js'
+import { UserError } from './user-error.js'
+
+/** A file of this process's, and what gave it: "--trace FILE". */
+interface Place {
+  readonly path: string
+  readonly where: string
+}
+
+/**
+ * No file of this process's may lie where a guest can replace it: in a share that it may write to. Throws UserError. A share
+ * of the whole host is not refused: there is no other place then.
+ */
+export function expectOutOfReach(shares: readonly ShareConfig[], controlSocket: string | undefined): void {
+  const places = [
+    ...(controlSocket === undefined ? [] : [{ path: controlSocket, where: '--control-socket' }]),
+    ...shares.flatMap(placesOf),
+  ]
+  for (const { directory, file, readonly } of shares) {
+    const root = realPathOf(directory)
+    if (readonly || file !== undefined || root === '/') continue
+    const exposed = places.find(({ path }) => liesIn(root, path))
+    if (exposed === undefined) continue
+    throw new UserError(
+      `${exposed.where} ${exposed.path}: lies in the shared directory ${directory}, whose guest could replace it; put it elsewhere`,
+    )
+  }
+}
+
+function placesOf({ socketPath, inheritedFd, trace }: ShareConfig): readonly Place[] {
+  return [
+    ...(socketPath === '' || inheritedFd !== undefined ? [] : [{ path: socketPath, where: '--socket-path' }]),
+    ...(trace === undefined ? [] : [{ path: trace, where: '--trace' }]),
+  ]
+}
+
+/** Whether a file, which may not exist yet, lies in a directory or below. */
+function liesIn(root: string, path: string): boolean {
+  const below = relative(root, join(realPathOf(dirname(path)), basename(path)))
+  return below !== '' && !below.startsWith('..')
+}
+
+/** The path itself where it cannot be followed: then whoever uses it says why. */
+function realPathOf(path: string): string {
+  try {
+    return realpathSync(path)
+  } catch {
+    return path
+  }
+}
