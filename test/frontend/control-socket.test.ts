@@ -60,7 +60,7 @@ t.test('lines that are none, and commands that do not exist', async (t) => {
 
 t.test('several shares are told apart', async (t) => {
   const [one, two] = [tempDir(t), tempDir(t)]
-  const share = (tag: string, path: string) => ['--share', `tag=${tag},path=${path},socket=${path}/s`]
+  const share = (tag: string, path: string) => ['--share', `tag=${tag},path=${path},socket=${tempDir(t)}/s`]
   const { control } = await startControlled(t, [...share('one', one), ...share('two', two)])
   t.match(await control.refusal('state'), /say which share: .*one, two/)
   t.match(await control.ask('state', undefined, 'two'), { connected: false })

@@ -167,7 +167,7 @@ t.test('a sandbox that cannot be had is no reason to do without', skip, async (t
     status: 2,
     stderr: 'virtiofsd-ts: --sandbox chroot needs root: use --sandbox namespace',
   })
-  const second = ['--share', `path=${directory},socket=${join(directory, 'other')}`]
+  const second = ['--share', `path=${directory},socket=${join(tempDir(t), 'other')}`]
   t.match(runProgram([...share, ...second, '--sandbox', 'chroot']), { status: 2, stderr: /holds one share/ })
   t.match(runProgram([...share, '--trace', join(directory, 'trace'), '--sandbox', 'chroot']), {
     status: 2,
