@@ -18,9 +18,9 @@ export function expectOutOfReach(shares: readonly ShareConfig[], controlSocket: 
     ...(controlSocket === undefined ? [] : [{ path: controlSocket, where: '--control-socket' }]),
     ...shares.flatMap(placesOf),
   ]
-  for (const { directory, file, readonly } of shares) {
+  for (const { directory, file, readonly, givesDirectory } of shares) {
     const root = realPathOf(directory)
-    if (readonly || file !== undefined || root === '/') continue
+    if (readonly || file !== undefined || !givesDirectory || root === '/') continue
     const exposed = places.find(({ path }) => liesIn(root, path))
     if (exposed === undefined) continue
     throw new UserError(

@@ -6,7 +6,7 @@ const OTHERS_MAY_ENTER = 0o001
 /** What a guest can do to the host with a share, beside what everybody expects; for the log and for check-config. */
 export function dangersOf(share: ShareConfig, uid: number): readonly string[] {
   const root = realPathOf(share.directory)
-  if (root === undefined || share.readonly) return []
+  if (root === undefined || share.readonly || !share.givesDirectory) return []
   if (root === '/')
     return [
       'the whole host is shared: with it the sockets, logs and programs of this process, which the guest may replace',
