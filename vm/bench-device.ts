@@ -17,7 +17,7 @@ import {
   PLACEMENTS,
   type Placement,
 } from './measure/bench-device/contender.js'
-import { formatReport, missedTargets } from './measure/bench-device/report.js'
+import { formatReport } from './measure/bench-device/report.js'
 import { median } from './measure/statistics.js'
 
 interface Options {
@@ -137,10 +137,6 @@ function print(cases: readonly Case[], report: BenchReport, file: string | undef
   process.stdout.write(formatReport(cases, report))
   process.stdout.write(
     `\nother programs used ${disturbance(report).toFixed(2)} processors meanwhile (median)\n`,
-  )
-  const missed = missedTargets(cases, report)
-  process.stdout.write(
-    missed.length === 0 ? '\nall targets are met\n' : `\nmissed:\n  ${missed.join('\n  ')}\n`,
   )
   if (file !== undefined) writeFileSync(file, `${JSON.stringify(report)}\n`)
 }

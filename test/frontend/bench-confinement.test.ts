@@ -19,7 +19,6 @@ t.test('every workload, both measures, and all together', async (t) => {
       'all together',
     ],
   )
-  t.match(stdout, /^(met|MISSED): all together under 3 %$/m)
 })
 
 t.test('what cannot be', async (t) => {

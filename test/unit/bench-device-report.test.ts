@@ -1,11 +1,9 @@
 import t from 'tap'
 import { CASES } from '../../vm/measure/bench-device/cases.js'
-import type { Setup } from '../../vm/measure/bench-device/comparison.js'
 import type { RunResult } from '../../vm/measure/bench-device/load-generator.js'
 import { formatCase } from '../../vm/measure/bench-device/report.js'
 
 const [known] = CASES.filter(({ name }) => name === 'getattr, 1 deep')
-const setup: Setup = { rounds: 3, runMs: 1, warmUpMs: 0, placement: 'apart', sandbox: false, ourArgs: [] }
 
 function run(deviceCpuUs: number, deviceUserTicks: number, deviceKernelTicks: number): RunResult {
   const tally = { opsPerSec: 1, mbPerSec: 0, entriesPerSec: 0, p50Us: 1, p99Us: 1 }
@@ -15,7 +13,7 @@ function run(deviceCpuUs: number, deviceUserTicks: number, deviceKernelTicks: nu
 /** The columns from CPU us on. */
 function split(runs: RunResult[]): string[] {
   const result = { name: known!.name, runs: { 'virtiofsd-ts': runs } }
-  const [row] = formatCase(known!, result as never, ['virtiofsd-ts'], setup)
+  const [row] = formatCase(known!, result as never, ['virtiofsd-ts'])
   return row!.slice(6)
 }
 

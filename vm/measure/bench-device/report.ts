@@ -1,8 +1,8 @@
 import { ruledTable } from '../../../src/commands/text-table.js'
 import type { DeviceName } from '../../device/device-process.js'
 import { median, spread } from '../statistics.js'
-import type { Case, Targets } from './cases.js'
-import { type BenchReport, type CaseResult, medianOf, ratios, type Setup, throughput } from './comparison.js'
+import type { Case } from './cases.js'
+import { type BenchReport, type CaseResult, medianOf, ratios, throughput } from './comparison.js'
 import type { RunResult } from './load-generator.js'
 
 const OURS: DeviceName = 'virtiofsd-ts'
@@ -18,23 +18,16 @@ const COLUMNS = [
   { title: 'own', align: 'right' },
   { title: 'kernel', align: 'right' },
   { title: 'ours is', align: 'right' },
-  { title: 'target', align: 'right' },
   { title: 'CPU', align: 'right' },
-  { title: 'target', align: 'right' },
 ] as const
 
-/** Medians of all rounds, a line for each device; ratios of ours to each peer with their spread and targets. */
-export function formatCase(
-  known: Case,
-  result: CaseResult,
-  devices: readonly DeviceName[],
-  setup: Setup,
-): string[][] {
+/** Medians of all rounds, a line for each device; ratios of ours to each peer with their spread. */
+export function formatCase(known: Case, result: CaseResult, devices: readonly DeviceName[]): string[][] {
   const rows: string[][] = []
   for (const device of devices) {
     const runs = result.runs[device] ?? []
     const first = rows.length === 0 ? known.name : ''
-    rows.push([first, device, ...figures(runs), ...comparison(known.targets, result, device, setup)])
+    rows.push([first, device, ...figures(runs), ...comparison(result, device)])
     if (known.job.beside !== undefined)
       rows.push(['', `  ${known.job.beside.workload}`, ...besideFigures(runs)])
   }
@@ -42,36 +35,12 @@ export function formatCase(
 }
 
 export function formatReport(cases: readonly Case[], report: BenchReport): string {
-  const { setup, devices } = report
+  const { devices } = report
   const rows = cases.flatMap((known) => {
     const result = report.cases.find(({ name }) => name === known.name)
-    return result === undefined ? [] : formatCase(known, result, devices, setup)
+    return result === undefined ? [] : formatCase(known, result, devices)
   })
   return ruledTable(COLUMNS, rows)
-}
-
-/** Each target that was missed, in words. */
-export function missedTargets(
-  cases: readonly Case[],
-  { cases: results, devices, setup }: BenchReport,
-): string[] {
-  const missed: string[] = []
-  for (const known of cases) {
-    const result = results.find(({ name }) => name === known.name)
-    if (result === undefined) continue
-    for (const device of devices) {
-      if (device === OURS) continue
-      const wanted = wantedRatio(known.targets, device, setup)
-      const ratio = median(ratios(result, OURS, device, throughput))
-      if (wanted !== undefined && ratio < wanted)
-        missed.push(`${known.name}: ${ratio.toFixed(2)} of ${device}, wanted ${wanted}`)
-      const cpuWanted = wantedCpu(known.targets, device)
-      const cpu = median(ratios(result, OURS, device, cpuOf))
-      if (cpuWanted !== undefined && cpu > cpuWanted)
-        missed.push(`${known.name}: CPU ${cpu.toFixed(2)} of ${device}, wanted ${cpuWanted}`)
-    }
-  }
-  return missed
 }
 
 const cpuOf = (result: RunResult): number =>
@@ -113,31 +82,9 @@ function besideFigures(runs: readonly RunResult[]): string[] {
   ]
 }
 
-function comparison(targets: Targets, result: CaseResult, device: DeviceName, setup: Setup): string[] {
+function comparison(result: CaseResult, device: DeviceName): string[] {
   if (device === OURS) return []
   const all = ratios(result, OURS, device, throughput)
   const cpu = median(ratios(result, OURS, device, cpuOf))
-  const wanted = wantedRatio(targets, device, setup)
-  const cpuWanted = wantedCpu(targets, device)
-  return [
-    `x ${median(all).toFixed(2)} ±${(100 * spread(all)).toFixed(0)}%`,
-    wanted === undefined ? '' : `${median(all) >= wanted ? '' : 'MISSED '}${wanted}`,
-    cpu.toFixed(2),
-    cpuWanted === undefined ? '' : `${cpu <= cpuWanted ? '' : 'MISSED '}${cpuWanted}`,
-  ]
-}
-
-/** The targets of the table hold for two processors; on one, or wherever the kernel likes, nothing may be slower. */
-function wantedRatio(
-  targets: Targets,
-  device: DeviceName,
-  { placement, ourArgs }: Setup,
-): number | undefined {
-  if (placement !== 'apart') return 1
-  if (device === 'virtiofsd-c') return targets.c
-  return ourArgs.includes('--poll-us=0') ? targets.rustUnpolled : targets.rust
-}
-
-function wantedCpu(targets: Targets, device: DeviceName): number | undefined {
-  return device === 'virtiofsd-c' ? undefined : targets.cpu
+  return [`x ${median(all).toFixed(2)} ±${(100 * spread(all)).toFixed(0)}%`, cpu.toFixed(2)]
 }
