@@ -19,8 +19,11 @@ const PREBUILDS = ['linux-arm64', 'linux-x64'].flatMap((place) =>
 
 t.setTimeout(300_000)
 
-const npm = (cwd: string, args: readonly string[]) =>
-  execFileSync('npm', args, { cwd, encoding: 'utf8', stdio: 'pipe' })
+/** Without what the test runner and make add to the environment, which a compiler of TypeScript does not outlive. */
+const npm = (cwd: string, args: readonly string[]) => {
+  const { PATH, HOME } = process.env
+  execFileSync('env', ['-i', `PATH=${PATH}`, `HOME=${HOME}`, 'npm', ...args], { cwd, stdio: 'pipe' })
+}
 
 /** Serves a directory to a guest that this test plays, and ends. */
 async function serves(t: Test, program: string): Promise<RunningProgram> {
