@@ -1,4 +1,7 @@
-/** The process behind the launcher, with no more privileges than it needs: the descriptor in its first argument says what to serve. */
+/**
+ * The process behind the launcher, with only the privileges it needs. The descriptor in its first argument says what
+ * to serve.
+ */
 
 import { closeSync, readFileSync } from 'node:fs'
 import { exitWithError } from './exit-with-error.js'

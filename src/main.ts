@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** virtiofsd-ts: serves, or carries out one of the commands beside serving. */
+/** virtiofsd-ts: serves shares, or runs a subcommand. */
 import { hasName } from './basics/has-name.js'
 import { capabilitiesReport } from './commands/capabilities-report.js'
 import { parseCommandLine } from './config/command-line.js'
@@ -8,7 +8,7 @@ import { nearestName } from './config/nearest-name.js'
 import { UserError } from './config/user-error.js'
 import { exitWithError } from './exit-with-error.js'
 
-/** Commands by their first argument; without one of these the program serves. Loaded when they are asked for. */
+/** The subcommands, by first argument, loaded on demand. Without a subcommand the program serves. */
 const commands: Readonly<Record<CommandName, (args: readonly string[]) => Promise<void> | void>> = {
   'check-config': async (args) => (await import('./commands/check-config.js')).runCheckConfig(args),
   ctl: async (args) => (await import('./commands/ctl.js')).runCtl(args),
@@ -17,7 +17,7 @@ const commands: Readonly<Record<CommandName, (args: readonly string[]) => Promis
   completion: async (args) => (await import('./commands/completion.js')).runCompletion(args),
 }
 
-/** Serving alone needs the addon: whatever else the program does, it does without. */
+/** Loaded separately: only serving needs the addon. */
 async function serve(args: readonly string[]): Promise<void> {
   const parsed = parseCommandLine(args)
   if (parsed === undefined) return
@@ -27,10 +27,10 @@ async function serve(args: readonly string[]): Promise<void> {
 
 async function main(args: readonly string[]): Promise<void> {
   const [first, ...rest] = args
-  // libvirt asks so, whatever else is on its command line.
+  // libvirt asks this way, whatever else is on its command line.
   if (args.includes('--print-capabilities')) process.stdout.write(capabilitiesReport())
   else if (first === undefined)
-    throw new UserError('--shared-dir DIR --socket-path SOCKET serves a directory, --help tells the rest')
+    throw new UserError('--shared-dir DIR --socket-path SOCKET serves a directory; --help lists all options')
   else if (first === 'help') await serve(['--help'])
   else if (first.startsWith('-')) await serve(args)
   else if (hasName(commands, first)) await commands[first](rest)
@@ -42,7 +42,7 @@ async function main(args: readonly string[]): Promise<void> {
   }
 }
 
-// Who reads no further, as head does, has seen enough.
+// A reader such as head may close the pipe early; that is no error.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error
   process.exit(0)

@@ -18,12 +18,11 @@ import { ServiceManager } from './sockets/service-manager.js'
 const EXIT_SUCCESS = 0
 const EXIT_FAILURE = 1
 
-/** Open files that the process keeps for itself, whatever guests open. */
+/** Open files reserved for the process itself, out of the guests' reach. */
 const RESERVED_FILES = 256
 
 /**
- * The main thread's part: starts the threads of the shares, confines the process once everything is loaded, and ends
- * it.
+ * The main thread's part: starts the shares' threads, confines the process once everything is loaded, and ends it.
  */
 class Server {
   private readonly threads: ShareThread[] = []
@@ -43,7 +42,7 @@ class Server {
     private readonly flushLog: () => void,
   ) {}
 
-  /** `leaveOldRoot` takes the host's file system away from this process; it is called when all code is loaded. */
+  /** Starts serving. Calls `leaveOldRoot`, which takes the host's file system away, after all code is loaded. */
   start(leaveOldRoot: () => void): void {
     const { shares } = this.configuration
     const fdLimit = Math.floor((limitFiles(this.configuration.fileLimit) - RESERVED_FILES) / shares.length)
@@ -56,11 +55,11 @@ class Server {
     })
   }
 
-  /** What was asked for and is not so, or does not matter. */
+  /** Logs the options that have no effect, and other differences from what was asked for. */
   private sayWhatIsDifferent(): void {
     const { syslog, ignored, shares, dangers } = this.configuration
     if (syslog !== undefined && !this.logsToSyslog) {
-      this.log.warn({ socket: syslog }, 'no system log takes messages there: they go to standard error')
+      this.log.warn({ socket: syslog }, 'no system log listens there: messages go to standard error')
     }
     for (const [n, share] of shares.entries())
       for (const danger of dangers[n] ?? []) this.log.warn({ directory: share.directory }, danger)
@@ -69,16 +68,16 @@ class Server {
     }
   }
 
-  /** A thread that waits until this process is confined. */
+  /** Starts a share's thread, which waits until this process is confined. */
   private startThread(config: ShareConfig, n: number, fdLimit: number): ShareThread {
     const { roots, traces } = this.confinement
-    // One share needs no name in its logs.
+    // A single share needs no name in its logs.
     const log =
       this.configuration.shares.length === 1 ? this.log : this.log.child({ share: nameOf(config, n) })
     const place = {
       root: roots[n] ?? config.directory,
       trace: traces[n],
-      // There is one for each share.
+      // There is a socket for each share.
       listenFd: this.sockets.shareFds[n] as number,
       procFd: this.procFd,
       fdLimit,
@@ -87,13 +86,13 @@ class Server {
   }
 
   /**
-   * First the threads load their code, then the old root goes, then they open what they serve, then system calls are
-   * given up, and then they serve.
+   * Confines the process in this order: the threads load their code, the old root goes, the threads open what they
+   * serve, system calls are given up, the threads serve.
    */
   private async confine(leaveOldRoot: () => void): Promise<void> {
     const { threads } = this
     await Promise.all(threads.map((thread) => thread.reached('loaded')))
-    // Time zones are read from files when they are first asked for.
+    // Loads the time zone, which Node reads from files on first use.
     new Date().getTimezoneOffset()
     closeDebugger()
     leaveOldRoot()
@@ -120,7 +119,7 @@ class Server {
       name: nameOf(config, n),
       directory: config.directory,
       socketPath: config.socketPath,
-      // Started before: see start.
+      // `start` has started the thread.
       thread: this.threads[n] as ShareThread,
     }))
     serveControl(controlFd, new ControlCommands(controlled))
@@ -144,7 +143,7 @@ class Server {
       log: (level, fields, text) => lines.line(level, fields, text),
       listening: (asyncIo) => {
         const { directory, socketPath } = config
-        // A socket that was inherited may have no path that QEMU could be given.
+        // An inherited socket may have no path to give to QEMU.
         const fields = { directory, asyncIo }
         if (socketPath === '') log.info(fields, 'ready')
         else {
@@ -154,7 +153,7 @@ class Server {
         if (++this.listening === this.configuration.shares.length) this.tellReady()
       },
       ended: () => this.end(n),
-      // A bug here, or a host that took the share away: the other shares go on.
+      // The cause is a bug here, or a host that took the share away. The other shares go on.
       failed: (error) => {
         log.fatal({ err: error }, 'the share failed')
         this.status = EXIT_FAILURE
@@ -175,7 +174,7 @@ class Server {
     else this.exit(this.status)
   }
 
-  /** A profiler of Node's writes a thread's file when that has ended by itself. */
+  /** Lets the threads end by themselves, because Node's profiler writes a thread's file only then. */
   private async exitAfterThreads(): Promise<void> {
     this.sockets.releaseAll()
     await Promise.all(this.threads.map(({ exited }) => exited))
@@ -192,8 +191,8 @@ class Server {
 }
 
 /**
- * Starts to serve. Signals are obeyed from the first moment; the sockets are made last, and go again when the start fails.
- * `procFd` is O_PATH on /proc/self/fd. Throws UserError when there can be no such sockets.
+ * Starts to serve. Obeys signals from the first moment. Makes the sockets last, and removes them if the start fails.
+ * `procFd` is O_PATH on /proc/self/fd. Throws UserError if a socket cannot be made.
  */
 export function startServer(
   { configuration, confinement, syslogFd, managerLink }: ServerPlan,
@@ -228,7 +227,7 @@ export function startServer(
 
 const isProfiled = process.execArgv.some((option) => /^--(cpu|heap)-prof/.test(option))
 
-/** Its tag, or its number from 0 on. */
+/** Returns its tag, or its number, counted from 0. */
 function nameOf({ tag }: ShareConfig, n: number): string {
   return tag ?? `${n}`
 }

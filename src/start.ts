@@ -1,4 +1,4 @@
-/** From what was asked for to a process that serves: confined first, or with sockets of its own. */
+/** Starts serving: becomes a confined process, or serves here with its own sockets. */
 import type { Configuration } from './config/configuration.js'
 import { planConfinement } from './sandbox/confinement.js'
 import { limitFiles, openOwnDescriptors } from './sandbox/own-process.js'
@@ -16,9 +16,9 @@ export async function startServing(asked: Configuration, args: readonly string[]
   const confinement = planConfinement(configuration, starter)
   const syslogFd = syslog === undefined ? undefined : connectDatagram(syslog)
   const plan = { configuration, confinement, syslogFd, managerLink: linkToManager(process.env) }
-  // Without a sandbox, root still has privileges to lose.
+  // Even without a sandbox, root has privileges to drop.
   if (confinement.sandbox !== 'none' || starter.uid === 0) {
-    // Inside, the limit cannot be raised any more.
+    // The limit cannot be raised inside the confinement.
     limitFiles(fileLimit)
     const { becomeConfined } = await import('./sandbox/launch.js')
     if (confinement.sandbox === 'none') becomeConfined(plan, undefined, args)
@@ -33,7 +33,10 @@ export async function startServing(asked: Configuration, args: readonly string[]
   )
 }
 
-/** Makes sockets for a program in a sandbox, whose supervisor removes their files. When there will be none, they go at once. */
+/**
+ * Makes sockets for a program in a sandbox, whose supervisor removes their files. Removes them here if it cannot
+ * start.
+ */
 function withSockets(configuration: Configuration, become: (sockets: ClaimedSockets) => never): never {
   putOffSignals()
   const sockets = new ClaimedSockets(configuration)

@@ -3,10 +3,13 @@ import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { UserError } from '../config/user-error.js'
 
-/** From dist/src/commands to dist/vm, which only a checkout has. */
+/** The path from dist/src/commands to dist/vm. Only a checkout has dist/vm. */
 const PROGRAM = fileURLToPath(new URL('../../vm/bench.js', import.meta.url))
 
-/** `virtiofsd-ts bench`: the benchmark of the repository, with its options. Throws UserError where it is not there. */
+/**
+ * `virtiofsd-ts bench`: runs the repository's benchmark with its options. Throws UserError if this
+ * installation lacks it.
+ */
 export function runBench(args: readonly string[], program = PROGRAM): void {
   if (!existsSync(program)) {
     throw new UserError(

@@ -1,8 +1,8 @@
 import { optionsByName } from '../config/option-table.js'
 
 /**
- * What `--print-capabilities` prints: the features of docs/interop/vhost-user.json in QEMU's source, by which libvirt
- * decides how it starts this program. migrate-precopy is not among them.
+ * The text of `--print-capabilities`: features as named in docs/interop/vhost-user.json of QEMU's source.
+ * libvirt reads it to decide how to start this program. migrate-precopy is not supported.
  */
 export function capabilitiesReport(): string {
   const modes = ['posix-acl', 'security-label'].filter(

@@ -9,7 +9,7 @@ import { type OpenRule, OpenRules } from '../io-mode/open-rules.js'
 import type { ShareConfig } from '../share/share-config.js'
 
 const purpose: Purpose = {
-  description: 'Says what a configuration means: for each share, or for one path and its open flags.',
+  description: 'Explains a configuration: for each share, or for one path and its open flags.',
   usage: '[PATH [OPEN-FLAGS]]',
   max: 2,
   after: `PATH lies below a share's directory, or is absolute. OPEN-FLAGS are those of the guest, such as O_RDWR|O_DIRECT;
@@ -18,8 +18,8 @@ default O_RDONLY. For example:
 }
 
 /**
- * `virtiofsd-ts check-config`: says what a configuration means, and for a path which rule wins and what the guest will be
- * told. Throws UserError.
+ * `virtiofsd-ts check-config`: explains a configuration. For a path, prints the rule that wins and the
+ * guest's answer. Throws UserError.
  */
 export function runCheckConfig(args: readonly string[]): void {
   const parsed = parseCommandLine(args, 'virtiofsd-ts check-config', purpose)
@@ -65,7 +65,7 @@ function flagsOf(flags: number): string {
   return flags === 0 ? 'no FOPEN flags (cached)' : openFlagNames(flags)
 }
 
-/** Options that were given and will do nothing. */
+/** Lists the given options that have no effect. */
 function withoutEffect(share: ShareConfig, rules: OpenRules): string[] {
   const wanted = [share, ...share.rules.map(({ choices }) => choices)]
   const anyDirect = rules.everDirect
@@ -96,7 +96,7 @@ function conditionOf({ match, readOnly, oDirect }: OpenRule): string {
   return [match, ...conditions].join(', ')
 }
 
-/** Nothing for a share that an absolute path does not lie in. */
+/** Explains one path. Prints nothing if the absolute path lies outside the share. */
 function explain(share: ShareConfig, path: string, guestFlags: number): string[] {
   const below = isAbsolute(path) ? relative(share.directory, path) : path
   if (below.startsWith('..') || isAbsolute(below)) return []
@@ -114,7 +114,7 @@ function explain(share: ShareConfig, path: string, guestFlags: number): string[]
 
 function winner({ rules }: ShareConfig, index: number): string {
   const rule = rules[index]
-  if (rule === undefined) return "no rule applies, the share's own options hold"
+  if (rule === undefined) return "no rule applies: the share's own options decide"
   return `rule ${index + 1}${placeOf(rule)} wins: ${conditionOf(rule)}`
 }
 

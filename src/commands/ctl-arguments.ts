@@ -3,7 +3,7 @@ import { UserError } from '../config/user-error.js'
 import { parseFaultWords } from '../inspect/fault-words.js'
 
 /**
- * The argument of a control command, as JSON or in the words that people type: `on`, `top=5,sort=writes`,
+ * Parses the argument of a control command: JSON, or short words such as `on`, `top=5,sort=writes` and
  * `LSEEK+SYNCFS`. Throws UserError.
  */
 export function parseCtlArgument(command: string, text: string | undefined): unknown {

@@ -9,10 +9,10 @@ import type { LatencyReport } from '../inspect/latencies.js'
 import type { LockReport, LocksReport } from '../passthrough/locks/locks.js'
 import { type Column, textTable } from './text-table.js'
 
-/** What a command's result looks like to people; ends with a newline. */
+/** Formats a command's result for people; the text ends with a newline. */
 export function viewOf(command: string, result: unknown): string {
   const view = hasName(views, command) ? views[command] : viewOfObject
-  // The device's answer to this command: what its view takes.
+  // The device sent this answer to this command, so it has the type of the view's argument.
   return view(result as never)
 }
 
@@ -121,7 +121,7 @@ function orNone(text: string, rows: object): string {
   return Object.keys(rows).length === 0 ? 'none\n' : text
 }
 
-/** Any other answer: a line for each thing that is said. */
+/** Any other answer: one line for each field. */
 function viewOfObject(result: object): string {
   const entries = Object.entries(result)
   const width = Math.max(0, ...entries.map(([key]) => key.length))

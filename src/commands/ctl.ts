@@ -37,10 +37,10 @@ interface CtlOptions {
 }
 
 function makeCommand(): Command {
-  return subcommand('virtiofsd-ts ctl', 'Asks a running virtiofsd-ts, and disturbs it on purpose.', after)
+  return subcommand('virtiofsd-ts ctl', 'Queries a running virtiofsd-ts, or makes it fail on purpose.', after)
     .requiredOption('--control-socket <path>', 'as the running process was given it')
-    .option('--share <name>', "a share's tag, or its number from 0 on; not needed where there is one")
-    .option('--watch <seconds>', 'ask again and again')
+    .option('--share <name>', "a share's tag, or its number, counted from 0; not needed for a single share")
+    .option('--watch <seconds>', 'repeat the command')
     .option('--json', 'print JSON (the default when the output is no terminal)')
     .option('--text', 'print tables (the default on a terminal)')
     .argument('<command>')
@@ -106,9 +106,9 @@ async function nextAnswer(lines: AsyncIterator<string>): Promise<string> {
   return value
 }
 
-/** The result in an answer. Throws what it refuses. */
+/** Returns the result in an answer. Throws UserError if the answer is an error. */
 function resultOf(line: string): unknown {
-  // What control-server.ts sends.
+  // The answer comes from control-server.ts.
   const answer = JSON.parse(line) as { ok: boolean; result?: unknown; error?: string }
   if (!answer.ok) throw new UserError(`ctl: ${answer.error}`)
   return answer.result

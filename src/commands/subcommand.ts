@@ -1,7 +1,7 @@
 import { Command, CommanderError } from 'commander'
 import { UserError } from '../config/user-error.js'
 
-/** A command beside serving, for `parseArguments`. Help begins with the description and ends with `after`. */
+/** Makes a subcommand for `parseArguments`. Its help begins with the description and ends with `after`. */
 export function subcommand(name: string, description: string, after: string): Command {
   return new Command(name)
     .description(description)
@@ -13,7 +13,9 @@ export function subcommand(name: string, description: string, after: string): Co
     .addHelpText('after', `\n${after}`)
 }
 
-/** False when help was asked for, which has been printed. Throws UserError. */
+/**
+ * Parses the arguments. Returns false if the user asked for help, which has been printed. Throws UserError.
+ */
 export function parseArguments(command: Command, args: readonly string[]): boolean {
   try {
     if (args.length === 0) command.help()

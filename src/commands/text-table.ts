@@ -3,21 +3,21 @@ import { visible } from '../basics/visible.js'
 /** How a column is set: words to the left, numbers to the right. */
 export interface Column {
   readonly title: string
-  /** Default left. */
+  /** The default is left. */
   readonly align?: 'left' | 'right'
 }
 
 type Rows = readonly (readonly string[])[]
 
 /**
- * Lines of a table with its titles, each ended with a newline; columns are as wide as their widest cell. A row may have fewer
- * cells than there are columns.
+ * Formats a table with its titles. Each line ends with a newline, and each column is as wide as its widest
+ * cell. A row may have fewer cells than there are columns.
  */
 export function textTable(columns: readonly Column[], rows: Rows): string {
   return linesOf(columns, [titlesOf(columns), ...visibleRows(rows)])
 }
 
-/** The same with a rule of dashes below the titles. */
+/** Formats the same table with a rule of dashes below the titles. */
 export function ruledTable(columns: readonly Column[], rows: Rows): string {
   const titles = titlesOf(columns)
   const shown = visibleRows(rows)

@@ -5,7 +5,7 @@ import { UserError } from '../config/user-error.js'
 import type { TimedRequest } from '../inspect/trace-reader.js'
 import { compileGlob } from '../io-mode/open-rules.js'
 
-/** Options of `trace` that choose requests, as they were typed. */
+/** The options of `trace` that choose requests, as typed. */
 export interface TraceFilters {
   readonly opcode?: string
   readonly path?: string
@@ -22,7 +22,7 @@ export interface TraceFilters {
 
 type Filter = (timed: TimedRequest) => boolean
 
-/** Whether a request passes every filter. Throws UserError. */
+/** Returns a function that returns true if a request passes every filter. Throws UserError. */
 export function traceFilter(given: TraceFilters): Filter {
   const filters = [
     given.opcode && opcodeFilter(given.opcode),
@@ -69,7 +69,7 @@ function latencyFilter(text: string): Filter {
   return ({ request }) => request.latencyUs > leastUs
 }
 
-/** Times compare as text: "12:01", "12:01:30.5", or with a date, "2026-01-31T12:01". */
+/** Compares times as text: "12:01", "12:01:30.5", or with a date, "2026-01-31T12:01". */
 function timeFilter(option: string, text: string, holds: (time: string, bound: string) => boolean): Filter {
   if (!/^(\d{4}-\d{2}-\d{2}T)?\d{2}(:\d{2}(:\d{2}(\.\d{1,3})?)?)?$/.test(text))
     throw new UserError(`trace: ${option} ${text}: not a time such as 12:01:30`)

@@ -4,7 +4,7 @@ import { openFlagNames } from '../inspect/inode-activity.js'
 import type { TracedRequest } from '../inspect/trace-format.js'
 import type { TimedRequest } from '../inspect/trace-reader.js'
 
-/** One request as people read it. */
+/** Formats one request for people. */
 export function requestLine({ request, epochMs }: TimedRequest): string {
   const words = [
     new Date(epochMs).toISOString().slice(11, 23),
@@ -45,14 +45,14 @@ const movesData: ReadonlySet<number> = new Set([
   Opcode.COPY_FILE_RANGE,
 ])
 
-/** "512@4096": length and offset. */
+/** Formats length and offset as "512@4096". */
 function rangeOf({ opcode, offsetBytes, sizeBytes, detailFlags }: TracedRequest): string[] {
   if (movesData.has(opcode)) return [`${sizeBytes}@${offsetBytes}`]
   if (opcode === Opcode.LSEEK) return [`@${offsetBytes}`]
   return opcode === Opcode.SETATTR && (detailFlags & FATTR_SIZE) !== 0 ? [`size=${sizeBytes}`] : []
 }
 
-/** Names of bits from 0 on, of the flags that belong to an operation itself (uapi fuse.h, falloc.h, fs.h). */
+/** Names of an operation's own flags, from bit 0 up (uapi fuse.h, falloc.h, fs.h). */
 const detailBits: Readonly<Record<number, readonly string[]>> = {
   [Opcode.WRITE]: ['WRITE_CACHE', 'WRITE_LOCKOWNER', 'WRITE_KILL_SUIDGID'],
   [Opcode.RELEASE]: ['RELEASE_FLUSH', 'FLOCK_UNLOCK'],
@@ -96,7 +96,7 @@ const namedFlags = [
 ] as const
 const accessNames = ['O_RDONLY', 'O_WRONLY', 'O_RDWR', 'O_ACCMODE']
 
-/** Open flags by name: "O_RDWR|O_DIRECT". */
+/** Formats open flags by name: "O_RDWR|O_DIRECT". */
 function guestFlagNames(flags: number): string {
   const set = namedFlags.filter((name) => (flags & OpenFlag[name]) === OpenFlag[name])
   return [accessNames[flags & OpenFlag.O_ACCMODE], ...set].join('|')

@@ -3,7 +3,7 @@ import type { TracedRequest } from '../inspect/trace-format.js'
 import type { TimedRequest } from '../inspect/trace-reader.js'
 import { textTable } from './text-table.js'
 
-/** What a summary can group by, and the group of a request. */
+/** Each property that a summary can group by, with a function that names a request's group. */
 export const groupings = {
   opcode: ({ opcode }: TracedRequest) => opcodeName(opcode),
   path: ({ path, nodeid }: TracedRequest) => (path === undefined ? `node ${nodeid}` : path || '.'),
@@ -14,13 +14,13 @@ export const groupings = {
 
 export type SummaryKey = keyof typeof groupings
 
-/** One group. Latencies in microseconds, from seen on the ring to given back. */
+/** One group. Latencies are in microseconds, from the request's arrival on the ring to its completion. */
 export interface SummaryRow {
   readonly group: string
   readonly count: number
   readonly errors: number
   readonly faults: number
-  /** Most WRITEs of one inode in flight at once; 0 when nothing counted them. */
+  /** The most WRITEs of one inode in flight at once; 0 if they were not counted. */
   readonly overlap: number
   readonly p50Us: number
   readonly p99Us: number
@@ -28,7 +28,10 @@ export interface SummaryRow {
 }
 
 class Group {
-  /** There may be as many groups as paths: a histogram for each would take more room. */
+  /**
+   * A sorted list rather than a histogram: there may be as many groups as paths, and a histogram for each is
+   * larger.
+   */
   readonly latenciesUs: number[] = []
   errors = 0
   faults = 0
@@ -42,7 +45,7 @@ class Group {
   }
 }
 
-/** The groups, the largest first. */
+/** Summarises requests by group, the largest group first. */
 export function summarise(requests: Iterable<TimedRequest>, by: SummaryKey): SummaryRow[] {
   const groups = new Map<string, Group>()
   for (const { request } of requests) {
@@ -55,7 +58,8 @@ export function summarise(requests: Iterable<TimedRequest>, by: SummaryKey): Sum
     .map(([group, { latenciesUs, errors, faults, overlap }]) => {
       const sorted = Float64Array.from(latenciesUs).sort()
       const count = sorted.length
-      // The least latency that so many of a hundred do not exceed. A group has one request or more.
+      // Returns the least latency that `p` percent of the requests do not exceed. A group has at least one
+      // request.
       const percentile = (p: number) => sorted[Math.ceil((p * count) / 100) - 1] ?? 0
       const [p50Us, p99Us, maxUs] = [percentile(50), percentile(99), percentile(100)]
       return { group, count, errors, faults, overlap, p50Us, p99Us, maxUs }

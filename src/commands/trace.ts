@@ -13,7 +13,7 @@ import { groupings, summarise, summaryTable } from './trace-summary.js'
 const after = `Requests come in the order in which they were given back, one a line:
   time  queue  opcode  latency  reply (ok, or the error, and its bytes)  node and path  details
 
-When FILE has grown to --trace-size it becomes FILE.1 and a new one begins: give FILE.1 FILE to see both.`
+When FILE reaches --trace-size, it is renamed to FILE.1 and a new FILE begins. Name both, FILE.1 FILE, to see both.`
 
 interface TraceOptions extends TraceFilters {
   summary?: true

@@ -1,7 +1,7 @@
 import type { CacheChoices } from 'virtio-fs-ts/protocol'
 import type { OptionValues } from './option-values.js'
 
-/** Of the options given, those that choose what the guest caches. */
+/** Picks the options that choose what the guest caches. */
 export function cacheChoices(given: OptionValues): Partial<CacheChoices> {
   return onlyDefined<CacheChoices>({
     cache: given.get('cache'),
@@ -16,6 +16,6 @@ export function cacheChoices(given: OptionValues): Partial<CacheChoices> {
 }
 
 function onlyDefined<T extends object>(fields: { [K in keyof T]: T[K] | undefined }): Partial<T> {
-  // A Partial under exactOptionalPropertyTypes has no field that is undefined: they are left out here.
+  // Omits undefined fields: exactOptionalPropertyTypes forbids them in a Partial.
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Partial<T>
 }

@@ -14,17 +14,17 @@ ${commandTable.map(({ name, text }) => `  ${name.padEnd(13)}  ${text}`).join('\n
 
 export function version(): string {
   const manifest = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')
-  // Our own package.json.
+  // The file is our own package.json.
   return (JSON.parse(manifest) as { version: string }).version
 }
 
-/** What a command line is for, as help tells it, and what it takes besides options that say what to serve. */
+/** The purpose of a command line, for help, and the arguments it takes besides the options. */
 export interface Purpose {
   readonly description: string
-  /** The arguments, such as "[PATH [FLAGS]]", and how many there may be. */
+  /** The arguments, such as "[PATH [FLAGS]]", and their greatest number. */
   readonly usage: string
   readonly max: number
-  /** What help ends with. */
+  /** The end of the help text. */
   readonly after: string
 }
 
@@ -35,15 +35,15 @@ const serving: Purpose = {
   after: commandsBeside,
 }
 
-/** The configuration, and the arguments that are no options. */
+/** The configuration, and the arguments that are not options. */
 export interface Parsed {
   readonly configuration: Configuration
   readonly positionals: readonly string[]
 }
 
 /**
- * Reads the arguments after the program's (or subcommand's) name. Undefined when they asked for help or the version,
- * which has been printed. Throws UserError.
+ * Reads the arguments after the program's (or subcommand's) name. Returns undefined after it has printed help or the
+ * version on request. Throws UserError.
  */
 export function parseCommandLine(
   args: readonly string[],
@@ -91,7 +91,7 @@ function namesOf({ name, aliases = [] }: OptionSpec): readonly string[] {
   return [name, ...aliases]
 }
 
-/** Each flag can be switched off again; help shows the form that changes something. */
+/** Adds a flag and its negation; help shows the form that changes something. */
 function addFlag(program: Command, spec: OptionSpec, given: GivenOptions): void {
   for (const name of namesOf(spec)) {
     for (const on of name.length === 1 ? [true] : [true, false]) {
@@ -116,7 +116,7 @@ function helpText(spec: OptionSpec): string {
   return notes.length === 0 ? spec.text : `${spec.text} (${notes.join('; ')})`
 }
 
-/** commander's words for a mistake in ours. */
+/** Describes commander's error in our words. */
 function describe({ code, message }: CommanderError): string {
   const plain = message.replace(/^error: /, '').replaceAll('\n', ' ')
   const [, quoted = ''] = /'([^']+)'/.exec(plain) ?? []
@@ -126,7 +126,7 @@ function describe({ code, message }: CommanderError): string {
   }
   if (code !== 'commander.unknownOption') return plain
   const [typed = ''] = quoted.split('=')
-  // Who writes -help means --help; nobody means -o by -x.
+  // Treats -help as --help, and never suggests an option of one letter.
   const sought = typed.replace(/^-(?=[^-].)/, '--')
   const known = [...optionsByName.keys()].filter((name) => name.length > 1).map(dashed)
   return `unknown option '${typed}'${nearestName(sought, known)}`

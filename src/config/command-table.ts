@@ -1,12 +1,12 @@
-/** A command beside serving: the first argument. */
+/** A subcommand: the first argument names it. */
 export interface CommandSpec {
   readonly name: string
   readonly text: string
 }
 
 export const commandTable = [
-  { name: 'check-config', text: 'what a configuration means, and which rule wins for a path' },
-  { name: 'ctl', text: 'ask a running virtiofsd-ts, and disturb it on purpose' },
+  { name: 'check-config', text: 'explain a configuration, and which rule wins for a path' },
+  { name: 'ctl', text: 'query a running virtiofsd-ts, or make it fail on purpose' },
   { name: 'trace', text: 'print what --trace recorded' },
   { name: 'bench', text: 'measure guest I/O beside another device (from a checkout)' },
   { name: 'completion', text: 'print the completion script for bash, zsh or fish' },

@@ -9,7 +9,7 @@ export interface CompatibleWord {
   readonly raw: string | boolean
 }
 
-/** Words of `-o` that are no option's name with `_` for `-`. */
+/** Words of `-o` that are not an option's name with `_` for `-`. */
 const words: Readonly<Record<string, readonly string[]>> = {
   source: ['shared-dir'],
   loglevel: ['log-level'],
@@ -19,18 +19,18 @@ const words: Readonly<Record<string, readonly string[]>> = {
 /** Values of `-o` that have another name today. */
 const values: Readonly<Record<string, string>> = { 'cache=none': 'never', 'log-level=err': 'error' }
 
-/** What asked for nothing even then: access and permissions are the business of the guest's mount. */
+/** Words that never had an effect: access and permissions are decided by the guest's mount. */
 const meaningless = new Set(['allow_root', 'default_permissions', 'no_default_permissions'])
 
 /**
- * Reads the words of `-o`, as virtiofsd took its options before each had a long form: separated by commas, `_` for `-`,
+ * Reads the words of `-o`, the notation of virtiofsd before it had long options: separated by commas, `_` for `-`,
  * `no_` for off, a comma inside a value doubled. Throws UserError.
  */
 export function parseCompatibleWords(text: string): readonly CompatibleWord[] {
   return splitAtCommas(text).flatMap(readWord)
 }
 
-/** Splits at single commas; two stand for one inside a word. */
+/** Splits at single commas; two commas stand for one inside a word. */
 export function splitAtCommas(text: string): string[] {
   return (text.match(/(?:[^,]|,,)+/g) ?? []).map((word) => word.replaceAll(',,', ','))
 }

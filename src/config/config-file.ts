@@ -10,31 +10,31 @@ import { OptionValues } from './option-values.js'
 import type { ShareDraft } from './share-draft.js'
 import { UserError } from './user-error.js'
 
-/** What a configuration file says. */
+/** The contents of a configuration file. */
 export interface ConfigFile {
-  /** Options of the process, and share options that hold for every share. */
+  /** Options of the process, and options that apply to every share. */
   readonly values: OptionValues
   readonly shares: readonly ShareDraft[]
 }
 
-/** One `key = value` of the file, and where it stands. */
+/** One `key = value` of the file, and its line. */
 interface Entry {
   readonly key: string
   readonly value: unknown
   readonly line: number
 }
 
-/** One table of the file: "" for what stands before the first, "[[share]]", or "[[share.rule]]". */
+/** One table of the file: "" for the part before the first table, "[[share]]", or "[[share.rule]]". */
 interface Table {
-  /** As it is written, brackets and all. */
+  /** The name as written, with its brackets. */
   readonly name: string
   readonly line: number
   readonly entries: readonly Entry[]
 }
 
 /**
- * Reads a TOML file with `[[share]]` and, below each, `[[share.rule]]`. Keys are the options' names. Throws UserError with
- * file name and line.
+ * Reads a TOML file with `[[share]]` and, below each, `[[share.rule]]`. The keys are the options' names. Throws
+ * UserError with file name and line.
  */
 export function readConfigFile(path: string): ConfigFile {
   let source: string
@@ -46,7 +46,7 @@ export function readConfigFile(path: string): ConfigFile {
   return parseConfig(source, path)
 }
 
-/** The same for the text of a file that is called `path` in messages. */
+/** Parses the text of a file; messages call it `path`. */
 export function parseConfig(source: string, path: string): ConfigFile {
   const values = new OptionValues()
   const shares: { draft: Table; rules: OpenRule[] }[] = []
@@ -99,7 +99,7 @@ function entriesOf(nodes: readonly AST.TOMLKeyValue[]): Entry[] {
   }))
 }
 
-/** Options for every share may stand before the first table, too. */
+/** Options for every share may also stand before the first table. */
 type Place = 'file' | 'share' | 'rule'
 
 function mayStand(spec: OptionSpec, place: Place): boolean {
@@ -142,7 +142,7 @@ function readShare(path: string, table: Table, rules: readonly OpenRule[]): Shar
   return { values, where, rules }
 }
 
-/** The keys of a rule that say where it applies; all others are options. */
+/** The keys of a rule that choose files; all other keys are options. */
 const conditions = new Set(['match', 'read-only', 'o-direct'])
 
 function readRule(path: string, table: Table): OpenRule {

@@ -13,38 +13,38 @@ import { dangersOf } from './share-dangers.js'
 import type { ShareDraft } from './share-draft.js'
 import { UserError } from './user-error.js'
 
-/** The process itself needs about 250. */
+/** The process itself needs about 250 open files. */
 const LEAST_FILES = 512
 
-/** What the command line and the configuration file ask for. */
+/** The result of the command line and the configuration file. */
 export interface Configuration {
-  /** At least one. */
+  /** Contains at least one share. */
   readonly shares: readonly ShareConfig[]
   readonly logLevel: LogLevel
-  /** The socket of the system's log; undefined: the log goes to standard error. */
+  /** The socket of the system log; undefined: log to standard error. */
   readonly syslog: string | undefined
-  /** The limit of open files to set; 0: none. */
+  /** The limit of open files to set; 0: leave it. */
   readonly fileLimit: number
   readonly controlSocket: string | undefined
   readonly sandbox: Sandbox
   readonly seccomp: SeccompAction
-  /** Changes to the capabilities that are kept, such as "+SYS_ADMIN". */
+  /** Changes to the kept capabilities, such as "+SYS_ADMIN". */
   readonly modcaps: string | undefined
-  /** Who there is in the sandbox's user namespace; none: nobody asked for another than the usual. */
+  /** The id ranges of the sandbox's user namespace; empty: the default mapping. */
   readonly userMap: readonly IdRange[]
   readonly groupMap: readonly IdRange[]
-  /** Options that were given and change nothing here, each with the reason. */
+  /** Given options that have no effect here, each with the reason. */
   readonly ignored: readonly { readonly option: string; readonly reason: string }[]
   /** By the number of the share: what its guest can do to the host. */
   readonly dangers: readonly (readonly string[])[]
 }
 
-/** Puts together what was given, the file that it names, and the defaults. Throws UserError. */
+/** Combines the command line, the file it names, and the defaults. Throws UserError. */
 export function configure(given: GivenOptions): Configuration {
   const path = given.values.get('config')
   const file = path === undefined ? undefined : readConfigFile(path)
   const drafts = [...(file?.shares ?? []), ...given.shares]
-  // The command line wins over the file, and both over the defaults.
+  // The command line overrides the file, and both override the defaults.
   const common = file === undefined ? given.values : given.values.over(file.values)
   const options = new ChosenOptions(common)
   const places = [common, ...drafts.map(({ values }) => values)]

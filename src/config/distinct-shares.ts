@@ -9,7 +9,9 @@ interface Share {
   readonly config: ShareConfig
 }
 
-/** Shares of one process have sockets, tags and traces of their own. Throws UserError at the second of two that clash. */
+/**
+ * Checks that the shares of one process differ in socket, tag and trace file. Throws UserError at the first clash.
+ */
 export function expectDistinct(shares: readonly Share[], controlSocket: string | undefined): void {
   const sockets = new Map<string, string>()
   if (controlSocket !== undefined) sockets.set(placeOf(controlSocket), 'the control socket is')
@@ -30,7 +32,7 @@ export function expectDistinct(shares: readonly Share[], controlSocket: string |
   }
 }
 
-/** A socket without a path is told by its descriptor. */
+/** Identifies a socket by its path, or by its descriptor if it has none. */
 function socketOf({ socketPath, inheritedFd }: ShareConfig): string {
   return socketPath === '' ? `descriptor ${inheritedFd}` : placeOf(socketPath)
 }
@@ -41,7 +43,7 @@ function whereSocket({ draft, config: { socketPath, inheritedFd } }: Share): str
     : `${draft.where('fd')} ${inheritedFd}`
 }
 
-/** One name for a file that may not exist yet, however its directory is written. */
+/** Returns one name for a file, however its directory is written. The file need not exist. */
 function placeOf(path: string): string {
   try {
     return join(realpathSync(dirname(path)), basename(path))

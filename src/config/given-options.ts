@@ -6,12 +6,12 @@ import { OptionValues } from './option-values.js'
 import type { ShareDraft } from './share-draft.js'
 import { parseShareWords } from './share-words.js'
 
-/** What one command line gives, in its order: a later option replaces an earlier one, lists grow. */
+/** The options of one command line, in order: a later option replaces an earlier one, and lists grow. */
 export class GivenOptions {
   readonly values = new OptionValues()
   readonly shares: ShareDraft[] = []
 
-  /** `typed`: the option as it was typed, for messages. Throws UserError. */
+  /** Adds an option. `typed`: its spelling on the command line, for messages. Throws UserError. */
   set(name: string, raw: string | boolean, typed: string): void {
     const spec = optionsByName.get(name)
     if (spec === undefined) throw new Error(`no such option: ${name}`)
@@ -29,7 +29,7 @@ export class GivenOptions {
   }
 }
 
-/** The one text that an option was given, which is not empty. Throws UserError. */
+/** Returns the text of an option's value. Throws UserError if the text is missing or empty. */
 function text(spec: TableOption, raw: string | boolean, typed: string): string {
   return String(readValue(spec, raw, typed))
 }

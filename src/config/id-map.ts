@@ -1,6 +1,6 @@
 import { UserError } from './user-error.js'
 
-/** Users, or groups, of the host that there are in a user namespace, under numbers of its own. */
+/** A range of the host's users or groups, and their ids in a user namespace. */
 export interface IdRange {
   readonly inside: number
   readonly outside: number
@@ -52,7 +52,7 @@ function overlap(
   return start < otherStart + otherCount && otherStart < start + count
 }
 
-/** The range that maps this process's user, or group, to itself. */
+/** Returns the range that maps this process's user or group to itself. */
 export function onlyItself(id: number): readonly IdRange[] {
   return [{ inside: id, outside: id, count: 1 }]
 }

@@ -1,4 +1,4 @@
-/** The names nearest to a mistyped one, for a message: " (did you mean ...?)", or nothing. */
+/** Suggests the name nearest to a mistyped one, for a message: " (did you mean ...?)", or "". */
 export function nearestName(name: string, known: Iterable<string>): string {
   const ranked = [...known]
     .map((candidate) => ({ candidate, distance: editDistance(name, candidate) }))
@@ -7,7 +7,7 @@ export function nearestName(name: string, known: Iterable<string>): string {
   return ranked[0] === undefined ? '' : ` (did you mean ${ranked[0].candidate}?)`
 }
 
-/** Insertions, deletions and substitutions that make one of the other. */
+/** Counts the insertions, deletions and substitutions that turn one name into the other. */
 function editDistance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, n) => n)
   for (let i = 1; i <= a.length; i++) {

@@ -1,11 +1,11 @@
-/** How an option's value is read. */
+/** The type of an option's value, and its limits. */
 export type ValueKind =
   | { readonly type: 'flag' }
   | { readonly type: 'text' }
   | { readonly type: 'choice'; readonly choices: readonly string[] }
   | { readonly type: 'count'; readonly min: number; readonly max: number; readonly unit: string }
   | { readonly type: 'seconds' }
-  /** May be given several times. */
+  /** The option may be given several times. */
   | { readonly type: 'list' }
 
 export const flag = { type: 'flag' } as const satisfies ValueKind
@@ -28,8 +28,8 @@ export type ValueOfKind<K extends ValueKind> = K extends { readonly type: 'flag'
 export type OptionValue = string | number | boolean | readonly string[]
 
 /**
- * Where an option may stand besides the command line: in a rule of a share and in a share, in a share, in the file for the
- * process alone, or nowhere.
+ * Where an option may stand besides the command line. 'rule': in a rule or a share. 'share': in a share. 'process':
+ * in the file, for the whole process. 'command line': nowhere else.
  */
 export type Scope = 'rule' | 'share' | 'process' | 'command line'
 
@@ -37,27 +37,27 @@ export type Scope = 'rule' | 'share' | 'process' | 'command line'
 export interface OptionSpec {
   /** The long option, and its key in `--share` and in the file. A single letter is a short option. */
   readonly name: string
-  /** Other names that mean the same. */
+  /** Other names for the same option. */
   readonly aliases?: readonly string[]
-  /** What the value is called in --help. */
+  /** The name of the value in --help. */
   readonly argument?: string
   readonly kind: ValueKind
   readonly scope: Scope
-  /** What it does; where it can be said so, what it does for the guest. */
+  /** The effect; where possible, the effect on the guest. */
   readonly text: string
-  /** Written as on the command line; a flag without one is false. */
+  /** The default in the notation of the command line; a flag without one is false. */
   readonly default?: string | boolean
-  /** Help shows the flag as `--no-NAME`, because it is true without it. */
+  /** Help shows the flag as `--no-NAME`, because it is true by default. */
   readonly negated?: true
-  /** The value may be left out: what it is then. */
+  /** The value if it is left out; undefined: the value is required. */
   readonly bare?: string
-  /** Another option that this one sets, and to what. */
+  /** Another option that this one sets, and its value. */
   readonly means?: readonly [name: string, value: string]
-  /** virtiofsd has the option, and here it changes nothing: why. Logged when it is given. */
+  /** Why this option of virtiofsd has no effect here. Logged when the option is given. */
   readonly ignored?: string
 }
 
-/** As it is typed: `--name`, or `-n`. */
+/** The option as typed: `--name`, or `-n`. */
 export function dashed(name: string): string {
   return name.length === 1 ? `-${name}` : `--${name}`
 }

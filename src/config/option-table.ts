@@ -1,7 +1,6 @@
 /**
- * Every option, a file for each group in options/. The table drives the command line, `--share`, the configuration file,
- * --help and the manual page. The names and the types of the values follow from it: a name that is not in the table does
- * not compile.
+ * Every option; options/ has a file for each group. The table drives the command line, `--share`, the configuration
+ * file, --help and the manual page. The names and value types follow from it: an unknown name does not compile.
  */
 import type { OptionSpec, ValueOfKind } from './option-spec.js'
 import { cachingOptions } from './options/caching-options.js'
@@ -16,7 +15,7 @@ const groups = [
   { title: 'Share', options: shareOptions },
   { title: 'Caching and I/O', options: cachingOptions },
   { title: 'Attributes, owners and locks', options: posixOptions },
-  { title: 'Seeing and disturbing', options: inspectionOptions },
+  { title: 'Inspection and fault injection', options: inspectionOptions },
   { title: 'Process', options: processOptions },
   { title: 'Several shares', options: severalShares },
   { title: 'For command lines of virtiofsd', options: compatibilityOptions },
@@ -33,7 +32,7 @@ type EntryOf<N extends OptionName> = Extract<Entry, { readonly name: N }>
 /** The type of an option's value. */
 export type ValueOf<N extends OptionName> = ValueOfKind<EntryOf<N>['kind']>
 
-/** The type of an option's value once defaults are filled in. Undefined for one that was not given and has no default. */
+/** The type of an option's value after defaults are filled in. Includes undefined if the option has no default. */
 export type ChosenValue<N extends OptionName> =
   | ValueOf<N>
   | (EntryOf<N> extends { readonly default: string | boolean } | { readonly kind: { type: 'flag' | 'list' } }
@@ -45,7 +44,7 @@ export interface TableOption extends OptionSpec {
   readonly name: OptionName
 }
 
-/** Options as help shows them together. */
+/** Options that help shows together. */
 export interface OptionGroup {
   readonly title: string
   readonly options: readonly TableOption[]
@@ -55,7 +54,7 @@ export const optionGroups: readonly OptionGroup[] = groups
 
 export const optionTable: readonly TableOption[] = optionGroups.flatMap(({ options }) => options)
 
-/** Of every name and alias, its option. */
+/** Maps every name and alias to its option. */
 export const optionsByName: ReadonlyMap<string, TableOption> = new Map(
   optionTable.flatMap((spec) => [spec.name, ...(spec.aliases ?? [])].map((name) => [name, spec] as const)),
 )

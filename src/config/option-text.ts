@@ -7,7 +7,7 @@ export function shownForm({ name, argument, bare, negated }: OptionSpec): string
   return bare === undefined ? `${typed} <${argument}>` : `${typed}[=<${argument}>]`
 }
 
-/** Its values, default and other names. */
+/** The option's allowed values, default and other names. */
 export function notesOf({ kind, default: fallback, bare, aliases = [] }: OptionSpec): readonly string[] {
   return [
     ...(kind.type === 'choice' ? [`one of ${kind.choices.join(', ')}`] : []),
@@ -17,7 +17,7 @@ export function notesOf({ kind, default: fallback, bare, aliases = [] }: OptionS
   ]
 }
 
-/** Every way to type it. */
+/** Every way to type the option. */
 export function typedForms({ name, aliases = [], kind }: OptionSpec): readonly string[] {
   const names = [name, ...aliases]
   const off = kind.type === 'flag' ? names.filter((one) => one.length > 1).map((one) => `--no-${one}`) : []

@@ -8,11 +8,14 @@ import {
   type ValueOf,
 } from './option-table.js'
 
-/** What options were given, by their names. */
+/** The given options, by name. */
 export class OptionValues {
   private readonly values = new Map<OptionName, OptionValue>()
 
-  /** Reads a value, as text or typed from a file, and keeps it; a list grows. `where` begins the message. Throws UserError. */
+  /**
+   * Reads a value, as text or typed from a file, and stores it; a list grows. `where` begins the message. Throws
+   * UserError.
+   */
   read(spec: TableOption, raw: OptionValue, where: string): void {
     const value = readValue(spec, raw, where)
     const before = this.values.get(spec.name)
@@ -24,13 +27,13 @@ export class OptionValues {
     return this.values.has(name)
   }
 
-  /** The value, or undefined for an option that was not given. */
+  /** Returns the value, or undefined if the option was not given. */
   get<N extends OptionName>(name: N): ValueOf<N> | undefined {
-    // `readValue` has made it a value of the kind that the table says.
+    // `readValue` returned a value of the type in the table.
     return this.values.get(name) as ValueOf<N> | undefined
   }
 
-  /** These values; where an option was not given, the value of `others`. */
+  /** Returns these values, completed by the values of `others`. */
   over(others: OptionValues): OptionValues {
     const all = new OptionValues()
     for (const [name, value] of [...others.values, ...this.values]) all.values.set(name, value)
@@ -44,7 +47,7 @@ export class OptionValues {
   }
 }
 
-/** What options amount to: what was given for them, or their defaults. */
+/** The given options, completed by the defaults. */
 export class ChosenOptions {
   private readonly values: OptionValues
 
@@ -53,7 +56,7 @@ export class ChosenOptions {
   }
 
   get<N extends OptionName>(name: N): ChosenValue<N> {
-    // Every default of the table is among the values; the type says which options have none.
+    // The values include every default of the table; the type tells which options have none.
     return this.values.get(name) as ChosenValue<N>
   }
 }

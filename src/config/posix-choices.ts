@@ -5,7 +5,7 @@ import { refusing } from './refusing.js'
 import type { ShareDraft } from './share-draft.js'
 import { UserError } from './user-error.js'
 
-/** What a share is told of attributes, owners and locks. Throws UserError. */
+/** A share's choices for attributes, owners and locks. Throws UserError. */
 export function posixChoices(options: ChosenOptions, { where }: ShareDraft) {
   const xattrMap = options.get('xattrmap')
   if (xattrMap !== undefined) refusing(where('xattrmap'), () => parseXattrMap(xattrMap))
@@ -19,7 +19,7 @@ export function posixChoices(options: ChosenOptions, { where }: ShareDraft) {
   const xattr = options.get('xattr')
   const handles = options.get('inode-file-handles')
   return {
-    // ACLs, labels and a map are of no use without.
+    // ACLs, labels and a map need extended attributes.
     xattr,
     xattrMap,
     posixAcl: xattr ? posixAcl : 'never',
@@ -33,14 +33,14 @@ export function posixChoices(options: ChosenOptions, { where }: ShareDraft) {
     allowProjectIds: options.get('allow-project-ids'),
     exportSupport: options.get('export'),
     announceSubmounts: options.get('announce-submounts'),
-    // virtiofsd has two names for one of them.
+    // virtiofsd has two names for this choice.
     fileHandles: handles === 'fallback' ? 'prefer' : handles,
     inodeLimit: options.get('inode-limit'),
     ...translation,
   } as const
 }
 
-/** The highest id and one more. */
+/** The number of ids: the highest id plus one. */
 const ALL_IDS = 0xffff_ffff
 
 function checkedTranslation(options: ChosenOptions, where: ShareDraft['where']) {
@@ -61,7 +61,7 @@ function checkedTranslation(options: ChosenOptions, where: ShareDraft['where']) 
   return { translateUid, translateGid }
 }
 
-/** Whoever makes something in the guest is `me` on the host, and `me` is root in the guest. */
+/** Maps every user of the guest to `me` on the host, and `me` to root in the guest. */
 function everythingTo(me: number): readonly string[] {
   return [`squash-guest:0:${me}:${ALL_IDS}`, ...(me === 0 ? [] : [`host:${me}:0:1`])]
 }

@@ -1,16 +1,16 @@
 import type { ShareConfig } from '../share/share-config.js'
 
-/** QEMU takes a comma in an option's value doubled. */
+/** QEMU expects a comma in an option's value doubled. */
 const qemuValue = (value: string) => value.replaceAll(',', ',,')
 const shellWord = (word: string) =>
   /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
 
-/** The tag that is suggested when none was given. */
+/** The tag to suggest if none was given. */
 export const DEFAULT_TAG = 'share'
 
 /**
- * The QEMU arguments that attach a share, as shell words. vhost-user needs guest memory that can be shared; a queue of
- * 1024 lets one request carry 1 MiB.
+ * The QEMU arguments that attach a share, as shell words. vhost-user needs shared guest memory; a queue of 1024 lets
+ * one request carry 1 MiB.
  */
 export function qemuArguments({ socketPath, tag }: ShareConfig, memory = '4G'): string {
   const words = [

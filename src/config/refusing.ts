@@ -5,10 +5,10 @@ import { XattrMapError } from '../passthrough/xattrs/xattr-map.js'
 import { CommandError } from '../share/command-arguments.js'
 import { UserError } from './user-error.js'
 
-/** What readers of a notation throw when a text is not in it. */
+/** Errors that the readers of notations throw for a malformed text. */
 const refusals = [CommandError, FaultSpecError, IdTranslationError, XattrMapError]
 
-/** Reads a text in some notation; what its reader refuses is the user's error, which begins with `where`. */
+/** Runs a reader of some notation. Turns its refusal into a UserError that begins with `where`. */
 export function refusing<T>(where: string, read: () => T): T {
   try {
     return read()

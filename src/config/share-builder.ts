@@ -18,7 +18,7 @@ import { UserError } from './user-error.js'
 
 const MIB = 1024 * 1024
 
-/** Fills a draft up with what holds for every share and with defaults, and checks it. Throws UserError. */
+/** Completes a draft with the common options and the defaults, and checks it. Throws UserError. */
 export function buildShare(draft: ShareDraft, common: OptionValues): ShareConfig {
   const given = draft.values.over(common)
   const options = new ChosenOptions(given)
@@ -48,7 +48,7 @@ export function buildShare(draft: ShareDraft, common: OptionValues): ShareConfig
   }
 }
 
-/** What is done to requests and to INIT on purpose. */
+/** The faults to apply and the changes to INIT. */
 function disturbances(
   options: ChosenOptions,
   { where }: ShareDraft,
@@ -66,11 +66,11 @@ function disturbances(
   }
 }
 
-/** Made absolute: the process does not stay where it was started. */
+/** Makes the path absolute, because the process changes its working directory. */
 function tracePath(path: string | undefined, where: string): string | undefined {
   if (path === undefined) return undefined
   if (!statOf(dirname(path), where).isDirectory()) throw new UserError(`${where} ${path}: not in a directory`)
-  // It will be renamed when the next one begins.
+  // The trace is renamed when the next one begins, so it must be a regular file.
   if (statSync(path, { throwIfNoEntry: false })?.isFile() === false)
     throw new UserError(`${where} ${path}: exists and is no regular file`)
   return resolve(path)
@@ -112,7 +112,7 @@ function checkedDirectory(path: string | undefined, where: string): Pick<ShareCo
   return { directory, file: stat.isFile() ? basename(directory) : undefined }
 }
 
-/** What cannot be entered can be opened all the same, and then every request of the guest would fail. */
+/** Checks access now: a directory that cannot be entered can still be opened, and then every request would fail. */
 function expectAccess(path: string, where: string): void {
   try {
     accessSync(path, constants.X_OK)

@@ -7,7 +7,7 @@ import { UserError } from './user-error.js'
 
 type ShareSocket = Pick<ShareConfig, 'socketPath' | 'inheritedFd' | 'socketGid'>
 
-/** Where a share listens: at a path, or at a socket that this process was started with. Throws UserError. */
+/** Returns where a share listens: at a path, or at an inherited socket. Throws UserError. */
 export function checkedSocket(options: ChosenOptions, { where }: ShareDraft): ShareSocket {
   const path = options.get('socket-path')
   const fd = options.get('fd')
@@ -23,7 +23,7 @@ export function checkedSocket(options: ChosenOptions, { where }: ShareDraft): Sh
   if (group !== undefined) {
     throw new UserError(`${where('socket-group')}: the socket of ${where('fd')} belongs to who made it`)
   }
-  // Its path is asked for by whoever serves.
+  // The serving code asks the socket for its path.
   return { socketPath: '', inheritedFd: fd, socketGid: undefined }
 }
 
@@ -38,7 +38,7 @@ function checkedPath(path: string | undefined, where: string): string {
   return path
 }
 
-/** Groups may come from anywhere that the host's name service knows, which Node does not ask. */
+/** Returns a group's id. Asks the host's name service with getent, since groups need not be in /etc/group. */
 function groupId(group: string, where: string): number {
   try {
     const stdio: 'pipe'[] = ['pipe', 'pipe', 'pipe']

@@ -7,7 +7,7 @@ import type { ShareDraft } from './share-draft.js'
 import { UserError } from './user-error.js'
 
 /**
- * Reads the argument of `--share`: options of one share without their dashes, separated by commas: `key=value`, `flag`,
+ * Reads the argument of `--share`: one share's options without dashes, separated by commas: `key=value`, `flag`,
  * `no-flag`. A comma inside a value is doubled. Throws UserError.
  */
 export function parseShareWords(text: string): ShareDraft {
@@ -35,7 +35,7 @@ function shareNames(): string[] {
   return [...optionsByName].filter(([, spec]) => allowedIn(spec, 'share')).map(([name]) => name)
 }
 
-/** As people write it inside a share: `path` rather than `shared-dir`. */
+/** Returns the short spelling inside a share: `path` rather than `shared-dir`. */
 function shortName(option: string): string {
   return optionTable.find(({ name }) => name === option)?.aliases?.[0] ?? option
 }

@@ -3,59 +3,59 @@ import type { ShareThread } from '../share/share-thread.js'
 import type { ShareCommandName } from '../share/worker-messages.js'
 import { PacedAsking } from './paced-asking.js'
 
-/** A share as the control socket knows it. */
+/** A share as the control socket sees it. */
 export interface ControlledShare {
-  /** Its tag, or its number from 0 on. */
+  /** Its tag, or its number, counted from 0. */
   readonly name: string
   readonly directory: string
   readonly socketPath: string
   readonly thread: ShareThread
 }
 
-/** A request of a control client, after its line was parsed. */
+/** A parsed request of a control client. */
 export interface ControlRequest {
   readonly command: string
-  /** Needed where there are several shares. */
+  /** Required if the process has several shares. */
   readonly share?: string | undefined
   readonly argument?: unknown
 }
 
-/** What is wrong with a request. */
+/** The request is wrong; the message explains why. */
 export class ControlError extends Error {
   override readonly name = 'ControlError'
 }
 
-/** Commands that a share's thread answers, and what they are for. */
+/** Commands that a share's thread answers, each with its purpose. */
 export const shareCommands: Readonly<Record<ShareCommandName, string>> = {
-  state: 'what the share is doing: connected, mounted, guest, INIT flags agreed on, what is in force',
+  state: 'state of the share: connected, mounted, guest, agreed INIT flags, settings in force',
   inspect: 'true or false: count overlap and latencies, or stop',
-  inodes: '{ top, sort: overlap|writes|reads|opens, path }: what the guest did with each inode',
-  totals: 'the same of all inodes together',
-  latency: 'latency by opcode, from seen on the ring to given back',
+  inodes: '{ top, sort: overlap|writes|reads|opens, path }: what the guest does with each inode',
+  totals: 'what the guest does with all inodes together',
+  latency: 'latency by opcode, from arrival on the ring to completion',
   reset: 'set the counts of inodes and latency to zero',
   'fault-add': '{ opcodes, path, probability, limit, hold, delay, errno, shortBytes, violation }: a fault',
-  'fault-list': 'faults in force, how often they were applied and what they hold',
+  'fault-list': 'faults in force, how often each was applied, and the requests each holds',
   'fault-remove': 'NUMBER: removes a fault',
   'fault-clear': 'remove every fault',
-  release: 'let go every request that is held',
+  release: 'release every held request',
   withhold: '[ OPCODES ]: answer exactly these with ENOSYS',
   init: '{ on, off: [ INIT flags ], minor }: replace the outcome of the next INIT',
   trace: 'true or false: record requests, or stop',
-  locks: 'locks that are kept on the host: who waits for what, since when, and what is held',
-  'locks-release': 'NUMBER of a waiting lock, or nothing for all: its process gets ECANCELED',
+  locks: 'locks kept on the host: those held, and those waited for, by which process and since when',
+  'locks-release': 'NUMBER of a waiting lock, or no argument for all: the waiting process gets ECANCELED',
 }
 
-/** Commands that the main thread answers by itself. */
+/** Commands that the main thread answers itself. */
 export const ownCommands: Readonly<Record<string, string>> = {
   shares: 'the shares of this process',
   counts: 'requests and errors by opcode, since the start',
   help: 'this list',
 }
 
-/** Commands that change nothing. */
+/** Commands that only read. */
 const reports = new Set<string>(['inodes', 'totals', 'latency', 'state', 'fault-list', 'locks'])
 
-/** Carries out what control clients ask for. */
+/** Runs the commands of control clients. */
 export class ControlCommands {
   private readonly asking: ReadonlyMap<ControlledShare, PacedAsking>
 
@@ -63,7 +63,7 @@ export class ControlCommands {
     this.asking = new Map(shares.map((share) => [share, new PacedAsking(share.thread)]))
   }
 
-  /** Rejects with an Error whose message is for the client. */
+  /** Runs a command. Rejects with an Error whose message is for the client. */
   async run(request: ControlRequest): Promise<unknown> {
     const { command } = request
     if (command === 'help') return { ...ownCommands, ...shareCommands }

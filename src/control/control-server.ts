@@ -5,12 +5,15 @@ import type { ControlCommands, ControlRequest } from './control-commands.js'
 
 const MAX_CLIENTS = 16
 const MAX_LINE_BYTES = 64 * 1024
-/** Requests of one client that may wait for their answers. */
+/** The most requests of one client that may wait for answers. */
 const MAX_WAITING = 32
-/** A client that does not read its answers is cut off when so many bytes of them wait. */
+/** The server disconnects a client that leaves this many bytes of answers unread. */
 const MAX_UNREAD_BYTES = 4 * 1024 * 1024
 
-/** One client of the control socket: lines of JSON in, one line of JSON out for each, in their order. */
+/**
+ * One client of the control socket. It sends lines of JSON and receives one line of JSON for each, in the
+ * same order.
+ */
 class ControlClient {
   private pending = ''
   private waiting = 0
@@ -64,7 +67,7 @@ class ControlClient {
     if (this.socket.writableLength > MAX_UNREAD_BYTES) this.socket.destroy()
   }
 
-  /** Says why, and ends the connection: what follows on it cannot be followed. */
+  /** Sends the reason and closes the connection: the rest of the input cannot be parsed. */
   private refuse(error: string): void {
     this.socket.end(`${JSON.stringify({ ok: false, error })}\n`)
     this.socket.removeAllListeners('data')
@@ -81,7 +84,7 @@ function parseRequest(line: string): ControlRequest & { readonly id?: unknown } 
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     throw new Error('a request is an object')
-  // Any object: each field is looked at below.
+  // The value is an object of unknown shape; the checks below look at each field.
   const { id, command, share, argument } = value as Readonly<Record<string, unknown>>
   if (typeof command !== 'string') throw new Error('a request has a command')
   if (share !== undefined && typeof share !== 'string') throw new Error('share is a name')
@@ -93,7 +96,7 @@ export function serveControl(listenFd: number, commands: ControlCommands): Serve
   const server = createServer((socket) => new ControlClient(socket, commands))
   server.maxConnections = MAX_CLIENTS
   server.listen({ fd: listenFd })
-  // The process ends with its shares.
+  // The process ends when its shares end; this server does not keep it alive.
   server.unref()
   return server
 }

@@ -1,14 +1,17 @@
 import type { ShareThread } from '../share/share-thread.js'
 import type { ShareCommandName } from '../share/worker-messages.js'
 
-/** Between two commands a share's thread serves its guest this long at least, and so many times what the last one took. */
+/**
+ * Between two commands a share's thread serves its guest for at least this long, and for at least this
+ * multiple of the last command's duration.
+ */
 const LEAST_GAP_MS = 1
 const GAP_PER_MS = 20
 
 /**
- * Asks a share's thread one thing after the other, and leaves it time for its guest in between, however many clients ask
- * for however much. Every answer was made after it was asked for: those who wait for the same report share it only until
- * its making begins.
+ * Sends commands to a share's thread one at a time and leaves the thread time for its guest in between,
+ * whatever the number of clients and commands. An answer is never older than its question: clients share a
+ * report only if they all asked before the thread began to make it.
  */
 export class PacedAsking {
   private readonly waiting = new Map<string, Promise<unknown>>()
@@ -16,7 +19,10 @@ export class PacedAsking {
 
   constructor(private readonly thread: Pick<ShareThread, 'ask' | 'busyMs'>) {}
 
-  /** `report`: asking twice is the same as asking once. Rejects as the thread does. */
+  /**
+   * Sends a command. `report`: the command only reads, so equal commands may share one answer. Rejects as the
+   * thread does.
+   */
   ask(command: ShareCommandName, argument: unknown, report: boolean): Promise<unknown> {
     const key = JSON.stringify([command, argument])
     const same = report ? this.waiting.get(key) : undefined
@@ -30,9 +36,9 @@ export class PacedAsking {
     return answer
   }
 
-  /** Resolves when the answer is there and the thread has had its time. */
+  /** Resolves when the answer has come and the thread has had its time for the guest. */
   private async rest(answer: Promise<unknown>): Promise<void> {
-    // Not the time until the answer came: on a busy machine that says nothing about the command.
+    // Counts the thread's own time, not the time until the answer came: the latter also includes other load.
     const { busyMs } = this.thread
     await answer.catch(() => {})
     const gapMs = Math.max(LEAST_GAP_MS, GAP_PER_MS * (this.thread.busyMs - busyMs))

@@ -4,26 +4,26 @@ import type { DelaySpec, FaultSpec } from './fault-spec.js'
 import { faultWords } from './fault-words.js'
 import type { WatchedRequest } from './watched-request.js'
 
-/** What became of a fault, for reports. */
+/** The state of a fault, for reports. */
 export interface FaultReport {
   readonly id: number
   readonly spec: FaultSpec
-  /** Requests that it was applied to. */
+  /** The number of requests the fault was applied to. */
   readonly applied: number
   readonly heldNow: number
 }
 
-/** One fault in force: says which requests it is for, and does to them what can be done at once. */
+/** One fault in force: chooses requests and applies the effects that need no waiting. */
 export class FaultRule {
   applied = 0
   heldNow = 0
   private readonly opcodes: ReadonlySet<number> | undefined
   private readonly matchesPath: ((path: string) => boolean) | undefined
   private readonly error: number
-  /** As one would write it on the command line. */
+  /** The fault in the notation of the command line. */
   readonly words: string
 
-  /** `spec` has been checked. */
+  /** `spec` must have been checked. */
   constructor(
     readonly id: number,
     readonly spec: FaultSpec,
@@ -39,7 +39,7 @@ export class FaultRule {
     return this.matchesPath !== undefined
   }
 
-  /** Whether this request is one of its; `path` is that of the inode or name concerned. */
+  /** Returns true if the fault chooses this request; `path` is the path of the request's inode or name. */
   appliesTo({ summary }: WatchedRequest, path: string | undefined): boolean {
     const { probability, limit } = this.spec
     if (limit !== undefined && this.applied >= limit) return false
@@ -49,7 +49,7 @@ export class FaultRule {
     return probability === undefined || Math.random() < probability
   }
 
-  /** Marks the request with its outcome. */
+  /** Applies the fault's outcome to the request. */
   apply(request: WatchedRequest): void {
     this.applied++
     request.faultId = this.id
@@ -67,7 +67,7 @@ function isForget(opcode: number): boolean {
   return opcode === Opcode.FORGET || opcode === Opcode.BATCH_FORGET
 }
 
-/** A time drawn from a distribution, in milliseconds, not negative. */
+/** Draws a delay from a distribution: milliseconds, never negative. */
 export function drawDelayMs(delay: DelaySpec): number {
   if ('fixedMs' in delay) return delay.fixedMs
   if ('uniformMs' in delay)

@@ -3,7 +3,7 @@ import { messageOf } from '../basics/errors.js'
 import { compileGlob } from '../io-mode/open-rules.js'
 import { type Violation, violations } from './watched-request.js'
 
-/** A time that is fixed, or drawn anew for each request. Milliseconds. */
+/** A delay in milliseconds: fixed, or drawn anew for each request. */
 export type DelaySpec =
   | { readonly fixedMs: number }
   | { readonly uniformMs: readonly [number, number] }
@@ -11,33 +11,33 @@ export type DelaySpec =
   | { readonly normalMs: readonly [number, number] }
 
 /**
- * What is to be done to some requests: which ones, and a time to keep them, an outcome to give them, or both. Arrives as
- * JSON over the control socket, and as words on the command line.
+ * A fault: which requests it chooses, and a delay, an outcome, or both. It arrives as JSON over the control
+ * socket or as words on the command line.
  */
 export interface FaultSpec {
-  /** Such as ["WRITE"]; undefined: every opcode but FORGET. */
+  /** Opcodes such as ["WRITE"]; undefined: every opcode but FORGET. */
   readonly opcodes?: readonly (keyof typeof Opcode)[] | undefined
-  /** A glob on the path below the share. For operations on a name, the path of that name. */
+  /** A glob on the path below the share. An operation on a name matches by the path of that name. */
   readonly path?: string | undefined
-  /** 0 to 1; undefined: 1. */
+  /** From 0 to 1; undefined: 1. */
   readonly probability?: number | undefined
-  /** It is over after so many requests; undefined: never. */
+  /** The fault ends after this many requests; undefined: never. */
   readonly limit?: number | undefined
-  /** Keep requests on the same inode until so many are held, or one has been held for this long. */
+  /** Keeps requests on one inode until this many are held, or until one has been held for this long. */
   readonly hold?: { readonly until: number; readonly timeoutMs: number } | undefined
   readonly delay?: DelaySpec | undefined
-  /** Fail with this error, by name, without carrying the operation out. */
+  /** Fails the request with this error, given by name, without performing the operation. */
   readonly errno?: string | undefined
-  /** Let a READ or WRITE move no more bytes than this. */
+  /** Limits the bytes that a READ or WRITE moves. */
   readonly shortBytes?: number | undefined
-  /** Send a reply that breaks the protocol. Needs --unsafe-faults. */
+  /** Sends a reply that breaks the protocol. Needs --unsafe-faults. */
   readonly violation?: Violation | undefined
 }
 
 const MAX_DELAY_MS = 3_600_000
 const MAX_HELD = 65536
 
-/** What is wrong with a specification, in one line. */
+/** The specification is wrong; the message, one line, explains why. */
 export class FaultSpecError extends Error {
   override readonly name = 'FaultSpecError'
 }
@@ -59,12 +59,12 @@ const known = new Set([
   'violation',
 ])
 
-/** Checks what came from outside. Throws FaultSpecError. */
+/** Checks a specification from outside. Throws FaultSpecError. */
 export function checkFaultSpec(value: unknown, unsafeAllowed: boolean): FaultSpec {
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     return refuse('a fault is an object')
   for (const key of Object.keys(value)) if (!known.has(key)) refuse(`unknown key '${key}' of a fault`)
-  // From here on every field is looked at before it is used.
+  // The type is not yet verified: the checks below look at every field first.
   const spec = value as FaultSpec
   checkSelection(spec)
   if (spec.hold !== undefined) checkHold(spec.hold)

@@ -46,7 +46,7 @@ export function parseFaultWords(text: string): Record<string, unknown> {
 
 const DEFAULT_TIMEOUT_MS = 1000
 
-/** The words that `parseFaultWords` reads as this specification. */
+/** Formats a specification in the notation that `parseFaultWords` reads. */
 export function faultWords(spec: FaultSpec): string {
   const { opcodes, path, hold, delay, errno, shortBytes, violation, probability, limit } = spec
   const words: readonly (readonly [string, string | number | undefined])[] = [

@@ -7,32 +7,35 @@ interface Held {
   readonly untilMs: number
 }
 
-/** Requests that are kept back, until enough of them are held together or their time is over. */
+/** Holds requests until enough of them are held together or their time is over. */
 export class Holds {
-  /** In the order of arrival. */
+  /** The held requests in order of arrival. */
   private held: Held[] = []
 
   get count(): number {
     return this.held.length
   }
 
-  /** Keeps a request until `untilMs`. */
+  /** Holds a request until `untilMs`. */
   delay(request: WatchedRequest, rule: FaultRule, untilMs: number): void {
     rule.heldNow++
     this.held.push({ request, rule, untilMs })
   }
 
-  /** Requests of one rule on one inode that are held now. */
+  /** Returns how many requests of a rule on an inode are held now. */
   countOf(rule: FaultRule, nodeid: number): number {
     return this.held.filter((held) => held.rule === rule && held.request.summary.nodeid === nodeid).length
   }
 
-  /** Takes out what `rule` holds on an inode: enough have come together. */
+  /** Removes and returns the requests that `rule` holds on an inode, because enough have come together. */
   takeOf(rule: FaultRule, nodeid: number): WatchedRequest[] {
     return this.take((held) => held.rule === rule && held.request.summary.nodeid === nodeid)
   }
 
-  /** Takes out those whose time is over; with the first of a gate, all that it holds on the same inode. */
+  /**
+   * Removes and returns the requests whose time is over. If one of them waits at a gate, all requests that
+   * the gate holds on the same inode go with it.
+   */
   takeDue(nowMs: number): WatchedRequest[] {
     if (this.held.length === 0) return []
     const due = this.held.filter(({ untilMs }) => untilMs <= nowMs)
@@ -48,12 +51,12 @@ export class Holds {
     )
   }
 
-  /** Takes out what one rule holds, or everything. */
+  /** Removes and returns the requests that one rule holds, or all requests. */
   takeAll(rule?: FaultRule): WatchedRequest[] {
     return this.take((held) => rule === undefined || held.rule === rule)
   }
 
-  /** Milliseconds until the next is due, or -1 when nothing is held. */
+  /** Returns the milliseconds until the next request is due, or -1 if none is held. */
   nextDueMs(nowMs: number): number {
     if (this.held.length === 0) return -1
     return Math.max(0, Math.min(...this.held.map(({ untilMs }) => untilMs)) - nowMs)

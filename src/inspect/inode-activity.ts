@@ -12,10 +12,10 @@ import type { WatchedRequest } from './watched-request.js'
 
 const { O_APPEND } = OpenFlag
 
-/** Inodes that are kept track of; those known longest are dropped beyond. */
+/** The most inodes to keep track of; beyond this, the oldest known ones are dropped. */
 const MAX_INODES = 100_000
 
-/** Why a WRITE under parallel dio probably came alone. */
+/** The probable reason why a WRITE under parallel-dio came alone. */
 export type LoneReason =
   | 'write-back'
   | 'append'
@@ -24,23 +24,23 @@ export type LoneReason =
   | 'shared mmap'
   | 'no other writer seen'
 
-/** What the guest did with one inode, as far as the device can see. */
+/** The guest's activity on one inode, as far as the device can see it. */
 export interface InodeReport {
   readonly path: string | undefined
   readonly nodeid: number
   readonly reads: number
-  /** Writes by the page cache (FUSE_WRITE_CACHE), and the others. */
+  /** Writes by the guest's page cache (FUSE_WRITE_CACHE), and all others. */
   readonly cachedWrites: number
   readonly directWrites: number
   readonly writesInFlight: number
-  /** Most WRITEs in flight at once, from seen on the ring to given back. */
+  /** The most WRITEs in flight at once, each from its arrival on the ring to its completion. */
   readonly highestOverlap: number
-  /** WRITEs that overlapped with another. */
+  /** WRITEs that overlapped with another WRITE. */
   readonly overlappedWrites: number
-  /** Opens by the FOPEN flags that were replied. */
+  /** Opens, counted by the FOPEN flags in the reply. */
   readonly opens: Readonly<Record<string, number>>
   readonly openNow: number
-  /** WRITEs under parallel dio that came alone, by their likely reason. */
+  /** WRITEs under parallel-dio that came alone, by probable reason. */
   readonly loneWrites: Readonly<Partial<Record<LoneReason, number>>>
 }
 
@@ -49,7 +49,10 @@ interface OpenState {
   readonly openFlags: number
 }
 
-/** Reply words: the header, then open_out (handle, flags), behind an entry_out for CREATE. */
+/**
+ * Index of open_out (handle, flags) in the reply's words: behind the header, and for CREATE also behind an
+ * entry_out.
+ */
 const OPEN_AT = OutHeader.BYTES >> 2
 const CREATE_AT = (OutHeader.BYTES + EntryOut.BYTES) >> 2
 
@@ -61,7 +64,7 @@ class Activity {
   overlappedWrites = 0
   openNow = 0
   cachedOpenNow = 0
-  /** A write-back came while every open was direct: it is, or was, mapped shared. */
+  /** True if a write-back came while every open was direct: the file is, or was, mapped shared. */
   mapped = false
   readonly writing = new Set<WatchedRequest>()
   readonly opens = new Map<number, number>()
@@ -83,26 +86,28 @@ const flagNames = [
   'PARALLEL_DIRECT_WRITES',
 ]
 
-/** FOPEN flags by name: "DIRECT_IO|PARALLEL_DIRECT_WRITES", or "none". */
+/** Formats FOPEN flags by name: "DIRECT_IO|PARALLEL_DIRECT_WRITES", or "none". */
 export function openFlagNames(flags: number): string {
   return flagNames.filter((_, bit) => (flags & (1 << bit)) !== 0).join('|') || 'none'
 }
 
 /**
- * For each inode: what is in flight, and what the guest's kernel made of direct I/O and parallel dio. Fed with every
- * request while a share is inspected, and with nothing otherwise.
+ * Tracks for each inode the requests in flight and how the guest's kernel uses direct I/O and parallel-dio.
+ * An inspected share feeds it every request; other shares feed it nothing.
  */
 export class InodeActivity {
   private readonly inodes = new Map<number, Activity>()
   private readonly handles = new Map<number, OpenState>()
-  /** Why a WRITE would not go in parallel, as it looked when it arrived. */
+  /**
+   * For each WRITE in flight, the reason that would keep it from running in parallel, as judged on arrival.
+   */
   private readonly reasons = new Map<WatchedRequest, LoneReason>()
 
   private sessionOver = false
 
   constructor(private readonly lookup: Introspection) {}
 
-  /** A request was seen on the ring. All of a batch are seen before any of them is served. */
+  /** Records a request's arrival on the ring. All requests of a batch arrive before any of them is served. */
   seen(request: WatchedRequest): void {
     if (request.summary.opcode !== Opcode.WRITE) return
     const activity = this.of(request.summary.nodeid)
@@ -113,7 +118,7 @@ export class InodeActivity {
     if (this.isParallel(request)) this.reasons.set(request, this.likelyReason(request, activity))
   }
 
-  /** A request was given back. */
+  /** Records a request's completion. */
   completed(request: WatchedRequest): void {
     const { summary, error } = request
     switch (summary.opcode) {
@@ -135,7 +140,9 @@ export class InodeActivity {
     }
   }
 
-  /** Ids mean nothing any more; what was counted can be read until the next session begins. */
+  /**
+   * Ends the session: node ids lose their meaning. The counts stay readable until the next session begins.
+   */
   endSession(): void {
     this.sessionOver = true
     this.handles.clear()
@@ -153,7 +160,7 @@ export class InodeActivity {
     this.reasons.clear()
   }
 
-  /** Sets every count to zero; what is open or in flight stays known. */
+  /** Sets every count to zero; open files and requests in flight stay known. */
   resetCounts(): void {
     for (const activity of this.inodes.values()) {
       activity.reads = 0
@@ -166,7 +173,7 @@ export class InodeActivity {
     }
   }
 
-  /** Every inode that something was done with, in no order. */
+  /** Reports every inode with any activity, in no particular order. */
   report(): InodeReport[] {
     if (!this.sessionOver) this.refreshPaths()
     return [...this.inodes.values()].map((activity) => ({
@@ -184,7 +191,7 @@ export class InodeActivity {
     }))
   }
 
-  /** Files may have got other names since they were first seen; one that has none any more keeps its last. */
+  /** Updates the paths, since files may have been renamed. A file without a name keeps its last path. */
   private refreshPaths(): void {
     for (const activity of this.inodes.values()) {
       activity.path = this.lookup.pathOf(activity.nodeid) ?? activity.path
@@ -211,7 +218,7 @@ export class InodeActivity {
   }
 
   private isParallel({ summary }: WatchedRequest): boolean {
-    // A file that was opened before the watching began is known to the file system alone.
+    // Only the file system knows a file that was opened before inspection began.
     const openFlags = this.handles.get(summary.handle)?.openFlags ?? this.lookup.openFlagsOf(summary.handle)
     return (openFlags & FOPEN_PARALLEL_DIRECT_WRITES) !== 0
   }
@@ -256,12 +263,13 @@ export class InodeActivity {
     const { activity, openFlags } = open
     activity.openNow--
     if ((openFlags & FOPEN_DIRECT_IO) === 0) activity.cachedOpenNow--
-    // The inode leaves caching mode when the file that mapped it is closed; with the last one that is certain.
+    // The inode leaves caching mode when the file that mapped it is closed. After the last close this is
+    // certain.
     if (activity.openNow === 0) activity.mapped = false
   }
 }
 
-/** A u64 in two words, below 2^53. */
+/** Reads a u64, below 2^53, from two words. */
 function nodeidAt(words: Int32Array, at: number): number {
   return (words[at + 1]! >>> 0) * 0x1_0000_0000 + (words[at]! >>> 0)
 }

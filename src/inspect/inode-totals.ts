@@ -1,6 +1,6 @@
 import type { InodeReport } from './inode-activity.js'
 
-/** What the guest did with all inodes of a share together. The highest overlap is that of any one inode. */
+/** The guest's activity on all inodes of a share together. The highest overlap is that of a single inode. */
 export interface TotalsReport extends Omit<InodeReport, 'path' | 'nodeid'> {
   readonly inodes: number
 }

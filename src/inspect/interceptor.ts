@@ -18,27 +18,28 @@ import { Latencies } from './latencies.js'
 import { RequestPeek } from './request-summary.js'
 import { type RequestObserver, WatchedRequest } from './watched-request.js'
 
-/** Who is told of every request that was watched, when it has been given back. */
+/** Receives every watched request after its completion. */
 export interface TraceSink {
   add(request: WatchedRequest): void
   flush(): void
   flushIfDue(nowMs: number): void
-  /** Milliseconds until something is due, -1 for never. */
+  /** Returns the milliseconds until something is due, or -1 for never. */
   nextDueMs(nowMs: number): number
 }
 
-/** Tells of what was done on purpose; `kind` comes from a fixed set. */
+/** Reports a deliberate disturbance; `kind` comes from a fixed set. */
 export type Report = (kind: string, fields: object) => void
 
-/** READ and WRITE alike: handle, offset, size. */
+/** Offset of the size field; READ and WRITE begin alike with handle, offset and size. */
 const SIZE_AT = ARGS + 16
 
 /**
- * Stands between the rings and the session while somebody looks: counts what is in flight, times it, traces it, and does
- * to it what faults ask for. While nobody looks it costs one test for each request.
+ * Stands between the rings and the session while a share is inspected, traced or disturbed. It counts the
+ * requests in flight, times and traces them, and applies faults. When inactive, it costs one test for each
+ * request.
  *
- * Requests of one batch are collected first and served after: all that the guest had in flight at once is then seen in
- * flight at once.
+ * It collects all requests of a batch before it serves the first, so requests that the guest had in flight
+ * together are also counted together.
  */
 export class Interceptor implements RequestObserver {
   readonly activity: InodeActivity
@@ -50,7 +51,7 @@ export class Interceptor implements RequestObserver {
   private readonly holds = new Holds()
   private readonly peek = new RequestPeek()
   private staged: WatchedRequest[] = []
-  /** Watched requests that have not been given back. */
+  /** The number of watched requests that have not been completed. */
   private underWay = 0
 
   constructor(
@@ -61,10 +62,10 @@ export class Interceptor implements RequestObserver {
     this.activity = new InodeActivity(introspection)
   }
 
-  /** Whether requests go through here at all. */
+  /** True if requests go through this object. */
   active = false
 
-  /** Counts overlap and times requests from now on, or no more. */
+  /** Starts or stops counting overlap and timing requests. */
   inspect(on: boolean): void {
     if (on === this.inspecting) return
     this.inspecting = on
@@ -95,7 +96,7 @@ export class Interceptor implements RequestObserver {
     return rule.report()
   }
 
-  /** Ends a fault and lets go what it holds. False when there is none of this number. */
+  /** Ends a fault and releases the requests it holds. Returns false if no fault has this number. */
   removeFault(id: number): boolean {
     const rule = this.rules.find((other) => other.id === id)
     if (rule === undefined) return false
@@ -116,14 +117,14 @@ export class Interceptor implements RequestObserver {
     return this.rules.map((rule) => rule.report())
   }
 
-  /** Lets go everything that is held now; returns how many. */
+  /** Releases all held requests; returns how many. */
   release(): number {
     const held = this.holds.takeAll()
     for (const request of held) this.pass(request)
     return held.length
   }
 
-  /** Takes a request over, to be given back later. Returns PENDING. */
+  /** Takes over a request to complete it later. Returns PENDING. */
   process(carrier: Carrier, queueIndex: number): number {
     if (!this.peek.begin(carrier)) return this.session.process(carrier)
     const request = new WatchedRequest(carrier, queueIndex, this.peek.summarise(), performance.now(), this)
@@ -133,7 +134,7 @@ export class Interceptor implements RequestObserver {
     return PENDING
   }
 
-  /** Serves what was collected and what is due. Whether there was anything. */
+  /** Serves the collected requests and those that are due. Returns true if there were any. */
   progress(): boolean {
     if (!this.active && this.staged.length === 0) return false
     const batch = this.staged
@@ -146,7 +147,7 @@ export class Interceptor implements RequestObserver {
     return batch.length + due.length > 0
   }
 
-  /** Serves everything at once: the rings stop. */
+  /** Serves everything at once, because the rings stop. */
   drain(): void {
     const batch = this.staged
     this.staged = []
@@ -154,7 +155,7 @@ export class Interceptor implements RequestObserver {
     this.release()
   }
 
-  /** Milliseconds until `progress` has something to do, -1 when only a request can bring that about. */
+  /** Returns the milliseconds until `progress` has work, or -1 if only a new request can give it work. */
   nextDueMs(): number {
     if (!this.active) return -1
     const nowMs = performance.now()
@@ -163,13 +164,13 @@ export class Interceptor implements RequestObserver {
     return heldMs < 0 || traceMs < 0 ? Math.max(heldMs, traceMs) : Math.min(heldMs, traceMs)
   }
 
-  /** The session has ended: what was known of its inodes and handles means nothing any more. */
+  /** Ends the session: the node ids and handles known so far lose their meaning. */
   sessionEnded(): void {
     this.activity.endSession()
     this.trace?.flush()
   }
 
-  /** The session's hook before an operation: the outcome that a fault has chosen. */
+  /** The session's hook before an operation: returns the outcome that a fault has chosen. */
   private readonly beforeOperation = (request: Request): number => {
     const watched = request.carrier
     if (!(watched instanceof WatchedRequest)) return 0
@@ -194,12 +195,12 @@ export class Interceptor implements RequestObserver {
 
   private update(): void {
     const wanted = this.inspecting || this.trace !== undefined || this.rules.length > 0
-    // Requests in flight end as they began.
+    // Requests in flight are completed the way they began.
     this.active = wanted || this.underWay > 0
     this.session.beforeOperation = this.rules.length > 0 ? this.beforeOperation : undefined
   }
 
-  /** A fault keeps the request, or lets it pass with the outcome it has chosen. The first that applies decides. */
+  /** Applies the first fault that matches: it holds the request, or passes it on with a chosen outcome. */
   private admit(request: WatchedRequest): void {
     const rule = this.ruleFor(request)
     if (rule === undefined) {
@@ -232,7 +233,7 @@ export class Interceptor implements RequestObserver {
     return this.rules.find((rule) => rule.appliesTo(request, path))
   }
 
-  /** The path that a request is about: of its name where it has one, else of its inode. */
+  /** Returns the path a request is about: the path of its name if it has one, else that of its inode. */
   pathOf({ summary }: WatchedRequest): string | undefined {
     const path = this.introspection.pathOf(summary.nodeid)
     if (summary.name === undefined || path === undefined) return path

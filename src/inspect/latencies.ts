@@ -1,11 +1,14 @@
 import { createHistogram, type RecordableHistogram } from 'node:perf_hooks'
 import { opcodeName } from 'virtio-fs-ts/protocol'
 
-/** From a tenth of a microsecond, counted in nanoseconds, to a minute, with two digits: 23 KiB each. */
+/**
+ * The histogram's range is 0.1 microseconds to one minute, in nanoseconds, with two significant digits: 23
+ * KiB each.
+ */
 const LONGEST_NS = 60_000_000_000
 const RANGE = { lowest: 100, highest: LONGEST_NS, figures: 2 }
 
-/** Latency of one operation, in microseconds, from seen on the ring to given back. */
+/** Latencies of one opcode in microseconds, from a request's arrival on the ring to its completion. */
 export interface LatencyReport {
   readonly opcode: string
   readonly count: number
@@ -16,7 +19,7 @@ export interface LatencyReport {
   readonly maxUs: number
 }
 
-/** A histogram of latencies for each opcode that occurs. */
+/** Keeps a histogram of latencies for each opcode that occurs. */
 export class Latencies {
   private readonly histograms = new Map<number, RecordableHistogram>()
 
@@ -46,7 +49,7 @@ export class Latencies {
   }
 }
 
-/** One decimal is what the histogram's precision is good for. */
+/** Rounds to one decimal, which is the histogram's precision. */
 function microseconds(ns: number): number {
   return Math.round(ns / 100) / 10
 }

@@ -15,11 +15,14 @@ import {
   WriteIn,
 } from 'virtio-fs-ts/protocol'
 
-/** Header, the longest fixed arguments, and a name behind them. */
+/** Bytes to read: the header, the longest fixed arguments, and a name behind them. */
 const PEEK_BYTES = 40 + 88 + 256
 const NAME_MAX_BYTES = 255
 
-/** Reads what a request is about, without disturbing whoever serves it. One for a thread: nothing is allocated. */
+/**
+ * Reads a request's subject without disturbing the code that serves it. A thread has one peek, so nothing is
+ * allocated.
+ */
 export class RequestPeek {
   private readonly words = new Int32Array(PEEK_BYTES / 4 + 1)
   private readonly bytes = new Uint8Array(this.words.buffer)
@@ -27,13 +30,13 @@ export class RequestPeek {
   private readonly decoder = new TextDecoder()
   private lenBytes = 0
 
-  /** False for what is too short to be a request. */
+  /** Takes a request. Returns false if it is too short. */
   begin(carrier: Carrier): boolean {
     this.lenBytes = Math.min(carrier.readableBytes, PEEK_BYTES)
     return this.lenBytes >= InHeader.BYTES && carrier.readWords(0, this.lenBytes, this.words, this.bytes)
   }
 
-  /** A summary of the request that `begin` took. Missing arguments read as 0. */
+  /** Summarises the request that `begin` took. Missing arguments read as 0. */
   summarise(): RequestSummary {
     const { view } = this
     this.words.fill(0, (this.lenBytes + 3) >> 2)
@@ -63,25 +66,28 @@ export class RequestPeek {
   }
 }
 
-/** What a request is about. */
+/** The subject of a request. */
 export interface RequestSummary {
   opcode: number
   nodeid: number
   uid: number
   pid: number
-  /** The file handle, 0 for none. */
+  /** The file handle, or 0 for none. */
   handle: number
   offsetBytes: number
   sizeBytes: number
-  /** Open flags of the file concerned. */
+  /** Open flags of the file. */
   flags: number
-  /** Flags of the operation itself: write, release, fsync or rename flags; attributes set; fallocate's mode, lseek's whence. */
+  /**
+   * Flags of the operation itself: write, release, fsync or rename flags, SETATTR's attributes, fallocate's
+   * mode, lseek's whence.
+   */
   detailFlags: number
-  /** The first name, of operations that take one. */
+  /** The first name, for operations that take one. */
   name: string | undefined
 }
 
-/** Where the name begins behind the header, for operations that take one. */
+/** Offset of the name behind the header, for operations that take one. */
 const nameOffsets: Readonly<Record<number, number>> = {
   [Opcode.LOOKUP]: 0,
   [Opcode.SYMLINK]: 0,

@@ -9,7 +9,7 @@ export class TraceFile {
 
   constructor(private readonly path: string) {}
 
-  /** Appends a chunk; `first` begins a new file. Throws what the file system says. */
+  /** Appends a chunk; `first` begins a new file. Throws the file system's error. */
   write(chunk: Uint8Array, first: boolean): void {
     if (first || this.fd < 0) this.begin()
     writeSync(this.fd, chunk)

@@ -1,6 +1,6 @@
 /**
- * The trace file: a header, then records, little endian. Strings stand before the first record that names them, so that a
- * file can be read from its beginning alone, also when a rotation cut the one before it.
+ * The trace file: a header, then records, little endian. A string stands before the first record that uses
+ * it, so each file is readable on its own, even if the file before it was cut.
  */
 export const TRACE_MAGIC = 'VFSTRACE'
 export const TRACE_VERSION = 2
@@ -84,17 +84,17 @@ export const StringRecord = Object.freeze({
   index: (v: DataView, at: number) => v.getUint32(at + 4, true),
 })
 
-/** One request as a trace keeps it. */
+/** One request in a trace. */
 export interface TracedRequest {
   readonly queue: number
   readonly opcode: number
-  /** 0, or a negative errno. */
+  /** Zero, or a negative errno. */
   readonly error: number
-  /** When it was seen on the ring, in milliseconds since time 0. */
+  /** Time of arrival on the ring, in milliseconds since time 0. */
   readonly seenMs: number
-  /** From then until it was given back. */
+  /** Time from arrival to completion. */
   readonly latencyUs: number
-  /** Length of the reply, header included; 0 for none. */
+  /** Length of the reply, header included; 0 for no reply. */
   readonly replyBytes: number
   readonly nodeid: number
   readonly handle: number
@@ -102,15 +102,15 @@ export interface TracedRequest {
   readonly sizeBytes: number
   /** Open flags. */
   readonly flags: number
-  /** Write, release, fsync or rename flags; attributes set; a fallocate's mode, an lseek's whence. */
+  /** Write, release, fsync or rename flags, SETATTR's attributes, fallocate's mode, lseek's whence. */
   readonly detailFlags: number
-  /** FOPEN flags replied to OPEN, OPENDIR and CREATE. */
+  /** FOPEN flags in the reply to OPEN, OPENDIR or CREATE. */
   readonly openFlags: number
-  /** Most WRITEs on the inode in flight during this one. 0: not counted. */
+  /** The most WRITEs in flight on the inode during this one; 0: not counted. */
   readonly overlap: number
-  /** The number of the fault that was applied to it, 0 for none. */
+  /** The number of the applied fault, or 0 for none. */
   readonly faultId: number
-  /** The thread in the guest that asked. */
+  /** The guest's thread that sent the request. */
   readonly pid: number
   readonly path: string | undefined
 }

@@ -12,20 +12,20 @@ import {
 
 const PIECE_BYTES = 1 << 20
 
-/** The file is no trace, or of a version that is not known. */
+/** The file is not a trace, or its version is unknown. */
 export class TraceError extends Error {
   override readonly name = 'TraceError'
 }
 
-/** A request, and the wall-clock time at which it was seen. */
+/** A request with its wall-clock time of arrival. */
 export interface TimedRequest {
   readonly request: TracedRequest
   readonly epochMs: number
 }
 
 /**
- * The requests of a trace file, of any size, in the order in which they were given back. One that was cut ends with its
- * last whole record. Throws TraceError, and what reading the file throws.
+ * Yields the requests of a trace file of any size, in order of completion. A truncated trace ends with its
+ * last whole record. Throws TraceError, and the errors of reading the file.
  */
 export function* readTraceFile(path: string): Generator<TimedRequest> {
   const fd = openSync(path, 'r')
@@ -45,7 +45,7 @@ function* piecesOf(fd: number): Generator<Uint8Array> {
   }
 }
 
-/** The same for the bytes of a trace in pieces of any length. */
+/** Yields the requests of a trace that arrives in pieces of any length. */
 export function* requestsOf(pieces: Iterable<Uint8Array>): Generator<TimedRequest> {
   const parser = new TraceParser()
   for (const piece of pieces) yield* parser.take(piece)
@@ -55,12 +55,12 @@ export function* requestsOf(pieces: Iterable<Uint8Array>): Generator<TimedReques
 class TraceParser {
   private readonly decoder = new TextDecoder()
   private readonly strings = new Map<number, string>()
-  /** What is left of the pieces before: less than a record. */
+  /** The rest of the pieces so far: less than one record. */
   private rest = new Uint8Array(0)
   private restAt = 0
   private epochMs: number | undefined;
 
-  /** The requests that are complete now. */
+  /** Yields the requests that the new piece completes. */
   *take(piece: Uint8Array): Generator<TimedRequest> {
     const bytes = Buffer.concat([this.rest, piece])
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
@@ -101,7 +101,7 @@ class TraceParser {
     return TraceHeader.epochMs(view, 0)
   }
 
-  /** The length of the record at `at`, 0 when not even that can be told. */
+  /** Returns the length of the record at `at`, or 0 if too few bytes have come to tell. */
   private recordBytes(view: DataView, at: number): number {
     if (at + StringRecord.HEADER_BYTES > view.byteLength) return 0
     const type = view.getUint8(at)

@@ -2,24 +2,30 @@ import { Opcode } from 'virtio-fs-ts/protocol'
 import { RequestRecord, StringRecord, type TracedRequest, TraceHeader } from './trace-format.js'
 import type { WatchedRequest } from './watched-request.js'
 
-/** A trace is handed over in chunks of so many bytes. */
+/** Size of the chunks in which a trace is handed over. */
 export const TRACE_CHUNK_BYTES = 256 * 1024
-/** Records wait no longer than this before they go to the file. */
+/** The longest time before records go to the file. */
 const FLUSH_AFTER_MS = 200
-/** Paths that are remembered as written; then the numbering begins anew. */
+/** The most paths remembered as written; beyond this, the numbering starts again. */
 const MAX_STRINGS = 50_000
 const LONGEST_STRING_BYTES = 4096
 
-/** Reply words at which FOPEN flags stand: behind header and handle, and for CREATE behind an entry_out. */
+/**
+ * Index of the FOPEN flags in the reply's words: behind header and handle, and for CREATE also behind an
+ * entry_out.
+ */
 const OPEN_FLAGS_AT = 6
 const CREATE_FLAGS_AT = 38
 
-/** Takes whole chunks of a trace. False: it was dropped, because those before it are still on their way. */
+/**
+ * Takes a chunk of a trace. Returns false if it dropped the chunk because earlier ones are still on their
+ * way.
+ */
 export type ChunkSink = (chunk: Uint8Array, first: boolean) => boolean
 
 /**
- * Encodes requests into chunks of a bounded file. Each file begins with a header and repeats the strings it needs: after
- * `fileBytes` the next chunk starts a new one.
+ * Encodes requests into chunks of a bounded file. After `fileBytes` the next chunk begins a new file. Each
+ * file begins with a header and repeats the strings it needs.
  */
 export class TraceWriter {
   private chunk = new Uint8Array(TRACE_CHUNK_BYTES)
@@ -30,7 +36,7 @@ export class TraceWriter {
   private written = 0
   private startsFile = true
   private firstMs = 0
-  /** Requests that were lost because the file could not be written as fast. */
+  /** Requests lost because the file could not be written fast enough. */
   dropped = 0
   private inChunk = 0
 
@@ -52,7 +58,7 @@ export class TraceWriter {
     this.inChunk++
   }
 
-  /** Milliseconds until something has to be written, -1 when nothing waits. */
+  /** Returns the milliseconds until the next write is due, or -1 if no record waits. */
   nextDueMs(nowMs: number): number {
     return this.inChunk === 0 ? -1 : Math.max(0, this.firstMs + FLUSH_AFTER_MS - nowMs)
   }
@@ -68,7 +74,7 @@ export class TraceWriter {
     this.startsFile = false
     this.inChunk = 0
     this.used = 0
-    // The sink may have taken the buffer over.
+    // A new buffer: the sink may keep the old one.
     this.chunk = new Uint8Array(TRACE_CHUNK_BYTES)
     this.view = new DataView(this.chunk.buffer)
     if (this.written >= this.fileBytes) this.beginFile()
@@ -82,7 +88,7 @@ export class TraceWriter {
     this.used = TraceHeader.BYTES
   }
 
-  /** The string's number, after its record has been written if need be. 0: no string. */
+  /** Returns the string's number, after writing its record if necessary. 0: no string. */
   private indexOf(text: string | undefined): number {
     if (text === undefined) return 0
     const known = this.strings.get(text)

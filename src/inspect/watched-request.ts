@@ -1,38 +1,38 @@
 import { type Carrier, OutHeader } from 'virtio-fs-ts/protocol'
 import type { RequestSummary } from './request-summary.js'
 
-/** A reply that is wrong on purpose, to test a guest that verifies replies. */
+/** A deliberately wrong reply, to test a guest that verifies replies. */
 export type Violation = 'unique' | 'length' | 'positive-error'
 
 export const violations: readonly Violation[] = ['unique', 'length', 'positive-error']
 
-/** Words of a reply that are kept for who watches: header, and the longest part that says what was opened. */
+/** Words of a reply to keep for observers: the header, and the longest part that describes an open. */
 const KEPT_WORDS = (OutHeader.BYTES + 144) / 4
 
-/** Hears of the end of a request. */
+/** Receives the end of each watched request. */
 export interface RequestObserver {
   completed(request: WatchedRequest): void
 }
 
 /**
- * A request that is watched from "seen on the ring" to "given back": it stands between the session and the chain that
- * brought it, sees the reply go by, and can spoil it.
+ * A request under observation, from its arrival on the ring to its completion. It stands between the session
+ * and the chain that carries the request, sees the reply pass, and can spoil it.
  */
 export class WatchedRequest implements Carrier {
   readonly readableBytes: number
   readonly writableBytes: number
-  /** Of the reply: its length, its error (negative, or 0), and its first words. */
+  /** The reply's length, its error (0 or negative), and its first words. */
   replyBytes = 0
   error = 0
   readonly reply = new Int32Array(KEPT_WORDS)
-  /** What the operation is to fail with, a negative errno; 0: it is carried out. */
+  /** The errno, negative, to fail the operation with; 0: perform the operation. */
   forcedError = 0
-  /** The READ or WRITE is to move no more than this. */
+  /** The most bytes that the READ or WRITE may move. */
   shortBytes: number | undefined
   violation: Violation | undefined
-  /** The number of the fault that was applied, 0 for none. */
+  /** The number of the applied fault, or 0 for none. */
   faultId = 0
-  /** Most requests of the same kind on the same inode in flight at any time of this one's life, itself included. */
+  /** The most requests of the same kind on the same inode in flight during this one, including itself. */
   overlap = 1
   doneMs = 0
 
@@ -55,7 +55,7 @@ export class WatchedRequest implements Carrier {
     return this.carrier.read(skipBytes, lenBytes, out, at)
   }
 
-  /** The reply's header is always written by this, and last. */
+  /** The session always writes the reply's header through this method, and last. */
   writeWords(lenBytes: number, from: Int32Array, fromBytes: Uint8Array): boolean {
     this.replyBytes = from[0]!
     this.error = from[1]!
@@ -104,7 +104,7 @@ export class WatchedRequest implements Carrier {
   }
 }
 
-/** Spoils a reply header: length, error, unique (two words). */
+/** Spoils a reply header's words: length, error, unique (two words). */
 function spoil(words: Int32Array, violation: Violation): void {
   switch (violation) {
     case 'unique':

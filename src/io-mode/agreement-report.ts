@@ -1,6 +1,6 @@
 import { has, type InitAgreement, InitFlag } from 'virtio-fs-ts/protocol'
 
-/** The kernels that speak a minor version of FUSE, for a reader of logs. */
+/** Names the kernels that speak a minor version of FUSE, for log readers. */
 function kernelsOf(minor: number): string {
   if (minor >= 40) return 'Linux 6.9 or later'
   if (minor === 39) return 'Linux 6.6-6.8'
@@ -8,7 +8,7 @@ function kernelsOf(minor: number): string {
   return 'before Linux 6.2'
 }
 
-/** What an agreement means for the two options that people come here for. */
+/** The effect of an INIT agreement on the two options that users come for. */
 export interface IoModeReport {
   readonly guest: string
   readonly allowMmap: string
@@ -16,8 +16,8 @@ export interface IoModeReport {
 }
 
 /**
- * Says in words what follows from INIT for shared mmap and for parallel direct writes on this guest's kernel.
- * The rules are those of fs/fuse: see docs/io-modes.md.
+ * Explains what INIT means for shared mmap and for parallel direct writes on this guest's kernel. The rules
+ * come from fs/fuse: see docs/io-modes.md.
  */
 export function reportIoModes(
   agreement: InitAgreement,

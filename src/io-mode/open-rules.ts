@@ -9,21 +9,21 @@ import {
 
 const { O_ACCMODE, O_DIRECT, O_RDONLY } = OpenFlag
 
-/** Choices for some files of a share. The first rule that applies to an open decides; others are not looked at. */
+/** Choices for some files of a share. The first rule that applies to an open decides alone. */
 export interface OpenRule {
   /** A glob on the path below the shared directory, without a leading slash. */
   readonly match: string
-  /** Applies only to opens for reading alone (true) or to others (false). Undefined: to both. */
+  /** True: applies to read-only opens. False: applies to all others. Undefined: applies to both. */
   readonly readOnly?: boolean | undefined
-  /** Applies only to opens with O_DIRECT (true) or without (false). Undefined: to both. */
+  /** True: applies to opens with O_DIRECT. False: applies to opens without. Undefined: applies to both. */
   readonly oDirect?: boolean | undefined
-  /** Where it was written, such as "shares.toml:12". */
+  /** The rule's place in the configuration, such as "shares.toml:12". */
   readonly source?: string | undefined
-  /** What it changes of the share's choices. */
+  /** The choices that replace the share's own. */
   readonly choices: Partial<CacheChoices>
 }
 
-/** What an open or a name is told, and which rule said so: its index, or -1 for the share itself. */
+/** The policy for an open or a name, and the index of the rule that decided, or -1 for the share itself. */
 export interface Decision {
   readonly rule: number
   readonly policy: CachePolicy
@@ -58,14 +58,14 @@ export function compileGlob(glob: string): (path: string) => boolean {
   return picomatch(glob, { dot: true, strictBrackets: true, strictSlashes: true })
 }
 
-/** What a share tells the guest for each file: its own choices, and rules for some of them. */
+/** Decides a file's caching from the share's own choices and its rules. */
 export class OpenRules {
   private readonly share: Decision
   private readonly compiled: readonly CompiledRule[]
-  /** Whether names and attributes may have other timeouts than the share's. */
+  /** True if the timeouts of names and attributes can differ from the share's. */
   readonly changesTimeouts: boolean
 
-  /** Throws when a glob is bad. */
+  /** Throws if a glob is wrong. */
   constructor(choices: CacheChoices, rules: readonly OpenRule[]) {
     this.share = { rule: -1, policy: cachePolicy(choices) }
     this.compiled = rules.map((rule, n) => ({
@@ -80,39 +80,39 @@ export class OpenRules {
     )
   }
 
-  /** Whether paths have to be known at all. */
+  /** Returns true if there are rules, so that paths must be known. */
   get any(): boolean {
     return this.compiled.length > 0
   }
 
-  /** What the share itself says, without rules. */
+  /** The share's own policy, without rules. */
   get base(): CachePolicy {
     return this.share.policy
   }
 
-  /** What one rule says for the files that it is for. */
+  /** Returns the policy of one rule for its files. */
   policyOf(rule: number): CachePolicy {
     return this.compiled[rule]!.decision.policy
   }
 
-  /** What the share says, then what each rule says. */
+  /** The share's own policy, then the policy of each rule. */
   get all(): readonly CachePolicy[] {
     return [this.base, ...this.compiled.map(({ decision }) => decision.policy)]
   }
 
-  /** Whether any open of a file that has not changed keeps what the guest has cached of it. */
+  /** Returns true if some open keeps the guest's cache of a file that has not changed. */
   get everKeepsUnchanged(): boolean {
     return this.all.some(({ keepsUnchanged }) => keepsUnchanged)
   }
 
-  /** Whether any open replies FOPEN_DIRECT_IO. */
+  /** Returns true if some open replies FOPEN_DIRECT_IO. */
   get everDirect(): boolean {
     return this.all.some(
       ({ fileFlags, directFileFlags }) => ((fileFlags | directFileFlags) & FOPEN_DIRECT_IO) !== 0,
     )
   }
 
-  /** For an OPEN or CREATE; `path` is undefined for a file without a name, to which no rule applies. */
+  /** Decides an OPEN or CREATE. `path` is undefined for a file without a name: no rule applies to it. */
   forOpen(path: string | undefined, guestFlags: number): Decision {
     if (path === undefined) return this.share
     const readOnly = (guestFlags & O_ACCMODE) === O_RDONLY
@@ -124,7 +124,7 @@ export class OpenRules {
     return found?.decision ?? this.share
   }
 
-  /** For a name or its attributes: rules that depend on how a file is opened do not apply. */
+  /** Decides for a name or its attributes. Rules that depend on how a file is opened do not apply. */
   forName(path: string | undefined): Decision {
     if (path === undefined) return this.share
     const found = this.compiled.find(

@@ -1,17 +1,17 @@
-/** Where lines of a log go: pino's shape, with the level first. */
+/** Writes a line of a log: pino's arguments, with the level first. */
 export type WriteLine<Level> = (level: Level, fields: object, text: string) => void
 
 const INTERVAL_MS = 1000
 
 interface Kind<Level> {
-  /** Undefined: nothing was left out. */
+  /** The last line left out; undefined: none was. */
   last: { level: Level; fields: object } | undefined
   leftOut: number
 }
 
 /**
- * Lines that a guest or a front-end can cause at will: each kind, which is its text, at most once a second. The last of
- * those that came meanwhile follows when the second is over, with the number of the others.
+ * Limits log lines that a guest or a front-end can cause at will: one per second for each kind, named by its text.
+ * When the second is over, the last line left out follows, with the number of the others.
  */
 export class LimitedLines<Level> {
   private readonly kinds = new Map<string, Kind<Level>>()
@@ -25,7 +25,7 @@ export class LimitedLines<Level> {
       this.begin(text)
       return
     }
-    // One that is replaced may itself stand for others.
+    // The replaced line may itself stand for others.
     if (kind.last !== undefined) kind.leftOut += 1 + leftOutOf(kind.last.fields)
     kind.last = { level, fields }
   }

@@ -8,18 +8,19 @@ import { terminalLines } from './terminal-lines.js'
 
 const STDERR = 2
 
-/** WriteNow for any descriptor. */
+/** Like WriteNow, for any descriptor. */
 export type WriteTo = (fd: number, ...what: Parameters<WriteNow>) => number
 
-/** A log, and what writes the last of it before the process ends. */
+/** A log, and a function that writes its last lines before the process ends. */
 export interface Log {
   readonly log: Logger
   flush(): void
 }
 
 /**
- * Logs go to the system's log if `syslogFd` is connected to it, else to standard error: for people on a terminal, as JSON
- * lines otherwise. A line is out before it returns, unless whoever reads the log pauses: nothing waits for that.
+ * Logs to the system log if `syslogFd` is connected to it, else to standard error: in a readable form on a terminal,
+ * as JSON lines otherwise. A line is written before the call returns, unless the log's reader pauses: nothing waits
+ * for that.
  */
 export function makeLogger(logLevel: LogLevel, syslogFd: number | undefined, writeNow: WriteTo): Log {
   const options = { level: logLevel === 'off' ? 'silent' : logLevel, base: null }
@@ -32,7 +33,7 @@ export function makeLogger(logLevel: LogLevel, syslogFd: number | undefined, wri
   return { log: pino(options, lines), flush: () => out.flush(pause) }
 }
 
-/** Holds this thread. */
+/** Blocks this thread. */
 function pause(ms: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms)
 }

@@ -1,20 +1,20 @@
 /**
- * Writes what there is room for now, from byte `at` on. Returns how many bytes that were, 0 when there is no room, -1 when
+ * Writes as much as fits now, from byte `at` on. Returns the number of bytes written, 0 if there is no room, -1 if
  * nobody will ever read them.
  */
 export type WriteNow = (bytes: Uint8Array, at: number) => number
 
-/** What waits for a reader that pauses; what comes beyond is lost. */
+/** The most bytes kept for a reader that pauses; lines beyond it are lost. */
 const MAX_WAITING_BYTES = 256 * 1024
 const AGAIN_MS = 50
-/** At the end of the process, for a reader that is only slow. */
+/** Attempts at the end of the process, for a slow reader. */
 const LAST_TRIES = 20
 
-/** Lines for a reader that may pause: nobody ever waits for it, and what it misses is counted. */
+/** Writes lines for a reader that may pause. Nothing waits for the reader, and the lines it misses are counted. */
 export class PatientStream {
   private readonly waiting: Uint8Array[] = []
   private waitingBytes = 0
-  /** Of the first that waits. */
+  /** Bytes already written of the first waiting line. */
   private doneBytes = 0
   private lost = 0
   private timer: NodeJS.Timeout | undefined
@@ -31,7 +31,7 @@ export class PatientStream {
     this.send()
   }
 
-  /** Tries to write what waits; `pause` is called in between. */
+  /** Tries to write all waiting lines; calls `pause` between attempts. */
   flush(pause: (ms: number) => void): void {
     for (let n = 0; n < LAST_TRIES && this.waiting.length > 0; n++) {
       this.send()

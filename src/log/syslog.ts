@@ -1,10 +1,10 @@
 import { writeSync } from 'node:fs'
 import { visibleJson } from '../basics/visible.js'
 
-/** LOG_DAEMON, shifted as syslog(3) has it. */
+/** LOG_DAEMON, shifted as in syslog(3). */
 const FACILITY = 3 << 3
 
-/** The severities of syslog(3) for pino's levels, the highest first. */
+/** The syslog(3) severities of pino's levels, the highest level first. */
 const severities = [
   { level: 60, severity: 2 },
   { level: 50, severity: 3 },
@@ -17,7 +17,7 @@ const severities = [
 export function syslogStream(fd: number): { write(line: string): void } {
   return {
     write: (line) => {
-      // A line of pino's is an object.
+      // pino writes one JSON object per line.
       const { level, time, msg, ...fields } = JSON.parse(line) as Record<string, unknown>
       const severity = severities.find((entry) => Number(level) >= entry.level)?.severity ?? 7
       const details = Object.keys(fields).length === 0 ? '' : ` ${visibleJson(JSON.stringify(fields))}`
@@ -26,11 +26,11 @@ export function syslogStream(fd: number): { write(line: string): void } {
   }
 }
 
-/** A log that is full or has gone is no reason to stop serving: the message is lost, as with syslog(3). */
+/** Loses the message if the log is full or gone, like syslog(3): serving goes on. */
 function send(fd: number, datagram: string): void {
   try {
     writeSync(fd, datagram)
   } catch {
-    // EAGAIN, ECONNREFUSED, EMSGSIZE: there is nobody to tell.
+    // EAGAIN, ECONNREFUSED, EMSGSIZE: nobody can be told.
   }
 }

@@ -1,7 +1,7 @@
 import { inspect } from 'node:util'
 import { visibleLines } from '../basics/visible.js'
 
-/** How a level is shown, by the number that pino gives it. */
+/** The name and colour of each level, by pino's number. */
 const levels: Readonly<Record<number, readonly [name: string, colour: string]>> = {
   10: ['TRACE', 'gray'],
   20: ['DEBUG', 'blue'],
@@ -13,7 +13,7 @@ const levels: Readonly<Record<number, readonly [name: string, colour: string]>> 
 
 type Paint = (text: string, colour: string) => string
 
-/** Takes pino's lines and writes them to `out` for people: time, level and message, and below it the fields. */
+/** Writes pino's lines to `out` for people: time, level and message, then the fields on lines below. */
 export function terminalLines(
   out: { write(text: string): void },
   colours: boolean,
@@ -23,7 +23,7 @@ export function terminalLines(
 }
 
 function terminalText(line: string, paint: Paint): string {
-  // A line of pino's is an object.
+  // pino writes one JSON object per line.
   const { level, time, msg, ...fields } = JSON.parse(line) as Record<string, unknown>
   const [name, colour] = levels[Number(level)] ?? [`LEVEL ${level}`, 'gray']
   const lines = [
@@ -33,7 +33,7 @@ function terminalText(line: string, paint: Paint): string {
   return `${lines.join('\n').replaceAll('\n', '\n    ')}\n`
 }
 
-/** JSON; of an error, its stack. What a guest chose cannot move the cursor. */
+/** Formats a field as JSON, or as the stack of an error. Text from a guest cannot move the cursor. */
 function fieldText(value: unknown): string {
   const stack = typeof value === 'object' && value !== null && 'stack' in value ? value.stack : undefined
   const text = typeof stack === 'string' ? stack : JSON.stringify(value, undefined, 2)
@@ -45,7 +45,7 @@ function painted(text: string, colour: string): string {
   return `\u001b[${on}m${text}\u001b[${off}m`
 }
 
-/** HH:MM:SS.mmm, where this machine is. */
+/** Formats the local time as HH:MM:SS.mmm. */
 function clock(date: Date): string {
   return `${date.toTimeString().slice(0, 8)}.${`${date.getMilliseconds()}`.padStart(3, '0')}`
 }

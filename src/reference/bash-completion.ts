@@ -1,7 +1,7 @@
 import type { CommandSpec } from '../config/command-table.js'
 import { type CompletedOption, completedOptions, needsValue, type Offer } from './completed-options.js'
 
-/** The words that each command offers for its first argument. */
+/** For each command, the words offered for its first argument. */
 export type CommandWords = Readonly<Record<string, readonly string[]>>
 
 const offers: Record<Exclude<Offer['type'], 'words'>, string> = {

@@ -2,17 +2,20 @@ import type { OptionSpec } from '../config/option-spec.js'
 import { optionTable } from '../config/option-table.js'
 import { typedForms } from '../config/option-text.js'
 
-/** What a shell can offer for an option's value. */
+/** The kind of value that a shell offers for an option. */
 export type Offer =
   | { readonly type: 'words'; readonly words: readonly string[] }
   | { readonly type: 'directories' | 'files' | 'groups' | 'nothing' }
 
-/** An option as shells see it. */
+/** An option as a shell's completion needs it. */
 export interface CompletedOption {
   readonly spec: OptionSpec
-  /** Every way to type it, with dashes. Forms that switch off what is off already are left out. */
+  /**
+   * Every way to type the option, with dashes. A form that switches off an option that is off by default is
+   * left out.
+   */
   readonly forms: readonly string[]
-  /** Undefined: it takes no value. */
+  /** Undefined: the option takes no value. */
   readonly offer: Offer | undefined
 }
 
@@ -36,7 +39,7 @@ function offerOf({ kind, argument }: OptionSpec): Offer | undefined {
   return offersByArgument[argument ?? ''] ?? { type: 'nothing' }
 }
 
-/** The value must follow: an option that may stand alone takes one only after `=`. */
+/** Returns true if the option requires a value. An option with an optional value takes it only after `=`. */
 export function needsValue({ spec, offer }: CompletedOption): boolean {
   return offer !== undefined && spec.bare === undefined
 }

@@ -36,7 +36,7 @@ function optionLines(option: CompletedOption, commands: string): string[] {
 function offeredValue(option: CompletedOption): string {
   const { offer } = option
   if (offer === undefined) return ''
-  // fish offers what follows an option that may stand alone only after `=`.
+  // If the value is optional, fish offers it only after `=`.
   const needed = needsValue(option) ? (offer.type === 'files' ? ' -r' : ' -x') : ''
   const values = offer.type === 'words' ? ` -a '${offer.words.join(' ')}'` : offers[offer.type]
   return needed + values

@@ -42,7 +42,7 @@ const examples: readonly (readonly [string, string])[] = [
   ],
 ]
 
-/** The manual page, in the macros of man(7). */
+/** Renders the manual page in the macros of man(7). */
 export function manualPage(version: string): string {
   return `${[
     `.\\" Made from the option table in src/config/ by "make build".`,
@@ -92,7 +92,7 @@ function optionOf(spec: OptionSpec): string[] {
   return term(forms.map(emphasised).join(', '), text)
 }
 
-/** The option in bold, its value in italics. */
+/** Sets the option in bold and its value in italics. */
 function emphasised(form: string): string {
   return form
     .split(/<(\w+)>/)
@@ -115,7 +115,10 @@ function sentence(text: string): string {
   return whole.charAt(0).toUpperCase() + whole.slice(1)
 }
 
-/** A line that begins with a dot or quote would be a request; a hyphen is a minus for who copies it. */
+/**
+ * Escapes text for troff: a leading dot or quote would be a request, and "\-" prints a hyphen that can be
+ * copied.
+ */
 function escaped(text: string): string {
   return text.replaceAll('\\', '\\e').replaceAll('-', '\\-').replace(/^[.']/, '\\&$&')
 }

@@ -1,4 +1,4 @@
-/** Part of the build: writes the manual page to the file in the first argument. */
+/** A build step: writes the manual page to the file named by the first argument. */
 import { writeFileSync } from 'node:fs'
 import { version } from '../config/command-line.js'
 import { manualPage } from './manual-page.js'

@@ -9,7 +9,7 @@ const offers: Record<Exclude<Offer['type'], 'words'>, string> = {
   nothing: ' ',
 }
 
-/** The completion script for zsh: a file `_virtiofsd-ts` in a folder of $fpath. */
+/** The completion script for zsh: goes to a file `_virtiofsd-ts` in a folder of $fpath. */
 export function zshCompletion(commands: readonly CommandSpec[], words: CommandWords): string {
   const described = commands.map(({ name, text }) => quoted(`${name}:${text}`))
   return `#compdef virtiofsd-ts
@@ -35,7 +35,7 @@ _virtiofsd-ts "$@"
 `
 }
 
-/** One argument of _arguments for each form. They may be repeated, since the later one wins. */
+/** Returns an _arguments specification for each form. Each may be repeated, since the last one wins. */
 function argumentsOf(option: CompletedOption): string[] {
   const text = option.spec.text.replaceAll(/[[\]\\]/g, '\\$&')
   return option.forms.map((form) => {

@@ -1,7 +1,7 @@
 import { nearestName } from '../config/nearest-name.js'
 import { UserError } from '../config/user-error.js'
 
-/** Names of capabilities(7) by their number, without CAP_. */
+/** Names of capabilities(7) by number, without CAP_. */
 const names = [
   ...['CHOWN', 'DAC_OVERRIDE', 'DAC_READ_SEARCH', 'FOWNER', 'FSETID', 'KILL', 'SETGID', 'SETUID', 'SETPCAP'],
   ...[
@@ -37,14 +37,16 @@ const names = [
   'CHECKPOINT_RESTORE',
 ]
 
-/** What serving needs: owners, modes and device nodes of what the guest makes, and its access rights in place of ours. */
+/**
+ * Capabilities for serving: to set owners and modes, to make device nodes, and to use the guest user's access rights.
+ */
 const needed = ['CHOWN', 'DAC_OVERRIDE', 'FOWNER', 'FSETID', 'SETGID', 'SETUID', 'MKNOD', 'SETFCAP']
-/** Opens inodes by file handles: any that the file system of a share has, also outside of the share. */
+/** Needed to open inodes by file handle. It opens any file of the share's file system, even outside the share. */
 const FOR_HANDLES = 'DAC_READ_SEARCH'
 
 /**
- * Capabilities to keep: those needed, with or without file handles, changed by words such as "+SYS_ADMIN:-MKNOD" (case does not matter). Throws
- * UserError for a capability that does not exist.
+ * Returns the capabilities to keep: the needed ones, with or without file handles, changed by words such as
+ * "+SYS_ADMIN:-MKNOD" (case does not matter). Throws UserError for an unknown capability.
  */
 export function keptCapabilities(changes: string | undefined, handles: boolean): readonly string[] {
   const kept = new Set(handles ? [...needed, FOR_HANDLES] : needed)
@@ -61,7 +63,7 @@ export function keptCapabilities(changes: string | undefined, handles: boolean):
   return names.filter((name) => kept.has(name))
 }
 
-/** The bit mask of capabilities, in hexadecimal digits. */
+/** Formats the bit mask of capabilities in hexadecimal digits. */
 export function capabilityMask(kept: readonly string[]): string {
   const bits = kept.map((name) => 1n << BigInt(names.indexOf(name)))
   return bits.reduce((mask, bit) => mask | bit, 0n).toString(16)

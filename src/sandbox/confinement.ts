@@ -5,38 +5,40 @@ import type { Sandbox } from '../config/options/process-options.js'
 import { UserError } from '../config/user-error.js'
 import { keptCapabilities } from './capabilities.js'
 
-/** A directory of the host that the confined process sees, under a name in its root. */
+/** A directory of the host that the confined process sees, and its name in the new root. */
 export interface RootEntry {
   readonly name: string
   readonly path: string
   readonly readonly: boolean
 }
 
-/** Users and groups in a user namespace. */
+/** The users and groups of a user namespace. */
 export interface UserNamespace {
   readonly users: readonly IdRange[]
   readonly groups: readonly IdRange[]
 }
 
-/** Who starts this process. */
+/** The user and group that start this process. */
 export interface Starter {
   readonly uid: number
   readonly gid: number
 }
 
-/** What a confined process sees and may do. */
+/** What a confined process can see and do. */
 export interface Confinement {
   readonly sandbox: Sandbox
-  /** Who there is in a user namespace of its own; undefined: it has none. */
+  /** The ids in the process's own user namespace; undefined: it has none. */
   readonly userNamespace: UserNamespace | undefined
   readonly capabilities: readonly string[]
   readonly entries: readonly RootEntry[]
-  /** By the number of the share: its directory, and its trace, as paths inside. */
+  /** By share number: its directory and its trace file, as paths in the new root. */
   readonly roots: readonly string[]
   readonly traces: readonly (string | undefined)[]
 }
 
-/** What --sandbox and --modcaps mean for these shares. Throws UserError when they do not go together. */
+/**
+ * Plans what --sandbox and --modcaps mean for these shares. Throws UserError if the options contradict each other.
+ */
 export function planConfinement(configuration: Configuration, starter: Starter): Confinement {
   const { sandbox, modcaps, shares, userMap, groupMap } = configuration
   const handles = shares.some(({ fileHandles }) => fileHandles !== 'never')
@@ -87,7 +89,7 @@ function planNamespaces(
 ): Confinement {
   const userNamespace = planUsers(userMap, groupMap, starter)
   const ofShares = shares.map(({ directory, file, readonly }, n) => ({
-    // A file gets a directory of its own, in which nothing else is.
+    // A single file gets a directory of its own with nothing else in it.
     name: file === undefined ? `s${n}` : `s${n}/${file}`,
     path: directory,
     readonly,
@@ -105,7 +107,7 @@ function planNamespaces(
   }
 }
 
-/** Root needs a user namespace when it asks for one; others need one for all other namespaces. */
+/** Root needs a user namespace only on request. Other users need one to make any other namespace. */
 function planUsers(
   userMap: readonly IdRange[],
   groupMap: readonly IdRange[],
@@ -119,8 +121,8 @@ function planUsers(
 }
 
 /**
- * The capabilities of user 0 of a user namespace, over its users. File handles are not theirs to open; where there are no
- * others, nobody is to become another.
+ * The capabilities of user 0 in a user namespace. It cannot open file handles. In a namespace with a single user it
+ * also needs no capability to act as another user.
  */
 function capabilitiesOver({ users }: UserNamespace, capabilities: readonly string[]): readonly string[] {
   if (!users.some(({ inside }) => inside === 0)) return []

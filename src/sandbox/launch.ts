@@ -9,34 +9,34 @@ import type { ManagerLink } from '../sockets/service-manager.js'
 import { capabilityMask } from './capabilities.js'
 import type { Confinement } from './confinement.js'
 
-/** What the confined process is told by the one that started it. */
+/** The data that the starting process hands to the confined one. */
 export interface Inheritance {
   readonly configuration: Configuration
   readonly confinement: Confinement
-  /** Undefined without a sandbox: the process makes them itself. */
+  /** Undefined without a sandbox: the confined process makes the sockets itself. */
   readonly sockets: InheritedFds | undefined
   readonly syslogFd: number | undefined
   readonly managerLink: ManagerLink | undefined
 }
 
-/** Sockets that listen already, where their paths are out of reach. */
+/** Sockets that listen already, since their paths are out of reach inside. */
 export interface InheritedFds {
   readonly shareFds: readonly number[]
   readonly controlFd: number | undefined
 }
 
-/** What whoever starts it knows. */
+/** The part of the data that the starting process knows. */
 export type ServerPlan = Omit<Inheritance, 'sockets'>
 
-/** Node marks them to be closed with everything else. */
+/** Node marks these descriptors close-on-exec, like all others. */
 const STDIO = [0, 1, 2]
 
 const PROGRAM = new URL('../confined.js', import.meta.url).pathname
 
 /**
- * Becomes the launcher, which makes the confinement and starts src/confined.ts in it. This process's id, sockets and locks
- * stay what they are. `sockets` is undefined without a sandbox. `args`, the command line, is passed on for those who look
- * at the process. Throws when it cannot.
+ * Becomes the launcher, which makes the confinement and starts src/confined.ts in it. The process id, sockets and
+ * locks stay the same. `sockets` is undefined without a sandbox. `args` is the command line, passed on so that tools
+ * such as ps show it. Throws on failure.
  */
 export function becomeConfined(
   plan: ServerPlan,
@@ -69,7 +69,7 @@ export function becomeConfined(
   throw new Error(`${native.launcherPath} cannot be started: ${errnoName(-result)}`)
 }
 
-/** Listening sockets that whoever started this process gave to it. */
+/** Listening sockets that this process inherited. */
 function givenFds({ shares }: Configuration): readonly number[] {
   return shares.map(({ inheritedFd }) => inheritedFd).filter((fd) => fd !== undefined)
 }
@@ -86,8 +86,8 @@ function writeInheritance(inheritance: Inheritance): number {
   return fd
 }
 
-/** Reads what `becomeConfined` wrote. */
+/** Reads the data that `becomeConfined` wrote. */
 export function readInheritance(bytes: Uint8Array): Inheritance {
-  // Written by this program, and sealed from others: see writeInheritance.
+  // This program wrote the bytes and sealed them from others: see writeInheritance.
   return deserialize(bytes) as Inheritance
 }

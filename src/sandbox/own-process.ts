@@ -10,8 +10,8 @@ export function exitNow(status: number): never {
 }
 
 /**
- * Writes to `fd` what there is room for now, from byte `at` of `bytes` on. Returns how many bytes that were, 0 when there is
- * no room, -1 when they cannot be written at all.
+ * Writes as much as fits now to `fd`, from byte `at` of `bytes` on. Returns the number of bytes written, 0 if there
+ * is no room, -1 if they can never be written.
  */
 export function writeNow(fd: number, bytes: Uint8Array, at: number): number {
   const result = native.writeNow(fd, bytes, at)
@@ -19,12 +19,12 @@ export function writeNow(fd: number, bytes: Uint8Array, at: number): number {
   return result === -EAGAIN || result === -EINTR ? 0 : -1
 }
 
-/** Sets the limit of open files, as far as this process may; 0 leaves it. Returns the limit in force. */
+/** Sets the limit of open files as far as this process may; 0 leaves it. Returns the limit in force. */
 export function limitFiles(limit: number): number {
   return native.setFileLimit(limit)
 }
 
-/** Opens /proc/self/fd, by which inodes are opened anew. Throws when there is no /proc. */
+/** Opens /proc/self/fd, which is needed to reopen inodes. Throws if there is no /proc. */
 export function openOwnDescriptors(): number {
   const { AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_PATH } = native.constants
   const fd = native.openat(AT_FDCWD, Buffer.from('/proc/self/fd\0'), 0, O_PATH | O_DIRECTORY | O_CLOEXEC, 0)
@@ -32,14 +32,14 @@ export function openOwnDescriptors(): number {
   return fd
 }
 
-/** Asks the launcher, at `sealFd`, to take the host's file system away. Throws when that cannot be. */
+/** Asks the launcher, over `sealFd`, to take the host's file system away. Throws on failure. */
 export function leaveOldRoot(sealFd: number): void {
   const result = native.sealRequest(sealFd)
   native.close(sealFd)
   if (result < 0) throw new Error(`the old root cannot be left: ${errnoName(-result)}`)
 }
 
-/** Gives up every system call that serving does not need. Throws when that cannot be. */
+/** Gives up every system call that serving does not need. Throws on failure. */
 export function limitSystemCalls(action: SeccompAction): void {
   if (action === 'none') return
   const result = native.seccompInstall(seccompFilter(systemCallRules, action))

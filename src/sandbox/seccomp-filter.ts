@@ -2,7 +2,7 @@ import { constants, systemCallNumber } from 'virtiofsd-ts-native'
 import type { SeccompAction } from '../config/options/process-options.js'
 import type { ArgumentRule, SystemCallRule } from './system-calls.js'
 
-// Classic BPF (linux/bpf_common.h), and what a seccomp filter returns (linux/seccomp.h).
+// Classic BPF (linux/bpf_common.h), and the return values of a seccomp filter (linux/seccomp.h).
 const LOAD_WORD = 0x20
 const JUMP_IF_EQUAL = 0x15
 const JUMP_IF_AT_LEAST = 0x35
@@ -16,13 +16,13 @@ const results = { log: 0x7ffc_0000, trap: 0x0003_0000, kill: 0x8000_0000 } as co
 const AT_NUMBER = 0
 const AT_ARCH = 4
 const AT_ARGUMENTS = 16
-/** Calls of the x32 ABI have this bit: they share the architecture with those of x86-64. */
+/** This bit marks calls of the x32 ABI, which has the same architecture number as x86-64. */
 const X32_BIT = 0x4000_0000
 
 interface Instruction {
   readonly code: number
   readonly k: number
-  /** Instructions to skip when a comparison holds, and when it does not. */
+  /** Instructions to skip if a comparison holds, and if it does not. */
   readonly yes?: number
   readonly no?: number
 }
@@ -33,7 +33,7 @@ const INSTRUCTION_BYTES = 8
 const load = (at: number): Instruction => ({ code: LOAD_WORD, k: at })
 const giveBack = (result: number): Instruction => ({ code: RETURN, k: result })
 
-/** A filter that lets the rules' system calls pass, for native.seccompInstall; others meet `action`. */
+/** Makes a filter for native.seccompInstall. It allows the system calls of the rules; others meet `action`. */
 export function seccompFilter(
   rules: readonly SystemCallRule[],
   action: Exclude<SeccompAction, 'none'>,
@@ -49,7 +49,7 @@ export function seccompFilter(
   ]
   for (const rule of rules) {
     const number = systemCallNumber(rule.name)
-    // Another architecture has the call, or newer headers.
+    // Another architecture has this call, or newer headers do.
     if (number < 0) continue
     const block = blockOf(rule, refused)
     program.push({ code: JUMP_IF_EQUAL, k: number, yes: 0, no: block.length }, ...block)
@@ -58,7 +58,7 @@ export function seccompFilter(
   return encode(program)
 }
 
-/** What happens once the number has matched. Every way through it returns. */
+/** The instructions after the number has matched. Every path through them returns. */
 function blockOf(rule: SystemCallRule, refused: Instruction): Instruction[] {
   if ('allow' in rule) return [giveBack(RET_ALLOW)]
   if ('errno' in rule) return [giveBack(RET_ERRNO | rule.errno)]
@@ -69,7 +69,7 @@ function checkOf({ argument, half, mask, values }: ArgumentRule, refused: Instru
   return [
     load(AT_ARGUMENTS + 8 * argument + (half === 'high' ? 4 : 0)),
     { code: AND, k: mask },
-    // Past the other values and the refusal.
+    // Skips the other values and the refusal.
     ...values.map((k, n) => ({ code: JUMP_IF_EQUAL, k, yes: values.length - n, no: 0 })),
     refused,
   ]

@@ -1,13 +1,13 @@
 import * as inspector from 'node:inspector'
 import * as native from 'virtiofsd-ts-native'
 
-/** What ends this program. */
+/** The signals that end this program. */
 const ENDING = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT'] as const
 export type EndingSignal = (typeof ENDING)[number]
 
 /**
- * Calls `end` for each signal that ends the program, from now on. SIGUSR1, by which Node starts its debugger, does nothing
- * from now on.
+ * From now on, calls `end` for each signal that ends the program. Also disables SIGUSR1, by which Node starts its
+ * debugger.
  */
 export function obeySignals(end: (signal: EndingSignal) => void): void {
   for (const signal of ENDING) process.on(signal, () => end(signal))
@@ -15,14 +15,14 @@ export function obeySignals(end: (signal: EndingSignal) => void): void {
 }
 
 /**
- * Keeps signals for the program that this process is about to become: they neither end this one nor get lost. For a start
- * that leaves files behind until a supervisor is there.
+ * Keeps signals for the program that this process is about to become: they are neither lost nor end this process. Use
+ * it when a start leaves files behind that only the coming supervisor removes.
  */
 export function putOffSignals(): void {
   native.putOffSignals()
 }
 
-/** Ends the debugger that a SIGUSR1 has started before `obeySignals`, unless Node's options ask for one. */
+/** Ends the debugger that a SIGUSR1 has started before `obeySignals`, unless Node's options ask for a debugger. */
 export function closeDebugger(): void {
   if (inspector.url() === undefined || isDebugged()) return
   inspector.close()

@@ -1,8 +1,8 @@
 import { ioctlCommands } from '../passthrough/files/ioctl-commands.js'
 
-/** A 32-bit half of an argument must, under `mask`, be one of `values`. */
+/** Requires that a 32-bit half of an argument, under `mask`, is one of `values`. */
 export interface ArgumentRule {
-  /** 0 to 5. */
+  /** The argument's number, 0 to 5. */
   readonly argument: number
   readonly half: 'low' | 'high'
   readonly mask: number
@@ -11,9 +11,9 @@ export interface ArgumentRule {
 
 export type SystemCallRule =
   | { readonly name: string; readonly allow: true }
-  /** Allowed when every rule holds. */
+  /** The call is allowed if every rule holds. */
   | { readonly name: string; readonly when: readonly ArgumentRule[] }
-  /** Refused with an errno, for callers that have another way. */
+  /** The call fails with this errno, for callers that have another way. */
   | { readonly name: string; readonly errno: number }
 
 const allow = (names: string): readonly SystemCallRule[] =>
@@ -28,7 +28,9 @@ const PR_SET_NAME = 15
 const PR_GET_NAME = 16
 const PR_SET_VMA = 0x53564d41
 
-/** FIONREAD, FIONBIO, FIONCLEX, FIOCLEX, TCGETS and TIOCGWINSZ: of libuv, on sockets and on the log's terminal. */
+/**
+ * FIONREAD, FIONBIO, FIONCLEX, FIOCLEX, TCGETS and TIOCGWINSZ: libuv uses them on sockets and on the log's terminal.
+ */
 const ioctlsOfNode = [0x541b, 0x5421, 0x5450, 0x5451, 0x5401, 0x5413]
 
 /**
@@ -53,7 +55,7 @@ export const systemCallRules: readonly SystemCallRule[] = [
   ),
   ...allow('unlinkat mkdirat mknodat renameat renameat2 fchmod fchmodat fchmodat2 fchown fchownat utimensat'),
   ...allow('statfs fstatfs umask chdir fchdir'),
-  // Node's own way to remove a socket and to begin a new trace.
+  // Node itself uses these to remove a socket and to begin a new trace.
   ...allow('unlink rename'),
   ...allow('getxattr setxattr listxattr removexattr lgetxattr lsetxattr llistxattr lremovexattr'),
   ...allow('fgetxattr fsetxattr flistxattr fremovexattr'),
@@ -64,20 +66,20 @@ export const systemCallRules: readonly SystemCallRule[] = [
     name: 'ioctl',
     when: [{ argument: 1, half: 'low', mask: WHOLE, values: [...ioctlsOfNode, ...ioctlCommands.keys()] }],
   },
-  // The identity of the guest's process, while something is created. Capabilities can only become fewer.
+  // The identity of the guest's process during a creation. Capabilities can only be reduced.
   ...allow('setresuid setresgid setgroups getgroups getuid geteuid getgid getegid getresuid getresgid'),
   ...allow('capget capset'),
   // Waiting.
   ...allow('epoll_wait epoll_pwait2 epoll_ctl epoll_create1 eventfd2 poll ppoll'),
   ...allow('nanosleep clock_nanosleep restart_syscall sched_yield'),
-  // Sockets that are there already: the front-end's, the control socket and its clients.
+  // Sockets that already exist: the front-end's, the control socket and its clients.
   ...allow(
     'accept accept4 recvmsg sendmsg recvfrom sendto shutdown getsockopt setsockopt getsockname getpeername',
   ),
-  // Guest memory, and V8, whose code is made at run time.
+  // Guest memory, and V8, which makes code at run time.
   ...allow('mmap munmap mprotect mremap madvise brk membarrier mincore pkey_alloc pkey_free pkey_mprotect'),
-  // Threads: of libuv, and the helpers of the addon. Never a process, never a namespace. glibc takes clone when there is
-  // no clone3, whose flags lie in memory where no filter can see them.
+  // Threads of libuv and of the addon, but no processes and no namespaces. A filter cannot see clone3's flags, which
+  // lie in memory; glibc uses clone if clone3 is missing.
   {
     name: 'clone',
     when: [{ argument: 0, half: 'low', mask: CLONE_THREAD | CLONE_NEW, values: [CLONE_THREAD] }],
@@ -91,7 +93,7 @@ export const systemCallRules: readonly SystemCallRule[] = [
     name: 'prctl',
     when: [{ argument: 0, half: 'low', mask: WHOLE, values: [PR_SET_NAME, PR_GET_NAME, PR_SET_VMA] }],
   },
-  // Reading limits, not setting them: the new ones are at no address.
+  // Limits may be read, but not set: the address of the new limits must be null.
   {
     name: 'prlimit64',
     when: [

@@ -3,22 +3,22 @@ import { messageOf } from '../basics/errors.js'
 import { FaultSpecError } from '../inspect/fault-spec.js'
 import { compileGlob } from '../io-mode/open-rules.js'
 
-/** A command with an argument that makes no sense; nothing has been changed. */
+/** A command has a wrong argument; nothing was changed. */
 export class CommandError extends Error {
   override readonly name = 'CommandError'
 }
 
-/** Whether an error says what was wrong with a command, rather than with us. */
+/** Returns true if an error says what was wrong with a command, rather than reporting a bug here. */
 export function isRefusal(error: unknown): error is Error {
   return error instanceof CommandError || error instanceof FaultSpecError
 }
 
-/** The numbers of opcodes by name. Throws CommandError. */
+/** Returns the numbers of opcodes given by name. Throws CommandError. */
 export function opcodeNumbers(names: unknown): number[] {
   return namesToNumbers(names, Opcode, 'opcode')
 }
 
-/** The numbers that names stand for in a table; `what` they name is for messages. Throws CommandError. */
+/** Returns the numbers of names in a table. `what` describes the names in messages. Throws CommandError. */
 export function namesToNumbers(
   names: unknown,
   table: Readonly<Record<string, number>>,
@@ -32,28 +32,28 @@ export function namesToNumbers(
   })
 }
 
-/** An object; nothing stands for an empty one. Throws CommandError. */
+/** Returns an object; undefined stands for an empty one. Throws CommandError. */
 export function checkedObject(value: unknown): Readonly<Record<string, unknown>> {
   if (value === undefined || value === null) return {}
   if (typeof value !== 'object' || Array.isArray(value)) throw new CommandError('expected an object')
-  // An object may have any fields: whoever asked looks at each.
+  // The object may have any fields: each caller checks the ones it reads.
   return value as Readonly<Record<string, unknown>>
 }
 
-/** Throws CommandError. */
+/** Returns a boolean. Throws CommandError. */
 export function checkedFlag(value: unknown): boolean {
   if (typeof value !== 'boolean') throw new CommandError('expected true or false')
   return value
 }
 
-/** A whole number; nothing stands for none. Throws CommandError. */
+/** Returns a whole number; undefined stays undefined. Throws CommandError. */
 export function checkedNumber(value: unknown): number | undefined {
   if (value === undefined || value === null) return undefined
   if (typeof value !== 'number' || !Number.isSafeInteger(value)) throw new CommandError('expected a number')
   return value
 }
 
-/** Throws CommandError. */
+/** Compiles a glob. Throws CommandError. */
 export function globFor(path: string): (path: string) => boolean {
   try {
     return compileGlob(path)

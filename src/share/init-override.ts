@@ -14,7 +14,7 @@ function wholeNumber(minor: unknown): number {
   throw new CommandError('minor is a whole number')
 }
 
-/** The same as names again; undefined when nothing is overridden. */
+/** Formats an override with flag names; undefined if nothing is overridden. */
 export function describeInitOverride({ on, off, minor }: InitOverride): object | undefined {
   if (on === 0n && off === 0n && minor === undefined) return undefined
   return { on: initFlagNames(on), off: initFlagNames(off), minor }

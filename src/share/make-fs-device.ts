@@ -16,17 +16,17 @@ import { PassthroughFileSystem, type ShareReports } from '../passthrough/passthr
 import { parseXattrMap } from '../passthrough/xattrs/xattr-map.js'
 import type { ShareConfig } from './share-config.js'
 
-/** What a device works with, beside what it was told. */
+/** The resources of a device, besides its configuration. */
 export interface DevicePlace {
   /** The shared directory, as this process sees it. */
   readonly root: string
-  /** O_PATH on /proc/self/fd. Stays the caller's. */
+  /** O_PATH on /proc/self/fd. The caller keeps ownership. */
   readonly procFd: number
   readonly fdLimit: number
   readonly counters: Counters
 }
 
-/** A share's device, and what commands and statistics reach into. */
+/** A share's device, and the parts that commands and statistics use. */
 export interface ShareDevice {
   readonly device: FsDevice
   readonly session: Session
@@ -35,7 +35,7 @@ export interface ShareDevice {
   readonly reports: ShareReports | undefined
 }
 
-/** The device that a configuration describes, on the directory at `place`. Throws when that cannot be opened. */
+/** Makes the device that a configuration describes, on the directory at `place`. Throws if that cannot be opened. */
 export function makeFsDevice(
   config: ShareConfig,
   { root, procFd, fdLimit, counters }: DevicePlace,

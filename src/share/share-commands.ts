@@ -18,7 +18,7 @@ import type { ShareCommandName, WorkerCommand } from './worker-messages.js'
 
 const DEFAULT_TOP = 20
 const MAX_TOP = 10_000
-/** Each request is compared with each of them. */
+/** A limit, because each request is compared with each fault. */
 const MAX_FAULTS = 1000
 
 const sortKeys = {
@@ -28,7 +28,7 @@ const sortKeys = {
   opens: (inode: InodeReport) => Object.values(inode.opens).reduce((sum, count) => sum + count, 0),
 } as const
 
-/** What can be asked of one share while it runs. */
+/** Answers commands about one running share. */
 export class ShareCommands {
   private readonly handlers: Readonly<Record<ShareCommandName, (argument: unknown) => unknown>>
 
@@ -73,7 +73,7 @@ export class ShareCommands {
     }
   }
 
-  /** Carries a command out. Throws CommandError or FaultSpecError for a bad argument. */
+  /** Runs a command. Throws CommandError or FaultSpecError for a bad argument. */
   run({ name, argument }: WorkerCommand): unknown {
     return this.handlers[name](argument)
   }
@@ -88,11 +88,11 @@ export class ShareCommands {
   private inspected(): InodeReport[] {
     const { interceptor } = this.device
     if (!interceptor.isInspecting)
-      throw new CommandError('the share is not inspected: say "inspect on" first')
+      throw new CommandError('the share is not inspected: send "inspect on" first')
     return interceptor.activity.report()
   }
 
-  /** The `top` inodes of a sorting, of those whose path matches. */
+  /** Returns the first `top` inodes, sorted, of those whose path matches. */
   private inodes(argument: unknown): readonly InodeReport[] {
     const { top = DEFAULT_TOP, sort = 'overlap', path, ...others } = checkedObject(argument)
     for (const key of Object.keys(others)) throw new CommandError(`unknown key '${key}': top, sort and path`)
@@ -109,7 +109,7 @@ export class ShareCommands {
       .slice(0, top)
   }
 
-  /** Answers opcodes with ENOSYS from now on: exactly those named. */
+  /** Answers exactly the named opcodes with ENOSYS from now on. */
   private withhold(names: unknown): object {
     const opcodes = opcodeNumbers(names)
     const { withheld } = this.device.session
@@ -118,7 +118,7 @@ export class ShareCommands {
     return { withheld: opcodes.map(opcodeName) }
   }
 
-  /** Replaces what the next INIT agrees on. */
+  /** Replaces the outcome of the next INIT. */
   private overrideInit(argument: unknown): object {
     const override = parseInitOverride(argument)
     this.device.session.initOverride = override

@@ -4,13 +4,13 @@ import type { OpenRule } from '../io-mode/open-rules.js'
 import type { FileHandleUse } from '../passthrough/inodes/file-handle-use.js'
 import type { FileSystemModule } from './load-file-system.js'
 
-/** Never; where guest and host can; or else not at all. */
+/** Never; if guest and host can; or refuse the guest if not. */
 export const needs = ['never', 'auto', 'always'] as const
 export type Need = (typeof needs)[number]
 
-/** Everything that one share is told. Plain data: it crosses to the thread that serves the share. */
+/** The configuration of one share. Plain data, so it can be sent to the thread that serves the share. */
 export interface ShareConfig extends CacheChoices {
-  /** Or a file, which then is alone in the share. */
+  /** The shared directory, or the directory of a file that is shared alone. */
   readonly directory: string
   /** The name of a file that is shared alone; undefined: a directory is shared. */
   readonly file: string | undefined
@@ -20,9 +20,9 @@ export interface ShareConfig extends CacheChoices {
   readonly givesDirectory: boolean
   /** Empty when the listening socket was inherited and has no path. */
   readonly socketPath: string
-  /** A listening socket that was inherited; undefined: one is bound at the path. */
+  /** An inherited listening socket; undefined: bind one at the path. */
   readonly inheritedFd: number | undefined
-  /** The group that may connect too; undefined: the owner alone. */
+  /** The group that may also connect; undefined: the owner alone. */
   readonly socketGid: number | undefined
   /** Undefined: the front-end names the share. */
   readonly tag: string | undefined
@@ -37,7 +37,7 @@ export interface ShareConfig extends CacheChoices {
   readonly preserveNoatime: boolean
   readonly writeback: boolean
   readonly readonly: boolean
-  /** Extended attributes, and under which names: rules as of `--xattrmap`. */
+  /** True: serve extended attributes. The map below renames them by the rules of `--xattrmap`. */
   readonly xattr: boolean
   readonly xattrMap: string | undefined
   readonly posixAcl: Need
@@ -45,32 +45,32 @@ export interface ShareConfig extends CacheChoices {
   readonly killprivV2: boolean
   readonly posixLocks: boolean
   readonly flock: boolean
-  /** A lock may be waited for so long; undefined: for ever. */
+  /** The longest wait for a lock; undefined: for ever. */
   readonly lockTimeoutSec: number | undefined
   readonly exportSupport: boolean
   readonly announceSubmounts: boolean
   readonly fileHandles: FileHandleUse
   readonly inodeLimit: number
-  /** Who of the guest is who on the host: specifications as of `--translate-uid`. */
+  /** How users map between guest and host: specifications of `--translate-uid`. */
   readonly translateUid: readonly string[]
   readonly translateGid: readonly string[]
-  /** False: READDIRPLUS is not offered where the cache mode would. */
+  /** False: never offer READDIRPLUS, whatever the cache mode. */
   readonly readdirplus: boolean
-  /** Choices for some files, the first that applies counts. */
+  /** Choices for some files; the first rule that applies decides. */
   readonly rules: readonly OpenRule[]
   /** Count overlap and latencies from the start. */
   readonly inspect: boolean
-  /** Faults in force from the start, opcodes answered with ENOSYS, and what replaces the outcome of INIT. */
+  /** Faults in force from the start, opcodes answered with ENOSYS, and the replacement for INIT's outcome. */
   readonly faults: readonly FaultSpec[]
   readonly withhold: readonly number[]
   readonly initOverride: InitOverride
   /** Faults may send replies that break the protocol. */
   readonly unsafeFaults: boolean
-  /** The file that every request is recorded in; undefined: none. It ends at so many bytes, and another begins. */
+  /** The file in which every request is recorded; undefined: none. A new file begins after the given bytes. */
   readonly trace: string | undefined
   readonly traceBytes: number
   /** The longest spin before the thread sleeps, in microseconds; 0: never. */
   readonly pollUs: number
-  /** Listen again when a front-end has left. */
+  /** True: listen again after a front-end has left. */
   readonly keepAlive: boolean
 }

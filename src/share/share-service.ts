@@ -33,13 +33,13 @@ import type { LogLevel, WorkerCommand, WorkerMessage, WorkerStart } from './work
 
 const levels: readonly string[] = ['trace', 'debug', 'info', 'warn', 'error']
 
-/** After an accept that failed. */
+/** The pause after an accept that failed. */
 const ACCEPT_AGAIN_MS = 100
 
-/** Chunks of a trace that may be on their way to the file; beyond, requests are dropped from it. */
+/** The most trace chunks on their way to the file; beyond this, the trace omits requests. */
 const MAX_CHUNKS_UNDER_WAY = 64
 
-/** Serves one share on the thread that makes it: owns its socket, guest memory, rings and FUSE session. */
+/** Serves one share on the current thread: owns its socket, guest memory, rings and FUSE session. */
 export class ShareService {
   private readonly loop = new EventLoop()
   private readonly logger: Logger
@@ -130,7 +130,7 @@ export class ShareService {
     return makeFsDevice(config, place, this.rules, observer)
   }
 
-  /** What was asked for at start: it is in force before the first front-end connects. */
+  /** Applies the settings asked for at start, before the first front-end connects. */
   private prepare(): void {
     const { config } = this.start
     const { interceptor, session } = this.share
@@ -141,7 +141,7 @@ export class ShareService {
     for (const opcode of config.withhold) session.withheld.set(opcode, 0)
   }
 
-  /** Waits for the next front-end, and carries out commands meanwhile. */
+  /** Waits for the next front-end, and runs commands meanwhile. */
   private accept(listener: Listener): number {
     let fd = -EAGAIN
     this.loop.addReadable(listener.fd, () => {
@@ -151,7 +151,7 @@ export class ShareService {
       this.loop.wait(-1)
       if (fd >= 0) break
       if (fd === -EAGAIN) continue
-      // The front-end still waits: try again when the host may have descriptors or memory to spare.
+      // The front-end still waits: try again, since the host may have free descriptors or memory by then.
       this.faults.warn('front-end cannot be accepted', { error: errnoName(-fd) })
       Atomics.wait(this.traceAcks, 0, Atomics.load(this.traceAcks, 0), ACCEPT_AGAIN_MS)
     }
@@ -219,7 +219,7 @@ export class ShareService {
 
   private runCommands(port: MessagePort): void {
     for (let got = receiveMessageOnPort(port); got !== undefined; got = receiveMessageOnPort(port)) {
-      // ShareThread sends nothing else on this port.
+      // ShareThread sends only commands on this port.
       const command = got.message as WorkerCommand
       const startMs = performance.now()
       this.tell({
@@ -261,10 +261,10 @@ export class ShareService {
     return this.chunksSent - Atomics.load(this.traceAcks, 0)
   }
 
-  /** A file that is written more slowly than requests come must not fill the memory: what is too much is left out. */
+  /** Sends a chunk of the trace. Drops it if the file is slower than the requests, so that memory stays bounded. */
   private sendChunk(chunk: Uint8Array, first: boolean): boolean {
     if (this.chunksUnderWay >= MAX_CHUNKS_UNDER_WAY) {
-      this.faults.warn('trace cannot be written as fast: requests are left out of it', {})
+      this.faults.warn('the trace file is too slow: the trace omits requests', {})
       return false
     }
     this.chunksSent++
@@ -273,7 +273,7 @@ export class ShareService {
   }
 }
 
-/** Sends what is severe enough to the main thread. */
+/** Makes a logger that sends sufficiently severe messages to the main thread. */
 function makeLogger(level: string, tell: (message: WorkerMessage) => void): Logger {
   const least = levels.indexOf(level)
   const flood = new Flood()
@@ -289,7 +289,7 @@ function makeLogger(level: string, tell: (message: WorkerMessage) => void): Logg
 const FLOOD_INTERVAL_MS = 1000
 const LINES_PER_INTERVAL = 20
 
-/** Keeps floods of lines from the main thread, which has a closer look at what there is of each kind. */
+/** Keeps floods of lines from the main thread, which then limits each kind. */
 class Flood {
   private readonly counts = new Map<string, number>()
   private sinceMs = 0

@@ -14,13 +14,16 @@ import {
   type WorkerStart,
 } from './worker-messages.js'
 
-// What little garbage a share makes is collected in half a millisecond; helpers would first have to get a processor.
+// A share makes little garbage, collected in half a millisecond; helper threads would first have to get a processor.
 setFlagsFromString('--no-parallel-scavenge')
 
-/** What the main thread hears of a share. */
+/** The events of a share, for the main thread. */
 export interface ShareEvents {
   log(level: LogLevel, fields: object, text: string): void
-  /** Waiting for the first front-end. `engine`: who will wait for the host, so that the share's thread need not. */
+  /**
+   * The share waits for its first front-end. `engine`: the engine that waits for the host, so the share's thread need
+   * not.
+   */
   listening(engine: string | undefined): void
   /** The last front-end has left. */
   ended(): void
@@ -28,16 +31,16 @@ export interface ShareEvents {
   failed(error: Error): void
 }
 
-/** What a share's thread works with. */
+/** The resources of a share's thread. */
 export interface SharePlace {
-  /** The shared directory, and the trace's file, as this process sees them once it is confined. */
+  /** The shared directory and the trace's file, as paths that this process sees once it is confined. */
   readonly root: string
   readonly trace: string | undefined
-  /** A listening socket, which the thread takes over. */
+  /** A listening socket; the thread takes ownership. */
   readonly listenFd: number
-  /** O_PATH on /proc/self/fd. Stays the caller's. */
+  /** O_PATH on /proc/self/fd. The caller keeps ownership. */
   readonly procFd: number
-  /** Descriptors that the share may hold at a time. */
+  /** The most descriptors that the share may hold at a time. */
   readonly fdLimit: number
 }
 
@@ -46,10 +49,10 @@ interface Waiting {
   reject(error: Error): void
 }
 
-/** The thread that serves a share, as the main thread sees it. */
+/** The thread that serves a share, seen from the main thread. */
 export class ShareThread {
   readonly counters = new Counters()
-  /** Resolves when the thread is gone, which is some time after its share has ended. */
+  /** Resolves when the thread is gone, some time after its share has ended. */
   readonly exited: Promise<void>
   private readonly wakeup = new Wakeup()
   private readonly port: MessagePort
@@ -62,10 +65,10 @@ export class ShareThread {
   /** Why nothing can be asked of the thread any more. */
   private over: Error | undefined
   private nextId = 1
-  /** What commands have taken of the thread's time, in all. */
+  /** The total time that commands have taken on the thread. */
   busyMs = 0
 
-  /** Starts the thread, which then waits to be allowed beyond each milestone. */
+  /** Starts the thread, which stops at each milestone until it is allowed on. */
   constructor(
     config: ShareConfig,
     { root, trace, listenFd, procFd, fdLimit }: SharePlace,
@@ -74,7 +77,7 @@ export class ShareThread {
   ) {
     const { port1, port2 } = new MessageChannel()
     this.port = port1
-    // The port itself must not keep this process alive.
+    // The port must not keep this process alive.
     port1.unref()
     this.traceFile = trace === undefined ? undefined : new TraceFile(trace)
     this.reaching = { loaded: this.milestone('loaded'), prepared: this.milestone('prepared') }
@@ -103,17 +106,17 @@ export class ShareThread {
 
   private milestone(name: Milestone): Promise<unknown> {
     const promise = new Promise((resolve, reject) => this.milestones.set(name, { resolve, reject }))
-    // Whoever waits hears of a failure; nobody has to.
+    // A failure reaches those who wait; without them it must not become an unhandled rejection.
     promise.catch(() => {})
     return promise
   }
 
-  /** Resolves when the thread has reached a milestone and waits there. Rejects when it fails before. */
+  /** Resolves when the thread has reached a milestone and waits there. Rejects if it fails before. */
   async reached(milestone: Milestone): Promise<void> {
     await this.reaching[milestone]
   }
 
-  /** Lets the thread go beyond a milestone. */
+  /** Lets the thread continue past a milestone. */
   allow(milestone: Milestone): void {
     Atomics.store(this.allowed, 0, milestones.indexOf(milestone) + 1)
     Atomics.notify(this.allowed, 0)

@@ -5,12 +5,12 @@ import { loadFileSystem } from './load-file-system.js'
 import { ShareService } from './share-service.js'
 import { type Milestone, milestones, type WorkerMessage, type WorkerStart } from './worker-messages.js'
 
-// ShareThread starts this.
+// ShareThread starts this worker with this data.
 const start = workerData as WorkerStart
 const allowed = new Int32Array(start.allowed)
 const tell = (message: WorkerMessage) => parentPort?.postMessage(message)
 
-/** Says how far this thread is, and waits until it may go on. */
+/** Reports a milestone and waits until the thread may continue. */
 function reach(milestone: Milestone): void {
   tell({ type: 'milestone', milestone })
   const needed = milestones.indexOf(milestone) + 1

@@ -4,7 +4,10 @@ import type { Configuration } from '../config/configuration.js'
 import { UserError } from '../config/user-error.js'
 import type { ShareConfig } from '../share/share-config.js'
 
-/** The same, with the paths of the sockets that this process was started with. Throws UserError for any other descriptor. */
+/**
+ * Completes a configuration with the paths of inherited sockets. Throws UserError if a descriptor is not a listening
+ * socket.
+ */
 export function withInheritedPaths(configuration: Configuration): Configuration {
   return { ...configuration, shares: configuration.shares.map(withPath) }
 }
@@ -14,7 +17,7 @@ function withPath(share: ShareConfig): ShareConfig {
   return inheritedFd === undefined ? share : { ...share, socketPath: pathOfListener(inheritedFd) }
 }
 
-/** Empty for a socket without a path. */
+/** Returns the socket's path, or "" if it has none. */
 function pathOfListener(fd: number): string {
   try {
     return listenerPath(fd)

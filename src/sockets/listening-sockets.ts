@@ -1,12 +1,12 @@
 import type { Configuration } from '../config/configuration.js'
 import { claimSocket, inheritSocket, type SocketClaim } from './socket-claim.js'
 
-/** The sockets that a process listens at. */
+/** The listening sockets of a process. */
 export interface ListeningSockets {
-  /** By the number of the share. */
+  /** The descriptors by share number. */
   readonly shareFds: readonly number[]
   readonly controlFd: number | undefined
-  /** Removes the files of one share's socket, which nobody will listen at any more. */
+  /** Removes the files of a share's socket after its last use. */
   releaseShare(n: number): void
   releaseAll(): void
 }
@@ -16,10 +16,10 @@ export class ClaimedSockets implements ListeningSockets {
   private readonly shares: SocketClaim[] = []
   private readonly control: SocketClaim | undefined
 
-  /** Throws UserError when one cannot be had; nothing is left behind then. */
+  /** Throws UserError if one of them cannot be made; removes the others then. */
   constructor({ shares, controlSocket }: Configuration) {
     try {
-      // First, so that whoever finds a share listening can ask for it too.
+      // The control socket comes first, so that it is there when a share listens.
       if (controlSocket !== undefined) this.control = claimSocket(controlSocket, '--control-socket')
       for (const { inheritedFd, socketPath, socketGid } of shares) {
         this.shares.push(
@@ -46,12 +46,12 @@ export class ClaimedSockets implements ListeningSockets {
     return this.control === undefined ? this.shares : [...this.shares, this.control]
   }
 
-  /** What is to be removed at the end. */
+  /** The files to remove at the end. */
   get files(): readonly string[] {
     return this.claims.flatMap(({ files }) => files)
   }
 
-  /** Descriptors that hold the locks. */
+  /** The descriptors that hold the locks. */
   get lockFds(): readonly number[] {
     return this.claims.flatMap(({ lockFd }) => lockFd ?? [])
   }
@@ -65,7 +65,7 @@ export class ClaimedSockets implements ListeningSockets {
   }
 }
 
-/** Sockets that were bound before this process was confined: a supervisor removes their files. */
+/** Sockets bound before this process was confined; a supervisor removes their files. */
 export function inheritedSockets(
   shareFds: readonly number[],
   controlFd: number | undefined,

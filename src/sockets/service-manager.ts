@@ -1,15 +1,15 @@
 import { writeSync } from 'node:fs'
 import { connectDatagram } from './connect-datagram.js'
 
-/** How to reach the service manager that started this process: see sd_notify(3) and sd_watchdog_enabled(3). */
+/** The link to the service manager that started this process: see sd_notify(3) and sd_watchdog_enabled(3). */
 export interface ManagerLink {
   /** A connected datagram socket, which a process in a sandbox inherits. */
   readonly fd: number
-  /** The manager ends a process that it has not heard of for so long; 0: it does not. */
+  /** The manager ends a process that it has not heard from for this long; 0: never. */
   readonly watchdogMs: number
 }
 
-/** Undefined when no service manager waits for notice of this process. */
+/** Returns undefined if no service manager waits for this process. */
 export function linkToManager(environment: NodeJS.ProcessEnv): ManagerLink | undefined {
   const { NOTIFY_SOCKET: path, WATCHDOG_USEC, WATCHDOG_PID } = environment
   const fd = path?.startsWith('/') === true ? connectDatagram(path) : undefined
@@ -18,13 +18,14 @@ export function linkToManager(environment: NodeJS.ProcessEnv): ManagerLink | und
   return { fd, watchdogMs: watched ? Math.floor(Number(WATCHDOG_USEC ?? 0) / 1000) : 0 }
 }
 
-/** Tells the service manager how far this process is. */
+/** Reports this process's state to the service manager. */
 export class ServiceManager {
   constructor(private readonly link: ManagerLink | undefined) {}
 
   /**
-   * Every share can be connected to. From now on the watchdog hears twice per interval that the main thread turns. A share's
-   * thread may wait for its host's file system for as long as that takes, so that no watchdog ends it in a snapshot.
+   * Reports that every share can be connected to. From then on the main thread pings the watchdog twice per interval.
+   * A share's thread does not: it may wait for the host's file system for any time, and no watchdog should end it
+   * then.
    */
   ready(status: string): void {
     if (this.link === undefined) return
@@ -37,7 +38,7 @@ export class ServiceManager {
     this.send('STOPPING=1')
   }
 
-  /** A manager that has gone, or takes nothing now, is no reason to stop serving. */
+  /** Sends a message. A manager that is gone or busy is no reason to stop serving. */
   private send(message: string): void {
     if (this.link === undefined) return
     try {

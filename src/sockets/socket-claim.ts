@@ -19,7 +19,7 @@ import * as native from 'virtiofsd-ts-native'
 import { codeOf } from '../basics/errors.js'
 import { UserError } from '../config/user-error.js'
 
-/** Only the owner may connect: whoever does is served as the user that runs this process. */
+/** Only the owner may connect: every client acts as the user that runs this process. */
 const SOCKET_MODE = 0o600
 const SOCKET_MODE_WITH_GROUP = 0o660
 const OTHERS_MAY_WRITE = 0o002
@@ -27,25 +27,25 @@ const STICKY = 0o1000
 
 const PID_FLAGS = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK
 
-/** A listening socket; at a path, it is held by a lock on PATH.pid, and both files go with `release`. */
+/** A listening socket. If it has a path, a lock on PATH.pid protects it, and `release` removes both files. */
 export interface SocketClaim {
   readonly listenFd: number
-  /** Holds the lock as long as it is open somewhere. */
+  /** Holds the lock as long as any copy of it is open. */
   readonly lockFd: number | undefined
-  /** The socket's and the lock's. */
+  /** The files of the socket and of the lock. */
   readonly files: readonly string[]
   release(): void
 }
 
-/** A socket that whoever started this process listens at; its files are theirs. */
+/** Takes an inherited listening socket; its files belong to the starting process. */
 export function inheritSocket(listenFd: number): SocketClaim {
   return { listenFd, lockFd: undefined, files: [], release: () => {} }
 }
 
 /**
- * Listens at `path`, which `option` gave; the group `gid` may connect too. A socket file that nobody listens at any more is
- * replaced. Throws UserError when a live process has the path, when something that is no socket is there, or when the
- * directory cannot be written.
+ * Listens at `path`, the value of `option`; the group `gid` may connect too. Replaces a socket file without a
+ * listener. Throws UserError if a live process uses the path, if something else is there, or if the directory is not
+ * writable.
  */
 export function claimSocket(path: string, option: string, gid?: number): SocketClaim {
   const pidPath = `${path}.pid`
@@ -165,7 +165,7 @@ function cannotListen(where: string, result: number): UserError {
   return new UserError(`${where}: cannot listen there (${errnoName(-result)})`)
 }
 
-/** Those that are still there. */
+/** Removes the files that still exist. */
 function removeFiles(paths: readonly string[]): void {
   paths.forEach(unlinkQuietly)
 }

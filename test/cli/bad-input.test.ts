@@ -24,7 +24,7 @@ const shareWords = `path=${directory},socket=${path('socket')}`
 const long = path('x'.repeat(120))
 
 const mistakes: Readonly<Record<string, readonly [args: readonly string[], complaint: string | RegExp]>> = {
-  nothing: [[], '--shared-dir DIR --socket-path SOCKET serves a directory, --help tells the rest'],
+  nothing: [[], '--shared-dir DIR --socket-path SOCKET serves a directory; --help lists all options'],
   'no directory': [
     ['--socket-path', path('socket')],
     '--shared-dir is missing: which directory is to be shared?',

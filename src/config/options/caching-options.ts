@@ -16,7 +16,7 @@ export const cachingOptions = [
     argument: 'when',
     kind: { type: 'choice', choices: directIoModes },
     scope: 'rule',
-    text: "opens that reply FOPEN_DIRECT_IO: as the cache mode says, all, those with the guest's O_DIRECT, none",
+    text: "which opens reply FOPEN_DIRECT_IO: as the cache mode says, all, those with the guest's O_DIRECT, none",
     default: 'policy',
   },
   {
@@ -69,7 +69,7 @@ export const cachingOptions = [
     name: 'noflush',
     kind: flag,
     scope: 'rule',
-    text: 'set FOPEN_NOFLUSH: no FLUSH request at each close in the guest',
+    text: 'set FOPEN_NOFLUSH: the guest sends no FLUSH at each close',
   },
   {
     name: 'entry-timeout',
@@ -90,6 +90,6 @@ export const cachingOptions = [
     argument: 'seconds',
     kind: seconds,
     scope: 'share',
-    text: 'how long the guest may believe that a name is not there (0: not at all)',
+    text: 'how long the guest may remember that a name does not exist (0: not at all)',
   },
 ] as const satisfies readonly OptionSpec[]

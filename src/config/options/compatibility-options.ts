@@ -1,15 +1,15 @@
 import { flag, list, type OptionSpec } from '../option-spec.js'
 
-const NO_MIGRATION = 'this device cannot be migrated, and says so to its front-end'
+const NO_MIGRATION = 'this device cannot be migrated, and tells its front-end so'
 
-/** Options of virtiofsd for command lines that were written for it: older forms, and what has nothing to change here. */
+/** Options for command lines that were written for virtiofsd: older forms, and options that have no effect here. */
 export const compatibilityOptions = [
   {
     name: 'o',
     argument: 'words',
     kind: list,
     scope: 'command line',
-    text: 'options as older virtiofsds took them, such as source=DIR,cache=none,no_xattr; a comma in a value is doubled',
+    text: 'options in the notation of older virtiofsds, such as source=DIR,cache=none,no_xattr; a comma in a value is doubled',
   },
   {
     name: 'd',
@@ -22,16 +22,16 @@ export const compatibilityOptions = [
     name: 'f',
     kind: flag,
     scope: 'command line',
-    text: 'stay in the foreground, as always',
-    ignored: 'it always stays in the foreground',
+    text: 'accepted without effect: the program always stays in the foreground',
+    ignored: 'the program always stays in the foreground',
   },
   {
     name: 'thread-pool-size',
     argument: 'n',
     kind: { type: 'count', min: 0, max: 2 ** 16, unit: 'threads' },
     scope: 'share',
-    text: 'without effect: one thread serves a share, what would block it is done by io_uring',
-    ignored: 'one thread serves a share, and what would block it is done by io_uring',
+    text: 'without effect: one thread serves a share, and io_uring does the work that would block it',
+    ignored: 'one thread serves a share, and io_uring does the work that would block it',
   },
   {
     name: 'migration-mode',

@@ -1,12 +1,12 @@
 import { flag, list, type OptionSpec, text } from '../option-spec.js'
 
-/** What the device records, and what it does to requests on purpose. */
+/** What the device records, and which requests it disturbs on purpose. */
 export const inspectionOptions = [
   {
     name: 'inspect',
     kind: flag,
     scope: 'share',
-    text: 'count overlap and latencies from the start; the control socket can ask for it later',
+    text: 'count overlap and latencies from the start; the control socket can also turn this on later',
   },
   {
     name: 'trace',
@@ -20,7 +20,7 @@ export const inspectionOptions = [
     argument: 'mib',
     kind: { type: 'count', min: 1, max: 1_000_000, unit: 'MiB' },
     scope: 'share',
-    text: 'begin a new trace file after so many MiB; one older file, FILE.1, is kept',
+    text: 'begin a new trace file after this many MiB; one older file, FILE.1, is kept',
     default: '64',
   },
   {
@@ -42,21 +42,21 @@ export const inspectionOptions = [
     argument: 'flags',
     kind: text,
     scope: 'share',
-    text: 'set INIT flags in the reply whatever was agreed on, such as ASYNC_DIO+PARALLEL_DIROPS',
+    text: 'set INIT flags in the reply in any case, such as ASYNC_DIO+PARALLEL_DIROPS',
   },
   {
     name: 'init-off',
     argument: 'flags',
     kind: text,
     scope: 'share',
-    text: 'leave INIT flags out of the reply whatever was agreed on',
+    text: 'leave INIT flags out of the reply in any case',
   },
   {
     name: 'init-minor',
     argument: 'n',
     kind: { type: 'count', min: 0, max: 1000, unit: 'a minor version' },
     scope: 'share',
-    text: 'reply a minor version that is no higher than this',
+    text: 'reply with a minor version no higher than this',
   },
   {
     name: 'unsafe-faults',
@@ -69,6 +69,6 @@ export const inspectionOptions = [
     argument: 'path',
     kind: text,
     scope: 'process',
-    text: 'answer "virtiofsd-ts ctl" at this socket (JSON lines)',
+    text: 'accept "virtiofsd-ts ctl" at this socket (JSON lines)',
   },
 ] as const satisfies readonly OptionSpec[]

@@ -2,14 +2,14 @@ import { fileHandleUses } from '../../passthrough/inodes/file-handle-use.js'
 import { needs } from '../../share/share-config.js'
 import { flag, list, type OptionSpec, seconds, text } from '../option-spec.js'
 
-/** What files have beside names and data: attributes, owners, locks, and how inodes are kept. */
+/** File properties besides names and data: attributes, owners, locks, and how inodes are kept. */
 export const posixOptions = [
   {
     name: 'xattr',
     kind: flag,
     negated: true,
     scope: 'share',
-    text: 'serve no extended attributes; they are served where the host has them',
+    text: 'serve no extended attributes; by default they are served if the host has them',
     default: true,
   },
   {
@@ -25,7 +25,7 @@ export const posixOptions = [
     kind: { type: 'choice', choices: needs },
     bare: 'auto',
     scope: 'share',
-    text: 'POSIX ACLs, checked by the guest; alone it means auto: where guest and host have them. With always a guest that has none is refused',
+    text: 'POSIX ACLs, checked by the guest. Without a value: auto, if guest and host support them. always refuses a guest that does not',
     default: 'never',
   },
   {
@@ -34,14 +34,14 @@ export const posixOptions = [
     kind: { type: 'choice', choices: needs },
     bare: 'auto',
     scope: 'share',
-    text: 'the guest sends the security context (SELinux) of what it creates; alone it means auto',
+    text: 'the guest sends the security context (SELinux) of each file it creates. Without a value: auto',
     default: 'never',
   },
   {
     name: 'killpriv-v2',
     kind: flag,
     scope: 'share',
-    text: 'set-user-id and set-group-id bits are taken away here, which spares the guest a question before each write',
+    text: 'the device clears set-user-id and set-group-id bits, so the guest sends no request before each write',
     default: true,
   },
   {
@@ -49,20 +49,20 @@ export const posixOptions = [
     aliases: ['posix-locks'],
     kind: flag,
     scope: 'share',
-    text: 'record locks (fcntl) hold on the host, against its processes and other guests',
+    text: 'record locks (fcntl) also hold against host processes and other guests',
   },
   {
     name: 'flock',
     kind: flag,
     scope: 'share',
-    text: 'locks of flock(2) hold on the host, against its processes and other guests',
+    text: 'flock(2) locks also hold against host processes and other guests',
   },
   {
     name: 'lock-timeout',
     argument: 'seconds',
     kind: seconds,
     scope: 'share',
-    text: 'a process of the guest waits this long for a lock that is kept on the host, then gets ETIMEDOUT; without, it waits until it has the lock, and cannot be killed',
+    text: 'how long a guest process waits for a lock kept on the host before it gets ETIMEDOUT; by default it waits for ever and cannot be killed',
   },
   {
     name: 'allow-project-ids',
@@ -74,14 +74,14 @@ export const posixOptions = [
     name: 'export',
     kind: flag,
     scope: 'share',
-    text: 'let the guest export the share itself, over NFS or by file handles; these stay good as long as inodes can be opened by handles of the host',
+    text: 'let the guest export the share itself, over NFS or by file handles; the handles stay valid if the host supports file handles',
   },
   {
     name: 'announce-submounts',
     kind: flag,
     negated: true,
     scope: 'share',
-    text: 'do not tell the guest which directories are mount points on the host',
+    text: 'hide from the guest which directories are mount points on the host',
     default: true,
   },
   {
@@ -89,7 +89,7 @@ export const posixOptions = [
     argument: 'use',
     kind: { type: 'choice', choices: [...fileHandleUses, 'fallback'] },
     scope: 'share',
-    text: 'keep inodes by file handles in place of descriptors: not at all; where the host has them; or refuse what has none (fallback means prefer)',
+    text: 'keep inodes by file handles instead of descriptors: never; prefer them if the host has them; or mandatory, refusing files without (fallback means prefer)',
     default: 'prefer',
   },
   {
@@ -97,7 +97,7 @@ export const posixOptions = [
     argument: 'n',
     kind: { type: 'count', min: 1, max: 2 ** 31, unit: 'inodes' },
     scope: 'share',
-    text: 'inodes that the guest may know at a time, about 120 bytes each; beyond it gets ENFILE',
+    text: 'how many inodes the guest may know at a time, about 120 bytes each; beyond this it gets ENFILE',
     default: '100000000',
   },
   {
@@ -105,7 +105,7 @@ export const posixOptions = [
     argument: 'spec',
     kind: list,
     scope: 'share',
-    text: 'users between guest and host: guest, host, squash-guest or squash-host:FROM:TO:COUNT, forbid-guest:FROM:COUNT, map:GUEST:HOST:COUNT; may be repeated',
+    text: 'translate users between guest and host: guest, host, squash-guest or squash-host:FROM:TO:COUNT, forbid-guest:FROM:COUNT, map:GUEST:HOST:COUNT; may be repeated',
   },
   {
     name: 'translate-gid',
@@ -118,6 +118,6 @@ export const posixOptions = [
     name: 'map-to-me',
     kind: flag,
     scope: 'share',
-    text: "everything that the guest makes is owned by this process's user, whose files are root's in the guest",
+    text: "this process's user owns every file the guest creates, and the guest sees that user as root",
   },
 ] as const satisfies readonly OptionSpec[]

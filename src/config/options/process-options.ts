@@ -3,18 +3,18 @@ import { list, type OptionSpec, text } from '../option-spec.js'
 const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'off'] as const
 export type LogLevel = (typeof logLevels)[number]
 
-/** What a process may be confined to: its own root and namespaces, its own root, or nothing. */
+/** What confines the process: its own root and namespaces, its own root alone, or nothing. */
 const sandboxes = ['namespace', 'chroot', 'none'] as const
 export type Sandbox = (typeof sandboxes)[number]
 
-/** What meets a system call that is not allowed. */
+/** What happens at a system call that is not allowed. */
 const seccompActions = ['none', 'log', 'trap', 'kill'] as const
 export type SeccompAction = (typeof seccompActions)[number]
 
-/** Where the system's log takes messages. */
+/** The socket at which the system log takes messages. */
 const SYSLOG_SOCKET = '/dev/log'
 
-/** What the process is, for all of its shares. */
+/** Options of the process, common to all of its shares. */
 export const processOptions = [
   {
     name: 'poll-us',
@@ -29,7 +29,7 @@ export const processOptions = [
     argument: 'n',
     kind: { type: 'count', min: 0, max: 2 ** 30, unit: 'files' },
     scope: 'process',
-    text: 'limit of open files to set; 0 leaves the one that is',
+    text: 'limit of open files to set; 0 leaves the present limit',
     default: '1000000',
   },
   {
@@ -37,7 +37,7 @@ export const processOptions = [
     argument: 'kind',
     kind: { type: 'choice', choices: sandboxes },
     scope: 'process',
-    text: 'what the process sees of the host: the shares alone, in namespaces of its own; the share alone (chroot, root only); everything',
+    text: 'what the process sees of the host: only the shares, in its own namespaces; only the share (chroot, root only); everything',
     default: 'namespace',
   },
   {
@@ -59,7 +59,7 @@ export const processOptions = [
     argument: 'action',
     kind: { type: 'choice', choices: seccompActions },
     scope: 'process',
-    text: 'what meets a system call that serving does not need: nothing, a line in the kernel log, SIGSYS, the end',
+    text: 'what happens at a system call that serving does not need: nothing, a line in the kernel log, SIGSYS, or the end of the process',
     default: 'kill',
   },
   {
@@ -67,14 +67,14 @@ export const processOptions = [
     argument: 'words',
     kind: text,
     scope: 'process',
-    text: 'capabilities that root keeps or drops, such as +SYS_ADMIN:-MKNOD',
+    text: 'capabilities that root keeps (+) or drops (-), such as +SYS_ADMIN:-MKNOD',
   },
   {
     name: 'log-level',
     argument: 'level',
     kind: { type: 'choice', choices: logLevels },
     scope: 'process',
-    text: 'least severe messages to log',
+    text: 'the least severe level to log',
     default: 'info',
   },
   {
@@ -83,6 +83,6 @@ export const processOptions = [
     bare: SYSLOG_SOCKET,
     kind: text,
     scope: 'process',
-    text: "log to the system's log instead of standard error",
+    text: 'log to the system log instead of standard error',
   },
 ] as const satisfies readonly OptionSpec[]

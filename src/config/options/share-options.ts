@@ -30,14 +30,14 @@ export const shareOptions = [
     argument: 'n',
     kind: { type: 'count', min: 0, max: 2 ** 20, unit: 'a descriptor' },
     scope: 'share',
-    text: 'listening socket that was inherited from who starts this, instead of --socket-path',
+    text: 'descriptor of an inherited listening socket, instead of --socket-path',
   },
   {
     name: 'socket-group',
     argument: 'group',
     kind: text,
     scope: 'share',
-    text: 'group that may connect to the socket, beside its owner',
+    text: 'group that may connect to the socket, besides its owner',
   },
   {
     name: 'tag',
@@ -50,7 +50,7 @@ export const shareOptions = [
     name: 'readonly',
     kind: flag,
     scope: 'share',
-    text: 'refuse every change with EROFS; mounted with -o ro, the guest also says so: access(2), statvfs(3)',
+    text: 'refuse every change with EROFS; mount with -o ro, so that access(2) and statvfs(3) in the guest agree',
   },
   {
     name: 'suid',
@@ -72,6 +72,6 @@ export const shareOptions = [
     name: 'keep-alive',
     kind: flag,
     scope: 'share',
-    text: 'listen again when a front-end has left, instead of ending',
+    text: 'listen again when a front-end has left, instead of exiting',
   },
 ] as const satisfies readonly OptionSpec[]
