@@ -64,6 +64,10 @@ lab: build ## The io-mode matrix (KERNELS="6.1 6.12 7", KERNEL_IMAGE= with MODUL
 lab-bisect: build ## The commit that changed what a case observes (TREE=, GOOD=, BAD=; CASES=glob, SHARES=glob)
 	@node dist/vm/lab-bisect.js $(foreach name,TREE GOOD BAD CASES SHARES KERNEL_ARGS QEMU,$(call option,$(name)))
 
+.PHONY: lab-compare
+lab-compare: build ## What two kernels do differently, with their requests (A=, B=: kernels or results; CASES=, SHARES=, BESIDE=share,share, HTML=)
+	@node dist/vm/lab-compare.js $(foreach name,CASES SHARES BESIDE HTML,$(call option,$(name))) '$(A)' '$(B)'
+
 .PHONY: lab-mutants
 lab-mutants: build ## Small faults in fs/fuse, one by one, and which of them the lab finds (ONLY="1 2", LONG=1)
 	@node dist/vm/lab-mutants.js $(call option,ONLY) $(if $(LONG),--long)

@@ -20,15 +20,23 @@ export function requestLine({ request, epochMs }: TimedRequest): string {
   return words.join('  ')
 }
 
-function detailsOf(request: TracedRequest): string[] {
-  const { opcode, handle, flags, detailFlags, openFlags, overlap, faultId, pid } = request
+/** Range, flags and reply: what an operation asks for, without what differs between two sessions. */
+export function requestWords(request: TracedRequest): string[] {
+  const { opcode, flags, detailFlags, openFlags } = request
   const isOpen = opensFile.has(opcode)
   return [
-    ...(handle !== 0 ? [`fh=${handle}`] : []),
     ...rangeOf(request),
     ...(flags !== 0 || isOpen ? [guestFlagNames(flags)] : []),
     ...(detailFlags !== 0 || opcode === Opcode.LSEEK ? [detailNames(opcode, detailFlags)] : []),
     ...(openFlags !== 0 ? [`-> ${openFlagNames(openFlags)}`] : []),
+  ]
+}
+
+function detailsOf(request: TracedRequest): string[] {
+  const { handle, overlap, faultId, pid } = request
+  return [
+    ...(handle !== 0 ? [`fh=${handle}`] : []),
+    ...requestWords(request),
     ...(overlap > 1 ? [`overlap=${overlap}`] : []),
     ...(pid !== 0 ? [`pid=${pid}`] : []),
     ...(faultId !== 0 ? [`fault=${faultId}`] : []),

@@ -15,6 +15,7 @@ const good: Cell = {
   ms: 100,
   phases: [],
   requests: [],
+  stream: undefined,
   trouble: [],
   trace: undefined,
 }

@@ -20,6 +20,8 @@ export interface LabCase {
   readonly shares: readonly ShareName[]
   /** How long it takes by design, if that is long. */
   readonly seconds?: number
+  /** Its requests differ from run to run. */
+  readonly races?: true
   /** What it needs in the guest beside io-actor. */
   readonly programs?: readonly GuestProgram[]
   /** What fs/fuse does by its rules; undefined where the question makes no sense. */

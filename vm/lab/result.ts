@@ -31,6 +31,8 @@ export interface Cell {
   /** Milliseconds since the cell began. */
   readonly phases: readonly Phase[]
   readonly requests: readonly TimelineRequest[]
+  /** The same in words that two runs have in common, in order; undefined when there are too many, or they race. */
+  readonly stream: readonly string[] | undefined
   /** What the guest's kernel complained of meanwhile. */
   readonly trouble: readonly string[]
   /** Every request of the share meanwhile, in words, of an unexpected cell. */

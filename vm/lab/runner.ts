@@ -8,6 +8,7 @@ import type { Expectations } from './expectations.js'
 import { stacksOf } from './hung-guest.js'
 import { type KernelChoice, LabGuest } from './lab-guest.js'
 import { OPTION_SETS, type ShareName } from './option-sets.js'
+import { streamOf } from './request-stream.js'
 import { type Cell, judge, type KernelResult, type TimelineRequest } from './result.js'
 import { type Phase, Scene } from './scene.js'
 import { Stuck } from './writers.js'
@@ -117,6 +118,7 @@ export async function runCell(
     ms: performance.now() - startMs,
     phases: scene.phases.map((phase): Phase => ({ ...phase, atMs: phase.atMs - epochMs })),
     requests: timelineOf(requests, scene.file(), epochMs),
+    stream: labCase.races ? undefined : streamOf(requests, scene.file()),
     trouble,
     trace: verdict === 'unexpected' ? requests.map(requestLine) : undefined,
   }
@@ -128,6 +130,7 @@ const NOTHING = {
   ms: 0,
   phases: [],
   requests: [],
+  stream: undefined,
   trouble: [],
   trace: undefined,
 } as const

@@ -269,6 +269,7 @@ export const mappingCases: readonly LabCase[] = [
   },
   {
     name: 'mmap/racing-neighbours',
+    races: true,
     question: 'stores through a mapping and direct writes in neighbouring pages, at once',
     shares: ['mmap', 'parallel+mmap'],
     expected: (facts) => onlyMapped(facts, 'nothing lost'),

@@ -55,6 +55,7 @@ export const mixedCases: readonly LabCase[] = [
     question: 'a minute of buffered, direct, aio, mmap and splice I/O on the same files',
     shares: ['parallel+mmap', 'writeback'],
     seconds: SECONDS,
+    races: true,
     programs: ['fio'],
     expected: () => 'quiet',
     run: mixed,

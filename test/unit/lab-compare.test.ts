@@ -1,0 +1,72 @@
+/** What two results of the lab have not in common, down to their requests. */
+
+import t from 'tap'
+import { Opcode } from 'virtio-fs-ts/protocol'
+import type { TimedRequest } from '../../src/inspect/trace-reader.js'
+import { alignStreams, compareKernels } from '../../vm/lab/compare.js'
+import { comparePage } from '../../vm/lab/compare-page.js'
+import { streamOf } from '../../vm/lab/request-stream.js'
+import type { Cell, KernelResult } from '../../vm/lab/result.js'
+
+const cell = (name: string, share: string, observed: string | undefined, stream?: string[]): Cell =>
+  ({ case: name, share, observed, stream }) as Cell
+const kernel = (...cells: Cell[]): KernelResult => ({ release: '6.12', cells }) as unknown as KernelResult
+
+const request = (seenMs: number, endMs: number, offsetBytes: number, more = {}): TimedRequest =>
+  ({
+    epochMs: 0,
+    request: {
+      ...{ opcode: Opcode.WRITE, seenMs, latencyUs: (endMs - seenMs) * 1000, offsetBytes, sizeBytes: 10 },
+      ...{ flags: 1, detailFlags: 0, openFlags: 0, path: 'case', pid: seenMs, handle: seenMs, ...more },
+    },
+  }) as TimedRequest
+
+t.test('streams are aligned where they have most in common', async (t) => {
+  const lines = alignStreams(['OPEN', 'READ', 'WRITE', 'FLUSH'], ['OPEN', 'WRITE', 'WRITE 2', 'FLUSH'])
+  t.same(
+    lines.map(({ side, text }) => `${side} ${text}`),
+    ['both OPEN', 'left READ', 'both WRITE', 'right WRITE 2', 'both FLUSH'],
+  )
+  t.same(alignStreams([], []), [])
+})
+
+t.test('requests in flight together have no order of their own; others have theirs', async (t) => {
+  const words = (...requests: TimedRequest[]) => streamOf(requests, 'case')
+  t.same(words(request(1, 9, 20), request(2, 8, 0)), words(request(1, 9, 0), request(2, 8, 20)))
+  t.same(words(request(1, 2, 20), request(3, 4, 0)), ['WRITE 10@20 O_WRONLY', 'WRITE 10@0 O_WRONLY'])
+  t.same(words(request(1, 2, 0, { path: 'other' }), request(1, 2, 0, { opcode: Opcode.GETATTR })), [])
+  t.same(words(request(1, 2, 0, { path: 'case-b' })), ['WRITE -b 10@0 O_WRONLY'])
+  t.equal(words(...Array.from({ length: 401 }, (_, n) => request(n, n, n))), undefined, 'too many')
+})
+
+t.test('cells differ in what was observed, in their requests, or not', async (t) => {
+  const left = kernel(
+    cell('a', 'direct', '8', ['OPEN']),
+    cell('b', 'direct', '8', ['OPEN']),
+    cell('c', 'direct', undefined),
+    cell('d', 'direct', '1', ['OPEN', 'READ']),
+  )
+  const right = kernel(
+    cell('a', 'direct', '8', ['OPEN']),
+    cell('b', 'direct', '1', ['OPEN']),
+    cell('d', 'direct', '1', ['OPEN']),
+    cell('e', 'auto', '2'),
+  )
+  const { differences, compared } = compareKernels(left, right)
+  t.equal(compared, 5)
+  t.match(differences, [
+    { case: 'b', observed: ['8', '1'], stream: [] },
+    { case: 'd', observed: ['1', '1'], stream: [{ side: 'both' }, { side: 'left', text: 'READ' }] },
+    { case: 'e', observed: ['-', '2'] },
+  ])
+  t.equal(differences.length, 3)
+  t.same(compareKernels(left, left).differences, [], 'a result is like itself')
+  t.match(comparePage(differences, ['6.12', '7.3'], '3 differ'), '<code>READ</code>')
+})
+
+t.test('one share can be put beside another', async (t) => {
+  const both = kernel(cell('a', 'direct', '1'), cell('a', 'parallel', '8'), cell('b', 'auto', '1'))
+  const { differences, compared } = compareKernels(both, both, { left: 'direct', right: 'parallel' })
+  t.equal(compared, 1)
+  t.match(differences, [{ case: 'a', share: 'direct, parallel', observed: ['1', '8'] }])
+})
