@@ -1,4 +1,5 @@
 /** `make lab`: the io-mode matrix. Boots kernels, runs cases, compares what was seen with the rules of fs/fuse. */
+import { writeFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { Command, Option } from 'commander'
@@ -11,9 +12,10 @@ import { EXIT_AS_EXPECTED, EXIT_NO_VERDICT, EXIT_UNEXPECTED, runForVerdict } fro
 import { type Expectations, observedIn, rulesOf } from './lab/expectations.js'
 import type { KernelChoice, LabGuest } from './lab/lab-guest.js'
 import { OPTION_SETS, type ShareName } from './lab/option-sets.js'
-import { type KernelResult, type LabResult, unexpectedCells, verdictOf } from './lab/result.js'
+import { type Cell, type KernelResult, type LabResult, unexpectedCells, verdictOf } from './lab/result.js'
 import { ResultFiles } from './lab/result-files.js'
 import { type RunListener, runKernel } from './lab/runner.js'
+import { junitXml, ktapHead, ktapLine } from './lab/test-formats.js'
 import { cellText, matrixText, sharesText, summaryText, unexpectedText } from './lab/text-report.js'
 import { buildKernel, FLAVOURS, type Flavour } from './lab/tree/build-kernel.js'
 import { Worktree } from './lab/tree/worktree.js'
@@ -35,6 +37,8 @@ interface Options extends ReportFiles {
   shares: string
   judgeAs?: number
   expect?: string
+  junit?: string
+  ktap?: true
   list?: true
 }
 
@@ -67,6 +71,8 @@ function makeCommand(): Command {
     .option('--expect <file>', 'expect what an earlier run observed: a file of --json')
     .option('--json <file>', 'write the result as JSON, cell by cell')
     .option('--html <file>', 'write the result as a page, with timelines')
+    .option('--junit <file>', 'write the result as JUnit XML')
+    .option('--ktap', 'print KTAP, and all else on standard error')
     .option('--list', 'list the cases, and run none')
 }
 
@@ -77,6 +83,7 @@ function parseVersion(text: string): number {
 }
 
 async function run(options: Options): Promise<number> {
+  if (options.ktap) output = process.stderr
   const cases = selectCases(options.cases)
   if (options.list) {
     say(
@@ -118,14 +125,42 @@ async function run(options: Options): Promise<number> {
   }
   const result = resultWith()
   files.finish(result)
+  if (options.junit !== undefined) writeFileSync(options.junit, junitXml(result))
+  if (options.ktap) writeKtap(result)
   report(result, options)
   return statusOf(result, failure)
 }
 
-function report(result: LabResult, { json, html }: ReportFiles): void {
+function writeKtap({ kernels }: LabResult): void {
+  const cells = kernels.flatMap((kernel) => kernel.cells)
+  process.stdout.write(ktapHead(cells.length) + cells.map((cell, n) => ktapLine(n + 1, cell)).join(''))
+}
+
+/** The arguments that run one cell of one kernel alone. */
+function againWords(
+  { tree, flavour, kernelImage, modules, kernelArgs, qemu }: Options,
+  { kernel }: KernelResult,
+  cell: Cell,
+): string[] {
+  const values: Record<string, string | undefined> = {
+    ...(tree === undefined
+      ? { [kernelImage === undefined ? 'kernels' : 'kernel-image']: kernel }
+      : { tree, rev: kernel === tree ? undefined : kernel, flavour }),
+    ...{ modules, 'kernel-args': kernelArgs, qemu, cases: cell.case, shares: cell.share },
+  }
+  return Object.entries(values).flatMap(([name, value]) =>
+    value === undefined ? [] : [`--${name}`, `'${value}'`],
+  )
+}
+
+function report(result: LabResult, options: Options): void {
+  const { json, html } = options
   if (result.kernels.length === 0) return
   for (const kernel of result.kernels)
-    for (const cell of unexpectedCells(kernel)) say(unexpectedText(kernel, cell))
+    for (const cell of unexpectedCells(kernel)) {
+      say(unexpectedText(kernel, cell))
+      say(`  alone      vm/lab/lab ${againWords(options, kernel, cell).join(' ')}\n`)
+    }
   say(`\n${matrixText(result)}\n${sharesText(result)}\n${summaryText(result)}`)
   for (const file of [json, html]) if (file !== undefined) say(pathToFileURL(resolve(file)).href)
 }
@@ -203,8 +238,11 @@ function listen(keep: (kernel: KernelResult) => void): RunListener {
   }
 }
 
+/** Where people read; with --ktap standard output is for programs. */
+let output: NodeJS.WriteStream = process.stdout
+
 function say(text: string): void {
-  process.stdout.write(`${text}\n`)
+  output.write(`${text}\n`)
 }
 
 await runForVerdict(makeCommand(), run)

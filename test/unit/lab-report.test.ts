@@ -2,6 +2,7 @@
 import t from 'tap'
 import { labPage } from '../../vm/lab/html-report.js'
 import { type Cell, judge, type KernelResult, type LabResult, verdictOf } from '../../vm/lab/result.js'
+import { junitXml, ktapHead, ktapLine } from '../../vm/lab/test-formats.js'
 import { matrixText, sharesText, summaryText, unexpectedText } from '../../vm/lab/text-report.js'
 import { timelineChart } from '../../vm/lab/timeline.js'
 
@@ -129,4 +130,21 @@ t.test('the page shows every cell, and opens what is unexpected', async (t) => {
   t.match(page, '&lt;b&gt;&amp;')
   t.match(page, 'line 0\n')
   t.notMatch(labPage(result(['6.12.117', [good]])), /<details open>/)
+})
+
+t.test('KTAP has a line for each cell, with what is wrong before it', async (t) => {
+  t.equal(ktapHead(3), 'KTAP version 1\n1..3\n')
+  t.equal(ktapLine(1, good), 'ok 1 overlap/non-extending@parallel\n')
+  t.equal(ktapLine(2, absent), 'ok 2 overlap/non-extending@parallel # SKIP does not apply\n')
+  t.equal(
+    ktapLine(3, { ...bad, trouble: ['WARNING: a\nb'] }),
+    '# expected: 8\n# observed: 1\n# WARNING: a\n# b\nnot ok 3 overlap/non-extending@parallel\n',
+  )
+})
+
+t.test('JUnit XML has a suite for each kernel', async (t) => {
+  const xml = junitXml(result(['6.12', [good, { ...bad, evidence: '<1> "\u0001"' }, absent]]))
+  t.match(xml, '<testsuite name="Linux 6.12-cloud" tests="3" failures="1" skipped="1" time="50.000">')
+  t.match(xml, '<failure message="expected 8, observed 1">&lt;1&gt; &quot;?&quot;\nline 0\n')
+  t.match(xml, '<testcase classname="overlap/non-extending" name="parallel" time="0.100"/>')
 })

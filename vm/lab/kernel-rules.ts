@@ -54,6 +54,35 @@ function isEarly66({ release }: GuestFacts): boolean {
   return /^6\.6\.[0-7](\D|$)/.test(release)
 }
 
+/** A release as numbers: "6.12.117+deb13-cloud-amd64" is [6, 12, 117]. Debian's "6.1.0-50" does not tell its stable release. */
+function releaseOf({ release }: GuestFacts): [major: number, minor: number, patch: number | undefined] {
+  const [, major, minor, patch, abi] = /^(\d+)\.(\d+)(?:\.(\d+)(-\d+)?)?/.exec(release) ?? []
+  const isHidden = patch === '0' && abi !== undefined
+  return [Number(major), Number(minor), isHidden ? undefined : Number(patch ?? 0)]
+}
+
+function isSince(facts: GuestFacts, major: number, minor: number): boolean {
+  const [itsMajor, itsMinor] = releaseOf(facts)
+  return itsMajor > major || (itsMajor === major && itsMinor >= minor)
+}
+
+/**
+ * Pages that were read while a synchronous direct write was in flight are dropped after it: Linux 6.19 (b359af82), and the
+ * stable releases 6.12.64 and 6.18.y. Undefined where a stable release may have it.
+ */
+export function dropsPagesAfterWrite(facts: GuestFacts): boolean | undefined {
+  const [major, minor, patch] = releaseOf(facts)
+  if (isSince(facts, 6, 19)) return true
+  if (major === 6 && minor === 12) return patch === undefined ? undefined : patch >= 64
+  return major === 6 && minor === 18 && patch !== 0 ? undefined : false
+}
+
+/** Buffered reads of up to max_pages: Linux 7.3 (98b4ca23). Before, read-ahead ends them. Undefined for large folios, 7.4. */
+export function largestBufferedReadBytes(facts: GuestFacts): number | undefined {
+  if (isSince(facts, 7, 4)) return undefined
+  return isSince(facts, 7, 3) ? 1 << 20 : 128 << 10
+}
+
 /** Asynchronous writes with O_DIRECT leave the inode's lock once they are sent, with or without the parallel flag. */
 export function asyncWritesOverlap(facts: GuestFacts): boolean {
   return facts.asyncDio || writesInParallel(facts)

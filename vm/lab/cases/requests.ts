@@ -4,6 +4,7 @@ import { FUSE_WRITE_KILL_SUIDGID, Opcode, opcodeName } from 'virtio-fs-ts/protoc
 import type { TracedRequest } from '../../../src/inspect/trace-format.js'
 import type { TimedRequest } from '../../../src/inspect/trace-reader.js'
 import type { LabCase, Observation } from '../case.js'
+import { largestBufferedReadBytes } from '../kernel-rules.js'
 import type { ShareName } from '../option-sets.js'
 import type { Scene } from '../scene.js'
 
@@ -131,6 +132,25 @@ async function reads(scene: Scene): Promise<Observation> {
   return { observed: count === 16 ? 'one by one' : 'ahead', evidence: `16 reads of a page: ${count} READs` }
 }
 
+/** A long buffered read: the largest READ that comes of it. */
+async function largestRead(scene: Scene): Promise<Observation> {
+  const sizeBytes = 8 << 20
+  const file = scene.makeFile(sizeBytes, 3)
+  const actor = scene.addActor()
+  await actor.do(`open f ${O_RDWR} ${scene.guestPath(file)}`)
+  await actor.do(`read f ${sizeBytes} 0`)
+  await actor.do('close f')
+  const kib = (largestBufferedReadBytes(scene.facts) ?? 0) >> 10
+  scene.judgeRequests((requests) => {
+    const sizes = requests
+      .filter(({ request }) => request.opcode === Opcode.READ)
+      .map(({ request }) => request.sizeBytes >> 10)
+    const largest = Math.max(...sizes)
+    return largest === kib ? [] : [`${largest} KiB`]
+  })
+  return { observed: `${kib} KiB`, evidence: `one read of ${sizeBytes} bytes` }
+}
+
 /** A file is told of twice: how often the guest asks. */
 async function asksAgain(scene: Scene): Promise<Observation> {
   const file = scene.makeFile(PAGE)
@@ -200,6 +220,16 @@ export const requestCases: readonly LabCase[] = [
     shares: ['direct', 'auto'],
     expected: ({ share }) => (share === 'direct' ? 'one by one' : 'ahead'),
     run: reads,
+  },
+  {
+    name: 'requests/largest-read',
+    question: 'the largest READ of a buffered read of 8 MiB',
+    shares: ['auto'],
+    expected: (facts) => {
+      const largestBytes = largestBufferedReadBytes(facts)
+      return largestBytes === undefined ? undefined : `${largestBytes >> 10} KiB`
+    },
+    run: largestRead,
   },
   {
     name: 'requests/lookup',

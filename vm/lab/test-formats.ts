@@ -1,0 +1,51 @@
+/** Results as other tools read them: KTAP for those of the kernel, JUnit for continuous integration. */
+import type { Cell, KernelResult, LabResult } from './result.js'
+
+/** What a KTAP output begins with. */
+export function ktapHead(tests: number): string {
+  return `KTAP version 1\n1..${tests}\n`
+}
+
+/** One cell, with what is to say of it behind #. Names are stable: the case and the share. */
+export function ktapLine(number: number, cell: Cell): string {
+  const name = `${number} ${cell.case}@${cell.share}`
+  if (cell.verdict === 'not applicable') return `ok ${name} # SKIP does not apply\n`
+  if (cell.verdict === 'as expected') return `ok ${name}\n`
+  const diagnosis = [`expected: ${cell.expected}`, `observed: ${cell.observed}`, ...cell.trouble]
+  const lines = diagnosis.flatMap((text) => text.split('\n')).map((line) => `# ${line}\n`)
+  return `${lines.join('')}not ok ${name}\n`
+}
+
+/** A suite for each kernel. */
+export function junitXml({ kernels }: LabResult): string {
+  return `<?xml version="1.0" encoding="UTF-8"?>\n<testsuites>\n${kernels.map(suite).join('')}</testsuites>\n`
+}
+
+function suite({ release, ms, cells }: KernelResult): string {
+  const count = (verdict: Cell['verdict']): number => cells.filter((cell) => cell.verdict === verdict).length
+  const about = `name="Linux ${escapeXml(release)}" tests="${cells.length}" failures="${count('unexpected')}" skipped="${count('not applicable')}" time="${seconds(ms)}"`
+  return `<testsuite ${about}>\n${cells.map(testCase).join('')}</testsuite>\n`
+}
+
+function testCase(cell: Cell): string {
+  const head = `<testcase classname="${escapeXml(cell.case)}" name="${escapeXml(cell.share)}" time="${seconds(cell.ms)}"`
+  if (cell.verdict === 'as expected') return `${head}/>\n`
+  if (cell.verdict === 'not applicable') return `${head}><skipped/></testcase>\n`
+  const message = `expected ${cell.expected}, observed ${cell.observed}`
+  const text = [cell.evidence, ...cell.trouble, ...(cell.trace ?? [])].join('\n')
+  return `${head}><failure message="${escapeXml(message)}">${escapeXml(text)}</failure></testcase>\n`
+}
+
+function seconds(ms: number): string {
+  return (ms / 1000).toFixed(3)
+}
+
+/** XML 1.0 has no control characters but tab and line ends. */
+function escapeXml(text: string): string {
+  return text
+    .replaceAll('&', '&amp;')
+    .replaceAll('<', '&lt;')
+    .replaceAll('>', '&gt;')
+    .replaceAll('"', '&quot;')
+    .replaceAll(/[^\t\n\x20-\ud7ff\ue000-\ufffd]/g, '?')
+}
