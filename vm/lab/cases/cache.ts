@@ -144,6 +144,19 @@ async function statChange(scene: Scene): Promise<Observation> {
   }
 }
 
+/** The same by fstat: no name is looked up. */
+async function fstatChange(scene: Scene): Promise<Observation> {
+  const file = scene.makeFile(FILE_BYTES, OLD)
+  const actor = scene.addActor()
+  await actor.do(`open f ${O_RDONLY} ${scene.guestPath(file)}`)
+  const before = await actor.do('size f')
+  writeFileSync(scene.hostPath(file), Buffer.alloc(2 * FILE_BYTES))
+  expectChange(scene, file, 2 * FILE_BYTES, 0)
+  await sleep(ATTRIBUTES_EXPIRE_MS)
+  const after = await actor.do('size f')
+  return { observed: after === 2 * FILE_BYTES ? 'new size' : 'old size', evidence: `${before} > ${after}` }
+}
+
 const PIECES = 16
 const PIECE_BYTES = 256
 
@@ -269,6 +282,19 @@ export const cacheCases: readonly LabCase[] = [
       always: 'old size',
     }),
     run: statChange,
+  },
+  {
+    name: 'cache/fstat',
+    question: 'the size that fstat tells, after it changed on the host',
+    shares: POLICIES,
+    expected: byShare({
+      direct: 'new size',
+      metadata: 'old size',
+      auto: 'new size',
+      keep: 'new size',
+      always: 'old size',
+    }),
+    run: fstatChange,
   },
   {
     name: 'cache/close',

@@ -191,6 +191,16 @@ async function allocate(scene: Scene): Promise<Observation> {
   return asIs(right ? 'right' : `${punched}, size ${size}`)
 }
 
+/** A part of a page is written that was not cached; what a mapping then shows of the rest. */
+async function peekAfterWrite(scene: Scene): Promise<Observation> {
+  const { actor, file } = await openFile(scene, Buffer.alloc(PAGE, FILL))
+  await actor.do('write f 100 50 9')
+  scene.model(file).fill(50, 100, 9)
+  await actor.do(`map m f ${PAGE} shared r`)
+  const seen = await actor.do(`peek m ${PAGE} 0`)
+  return asIs(seen === `${FILL}x50 9x100 ${FILL}x${PAGE - 150}` ? 'right' : `${seen}`)
+}
+
 /** copy_file_range from what was just written to what is cached. */
 async function copyRange(scene: Scene): Promise<Observation> {
   const source = scene.makeFileOf(Buffer.alloc(2 * PAGE, FILL), '-source')
@@ -269,11 +279,14 @@ async function afterWriteBack(scene: Scene, then: string, opcode: number): Promi
   scene.model(file).fill(0, 4 * PAGE, 9)
   if (opcode === Opcode.SETATTR) scene.model(file).resize(100)
   await scene.holdWrites(file, 1000)
-  await actor.start('fsync f')
-  await scene.rest(actor)
+  // fsync holds the inode's lock; sync does not.
+  const writeBack = opcode === Opcode.FSYNC ? undefined : scene.guest.spawn('sync')
+  if (writeBack === undefined) await actor.start('fsync f')
+  while ((await scene.writesInFlight(file)) === 0) await scene.guest.output('sleep 0.01')
   await other.start(then)
   await scene.rest(other)
   await scene.holdNothing()
+  await writeBack?.result
   const outcomes: Outcome[] = [...(await actor.join()), ...(await other.join())]
   scene.judgeRequests((requests) => {
     const writeEnd = Math.max(
@@ -327,6 +340,13 @@ export const dataCases: readonly LabCase[] = [
     shares: POLICIES,
     expected: always('right'),
     run: unaligned,
+  },
+  {
+    name: 'data/peek-after-write',
+    question: 'a mapping of a page of which a part was written',
+    shares: ['auto', 'always', 'writeback'],
+    expected: always('right'),
+    run: peekAfterWrite,
   },
   {
     name: 'data/hole',

@@ -20,7 +20,7 @@ export const dataMutants: readonly Mutant[] = [
       before: '	if (fopen_direct_io && write) {\n		res = invalidate',
       after: '	if (fopen_direct_io && write && !FAULT) {\n		res = invalidate',
     },
-    caughtBy: ['mmap/flush-before-write@mmap', 'mmap/neighbours@mmap', 'mmap/racing-neighbours@mmap'],
+    caughtBy: ['mmap/flush-before-write@mmap', 'mmap/neighbours@mmap'],
   },
   {
     id: 33,
@@ -33,6 +33,14 @@ export const dataMutants: readonly Mutant[] = [
       after: '	if (fopen_direct_io && write && !FAULT_31 && !FAULT) {\n		res = invalidate',
     },
     caughtBy: ['mmap/peek-after-write@mmap'],
+  },
+  {
+    id: 32,
+    what: 'a direct write leaves pages that were read while it was in flight',
+    file: 'file.c',
+    before: 'if (res > 0 && write && fopen_direct_io && !FAULT_33) {',
+    after: 'if (res > 0 && write && fopen_direct_io && !FAULT_33 && !FAULT) {',
+    caughtBy: ['mmap/peek-during-write@mmap'],
   },
   {
     id: 35,
@@ -118,7 +126,7 @@ export const dataMutants: readonly Mutant[] = [
     file: 'file.c',
     before: '	err = file_write_and_wait_range(file, start, end);',
     after: '	err = FAULT ? 0 : file_write_and_wait_range(file, start, end);',
-    caughtBy: ['cache/small-writes@writeback', 'requests/close@writeback'],
+    caughtBy: ['requests/close@writeback'],
   },
   {
     id: 45,
@@ -157,7 +165,13 @@ export const dataMutants: readonly Mutant[] = [
     what: 'O_TRUNC leaves the pages of the old file',
     file: 'file.c',
     before: '		if (is_truncate)\n			truncate_pagecache(inode, 0);',
-    after: '		if (is_truncate && !FAULT)\n			truncate_pagecache(inode, 0);',
+    after:
+      '		if (is_truncate)\n			truncate_pagecache(inode, FAULT ? inode->i_mapping->nrpages << PAGE_SHIFT : 0);',
+    elsewhere: {
+      file: 'dir.c',
+      before: '			truncate_pagecache(inode, 0);\n			goto out;',
+      after: '			if (!FAULT)\n				truncate_pagecache(inode, 0);\n			goto out;',
+    },
     caughtBy: ['data/truncating-open@writeback'],
   },
   {
@@ -166,6 +180,11 @@ export const dataMutants: readonly Mutant[] = [
     file: 'file.c',
     before: '	i_size_write(inode, 0);\n	spin_unlock(&fi->lock);\n	file_update_time',
     after: '	if (!FAULT)\n		i_size_write(inode, 0);\n	spin_unlock(&fi->lock);\n	file_update_time',
+    elsewhere: {
+      file: 'dir.c',
+      before: '			i_size_write(inode, 0);\n',
+      after: '			if (!FAULT)\n				i_size_write(inode, 0);\n',
+    },
     caughtBy: ['data/truncating-open@writeback'],
   },
   {
@@ -192,7 +211,7 @@ export const dataMutants: readonly Mutant[] = [
     file: 'file.c',
     before: '		if (tmp == PAGE_SIZE)\n			SetPageUptodate(page);',
     after: '		if (tmp == PAGE_SIZE || FAULT)\n			SetPageUptodate(page);',
-    caughtBy: ['data/unaligned@always'],
+    caughtBy: ['data/peek-after-write@always'],
   },
   {
     id: 56,
@@ -333,7 +352,7 @@ export const dataMutants: readonly Mutant[] = [
     before: '	max_pages = min_t(unsigned int, fc->max_pages,\n			fc->max_read / PAGE_SIZE);',
     after:
       '	if (FAULT)\n		return;\n	max_pages = min_t(unsigned int, fc->max_pages,\n			fc->max_read / PAGE_SIZE);',
-    caughtBy: ['requests/reads@auto'],
+    caughtBy: ['requests/reads@auto', 'requests/largest-read@auto'],
   },
   {
     id: 145,
@@ -342,7 +361,7 @@ export const dataMutants: readonly Mutant[] = [
     before: '	if (ff->open_flags & FOPEN_DIRECT_IO)\n		return fuse_direct_write_iter(iocb, from);',
     after:
       '	if (!FAULT && (ff->open_flags & FOPEN_DIRECT_IO))\n		return fuse_direct_write_iter(iocb, from);',
-    caughtBy: ['data/large-write@parallel'],
+    caughtBy: ['overlap/non-extending@parallel'],
   },
   {
     id: 146,
@@ -350,7 +369,7 @@ export const dataMutants: readonly Mutant[] = [
     file: 'file.c',
     before: '	if (ff->open_flags & FOPEN_DIRECT_IO)\n		return fuse_direct_read_iter(iocb, to);',
     after: '	if (!FAULT && (ff->open_flags & FOPEN_DIRECT_IO))\n		return fuse_direct_read_iter(iocb, to);',
-    caughtBy: ['cache/read-open-file@direct'],
+    caughtBy: ['requests/reads@direct'],
   },
   {
     id: 149,

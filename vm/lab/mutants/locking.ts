@@ -197,7 +197,11 @@ export const lockingMutants: readonly Mutant[] = [
     file: 'file.c',
     before: 'if ((vma->vm_flags & VM_SHARED) && (vma->vm_flags & VM_MAYWRITE))',
     after: 'if (!FAULT && (vma->vm_flags & VM_SHARED) && (vma->vm_flags & VM_MAYWRITE))',
-    caughtBy: ['mmap/read-after-msync@mmap'],
+    caughtBy: [
+      'mmap/read-after-msync@mmap',
+      'mmap/racing-neighbours@parallel+mmap',
+      'mixed/all-at-once@parallel+mmap',
+    ],
   },
   {
     id: 26,
@@ -225,11 +229,11 @@ export const lockingMutants: readonly Mutant[] = [
   },
   {
     id: 29,
-    what: 'synchronous writes with O_DIRECT let go of the lock early',
+    what: 'synchronous writes with O_DIRECT hold the lock together',
     file: 'file.c',
-    before: '	fuse_dio_lock(iocb, from, &exclusive);\n	res = generic_write_checks',
+    before: '	/* Server side has to advise that it supports parallel dio writes. */',
     after:
-      '	fuse_dio_lock(iocb, from, &exclusive);\n	if (FAULT && exclusive && (iocb->ki_flags & IOCB_DIRECT)) {\n		downgrade_write(&inode->i_rwsem);\n		exclusive = false;\n		fuse_inode_uncached_io_start(get_fuse_inode(inode), NULL);\n	}\n	res = generic_write_checks',
+      '	if (FAULT && (iocb->ki_flags & IOCB_DIRECT))\n		return false;\n	/* Server side has to advise that it supports parallel dio writes. */',
     caughtBy: ['async/synchronous@direct'],
   },
 ]

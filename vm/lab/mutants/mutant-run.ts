@@ -71,9 +71,8 @@ export class MutantRun {
     const lab = await this.guest()
     await choose(lab, id)
     const cell = await this.runOn(lab, choice)
-    // What complains or hangs may have left something behind.
-    const isWell = cell.trouble.length === 0 && cell.observed !== 'hangs' && (await lab.isAlive())
-    if (isWell) await choose(lab, 0)
+    // What a fault has spoilt are the case's own files: no other cell meets them.
+    if (cell.observed !== 'hangs' && (await lab.isAlive())) await choose(lab, 0)
     else await this.end()
     return cell
   }

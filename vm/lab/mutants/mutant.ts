@@ -10,6 +10,7 @@ export interface Mutant {
   readonly after: string
   /** A second place. */
   readonly also?: { readonly before: string; readonly after: string }
+  readonly elsewhere?: { readonly file: string; readonly before: string; readonly after: string }
   /** Cells that must find it: "case@share". */
   readonly caughtBy: readonly string[]
   /** It acts when a share is mounted: the guest boots with it. */

@@ -46,9 +46,12 @@ export async function makeMutatedTree(mutants: readonly Mutant[]): Promise<strin
 function mutate(dir: string, mutants: readonly Mutant[]): Map<string, string> {
   const texts = new Map<string, string>()
   const read = (name: string): string => texts.get(name) ?? readFileSync(join(dir, name), 'utf8')
-  for (const { id, file, before, after, also } of mutants) {
-    for (const place of [{ before, after }, ...(also === undefined ? [] : [also])])
-      texts.set(file, replaceOnce(read(file), place.before, numbered(place.after, id), `fault ${id}`))
+  for (const { id, file, before, after, also, elsewhere } of mutants) {
+    for (const place of [{ before, after }, also, elsewhere])
+      if (place !== undefined) {
+        const name = place === elsewhere ? elsewhere.file : file
+        texts.set(name, replaceOnce(read(name), place.before, numbered(place.after, id), `fault ${id}`))
+      }
   }
   const macros = mutants.map(({ id }) => `#define FAULT_${id} unlikely(READ_ONCE(fuse_lab_fault) == ${id})\n`)
   const place = '/** Default max number of pages'

@@ -8,6 +8,10 @@ export const nameMutants: readonly Mutant[] = [
     file: 'dir.c',
     before: 'else if (time_before64(fuse_dentry_time(entry), get_jiffies_64()) ||',
     after: 'else if ((!FAULT && time_before64(fuse_dentry_time(entry), get_jiffies_64())) ||',
+    also: {
+      before: '	return time_before64(fuse_dentry_time(dentry), get_jiffies_64());',
+      after: '	return !FAULT && time_before64(fuse_dentry_time(dentry), get_jiffies_64());',
+    },
     caughtBy: ['requests/lookup@direct'],
   },
   {
@@ -96,6 +100,19 @@ export const nameMutants: readonly Mutant[] = [
     file: 'dir.c',
     before: '		sync = time_before64(fi->i_time, get_jiffies_64());',
     after: '		sync = !FAULT && time_before64(fi->i_time, get_jiffies_64());',
+    caughtBy: ['cache/fstat@auto'],
+  },
+  {
+    id: 98,
+    what: 'attributes expire for names alone, and a name that is looked up again brings none',
+    file: 'dir.c',
+    before: '		forget_all_cached_acls(inode);\n		fuse_change_attributes(inode, &outarg.attr, NULL,',
+    after:
+      '		forget_all_cached_acls(inode);\n		if (!FAULT)\n			fuse_change_attributes(inode, &outarg.attr, NULL,',
+    also: {
+      before: '		sync = !FAULT_92 && time_before64(',
+      after: '		sync = !FAULT_92 && !FAULT && time_before64(',
+    },
     caughtBy: ['cache/stat@auto'],
   },
   {
