@@ -1,6 +1,7 @@
 /** What is in a file: each case tells what it writes, and the runner compares bytes, sizes and offsets. */
 import { appendFileSync, constants, truncateSync } from 'node:fs'
-import { Opcode } from 'virtio-fs-ts/protocol'
+import { FATTR_SIZE, Opcode } from 'virtio-fs-ts/protocol'
+import type { TracedRequest } from '../../../src/inspect/trace-format.js'
 import type { Actor, Outcome } from '../actor.js'
 import type { LabCase, Observation } from '../case.js'
 import { patternBytes } from '../file-model.js'
@@ -288,13 +289,16 @@ async function afterWriteBack(scene: Scene, then: string, opcode: number): Promi
   await scene.holdNothing()
   await writeBack?.result
   const outcomes: Outcome[] = [...(await actor.join()), ...(await other.join())]
+  // Write-back also tells of times.
+  const isIt = (request: TracedRequest): boolean =>
+    request.opcode === opcode && (opcode !== Opcode.SETATTR || (request.detailFlags & FATTR_SIZE) !== 0)
   scene.judgeRequests((requests) => {
     const writeEnd = Math.max(
       ...requests
         .filter(({ request }) => request.opcode === Opcode.WRITE)
         .map(({ request }) => request.seenMs + request.latencyUs / 1000),
     )
-    const early = requests.filter(({ request }) => request.opcode === opcode && request.seenMs < writeEnd)
+    const early = requests.filter(({ request }) => isIt(request) && request.seenMs < writeEnd)
     return early.length === 0 ? [] : [`${early.length} came before the reply to the WRITE`]
   })
   const failed = outcomes.find((outcome) => 'error' in outcome)
