@@ -36,7 +36,7 @@ t.test('LTP: system calls on files that were built; TCONF alone is skipped', asy
     'testcases/bin/fork01': '',
   })
   t.same(ltp.cases(path), ['open01', 'rename14'])
-  t.match(ltp.command('rename14', path), /TMPDIR=\$PWD rename14 -x 1 2>&1$/)
+  t.match(ltp.command('rename14', path), /TMPDIR=\$PWD LTP_TIMEOUT_MUL=5 rename14 -x 1 2>&1$/)
   t.same(
     [0, 32, 1, 2, 33, null].map((status) => ltp.outcomeOf(status, '')),
     ['pass', 'skip', 'fail', 'fail', 'fail', 'fail'],

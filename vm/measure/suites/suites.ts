@@ -52,7 +52,7 @@ const ltp: Suite = {
       .filter(([name, words]) => FILE_CALLS.test(name) && isThere(path, words))
       .map(([name]) => name),
   command(name, path) {
-    const setup = `chmod 777 . && LTPROOT=${SUITE_DIR} PATH=${SUITE_DIR}/testcases/bin:$PATH TMPDIR=$PWD`
+    const setup = `chmod 777 . && LTPROOT=${SUITE_DIR} PATH=${SUITE_DIR}/testcases/bin:$PATH TMPDIR=$PWD LTP_TIMEOUT_MUL=5`
     return `${setup} ${ltpLines(path).get(name)!.join(' ')} 2>&1`
   },
   // Without a disk for it, a case that makes a file system of its own says nothing of the share.
@@ -65,6 +65,8 @@ const xfstests: Suite = {
   mark: 'tests/generic/001',
   packages: [
     'xfsprogs',
+    'hostname',
+    'bsdutils',
     'gawk',
     'bc',
     'uuid-runtime',
