@@ -69,7 +69,7 @@ t.test('a device that hangs is ended by the watchdog, and the next guest gets an
   const fs = mountAndUse(t, '/run/virtiofsd-ts/srv-data.sock')
   const main = systemd.property(service, 'MainPID')
   const serving = systemd.run('cat', `/proc/${main}/task/${main}/children`)
-  systemd.run('kill', '-STOP', serving)
+  systemd.run('sh', '-c', `kill -STOP ${serving}`)
   await systemd.reaches(service, 'Result', 'watchdog')
   await systemd.reaches(service, 'ActiveState', 'failed')
   fs.close()

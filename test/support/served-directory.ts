@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { attach } from './mount.js'
@@ -19,6 +19,8 @@ export async function expectToServe(
   { words, inside, outside, args = [] }: Installed,
 ): Promise<string> {
   mkdirSync(join(outside, 'share'), { recursive: true })
+  // Whoever the program runs as.
+  chmodSync(join(outside, 'share'), 0o777)
   writeFileSync(join(outside, 'share/file'), 'content')
   const paths = ['--shared-dir', join(inside, 'share'), '--socket-path', join(inside, 'socket')]
   const program = new RunningProgram(t, [...paths, ...args], [], [], words)
