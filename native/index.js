@@ -53,6 +53,7 @@ export const {
   inodeLink,
   inodeListxattr,
   inodeOpen,
+  inodeOpenAtOnce,
   inodeOpenByHandle,
   inodePath,
   inodeRemovexattr,

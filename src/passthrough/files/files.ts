@@ -48,7 +48,7 @@ import { HeldFd } from './held-fd.js'
 import { NO_FD, OpenFile } from './open-file.js'
 import { hostOpenFlags, opensForWriting, wantsAppend } from './open-flags.js'
 
-const { O_APPEND, O_CREAT, O_DIRECT, O_EXCL, O_NOATIME, O_NONBLOCK, O_PATH, O_RDONLY, O_TMPFILE, O_TRUNC } =
+const { O_APPEND, O_CREAT, O_DIRECT, O_EXCL, O_NOATIME, O_PATH, O_RDONLY, O_TMPFILE, O_TRUNC } =
   native.constants
 
 const PERMISSIONS = 0o7777
@@ -241,11 +241,9 @@ export class FileOperations {
     return fd === -EPERM && (flags & O_NOATIME) !== 0 ? this.openAtOnce(pathFd, flags & ~O_NOATIME) : fd
   }
 
-  /** Opens without waiting for a lease to be given up. The descriptor is then one that waits, as for any program. */
+  /** Opens without waiting for a lease to be given up. */
   private openAtOnce(pathFd: number, flags: number): number {
-    const fd = native.inodeOpen(this.share.options.procFd, pathFd, flags | O_NONBLOCK)
-    if (fd >= 0) native.setStatusFlags(fd, flags)
-    return descriptorError(fd)
+    return descriptorError(native.inodeOpenAtOnce(this.share.options.procFd, pathFd, flags))
   }
 
   /** The descriptor of the directory to make a file in, as which this thread has become the caller; or an errno. */
