@@ -1,5 +1,5 @@
 /** `make bench-limits`: what our device costs besides requests: its start, its memory, its idleness, its pauses. */
-import { existsSync } from 'node:fs'
+import { existsSync, mkdirSync } from 'node:fs'
 import { constants, setPriority } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -53,7 +53,9 @@ async function starts(sandbox: string): Promise<Row[]> {
   for (let n = 0; n < STARTS; n++) {
     const dir = makeTemporaryDir()
     const socket = join(dir.path, 'socket')
-    const args = ['--shared-dir', dir.path, '--socket-path', socket, '--sandbox', sandbox]
+    const share = join(dir.path, 'share')
+    mkdirSync(share)
+    const args = ['--shared-dir', share, '--socket-path', socket, '--sandbox', sandbox]
     const startMs = performance.now()
     const device = new LeashedProcess(NAME, { command: process.execPath, args: [OURS] }, args)
     if (process.getuid?.() === 0) putFirst(device.pid)

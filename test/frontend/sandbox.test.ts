@@ -23,7 +23,11 @@ async function start(
   args: readonly string[] = [],
   launcher: readonly string[] = [],
 ) {
-  const socketPath = join(tempDir(t), 'socket')
+  const place = tempDir(t)
+  // The user whose directory it is starts the program.
+  const { uid, gid } = statSync(directory)
+  if (isRoot) chownSync(place, uid, gid)
+  const socketPath = join(place, 'socket')
   const program = new RunningProgram(
     t,
     ['--shared-dir', directory, '--socket-path', socketPath, ...args],
