@@ -21,15 +21,15 @@ export function unixConnect(path: string, flags: number): number
 /** A datagram socket in non-blocking mode, connected to the socket file. Errors: ENOENT, ECONNREFUSED, EPROTOTYPE. */
 export function unixDatagramConnect(path: string): number
 /**
- * Writes the path of a listening unix socket to `out` and returns its bytes; 0 when it has none. Errors: EBADF, ENOTSOCK,
- * EINVAL for a socket that does not listen or is of another family.
+ * Writes the path of a listening unix socket to `out` and returns its length in bytes, or 0 if it has no path.
+ * Errors: EBADF, ENOTSOCK, EINVAL for a socket that does not listen or is of another family.
  */
 export function unixListenerPath(fd: number, out: Uint8Array): number
-/** Accepts one connection; blocks unless the listener is in non-blocking mode. */
+/** Accepts one connection. Blocks unless the listener is non-blocking. */
 export function unixAccept(listenFd: number): number
-/** Two connected sockets, in `out[0]` and `out[1]`. */
+/** Makes two connected sockets, in `out[0]` and `out[1]`. */
 export function unixPair(out: Int32Array): number
-/** sendmsg(2) with `fdCount` descriptors, which stay the caller's. Returns bytes sent. */
+/** sendmsg(2) with `fdCount` descriptors, which the caller keeps. Returns bytes sent. */
 export function sendMessage(
   fd: number,
   bytes: Uint8Array,
@@ -40,8 +40,8 @@ export function sendMessage(
   flags: number,
 ): number
 /**
- * recvmsg(2). Returns bytes read, 0 at the end of the stream. `fds` holds at least 254 elements: fds[0] takes the
- * number of descriptors that came along, fds[1...] the descriptors, which are the caller's from here on.
+ * recvmsg(2). Returns bytes read, 0 at the end of the stream. `fds` holds at least 254 elements: fds[0] receives the
+ * number of received descriptors, fds[1...] the descriptors themselves, which the caller then owns.
  */
 export function receiveMessage(
   fd: number,
@@ -54,13 +54,13 @@ export function receiveMessage(
 
 // ---- guest memory ----
 
-/** A memory without regions. Errors: EMFILE (64 a thread), ENOMEM. */
+/** Makes a memory without regions. Errors: EMFILE (64 per thread), ENOMEM. */
 export function memoryCreate(): Memory
 /** Unmaps every region and detaches every window. */
 export function memoryDestroy(memory: Memory): number
 /**
- * Maps `sizeBytes` of `fd` from `fileOffsetBytes` as guest-physical addresses from `gpa`. `fd` stays the caller's.
- * Errors: EFBIG (the file ends before the region does), EEXIST (overlap), ENOSPC (512 regions), and what mmap(2) gives.
+ * Maps `sizeBytes` of `fd` from `fileOffsetBytes` as guest-physical addresses from `gpa`. The caller keeps `fd`.
+ * Errors: EFBIG (the file ends before the region does), EEXIST (overlap), ENOSPC (512 regions), and those of mmap(2).
  */
 export function memoryAdd(
   memory: Memory,
@@ -69,24 +69,33 @@ export function memoryAdd(
   sizeBytes: number,
   fileOffsetBytes: number,
 ): number
-/** Detaches the windows of the region that starts at `gpa`, clears its watches, unmaps it. Errors: ENOENT. */
+/** Removes the region that starts at `gpa`: detaches its windows, clears its watches, unmaps it. Errors: ENOENT. */
 export function memoryRemove(memory: Memory, gpa: number): number
-/** An ArrayBuffer over guest memory, detached when its region goes. -EFAULT when no single region holds the range. */
+/**
+ * Returns an ArrayBuffer over guest memory, detached when its region is removed; -EFAULT if no single region holds
+ * the range.
+ */
 export function memoryWindow(memory: Memory, gpa: number, lenBytes: number): ArrayBuffer | number
 /** Detaches one window of the region that holds `gpa`. Errors: ENOENT. */
 export function memoryCloseWindow(memory: Memory, gpa: number, window: ArrayBuffer): number
-/** Lets memorySpin look at the 16-bit word at `gpa`, as number `slot` (0-255); gpa -1 clears it. Errors: EFAULT. */
+/** Makes memorySpin watch the 16-bit word at `gpa` in slot `slot` (0-255); gpa -1 clears the slot. Errors: EFAULT. */
 export function memoryWatch(memory: Memory, slot: number, gpa: number): number
-/** 1 as soon as a watched word differs from seen[slot] or asyncReap has a result, 0 after `spinNs` nanoseconds. */
+/**
+ * Returns 1 as soon as a watched word differs from seen[slot] or asyncReap has a result, 0 after `spinNs`
+ * nanoseconds.
+ */
 export function memorySpin(memory: Memory, seen: Uint16Array, spinNs: number): number
-/** How often the kernel has taken the processor from this thread, which wanted to go on, for another. */
+/** Returns how often the kernel gave this thread's processor to another thread while this one wanted to go on. */
 export function preemptions(): number
 
 /**
- * The four below work on the bytes [skipBytes, skipBytes + lenBytes) of segments [first, end) of `segments`, pairs
- * [gpa, lenBytes]. Errors: EFAULT (outside guest memory).
+ * The next four functions work on the bytes [skipBytes, skipBytes + lenBytes) of segments [first, end) of `segments`,
+ * pairs [gpa, lenBytes]. Errors: EFAULT (outside guest memory).
  */
-/** preadv2(2) from `fd` at `offsetBytes` straight into guest memory. Returns bytes read: fewer than asked at the end of the file. */
+/**
+ * preadv2(2) from `fd` at `offsetBytes` straight into guest memory. Returns bytes read, fewer than asked at the end
+ * of the file.
+ */
 export function guestPreadv(
   memory: Memory,
   segments: Float64Array,
@@ -110,7 +119,7 @@ export function guestPwritev(
   offsetBytes: number,
   flags: number,
 ): number
-/** Copies guest memory to `bytes` from byte `at`. Returns lenBytes; -EFAULT also when the segments are shorter. */
+/** Copies guest memory to `bytes` from byte `at`. Returns lenBytes; -EFAULT also if the segments are shorter. */
 export function guestRead(
   memory: Memory,
   segments: Float64Array,
@@ -121,7 +130,7 @@ export function guestRead(
   bytes: Uint8Array,
   at: number,
 ): number
-/** Copies `bytes` from byte `at` to guest memory. Returns lenBytes; -EFAULT also when the segments are shorter. */
+/** Copies `bytes` from byte `at` to guest memory. Returns lenBytes; -EFAULT also if the segments are shorter. */
 export function guestWrite(
   memory: Memory,
   segments: Float64Array,
@@ -139,12 +148,12 @@ export function guestWrite(
 export function eventfdCreate(flags: number): number
 /** Adds 1 to an eventfd. */
 export function eventfdSignal(fd: number): number
-/** The same for a descriptor in blocking mode: -EAGAIN when the write would block. */
+/** Adds 1 to an eventfd that may be in blocking mode; -EAGAIN if the write would block. */
 export function eventfdSignalPolled(fd: number): number
-/** Resets a non-blocking eventfd; 0 also when it was not signalled. */
+/** Resets a non-blocking eventfd; returns 0 even if it was not signalled. */
 export function eventfdDrain(fd: number): number
 export function epollCreate(): number
-/** `tag` (u32) comes back from epollWait. */
+/** epollWait returns `tag` (u32) with the descriptor's events. */
 export function epollAdd(epollFd: number, fd: number, events: number, tag: number): number
 export function epollDelete(epollFd: number, fd: number): number
 /** Blocks up to `timeoutMs` (-1: no limit). Returns the number of pairs [tag, events] in `out`. Errors: EINTR. */
@@ -155,7 +164,7 @@ export function epollWait(epollFd: number, timeoutMs: number, out: Uint32Array):
  * for `pollStop`. Errors: EMFILE (64 a thread), and those of epoll_ctl(2).
  */
 export function pollStart(fd: number, callback: () => void): number
-/** To be called before the descriptor is closed. Errors: ENOENT. */
+/** Stops a watcher. Call it before closing the descriptor. Errors: ENOENT. */
 export function pollStop(watcher: number): number
 
 // ---- names in a directory ----
@@ -178,10 +187,10 @@ export function statx(
   mask: number,
   out: Uint8Array | Int32Array,
 ): number
-/** statx(2) of what `fd` itself stands for; O_PATH will do. */
+/** statx(2) of the inode behind `fd`, which may be O_PATH. */
 export function fstatx(fd: number, mask: number, out: Uint8Array | Int32Array): number
 export function mkdirat(dirFd: number, name: Uint8Array, at: number, mode: number): number
-/** `dev` in the kernel's own 32-bit encoding, which is also that of FUSE. */
+/** `dev` uses the kernel's own 32-bit encoding, as FUSE does. */
 export function mknodat(dirFd: number, name: Uint8Array, at: number, mode: number, dev: number): number
 export function symlinkat(
   target: Uint8Array,
@@ -200,7 +209,10 @@ export function renameat2(
   newAt: number,
   flags: number,
 ): number
-/** Bytes of the target in `out` from `outAt`, not terminated. The empty name reads what `dirFd` itself stands for. */
+/**
+ * Writes the target to `out` from `outAt`, without a NUL, and returns its length. The empty name reads the link
+ * behind `dirFd`.
+ */
 export function readlinkat(
   dirFd: number,
   name: Uint8Array,
@@ -209,8 +221,8 @@ export function readlinkat(
   outAt: number,
 ): number
 /**
- * Bytes of the file handle; `out` (at least 136 bytes) takes [mount id, handle type] as 32-bit words and the handle.
- * Errors: EOPNOTSUPP, EOVERFLOW (this file system has none).
+ * Returns the length of the file handle. `out` (at least 136 bytes) receives [mount id, handle type] as 32-bit words,
+ * then the handle. Errors: EOPNOTSUPP, EOVERFLOW (this file system has none).
  */
 export function nameToHandleAt(
   dirFd: number,
@@ -220,17 +232,19 @@ export function nameToHandleAt(
   out: Uint8Array,
 ): number
 
-// ---- what an O_PATH descriptor stands for; procFd is a descriptor of /proc/self/fd ----
+// ---- the inode behind an O_PATH descriptor; procFd is a descriptor of /proc/self/fd ----
 
 export function inodeOpen(procFd: number, fd: number, flags: number): number
 /** The same for a descriptor in blocking mode. Errors: EAGAIN (a lease has to be given up first, and its holder is told). */
 export function inodeOpenAtOnce(procFd: number, fd: number, flags: number): number
 /** `handle` is [handle type (32 bits), handle], as nameToHandleAt gave it from byte 4. Needs CAP_DAC_READ_SEARCH. */
 export function inodeOpenByHandle(mountFd: number, handle: Uint8Array, flags: number): number
-/** Bytes of the path by which the host knows it now, in `out`, not terminated; " (deleted)" ends that of a lost name. */
+/**
+ * Writes the host's present path to `out`, without a NUL, and returns its length. A lost name ends in " (deleted)".
+ */
 export function inodePath(procFd: number, fd: number, out: Uint8Array): number
 export function inodeChmod(procFd: number, fd: number, mode: number): number
-/** -1 leaves an id as it is. */
+/** An id of -1 stays unchanged. */
 export function inodeChown(fd: number, uid: number, gid: number): number
 /** Times in seconds and nanoseconds; nanoseconds may be UTIME_NOW or UTIME_OMIT. */
 export function inodeUtimens(
@@ -251,9 +265,9 @@ export function inodeLink(
 
 // ---- directories ----
 
-/** Bytes of struct linux_dirent64 records in `out`, 0 at the end. */
+/** Reads struct linux_dirent64 records into `out`. Returns their bytes, 0 at the end. */
 export function getdents64(fd: number, out: Uint8Array): number
-/** Moves to a position that getdents64 gave, in 32-bit halves. */
+/** Moves to a position from getdents64, given in 32-bit halves. */
 export function seekDirectory(fd: number, low: number, high: number): number
 
 // ---- open files ----
@@ -262,9 +276,9 @@ export function close(fd: number): number
 export function dup(fd: number): number
 export function statusFlags(fd: number): number
 export function setStatusFlags(fd: number, flags: number): number
-/** Sets the limit of open files, as far as this process may; 0 leaves it. Returns the limit now in force. */
+/** Sets the limit of open files as far as this process may; 0 leaves it. Returns the limit now in force. */
 export function setFileLimit(limit: number): number
-/** Shared memory that can be passed to another process and cannot shrink. */
+/** Makes shared memory that can be passed to another process and cannot shrink. */
 export function memfdCreate(sizeBytes: number): number
 export function fsync(fd: number): number
 export function fdatasync(fd: number): number
@@ -288,15 +302,18 @@ export function fstatfs(fd: number, out: Uint8Array | Int32Array): number
 /** Takes an exclusive lock that lasts as long as the open file. Errors: EAGAIN (another process holds it). */
 export function lockFile(fd: number): number
 /**
- * ioctl(2) with a request whose number tells the size of its argument. What the call returns, mostly 0. Errors: EINVAL (the
- * argument is shorter than the request says).
+ * ioctl(2) with a request whose number includes the argument's size. Returns the call's result, mostly 0. Errors:
+ * EINVAL (the argument is shorter than the request says).
  */
 export function ioctl(fd: number, request: number, argument: Uint8Array): number
-/** flock(2) with LOCK_SH, LOCK_EX or LOCK_UN. Errors: EAGAIN (another open file is in the way). */
+/** flock(2) with LOCK_SH, LOCK_EX or LOCK_UN. Errors: EAGAIN (another open file holds a conflicting lock). */
 export function flock(fd: number, operation: number): number
-/** F_OFD_SETLK: a lock that belongs to the open file; `lenBytes` 0 reaches to the end. Errors: EAGAIN. */
+/** F_OFD_SETLK: sets a lock that belongs to the open file; `lenBytes` 0 reaches to the end. Errors: EAGAIN. */
 export function setRangeLock(fd: number, type: number, startBytes: number, lenBytes: number): number
-/** F_OFD_GETLK: 0, or 1 with [type, startBytes, lenBytes, pid] of a lock in the way; pid -1 for one of an open file. */
+/**
+ * F_OFD_GETLK: returns 0, or 1 and [type, startBytes, lenBytes, pid] of a conflicting lock; pid is -1 for a lock that
+ * belongs to an open file.
+ */
 export function getRangeLock(
   fd: number,
   type: number,
@@ -305,11 +322,14 @@ export function getRangeLock(
   out: Float64Array,
 ): number
 
-// ---- extended attributes of what a descriptor stands for; the thread's working directory must be /proc/self/fd ----
+// ---- extended attributes of the inode behind a descriptor; the working directory must be /proc/self/fd ----
 
 /** fchdir(2), for a thread that has called detachFs. */
 export function enterDirectory(fd: number): number
-/** Bytes of the value in `out` from `outAt`; with `lenBytes` 0 only their number. Errors: ENODATA, ERANGE, EOPNOTSUPP. */
+/**
+ * Writes the value to `out` from `outAt` and returns its length; with `lenBytes` 0 returns only the length. Errors:
+ * ENODATA, ERANGE, EOPNOTSUPP.
+ */
 export function inodeGetxattr(
   fd: number,
   name: Uint8Array,
@@ -327,24 +347,28 @@ export function inodeSetxattr(
   lenBytes: number,
   flags: number,
 ): number
-/** Bytes of the names in `out` from `outAt`, each with its NUL; with `lenBytes` 0 only their number. Errors: ERANGE. */
+/**
+ * Writes the names, each with its NUL, to `out` from `outAt` and returns their bytes; with `lenBytes` 0 returns only
+ * that number. Errors: ERANGE.
+ */
 export function inodeListxattr(fd: number, out: Uint8Array, outAt: number, lenBytes: number): number
 export function inodeRemovexattr(fd: number, name: Uint8Array, nameAt: number): number
 
-// ---- system calls whose results come later; one engine a thread ----
+// ---- asynchronous system calls; one engine per thread ----
 
 /**
- * Starts this thread's engine: io_uring where the kernel has it and allows it, and up to `maxThreads` helper threads for
- * the rest, started when there is work for them. 1 with io_uring, 0 without. Errors: EBUSY (there is one already).
+ * Starts this thread's engine: io_uring if the kernel has and allows it, and up to `maxThreads` helper threads,
+ * started on demand, for the rest. Returns 1 with io_uring, 0 without. Errors: EBUSY (the thread has an engine
+ * already).
  */
 export function asyncCreate(useUring: 0 | 1, maxThreads: number): number
-/** Readable while results wait. Errors: ENOENT (no io_uring). */
+/** Returns a descriptor that is readable while io_uring results wait. Errors: ENOENT (no io_uring). */
 export function asyncUringFd(): number
-/** Readable while results wait. */
+/** Returns a descriptor that is readable while results of helper threads wait. */
 export function asyncPoolFd(): number
 /**
- * Starts a preadv2 (kind ASYNC_READ) or pwritev2 (ASYNC_WRITE) on guest memory; `token` (u32) comes back with the result,
- * which may be short. The memory must stay mapped and `fd` open until then.
+ * Starts a preadv2 (kind ASYNC_READ) or pwritev2 (ASYNC_WRITE) on guest memory. The result, which may be short,
+ * carries `token` (u32). Until then the memory must stay mapped and `fd` open.
  */
 export function asyncTransfer(
   kind: number,
@@ -377,39 +401,40 @@ export function asyncCopyRange(
   lenBytes: number,
 ): number
 /**
- * Hands to the kernel what was started since; nothing begins before. Returns how much of it the kernel does not take now
- * (it has no memory, or results that have to be taken first): ask again.
+ * Submits all operations started so far; none begins earlier. Returns how many the kernel did not take, because it
+ * lacks memory or results must be reaped first: call again.
  */
 export function asyncSubmit(): number
 /**
- * Gives up what has not begun: of a kind, or with 255 everything. Its results are ECANCELED. What io_uring has begun and
- * can be interrupted ends with EINTR. Returns 0.
+ * Cancels operations of one kind, or all with 255. Those that have not begun end with ECANCELED. An operation that
+ * io_uring has begun and can interrupt ends with EINTR. Returns 0.
  */
 export function asyncCancel(kind: number): number
-/** The number of pairs [token, result] in `out`; results are >= 0 or a negative errno. */
+/** Returns the number of pairs [token, result] in `out`; a result is >= 0 or a negative errno. */
 export function asyncReap(out: Int32Array): number
 
 // ---- this thread ----
 
 /**
- * Becomes another user for the system calls that follow: supplementary groups [group] (-1: leave them), then gid, then
- * uid. Of the effective capabilities CAP_DAC_OVERRIDE stays if it was there. On an error nothing is changed. Errors: EPERM (no CAP_SETUID or CAP_SETGID), EINVAL (an id of -1).
+ * Makes this thread another user for the following system calls: supplementary groups [group] (-1: leave them), then
+ * gid, then uid. CAP_DAC_OVERRIDE stays effective if it was. On an error nothing is changed. Errors: EPERM (no
+ * CAP_SETUID or CAP_SETGID), EINVAL (an id of -1).
  */
 export function credentialsEnter(uid: number, gid: number, group: number): number
 /** Undoes credentialsEnter; ends the process if that fails. */
 export function credentialsLeave(): number
-/** Gives up every supplementary group of this thread. Errors: EPERM. */
+/** Drops every supplementary group of this thread. Errors: EPERM. */
 export function dropGroups(): number
-/** Effective capabilities 0 to 31, as a bit mask. */
+/** Returns the effective capabilities 0 to 31 as a bit mask. */
 export function capabilities(): number
-/** From now on this thread's umask and working directory are its own. */
+/** Gives this thread its own umask and working directory from now on. */
 export function detachFs(): number
-/** Returns the mask before. */
+/** Sets the umask; returns the previous one. */
 export function umask(mode: number): number
 /** Ends the process at once, without waiting for other threads. */
 export function exitNow(status: number): never
 
-/** Numbers from the system's headers, those of this machine's architecture. */
+/** Numbers from the system's headers for this machine's architecture. */
 export const constants: Readonly<{
   ASYNC_READ: number
   ASYNC_WRITE: number
@@ -495,29 +520,29 @@ export const constants: Readonly<{
 
 // ---- the process ----
 
-/** The program that makes namespaces, mounts and privileges for another, and supervises it. */
+/** The path of the launcher, which makes namespaces, mounts and privileges for another program and supervises it. */
 export const launcherPath: string
 /**
- * Writes `bytes` from `at` on, at most 4096 of them, as far as there is room now: never waits for a reader. Returns the
- * number of bytes. Errors: EAGAIN, EPIPE and those of write(2).
+ * Writes as many of `bytes` from `at` on as fit now, at most 4096; never blocks. Returns the number of bytes. Errors:
+ * EAGAIN, EPIPE and those of write(2).
  */
 export function writeNow(fd: number, bytes: Uint8Array, at: number): number
 /**
- * Keeps SIGTERM, SIGINT, SIGHUP, SIGQUIT and SIGUSR1 pending from now on, for the program that this process becomes.
- * Returns 0.
+ * Blocks SIGTERM, SIGINT, SIGHUP, SIGQUIT and SIGUSR1 from now on, so they stay pending for the program that this
+ * process becomes. Returns 0.
  */
 export function putOffSignals(): number
 /**
- * Becomes the program at the path words[0], which gets `words` as its arguments and inherits the descriptors `fds`.
- * Returns a negative errno, or not at all.
+ * Executes the program at the path words[0] with the arguments `words` and the inherited descriptors `fds`. Returns a
+ * negative errno, or does not return.
  */
 export function becomeProgram(words: readonly string[], fds: Int32Array): number
 /**
- * Asks the launcher at the other end of `fd` to take the old root away from this process. 0 once it has. Errors: EPIPE
- * (it is gone), and those of pivot_root(2) and chroot(2).
+ * Asks the launcher at the other end of `fd` to take the old root away from this process. Returns 0 when it is gone.
+ * Errors: EPIPE (the launcher has ended), and those of pivot_root(2) and chroot(2).
  */
 export function sealRequest(fd: number): number
-/** The number of a system call, by its name without SYS_. Errors: ENOSYS (this architecture has no such call). */
+/** Returns the number of a system call, given its name without SYS_. Errors: ENOSYS (this architecture lacks it). */
 export function systemCallNumber(name: string): number
 /** Installs a seccomp filter, an array of struct sock_filter, on every thread. Errors: EINVAL, ESRCH (see seccomp(2)). */
 export function seccompInstall(program: Uint8Array): number

@@ -3,7 +3,7 @@ import { loadAddon } from './load-addon.js'
 
 const { addon, path } = loadAddon()
 
-// Named one by one: bindings of a module are constants to the compiler, properties of the addon's object are not.
+// Each export is named: the compiler treats a module's bindings as constants, but not the addon object's properties.
 export const {
   asyncCancel,
   asyncCopyRange,
@@ -106,5 +106,5 @@ export const {
   writeNow,
 } = addon
 
-/** The launcher always lies beside the addon. */
+/** The launcher always lies in the addon's folder. */
 export const launcherPath = join(dirname(path), 'launcher')

@@ -5,10 +5,10 @@ import { fileURLToPath } from 'node:url'
 
 const HERE = fileURLToPath(new URL('.', import.meta.url))
 const VARIABLE = 'VIRTIOFSD_TS_NATIVE'
-/** An ELF file names its interpreter, the C library's loader, in its first page. */
+/** Bytes of an ELF file's first page, which names its interpreter: the C library's loader. */
 const PAGE_BYTES = 4096
 
-/** The C library that this Node was linked with. An addon for another one may load and then misbehave. */
+/** Returns the C library that this Node was linked with. An addon for another one may load and then misbehave. */
 function libc() {
   const page = Buffer.alloc(PAGE_BYTES)
   const fd = openSync('/proc/self/exe')
@@ -26,9 +26,9 @@ function candidates() {
 }
 
 /**
- * The addon and its path. The first of these that loads is taken: the file that VIRTIOFSD_TS_NATIVE names (and no other, if
- * it is set), the one that the package brought for this machine, the one that was compiled here.
- * Throws an Error with the code NO_ADDON that says in one line what to type.
+ * Returns the addon and its path. Loads the first that works: the file that VIRTIOFSD_TS_NATIVE names (and no other,
+ * if it is set), the package's file for this machine, the one compiled here. Throws an Error with the code NO_ADDON
+ * whose one line says what to type.
  */
 export function loadAddon() {
   const require = createRequire(import.meta.url)

@@ -9,7 +9,7 @@
 #include "arguments.h"
 #include "refuse.h"
 
-/* Nobody types these: src/sandbox/launch.ts does. A wrong one is a bug there. */
+/* src/sandbox/launch.ts writes these arguments; nobody types them. A wrong one is a bug there. */
 static void want(bool right, const char *what)
 {
     if (right)
@@ -20,7 +20,8 @@ static void want(bool right, const char *what)
 
 static void add_mount(struct plan *plan, char *value, bool readonly)
 {
-    /* A path is absolute; names of files, which may have any other character, have no slash. */
+    /* A path is absolute. The name before it has no slash, so it ends at the first "=/", whatever else it
+     * contains. */
     char *const equals = strstr(value, "=/");
 
     want(equals != NULL && plan->mount_count < MAX_MOUNTS, "take so many shares");
@@ -28,7 +29,7 @@ static void add_mount(struct plan *plan, char *value, bool readonly)
     plan->mounts[plan->mount_count++] = (struct mount_request){ value, equals + 1, readonly };
 }
 
-/* A range of users makes a user namespace. */
+/* A range of users implies a user namespace. */
 static void add_range(struct id_map *map, const char *value)
 {
     struct id_range *const range = &map->ranges[map->count];

@@ -1,6 +1,6 @@
 /*
  * The launcher: makes namespaces, mounts and privileges for a program, starts it, and stays beside it as its
- * supervisor. What it does has to be done before node starts, whose threads would each keep what they began with.
+ * supervisor. This must happen before node starts, since node's threads would each keep the state they began with.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +25,7 @@
 
 static struct plan plan;
 
-/* The program shares root and working directory with its supervisor when that is to chroot it. */
+/* The program shares root and working directory with its supervisor, so that the supervisor can chroot it. */
 static int fork_program(void)
 {
     const long flags = plan.namespaces ? SIGCHLD : SIGCHLD | CLONE_FS;
@@ -42,7 +42,7 @@ static void tell_descriptor(const char *name, int fd)
     must(setenv(name, number, 1), "set an environment variable");
 }
 
-/* From the first moment on, signals wait until the supervisor is ready for them: this process has files to remove. */
+/* This process has files to remove, so signals wait until the supervisor is ready for them. */
 static void block_signals(int how)
 {
     sigset_t set;
@@ -56,10 +56,11 @@ _Noreturn static void become_program(int seal_fd)
     struct pollfd supervisor = { .fd = seal_fd, .events = POLLIN };
 
     block_signals(SIG_UNBLOCK);
-    /* First, because another identity forgets what follows. */
+    /* This comes first, because a change of identity resets the settings below. */
     if (plan.user_namespace)
         become_root_inside(&plan);
-    /* A supervisor that is killed takes the program along; one that was killed before this line has closed its end. */
+    /* If the supervisor is killed, the kernel kills the program too. A supervisor killed before this line has
+     * closed its end. */
     must(prctl(PR_SET_PDEATHSIG, SIGKILL), "be ended with its supervisor");
     if (poll(&supervisor, 1, 0) != 0)
         exit(EXIT_REFUSED);
@@ -74,7 +75,7 @@ _Noreturn static void become_program(int seal_fd)
     refuse("start node");
 }
 
-/* There is nothing to supervise: the program takes this process over, with fewer privileges. */
+/* Without a need to supervise, the program takes this process over, with fewer privileges. */
 _Noreturn static void become_unsupervised_program(void)
 {
     tell_descriptor("VIRTIOFSD_TS_PROC_FD", open("/proc/self/fd", O_PATH | O_DIRECTORY));

@@ -14,7 +14,7 @@
 #include "refuse.h"
 #include "user-namespace.h"
 
-/* From <sys/mount.h>, which cannot be included beside <linux/mount.h>. */
+/* Declared in <sys/mount.h>, which cannot be included beside <linux/mount.h>. */
 int mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data);
 int umount2(const char *target, int flags);
 #ifndef MNT_DETACH
@@ -22,8 +22,8 @@ int umount2(const char *target, int flags);
 #endif
 
 /*
- * Where the new root is put together: a directory that is there on every Linux and that node does not need. It lies in
- * the proc file system that only we see.
+ * The place to build the new root: a directory that every Linux has and that node does not need. It lies in the proc
+ * file system that only this namespace sees.
  */
 #define STAGE "/proc/driver"
 
@@ -35,11 +35,12 @@ void enter_namespaces(const struct plan *plan)
     if (plan->user_namespace)
         enter_user_namespace(plan);
     must(unshare(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC), "make namespaces");
-    /* What the host mounts below a share later still appears there; nothing goes the other way. */
+    /* Later mounts of the host below a share still appear here; ours never appear on the host. */
     must(mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL), "make mounts private");
 }
 
-/* No program, device node or set-user-id bit of a share is to have an effect here; readonly holds on the host's side. */
+/* Makes programs, device nodes and set-user-id bits of a share ineffective here. Readonly holds on the host's
+ * side. */
 static void restrict_mount(int fd, const struct mount_request *request)
 {
     struct mount_attr attributes = {
@@ -50,7 +51,8 @@ static void restrict_mount(int fd, const struct mount_request *request)
         attributes.attr_set |= MOUNT_ATTR_RDONLY;
     if (syscall(SYS_mount_setattr, fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &attributes, sizeof(attributes)) == 0)
         return;
-    /* Linux before 5.12 lacks the call. Then the file operations alone do this: they are the second lock anyway. */
+    /* Linux before 5.12 lacks the call. The file operations then enforce this alone; the mount is only a second
+     * lock. */
     if (errno != ENOSYS)
         refuse("restrict the mounts of a share");
 }
@@ -67,7 +69,7 @@ static int clone_share(const struct mount_request *request)
 
 static char mount_point[sizeof(STAGE) + 1 + NAME_MAX + 1 + NAME_MAX];
 
-/* A directory of that name in the new root; or, for "directory/file", a file in a directory of its own. */
+/* Makes a directory of that name in the new root; for "directory/file", a file in a directory of its own. */
 static void make_mount_point(const char *name)
 {
     const int length = snprintf(mount_point, sizeof(mount_point), STAGE "/%s", name);
@@ -104,14 +106,14 @@ void mount_new_root(const struct plan *plan)
 }
 
 /*
- * The program opens inodes through this directory. It gets it as a mount of its own: above an ordinary one lies the rest
- * of /proc, and root may write to /proc/sys without any capability.
+ * Opens the directory through which the program opens inodes, as a mount of its own. Above an ordinary descriptor
+ * lies the rest of /proc, and root may write to /proc/sys without any capability.
  */
 int open_own_descriptors(const struct plan *plan)
 {
     const int fd = (int)syscall(SYS_open_tree, AT_FDCWD, "/proc/self/fd", OPEN_TREE_CLONE);
 
-    /* A root that may chroot and not mount, as in a container: then it is the container that has to protect /proc. */
+    /* This root may chroot but not mount, as in a container: the container has to protect /proc. */
     if (fd < 0 && errno == EPERM && !plan->namespaces)
         return open("/proc/self/fd", O_PATH | O_DIRECTORY);
     must(fd, "open /proc/self/fd");
@@ -119,8 +121,8 @@ int open_own_descriptors(const struct plan *plan)
 }
 
 /*
- * Called by the supervisor. pivot_root moves every process and thread of this mount namespace whose root or working
- * directory is the old root: those of the program too, which has no privilege to do it.
+ * The supervisor calls this. pivot_root moves every process and thread of this mount namespace whose root or working
+ * directory is the old root, including the program, which lacks the privilege to do it.
  */
 int seal_into_new_root(void)
 {
@@ -132,7 +134,7 @@ int seal_into_new_root(void)
     return 0;
 }
 
-/* Called by the supervisor, which shares its root and working directory with the program. */
+/* The supervisor calls this; it shares its root and working directory with the program. */
 int seal_by_chroot(const struct plan *plan)
 {
     if (chdir(plan->mounts[0].path) < 0 || chroot(".") < 0 || chdir("/") < 0)

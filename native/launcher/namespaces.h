@@ -3,10 +3,10 @@
 
 #include "plan.h"
 
-/* Before the program is forked, in its first moments, and when it says that it has loaded everything. */
+/* Call these in order: before the program is forked, in its first moments, and when it has loaded everything. */
 void enter_namespaces(const struct plan *plan);
 void mount_new_root(const struct plan *plan);
-/* A descriptor of /proc/self/fd, from which there is no way up. */
+/* Returns a descriptor of /proc/self/fd, from which there is no way up. */
 int open_own_descriptors(const struct plan *plan);
 /* Both return 0 or -errno. */
 int seal_into_new_root(void);

@@ -1,4 +1,4 @@
-/* What the launcher was asked to do: read from its arguments, and followed by each of its parts. */
+/* The launcher's task: read from its arguments, and carried out by each of its parts. */
 #ifndef PLAN_H
 #define PLAN_H
 
@@ -11,14 +11,14 @@
 #define MAX_PRIVATE_FDS 256
 #define MAX_ID_RANGES 64
 
-/* What the program may see of the host once it is sealed: `path`, under the name `name` in its new root. */
+/* A path of the host that the program sees once it is sealed, and its name in the new root. */
 struct mount_request {
     const char *name;
     const char *path;
     bool readonly;
 };
 
-/* Users or groups outside and inside of a user namespace, one to one. */
+/* A range of users or groups, mapped one to one between outside and inside of a user namespace. */
 struct id_range {
     unsigned inside;
     unsigned outside;
@@ -31,22 +31,22 @@ struct id_map {
 };
 
 struct plan {
-    /* Neither namespaces nor chroot: privileges alone. */
+    /* No namespaces and no chroot: only privileges are reduced. */
     bool none;
-    /* Namespaces; otherwise chroot. */
+    /* True: namespaces; false: chroot. */
     bool namespaces;
     bool user_namespace;
-    /* Who there is in the user namespace. */
+    /* The users and groups of the user namespace. */
     struct id_map users;
     struct id_map groups;
-    /* Capabilities that the program keeps, a bit each. */
+    /* The capabilities that the program keeps, one bit each. */
     uint64_t capabilities;
     struct mount_request mounts[MAX_MOUNTS];
     size_t mount_count;
-    /* Removed when the program has ended. */
+    /* Files to remove when the program has ended. */
     const char *unlinks[MAX_UNLINKS];
     size_t unlink_count;
-    /* Descriptors that stay with the supervisor. */
+    /* Descriptors that the program does not inherit. */
     int private_fds[MAX_PRIVATE_FDS];
     size_t private_fd_count;
     /* NULL-terminated. */

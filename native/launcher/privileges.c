@@ -1,4 +1,4 @@
-/* What the program may do at most, for itself and whatever it would start. */
+/* The most that the program, and anything it starts, may do. */
 #include <errno.h>
 #include <grp.h>
 #include <linux/capability.h>
@@ -19,7 +19,8 @@ static void drop_bounding_set(const struct plan *plan, uint64_t kept)
         /* EINVAL: this kernel has no such capability. */
         if (prctl(PR_CAPBSET_DROP, n) == 0 || errno == EINVAL)
             continue;
-        /* A root without CAP_SETPCAP may serve when it asks for no sandbox: nothing that it executes gets more, either. */
+        /* A root without CAP_SETPCAP may serve without a sandbox: no program that it executes gets more
+         * capabilities. */
         if (errno == EPERM && plan->none)
             return;
         refuse("drop capabilities");
@@ -45,7 +46,7 @@ static void set_capabilities(uint64_t kept)
 void drop_privileges(const struct plan *plan)
 {
     if (geteuid() == 0) {
-        /* EPERM: this root has no CAP_SETGID. Its groups stay, and it can give them to nobody. */
+        /* EPERM: this root lacks CAP_SETGID. Its groups stay, but it can give them to nobody. */
         if (setgroups(0, NULL) < 0 && errno != EPERM)
             refuse("drop supplementary groups");
         drop_bounding_set(plan, plan->capabilities);
@@ -56,9 +57,9 @@ void drop_privileges(const struct plan *plan)
 
 #define BIT(capability) (UINT64_C(1) << (capability))
 
-/* Ends a program that has become another user, and removes files in other users' directories. */
+/* Needed to end a program that runs as another user, and to remove files in other users' directories. */
 #define FOR_ENDING (BIT(CAP_KILL) | BIT(CAP_DAC_OVERRIDE) | BIT(CAP_FOWNER))
-/* Gives the program its new root. */
+/* Needed to give the program its new root. */
 #define FOR_SEALING (BIT(CAP_SYS_ADMIN) | BIT(CAP_SYS_CHROOT))
 
 void keep_privileges_for_sealing(const struct plan *plan)

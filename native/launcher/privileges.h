@@ -4,7 +4,7 @@
 #include "plan.h"
 
 void drop_privileges(const struct plan *plan);
-/* Of the supervisor: it is the way to every file of the host when it keeps more than it needs. */
+/* For the supervisor: with more privileges than it needs, it would be a way to every file of the host. */
 void keep_privileges_for_sealing(const struct plan *plan);
 void keep_privileges_for_ending(void);
 

@@ -21,7 +21,7 @@ void refuse(const char *what)
     const char *const kind = refused->none ? "none" : refused->namespaces ? "namespace" : "chroot";
 
     fprintf(stderr, "virtiofsd-ts: --sandbox %s: cannot %s: %s\n", kind, what, strerror(error));
-    /* What the program refuses, its supervisor cleans up. */
+    /* If the program refuses, its supervisor cleans up; only the launcher's own process removes files here. */
     for (size_t n = 0; getpid() == launcher_pid && n < refused->unlink_count; n++)
         unlink(refused->unlinks[n]);
     exit(EXIT_REFUSED);

@@ -1,4 +1,4 @@
-/* The end of a launch that cannot be. */
+/* Ends a launch that fails. */
 #ifndef REFUSE_H
 #define REFUSE_H
 
@@ -6,7 +6,7 @@
 
 #define EXIT_REFUSED 2
 
-/* Called before anything else: `plan` is what refusals speak of, and this process the one that removes its files then. */
+/* Call this before anything else. Later refusals describe `plan`, and this process removes its files. */
 void refuse_for(const struct plan *plan);
 /* Ends the process with status 2 and "virtiofsd-ts: --sandbox KIND: cannot WHAT: REASON" for the errno. */
 _Noreturn void refuse(const char *what);

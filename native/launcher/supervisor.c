@@ -1,4 +1,5 @@
-/* Stays outside: seals the program when asked to, hands signals on, removes the sockets, and ends as the program did. */
+/* The supervisor stays outside: it seals the program on request, forwards signals, removes the sockets, and ends
+ * with the program's status. */
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -21,10 +22,11 @@
 #include "supervisor.h"
 
 #define STATUS_OF_SIGNAL 128
-/* After a signal, for the program to end by itself; and for the kernel to end it, which a dead disk can keep it from. */
+/* The time a program has to end after a signal; then the time the kernel has to kill it, which a dead disk can
+ * prevent. */
 #define PATIENCE_MS 5000
 
-/* A file by its directory, which stays reachable when the root has changed. */
+/* A file, named by its directory's descriptor, which stays valid after the root has changed. */
 struct leftover {
     int dir_fd;
     char name[256];
@@ -50,7 +52,7 @@ static void remove_leftovers(const struct plan *plan)
         unlinkat(leftovers[n].dir_fd, leftovers[n].name, 0);
 }
 
-/* One line, unless nobody reads the log now: this process has to end. */
+/* Prints one line, or nothing if the log's reader pauses: this process has to end. */
 __attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
 {
     struct pollfd pollfd = { .fd = STDERR_FILENO, .events = POLLOUT };
@@ -64,7 +66,8 @@ __attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
         dprintf(STDERR_FILENO, "virtiofsd-ts: %s\n", line);
 }
 
-/* Reads the request, a byte, and answers with an int: 0 or -errno. False when the program has closed its end. */
+/* Reads the request, one byte, and answers with an int: 0 or -errno. Returns false if the program has closed its
+ * end. */
 static bool answer_seal(const struct plan *plan, int seal_fd)
 {
     char request;
@@ -77,7 +80,7 @@ static bool answer_seal(const struct plan *plan, int seal_fd)
     return true;
 }
 
-/* They have been blocked since before the program was forked, so that none is lost. */
+/* These signals were blocked before the program was forked, so none is lost. */
 static int make_signal_fd(void)
 {
     sigset_t set;
@@ -91,12 +94,12 @@ static int make_signal_fd(void)
     return signalfd(-1, &set, SFD_CLOEXEC);
 }
 
-/* What the supervisor knows of the program. */
+/* The program's state. */
 struct supervised {
     int pid;
-    /* Sealed, and so with handlers for signals: it can be asked to end. Before, it can only be killed. */
+    /* True once it is sealed, and so has signal handlers: it can be asked to end. Earlier it can only be killed. */
     bool ready;
-    /* It was asked to end, or killed because it was not ready. */
+    /* True if it was asked to end, or killed because it was not ready. */
     bool asked;
     bool killed;
     bool ended;
@@ -125,7 +128,7 @@ static void take_status(struct supervised *program)
     if (waitpid(program->pid, &status, WNOHANG) != program->pid)
         return;
     program->ended = true;
-    /* Whoever asked for the end gets no complaint about how it came. */
+    /* No complaint about how the program ended if it was asked to end. */
     if (program->asked)
         program->status = EXIT_SUCCESS;
     else if (WIFEXITED(status))
@@ -148,7 +151,7 @@ static void handle_signal(int signal_fd, struct supervised *program)
         end_program(program, (int)info.ssi_signo);
 }
 
-/* The program has not ended in time. False when not even the kernel can end it, and there is no use in waiting. */
+/* The program has not ended in time. Returns false if even the kernel cannot end it and waiting is useless. */
 static bool lose_patience(struct supervised *program)
 {
     if (program->killed) {
@@ -178,7 +181,7 @@ int supervise(const struct plan *plan, int child, int seal_fd)
             break;
         if (count <= 0)
             continue;
-        /* Sealed once: a program that was taken over has nothing to gain by asking again. */
+        /* Seals once: a program taken over by an attacker gains nothing by asking again. */
         if (fds[1].revents != 0) {
             program.ready = answer_seal(plan, seal_fd);
             keep_privileges_for_ending();

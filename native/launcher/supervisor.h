@@ -3,7 +3,7 @@
 
 #include "plan.h"
 
-/* Waits for the program, seals it when it asks for that on `seal_fd`. Returns the exit status. */
+/* Waits for the program, and seals it when it asks for that on `seal_fd`. Returns the exit status. */
 int supervise(const struct plan *plan, int child, int seal_fd);
 
 #endif

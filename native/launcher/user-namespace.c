@@ -1,4 +1,4 @@
-/* The user namespace: who this process is in it, and which other users there are. */
+/* The user namespace: this process's identity in it, and the other users it holds. */
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -49,7 +49,7 @@ static void write_own_map(const char *path, const struct id_map *map)
     write_file(path, text);
 }
 
-/* Root may map any ids, but from outside of the namespace only. */
+/* Root may map any ids, but only from outside the namespace. */
 static int map_as_root(const char *name, int pid, const struct id_map *map)
 {
     char path[64];
@@ -59,7 +59,7 @@ static int map_as_root(const char *name, int pid, const struct id_map *map)
     return 0;
 }
 
-/* newuidmap and newgidmap map what /etc/subuid and /etc/subgid give to this user. */
+/* newuidmap and newgidmap map the ids that /etc/subuid and /etc/subgid grant this user. */
 static int map_by_helper(const char *helper, int pid, const struct id_map *map)
 {
     char numbers[3 * MAX_ID_RANGES + 1][16], *argv[3 * MAX_ID_RANGES + 3];
@@ -87,7 +87,7 @@ static int map_by_helper(const char *helper, int pid, const struct id_map *map)
     return 0;
 }
 
-/* Stays outside of the namespace until it is there, and gives it its maps. Returns what its parent waits for. */
+/* Stays outside the namespace until it exists, then writes its maps. Returns a status for the parent. */
 static int write_maps(const struct plan *plan, int go_fd, int pid)
 {
     char go;
@@ -126,7 +126,7 @@ void enter_user_namespace(const struct plan *plan)
 {
     const unsigned uid = geteuid(), gid = getegid();
 
-    /* Nobody needs rights to map itself alone, but then groups cannot be changed. */
+    /* Mapping only oneself needs no privilege, but then groups cannot be changed. */
     if (maps_only(&plan->users, uid) && maps_only(&plan->groups, gid)) {
         must(unshare(CLONE_NEWUSER),
              "make a user namespace, which an ordinary user needs and the host may forbid "

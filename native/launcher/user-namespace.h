@@ -3,7 +3,7 @@
 
 #include "plan.h"
 
-/* Before the program is forked, and in its first moments. */
+/* Call it before the program is forked, as early as possible. */
 void enter_user_namespace(const struct plan *plan);
 void become_root_inside(const struct plan *plan);
 

@@ -27,7 +27,7 @@ static bool arg_integer(napi_env env, napi_value value, double min, double max, 
 {
     if (napi_get_value_double(env, value, out) != napi_ok)
         return refuse(env, "expected a number");
-    /* In range it fits an int64_t, which costs less to compare with than trunc(). */
+    /* A number in range fits an int64_t; comparing with that costs less than trunc(). */
     if (!(*out >= min && *out <= max) || *out != (double)(int64_t)*out) {
         napi_throw_range_error(env, "ERR_OUT_OF_RANGE", "integer out of range");
         return false;
@@ -91,7 +91,7 @@ bool arg_bytes(napi_env env, napi_value value, uint8_t **data, size_t *len_bytes
     bool is_view = false;
     void *bytes;
 
-    /* Any view counts as a buffer. Its bytes cost a third of what napi_get_typedarray_info takes, which tries each type. */
+    /* Any view counts as a buffer. This call costs a third of napi_get_typedarray_info, which tries each type. */
     if (napi_is_buffer(env, value, &is_view) != napi_ok || !is_view)
         return refuse(env, "expected a typed array");
     if (napi_get_buffer_info(env, value, &bytes, len_bytes) != napi_ok)
@@ -147,7 +147,7 @@ napi_value ret_int(napi_env env, int64_t result)
 {
     napi_value value = NULL;
 
-    /* An int32 becomes a small integer without an allocation; anything larger a double. */
+    /* An int32 becomes a small integer without an allocation; a larger number becomes a double. */
     if (result >= INT32_MIN && result <= INT32_MAX)
         napi_create_int32(env, (int32_t)result, &value);
     else

@@ -1,11 +1,11 @@
-/* One system call that is carried out while its thread goes on: by io_uring where that can, else by a helper thread. */
+/* An asynchronous system call: carried out by io_uring if it can, else by a helper thread. */
 #ifndef ASYNC_OP_H
 #define ASYNC_OP_H
 
 #include <stdint.h>
 #include <sys/uio.h>
 
-/* Those that io_uring can do stand first. */
+/* The kinds that io_uring can carry out come first. */
 enum async_kind {
     ASYNC_READ,
     ASYNC_WRITE,
@@ -24,9 +24,9 @@ struct async_op {
     int32_t flags; /* RWF_* of transfers, the mode of fallocate */
     int64_t offset;
     int64_t len;
-    int out_fd; /* ASYNC_COPY_RANGE: where to */
+    int out_fd; /* ASYNC_COPY_RANGE: the destination */
     int64_t out_offset;
-    /* Transfers: pieces of guest memory, which stays mapped until the result has been taken. */
+    /* Transfers: pieces of guest memory, which must stay mapped until the result has been taken. */
     int iov_count;
     const struct iovec *iov;
 };

@@ -1,6 +1,6 @@
 /*
- * System calls that a thread starts and whose results it takes later. One engine a thread: an io_uring where the kernel
- * has one and lets us, and helper threads for the rest.
+ * Asynchronous system calls: a thread starts them and takes their results later. Each thread has one engine: an
+ * io_uring if the kernel allows it, and helper threads for the rest.
  */
 #include "async.h"
 
@@ -16,7 +16,7 @@
 #define MAX_RESULTS 256
 #define MAX_THREADS 64
 
-/* The engine of the calling thread. Node runs an environment on one thread for its whole life. */
+/* The calling thread's engine. Node runs an environment on one thread for its whole life. */
 static _Thread_local struct {
     struct uring *ring;
     struct pool *pool;
@@ -38,8 +38,8 @@ static void engine_destroy(void *arg)
 }
 
 /*
- * asyncCreate(useUring, maxThreads): 1 with an io_uring, 0 with helper threads alone, -EBUSY when this thread has an
- * engine already. It goes with the thread.
+ * asyncCreate(useUring, maxThreads): 1 with an io_uring, 0 with helper threads alone, -EBUSY if this thread has an
+ * engine already. The engine ends with the thread.
  */
 static napi_value async_create(napi_env env, napi_callback_info info)
 {
@@ -87,13 +87,13 @@ static int queue(const struct async_op *op)
     if (result < 0)
         return result;
     result = uring_queue(engine.ring, op);
-    /* The kernel takes no more for now: helper threads do. */
+    /* The kernel takes no more for now, so helper threads take the operation. */
     return result == -EAGAIN ? pool_queue(engine.pool, op) : result;
 }
 
 /*
- * asyncTransfer(kind, token, memory, segments, firstSegment, endSegment, skipBytes, lenBytes, fd, offsetBytes, flags):
- * 0. The result may be short, also where IOV_MAX pieces end.
+ * asyncTransfer(kind, token, memory, segments, firstSegment, endSegment, skipBytes, lenBytes, fd, offsetBytes,
+ * flags): 0. The result may be short, for example at IOV_MAX pieces.
  */
 static napi_value async_transfer(napi_env env, napi_callback_info info)
 {
@@ -147,15 +147,15 @@ static napi_value async_copy_range(napi_env env, napi_callback_info info)
     return ret_int(env, queue(&op));
 }
 
-/* asyncSubmit(): hands to the kernel what was queued since; how much of it the kernel does not take now */
+/* asyncSubmit(): submits the queued operations; returns how many the kernel did not take */
 static napi_value async_submit(napi_env env, napi_callback_info info)
 {
     return ret_int(env, engine.ring ? uring_submit(engine.ring) : 0);
 }
 
 /*
- * asyncCancel(kind): 0; operations that have not begun, of a kind (or all: 255), end with -ECANCELED, or -EINTR where they
- * have. Of those that io_uring has, all or none.
+ * asyncCancel(kind): 0. Operations of one kind, or all with 255, end with -ECANCELED if they have not begun, and with
+ * -EINTR if they have. For io_uring it cancels all operations or none.
  */
 static napi_value async_cancel(napi_env env, napi_callback_info info)
 {
@@ -185,7 +185,7 @@ static napi_value async_reap(napi_env env, napi_callback_info info)
         return ret_int(env, -EINVAL);
     room = len_bytes / sizeof(struct async_result) < MAX_RESULTS ? (int)(len_bytes / sizeof(struct async_result))
                                                                  : MAX_RESULTS;
-    /* In bounds: no more than `room` results, each a pair of words of the array. */
+    /* In bounds: at most `room` results, each a pair of words of the array. */
     if (engine.ring)
         taken = uring_reap(engine.ring, (struct async_result *)(void *)bytes, room);
     if (engine.pool && taken < room) {

@@ -3,7 +3,7 @@
 
 #include <stdbool.h>
 
-/* Whether the calling thread's engine has results; false without an engine. */
+/* Returns true if the calling thread's engine has results; false without an engine. */
 bool async_ready(void);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * Numbers from the system's headers that node:fs and node:os do not give, some of which differ between architectures, and
+ * Numbers from the system's headers that node:fs and node:os lack, some of which differ between architectures, and
  * the kinds of asynchronous work.
  */
 #include <fcntl.h>

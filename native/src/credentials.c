@@ -19,7 +19,7 @@
 
 #define KEEP ((unsigned)-1)
 
-/* What credentialsEnter changed on this thread, and so has to be put back. */
+/* The state that credentialsEnter changed on this thread and credentialsLeave must restore. */
 static _Thread_local struct {
     bool groups;
     bool gid;
@@ -30,7 +30,7 @@ static _Thread_local struct {
     gid_t old_groups[NGROUPS_MAX];
 } entered;
 
-/* A thread that cannot become itself again must not serve another request. */
+/* A thread that cannot restore its own identity must not serve another request. */
 static void must(long result, const char *what)
 {
     if (result == 0)
@@ -57,7 +57,7 @@ static int capabilities_of_thread(struct __user_cap_data_struct *data)
     return (int)syscall(SYS_capget, &header, data);
 }
 
-/* Leaving user 0 has cleared the effective capabilities; those that are permitted may be taken up again. */
+/* Leaving user 0 clears the effective capabilities; permitted ones may be made effective again. */
 static int keep_dac_override(void)
 {
     struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
@@ -98,7 +98,7 @@ static int64_t enter(unsigned uid, unsigned gid, int64_t group)
     return 0;
 }
 
-/* credentialsEnter(uid, gid, group): 0; group -1: no supplementary group to set. Nothing is changed on an error. */
+/* credentialsEnter(uid, gid, group): 0; group -1: leave the supplementary groups. On an error nothing is changed. */
 static napi_value credentials_enter(napi_env env, napi_callback_info info)
 {
     napi_value argv[3];
@@ -116,14 +116,14 @@ static napi_value credentials_enter(napi_env env, napi_callback_info info)
     return ret_int(env, result);
 }
 
-/* credentialsLeave(): 0; ends the process when the thread cannot get its own credentials back */
+/* credentialsLeave(): 0; ends the process if the thread cannot restore its own credentials */
 static napi_value credentials_leave(napi_env env, napi_callback_info info)
 {
     leave();
     return ret_int(env, 0);
 }
 
-/* dropGroups(): 0; this thread has no supplementary groups any more */
+/* dropGroups(): 0; drops this thread's supplementary groups */
 static napi_value drop_groups(napi_env env, napi_callback_info info)
 {
     return ret_errno(env, syscall(SYS_setgroups, 0, NULL));
@@ -139,13 +139,13 @@ static napi_value capabilities(napi_env env, napi_callback_info info)
     return ret_int(env, data[0].effective);
 }
 
-/* detachFs(): 0; from now on this thread's umask and working directory are its own */
+/* detachFs(): 0; gives this thread its own umask and working directory */
 static napi_value detach_fs(napi_env env, napi_callback_info info)
 {
     return ret_errno(env, unshare(CLONE_FS));
 }
 
-/* umask(mode): the mask before */
+/* umask(mode): the previous mask */
 static napi_value set_umask(napi_env env, napi_callback_info info)
 {
     napi_value argv[1];

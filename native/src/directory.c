@@ -1,4 +1,4 @@
-/* Reading directories. Positions are 64 opaque bits, in two 32-bit words: some file systems use 63 of them. */
+/* Reading directories. A position is 64 opaque bits in two 32-bit words, since some file systems use 63 of them. */
 #include <errno.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -19,7 +19,7 @@ static napi_value directory_getdents64(napi_env env, napi_callback_info info)
     return ret_errno(env, syscall(SYS_getdents64, fd, out, len_bytes));
 }
 
-/* seekDirectory(fd, low, high): 0; low and high are the 32-bit halves of a position that getdents64 gave */
+/* seekDirectory(fd, low, high): 0; low and high are the 32-bit halves of a position from getdents64 */
 static napi_value directory_seek(napi_env env, napi_callback_info info)
 {
     napi_value argv[3];

@@ -25,7 +25,7 @@ static napi_value eventfd_create(napi_env env, napi_callback_info info)
     return ret_errno(env, eventfd(0, EFD_CLOEXEC | flags));
 }
 
-/* eventfdSignal(fd): 0; -EAGAIN instead of blocking, also on a peer's descriptor that is in blocking mode */
+/* eventfdSignal(fd): 0; -EAGAIN instead of blocking, even if a peer put the descriptor in blocking mode */
 static napi_value eventfd_signal(napi_env env, napi_callback_info info)
 {
     const uint64_t one = 1;
@@ -37,7 +37,7 @@ static napi_value eventfd_signal(napi_env env, napi_callback_info info)
     return ret_errno(env, write(fd, &one, sizeof(one)) < 0 ? -1 : 0);
 }
 
-/* eventfdSignalPolled(fd): the same for a descriptor in blocking mode: asks first whether the write would block */
+/* eventfdSignalPolled(fd): like eventfdSignal, but polls first; for a descriptor in blocking mode */
 static napi_value eventfd_signal_polled(napi_env env, napi_callback_info info)
 {
     struct pollfd pollfd = { .events = POLLOUT };
@@ -50,7 +50,7 @@ static napi_value eventfd_signal_polled(napi_env env, napi_callback_info info)
     return eventfd_signal(env, info);
 }
 
-/* eventfdDrain(fd): 0 whether it was signalled or not; for non-blocking descriptors of our own */
+/* eventfdDrain(fd): 0, signalled or not; for our own non-blocking descriptors */
 static napi_value eventfd_drain(napi_env env, napi_callback_info info)
 {
     uint64_t count;
@@ -112,7 +112,7 @@ static napi_value epoll_block(napi_env env, napi_callback_info info)
     if ((uintptr_t)bytes % sizeof(uint32_t) != 0 || len_bytes < 2 * sizeof(uint32_t))
         return ret_int(env, -EINVAL);
     out = (uint32_t *)(void *)bytes;
-    /* No more events than pairs fit into `out`. */
+    /* Takes no more events than `out` has pairs for. */
     if (len_bytes / (2 * sizeof(uint32_t)) < MAX_EVENTS)
         ready = epoll_wait(epoll_fd, events, (int)(len_bytes / (2 * sizeof(uint32_t))), timeout_ms);
     else
@@ -146,7 +146,7 @@ static bool watch_moved(const struct guest_memory *memory, const uint16_t *seen)
     for (unsigned slot = 0; slot < memory->watch_count; slot++) {
         const uint16_t *word = memory->watches[slot];
 
-        /* Mapped: memory_watch checked it, and removing its region clears the slot. */
+        /* The word is mapped: memory_watch checked it, and removing its region clears the slot. */
         if (word && __atomic_load_n(word, __ATOMIC_ACQUIRE) != seen[slot])
             return true;
     }
@@ -154,9 +154,9 @@ static bool watch_moved(const struct guest_memory *memory, const uint16_t *seen)
 }
 
 /*
- * memorySpin(memory, seen, spinNs): 1 as soon as a watched word differs from seen[slot] or an asynchronous system call of
- * this thread has a result, 0 after spinNs.
- * `seen` is a Uint16Array with an element for every slot that was ever watched.
+ * memorySpin(memory, seen, spinNs): 1 as soon as a watched word differs from seen[slot] or an asynchronous system
+ * call of this thread has a result, 0 after spinNs. `seen` is a Uint16Array with an element for every slot ever
+ * watched.
  */
 static napi_value memory_spin(napi_env env, napi_callback_info info)
 {
@@ -183,7 +183,7 @@ static napi_value memory_spin(napi_env env, napi_callback_info info)
     return ret_int(env, 0);
 }
 
-/* preemptions(): how often the kernel has taken the processor from this thread, which wanted to go on, for another */
+/* preemptions(): how often the kernel gave this thread's processor to another while this one wanted to go on */
 static napi_value preemptions(napi_env env, napi_callback_info info)
 {
     struct rusage usage;

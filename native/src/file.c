@@ -58,7 +58,7 @@ static napi_value file_set_status_flags(napi_env env, napi_callback_info info)
     return ret_errno(env, fcntl(fd, F_SETFL, flags));
 }
 
-/* setFileLimit(limit): the limit of open files now in force: `limit` (0: as it was) as far as privileges allow */
+/* setFileLimit(limit): the limit of open files now in force: `limit` (0: unchanged), as far as privileges allow */
 static napi_value file_set_limit(napi_env env, napi_callback_info info)
 {
     napi_value argv[1];
@@ -73,7 +73,7 @@ static napi_value file_set_limit(napi_env env, napi_callback_info info)
         return ret_int(env, (int64_t)now.rlim_cur);
     wanted.rlim_cur = limit;
     wanted.rlim_max = limit > now.rlim_max ? limit : now.rlim_max;
-    /* Raising the hard limit is a privilege; without it the hard limit is what there is. */
+    /* Raising the hard limit needs a privilege; without it the hard limit is the most. */
     if (setrlimit(RLIMIT_NOFILE, &wanted) < 0) {
         wanted.rlim_max = now.rlim_max;
         wanted.rlim_cur = limit < now.rlim_max ? limit : now.rlim_max;
@@ -190,7 +190,7 @@ static napi_value file_copy_range(napi_env env, napi_callback_info info)
     return ret_errno(env, copy_file_range(in_fd, (off_t *)&in_at, out_fd, (off_t *)&out_at, len_bytes, 0));
 }
 
-/* fstatfs(fd, out): 0, with a struct statfs (120 bytes) in out; O_PATH descriptors will do */
+/* fstatfs(fd, out): 0, with a struct statfs (120 bytes) in out; fd may be O_PATH */
 static napi_value file_fstatfs(napi_env env, napi_callback_info info)
 {
     napi_value argv[2];
@@ -209,7 +209,7 @@ static napi_value file_fstatfs(napi_env env, napi_callback_info info)
     return ret_int(env, 0);
 }
 
-/* ioctl(fd, request, argument): what the call returns, mostly 0; for requests that carry their argument's size */
+/* ioctl(fd, request, argument): the call's result, mostly 0; for requests that carry their argument's size */
 static napi_value file_ioctl(napi_env env, napi_callback_info info)
 {
     napi_value argv[3];

@@ -33,7 +33,7 @@ int cursor_next(struct cursor *cursor, struct iovec *out)
         uint64_t len_bytes, span_bytes;
         uint8_t *base;
 
-        /* Also false for NaN. Past this both convert exactly. */
+        /* Also refuses NaN. After this check both numbers convert exactly. */
         if (!(gpa >= 0 && gpa <= MAX_SAFE_INTEGER && len >= 0 && len <= UINT32_MAX))
             return -EFAULT;
         len_bytes = (uint64_t)len;

@@ -1,7 +1,7 @@
 /*
- * A walk over bytes of guest memory, as segments of a descriptor chain name them.
+ * A walk over bytes of guest memory, given as segments of a descriptor chain.
  *
- * Segments arrive as a Float64Array of pairs [gpa, lenBytes]. They come from the guest: each is translated and bounded
+ * Segments arrive as a Float64Array of pairs [gpa, lenBytes]. The guest chose them: each is translated and bounded
  * here, whatever TypeScript has checked before. A segment may cross regions.
  */
 #ifndef GUEST_CURSOR_H
@@ -30,13 +30,13 @@ struct cursor {
 bool arg_cursor(napi_env env, const napi_value *argv, struct cursor *cursor);
 
 /*
- * The next piece of guest memory that is contiguous here, at most remaining_bytes long.
- * 1 with *out set, 0 at the end of the segments or of the bytes, -EFAULT outside guest memory.
+ * Finds the next piece of guest memory that is contiguous in our mapping, at most remaining_bytes long. Returns 1
+ * with *out set, 0 at the end of the segments or of the bytes, -EFAULT outside guest memory.
  */
 int cursor_next(struct cursor *cursor, struct iovec *out);
 
 /*
- * Fills iov with up to IOV_MAX pieces, neighbours joined: fewer, larger pieces are cheaper for the kernel. Returns their
+ * Fills iov with up to IOV_MAX pieces. Joins neighbours: fewer, larger pieces cost the kernel less. Returns their
  * number, or -EFAULT.
  */
 int cursor_fill(struct cursor *cursor, struct iovec *iov, uint64_t *total_bytes);

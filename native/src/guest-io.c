@@ -1,4 +1,4 @@
-/* Moves bytes between guest memory and files or buffers of ours, while the caller waits. */
+/* Synchronous transfers between guest memory and files or our own buffers. */
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
@@ -12,7 +12,7 @@
 
 typedef ssize_t transfer_fn(int fd, const struct iovec *iov, int count, off_t offset, int flags);
 
-/* A single page needs no list of pieces, which the kernel would have to fetch and check first. */
+/* A single piece needs no list, which the kernel would first have to fetch and check. */
 static ssize_t read_pieces(int fd, const struct iovec *iov, int count, off_t offset, int flags)
 {
     if (count == 1 && flags == 0)
@@ -27,7 +27,8 @@ static ssize_t write_pieces(int fd, const struct iovec *iov, int count, off_t of
     return kernel_pwritev2(fd, iov, count, offset, flags);
 }
 
-/* Reads or writes until the cursor ends or the kernel gives less than asked. Bytes moved, or -errno if none were. */
+/* Reads or writes until the cursor ends or the kernel moves less than asked. Returns bytes moved, or -errno if
+ * none were. */
 static int64_t transfer(struct cursor *cursor, transfer_fn *move, int fd, int64_t offset, int flags)
 {
     struct iovec iov[IOV_MAX];
@@ -74,7 +75,7 @@ static napi_value guest_preadv(napi_env env, napi_callback_info info)
     return guest_transfer(env, info, read_pieces);
 }
 
-/* guestPwritev(the same): bytes written */
+/* guestPwritev(same arguments): bytes written */
 static napi_value guest_pwritev(napi_env env, napi_callback_info info)
 {
     return guest_transfer(env, info, write_pieces);
@@ -97,7 +98,8 @@ static napi_value guest_copy(napi_env env, napi_callback_info info, bool to_gues
     if (!arg_bytes_from(env, argv[CURSOR_ARGS], argv[CURSOR_ARGS + 1], len_bytes, &bytes, &room_bytes))
         return NULL;
     while ((got = cursor_next(&cursor, &piece)) > 0) {
-        /* In bounds: the pieces add up to at most len_bytes, which arg_bytes_from found room for. */
+        /* In bounds: the pieces add up to at most len_bytes, and arg_bytes_from checked that `bytes` has room for
+         * that. */
         if (to_guest)
             memcpy(piece.iov_base, bytes, piece.iov_len);
         else
@@ -113,7 +115,7 @@ static napi_value guest_read(napi_env env, napi_callback_info info)
     return guest_copy(env, info, false);
 }
 
-/* guestWrite(the same): lenBytes */
+/* guestWrite(same arguments): lenBytes */
 static napi_value guest_write(napi_env env, napi_callback_info info)
 {
     return guest_copy(env, info, true);

@@ -43,7 +43,8 @@ uint8_t *memory_translate(struct guest_memory *memory, uint64_t gpa, uint64_t *s
     for (unsigned n = 0; n < memory->region_count; n++) {
         const struct region *region = memory->regions[tried];
 
-        /* gpa - region->gpa wraps to a huge number below the region, so one comparison bounds both sides. */
+        /* gpa - region->gpa wraps to a huge number if gpa lies below the region, so one comparison checks both
+         * bounds. */
         if (gpa - region->gpa < region->size_bytes) {
             memory->last = tried;
             *span_bytes = region->size_bytes - (gpa - region->gpa);
@@ -126,7 +127,8 @@ static bool overlaps(const struct guest_memory *memory, uint64_t gpa, uint64_t s
     return false;
 }
 
-/* Maps fd's bytes from `offset_bytes`. Refuses a file that ends before the region does: touching it would be a SIGBUS. */
+/* Maps fd's bytes from `offset_bytes`. Refuses a file that ends before the region does: touching the rest is a
+ * SIGBUS. */
 static int64_t region_map(struct region *region, int fd, uint64_t offset_bytes)
 {
     const uint64_t page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
@@ -144,12 +146,12 @@ static int64_t region_map(struct region *region, int fd, uint64_t offset_bytes)
     if (region->mapping == MAP_FAILED)
         return -errno;
     region->base = (uint8_t *)region->mapping + slack_bytes;
-    /* Rings are checked for alignment by their guest address: it has to mean the same here. */
+    /* Ring alignment is checked on guest addresses, so our mapping must have the same alignment. */
     if (((uintptr_t)region->base ^ region->gpa) % 16 != 0) {
         munmap(region->mapping, region->mapping_bytes);
         return -EINVAL;
     }
-    /* A core dump of the device is not the place for the guest's memory. */
+    /* Keeps guest memory out of core dumps of the device. */
     madvise(region->mapping, region->mapping_bytes, MADV_DONTDUMP);
     return 0;
 }
@@ -196,7 +198,7 @@ static void forget_watches(struct guest_memory *memory, const struct region *reg
     }
 }
 
-/* memoryRemove(memory, gpa): 0, or -ENOENT when no region starts at `gpa` */
+/* memoryRemove(memory, gpa): 0, or -ENOENT if no region starts at `gpa` */
 static napi_value memory_remove(napi_env env, napi_callback_info info)
 {
     napi_value argv[2];
@@ -219,7 +221,7 @@ static napi_value memory_remove(napi_env env, napi_callback_info info)
     return ret_int(env, -ENOENT);
 }
 
-/* memoryWindow(memory, gpa, lenBytes): ArrayBuffer, or -EFAULT when no single region holds the range */
+/* memoryWindow(memory, gpa, lenBytes): ArrayBuffer, or -EFAULT if no single region holds the range */
 static napi_value memory_window(napi_env env, napi_callback_info info)
 {
     napi_value argv[3], buffer;
@@ -243,13 +245,13 @@ static napi_value memory_window(napi_env env, napi_callback_info info)
         free(window);
         return ret_int(env, -ENOMEM);
     }
-    /* memory_translate left the region it found in `last`. */
+    /* memory_translate left the index of the region in `last`. */
     window->next = memory->regions[memory->last]->windows;
     memory->regions[memory->last]->windows = window;
     return buffer;
 }
 
-/* memoryCloseWindow(memory, gpa, buffer): detaches one window early; 0, or -ENOENT when it is not of that region */
+/* memoryCloseWindow(memory, gpa, buffer): detaches one window early; 0, or -ENOENT if the region does not have it */
 static napi_value memory_close_window(napi_env env, napi_callback_info info)
 {
     napi_value argv[3];
@@ -276,7 +278,7 @@ static napi_value memory_close_window(napi_env env, napi_callback_info info)
     return ret_int(env, -ENOENT);
 }
 
-/* memoryWatch(memory, slot, gpa): names the 16-bit word that `memorySpin` looks at in that slot; gpa -1 clears it */
+/* memoryWatch(memory, slot, gpa): sets the 16-bit word that `memorySpin` watches in that slot; gpa -1 clears it */
 static napi_value memory_watch(napi_env env, napi_callback_info info)
 {
     napi_value argv[3];

@@ -1,7 +1,7 @@
 /*
- * The memory of a guest, as the front-end shared it: regions of guest-physical addresses (gpa), each mapped once.
+ * A guest's memory as the front-end shared it: regions of guest-physical addresses (gpa), each mapped once.
  *
- * Memories are named by small integers and live in the addon instance of the thread that made them.
+ * Small integers name memories; they live in the addon instance of the thread that made them.
  */
 #ifndef GUEST_MEMORY_H
 #define GUEST_MEMORY_H
@@ -29,17 +29,17 @@ struct guest_memory {
     struct region *regions[MEMORY_MAX_REGIONS];
     unsigned region_count;
     unsigned last; /* the region that served the last translation */
-    /* The avail.idx words that a spin looks at, NULL where the slot is free. */
+    /* The avail.idx words that a spin watches; NULL for a free slot. */
     const uint16_t *watches[MEMORY_MAX_WATCHES];
     unsigned watch_count;
 };
 
-/* The memory that `value` names, or NULL with a RangeError pending. */
+/* Returns the memory that `value` names, or NULL with a RangeError pending. */
 struct guest_memory *arg_memory(napi_env env, napi_value value);
 
 /*
- * Where `gpa` is mapped, and in *span_bytes how many bytes follow it in the same region (at least 1).
- * NULL when no region holds it.
+ * Returns the mapped address of `gpa`, and in *span_bytes how many bytes follow in the same region (at least 1).
+ * Returns NULL if no region holds it.
  */
 uint8_t *memory_translate(struct guest_memory *memory, uint64_t gpa, uint64_t *span_bytes);
 

@@ -1,6 +1,6 @@
 /*
- * What an O_PATH descriptor stands for, opened or changed without a name: through the directory /proc/self/fd, whose
- * descriptor the caller passes as procFd, so that it works when /proc is out of sight.
+ * Opens and changes the inode behind an O_PATH descriptor, without its name. The calls go through the directory
+ * /proc/self/fd, whose descriptor the caller passes as procFd, so that they work when /proc is out of sight.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,7 +17,7 @@ struct fd_name {
     char text[12];
 };
 
-/* argv[0..1]: procFd, fd. The name of fd in procFd. */
+/* argv[0..1]: procFd, fd. Makes the name of fd in procFd. */
 static bool arg_inode(napi_env env, const napi_value *argv, int *proc_fd, struct fd_name *name)
 {
     int fd;
@@ -38,7 +38,7 @@ static napi_value inode_open(napi_env env, napi_callback_info info)
 
     if (!args_get(env, info, argv, 3) || !arg_inode(env, argv, &proc_fd, &name) || !arg_i32(env, argv[2], &flags))
         return NULL;
-    /* The last component is the magic link itself: O_NOFOLLOW would open the link. */
+    /* The last component is the magic link itself: O_NOFOLLOW would open the link, so it is removed. */
     return ret_errno(env, openat(proc_fd, name.text, (flags & ~(O_NOFOLLOW | O_CREAT)) | O_CLOEXEC));
 }
 
@@ -90,7 +90,7 @@ static napi_value inode_open_by_handle(napi_env env, napi_callback_info info)
     return ret_errno(env, open_by_handle_at(mount_fd, &handle.head, flags | O_CLOEXEC));
 }
 
-/* inodePath(procFd, fd, out): bytes of the path by which the host knows it, not terminated */
+/* inodePath(procFd, fd, out): bytes of the host's present path, without a NUL */
 static napi_value inode_path(napi_env env, napi_callback_info info)
 {
     struct fd_name name;
@@ -118,7 +118,7 @@ static napi_value inode_chmod(napi_env env, napi_callback_info info)
     return ret_errno(env, fchmodat(proc_fd, name.text, mode, 0));
 }
 
-/* inodeChown(fd, uid, gid): 0; -1 leaves one as it is */
+/* inodeChown(fd, uid, gid): 0; -1 leaves an id unchanged */
 static napi_value inode_chown(napi_env env, napi_callback_info info)
 {
     napi_value argv[3];

@@ -1,4 +1,4 @@
-/* System calls that some C libraries lack: musl before 1.2.5, and glibc before what Node needs. */
+/* System calls that some C libraries lack: musl before 1.2.5, and glibc older than Node needs. */
 #ifndef KERNEL_CALLS_H
 #define KERNEL_CALLS_H
 
@@ -10,14 +10,14 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* Later C libraries define struct statx themselves, and then this, too. */
+/* Later C libraries define struct statx, and with it this macro. */
 #ifndef STATX_BASIC_STATS
 #include <linux/stat.h>
 #endif
 
 /*
- * 64-bit kernels take the offset whole, and leave its second half alone. Without flags the older calls do the same, and
- * qemu-user has no others.
+ * 64-bit kernels take the whole offset in one argument and ignore its second half. Without flags the older calls do
+ * the same, and qemu-user has only those.
  */
 static inline ssize_t kernel_preadv2(int fd, const struct iovec *iov, int count, off_t offset, int flags)
 {

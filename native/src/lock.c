@@ -7,7 +7,7 @@
 #include "args.h"
 #include "module.h"
 
-/* lockFile(fd): 0; -EAGAIN when another open file holds the lock. Held until the descriptor is closed. */
+/* lockFile(fd): 0; -EAGAIN if another open file holds the lock. The lock lasts until the descriptor is closed. */
 static napi_value lock_file(napi_env env, napi_callback_info info)
 {
     napi_value argv[1];
@@ -45,7 +45,7 @@ static bool arg_range(napi_env env, const napi_value *argv, int *fd, struct floc
     return true;
 }
 
-/* setRangeLock(fd, type, startBytes, lenBytes): 0; -EAGAIN when somebody else has a lock in the way */
+/* setRangeLock(fd, type, startBytes, lenBytes): 0; -EAGAIN if another owner holds a conflicting lock */
 static napi_value lock_set_range(napi_env env, napi_callback_info info)
 {
     napi_value argv[4];
@@ -58,8 +58,8 @@ static napi_value lock_set_range(napi_env env, napi_callback_info info)
 }
 
 /*
- * getRangeLock(fd, type, startBytes, lenBytes, out: Float64Array): 0 when the lock could be taken, else 1 with
- * [type, startBytes, lenBytes, pid] of one in its way in out
+ * getRangeLock(fd, type, startBytes, lenBytes, out: Float64Array): 0 if the lock could be taken; else 1, with [type,
+ * startBytes, lenBytes, pid] of a conflicting lock in out
  */
 static napi_value lock_get_range(napi_env env, napi_callback_info info)
 {

@@ -1,6 +1,6 @@
 /*
- * A descriptor that Node's own event loop waits for: for devices whose answers are promises, which complete only while
- * their thread is in that loop.
+ * Descriptors that Node's own event loop polls. A device whose answers are promises needs them, since promises
+ * complete only while the thread is in that loop.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -9,8 +9,8 @@
 #include "module.h"
 
 /*
- * The part of libuv that is used, as its version 1 declares it: every Node exports these functions, but not every set of
- * headers for addons brings uv.h.
+ * The part of libuv used here, as declared by its version 1. Every Node exports these functions, but not every set of
+ * headers for addons includes uv.h.
  */
 typedef struct uv_loop_s uv_loop_t;
 typedef struct uv_handle_s uv_handle_t;
@@ -24,7 +24,7 @@ int uv_poll_start(uv_handle_t *handle, int events, void (*ready)(uv_handle_t *, 
 
 #define MAX_WATCHERS 64
 
-/* Closed by pollStop, or when its environment ends; freed once libuv has let go of the handle. */
+/* Closed by pollStop, or when its environment ends; freed after libuv has released the handle. */
 struct watcher {
     napi_env env;
     napi_ref callback;
@@ -34,7 +34,7 @@ struct watcher {
     unsigned slot;
 };
 
-/* Those of the calling thread. Node runs an environment on one thread for its whole life. */
+/* The calling thread's watchers. Node runs an environment on one thread for its whole life. */
 static _Thread_local struct watcher *watchers[MAX_WATCHERS];
 
 static void on_ready(uv_handle_t *handle, int status, int events)
@@ -48,7 +48,8 @@ static void on_ready(uv_handle_t *handle, int status, int events)
         return;
     napi_get_reference_value(env, watcher->callback, &callback);
     napi_get_global(env, &receiver);
-    /* Runs what the callback made due as well: process.nextTick and promises. The callback may call pollStop. */
+    /* Also runs the work that the callback made due: process.nextTick and promises. The callback may call
+     * pollStop. */
     if (napi_make_callback(env, watcher->context, receiver, callback, 0, NULL, NULL) == napi_pending_exception &&
         napi_get_and_clear_last_exception(env, &error) == napi_ok)
         napi_fatal_exception(env, error);
@@ -78,7 +79,7 @@ static void watcher_close(struct watcher *watcher)
     uv_close(watcher->handle, on_closed);
 }
 
-/* The environment ends. One that is being closed already removes its hook by itself. */
+/* The environment ends. A watcher that is closing already removes its own hook. */
 static void on_cleanup(napi_async_cleanup_hook_handle hook, void *arg)
 {
     struct watcher *watcher = arg;
@@ -105,7 +106,7 @@ static int watcher_start(struct watcher *watcher, int fd, napi_value callback)
 
     if (napi_get_uv_event_loop(watcher->env, (struct uv_loop_s **)&loop) != napi_ok)
         return -EINVAL;
-    /* Zero on success, a negative errno otherwise; a handle that failed here need not be closed. */
+    /* Returns 0, or a negative errno; a handle that failed here need not be closed. */
     result = uv_poll_init(loop, watcher->handle, fd);
     if (result < 0)
         return result;
@@ -121,7 +122,7 @@ static int watcher_start(struct watcher *watcher, int fd, napi_value callback)
     return 0;
 }
 
-/* pollStart(fd, callback): a watcher, by number. */
+/* pollStart(fd, callback): the watcher's number. */
 static napi_value poll_start(napi_env env, napi_callback_info info)
 {
     struct watcher *watcher;
@@ -153,7 +154,7 @@ static napi_value poll_start(napi_env env, napi_callback_info info)
     result = watcher_start(watcher, fd, argv[1]);
     if (result == 0)
         return ret_int(env, slot);
-    /* Unless on_closed will do so. */
+    /* Otherwise on_closed frees it. */
     if (!watcher->cleanup) {
         free(watcher->handle);
         free(watcher);
@@ -161,7 +162,7 @@ static napi_value poll_start(napi_env env, napi_callback_info info)
     return ret_int(env, result);
 }
 
-/* pollStop(watcher): 0, -ENOENT when there is none */
+/* pollStop(watcher): 0, or -ENOENT if there is none */
 static napi_value poll_stop(napi_env env, napi_callback_info info)
 {
     napi_value argv[1];

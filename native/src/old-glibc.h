@@ -1,6 +1,6 @@
 /*
- * Put in front of every file of a prebuilt addon. glibc 2.32 and 2.34 gave new versions to these functions when they moved
- * into libc.so; under their first versions they are found by glibc 2.28, too, which is the oldest that Node runs on.
+ * Included before every file of a prebuilt addon. glibc 2.32 and 2.34 gave these functions new versions when they
+ * moved into libc.so. Under their first versions glibc 2.28, the oldest that Node runs on, also finds them.
  */
 #if defined(__x86_64__)
 #define FIRST_VERSION "GLIBC_2.2.5"

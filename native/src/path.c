@@ -75,7 +75,7 @@ static napi_value path_statx(napi_env env, napi_callback_info info)
     return ret_errno(env, syscall(SYS_statx, dir_fd, name, flags, mask, out));
 }
 
-/* Since Linux 6.11 no name at all stands for the descriptor itself, and costs a third less than an empty one. */
+/* Since Linux 6.11 a NULL name stands for the descriptor itself, and costs a third less than an empty one. */
 static int statx_itself(int fd, uint32_t mask, uint8_t *out)
 {
     static const char *itself = NULL;
@@ -89,7 +89,7 @@ static int statx_itself(int fd, uint32_t mask, uint8_t *out)
     return (int)result;
 }
 
-/* fstatx(fd, mask, out): the same for what fd itself stands for, O_PATH or not */
+/* fstatx(fd, mask, out): statx of the inode behind fd, O_PATH or not */
 static napi_value path_fstatx(napi_env env, napi_callback_info info)
 {
     napi_value argv[3];
@@ -173,7 +173,7 @@ static napi_value path_renameat2(napi_env env, napi_callback_info info)
     return ret_errno(env, kernel_renameat2(old_dir_fd, old_name, new_dir_fd, new_name, flags));
 }
 
-/* readlinkat(dirFd, name, at, out, outAt): bytes of the target, not terminated; the name "" reads dirFd itself */
+/* readlinkat(dirFd, name, at, out, outAt): bytes of the target, without a NUL; the name "" reads dirFd itself */
 static napi_value path_readlinkat(napi_env env, napi_callback_info info)
 {
     napi_value argv[5];
@@ -189,8 +189,8 @@ static napi_value path_readlinkat(napi_env env, napi_callback_info info)
 }
 
 /*
- * nameToHandleAt(dirFd, name, at, flags, out): bytes of the handle, with out = [mount id, handle type, handle...]
- * in 32-bit words. -EOPNOTSUPP or -EOVERFLOW: this file system has none.
+ * nameToHandleAt(dirFd, name, at, flags, out): bytes of the handle, with out = [mount id, handle type, handle...] in
+ * 32-bit words. -EOPNOTSUPP or -EOVERFLOW: this file system has no handles.
  */
 static napi_value path_name_to_handle_at(napi_env env, napi_callback_info info)
 {

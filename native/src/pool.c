@@ -1,4 +1,4 @@
-/* Helper threads for system calls that io_uring cannot do, and for all of them where there is no io_uring. */
+/* Helper threads for the system calls that io_uring cannot do, or for all of them without io_uring. */
 #include "pool.h"
 
 #include <errno.h>
@@ -115,7 +115,7 @@ static void *helper(void *arg)
         pthread_mutex_lock(&pool->lock);
         jobs_add(&pool->done, job);
         __atomic_add_fetch(&pool->done_count, 1, __ATOMIC_RELEASE);
-        /* Cannot block or fail: the counter is far from its end. */
+        /* The write cannot block or fail: the counter is far from its limit. */
         if (write(pool->event_fd, &one, sizeof(one)) < 0)
             abort();
     }
@@ -123,7 +123,7 @@ static void *helper(void *arg)
     return NULL;
 }
 
-/* Signals belong to Node's main thread: a helper takes none. Called with the lock held. */
+/* Starts a helper with all signals blocked, since they belong to Node's main thread. Call it with the lock held. */
 static int start_thread(struct pool *pool)
 {
     pthread_attr_t attributes;
@@ -235,7 +235,7 @@ int pool_reap(struct pool *pool, struct async_result *out, int max)
         free(job);
     }
     __atomic_sub_fetch(&pool->done_count, taken, __ATOMIC_RELEASE);
-    /* What is left keeps the descriptor readable. */
+    /* Remaining results keep the descriptor readable. */
     if (!pool->done.first && read(pool->event_fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
         taken = taken > 0 ? taken : -errno;
     pthread_mutex_unlock(&pool->lock);
@@ -260,7 +260,7 @@ void pool_cancel(struct pool *pool, enum async_kind kind)
     }
     pool->waiting.first = kept.first;
     pool->waiting.last = kept.first ? kept.last : &pool->waiting.first;
-    /* Cannot block or fail: the counter is far from its end. */
+    /* The write cannot block or fail: the counter is far from its limit. */
     if (pool->done.first && write(pool->event_fd, &one, sizeof(one)) < 0)
         abort();
     pthread_mutex_unlock(&pool->lock);

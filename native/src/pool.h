@@ -7,20 +7,20 @@
 
 struct pool;
 
-/* NULL with errno set. Threads are started when there is work for them, at most `max_threads`. */
+/* Returns NULL with errno set on failure. Threads are started on demand, at most `max_threads`. */
 struct pool *pool_create(int max_threads);
-/* Waits for what is being carried out; what is still queued is dropped. */
+/* Waits for the operations under way; drops those still queued. */
 void pool_destroy(struct pool *pool);
-/* A descriptor that is readable while results wait. */
+/* Returns a descriptor that is readable while results wait. */
 int pool_fd(const struct pool *pool);
-/* Hands an operation to a thread; its iov is copied. 0 or -errno. */
+/* Hands an operation to a thread and copies its iov. Returns 0 or -errno. */
 int pool_queue(struct pool *pool, const struct async_op *op);
-/* Whether results wait; costs one load. */
+/* Returns true if results wait; costs one load. */
 bool pool_ready(const struct pool *pool);
-/* Takes up to `max` results. */
+/* Takes up to `max` results. Returns how many. */
 int pool_reap(struct pool *pool, struct async_result *out, int max);
 
-/* Ends operations that no thread has begun with -ECANCELED: those of a kind, or all (ASYNC_KINDS). */
+/* Ends operations that no thread has begun with -ECANCELED: those of one kind, or all (ASYNC_KINDS). */
 void pool_cancel(struct pool *pool, enum async_kind kind);
 
 #endif

@@ -1,4 +1,4 @@
-/* The process as a whole: becoming another program, and being sealed by the launcher that it then is a child of. */
+/* The process as a whole: executes another program, and asks the launcher, then its parent, to seal it. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -36,7 +36,7 @@ static void free_words(char **words)
     free(words);
 }
 
-/* An array of strings, NULL-terminated. NULL with an exception pending when it is none. */
+/* Reads an array of strings. Returns it NULL-terminated, or NULL with an exception pending. */
 static char **arg_words(napi_env env, napi_value value)
 {
     char word[MAX_WORD_BYTES];
@@ -59,19 +59,19 @@ static char **arg_words(napi_env env, napi_value value)
     return words;
 }
 
-/* Whatever else this process was started with is not for the next one. */
+/* The next program inherits no other descriptors. */
 static void close_on_exec_from(int first)
 {
     if (syscall(SYS_close_range, first, ~0U, CLOSE_RANGE_CLOEXEC) == 0)
         return;
-    /* Linux before 5.11. */
+    /* For Linux before 5.11, which lacks close_range with this flag. */
     for (int fd = first, end = (int)sysconf(_SC_OPEN_MAX); fd < end; fd++)
         fcntl(fd, F_SETFD, FD_CLOEXEC);
 }
 
 static const int put_off_signals[] = { SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1 };
 
-/* On whatever thread it comes: blocked there from now on, and sent again, until it waits for the process as a whole. */
+/* Blocks the signal on the thread that received it and sends it to the process again, until all threads block it. */
 static void put_off(int signal, siginfo_t *info, void *context)
 {
     const int error = errno;
@@ -82,8 +82,8 @@ static void put_off(int signal, siginfo_t *info, void *context)
 }
 
 /*
- * putOffSignals(): 0; signals that would end this process, or start Node's debugger, wait from now on, for the program that
- * it becomes: what is pending outlives execve, as does the calling thread's mask.
+ * putOffSignals(): 0; keeps signals that would end this process, or start Node's debugger, pending for the next
+ * program. Pending signals and the calling thread's mask survive execve.
  */
 static napi_value put_off_all(napi_env env, napi_callback_info info)
 {
@@ -100,7 +100,8 @@ static napi_value put_off_all(napi_env env, napi_callback_info info)
     return ret_int(env, 0);
 }
 
-/* becomeProgram(words, fds): -errno; words[0] is the program's path, `fds` (Int32Array) are what it inherits */
+/* becomeProgram(words, fds): -errno; words[0] is the program's path, `fds` (Int32Array) are the descriptors to
+ * inherit */
 static napi_value become_program(napi_env env, napi_callback_info info)
 {
     napi_value argv[2];
@@ -127,7 +128,7 @@ static napi_value become_program(napi_env env, napi_callback_info info)
     return ret_int(env, -error);
 }
 
-/* sealRequest(fd): asks the launcher at the other end of `fd` to seal this process; 0 once it has */
+/* sealRequest(fd): asks the launcher at the other end of `fd` to seal this process; returns 0 when it has */
 static napi_value seal_request(napi_env env, napi_callback_info info)
 {
     napi_value argv[1];
@@ -144,8 +145,8 @@ static napi_value seal_request(napi_env env, napi_callback_info info)
 }
 
 /*
- * writeNow(fd, bytes, at): the number of bytes written of `bytes` from `at` on, at most PIPE_BUF; -EAGAIN when there is no
- * room. Descriptors are shared with other processes, whose they are to put into non-blocking mode: this asks each time.
+ * writeNow(fd, bytes, at): writes as many of `bytes` from `at` on as fit now, at most PIPE_BUF; -EAGAIN if none fit.
+ * It polls each time: other processes share the descriptor, and only they may put it into non-blocking mode.
  */
 static napi_value write_now(napi_env env, napi_callback_info info)
 {
@@ -163,11 +164,11 @@ static napi_value write_now(napi_env env, napi_callback_info info)
         return ret_int(env, -EINVAL);
     if (poll(&pollfd, 1, 0) != 1 || !(pollfd.revents & (POLLOUT | POLLERR)))
         return ret_int(env, -EAGAIN);
-    /* In bounds: from `at`, which is not behind the end. A pipe that is writable has room for PIPE_BUF bytes. */
+    /* In bounds: `at` lies within the array, as checked. A writable pipe has room for PIPE_BUF bytes. */
     struct iovec piece = { bytes + at, len_bytes - at < PIPE_BUF ? len_bytes - at : PIPE_BUF };
 
     result = send(pollfd.fd, piece.iov_base, piece.iov_len, MSG_DONTWAIT | MSG_NOSIGNAL);
-    /* Another writer may have been quicker: pipes of Linux 6.4 and later say so. */
+    /* Another writer may have been quicker: pipes of Linux 6.4 and later report this. */
     if (result < 0 && errno == ENOTSOCK && is_pipe(pollfd.fd))
         result = kernel_pwritev2(pollfd.fd, &piece, 1, -1, RWF_NOWAIT);
     if (result < 0 && (errno == ENOTSOCK || errno == EOPNOTSUPP || errno == ENOSYS))

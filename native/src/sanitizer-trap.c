@@ -1,4 +1,4 @@
-/* Only in the build with sanitizers: faults on purpose, to see that each ends the process. */
+/* Deliberate faults, only in the build with sanitizers, to test that each ends the process. */
 #include <stdlib.h>
 
 #include "args.h"

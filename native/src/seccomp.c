@@ -1,4 +1,4 @@
-/* Giving up system calls: their numbers on this machine, and the filter that holds for every thread. */
+/* Gives up system calls: looks up their numbers on this machine, and installs a filter for every thread. */
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -12,7 +12,7 @@
 
 #define CALL(name) { #name, SYS_##name },
 
-/* Every system call that this architecture has: the makefile takes them from sys/syscall.h. */
+/* Every system call of this architecture; the makefile takes them from sys/syscall.h. */
 static const struct {
     const char *name;
     int64_t number;
@@ -22,7 +22,7 @@ static const struct {
 
 #define MAX_NAME_BYTES 64
 
-/* systemCallNumber(name): its number on this architecture; ENOSYS: it has no such call. */
+/* systemCallNumber(name): its number on this architecture; -ENOSYS if it lacks the call. */
 static napi_value system_call_number(napi_env env, napi_callback_info info)
 {
     napi_value argv[1];
@@ -37,8 +37,8 @@ static napi_value system_call_number(napi_env env, napi_callback_info info)
 }
 
 /*
- * seccompInstall(program): 0; `program` (Uint8Array) is an array of struct sock_filter, and holds for every thread from
- * now on. ESRCH: some thread has a filter of its own.
+ * seccompInstall(program): 0; `program` (Uint8Array) is an array of struct sock_filter and applies to every thread
+ * from now on. -ESRCH: some thread has a filter of its own.
  */
 static napi_value seccomp_install(napi_env env, napi_callback_info info)
 {
@@ -58,8 +58,8 @@ static napi_value seccomp_install(napi_env env, napi_callback_info info)
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return ret_errno(env, -1);
     /*
-     * No program of others runs in here that could be kept from guessing at addresses: Linux before 5.16 would switch
-     * that speculation off for every thread with a filter, which costs far more than the filter.
+     * Keeps speculation on: no foreign code runs here that could exploit it. Linux before 5.16 would otherwise switch
+     * it off for every thread with a filter, which costs far more than the filter.
      */
     result = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
                      SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_SPEC_ALLOW, &program);

@@ -10,7 +10,7 @@
 #include "args.h"
 #include "module.h"
 
-/* SCM_MAX_FD of the kernel: no message carries more, so none is ever cut short with descriptors lost. */
+/* The kernel's SCM_MAX_FD: no message carries more, so no message is cut short and loses descriptors. */
 #define MAX_FDS 253
 
 static bool arg_address(napi_env env, napi_value value, struct sockaddr_un *address)
@@ -28,7 +28,7 @@ static napi_value close_with_errno(napi_env env, int fd)
     return ret_int(env, -error);
 }
 
-/* unixListen(path, mode): fd; the socket file is made with exactly `mode` less the umask */
+/* unixListen(path, mode): fd; the socket file gets exactly `mode` less the umask */
 static napi_value unix_listen(napi_env env, napi_callback_info info)
 {
     struct sockaddr_un address;
@@ -41,7 +41,7 @@ static napi_value unix_listen(napi_env env, napi_callback_info info)
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return ret_errno(env, -1);
-    /* The mode of an unbound socket becomes that of the file that bind makes: nobody can connect in between. */
+    /* bind gives the file the mode of the unbound socket, so nobody can connect in between. */
     if (fchmod(fd, mode & 0777) < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, 8) < 0)
         return close_with_errno(env, fd);
     return ret_int(env, fd);
@@ -82,7 +82,7 @@ static napi_value unix_datagram_connect(napi_env env, napi_callback_info info)
     return ret_int(env, fd);
 }
 
-/* unixListenerPath(fd, out): bytes of the path, 0 for a socket without one; -EINVAL for what does not listen */
+/* unixListenerPath(fd, out): bytes of the path, 0 for a socket without one; -EINVAL if the socket does not listen */
 static napi_value unix_listener_path(napi_env env, napi_callback_info info)
 {
     struct sockaddr_un address = { 0 };
@@ -99,16 +99,16 @@ static napi_value unix_listener_path(napi_env env, napi_callback_info info)
         return ret_errno(env, -1);
     if (listens == 0 || address.sun_family != AF_UNIX)
         return ret_int(env, -EINVAL);
-    /* An abstract name begins with a NUL: no path either. The kernel need not end the path with one. */
+    /* An abstract name begins with a NUL and is no path either. The kernel need not end a path with a NUL. */
     path_bytes = strnlen(address.sun_path, sizeof(address.sun_path));
     if (path_bytes > room_bytes)
         return ret_int(env, -ENAMETOOLONG);
-    /* In bounds: path_bytes <= what `out` holds, as just checked, and <= what sun_path holds. */
+    /* In bounds: path_bytes is at most the room in `out`, as just checked, and the room in sun_path. */
     memcpy(out, address.sun_path, path_bytes);
     return ret_int(env, (int64_t)path_bytes);
 }
 
-/* unixAccept(listenFd): fd; -EAGAIN when nobody waits, whatever mode the listener is in */
+/* unixAccept(listenFd): fd; -EAGAIN if no connection waits, even if the listener is in blocking mode */
 static napi_value unix_accept(napi_env env, napi_callback_info info)
 {
     napi_value argv[1];
@@ -133,7 +133,7 @@ static napi_value unix_pair(napi_env env, napi_callback_info info)
     return ret_errno(env, socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, (int *)(void *)bytes));
 }
 
-/* sendMessage(fd, bytes, at, lenBytes, fds: Int32Array, fdCount, flags): bytes sent; the fds stay the caller's */
+/* sendMessage(fd, bytes, at, lenBytes, fds: Int32Array, fdCount, flags): bytes sent; the caller keeps the fds */
 static napi_value send_message(napi_env env, napi_callback_info info)
 {
     union {
@@ -167,15 +167,15 @@ static napi_value send_message(napi_env env, napi_callback_info info)
         control.header.cmsg_level = SOL_SOCKET;
         control.header.cmsg_type = SCM_RIGHTS;
         control.header.cmsg_len = CMSG_LEN(sizeof(int) * fd_count);
-        /* In bounds: fd_count <= MAX_FDS, which `control` has room for, and <= what the array holds. */
+        /* In bounds: fd_count is at most MAX_FDS, the room in `control`, and at most the array's length. */
         memcpy(CMSG_DATA(&control.header), fds, sizeof(int) * fd_count);
     }
     return ret_errno(env, sendmsg(fd, &message, MSG_NOSIGNAL | flags));
 }
 
 /*
- * receiveMessage(fd, bytes, at, lenBytes, fds: Int32Array, flags): bytes read, 0 at the end of the stream.
- * fds[0] takes the number of descriptors that came along, fds[1..] the descriptors, the caller's from here on.
+ * receiveMessage(fd, bytes, at, lenBytes, fds: Int32Array, flags): bytes read, 0 at the end of the stream. fds[0]
+ * receives the number of received descriptors, fds[1..] the descriptors, which the caller then owns.
  */
 static napi_value receive_message(napi_env env, napi_callback_info info)
 {
@@ -215,7 +215,7 @@ static napi_value receive_message(napi_env env, napi_callback_info info)
 
         if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS)
             continue;
-        /* In bounds: all parts together hold at most MAX_FDS, by the size of `control`. */
+        /* In bounds: the size of `control` limits all parts together to MAX_FDS. */
         memcpy(fds_out + (1 + (size_t)fd_count) * sizeof(int), CMSG_DATA(part), part_bytes);
         fd_count += (int32_t)(part_bytes / sizeof(int));
     }

@@ -1,4 +1,4 @@
-/* io_uring by its three system calls: one ring, submitted to and reaped by the thread that made it. */
+/* io_uring by its three system calls: one ring, used only by the thread that made it. */
 #include "uring.h"
 
 #include <errno.h>
@@ -16,7 +16,7 @@
 #define IORING_SETUP_SINGLE_ISSUER (1U << 12)
 #endif
 
-/* The result of a cancellation, which is nobody's; tokens have 32 bits. */
+/* The user_data of a cancellation's own result, which is dropped; tokens have only 32 bits. */
 #define OF_CANCEL UINT64_MAX
 
 #ifndef IORING_ASYNC_CANCEL_ALL
@@ -36,7 +36,7 @@ struct uring {
     unsigned *cq_head, *cq_tail, *cq_mask;
     struct io_uring_cqe *cqes;
     unsigned queued; /* entries written since the last submit */
-    /* The pieces of each queued entry: the kernel copies them when it takes the entry. */
+    /* The pieces of each queued entry. The kernel copies them when it takes the entry. */
     struct iovec iov[SQ_ENTRIES][IOV_MAX];
 };
 
@@ -49,8 +49,8 @@ static int setup(struct io_uring_params *params, unsigned flags)
 }
 
 /*
- * Operations of a ring pass by a seccomp filter: this ring is restricted to what is used before it takes the first one.
- * Closing the ring and reaping need no permission.
+ * A seccomp filter does not see a ring's operations. So the ring is restricted to those used here before it takes the
+ * first one. Closing the ring and reaping need no permission.
  */
 static int restrict_and_enable(int fd)
 {
@@ -204,7 +204,7 @@ void uring_cancel(struct uring *ring)
     memset(sqe, 0, sizeof(*sqe));
     sqe->opcode = IORING_OP_ASYNC_CANCEL;
     sqe->fd = -1;
-    /* cancel_flags, which older headers do not name. */
+    /* This field is cancel_flags, which older headers do not name. */
     sqe->rw_flags = (int)(IORING_ASYNC_CANCEL_ALL | IORING_ASYNC_CANCEL_ANY);
     sqe->user_data = OF_CANCEL;
     ring->sq_array[slot] = slot;
@@ -220,7 +220,7 @@ int uring_submit(struct uring *ring)
 
         if (taken < 0 && errno == EINTR)
             continue;
-        /* No memory now; or, in Linux 5.5 to 5.18, results that did not fit have to be taken first. */
+        /* The kernel has no memory now; or, in Linux 5.5 to 5.18, overflowed results must be taken first. */
         if (taken == 0 || (taken < 0 && (errno == EAGAIN || errno == EBUSY)))
             break;
         if (taken < 0)
@@ -230,7 +230,7 @@ int uring_submit(struct uring *ring)
     return (int)ring->queued;
 }
 
-/* The kernel keeps results that did not fit into the completion queue. */
+/* Returns true if the kernel keeps results that did not fit into the completion queue. */
 static bool has_overflowed(const struct uring *ring)
 {
     return (__atomic_load_n(ring->sq_flags, __ATOMIC_RELAXED) & IORING_SQ_CQ_OVERFLOW) != 0;
@@ -241,7 +241,7 @@ bool uring_ready(const struct uring *ring)
     return __atomic_load_n(ring->cq_tail, __ATOMIC_ACQUIRE) != *ring->cq_head || has_overflowed(ring);
 }
 
-/* Takes what lies in the completion queue. */
+/* Takes the results in the completion queue. */
 static int take_results(struct uring *ring, struct async_result *out, int max)
 {
     unsigned head = *ring->cq_head;
@@ -264,7 +264,8 @@ int uring_reap(struct uring *ring, struct async_result *out, int max)
 {
     int count = take_results(ring, out, max);
 
-    /* The queue has room now for what it had none for. Where that does not come, the next call asks again. */
+    /* The queue has room now for the overflowed results. If the kernel does not deliver them, the next call asks
+     * again. */
     while (count < max && has_overflowed(ring)) {
         int more;
 

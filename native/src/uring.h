@@ -6,31 +6,32 @@
 #include "async-op.h"
 
 /*
- * Results that the ring has room for. What does not fit all the same the kernel keeps (IORING_FEAT_NODROP) until it is
- * asked for it.
+ * The number of results the ring has room for. The kernel keeps further ones (IORING_FEAT_NODROP) until asked for
+ * them.
  */
 #define URING_RESULTS 8192
 
 struct uring;
 
-/* NULL with errno set where io_uring is missing or forbidden. The ring can do transfers, fsync and fallocate only. */
+/* Returns NULL with errno set if io_uring is missing or forbidden. The ring does only transfers, fsync and
+ * fallocate. */
 struct uring *uring_create(void);
 void uring_destroy(struct uring *ring);
-/* A descriptor that is readable while results wait. */
+/* Returns a descriptor that is readable while results wait. */
 int uring_fd(const struct uring *ring);
 bool uring_can(enum async_kind kind);
-/* Queues an operation; its iov is copied. 0, or -EAGAIN when the ring is full until uring_submit. */
+/* Queues an operation and copies its iov. Returns 0, or -EAGAIN if the ring is full until uring_submit. */
 int uring_queue(struct uring *ring, const struct async_op *op);
-/* Hands what is queued to the kernel. The number of entries that it does not take now, or -errno. */
+/* Submits the queued entries. Returns how many the kernel did not take, or -errno. */
 int uring_submit(struct uring *ring);
-/* Whether results wait; costs three loads. */
+/* Returns true if results wait; costs three loads. */
 bool uring_ready(const struct uring *ring);
-/* Takes up to `max` results. */
+/* Takes up to `max` results. Returns how many. */
 int uring_reap(struct uring *ring, struct async_result *out, int max);
 
 /*
- * Asks the kernel to end all operations that have not begun, or that can be interrupted. Linux before 5.19 cannot, and
- * ends none.
+ * Asks the kernel to cancel all operations that have not begun or can be interrupted. Linux before 5.19 cannot: there
+ * it cancels none.
  */
 void uring_cancel(struct uring *ring);
 

@@ -1,7 +1,7 @@
 /*
- * Extended attributes of what a descriptor stands for, O_PATH or not, whatever kind of file it is. The calls take its name
- * in /proc/self/fd, which has to be the calling thread's working directory: Linux before 6.13 has none that take an O_PATH
- * descriptor, and opening the file for it could block.
+ * Extended attributes of the inode behind a descriptor, O_PATH or not, of any file type. The calls use the
+ * descriptor's name in /proc/self/fd, which must be the calling thread's working directory: Linux before 6.13 has no
+ * call that takes an O_PATH descriptor, and opening the file could block.
  */
 #include <stdio.h>
 #include <sys/xattr.h>
@@ -25,7 +25,7 @@ static bool arg_inode(napi_env env, napi_value value, struct fd_name *name)
     return true;
 }
 
-/* enterDirectory(fd): 0; this thread's working directory is what fd, O_PATH or not, stands for */
+/* enterDirectory(fd): 0; makes the directory behind fd, O_PATH or not, this thread's working directory */
 static napi_value xattr_enter_directory(napi_env env, napi_callback_info info)
 {
     napi_value argv[1];
