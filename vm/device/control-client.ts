@@ -7,7 +7,7 @@ interface Answer {
   error?: string
 }
 
-/** Asks a running virtiofsd-ts at its control socket, as `virtiofsd-ts ctl` does. */
+/** Sends commands to a running virtiofsd-ts at its control socket, as `virtiofsd-ts ctl` does. */
 export class ControlClient {
   private readonly waiting: { resolve: (answer: Answer) => void; reject: (error: Error) => void }[] = []
   private over = false
@@ -25,7 +25,7 @@ export class ControlClient {
     })
   }
 
-  /** The result of a command. Rejects with the refusal, or when the device has ended. */
+  /** Returns the result of a command. Rejects with the refusal, or if the device has ended. */
   async ask<T>(command: string, argument: unknown, share: string): Promise<T> {
     if (this.over) throw new Error('the device closed its control socket')
     const answer = await new Promise<Answer>((resolve, reject) => {

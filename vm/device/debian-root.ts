@@ -11,7 +11,7 @@ import { DeviceProcess } from './device-process.js'
 
 const SUITE = 'trixie'
 
-/** What people work with on a share, and what looks at attributes, locks and flags. */
+/** Packages to work with on a share, and to inspect attributes, locks and flags. */
 const PACKAGES = [
   ...[
     'bash',
@@ -30,9 +30,9 @@ const PACKAGES = [
   ...['git', 'gcc', 'libc6-dev', 'make', 'perl', 'python3', 'sqlite3'],
 ]
 
-/** In Debian's file system these are links into /usr, from a package's script that is not run here. */
+/** Debian makes these links into /usr by a package's script, which does not run here. */
 const MERGED = ['bin', 'sbin', 'lib', 'lib64']
-/** Places for file systems of the guest. */
+/** Mount points for the guest's file systems. */
 const MOUNT_POINTS = ['dev', 'proc', 'sys', 'tmp', 'run', 'mnt', 'root', 'var/tmp', 'etc']
 
 const PASSWD = [
@@ -51,13 +51,13 @@ const GROUP = [
   '',
 ].join('\n')
 
-/** Where a guest has the Debian system, and where a share lies inside of it. */
+/** The Debian system's place in the guest, and a share's place inside it. */
 const ROOT = '/debian'
 const TAG = 'debian'
 
 /**
- * Returns the cached folder of a small Debian system: packages unpacked into one tree, none of their scripts run. A guest
- * gets it as a read-only share of our own device.
+ * Returns the cached folder of a small Debian system: packages unpacked into one tree, without running their scripts.
+ * A guest gets it as a read-only share of our own device.
  */
 export async function fetchDebianRoot(more: readonly string[] = []): Promise<string> {
   const packages = [...PACKAGES, ...more]
@@ -75,7 +75,7 @@ export async function fetchDebianRoot(more: readonly string[] = []): Promise<str
   )
 }
 
-/** What the packages' scripts would have left, as far as it is needed. */
+/** Does the needed part of the packages' scripts. */
 function finish(dir: string): void {
   writeFileSync(join(dir, 'etc/passwd'), PASSWD)
   writeFileSync(join(dir, 'etc/group'), GROUP)
@@ -85,16 +85,16 @@ function finish(dir: string): void {
 
 /** A Debian system for guests. */
 export interface DebianRoot {
-  /** To be given to a guest beside the shares that are tested. */
+  /** Attach this share to the guest, beside the shares under test. */
   readonly share: Share
-  /** Mounts it in a guest, with a share of the guest on its /mnt. */
+  /** Mounts the system in a guest, with a share of the guest on its /mnt. */
   enter(guest: Guest, mountPoint: string): Promise<void>
-  /** The command that runs `script` by its shell. */
+  /** Returns a command that runs `script` in the system's shell. */
   command(script: string): string
   stop(): Promise<unknown>
 }
 
-/** Starts a device that serves the system to one guest. `more` are packages that few need. */
+/** Starts a device that serves the system to one guest. `more` names further packages. */
 export async function serveDebianRoot(more: readonly string[] = []): Promise<DebianRoot> {
   const sharedDir = await fetchDebianRoot(more)
   const device = await DeviceProcess.start({

@@ -10,14 +10,14 @@ import { makeTemporaryDir } from '../host/temporary-dir.js'
 import { fetchBundle } from '../packages/bundle.js'
 import { collectedProgram } from '../packages/collected-program.js'
 
-/** Ours, the Rust virtiofsd in two versions, and the older one in C. */
+/** Our device, the Rust virtiofsd in two versions, and the older one in C. */
 export const DEVICE_NAMES = ['virtiofsd-ts', 'virtiofsd-1.14', 'virtiofsd-1.13', 'virtiofsd-c'] as const
 export type DeviceName = (typeof DEVICE_NAMES)[number]
 
 export interface DeviceOptions {
-  /** Default: ours where it is built, else the newest peer. */
+  /** Default: ours if it is built, else the newest peer. */
   device?: DeviceName | undefined
-  /** Another program that takes the same options as `device`. Default: the one that `device` names. */
+  /** Another program that takes the same options as `device`. Default: the program of `device`. */
   program?: string | undefined
   sharedDir: string
   /** Default: one in a temporary folder. */
@@ -30,9 +30,9 @@ export interface DeviceOptions {
   under?: string[]
 }
 
-/** Our program. */
+/** The path of our program. */
 export const OURS = fileURLToPath(new URL('../../src/main.js', import.meta.url))
-/** The newest of the Rust virtiofsds. */
+/** The newest Rust virtiofsd. */
 export const NEWEST_PEER: DeviceName = 'virtiofsd-1.14'
 const START_TIMEOUT_MS = 15_000
 const START_POLL_MS = 20
@@ -45,13 +45,13 @@ export class DeviceProcess extends LeashedProcess {
     name: DeviceName,
     program: Program,
     args: string[],
-    /** What `-chardev socket,path=` takes; of several shares, one's. */
+    /** The value for `-chardev socket,path=`; with several shares, the socket of one. */
     readonly socketPath: string,
   ) {
     super(name, program, args)
   }
 
-  /** Resolves once the device listens. One that ends instead is an error, with what it said last. */
+  /** Resolves once the device listens. Rejects with its last output if it ends instead. */
   static async start({
     device,
     program: given,
@@ -73,7 +73,7 @@ export class DeviceProcess extends LeashedProcess {
     return process
   }
 
-  /** Starts ours with options that name its shares. Resolves once it listens at all of `socketPaths`. */
+  /** Starts our device with options that name its shares. Resolves once it listens at all of `socketPaths`. */
   static async startOurs(
     args: string[],
     socketPaths: readonly [string, ...string[]],
@@ -84,14 +84,14 @@ export class DeviceProcess extends LeashedProcess {
   }
 }
 
-/** Ours where it is built and can say its version, else the newest peer. */
+/** Returns ours if it is built and can print its version, else the newest peer. */
 export async function findDefaultDevice(): Promise<DeviceName> {
   if (!existsSync(OURS)) return NEWEST_PEER
   const version = await runCommand(process.execPath, [OURS, '--version']).catch(() => '')
   return version === '' ? NEWEST_PEER : 'virtiofsd-ts'
 }
 
-/** The program that a name stands for, fetched if need be; `nodeArgs` are for ours. */
+/** Returns the program of a name, fetched if need be; `nodeArgs` are for ours. */
 export async function findProgram(name: DeviceName, nodeArgs: string[] = []): Promise<Program> {
   if (name === 'virtiofsd-ts') return { command: process.execPath, args: [...nodeArgs, OURS] }
   return collectedProgram(await fetchBundle(name === 'virtiofsd-c' ? 'qemu-7.2' : name), 'virtiofsd')
@@ -103,7 +103,7 @@ function runUnder([command, ...args]: string[], program: Program): Program {
 }
 
 function shareArguments(name: DeviceName, sharedDir: string, socketPath: string): string[] {
-  // In its own option lists a doubled comma stands for itself.
+  // In virtiofsd's option lists a doubled comma stands for one comma.
   if (name === 'virtiofsd-c')
     return ['-f', `--socket-path=${socketPath}`, '-o', `source=${sharedDir.replaceAll(',', ',,')}`]
   const share = ['--shared-dir', sharedDir, '--socket-path', socketPath]
@@ -113,8 +113,8 @@ function shareArguments(name: DeviceName, sharedDir: string, socketPath: string)
 }
 
 /**
- * Resolves once a device listens on all its sockets; one that ends instead is an error, with what it said last.
- * Asks the kernel, because connecting to find out would use up the one connection that some devices take.
+ * Resolves once a device listens on all its sockets. Rejects with its last output if it ends instead. Asks the
+ * kernel, because a connection would use up the only one that some devices accept.
  */
 async function waitUntilListening(device: LeashedProcess, socketPaths: readonly string[]): Promise<void> {
   const deadlineMs = performance.now() + START_TIMEOUT_MS

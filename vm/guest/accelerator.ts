@@ -2,7 +2,10 @@ import { accessSync, closeSync, constants, openSync, readFileSync } from 'node:f
 
 export type Accelerator = 'kvm' | 'tcg'
 
-/** KVM when the processor can virtualise and /dev/kvm opens. The device node alone proves nothing: containers often have it. */
+/**
+ * Returns KVM if the processor can virtualise and /dev/kvm opens. The device node alone proves nothing: containers
+ * often have it.
+ */
 export function findAccelerator(cpuinfo = '/proc/cpuinfo', device = '/dev/kvm'): Accelerator {
   const canVirtualise = /^flags\s*:.*\b(vmx|svm)\b/m.test(readFileSync(cpuinfo, 'utf8'))
   return canVirtualise && opens(device) ? 'kvm' : 'tcg'

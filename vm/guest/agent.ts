@@ -1,18 +1,18 @@
 import type { Socket } from 'node:net'
 import { readLines } from '../host/lines.js'
 
-/** How a command in the guest ended, as vm/guest/agent/agent.c reports it. */
+/** The end of a command in the guest, as vm/guest/agent/agent.c reports it. */
 export interface CommandReport {
-  /** Exit status, or null when it did not end by itself. */
+  /** The exit status, or null if a signal ended it. */
   status: number | null
   /** The number of the signal that ended it, or null. */
   signal: number | null
   stdout: Buffer
   stderr: Buffer
-  /** From start to end, by the guest's monotonic clock. */
+  /** Duration by the guest's monotonic clock. */
   ms: number
   timedOut: boolean
-  /** Where in the guest's kernel it hangs, when not even SIGKILL ended it. */
+  /** The kernel stack of a command that not even SIGKILL ended. */
   stack?: string
 }
 
@@ -25,11 +25,11 @@ type Message =
   | { id: number; status: number; signal: number; ms: number; timedOut: boolean; stack?: string }
 
 export interface StartOptions {
-  /** After this the command is killed; 0 sets no limit. */
+  /** The command is killed after this time; 0 sets no limit. */
   timeoutMs: number
-  /** Its standard input; `open`: what `write` sends, until `endInput`. Default: none. */
+  /** The command's standard input. 'open': `write` sends it until `endInput`. Default: none. */
   stdin?: Uint8Array | 'open' | undefined
-  /** Takes each piece of stdout as it comes; then none of it is in the report. */
+  /** Receives each piece of stdout as it comes; the report then has none of it. */
   hear?: (piece: Buffer) => void
 }
 
@@ -53,10 +53,10 @@ export class Agent {
   private expectsHello = true
   private greet!: (release: string) => void
   private nextId = 1
-  /** The kernel's release, from an agent that has just started: after boot, and after each expected reboot. */
+  /** The kernel's release, sent by an agent that has just started: after boot, and after each expected reboot. */
   hello: Promise<string> = this.expectHello()
 
-  /** The agent picks one of `lines`: the one it greets on. */
+  /** The agent chooses one of `lines` by its greeting. */
   constructor(lines: Socket[]) {
     for (const line of lines) {
       readLines(line, (text) => this.receive(text, line))
@@ -64,7 +64,7 @@ export class Agent {
     this.line = lines[0]!
   }
 
-  /** From now on `hello` waits for a new agent. What was not sent yet was meant for the old one. */
+  /** Makes `hello` wait for a new agent from now on, and drops messages not yet sent to the old one. */
   expectHello(): Promise<string> {
     this.expectsHello = true
     this.queue.length = 0
@@ -102,7 +102,7 @@ export class Agent {
     return { id, report }
   }
 
-  /** More of the standard input of a command. */
+  /** Sends more of a command's standard input. */
   write(id: number, input: Uint8Array): void {
     const bytes = Buffer.from(input)
     for (let at = 0; at < bytes.length; at += PIECE_BYTES) {
@@ -122,7 +122,7 @@ export class Agent {
     this.send(how)
   }
 
-  /** No answer will come any more: every command in flight fails with `error`. */
+  /** Fails every command in flight with `error`, since no answer can come any more. */
   fail(error: Error): void {
     for (const job of this.jobs.values()) job.reject(error)
     this.jobs.clear()
@@ -142,14 +142,14 @@ export class Agent {
   private receive(text: string, line: Socket): void {
     const message = parseMessage(text)
     if (message === undefined) {
-      // A reset may cut a line short, and firmware may use the port; at other times it must not happen.
+      // A reset may cut a line short, and firmware may write to the port; at other times a bad line is an error.
       if (!this.expectsHello) this.fail(new Error(`not a message of the guest's agent: ${text.slice(0, 80)}`))
     } else if ('id' in message) {
       const job = this.jobs.get(message.id)
       if (job !== undefined) this.advance(job, message)
     } else {
       if ('hello' in message) this.meet(message.hello, line)
-      // Acknowledged, or never to be: a new agent knows nothing of what was sent to the one before it.
+      // The line was acknowledged, or never will be: a new agent knows nothing of it.
       this.awaitsAck = false
       this.sendNext()
     }

@@ -6,7 +6,7 @@ const CONTROL_SEQUENCE = /\x1b(\[[0-9;?=]*[A-Za-z]|c)/g
 // biome-ignore lint/suspicious/noControlCharactersInRegex: likewise
 const CONTROL_CHARACTER = /[\x00-\x08\x0b-\x1f]/g
 
-/** What the guest prints on its first serial port: kernel messages, and a shell when one runs there. */
+/** The guest's output on its first serial port: kernel messages, and a shell if one runs there. */
 export class Console {
   private text = ''
 

@@ -7,12 +7,12 @@ interface Question {
   reject: (error: Error) => void
 }
 
-/** A program in the guest has not answered, or not ended, in its time. */
+/** A program in the guest has not answered, or not ended, in time. */
 export class NoAnswer extends Error {
   override readonly name = 'NoAnswer'
 }
 
-/** How long `ask` waits unless it is told. */
+/** The default time limit of `ask`. */
 const ANSWER_TIMEOUT_MS = 60_000
 const KILL_TIMEOUT_MS = 5_000
 const SIGKILL = 9
@@ -24,14 +24,14 @@ export class Conversation {
   private readonly decoder = new StringDecoder('utf8')
   private pending = ''
   private over: Error | undefined
-  /** Resolves when the program has ended, however. */
+  /** Resolves when the program has ended, for any reason. */
   readonly ended: Promise<void>
 
   /** Use Guest.converse. */
   constructor(
     private readonly agent: Agent,
     private readonly command: string,
-    /** Its time limits leave out the time that this process waits for a processor. */
+    /** QEMU's process; time that it waits for a processor does not count against time limits. */
     private readonly qemuPid: number,
   ) {
     const { id, report } = agent.start(command, {
@@ -46,7 +46,7 @@ export class Conversation {
     )
   }
 
-  /** Rejects when the program ends, or does not answer for `timeoutMs`. */
+  /** Rejects if the program ends, or does not answer within `timeoutMs`. */
   async ask(line: string, timeoutMs = ANSWER_TIMEOUT_MS): Promise<string> {
     if (this.over !== undefined) throw this.over
     let callOff = (): void => {}
@@ -59,7 +59,7 @@ export class Conversation {
     return answer.finally(callOff)
   }
 
-  /** Ends it with SIGKILL, at whatever it is. Resolves when it is gone; rejects when it hangs in the guest's kernel. */
+  /** Ends the program with SIGKILL. Resolves when it is gone; rejects if it hangs in the guest's kernel. */
   async kill(): Promise<void> {
     if (this.over === undefined) this.agent.kill(this.id, SIGKILL)
     let callOff = (): void => {}

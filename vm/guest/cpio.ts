@@ -1,11 +1,11 @@
 const TRAILER = 'TRAILER!!!'
 const HEADER_BYTES = 110
 
-/** One entry of an archive. Parent folders come as entries of their own, before what they hold. */
+/** One entry of an archive. Each parent folder needs its own entry before its contents. */
 export interface ArchiveEntry {
   /** Without a leading slash. */
   path: string
-  /** Type and permission bits, as st_mode has them. */
+  /** Type and permission bits, as in st_mode. */
   mode: number
   /** A file's bytes, or the target of a symbolic link. */
   data?: Uint8Array

@@ -29,23 +29,23 @@ export interface GuestOptions {
   disks?: Disk[]
   /** Default 512. */
   memoryMiB?: number
-  /** For memory hot-plug: how much there may be in the end. */
+  /** The most memory after hot-plug. */
   maxMemoryMiB?: number
   /** Default 2. */
   cpus?: number
   /** Default: KVM where it works, else TCG. */
   accelerator?: Accelerator
   programs?: GuestProgram[]
-  /** Kernel modules to load beside those for virtio-fs. */
+  /** Kernel modules to load besides those for virtio-fs. */
   modules?: string[]
   /** Appended to the kernel's command line. */
   kernelArgs?: string[]
-  /** From QEMU's start until commands can run, without the time that QEMU waits for a processor. Default 120 s. */
+  /** The time from QEMU's start until commands can run, not counting QEMU's waits for a processor. Default 120 s. */
   bootTimeoutMs?: number
 }
 
 export interface RunOptions {
-  /** After this the command is killed. Default 60 s for `run`, none for `spawn`. */
+  /** The command is killed after this time. Default 60 s for `run`, none for `spawn`. */
   timeoutMs?: number
   stdin?: string | Uint8Array
 }
@@ -59,7 +59,7 @@ export interface RunningCommand {
   kill(signal?: number): void
 }
 
-/** Something went wrong in a guest. The message ends with the last lines of its console. */
+/** A fault in a guest. The message ends with the last lines of its console. */
 export class GuestError extends Error {
   override readonly name = 'GuestError'
 }
@@ -67,12 +67,12 @@ export class GuestError extends Error {
 const COMMAND_TIMEOUT_MS = 60_000
 const BOOT_TIMEOUT_MS = 120_000
 const SHUTDOWN_TIMEOUT_MS = 30_000
-/** The agent ends a command by itself; a guest that has said nothing this long after is gone. */
+/** The agent itself ends a command at its limit. A guest silent for this much longer is gone. */
 const AGENT_GRACE_MS = 10_000
-/** Enough for the whole report of a panic. */
+/** Enough lines for the whole report of a panic. */
 const CONSOLE_LINES = 60
 const CONSOLE_SETTLE_MS = 300
-/** For a kernel to print its last words. */
+/** Time for a kernel to print its last words. */
 const NMI_MS = 1_500
 const SIGTERM = 15
 
@@ -88,22 +88,25 @@ const KERNEL_ARGS = [
   'no_timer_check',
   'mitigations=off',
   'nokaslr',
-  // The guest's clock goes on while the host runs something else: no lockup of the guest's.
+  // The guest's clock runs while the host runs something else; that is no lockup of the guest.
   'nosoftlockup',
   'rcupdate.rcu_cpu_stall_suppress=1',
 ]
 
 /**
- * With TCG, a processor that uses its interrupt controller while another sizes PCI bars can end QEMU (10 and 11, "Assertion
- * `section_index < d->map.sections_nb' failed"). So the kernel boots on one; init brings the others.
+ * With TCG, QEMU 10 and 11 can end (assertion `section_index < d->map.sections_nb' failed) if one processor uses its
+ * interrupt controller while another sizes PCI bars. So the kernel boots on one processor; init starts the others.
  */
 const TCG_KERNEL_ARGS = ['maxcpus=1']
 
-/** What a kernel needs beside its image, which it holds packed and unpacked, in a file system of half its memory. */
+/**
+ * Memory that a kernel needs besides its image, which it holds packed and unpacked, in a file system of half its
+ * memory.
+ */
 const KERNEL_MIB = 96
 const IMAGE_COPIES = 3
 
-/** A kernel that has no room to unpack its image goes on with a part of it. */
+/** Refuses too little memory: a kernel without room to unpack its image silently continues with a part of it. */
 function expectRoom(initramfs: string, memoryMiB: number): void {
   const leastMiB = KERNEL_MIB + Math.ceil((IMAGE_COPIES * statSync(initramfs).size) / 2 ** 20)
   if (memoryMiB < leastMiB) {
@@ -145,15 +148,15 @@ export async function bootGuest(options: GuestOptions = {}): Promise<Guest> {
 
 /** A running guest, until it is shut down, killed, or ends by a fault of its own. */
 export class Guest {
-  /** As uname -r says. */
+  /** The kernel's release, as in uname -r. */
   kernelRelease = ''
-  /** From QEMU's start until commands could run. */
+  /** The time from QEMU's start until commands could run. */
   bootMs = 0
   private rebooting = false
   private nextPlug = 1
   private failure: GuestError | undefined
   private fail!: (error: GuestError) => void
-  /** Rejects when the guest is no more, with the reason. */
+  /** Rejects when the guest has ended, with the reason. */
   private readonly failed = new Promise<never>((_, reject) => {
     this.fail = reject
   })
@@ -167,7 +170,7 @@ export class Guest {
     machine.process.exited.then((exit) => this.end(describeExit(machine.process, exit)))
     machine.qmp.on('event', ({ event, data }) => {
       if (event !== 'RESET' || data?.guest !== true || this.rebooting) return
-      // The last words of a panic come by another line than this event.
+      // The last words of a panic arrive by another line than this event, so give them time.
       setTimeout(() => this.end('the guest restarted by itself'), CONSOLE_SETTLE_MS)
     })
   }
@@ -189,7 +192,7 @@ export class Guest {
     return this.machine.process.pid
   }
 
-  /** Runs a shell command to its end. Rejects when it takes too long, not when it fails. */
+  /** Runs a shell command to its end. Rejects if it takes too long, but not if it fails. */
   async run(command: string, options: RunOptions = {}): Promise<CommandResult> {
     return this.spawn(command, { timeoutMs: COMMAND_TIMEOUT_MS, ...options }).result
   }
@@ -202,14 +205,14 @@ export class Guest {
     throw new Error(`in the guest, ${how} from: ${command}\n${stderr.toString().trim()}`)
   }
 
-  /** Starts a shell command beside whatever else runs. */
+  /** Starts a shell command and returns at once. */
   spawn(command: string, { timeoutMs = 0, stdin }: RunOptions = {}): RunningCommand {
     this.expectRunning()
     const { agent } = this.machine
     const input = typeof stdin === 'string' ? Buffer.from(stdin) : stdin
     const { id, report } = agent.start(command, { timeoutMs, stdin: input })
     const result = this.judge(command, timeoutMs, report)
-    // A caller that only wants it to run need not look at how it ended.
+    // A caller that does not await the result must not cause an unhandled rejection.
     result.catch(() => {})
     return { result, kill: (signal = SIGTERM) => agent.kill(id, signal) }
   }
@@ -220,7 +223,7 @@ export class Guest {
     return new Conversation(this.machine.agent, command, this.qemuPid)
   }
 
-  /** Mounts a share, which the guest's kernel may refuse. */
+  /** Mounts a share. Rejects if the guest's kernel refuses. */
   async mount(tag: string, dir = '/mnt', options = 'rw'): Promise<void> {
     await this.output(`mkdir -p '${dir}' && mount -t virtiofs -o '${options}' '${tag}' '${dir}'`)
   }
@@ -237,7 +240,9 @@ export class Guest {
     return parseKernelLog(await this.output('dmesg -r'))
   }
 
-  /** Plugs in more memory; needs `maxMemoryMiB`. Resolves once QEMU has it, the guest's kernel takes a moment more. */
+  /**
+   * Plugs in more memory; needs `maxMemoryMiB`. Resolves once QEMU has it; the guest's kernel takes a moment more.
+   */
   async addMemory(sizeMiB: number): Promise<void> {
     const id = `plugged${this.nextPlug++}`
     const size = sizeMiB * 1024 * 1024
@@ -245,7 +250,7 @@ export class Guest {
     await this.qmp.execute('device_add', { driver: 'pc-dimm', id: `${id}-dimm`, memdev: id })
   }
 
-  /** The guest restarts while QEMU, and with it the connection to the device, stays. Commands in flight fail. */
+  /** Restarts the guest. QEMU and its connection to the device stay. Commands in flight fail. */
   async reboot(timeoutMs = BOOT_TIMEOUT_MS): Promise<void> {
     this.rebooting = true
     this.machine.agent.expectHello()
@@ -255,7 +260,7 @@ export class Guest {
     this.rebooting = false
   }
 
-  /** The guest syncs and switches itself off, as `poweroff` does. */
+  /** Makes the guest sync and power off. */
   async shutdown(timeoutMs = SHUTDOWN_TIMEOUT_MS): Promise<void> {
     if (this.failure !== undefined) return
     const timer = setTimeout(
@@ -273,7 +278,7 @@ export class Guest {
     await this.exited
   }
 
-  /** Resolves when the agent is there. A guest that takes longer is ended. */
+  /** Resolves when the agent answers. Ends a guest that takes longer than `timeoutMs`. */
   async awaitAgent(what: string, timeoutMs: number): Promise<void> {
     const callOff = whenLate(this.qemuPid, timeoutMs, () =>
       this.end(`the ${what} took more than ${timeoutMs} ms`),
@@ -304,14 +309,14 @@ export class Guest {
     throw this.failure
   }
 
-  /** A non-maskable interrupt makes a kernel that hangs with its agent panic, with stacks on the console. */
+  /** Sends a non-maskable interrupt, on which a hanging kernel panics with stacks on the console. */
   private async endSilent(command: string): Promise<void> {
     await Promise.race([this.qmp.execute('inject-nmi').catch(() => {}), sleep(NMI_MS)])
     await Promise.race([this.failed.catch(() => {}), sleep(NMI_MS)])
     this.end(`the guest stopped answering during: ${command}`)
   }
 
-  /** The first reason counts; everything that waits for the guest fails with it. */
+  /** Fails everything that waits for the guest. The first reason counts. */
   private end(what: string): void {
     if (this.failure !== undefined) return
     this.failure = this.describe(what)

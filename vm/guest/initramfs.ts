@@ -10,18 +10,20 @@ import { compileGuestPrograms } from './guest-programs.js'
 import type { Kernel } from './kernel.js'
 import { readModules } from './kernel-modules.js'
 
-/** Packages that a guest can have beyond busybox and vm/guest/*.c. Each makes the image larger, so they are asked for. */
+/**
+ * Packages that a guest can have besides busybox and vm/guest/*.c. Each makes the image larger, so they are optional.
+ */
 export type GuestProgram = 'e2fsprogs' | 'fio' | 'git'
 
 export interface InitramfsOptions {
   kernel: Kernel
   programs?: GuestProgram[] | undefined
-  /** Kernel modules beyond those that reach a virtio-fs share. */
+  /** Kernel modules besides those that reach a virtio-fs share. */
   modules?: string[] | undefined
 }
 
 const SHARE_MODULES = ['virtio_pci', 'virtiofs']
-// Makes the line to the agent fast; a serial port replaces it.
+// Makes the line to the agent fast; without it a serial port serves.
 const AGENT_MODULES = ['virtio_console']
 const FOLDERS = 'bin dev etc lib lib/modules mnt opt proc root run sbin sys tmp usr usr/bin usr/sbin'.split(
   ' ',
@@ -29,7 +31,7 @@ const FOLDERS = 'bin dev etc lib lib/modules mnt opt proc root run sbin sys tmp 
 const PASSWD = 'root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/tmp:/bin/sh\n'
 const GROUP = 'root:x:0:\nuser:x:1000:\n'
 
-/** Returns the path of an image for this kernel. It is written anew only when something in it changed. */
+/** Returns the path of an image for this kernel. Writes the image only if something in it changed. */
 export async function buildInitramfs({
   kernel,
   programs = [],
@@ -71,7 +73,7 @@ async function guestPrograms(): Promise<ArchiveEntry[]> {
   })
 }
 
-/** The bundle with its own libraries under /opt, and for each program a script of its name that starts it. */
+/** Returns entries for the bundle with its own libraries under /opt, and a starting script for each program. */
 async function bundledProgram(name: GuestProgram): Promise<ArchiveEntry[]> {
   const bundle = await fetchBundle(name)
   const home = `opt/${name}`
@@ -89,7 +91,10 @@ async function bundledProgram(name: GuestProgram): Promise<ArchiveEntry[]> {
   return [folder(home), ...parts, ...starts]
 }
 
-/** The modules, and the list by which init loads them, in order. A kernel without modules has all it needs built in. */
+/**
+ * Returns the modules, and the ordered list by which init loads them. A kernel without modules has all it needs built
+ * in.
+ */
 function kernelModules({ modulesDir }: Kernel, wanted: string[]): ArchiveEntry[] {
   if (modulesDir === undefined) return []
   const modules = readModules(modulesDir, wanted, AGENT_MODULES).map(({ name, data }) =>

@@ -1,8 +1,8 @@
 /** One message of the guest's kernel. */
 export interface KernelMessage {
-  /** As in syslog: 0 emerg, 1 alert, 2 crit, 3 err, 4 warning, 5 notice, 6 info, 7 debug. */
+  /** The level as in syslog: 0 emerg, 1 alert, 2 crit, 3 err, 4 warning, 5 notice, 6 info, 7 debug. */
   level: number
-  /** Since the guest's kernel started; undefined in a log without times (CONFIG_PRINTK_TIME, printk.time). */
+  /** Seconds since the guest's kernel started; undefined in a log without times (CONFIG_PRINTK_TIME, printk.time). */
   seconds: number | undefined
   text: string
 }
@@ -11,7 +11,7 @@ export interface KernelMessage {
 const LINE = /^<(\d+)>(?:\[ *(\d+\.\d+)\](?:\[ *[CT]\d+\])? )?(.*)$/
 const LEVEL_MASK = 7
 
-/** Parses what `dmesg -r` prints. A line without a header goes on with the message before it. */
+/** Parses the output of `dmesg -r`. A line without a header continues the message before it. */
 export function parseKernelLog(text: string): KernelMessage[] {
   const messages: KernelMessage[] = []
   for (const line of text.split('\n')) {
@@ -30,18 +30,18 @@ export function parseKernelLog(text: string): KernelMessage[] {
   return messages
 }
 
-/** The message level of a warning; what is more severe is lower. */
+/** The level of a warning; lower levels are more severe. */
 const WARNING = 4
-/** Reports of the kernel's own checks: lockdep and KASAN say WARNING: and BUG:. */
+/** Matches reports of the kernel's own checks: lockdep and KASAN print WARNING: and BUG:. */
 const REPORT =
   /Call Trace|BUG:|WARNING:|Oops|UBSAN:|refcount_t:|hung task|blocked for more than|general protection fault|kmemleak: \d+ new/
 
-/** True for a warning that has to do with shares, and for a report of a fault of the kernel whatever it is about. */
+/** Returns true for a warning about shares, and for any report of a kernel fault. */
 export function isTrouble({ level, text }: KernelMessage): boolean {
   return REPORT.test(text) || (level <= WARNING && /fuse|virtio/i.test(text))
 }
 
-/** The messages that tell of trouble. */
+/** Returns the messages that report trouble. */
 export function loudMessages(log: readonly KernelMessage[]): string[] {
   return log.filter(isTrouble).map(({ text }) => text)
 }

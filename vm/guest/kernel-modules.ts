@@ -14,8 +14,8 @@ export interface KernelModule {
 }
 
 /**
- * Reads modules and all that they depend on, each after its dependencies. A `wanted` one must exist.
- * What is built into the kernel is left out. `modulesDir` is like /lib/modules/RELEASE; depmod need not have run.
+ * Reads modules and their dependencies, each module after its dependencies. A `wanted` one must exist. Skips modules
+ * that are built into the kernel. `modulesDir` is like /lib/modules/RELEASE; depmod need not have run.
  */
 export function readModules(modulesDir: string, wanted: string[], optional: string[]): KernelModule[] {
   const builtin = new Set(
@@ -38,7 +38,7 @@ export function readModules(modulesDir: string, wanted: string[], optional: stri
   return [...loaded.values()]
 }
 
-/** File names may have dashes where the kernel has underscores. */
+/** File names may have dashes in place of the kernel's underscores. */
 function moduleName(path: string): string {
   return basename(path)
     .replace(/\.ko(\.\w+)?$/, '')

@@ -5,7 +5,7 @@ import { SetupError } from '../host/setup-error.js'
 import { unpackPackages } from '../packages/bundle.js'
 import { cached } from '../packages/cache.js'
 
-/** A guest kernel: a bzImage, and the modules that belong to it, if there are any. */
+/** A guest kernel: a bzImage, and its modules, if there are any. */
 export interface Kernel {
   image: string
   /** Holds `kernel/` and `modules.builtin`, as /lib/modules/RELEASE does. */
@@ -17,10 +17,10 @@ const SUITES = { '6.1': 'bookworm', '6.12': 'trixie', '7': 'trixie-backports' }
 export const KERNEL_NAMES = ['6.1', '6.12', '7'] as const
 export type KernelName = (typeof KERNEL_NAMES)[number]
 
-// Up to 6.12 one package has it all; later the kernel, its modules and their index are apart.
+// Up to 6.12 one package has everything; later the kernel, its modules and their index are separate packages.
 const KERNEL_PACKAGES = /^linux-(image|binary|modules|base)-(cloud-amd64|\d.*-cloud-amd64)$/
 
-/** Finds the kernel that `nameOrPath` stands for: one of KERNEL_NAMES, fetched if need be, or a bzImage of the user's own. */
+/** Finds a kernel: one of KERNEL_NAMES, fetched if need be, or the path of a bzImage. */
 export async function findKernel(nameOrPath: string, modulesDir?: string): Promise<Kernel> {
   const name = nameOrPath.replace(/\.x$/, '')
   if (isKernelName(name)) return fetchKernel(name)

@@ -17,13 +17,13 @@ export interface Machine {
   qmp: Qmp
 }
 
-/** Starts QEMU and connects to it. Its sockets live in a folder that goes when QEMU does. */
+/** Starts QEMU and connects to it. Its sockets live in a folder that is removed when QEMU ends. */
 export async function startMachine(
   qemu: Program,
   options: Omit<MachineOptions, 'sockets'>,
 ): Promise<Machine> {
   const dir = makeTemporaryDir()
-  // We listen and QEMU connects, so that not a byte is lost between its start and ours.
+  // We listen and QEMU connects, so no byte is lost between the two starts.
   const sockets: MachineSockets = {
     console: join(dir.path, 'console'),
     agentPort: join(dir.path, 'agent-port'),
@@ -47,10 +47,10 @@ export async function startMachine(
     process,
     console: new Console(console),
     agent: new Agent([agentPort, agentSerial]),
-    // A machine that QEMU cannot make ends it right after it has connected.
+    // A QEMU that cannot make the machine ends right after it has connected.
     qmp: await Qmp.open(qmp).catch(() => refused),
   }
-  // From here on the guest explains how QEMU ended.
+  // From here on the guest reports how QEMU ended.
   refused.catch(() => {})
   return machine
 }

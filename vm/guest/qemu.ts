@@ -14,7 +14,7 @@ export type QemuName = (typeof QEMU_NAMES)[number]
 export interface Share {
   tag: string
   socketPath: string
-  /** Request queues beside hiprio; the guest's kernel uses more than one from 6.11 on. Default 1. */
+  /** Request queues besides hiprio; the guest's kernel uses more than one from 6.11 on. Default 1. */
   requestQueues?: number
   /** Descriptors per queue, a power of two up to 1024. Default 1024. */
   queueSize?: number
@@ -27,7 +27,7 @@ export interface Disk {
   queues?: number
 }
 
-/** Where we listen for what QEMU connects: the console, both lines that the agent may pick, and QMP. */
+/** Sockets at which we listen and QEMU connects: the console, both lines that the agent may choose, and QMP. */
 export interface MachineSockets {
   console: string
   agentPort: string
@@ -41,7 +41,7 @@ export interface MachineOptions {
   initramfs: string
   kernelArgs: string[]
   memoryMiB: number
-  /** Up to where memory can be plugged in while the guest runs; none when it is not above `memoryMiB`. */
+  /** The most memory after plugging in more while the guest runs; no hot-plug if it is not above `memoryMiB`. */
   maxMemoryMiB: number
   cpus: number
   shares: Share[]
@@ -49,7 +49,7 @@ export interface MachineOptions {
   sockets: MachineSockets
 }
 
-/** Finds the QEMU that `name` stands for: one of QEMU_NAMES, `system`, a path, or by default the system's if it has one. */
+/** Finds a QEMU: one of QEMU_NAMES, `system`, a path, or by default the system's if it has one. */
 export async function findQemu(name?: string): Promise<Program> {
   const installed = findInPath(BINARY)
   if (name === undefined) return installed === undefined ? findQemu('10') : { command: installed, args: [] }
@@ -73,7 +73,7 @@ async function fetchQemu(name: QemuName): Promise<Program> {
   return { command, args: [...args, '-L', files], env: { QEMU_MODULE_DIR: files } }
 }
 
-/** The command line of a PC with shares, a console on ttyS0, lines to the agent, and nothing else. */
+/** Returns the command line of a PC with shares, a console on ttyS0, lines to the agent, and nothing else. */
 export function machineArguments(options: MachineOptions): string[] {
   const { accelerator, memoryMiB, maxMemoryMiB, sockets } = options
   const plug = maxMemoryMiB > memoryMiB ? `,slots=8,maxmem=${maxMemoryMiB}M` : ''
@@ -85,7 +85,7 @@ export function machineArguments(options: MachineOptions): string[] {
     ['-cpu', accelerator === 'kvm' ? 'host' : 'max'],
     ['-smp', `${options.cpus}`],
     ['-m', `${memoryMiB}M${plug}`],
-    // Shared, so that the device process can map the guest's memory.
+    // Shared memory, so that the device process can map the guest's memory.
     ['-object', `memory-backend-memfd,id=mem,size=${memoryMiB}M,share=on`],
     ['-kernel', options.kernelImage],
     ['-initrd', options.initramfs],
@@ -126,7 +126,7 @@ function socketChardev(id: string, path: string): string {
   return `socket,id=${id},path=${escapeCommas(path)}`
 }
 
-/** In QEMU's option lists a doubled comma stands for itself. */
+/** In QEMU's option lists a doubled comma stands for one comma. */
 function escapeCommas(text: string): string {
   return text.replaceAll(',', ',,')
 }

@@ -18,7 +18,7 @@ interface Waiting {
   reject: (error: Error) => void
 }
 
-/** QEMU's control channel. Emits 'event' for what QEMU tells unasked. */
+/** QEMU's control channel. Emits 'event' for QEMU's events. */
 export class Qmp extends EventEmitter<{ event: [QmpEvent] }> {
   private readonly waiting = new Map<number, Waiting>()
   private nextId = 1
@@ -37,7 +37,7 @@ export class Qmp extends EventEmitter<{ event: [QmpEvent] }> {
     return qmp
   }
 
-  /** Runs one QMP command, e.g. `execute('stop')`, and returns what it returns. */
+  /** Runs one QMP command, such as `execute('stop')`. Returns its result. */
   execute(command: string, args: Record<string, unknown> = {}): Promise<unknown> {
     return new Promise((resolve, reject) => {
       if (this.closed) return reject(new Error(`QMP ${command}: QEMU has ended`))

@@ -5,8 +5,8 @@ const EXIT_FAILURE = 1
 const EXIT_USAGE = 2
 
 /**
- * Runs a program: `run` gets its options and its arguments. An error is one message and the exit status: 2 for what its
- * user can mend, 1 for the rest. Ends this process, and with it whatever still runs.
+ * Runs a program: `run` gets its options and its arguments. An error becomes one message and an exit status: 2 for an
+ * error that the user can correct, 1 for others. Ends this process and everything it still runs.
  */
 export async function runAsProgram<T extends object>(
   command: Command,
@@ -22,7 +22,7 @@ export async function runAsProgram<T extends object>(
   process.exit()
 }
 
-/** For options that count something. Throws SetupError. */
+/** Parses options that count something. Throws SetupError. */
 export function parseCount(text: string): number {
   const count = Number(text)
   if (Number.isSafeInteger(count) && count > 0) return count

@@ -6,7 +6,7 @@ export interface CommandOptions {
   env?: Record<string, string>
 }
 
-/** A host command that ended with a failure; `stderr` is all it said. */
+/** A host command failed; `stderr` is its whole output there. */
 export class CommandError extends Error {
   override readonly name = 'CommandError'
 
@@ -18,7 +18,10 @@ export class CommandError extends Error {
   }
 }
 
-/** Runs a host command to its end and returns its stdout. A missing command is a SetupError, a failing one a CommandError. */
+/**
+ * Runs a host command to its end. Returns its stdout. Throws SetupError for a missing command, CommandError for a
+ * failing one.
+ */
 export async function runCommand(
   command: string,
   args: string[],

@@ -2,7 +2,10 @@ const ENDING_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 const hooks = new Set<() => void>()
 let installed = false
 
-/** Runs `hook` when this process ends, by itself, by an error or by a signal. Returns how to take it back. */
+/**
+ * Runs `hook` when this process ends, by itself, by an error or by a signal. Returns a function that cancels the
+ * hook.
+ */
 export function onProcessExit(hook: () => void): () => void {
   install()
   hooks.add(hook)
@@ -16,14 +19,14 @@ function install(): void {
   for (const signal of ENDING_SIGNALS) {
     process.once(signal, () => {
       runHooks()
-      // The handler is gone now: the signal does what it does without one.
+      // The handler is gone now: the signal has its default effect.
       process.kill(process.pid, signal)
     })
   }
 }
 
 function runHooks(): void {
-  // A folder goes after the processes that were started in it.
+  // Reverse order: a folder is removed after the processes that were started in it have ended.
   for (const hook of [...hooks].reverse()) hook()
   hooks.clear()
 }

@@ -4,7 +4,7 @@ import { findInPath } from './find-in-path.js'
 import { showProgress } from './progress.js'
 import { SetupError } from './setup-error.js'
 
-/** Commands that this folder runs on the host, and the Debian packages that have them. */
+/** Host commands that this folder uses, and their Debian packages. */
 const TOOLS: Record<string, string[]> = {
   cc: ['gcc', 'libc6-dev'],
   'dpkg-deb': ['dpkg'],
@@ -14,7 +14,10 @@ const TOOLS: Record<string, string[]> = {
   xz: ['xz-utils'],
 }
 
-/** Makes sure that the host has the commands we run: root gets what is missing by apt, others are told what to install. */
+/**
+ * Makes sure that the host has the needed commands: root installs missing ones by apt, other users are told what to
+ * install.
+ */
 export async function ensureHostTools(arch: string = process.arch): Promise<void> {
   if (arch !== 'x64') throw new SetupError(`guests need an x86-64 host; this one is ${arch}`)
   const missing = Object.entries(TOOLS).filter(([tool]) => findInPath(tool) === undefined)
@@ -32,7 +35,7 @@ export async function ensureHostTools(arch: string = process.arch): Promise<void
   })
 }
 
-/** A compiler that does not find the file prints its bare name. */
+/** Returns true if a static C library exists. A compiler that does not find the file prints its bare name. */
 async function hasStaticLibc(): Promise<boolean> {
   return existsSync(await runCommand('cc', ['-print-file-name=libc.a']))
 }

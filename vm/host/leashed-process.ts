@@ -9,42 +9,42 @@ const KEPT_LINES = 1_000
 const LAST_WORDS = 4
 
 /**
- * The program dies with us. What hooks into this process by the environment, such as a test runner's loader, stays out of
- * the program: in a device that has sealed itself, it would be the intruder.
+ * Ties the program's life to ours. Also removes environment variables that hook into Node, such as a test runner's
+ * loader: a device that has sealed itself would treat the loader as an intruder.
  */
 const LEASH = ['--pdeathsig', 'KILL', '--', 'env', '-u', 'NODE_OPTIONS']
 
-/** How a process ended: with an exit status, or by a signal. */
+/** The end of a process: an exit status, or a signal. */
 export interface ProcessExit {
   status: number | null
   signal: NodeJS.Signals | null
 }
 
 /**
- * A long-running program that never outlives this process: hooks kill its process group when we end,
- * and the kernel kills it when we are killed. Keeps the last lines it printed; emits 'line' for each.
+ * A long-running program that never outlives this process: hooks kill its process group when we end, and the kernel
+ * kills it when we are killed. Keeps the program's last lines; emits 'line' for each.
  */
 export class LeashedProcess extends EventEmitter<{ line: [string] }> {
   readonly exited: Promise<ProcessExit>
-  /** The last lines that it printed, on stdout or stderr. */
+  /** The program's last lines on stdout or stderr. */
   readonly log: string[] = []
   private readonly child: ChildProcess
-  /** Whether `exited` has been decided. */
+  /** True if `exited` has been decided. */
   ended = false
 
   constructor(
     readonly name: string,
     program: Program,
     args: string[],
-    /** A pipe takes what `tell` writes. */
+    /** 'pipe' is needed for `tell`. */
     stdin: 'ignore' | 'pipe' = 'ignore',
   ) {
     super()
-    // setpriv and env become the program: the process id is the program's own.
+    // setpriv and env execute the program, so the process id is the program's own.
     this.child = spawn('setpriv', [...LEASH, program.command, ...program.args, ...args], {
       stdio: [stdin, 'pipe', 'pipe'],
       env: { ...process.env, ...program.env },
-      // A group of its own: Ctrl-C on the terminal is ours to handle.
+      // The program gets its own process group, so that we handle Ctrl-C on the terminal.
       detached: true,
     })
     const unhook = onProcessExit(() => this.signal('SIGKILL'))
@@ -57,7 +57,7 @@ export class LeashedProcess extends EventEmitter<{ line: [string] }> {
       this.ended = true
       unhook()
     })
-    // Whoever waits sees it; nobody has to.
+    // Nobody needs to await `exited`; without this line a rejection would be unhandled.
     this.exited.catch(() => {})
     for (const stream of [this.child.stdout!, this.child.stderr!]) {
       readLines(stream, (line) => this.keep(line))
@@ -73,17 +73,17 @@ export class LeashedProcess extends EventEmitter<{ line: [string] }> {
     this.child.stdin!.write(`${line}\n`)
   }
 
-  /** Signals the program and what it started: its process group. */
+  /** Signals the program's process group: the program and everything it started. */
   signal(signal: NodeJS.Signals): void {
     if (this.ended || this.child.pid === undefined) return
     try {
       process.kill(-this.child.pid, signal)
     } catch {
-      // It ended in between.
+      // The process ended in between.
     }
   }
 
-  /** Ends it with SIGTERM, or with SIGKILL if it has not ended after `graceMs`. */
+  /** Ends the program with SIGTERM, or with SIGKILL if it has not ended after `graceMs`. */
   async stop(graceMs = 5_000): Promise<ProcessExit> {
     this.signal('SIGTERM')
     const timer = setTimeout(() => this.signal('SIGKILL'), graceMs)
@@ -97,7 +97,7 @@ export class LeashedProcess extends EventEmitter<{ line: [string] }> {
   }
 }
 
-/** In one line how a process ended, and what it said last. */
+/** Describes on one line how a process ended, and its last output. */
 export function describeExit({ name, log }: LeashedProcess, { status, signal }: ProcessExit): string {
   const how = signal === null ? `ended with status ${status}` : `was ended by ${signal}`
   const lastWords = log.filter((line) => line.trim() !== '').slice(-LAST_WORDS)

@@ -3,8 +3,8 @@ import { readdirSync, readFileSync } from 'node:fs'
 const LOOK_EVERY_MS = 500
 
 /**
- * Calls `late` once a process had `limitMs` to do something. Time that its threads waited for a processor does not count,
- * so that a limit means the same on a machine that is busy with other things. Returns how to call it off.
+ * Calls `late` after a process had `limitMs` to do something. Time that its threads waited for a processor does not
+ * count, so that a limit means the same on a busy machine. Returns a function that cancels the call.
  */
 export function whenLate(pid: number, limitMs: number, late: () => void): () => void {
   const startMs = performance.now()
@@ -20,7 +20,7 @@ export function whenLate(pid: number, limitMs: number, late: () => void): () => 
   return () => clearInterval(timer)
 }
 
-/** How long a process was ready to run and did not, by the thread that waited most. */
+/** The time that a process was ready to run and did not, by the thread that waited most. */
 class WaitedTime {
   private readonly atStartMs: ReadonlyMap<string, number>
 
@@ -34,7 +34,7 @@ class WaitedTime {
   }
 }
 
-/** By thread. Empty for a process that is gone, and where the kernel counts no delays. */
+/** Returns each thread's waiting time. Empty for a process that is gone, or if the kernel counts no delays. */
 function runDelaysMs(pid: number): Map<string, number> {
   const delays = new Map<string, number>()
   try {
@@ -44,7 +44,7 @@ function runDelaysMs(pid: number): Map<string, number> {
       delays.set(thread, Number(delayNs) / 1e6)
     }
   } catch {
-    // A thread ended in between: the others are looked at next time.
+    // A thread ended in between: skip it and look at the others next time.
   }
   return delays
 }

@@ -1,6 +1,6 @@
 const REMINDER_MS = 5_000
 
-/** Says on stderr what takes long, reminds every few seconds that it still runs, and says when it is over. */
+/** Prints a slow step on stderr, repeats it every few seconds, and prints when it is done. */
 export async function showProgress<T>(text: string, work: () => Promise<T>): Promise<T> {
   const startMs = performance.now()
   const elapsed = (): string => `${((performance.now() - startMs) / 1000).toFixed(0)} s`

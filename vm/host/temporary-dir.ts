@@ -4,8 +4,8 @@ import { join } from 'node:path'
 import { onProcessExit } from './exit-hooks.js'
 
 /**
- * A new folder in `parent`, by default where its path is short enough for sockets. It goes with `remove`, or else with this
- * process.
+ * Makes a new folder in `parent`, by default where its path is short enough for sockets. The folder is removed by
+ * `remove` or when this process ends.
  */
 export function makeTemporaryDir(parent = tmpdir()): { path: string; remove: () => void } {
   const path = mkdtempSync(join(parent, 'virtiofsd-ts-'))

@@ -6,17 +6,17 @@ import { collectProgram } from './collected-program.js'
 import { DebianSuite } from './debian-suite.js'
 import { unpackPackage } from './unpack.js'
 
-/** Which Debian packages a bundle comes from, and the little of them that it keeps. */
+/** The Debian packages of a bundle, and the few files to keep from them. */
 interface BundleSource {
   suite: string
   packages: string[]
-  /** Kept in `bin/`, with their libraries in `lib/`. */
+  /** Programs to keep in `bin/`, with their libraries in `lib/`. */
   programs: string[]
-  /** Kept in `files/` by their last name. */
+  /** Files to keep in `files/` under their last name. */
   files: string[]
 }
 
-// What a PC needs that has neither screen nor network.
+// Firmware that a PC without screen and network needs.
 const FIRMWARE = [
   'usr/share/seabios/bios-256k.bin',
   'usr/share/qemu/kvmvapic.bin',
@@ -29,7 +29,7 @@ const SOURCES = {
   'qemu-7.2': {
     suite: 'bookworm',
     packages: ['qemu-system-x86', 'qemu-system-common'],
-    // This release still holds the virtiofsd that was written in C.
+    // This release still has the virtiofsd that was written in C.
     programs: ['usr/bin/qemu-system-x86_64', 'usr/lib/qemu/virtiofsd'],
     files: [...FIRMWARE, 'usr/lib/x86_64-linux-gnu/qemu/accel-tcg-x86_64.so'],
   },
@@ -51,7 +51,7 @@ const SOURCES = {
 
 export type BundleName = keyof typeof SOURCES
 
-/** Returns the cached folder of a bundle: `bin/`, `lib/`, `files/`, and `packages.txt` that names the exact versions. */
+/** Returns the cached folder of a bundle: `bin/`, `lib/`, `files/`, and `packages.txt` with the exact versions. */
 export function fetchBundle(name: BundleName): Promise<string> {
   const source: BundleSource = SOURCES[name]
   return cached(name, (dir) =>
@@ -71,8 +71,8 @@ export function fetchBundle(name: BundleName): Promise<string> {
 }
 
 /**
- * Downloads packages, unpacks them into one tree, lets `keep` take from the tree what is wanted, and drops the rest.
- * Writes the names and versions of the packages to `packages.txt` in `dir`.
+ * Downloads packages, unpacks them into one tree, lets `keep` copy files from the tree, and removes the rest. Writes
+ * the names and versions of the packages to `packages.txt` in `dir`.
  */
 export async function unpackPackages(
   suiteName: string,

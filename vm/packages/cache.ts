@@ -14,8 +14,8 @@ export function cacheRoot(): string {
 }
 
 /**
- * Returns the cached folder `name`, which `build` fills the first time.
- * It appears whole or not at all; other callers, also in other processes, wait for it.
+ * Returns the cached folder `name`; `build` fills it the first time. The folder appears whole or not at all; other
+ * callers, in this or other processes, wait for it.
  */
 export async function cached(name: string, build: (dir: string) => Promise<void>): Promise<string> {
   const dir = join(cacheRoot(), name)
@@ -46,7 +46,7 @@ export async function withLock<T>(name: string, work: () => Promise<T>): Promise
   }
 }
 
-/** flock(1) holds the lock for us: its `cat` ends with our end of the pipe, however we end. */
+/** flock(1) holds the lock for us: its `cat` ends when our end of the pipe closes, however we end. */
 function takeLock(path: string): Promise<() => void> {
   makeLockDir(dirname(path))
   const waiting = setTimeout(
@@ -66,7 +66,7 @@ function takeLock(path: string): Promise<() => void> {
   }).finally(() => clearTimeout(waiting))
 }
 
-/** Everything in the cache is made under a lock, so that this is where a folder that cannot be made shows. */
+/** A lock precedes every change of the cache, so a cache folder that cannot be made is reported here. */
 function makeLockDir(dir: string): void {
   try {
     mkdirSync(dir, { recursive: true })

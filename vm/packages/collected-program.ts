@@ -8,13 +8,13 @@ const LOADER = 'ld-linux-x86-64.so.2'
 const LIBRARY_DIRS = [
   'usr/lib/x86_64-linux-gnu',
   'lib/x86_64-linux-gnu',
-  // librados finds its other half here by a run path, which an unpacked tree cannot follow.
+  // librados finds this library by a run path, which fails in an unpacked tree.
   'usr/lib/x86_64-linux-gnu/ceph',
 ]
 
 /**
- * Copies a program out of the tree `root` of unpacked packages: the program to `bin/`, the libraries it loads
- * and their loader to `lib/`, so that it needs no library of the machine, whose glibc may be older.
+ * Copies a program out of the tree `root` of unpacked packages: the program to `bin/`, the libraries it loads and
+ * their loader to `lib/`. It then needs no library of the machine, whose glibc may be older.
  */
 export async function collectProgram(root: string, path: string, into: string): Promise<void> {
   mkdirSync(join(into, 'bin'), { recursive: true })
@@ -37,7 +37,7 @@ export async function collectProgram(root: string, path: string, into: string): 
   }
 }
 
-/** A program that collectProgram put into `dir`. */
+/** Returns how to start a program that collectProgram put into `dir`. */
 export function collectedProgram(dir: string, name: string): Program {
   const lib = join(dir, 'lib')
   return { command: join(lib, LOADER), args: ['--library-path', lib, join(dir, 'bin', name)] }

@@ -9,7 +9,7 @@ const KEYRINGS = [
 ]
 const NETWORK_SETTINGS = /^Acquire::(https?::|Retries |Check-Date |Check-Valid-Until |ForceIPv[46] )/
 
-/** The Debian mirror that this machine's apt uses, whatever form its sources have. */
+/** Returns the Debian mirror that this machine's apt uses, in any form of its sources. */
 export async function findMirror(): Promise<string> {
   const { VIRTIOFSD_TS_DEBIAN_MIRROR: chosen } = process.env
   if (chosen) return chosen
@@ -28,7 +28,10 @@ export async function findMirror(): Promise<string> {
   return mirror
 }
 
-/** Each line: repository URI, release, component. Other vendors also call their releases `stable main`, hence the last test. */
+/**
+ * Each line has a repository URI, a release and a component. Other vendors also call their releases `stable main`,
+ * hence the last test.
+ */
 export function pickMirror(targets: string[]): string | undefined {
   const uris = targets
     .map((line) => line.split(' '))
@@ -37,7 +40,7 @@ export function pickMirror(targets: string[]): string | undefined {
   return uris.find((uri) => /\/debian\/?$/.test(uri)) ?? uris[0]
 }
 
-/** The keys that Debian signs its releases with, as this machine has them. */
+/** Returns this machine's copy of the keys that sign Debian's releases. */
 export function findKeyring(): string {
   const keyring = KEYRINGS.find((path) => existsSync(path))
   if (keyring === undefined) {
@@ -46,7 +49,7 @@ export function findKeyring(): string {
   return keyring
 }
 
-/** Lines of this machine's apt configuration that say how to reach the network: proxies, retries, clocks that are off. */
+/** Returns the lines of this machine's apt configuration for the network: proxies, retries, wrong clocks. */
 export async function readNetworkSettings(): Promise<string[]> {
   const dump = await runCommand('apt-config', ['dump'])
   return dump.split('\n').filter((line) => NETWORK_SETTINGS.test(line))

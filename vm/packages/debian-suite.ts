@@ -14,9 +14,9 @@ const NO_SUCH_PACKAGE =
   /Unable to locate package|has no installation candidate|No packages found|Can't find a source/
 
 /**
- * One Debian suite seen through a private apt: sources, lists, state and archives of its own.
- * The machine's apt is asked for its mirror, keys and proxies, and never changed.
- * `trixie-backports` brings `trixie` along, which its packages depend on.
+ * One Debian suite seen through a private apt: sources, lists, state and archives of its own. It reads the machine's
+ * apt mirror, keys and proxies, and changes nothing there. `trixie-backports` includes `trixie`, which its packages
+ * depend on.
  */
 export class DebianSuite {
   private constructor(
@@ -25,7 +25,7 @@ export class DebianSuite {
     private readonly mirror: string,
   ) {}
 
-  /** Gives `work` the suite with fresh lists. One process at a time uses it; what it downloaded is dropped afterwards. */
+  /** Gives `work` the suite with fresh lists. One process at a time uses it; its downloads are removed afterwards. */
   static async use<T>(
     name: string,
     work: (suite: DebianSuite) => Promise<T>,
@@ -43,7 +43,7 @@ export class DebianSuite {
     })
   }
 
-  /** `start` and the packages it depends on, directly or not, as far as their names match. */
+  /** Returns `start` and its direct and indirect dependencies whose names match. */
   async followDependencies(start: string, pattern: RegExp): Promise<string[]> {
     const found = new Set([start])
     for (const name of found) {
@@ -55,7 +55,10 @@ export class DebianSuite {
     return [...found]
   }
 
-  /** Downloads packages, and with `dependencies` all that they need on an empty machine. Returns the paths of the .deb files. */
+  /**
+   * Downloads packages, and with 'dependencies' everything they need on an empty machine. Returns the paths of the
+   * .deb files.
+   */
   async download(names: string[], what: 'dependencies' | 'alone'): Promise<string[]> {
     mkdirSync(join(this.archives, 'partial'), { recursive: true })
     if (what === 'alone') await this.run('apt-get', ['download', ...names])
@@ -66,7 +69,10 @@ export class DebianSuite {
       .map((file) => join(this.archives, file))
   }
 
-  /** Downloads the files of a source package and returns their paths. Few need the long list of sources, which is kept apart. */
+  /**
+   * Downloads the files of a source package. Returns their paths. The long list of sources is kept apart, since it is
+   * rarely needed.
+   */
   async downloadSource(name: string): Promise<string[]> {
     const lists = join(this.root, 'source-lists')
     for (const dir of [this.archives, join(lists, 'partial')]) mkdirSync(dir, { recursive: true })
@@ -154,8 +160,8 @@ export class DebianSuite {
 }
 
 /**
- * Keys that this machine's keyring is too old to hold. They come as a package of the release the machine runs,
- * which the old keyring still verifies, so that the chain of signatures has no gap.
+ * Fetches keys that this machine's keyring is too old to hold. They come as a package of the machine's own release,
+ * which the old keyring verifies, so the chain of signatures has no gap.
  */
 async function fetchNewerKeyring(wanted: string, oldKeyring: string): Promise<string> {
   const release = /^VERSION_CODENAME=(\S+)/m.exec(readFileSync('/etc/os-release', 'utf8'))?.[1]

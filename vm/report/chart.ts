@@ -27,12 +27,12 @@ export interface Mark {
 }
 
 export interface Chart {
-  /** What Plot.plot takes beside marks: height, margins, scales. The width is that of the page. */
+  /** The options of Plot.plot besides marks: height, margins, scales. The page sets the width. */
   options?: Record<string, unknown>
   marks: readonly Mark[]
 }
 
-/** A chart for a page; it is drawn when it comes into view. `caption` says what it shows. */
+/** Returns a chart for a page; it is drawn when it comes into view. `caption` describes it. */
 export function chartFigure(chart: Chart, caption?: string): Html {
   return html`<figure class="chart">
 <script type="application/json">${jsonForScript(chart)}</script>

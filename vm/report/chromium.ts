@@ -7,19 +7,19 @@ import { showProgress } from '../host/progress.js'
 const PROGRAMS = ['chromium', 'chromium-browser', 'google-chrome']
 const PACKAGES = ['chromium', 'fonts-dejavu-core']
 
-/** What a browser made of a page. */
+/** The state of a page in the browser. */
 export interface PageView {
-  /** Errors of scripts, messages on the console that are errors, and requests that went out of the page. */
+  /** Script errors, console errors, and requests to anything outside the page. */
   errors: string[]
-  /** Charts that the page has, and those that were drawn. */
+  /** The charts in the page, and those that were drawn. */
   charts: number
   drawnCharts: number
-  /** What the page says, as a reader sees it with every part opened. */
+  /** The page's text as a reader sees it with every part opened. */
   text: string
 }
 
 export interface ViewOptions {
-  /** Where to save a picture of the whole page. */
+  /** The file for a picture of the whole page. */
   screenshotPath?: string
   /** Default 1280. */
   widthPx?: number
@@ -28,7 +28,7 @@ export interface ViewOptions {
   openAll?: boolean
 }
 
-/** The browser's path: one that is installed, or Debian's, which root gets by apt. Undefined when there is none. */
+/** Returns the browser's path: an installed one, or Debian's, which root gets by apt. Undefined if there is none. */
 export async function findChromium(): Promise<string | undefined> {
   const installed = PROGRAMS.map((name) => findInPath(name)).find((path) => path !== undefined)
   if (installed !== undefined) return installed
@@ -40,7 +40,7 @@ export async function findChromium(): Promise<string | undefined> {
   return findInPath('chromium')
 }
 
-/** Opens a page of the file system in a headless browser, scrolls through it, and says what it saw. */
+/** Opens a local page in a headless browser, scrolls through it, and reports what it saw. */
 export async function viewPage(
   browserPath: string,
   file: string,
@@ -78,12 +78,12 @@ async function view(browser: Browser, url: string, options: ViewOptions): Promis
   }
 }
 
-/** Code for the page is text: these files are compiled without the types of a browser. */
+/** The code for the page is text, because these files are compiled without the types of a browser. */
 async function openAllParts(page: Page): Promise<void> {
   await page.evaluate("for (const part of document.querySelectorAll('details')) part.open = true")
 }
 
-/** A chart is drawn when it comes into view, and nothing is in view until it was scrolled to. */
+/** Scrolls to each chart, since a chart is drawn only when it comes into view. */
 async function drawAllCharts(page: Page): Promise<void> {
   for (const figure of await page.locator('figure.chart:visible').all()) {
     await figure.scrollIntoViewIfNeeded()

@@ -15,12 +15,12 @@ const ENTITIES: Record<string, string> = {
   "'": '&#39;',
 }
 
-/** A template of HTML: strings and numbers in it are escaped, lists are joined, undefined is nothing. */
+/** A template of HTML: escapes strings and numbers, joins lists, drops undefined. */
 export function html(literals: TemplateStringsArray, ...parts: Part[]): Html {
   return new Html(String.raw({ raw: literals }, ...parts.map(toText)))
 }
 
-/** JSON for a script element, which nothing inside it can end. */
+/** Returns JSON for a script element; no string inside it can end the element. */
 export function jsonForScript(value: unknown): Html {
   return new Html(visibleJson(JSON.stringify(value)).replaceAll('<', '\\u003c'))
 }

@@ -2,14 +2,16 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { Html, html } from './html.js'
 
-// Neither style nor script is compiled: from dist/vm/report back to the sources.
+// Style and script are not compiled, so this path leads from dist/vm/report back to the sources.
 const BROWSER = new URL('../../../vm/report/browser/', import.meta.url)
-/** Observable Plot and what it stands on, as single files for a browser; they define the globals `d3` and `Plot`. */
+/**
+ * Observable Plot and the library below it, as single files for a browser; they define the globals `d3` and `Plot`.
+ */
 const LIBRARIES = [
   new URL('d3.min.js', import.meta.resolve('d3')),
   new URL('../dist/plot.umd.min.js', import.meta.resolve('@observablehq/plot')),
 ]
-/** The page can reach nothing outside of itself. */
+/** Keeps the page from reaching anything outside of itself. */
 const POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
 export interface Page {
@@ -19,7 +21,7 @@ export interface Page {
   body: Html
 }
 
-/** A page that holds everything it needs: style, script and the chart library. */
+/** Returns a page that includes everything it needs: style, script and the chart library. */
 export function renderPage({ title, subtitle, body }: Page): string {
   const scripts = [...LIBRARIES, new URL('draw-charts.js', BROWSER)]
   const page = html`<!doctype html>
@@ -48,7 +50,7 @@ ${scripts.map((url) => html`<script>${contents(url)}</script>\n`)}
   return page.text
 }
 
-/** Our own files, and the library's: nothing in them ends the element that they stand in. */
+/** Returns a file's text. Checks that nothing in it ends the element that holds it. */
 function contents(url: URL): Html {
   const text = readFileSync(fileURLToPath(url), 'utf8')
   if (/<\/(script|style)/i.test(text)) throw new Error(`${url.href} would end its own element`)

@@ -1,13 +1,13 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 
-/** Where a result is wanted, besides the terminal. */
+/** Where to write a result, besides the terminal. */
 export interface ReportFiles {
   json?: string
   html?: string
 }
 
-/** Writes a result as JSON and as the page that `page` makes of it, in folders that need not be there yet. */
+/** Writes a result as JSON and as the page that `page` makes of it; makes missing folders. */
 export function writeReports<Result>(
   { json, html }: ReportFiles,
   result: Result,

@@ -1,4 +1,4 @@
-/* can-write FILE: prints what access(2) says of writing to FILE, and whether statvfs(3) calls its file system read-only. */
+/* can-write FILE: prints access(2)'s answer for writing to FILE, and statvfs(3)'s read-only flag. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>

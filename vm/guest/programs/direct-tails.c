@@ -1,5 +1,5 @@
 /*
- * direct-tails DIR: tails of files that are no multiple of a block, written through the page cache while the file is open
+ * direct-tails DIR: writes file tails that are no multiple of a block through the page cache while the file is open
  * with O_DIRECT. Prints a line for each story: "ok NAME" or "NAME: what went wrong".
  */
 #define _GNU_SOURCE
@@ -19,7 +19,7 @@ static const char *path;
 static char *blocks;
 static char wrong[256];
 
-/* Remembers the first thing that went wrong in a story. */
+/* Remembers the first error in a story. */
 static long must(const char *what, long result)
 {
     if (result < 0 && !wrong[0])

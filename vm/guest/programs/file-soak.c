@@ -1,10 +1,11 @@
 /*
- * file-soak DIR SEED PROCESSES SECONDS: makes DIR; in each process's own folder there files are written in three ways (the page
- * cache, O_DIRECT, a shared mapping), cut, renamed, linked, removed and read back, and compared with what they have to
- * hold. In the end everything is fsync'ed, and "PATH BYTES SUM" printed for each file, by the model and not by the file
- * system; then "steps N retries N". The first difference ends it with status 1.
+ * file-soak DIR SEED PROCESSES SECONDS: makes DIR and a folder in it for each process. There the process writes files
+ * in three ways (the page cache, O_DIRECT, a shared mapping), cuts, renames, links, removes and reads them, and
+ * compares each with a model. At the end it calls fsync on everything and prints "PATH BYTES SUM" for each file,
+ * taken from the model rather than the file system; then "steps N retries N". The first difference ends it with
+ * status 1.
  *
- * EDOM is the error that faults are injected with: nothing has happened then, and the call is made again.
+ * Injected faults use the error EDOM, which means that nothing has happened: the call is made again.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -25,7 +26,7 @@
 #define BLOCK 4096
 #define NAME_BYTES 32
 
-/* What a file holds, and its name; no name: there is none. */
+/* A file's expected contents and its name; without a name the file does not exist. */
 struct model {
     char name[NAME_BYTES];
     size_t len_bytes;
@@ -67,7 +68,7 @@ static int retry(void)
     return 1;
 }
 
-/* The call again for as long as a fault is what it meets; then it has to succeed. */
+/* Repeats a call as long as it meets an injected fault; then it has to succeed. */
 #define MUST(model, call)                                                                                              \
     ({                                                                                                                 \
         long result;                                                                                                   \
@@ -163,7 +164,7 @@ static void cut(struct model *model)
     model->len_bytes = len_bytes;
 }
 
-/* To a new name, or over another file; or by way of a second link. */
+/* Renames the file to a new name or over another file, or does the same by a second link. */
 static void move(struct model *model)
 {
     struct model *const other = &models[below(FILES)];

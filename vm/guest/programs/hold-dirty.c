@@ -1,6 +1,6 @@
 /*
- * hold-dirty written|hole|mapped FILE BYTES: puts BYTES times 'c' into FILE and keeps it open, with nothing synced. Makes
- * FILE.ready when it has, and goes when it is killed.
+ * hold-dirty written|hole|mapped FILE BYTES: puts BYTES times 'c' into FILE and keeps it open without syncing. Makes
+ * FILE.ready when done; runs until it is killed.
  */
 #include <fcntl.h>
 #include <stdio.h>

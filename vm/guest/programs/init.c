@@ -35,7 +35,7 @@ static void mount_one(const char *type, const char *target, const char *options)
         complain("mount", target);
 }
 
-/* The kernel opens no console for PID 1 when the image has no /dev/console. */
+/* The kernel opens no console for PID 1 if the image has no /dev/console. */
 static void open_console(void)
 {
     int fd = open("/dev/console", O_RDWR);
@@ -47,7 +47,7 @@ static void open_console(void)
         close(fd);
 }
 
-/* The list names one module file a line, each after those it depends on. */
+/* The list names one module file per line, each after its dependencies. */
 static void load_modules(void)
 {
     char path[512];
@@ -65,7 +65,7 @@ static void load_modules(void)
     fclose(list);
 }
 
-/* A processor that is up already stays so; the first may have no such file. */
+/* A processor that is already up stays up; the first may lack the file. */
 static void bring_up_processors(void)
 {
     glob_t found;

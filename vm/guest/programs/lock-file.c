@@ -1,4 +1,4 @@
-/* lock-file flock|fcntl FILE COMMAND...: runs COMMAND while it has a lock on FILE. Status 1 when somebody else has it. */
+/* lock-file flock|fcntl FILE COMMAND...: runs COMMAND while holding a lock on FILE. Status 1 if the lock is taken. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

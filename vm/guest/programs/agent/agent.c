@@ -34,7 +34,7 @@
 #define LINE_BYTES 65536
 #define CLOSED_PAUSE_US 10000
 
-/* In a child, so that a file system that hangs in sync() stops nobody but itself. */
+/* Runs in a child, so that a file system that hangs in sync() blocks only the child. */
 static void end_machine(int how)
 {
     if (fork() != 0)

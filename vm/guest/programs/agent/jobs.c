@@ -15,7 +15,7 @@
 #include "line.h"
 
 #define PIPE_BYTES 65536
-/* A killed process that is still there after this long hangs inside the kernel. */
+/* A killed process that still exists after this time hangs inside the kernel. */
 #define KILL_GRACE_MS 3000
 
 struct job {
@@ -170,7 +170,7 @@ void signal_job(struct job *j, int number)
     kill(-j->pid, number);
 }
 
-/* Where in the kernel a process hangs that no signal ends. */
+/* Sends the kernel stack of a process that no signal ends. */
 static void send_stack(pid_t pid)
 {
     char path[64];
@@ -186,7 +186,7 @@ static void send_stack(pid_t pid)
 
 static void end_job(struct job *j)
 {
-    /* What the pipes hold, and no more: something it left running may write for ever. */
+    /* Drains the pipes' contents and no more: a process left running may write for ever. */
     for (int piece = 0; piece < PIPE_BYTES / PIECE_BYTES + 1; piece++) {
         pass_output(j, &j->out, "stdout");
         pass_output(j, &j->err, "stderr");
@@ -206,7 +206,7 @@ static void end_job(struct job *j)
     *j = (struct job){ 0 };
 }
 
-/* A job past its deadline is killed; one that outlives even that is given up. */
+/* Kills a job past its deadline, and gives it up if it outlives even that. */
 static void check_deadline(struct job *j)
 {
     if (j->deadline_ns == 0 || now_ns() < j->deadline_ns)

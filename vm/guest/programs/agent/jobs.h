@@ -11,7 +11,7 @@
 
 struct job;
 
-/* NULL when no such command runs. */
+/* Returns NULL if no such command runs. */
 struct job *find_job(long id);
 
 void start_job(long id, long timeout_ms, bool has_stdin, const char *command);
@@ -19,11 +19,11 @@ void add_input(struct job *job, const char *bytes, size_t len);
 void end_input(struct job *job);
 void signal_job(struct job *job, int number);
 
-/* What to wait for, and for how long: -1 is for ever. */
+/* Fills in what to wait for; returns for how long, -1 for ever. */
 nfds_t watch_jobs(struct pollfd *fds);
 int next_deadline_ms(void);
 
-/* After the wait: notes who ended, passes input and output on, and reports and forgets what is over. */
+/* Call this after the wait: notes ended jobs, passes on input and output, reports finished jobs and forgets them. */
 void reap_children(void);
 void advance_jobs(void);
 

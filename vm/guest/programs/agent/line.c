@@ -37,7 +37,7 @@ static void make_raw(int fd)
     tcsetattr(fd, TCSANOW, &mode);
 }
 
-/* The port shows up a moment after its driver. */
+/* Opens the port, which appears a moment after its driver. */
 static int open_port(void)
 {
     int tries = access(VIRTIO_DRIVER, F_OK) == 0 ? PORT_TRIES : 1;

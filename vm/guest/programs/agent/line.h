@@ -8,13 +8,13 @@
 /* The most that send_base64 takes at once. */
 #define PIECE_BYTES 12288
 
-/* Opens the line: a virtio-serial port, or a serial port where the kernel has no driver for that. Returns its descriptor. */
+/* Opens the line: a virtio-serial port, or a serial port if the kernel lacks that driver. Returns its descriptor. */
 int open_line(void);
 
 void send_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void send_base64(const uint8_t *bytes, size_t len);
 
-/* Ends the agent, and with it the guest, on what must not happen. */
+/* Ends the agent, and with it the guest, after an impossible error. */
 void die(const char *what) __attribute__((noreturn));
 
 #endif

@@ -2,6 +2,7 @@
 
 #include <stddef.h>
 
-/* One write by an interface for asynchronous I/O: submitted, then waited for. Bytes written, or a negative errno. */
+/* Submits one write by an interface for asynchronous I/O and waits for it. Returns bytes written, or a negative
+ * errno. */
 long aio_write_once(int fd, const void *bytes, size_t len, long offset);
 long uring_write_once(int fd, const void *bytes, size_t len, long offset);

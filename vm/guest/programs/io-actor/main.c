@@ -3,14 +3,14 @@
  *
  *   OP ARGUMENTS          now; the operations are listed in operations.c
  *   start OP ARGUMENTS    in a thread of its own, which may then wait in the kernel
- *   settle N              when at least N of those have ended, and every other one sleeps in the kernel
- *   join                  when all have ended
+ *   settle N              answered when at least N of those have ended, and every other one sleeps in the kernel
+ *   join                  answered when all have ended
  *
- * Answers are JSON: {"value":V}, or {"error":"ENAME"} with the name of an errno;
- * of settle {"ended":N,"waiting":{"KERNEL FUNCTION":THREADS}}; of join {"results":[answers in the order of start]}.
+ * Answers are JSON: {"value":V}, or {"error":"ENAME"} with the name of an errno; of settle
+ * {"ended":N,"waiting":{"KERNEL FUNCTION":THREADS}}; of join {"results":[answers in the order of start]}.
  *
- * What sleeps in the kernel goes on only when somebody outside does something, such as the host replying to a request:
- * after `settle` what the host sees is not a matter of time any more.
+ * A thread that sleeps in the kernel continues only if somebody outside acts, such as the host replying to a request.
+ * So after `settle` the host's view no longer depends on timing.
  */
 #define _GNU_SOURCE
 #include <stdio.h>

@@ -55,7 +55,7 @@ struct named {
 static struct named table[NAMES];
 static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* A copy, so that nothing is locked while an operation waits. An empty name finds a free place. */
+/* Finds a file and copies it, so nothing is locked while an operation waits. An empty name finds a free place. */
 static int find(const char *name, struct named *copy)
 {
     int found = -1;
@@ -130,7 +130,7 @@ static long do_close(const char *line, struct outcome *outcome)
     return result(close(file.fd));
 }
 
-/* FILE LENGTH OFFSET BYTE, and the bytes themselves: in memory they begin where they do in a page of the file. */
+/* FILE LENGTH OFFSET BYTE, and a buffer that begins at the same offset within a page as in the file. */
 struct transfer {
     struct named file;
     size_t len;
@@ -203,7 +203,7 @@ static long do_read(const char *line, struct outcome *outcome)
     return value;
 }
 
-/* A byte by its place in the file, such that neither bytes, pages nor requests can be exchanged unseen. */
+/* Returns the byte for a place in the file, such that exchanged bytes, pages or requests are noticed. */
 static unsigned char pattern(long offset, int seed)
 {
     return (unsigned char)(offset * 7 + (offset >> 12) * 31 + (offset >> 20) * 101 + seed);

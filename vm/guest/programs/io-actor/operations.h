@@ -1,6 +1,6 @@
 #pragma once
 
-/* What came of an operation: a value, or a negative errno; `text` is there instead of the value where there is one. */
+/* The outcome of an operation: a value or a negative errno; `text`, if set, replaces the value. */
 struct outcome {
     long value;
     char text[2048];

@@ -18,7 +18,7 @@
 #define STACK_BYTES (256 * 1024)
 #define FUNCTION_BYTES 64
 
-/* Asleep in so many looks in a row, so far apart: nothing that is about to wake up is missed. */
+/* A thread must be asleep in this many looks in a row, so that one about to wake up is noticed. */
 #define QUIET_LOOKS 5
 #define LOOK_EVERY_NS 1000000
 #define SETTLE_LOOKS 8000
@@ -55,7 +55,7 @@ void start_thread(const char *line)
     started++;
 }
 
-/* Functions of the kernel that threads wait in, and how many in each. */
+/* Kernel functions that threads wait in, and the number of threads in each. */
 struct waits {
     int count;
     struct {
@@ -89,7 +89,7 @@ static size_t read_file(const char *path, char *text, size_t bytes)
     return len;
 }
 
-/* Whether a thread sleeps in the kernel; counts where. One that has gone in between does not run either. */
+/* Returns true if a thread sleeps in the kernel, and counts where. A thread that has ended counts as asleep. */
 static bool sleeps(const char *id, struct waits *waits)
 {
     char path[64], text[512], function[FUNCTION_BYTES];
@@ -107,7 +107,7 @@ static bool sleeps(const char *id, struct waits *waits)
     return true;
 }
 
-/* All threads but this one, which looks; those that io_uring has made in the kernel are among them. */
+/* Looks at all threads except the calling one, including those that io_uring made in the kernel. */
 static bool all_sleep(struct waits *waits)
 {
     bool quiet = true;

@@ -1,4 +1,4 @@
-/* Who may do what, and what modes become. User 1000 has group 1000, and where it says so group 2000. */
+/* Permissions and mode changes. User 1000 has group 1000, and where stated also group 2000. */
 #define _GNU_SOURCE
 #include "posix-semantics.h"
 

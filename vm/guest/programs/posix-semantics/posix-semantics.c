@@ -1,6 +1,6 @@
 /*
- * posix-semantics DIR: does in an empty DIR what programs do to names, modes, owners, times and open files, and prints what
- * came of it, a line each. Two file systems that behave alike print the same. Run as root.
+ * posix-semantics DIR: performs typical operations on names, modes, owners, times and open files in an empty DIR, and
+ * prints each result on a line. Two file systems that behave alike print the same. Run as root.
  */
 #define _GNU_SOURCE
 #include "posix-semantics.h"

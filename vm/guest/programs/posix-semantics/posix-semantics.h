@@ -1,16 +1,16 @@
-/* What the parts of posix-semantics share. Each part works in the current directory, on names of its own. */
+/* Shared by the parts of posix-semantics. Each part works in the current directory, on names of its own. */
 #ifndef POSIX_SEMANTICS_H
 #define POSIX_SEMANTICS_H
 
 #include <stdbool.h>
 #include <sys/types.h>
 
-/* Prints a result, or the errno's name when it is negative. */
+/* Prints a result, or the errno's name if it is negative. */
 void say(const char *what, long result);
-/* Prints an expression and what came of it. */
+/* Prints an expression and its result. */
 #define TRY(call) say(#call, (long)(call))
 
-/* The effective user, group and one supplementary group (0: none) of what follows. */
+/* Sets the effective user, group and one supplementary group (0: none) for the calls that follow. */
 void become(uid_t uid, gid_t gid, gid_t group);
 void become_root(void);
 
