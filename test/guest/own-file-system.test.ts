@@ -1,8 +1,17 @@
 /** File systems of a user's own in real guests: the memory example under what people do with files. */
+import { execFileSync } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { strToU8, zipSync } from 'fflate'
 import t, { type Test } from 'tap'
 import type { Guest } from '../../vm/guest/guest.js'
+import { pattern } from '../support/pattern.js'
 import { bootWith, expectQuietKernel } from '../support/real-guest.js'
 import { example, fixture, ServedModule } from '../support/served-module.js'
+import { tempDir } from '../support/temp-dir.js'
 
 const LONG_MS = 300_000
 
@@ -26,11 +35,11 @@ async function boot(
   return guest
 }
 
-/** 5,000 files of every length around a page, with links, in the guest's own memory; copied in and compared. */
-async function copyTree(t: Test, guest: Guest, at: string): Promise<void> {
+/** Files of every length around a page, with links, in the guest's own memory; copied in and compared. */
+async function copyTree(t: Test, guest: Guest, at: string, files: number): Promise<void> {
   await guest.output(
     `mkdir -p /tmp/tree && cd /tmp/tree && text=$(printf '%4096s' x) && n=0 &&
-     while [ $n -lt 5000 ]; do
+     while [ $n -lt ${files} ]; do
        d=d$((n / 100)); [ -d $d ] || mkdir $d
        printf "%s %.$((n * 37 % 4000))s$text" $n "$text" > $d/file-$n; n=$((n + 1))
      done && ln -s d0/file-0 link && ln d0/file-1 hard`,
@@ -45,7 +54,7 @@ async function copyTree(t: Test, guest: Guest, at: string): Promise<void> {
       },
     )
   const [own, copy] = [await sums('/tmp/tree'), await sums(`${at}/tree`)]
-  t.equal(own.trim().split('\n').length > 10_000, true)
+  t.ok(own.trim().split('\n').length > 2 * files)
   t.equal(copy, own, 'contents, modes, links, sizes and times')
   await guest.output(`rm -r ${at}/tree /tmp/tree`, { timeoutMs: LONG_MS })
   t.equal((await guest.output(`ls ${at}`)).trim(), '')
@@ -115,7 +124,7 @@ for (const machine of kernels) {
     const guest = await boot(t, machine, served, ['fio'])
     for (const tag of Object.keys(served)) {
       await t.test(tag, async (t) => {
-        if (tag !== 'always') await copyTree(t, guest, `/${tag}`)
+        await copyTree(t, guest, `/${tag}`, tag === 'auto' ? 5000 : 200)
         await changeNames(t, guest, `/${tag}`)
         await changeSizes(t, guest, `/${tag}`)
         await verify(t, guest, `/${tag}`)
@@ -125,6 +134,77 @@ for (const machine of kernels) {
     await served.auto.says(/unmounted/)
     await guest.mount('auto', '/auto')
     t.equal((await guest.output('ls /auto')).trim(), 'fio', 'what was written is still there')
+    await expectQuietKernel(t, guest)
+    await guest.shutdown()
+  })
+}
+
+/** A repository with one commit, of which the working tree has changed since. */
+function makeRepository(t: Test): string {
+  const repository = tempDir(t)
+  const git = (...args: string[]) =>
+    execFileSync('git', ['-C', repository, '-c', 'user.name=a', '-c', 'user.email=a@b', ...args])
+  git('init', '-q')
+  mkdirSync(join(repository, 'sub'))
+  for (let n = 0; n < 50; n++) writeFileSync(join(repository, `sub/file-${n}`), pattern(n * 1000, n))
+  git('add', '-A')
+  git('commit', '-qm', 'one')
+  for (let n = 0; n < 50; n++) writeFileSync(join(repository, `sub/file-${n}`), 'changed')
+  return repository
+}
+
+/** A web server with one file; returns the address of its list. */
+async function startServer(t: Test, content: Uint8Array): Promise<string> {
+  const server = createServer(({ url, method, headers: { range } }, reply) => {
+    if (url === '/list') return reply.end('["data"]')
+    if (method === 'HEAD') return reply.writeHead(200, { 'content-length': content.length }).end()
+    const [, from, to] = /^bytes=(\d+)-(\d+)$/.exec(range ?? '') ?? []
+    return reply.writeHead(206).end(content.subarray(Number(from), Number(to) + 1))
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  // A server at a port of TCP has an address of this kind.
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/list`
+}
+
+const sumOf = (bytes: Uint8Array) =>
+  execFileSync('sha256sum', { input: bytes, encoding: 'utf8' }).split(' ')[0] ?? ''
+
+for (const machine of kernels) {
+  t.test(`Linux ${machine.kernel}: every other example, and adapters`, async (t) => {
+    const archive = join(tempDir(t), 'archive.zip')
+    const data = pattern(300_000, 9)
+    writeFileSync(archive, zipSync({ 'a.txt': strToU8('first\n'), dir: { data } }))
+    const start = (name: string, make: object) => ServedModule.start(t, example(name), { make })
+    const adapt = (kind: string) =>
+      ServedModule.start(t, fixture('adapted-file-systems'), { make: { kind, directory: tempDir(t) } })
+    const served = {
+      git: await start('git-revision', { repository: makeRepository(t) }),
+      zip: await start('zip', { archive }),
+      http: await start('http', { url: await startServer(t, data) }),
+      trickster: await start('trickster', { slowMs: 100 }),
+      node: await adapt('node'),
+      memfs: await adapt('memfs'),
+      zenfs: await adapt('zenfs'),
+    }
+    const guest = await boot(t, machine, served)
+    for (const n of [0, 1, 49])
+      t.match(await guest.output(`sha256sum /git/sub/file-${n}`), sumOf(pattern(n * 1000, n)))
+    t.equal((await guest.output('find /git -type f | wc -l')).trim(), '50')
+    t.equal(await guest.output('cat /zip/a.txt'), 'first\n')
+    for (const path of ['/zip/dir/data', '/http/data'])
+      t.match(await guest.output(`sha256sum ${path}`), sumOf(data), path)
+    await guest.run(
+      'cd /trickster; ls -l; for n in 1 2; do for f in * slow-to-find; do cat $f; done; done >/dev/null',
+    )
+    t.equal((await guest.output('wc -c < /trickster/honest')).trim(), '4096', 'after every trick')
+    await changeNames(t, guest, '/node')
+    await changeSizes(t, guest, '/node')
+    await copyTree(t, guest, '/node', 200)
+    await changeNames(t, guest, '/memfs')
+    await copyTree(t, guest, '/memfs', 200)
+    await guest.output('cd /zenfs && mkdir d && echo text > d/a && mv d/a b && cat b && rm -r b d')
     await expectQuietKernel(t, guest)
     await guest.shutdown()
   })
