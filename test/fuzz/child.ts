@@ -7,14 +7,16 @@ import { Coverage } from './coverage.js'
 import type { Target } from './target.js'
 import { MessageTarget } from './targets/messages.js'
 import { RaceTarget } from './targets/races.js'
-import { RequestTarget } from './targets/requests.js'
+import { makePassthrough, RequestTarget } from './targets/requests.js'
 import { RingTarget } from './targets/rings.js'
+import { treeMaker } from './targets/trees.js'
 
 const makers: Readonly<Record<TargetName, (options: ChildOptions) => Target | Promise<Target>>> = {
   messages: () => new MessageTarget(),
   rings: () => new RingTarget(),
   races: ({ seed }) => RaceTarget.start(seed),
-  requests: ({ scratch }) => new RequestTarget(scratch),
+  requests: ({ scratch }) => new RequestTarget('requests', scratch, makePassthrough),
+  trees: async ({ scratch }) => new RequestTarget('trees', scratch, await treeMaker()),
 }
 
 /** Coverage costs several times what a request does: it guides for the first part of a campaign, and its finds the rest. */

@@ -12,7 +12,8 @@ const shares: Readonly<Record<TargetName, number>> = {
   messages: 0.35,
   rings: 0.3,
   races: 0.1,
-  requests: 0.25,
+  requests: 0.2,
+  trees: 0.05,
 }
 const DEFAULT_MESSAGES = 10_000_000
 

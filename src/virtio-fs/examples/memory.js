@@ -128,12 +128,15 @@ class Directory extends Inode {
     node.ctimeNs = now()
   }
   unlink(name) {
+    if (this.names.get(name) instanceof Directory) fail('EISDIR')
     const node = this.take(name)
     node.nlink--
     node.ctimeNs = now()
   }
   rmdir(name) {
-    if ((this.names.get(name) ?? fail('ENOENT')).names.size > 0) fail('ENOTEMPTY')
+    const node = this.names.get(name) ?? fail('ENOENT')
+    if (!(node instanceof Directory)) fail('ENOTDIR')
+    if (node.names.size > 0) fail('ENOTEMPTY')
     this.take(name).nlink = 0
   }
   rename(name, to, newName, { noReplace, exchange }) {
@@ -141,6 +144,8 @@ class Directory extends Inode {
     if (node === other) return
     if (noReplace && other) fail('EEXIST')
     if (exchange && !other) fail('ENOENT')
+    if (!exchange && other && other instanceof Directory !== node instanceof Directory)
+      fail(node instanceof Directory ? 'ENOTDIR' : 'EISDIR')
     if (!exchange && other instanceof Directory && other.names.size > 0) fail('ENOTEMPTY')
     this.take(name)
     if (other) {

@@ -10,7 +10,7 @@ import {
   FATTR_UID,
   FUSE_GETATTR_FH,
 } from '../abi.js'
-import { EBADF, EFBIG, EINVAL, EROFS } from '../errno.js'
+import { EBADF, EFBIG, EINVAL, EISDIR, EROFS } from '../errno.js'
 import { ARGS, type Request } from '../request.js'
 import { GetattrIn, SetattrIn } from '../wire/attr.js'
 import { StatfsOut } from '../wire/statfs.js'
@@ -21,6 +21,8 @@ import { nodeOf, type TreeParts } from './parts.js'
 import { statOf } from './replies.js'
 
 const NSEC_PER_SEC = 1_000_000_000n
+const DIRECTORY = 0o04
+const REGULAR = 0o10
 const NAME_MAX_BYTES = 255
 const BLOCK_BYTES = 4096
 
@@ -65,6 +67,8 @@ export class TreeAttributes {
     if (node.setattr === undefined) return -EROFS
     const changes = changesOf(request)
     if (typeof changes === 'number') return changes
+    if (changes.size !== undefined && known.type === DIRECTORY) return -EISDIR
+    if (changes.size !== undefined && known.type !== REGULAR) return -EINVAL
     const byHandle = (SetattrIn.valid(request.args, ARGS) & FATTR_FH) !== 0
     return calls.run(
       request,

@@ -59,6 +59,8 @@ export class TreeDirectories {
     const open = opens.get(ReadIn.handle(request.args, ARGS))
     if (open === undefined) return -EBADF
     const at = ReadIn.offsetBytes(request.args, ARGS)
+    // No listing is so long.
+    if (at < 0) return request.replyInPlace(0)
     const roomBytes = roomOf(request)
     return calls.run(
       request,
@@ -74,6 +76,8 @@ export class TreeDirectories {
     const open = opens.get(ReadIn.handle(request.args, ARGS))
     if (open === undefined) return -EBADF
     const at = ReadIn.offsetBytes(request.args, ARGS)
+    // No listing is so long.
+    if (at < 0) return request.replyInPlace(0)
     const roomBytes = roomOf(request)
     return calls.run(
       request,
@@ -148,7 +152,7 @@ export class TreeDirectories {
   ): number {
     const headBytes = found === undefined ? 0 : EntryOut.BYTES
     let filled = 0
-    for (let n = at; n >= 0 && n < listing.length; n++) {
+    for (let n = at; n < listing.length; n++) {
       const entry = listing[n] as DirectoryEntry
       const name = Buffer.from(entry.name)
       const end = filled + headBytes + Dirent.paddedBytes(name.length)

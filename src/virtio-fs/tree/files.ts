@@ -13,6 +13,7 @@ import { nodeOf, type OpenNode, type TreeParts } from './parts.js'
 import { filePolicyFlags, fopenFlags } from './policy.js'
 import { type Found, foundOf } from './replies.js'
 
+const DIRECTORY = 0o04
 const SEEK_DATA = 3
 const SEEK_HOLE = 4
 
@@ -26,6 +27,7 @@ export class TreeFiles {
   open(request: Request): number {
     const known = nodeOf(this.on, request)
     if (known === undefined) return -EBADF
+    if (known.type === DIRECTORY) return -EISDIR
     const flags = OpenIn.flags(request.args, ARGS)
     if (writes(flags) && known.node.write === undefined) return -EROFS
     return this.on.calls.run<Said>(
@@ -73,7 +75,7 @@ export class TreeFiles {
     const open = this.on.opens.get(ReadIn.handle(args, ARGS))
     if (open === undefined) return -EBADF
     const { node } = open.known
-    if (node.read === undefined) return open.known.type === 0o04 ? -EISDIR : -EINVAL
+    if (node.read === undefined) return open.known.type === DIRECTORY ? -EISDIR : -EINVAL
     const offsetBytes = ReadIn.offsetBytes(args, ARGS)
     // No file is so long.
     if (offsetBytes < 0) return request.replyInPlace(0)

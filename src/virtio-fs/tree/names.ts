@@ -1,4 +1,4 @@
-import { EBADF, EILSEQ, EINVAL, EPERM, EROFS } from '../errno.js'
+import { EBADF, EILSEQ, EINVAL, ENAMETOOLONG, ENOTDIR, EPERM, EROFS } from '../errno.js'
 import { ARGS, NO_REPLY, type ReplyPlace, type Request } from '../request.js'
 import { BatchForgetIn, ForgetIn } from '../wire/forget.js'
 import { LinkIn, MkdirIn, MknodIn, Rename2In, RenameIn } from '../wire/names.js'
@@ -16,7 +16,11 @@ const RENAME_EXCHANGE = 2
 /** Longer targets do not fit into a page in the guest. */
 const LINK_TARGET_MAX_BYTES = 4095
 
+/** What MKNOD makes: fifos, devices, files and sockets. */
+const NODE_TYPES = new Set([0o010000, 0o020000, 0o060000, S_IFREG, 0o140000])
+
 const NOBODY = undefined
+const DIRECTORY = 0o04
 
 /** What a name in a directory stands for, by `lookup` or else by the listing. */
 export function childOf(parent: FsNode, name: string, call: Call): Awaitable<FsNode | undefined> {
@@ -87,6 +91,8 @@ export class TreeNames {
   symlink(request: Request): number {
     const target = request.secondName()
     if (target === undefined) return -EILSEQ
+    // No guest could read it again.
+    if (Buffer.byteLength(target) > LINK_TARGET_MAX_BYTES) return -ENAMETOOLONG
     return this.make(request, 'symlink', EPERM, (parent, name, call) => parent.symlink?.(name, target, call))
   }
 
@@ -96,7 +102,8 @@ export class TreeNames {
   }
 
   mknod(request: Request): number {
-    const mode = MknodIn.mode(request.args, ARGS)
+    const mode = MknodIn.mode(request.args, ARGS) & 0xffff
+    if (!NODE_TYPES.has(mode & S_IFMT)) return -EINVAL
     const rdev = MknodIn.rdev(request.args, ARGS)
     const isFile = (mode & S_IFMT) === S_IFREG
     const method = isFile ? 'create' : 'mknod'
@@ -111,6 +118,7 @@ export class TreeNames {
     const { nodes } = this.on
     const linked = nodes.get(LinkIn.oldNodeid(request.args, ARGS))
     if (linked === undefined) return -EBADF
+    if (linked.type === DIRECTORY) return -EPERM
     return this.make(request, 'link', EPERM, (parent, name, call) =>
       parent.link === undefined
         ? undefined
@@ -203,6 +211,7 @@ export class TreeNames {
     const parent = nodeOf(this.on, request)
     const newParent = nodes.get(newDirectory)
     if (parent === undefined || newParent === undefined) return -EBADF
+    if (newParent.type !== DIRECTORY) return -ENOTDIR
     const name = request.name()
     const newName = request.secondName()
     if (name === undefined || newName === undefined) return -EILSEQ

@@ -3,6 +3,8 @@ import { HandleTable } from '../handle-table.js'
 import { wrong } from './attributes.js'
 import type { FsNode } from './node.js'
 
+const DIRECTORY = 0o04
+
 /** A node that the guest knows. */
 export class KnownNode {
   /** How the guest names it. */
@@ -28,6 +30,7 @@ export class NodeTable {
   begin(root: FsNode): void {
     const known = this.add(root)
     known.lookups = 1
+    known.type = DIRECTORY
     if (known.id !== FUSE_ROOT_ID) throw new Error(`the root is node ${known.id} of a session`)
   }
 

@@ -24,6 +24,9 @@ export interface PromisesFile {
   ): Promise<{ bytesWritten: number }>
   stat(options: { bigint: true }): Promise<PromisesStats>
   truncate(length: number): Promise<void>
+  chmod?(mode: number): Promise<void>
+  chown?(uid: number, gid: number): Promise<void>
+  utimes?(atimeSec: number, mtimeSec: number): Promise<void>
   sync?(): Promise<void>
   datasync?(): Promise<void>
   close(): Promise<void>
@@ -124,7 +127,8 @@ class Origin {
 
 class PathNode implements FsNode {
   key = 'root'
-  private readonly files = new Set<PromisesFile>()
+  /** Open files, and how often the guest has each open. */
+  private readonly files = new Map<PromisesFile, number>()
   /** Made and not yet opened by the guest. */
   private made: PromisesFile | undefined
   private isGone = false
@@ -154,16 +158,18 @@ class PathNode implements FsNode {
     const { fs } = this.from
     const { mode, uid, gid, size, atimeNs, mtimeNs } = changes
     const file = this.fileOf(context.handle)
-    if (mode !== undefined) await fs.chmod(this.path, mode)
-    if (uid !== undefined || gid !== undefined || atimeNs !== undefined || mtimeNs !== undefined) {
-      const now = await this.stat(context)
-      if (uid !== undefined || gid !== undefined)
-        await fs.lchown(this.path, uid ?? Number(now.uid ?? 0), gid ?? Number(now.gid ?? 0))
-      if (size !== undefined) await this.cut(file, size)
-      if (atimeNs !== undefined || mtimeNs !== undefined)
-        await fs.lutimes(this.path, secondsOf(atimeNs ?? now.atimeNs), secondsOf(mtimeNs ?? now.mtimeNs))
-    } else if (size !== undefined) {
-      await this.cut(file, size)
+    // A file without a name is reached by its open file alone.
+    const open = this.isGone ? file : undefined
+    if (mode !== undefined) await (open?.chmod?.(mode) ?? fs.chmod(this.path, mode))
+    const now = await this.stat(context)
+    if (uid !== undefined || gid !== undefined) {
+      const [owner, group] = [uid ?? Number(now.uid ?? 0), gid ?? Number(now.gid ?? 0)]
+      await (open?.chown?.(owner, group) ?? fs.lchown(this.path, owner, group))
+    }
+    if (size !== undefined) await (file === undefined ? fs.truncate(this.path, size) : file.truncate(size))
+    if (atimeNs !== undefined || mtimeNs !== undefined) {
+      const times = [secondsOf(atimeNs ?? now.atimeNs), secondsOf(mtimeNs ?? now.mtimeNs)] as const
+      await (open?.utimes?.(...times) ?? fs.lutimes(this.path, ...times))
     }
   }
 
@@ -185,7 +191,7 @@ class PathNode implements FsNode {
     const file = await this.from.fs.open(this.pathTo(name), O_CREAT | O_EXCL | O_RDWR, mode)
     const node = (await this.claim(name, context)) as PathNode
     node.made = file
-    node.files.add(file)
+    node.files.set(file, 1)
     return node
   }
 
@@ -254,15 +260,23 @@ class PathNode implements FsNode {
     }
     // A directory is read by its path.
     if ((flags & constants.O_DIRECTORY) !== 0) return {}
+    const [kept] = this.isGone ? this.files.keys() : []
+    if (kept !== undefined) {
+      this.files.set(kept, (this.files.get(kept) ?? 0) + 1)
+      return { handle: kept }
+    }
     const file = await this.from.fs.open(this.path, flags & ~(O_CREAT | O_EXCL | O_TRUNC | O_APPEND))
-    this.files.add(file)
+    this.files.set(file, 1)
     return { handle: file }
   }
 
   async release({ handle }: FileContext): Promise<void> {
     if (handle === undefined) return
-    this.files.delete(handle as PromisesFile)
-    await (handle as PromisesFile).close()
+    const file = handle as PromisesFile
+    const left = (this.files.get(file) ?? 1) - 1
+    if (left > 0) this.files.set(file, left)
+    else this.files.delete(file)
+    if (left === 0) await file.close()
   }
 
   async read(position: number, length: number, { handle }: FileContext): Promise<Uint8Array> {
@@ -299,14 +313,10 @@ class PathNode implements FsNode {
     return this.from.find(this, name)
   }
 
-  private async cut(file: PromisesFile | undefined, size: number): Promise<void> {
-    await (file === undefined ? this.from.fs.truncate(this.path, size) : file.truncate(size))
-  }
-
   /** The open file to ask: the request's own, or any of a file that has no name. */
   private fileOf(handle: unknown): PromisesFile | undefined {
     if (handle !== undefined) return handle as PromisesFile
-    return this.isGone ? [...this.files][0] : undefined
+    return this.isGone ? [...this.files.keys()][0] : undefined
   }
 }
 

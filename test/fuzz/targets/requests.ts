@@ -39,9 +39,8 @@ interface InFlight {
   readonly roomBytes: number
 }
 
-/** FUSE requests over a ring, against the file system that is served: a directory in which anything goes. */
+/** FUSE requests over a ring, against the file system that is served, beside a directory in which anything goes. */
 export class RequestTarget implements Target {
-  readonly name = 'requests'
   private readonly memory = new GuestMemory()
   private readonly driver: DriverVirtqueue
   private readonly queue: SplitVirtqueue
@@ -55,8 +54,12 @@ export class RequestTarget implements Target {
   private nextPlace = 0
   private inputs = 0
 
-  /** `directory` is empty, and becomes the scratch directory. */
-  constructor(directory: string) {
+  /** `directory` is empty, and becomes the scratch directory; `makeDevice` makes a device for it. */
+  constructor(
+    readonly name: string,
+    directory: string,
+    makeDevice: (directory: string) => FsDevice,
+  ) {
     this.share = new ScratchShare(directory)
     const fd = ok(native.memfdCreate(MEMORY_BYTES))
     this.memory.add(fd, 0, MEMORY_BYTES, 0, 0)
@@ -187,7 +190,8 @@ const OPTIONS = [
   '--flock',
 ]
 
-function makeDevice(directory: string): FsDevice {
+/** The program's own file system, on a directory. */
+export function makePassthrough(directory: string): FsDevice {
   const parsed = parseCommandLine(['--shared-dir', directory, '--socket-path', '/none', ...OPTIONS])
   const config = parsed?.configuration.shares[0]
   assert.ok(config !== undefined)
