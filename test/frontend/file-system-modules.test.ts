@@ -240,6 +240,14 @@ for (const kind of ['node', 'memfs', 'zenfs']) {
       if (kind !== 'zenfs') {
         t.equal(guest.link(nodeid, 1n, 'hard').nodeid, nodeid)
         guest.unlink(1n, 'hard')
+        const other = guest.create(1n, 'first', O_RDWR)
+        guest.link(other.nodeid, sub, 'second')
+        guest.unlink(1n, 'first')
+        t.equal(guest.getattr(other.nodeid).attr.nlink, 1, 'reached by its other name')
+        guest.rename(1n, 'l', sub, 'second')
+        t.equal(guest.getattr(other.nodeid).attr.size, 0n, 'and, replaced, by its open file')
+        guest.release(other.nodeid, other.handle)
+        guest.rename(sub, 'second', 1n, 'l')
       }
       t.same(namesIn(guest), ['l', 'sub'])
       guest.unlink(sub, 'b')

@@ -11,7 +11,7 @@ import type {
   Room,
 } from './node.js'
 
-const { O_CREAT, O_EXCL, O_RDWR, O_TRUNC, O_APPEND } = constants
+const { S_IFDIR, S_IFMT, O_CREAT, O_EXCL, O_RDWR, O_TRUNC, O_APPEND } = constants
 
 /** What is asked of an open file. */
 export interface PromisesFile {
@@ -114,12 +114,11 @@ class Origin {
       node.key = key
       this.known.set(key, node)
     }
-    node.parent = parent
-    node.name = name
+    node.place(parent, name)
     return node
   }
 
-  /** A name of it is gone: its number may be another file's soon. */
+  /** Its number may be another file's soon. */
   drop(node: PathNode): void {
     if (this.known.get(node.key) === node) this.known.delete(node.key)
   }
@@ -133,11 +132,27 @@ class PathNode implements FsNode {
   private made: PromisesFile | undefined
   private isGone = false
 
+  /** By which it can be reached: of a file with several links, those that were looked up and are still there. */
+  private readonly places = new Map<string, { readonly parent: PathNode; readonly name: string }>()
+
   constructor(
     private readonly from: Origin,
-    public parent: PathNode | undefined,
-    public name: string,
+    private parent: PathNode | undefined,
+    private name: string,
   ) {}
+
+  place(parent: PathNode, name: string): void {
+    this.parent = parent
+    this.name = name
+    this.places.set(`${parent.key}/${name}`, { parent, name })
+  }
+
+  /** A name of it is gone: another leads to it from now on, if one is known. */
+  unplace(parent: PathNode, name: string): void {
+    this.places.delete(`${parent.key}/${name}`)
+    const [other] = this.places.values()
+    if (other !== undefined) this.place(other.parent, other.name)
+  }
 
   get path(): string {
     return this.parent === undefined ? this.name : this.parent.pathTo(this.name)
@@ -206,25 +221,24 @@ class PathNode implements FsNode {
   }
 
   async link(name: string, node: FsNode): Promise<void> {
-    await this.from.fs.link((node as PathNode).path, this.pathTo(name))
+    // What is linked is of this file system: a node of it.
+    const linked = node as PathNode
+    await this.from.fs.link(linked.path, this.pathTo(name))
+    linked.place(this, name)
   }
 
   async unlink(name: string): Promise<void> {
     const node = await this.from.find(this, name)
-    const { nlink } = await this.from.fs.lstat(this.pathTo(name), { bigint: true })
+    const isLast = await this.isLast(name)
     // Whoever has it open asks for it by its open file from now on.
     await this.from.fs.unlink(this.pathTo(name))
-    if (Number(nlink ?? 1) <= 1) {
-      node.isGone = true
-      this.from.drop(node)
-    }
+    node.lost(this, name, isLast)
   }
 
   async rmdir(name: string): Promise<void> {
     const node = await this.from.find(this, name)
     await this.from.fs.rmdir(this.pathTo(name))
-    node.isGone = true
-    this.from.drop(node)
+    node.lost(this, name, true)
   }
 
   async rename(
@@ -239,13 +253,11 @@ class PathNode implements FsNode {
     const node = await this.from.find(this, name)
     const replaced = await this.from.find(to, newName).catch(() => undefined)
     if (noReplace && replaced !== undefined) throw withCode('EEXIST', newName)
+    const isLast = replaced !== undefined && (await to.isLast(newName))
     await fs.rename(this.pathTo(name), to.pathTo(newName))
-    if (replaced !== undefined && replaced !== node) {
-      replaced.isGone = true
-      this.from.drop(replaced)
-    }
-    node.parent = to
-    node.name = newName
+    if (replaced !== node) replaced?.lost(to, newName, isLast)
+    node.unplace(this, name)
+    node.place(to, newName)
   }
 
   async readlink(): Promise<string> {
@@ -304,6 +316,20 @@ class PathNode implements FsNode {
   }
 
   forget(): void {
+    this.from.drop(this)
+  }
+
+  /** Returns true if nothing is left of what a name stands for when the name goes. */
+  private async isLast(name: string): Promise<boolean> {
+    const { nlink, mode } = await this.from.fs.lstat(this.pathTo(name), { bigint: true })
+    return Number(nlink ?? 1) <= 1 || (Number(mode) & S_IFMT) === S_IFDIR
+  }
+
+  /** A name of it is gone. Its number may be another file's soon, if it was the last. */
+  private lost(parent: PathNode, name: string, isLast: boolean): void {
+    this.unplace(parent, name)
+    if (!isLast) return
+    this.isGone = true
     this.from.drop(this)
   }
 
