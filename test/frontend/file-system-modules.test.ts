@@ -240,14 +240,19 @@ for (const kind of ['node', 'memfs', 'zenfs']) {
       if (kind !== 'zenfs') {
         t.equal(guest.link(nodeid, 1n, 'hard').nodeid, nodeid)
         guest.unlink(1n, 'hard')
+      }
+      // memfs does not take its own links apart again.
+      if (kind === 'node') {
         const other = guest.create(1n, 'first', O_RDWR)
         guest.link(other.nodeid, sub, 'second')
         guest.unlink(1n, 'first')
         t.equal(guest.getattr(other.nodeid).attr.nlink, 1, 'reached by its other name')
-        guest.rename(1n, 'l', sub, 'second')
+        const third = guest.create(1n, 'a-third', O_RDWR)
+        guest.release(third.nodeid, third.handle)
+        guest.rename(1n, 'a-third', sub, 'second')
         t.equal(guest.getattr(other.nodeid).attr.size, 0n, 'and, replaced, by its open file')
         guest.release(other.nodeid, other.handle)
-        guest.rename(sub, 'second', 1n, 'l')
+        guest.unlink(sub, 'second')
       }
       t.same(namesIn(guest), ['l', 'sub'])
       guest.unlink(sub, 'b')

@@ -84,10 +84,16 @@ for (const [name, share, expected] of [
 t.test(
   'every case has a name of its own, and an expectation for each of its shares on a new kernel',
   async (t) => {
+    // Of this one kernel-rules.ts says nothing since 7.4.
+    const unknown = new Set(['requests/largest-read'])
     t.equal(new Set(allCases.map(({ name }) => name)).size, allCases.length)
     for (const { name, shares, expected } of allCases)
       for (const share of shares)
-        t.type(expected(factsOf(share, 60, '9.1.0')), 'string', `${name} on ${share}`)
+        t.type(
+          expected(factsOf(share, 60, '9.1.0')),
+          unknown.has(name) ? 'undefined' : 'string',
+          `${name} on ${share}`,
+        )
   },
 )
 
