@@ -1,24 +1,26 @@
-/** The first spin after a pause that a spin would have caught. */
+/** The length of the first spin after a pause that a spin would have bridged. */
 const START_NS = 10_000
-/** Below this a spin is not worth its own cost. */
+/** A shorter spin is not worth its own cost. */
 const LEAST_NS = 5_000
 
-/** Spins in a row that were long enough and caught nothing: whoever sends shares our processor, and waits for it. */
+/**
+ * After this many long spins in a row that caught nothing, the guest probably shares our processor and waits for it.
+ */
 const FRUITLESS = 8
-/** After so many spins it is asked how often others were given the processor meanwhile, */
+/** The number of spins between two looks at how often this thread lost its processor. */
 const WINDOW = 1024
-/** and when it was this often, they need it: a spin takes from them what they may be doing for us. */
+/** At this many losses others need the processor: a spin takes it from threads that may be working for us. */
 const CROWDED = 16
-/** Sleeps before spinning is tried again: twice as many each time, until a whole window went well. */
+/** The number of sleeps before spinning is tried again. It doubles each time, until a whole window went well. */
 const FIRST_REST = 64
 const FIRST_REST_OF_CROWDED = WINDOW
 const LONGEST_REST = 16 * WINDOW
 
 /**
- * How long to look at the rings before going to sleep. Waking a sleeping thread costs tens of microseconds; a spin of
- * that length is free whenever the next request comes within it and nobody else wants the processor. The spin grows while
- * sleeps turn out short and shrinks to nothing while they are long, so that an idle guest costs nothing; and it rests
- * where a guest shares our core, or needs all there are.
+ * Decides how long to look at the rings before going to sleep. Waking a sleeping thread costs tens of microseconds. A
+ * spin of that length is free if the next request comes within it and nobody else wants the processor. The spin grows
+ * while sleeps are short and shrinks to nothing while they are long, so that an idle guest costs nothing. It pauses
+ * if a guest shares our core or needs all cores.
  */
 export class AdaptiveSpin {
   private currentNs = 0
@@ -28,7 +30,10 @@ export class AdaptiveSpin {
   private rest = FIRST_REST
   private restLeft = 0
 
-  /** `maxNs` 0 turns spinning off. `preemptions`: how often this thread has lost its processor to another so far. */
+  /**
+   * `maxNs` 0 turns spinning off. `preemptions` returns how often this thread has lost its processor to another so
+   * far.
+   */
   constructor(
     private readonly maxNs: number,
     private readonly preemptions: () => number,
@@ -42,13 +47,13 @@ export class AdaptiveSpin {
     return this.restLeft > 0 ? 0 : this.currentNs
   }
 
-  /** The spin saw something. */
+  /** Records that the spin saw a request. */
   caught(): void {
     this.fruitless = 0
     this.count()
   }
 
-  /** The spin missed; from its beginning to the end of the sleep after it this much time went by. */
+  /** Records that the spin missed. `idleNs` is the time from its beginning to the end of the sleep after it. */
   missed(idleNs: number): void {
     if (this.restLeft > 0) {
       if (--this.restLeft === 0) this.seenPreemptions = this.preemptions()

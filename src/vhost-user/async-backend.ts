@@ -9,23 +9,23 @@ import { receiveMessages } from './receive-messages.js'
 import { RingServer } from './ring-server.js'
 import type { Vring } from './vring.js'
 
-/** Rings that stay busy give way to everything else on Node's loop this often. */
+/** Busy rings yield to everything else on Node's loop this often. */
 const TURN_MS = 1
 const DEFAULT_STOP_TIMEOUT_MS = 2000
-/** For promises to settle that have just been cancelled. */
+/** The time for promises to settle after their requests have been cancelled. */
 const CANCEL_TIMEOUT_MS = 100
 
 export interface AsyncBackendOptions extends BackendOptions {
   /**
-   * How long a ring that is to stop, or memory that is to go, waits for the requests in flight before they are cancelled,
-   * in milliseconds; the front-end waits as long. Default 2000.
+   * How long a stopping ring, or memory to be removed, waits for requests in flight before they are cancelled, in
+   * milliseconds. The front-end waits as long. Default 2000.
    */
   readonly stopTimeoutMs?: number
 }
 
 /**
- * Serves one device to one front-end at a time from Node's own event loop, on the main thread or in a worker: promises,
- * timers and sockets go on beside the rings.
+ * Serves one device to one front-end at a time from Node's own event loop, on the main thread or in a worker.
+ * Promises, timers and sockets run beside the rings.
  */
 export class AsyncBackend implements DeviceHost {
   /** Add descriptors of your own; their handlers run between batches. */
@@ -34,7 +34,7 @@ export class AsyncBackend implements DeviceHost {
   private readonly stopTimeoutMs: number
   private current: Service | undefined
 
-  /** Throws RangeError for a device that cannot be. */
+  /** Throws RangeError for a device that breaks the protocol's limits. */
   constructor(
     private readonly device: VhostUserDevice,
     private readonly options: AsyncBackendOptions = {},
@@ -51,14 +51,14 @@ export class AsyncBackend implements DeviceHost {
     return this.current?.session.notifyConfigChange() === true
   }
 
-  /** Ends `serve` soon: requests in flight are cancelled. */
+  /** Ends `serve` soon; cancels requests in flight. */
   stop(): void {
     this.current?.end()
   }
 
   /**
-   * Serves a connected socket until the front-end leaves or `stop`. Takes ownership of `fd`. Rejects with what the device
-   * threw, or its promise was rejected with.
+   * Serves a connected socket until the front-end leaves or `stop` is called. Takes ownership of `fd`. Rejects with
+   * the error that the device threw, or that its promise rejected with.
    */
   async serve(fd: number): Promise<void> {
     if (this.current !== undefined) throw new Error('this back-end serves a front-end already')
@@ -72,20 +72,20 @@ export class AsyncBackend implements DeviceHost {
     }
   }
 
-  /** Also outside of any turn, by a promise of the device. */
+  /** A promise of the device may call this outside of any turn. */
   private ioBegun(): void {
     if (this.current !== undefined) this.current.turnSoon()
-    // Nobody is connected: nobody minds the wait.
+    // Without a front-end, blocking here disturbs nobody.
     else setImmediate(() => this.device.io?.drain())
   }
 
-  /** Gives the loop back, unless it came with the options. */
+  /** Closes the loop, unless it came with the options. */
   close(): void {
     if (this.options.loop === undefined) this.loop.close()
   }
 }
 
-/** A message that waits for requests in flight on these rings. */
+/** A message that waits for the requests in flight on these rings. */
 interface Held {
   readonly message: Message
   readonly vrings: readonly Vring[]
@@ -105,7 +105,7 @@ class Service {
   private immediate: NodeJS.Immediate | undefined
   private dueTimer: NodeJS.Timeout | undefined
   private flushIsDue = false
-  /** When the thread went to sleep, or began the spin before; 0: it is awake. */
+  /** The time at which the thread went to sleep, or began the spin before; 0: it is awake. */
   private idleSinceMs = 0
 
   constructor(
@@ -127,7 +127,7 @@ class Service {
     this.session = new BackendSession(connection, device, this.rings, this.faults)
     this.listen()
     this.unwatch = loop.watch(this.turn)
-    // Work of the device may be due by itself.
+    // The device may have work without a request.
     this.turnSoon()
   }
 
@@ -139,7 +139,7 @@ class Service {
     this.finish(() => this.settle.reject(error))
   }
 
-  /** Never throws: a device that fails at the very end is told of like any other. */
+  /** Never throws: a device that fails at the very end is reported like any other. */
   private finish(settle: () => void): void {
     if (this.over) return
     this.over = true
@@ -157,7 +157,7 @@ class Service {
     settle()
   }
 
-  /** Whatever has happened, one turn sees to it. Never throws. */
+  /** Handles everything that has happened. Never throws. */
   private readonly turn = (): void => {
     if (this.over) return
     clearImmediate(this.immediate)
@@ -178,7 +178,7 @@ class Service {
     }
   }
 
-  /** Serves what there is. Returns true to be called again, once promises and the rest of Node have had their turn. */
+  /** Serves the rings once. Returns true if it must run again after promises and the rest of Node had their turn. */
   private work(): boolean {
     const { rings, device, session } = this
     const startMs = performance.now()
@@ -186,12 +186,12 @@ class Service {
     do {
       if (this.over || this.connection.closed) return false
       const served = rings.serveBatches()
-      // Before the device's own progress, which may complete what these results are for.
+      // Results come first: the device's own progress may need them.
       const carriedOut = device.io?.progress() === true
       const completed = device.progress?.() === true || carriedOut
       if (served || completed) {
         this.releaseIfIdle()
-        // Promises that need nothing but their turn settle before the next one.
+        // Promises that only need a turn of the loop settle before the next one.
         if (rings.inFlightCount > 0) return true
         continue
       }
@@ -204,7 +204,7 @@ class Service {
     return true
   }
 
-  /** Whatever is new is seen to as soon as Node's loop comes round. */
+  /** Runs a turn as soon as Node's loop comes round. */
   turnSoon(): void {
     if (!this.over) this.immediate ??= setImmediate(this.turn)
   }
@@ -214,7 +214,7 @@ class Service {
     if (dueMs >= 0) this.dueTimer = setTimeout(this.turn, Math.ceil(dueMs))
   }
 
-  /** Tells drivers once of everything that is completed until promises have nothing more to do. */
+  /** Signals drivers once for all requests completed until promises have nothing more to do. */
   private flushSoon(): void {
     if (this.flushIsDue) return
     this.flushIsDue = true
@@ -247,14 +247,14 @@ class Service {
     mustSucceed('epoll_ctl', this.loop.addReadable(connection.fd, receive))
   }
 
-  /** Keeps back a message that stops rings with requests in flight. Returns false when there is nothing to wait for. */
+  /** Holds back a message that stops rings with requests in flight. Returns false if there is nothing to wait for. */
   private hold(message: Message): boolean {
     const vrings = this.session.ringsStoppedBy(message)
     if (countInFlight(vrings) > 0) this.session.drain()
     if (countInFlight(vrings) === 0) return false
     this.held = { message, vrings }
     this.rings.pause(vrings)
-    // The next message has to wait; that the front-end leaves is heard of all the same.
+    // The next message has to wait, but the end of the connection is still noticed.
     this.loop.remove(this.connection.fd)
     mustSucceed(
       'epoll_ctl',
@@ -280,7 +280,7 @@ class Service {
     if (this.held !== undefined && countInFlight(this.held.vrings) === 0) this.release()
   }
 
-  /** Carries out the message that was held, and goes on. What is still in flight is given up. */
+  /** Handles the held message and continues. Requests still in flight are given up. */
   private release(): void {
     const { held } = this
     if (held === undefined || this.over) return

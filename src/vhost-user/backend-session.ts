@@ -51,12 +51,15 @@ const PROTOCOL_FEATURES = featureBits(
   ProtocolFeature.CONFIGURE_MEM_SLOTS,
 )
 
-/** Of a device with a configuration space: the channel is for telling that it has changed, and for nothing else. */
+/**
+ * Features of a device with a configuration space. The back-end's channel serves only to report changes of that
+ * space.
+ */
 const CONFIG_FEATURES = featureBits(ProtocolFeature.CONFIG, ProtocolFeature.BACKEND_REQ)
 
 /**
- * The back-end's half of one vhost-user connection: what the front-end has negotiated and set up, and how each request
- * changes it. A request that is wrong is refused and changes nothing.
+ * The back-end's half of one vhost-user connection: the negotiated state, and how each request changes it. A wrong
+ * request is refused and changes nothing.
  */
 export class BackendSession {
   readonly rings: RingSet
@@ -80,7 +83,7 @@ export class BackendSession {
     this.offeredProtocolFeatures = PROTOCOL_FEATURES | (device.config === undefined ? 0n : CONFIG_FEATURES)
   }
 
-  /** Carries out one request, and answers it where it wants an answer. */
+  /** Handles one request, and answers it if it wants an answer. */
   handle(message: Message): void {
     let refused = false
     let replyBytes = 0
@@ -92,7 +95,7 @@ export class BackendSession {
       const fields = { request: requestName(message.request), code: error.code, reason: error.message }
       this.faults.warn('vhost-user request refused', fields)
     }
-    // Asked only now: the request that negotiates acknowledgements may want one itself.
+    // Evaluated only now, since the request that negotiates acknowledgements may itself want one.
     const wantsAck =
       (message.flags & VHOST_USER_NEED_REPLY_FLAG) !== 0 &&
       hasBit(this.protocolFeatures, ProtocolFeature.REPLY_ACK)
@@ -106,7 +109,7 @@ export class BackendSession {
     }
   }
 
-  /** The rings that run and that this request stops, if only for a moment. Empty for one that makes no sense. */
+  /** Returns the running rings that this request stops, if only for a moment. Empty for a malformed request. */
   ringsStoppedBy({ request, payload, payloadBytes }: Message): readonly Vring[] {
     const { vrings } = this.rings
     const running = vrings.filter(({ queue }) => queue !== undefined)
@@ -119,7 +122,7 @@ export class BackendSession {
       case FrontendRequest.SET_VRING_ENABLE:
       case FrontendRequest.SET_VRING_KICK: {
         if (payloadBytes < U64.BYTES) return []
-        // All of them begin with the queue's index; SET_VRING_KICK has a flag behind it.
+        // Each of these requests begins with the queue's index; SET_VRING_KICK adds a flag.
         const index = VringState.index(payload) & VRING_INDEX_MASK
         if (request === FrontendRequest.SET_VRING_ENABLE && VringState.num(payload) !== 0) return []
         return running.filter((vring) => vring.index === index)
@@ -129,18 +132,18 @@ export class BackendSession {
     }
   }
 
-  /** Has the device complete what it can without waiting for Node's event loop. */
+  /** Has the device complete the requests that do not need Node's event loop. */
   drain(): void {
     this.device.drain?.()
   }
 
-  /** The same for what only the kernel can finish: it may be at work in the guest's memory. */
+  /** Also finishes the calls that only the kernel can finish: it may be writing to the guest's memory. */
   private finish(): void {
     this.drain()
     this.device.io?.drain()
   }
 
-  /** Has the device answer what is in flight at once. */
+  /** Has the device answer the requests in flight at once. */
   cancelRequests(queue: SplitVirtqueue): void {
     for (const chain of queue.inFlightChains) {
       chain.abort()
@@ -148,26 +151,26 @@ export class BackendSession {
     }
   }
 
-  /** Tells the front-end that the configuration space has changed. Returns false when it cannot be told. */
+  /** Tells the front-end that the configuration space has changed. Returns false if it cannot be told. */
   notifyConfigChange(): boolean {
     if (this.backchannelFd < 0 || !hasBit(this.protocolFeatures, ProtocolFeature.CONFIG)) return false
     return sendHeader(this.backchannelFd, BackendRequest.CONFIG_CHANGE_MSG)
   }
 
-  /** Stops everything and gives back every descriptor and mapping. */
+  /** Stops everything and releases every descriptor and mapping. */
   close(): void {
     try {
       this.rings.stopAll()
       this.device.reset?.()
     } finally {
-      // Also when the device fails.
+      // This also runs if the device fails.
       this.rings.close()
       if (this.backchannelFd >= 0) native.close(this.backchannelFd)
       this.backchannelFd = -1
     }
   }
 
-  /** Returns the bytes of the reply put together in `connection.body`, 0 for a request without one. */
+  /** Returns the size of the reply in `connection.body`, 0 for a request without one. */
   private dispatch(message: Message): number {
     switch (message.request) {
       case FrontendRequest.GET_FEATURES:
@@ -225,7 +228,7 @@ export class BackendSession {
     this.connection.send(request, VHOST_USER_VERSION | VHOST_USER_REPLY_FLAG, payloadBytes)
   }
 
-  /** A request that always has an answer gets one, also when it was wrong: the front-end waits for it. */
+  /** Replies even to a wrong request if the request always has a reply: the front-end waits for it. */
   private replyRefusal(request: number): void {
     const { body } = this.connection
     if (request === FrontendRequest.GET_VRING_BASE) VringState.write(body, 0, 0)
@@ -288,7 +291,7 @@ export class BackendSession {
     return 0
   }
 
-  /** Replaces all memory. Rings that run keep their place and find their parts again in the new memory. */
+  /** Replaces all memory. Running rings keep their position and look up their parts in the new memory. */
   private setMemoryTable(message: Message): number {
     const { payload } = message
     const count = message.payloadBytes >= MemoryTable.HEADER_BYTES ? MemoryTable.regionCount(payload) : 0
@@ -322,7 +325,7 @@ export class BackendSession {
 
   private removeMemory(message: Message): number {
     this.needFeature(ProtocolFeature.CONFIGURE_MEM_SLOTS)
-    // Older front-ends send the region's descriptor along; the connection closes it.
+    // Older front-ends send the region's descriptor too; the connection closes it.
     if (message.fds.length > 1)
       throw new ProtocolError('BAD_FDS', `${message.fds.length} descriptors, not 0 or 1`)
     expect(message, SingleRegion.BYTES, message.fds.length)
@@ -362,7 +365,7 @@ export class BackendSession {
     return VringState.BYTES
   }
 
-  /** On a ring that runs, only the addresses change; the indices stay. */
+  /** On a running ring only the addresses change; the indices stay. */
   private setRingAddresses(message: Message): number {
     expect(message, VringAddress.BYTES, 0)
     const { payload } = message
@@ -406,7 +409,7 @@ export class BackendSession {
     const noFd = (word & BigInt(VRING_NOFD_MASK)) !== 0n
     expect(message, U64.BYTES, noFd ? 0 : 1)
     take(vring, noFd ? -1 : message.fds[0])
-    // Not before: the connection closes one that was refused.
+    // Taken only now: the connection closes the descriptor of a refused message.
     if (!noFd) this.connection.takeFd(message, 0)
     return 0
   }
@@ -424,7 +427,7 @@ export class BackendSession {
     const { offsetBytes, sizeBytes } = this.configAccess(message)
     const { payload } = message
     const bytes = new Uint8Array(payload.buffer, payload.byteOffset + ConfigAccess.HEADER_BYTES, sizeBytes)
-    // A copy: the message's buffer is the next one's, too.
+    // A copy, because the next message reuses the buffer.
     if (this.device.writeConfig?.(offsetBytes, bytes.slice()) !== true) {
       const range = `configuration bytes ${offsetBytes} to ${offsetBytes + sizeBytes}`
       throw new ProtocolError('BAD_REQUEST', `${range} are read-only, or refused by the device`)
@@ -432,7 +435,7 @@ export class BackendSession {
     return 0
   }
 
-  /** Which part of the configuration space a message is about. */
+  /** Returns the part of the configuration space that a message accesses. */
   private configAccess(message: Message): { offsetBytes: number; sizeBytes: number; config: Uint8Array } {
     const { config } = this.device
     if (config === undefined) throw new ProtocolError('BAD_REQUEST', 'this device has no configuration space')
@@ -456,7 +459,7 @@ export class BackendSession {
     }
   }
 
-  /** The ring of a message whose setting cannot change while it runs. */
+  /** Returns the ring of a message whose setting cannot change while the ring runs. */
   private stoppedRing(message: Message): Vring {
     expect(message, VringState.BYTES, 0)
     const vring = this.rings.at(VringState.index(message.payload))

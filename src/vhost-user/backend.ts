@@ -7,19 +7,19 @@ import { FaultLog, type Logger, silentLogger } from './logger.js'
 import { receiveMessages } from './receive-messages.js'
 import { RingServer } from './ring-server.js'
 
-/** While rings are busy, messages and other descriptors are looked at this often. */
+/** While rings are busy, messages and other descriptors are checked this often. */
 const CHECK_EVERY_MS = 1
 
 export interface BackendOptions {
   /** The longest spin on the rings before the thread sleeps, in microseconds. Default 50; 0 never spins. */
   readonly pollUs?: number
   readonly logger?: Logger
-  /** Waited on together with the rings; shared with whoever wants to add descriptors or stop the back-end. */
+  /** Polled together with the rings. Pass your own to add descriptors or to stop the back-end. */
   readonly loop?: EventLoop
 }
 
 /**
- * Serves one device to one front-end at a time, and blocks the calling thread meanwhile: no promise completes there.
+ * Serves one device to one front-end at a time. Blocks the calling thread meanwhile, so no promise completes there.
  * AsyncBackend serves devices that need Node's event loop.
  */
 export class Backend implements DeviceHost {
@@ -31,7 +31,7 @@ export class Backend implements DeviceHost {
   private session: BackendSession | undefined
   private stopped = false
 
-  /** Throws RangeError for a device that cannot be. */
+  /** Throws RangeError for a device that breaks the protocol's limits. */
   constructor(
     private readonly device: VhostUserDevice,
     options: BackendOptions = {},
@@ -45,7 +45,7 @@ export class Backend implements DeviceHost {
     device.attach?.(this.loop, this)
   }
 
-  /** Makes `serve` return soon. To be called from a handler of `loop`. */
+  /** Makes `serve` return soon. Call it from a handler of `loop`. */
   stop(): void {
     this.stopped = true
   }
@@ -54,7 +54,7 @@ export class Backend implements DeviceHost {
     return this.session?.notifyConfigChange() === true
   }
 
-  /** Serves a connected socket until the front-end leaves or `stop`. Takes ownership of `fd`. */
+  /** Serves a connected socket until the front-end leaves or `stop` is called. Takes ownership of `fd`. */
   serve(fd: number): void {
     const connection = new Connection(fd)
     const session = new BackendSession(connection, this.device, this.rings, this.faults)
@@ -85,7 +85,7 @@ export class Backend implements DeviceHost {
     let checkedMs = performance.now()
     while (!connection.closed && !this.stopped) {
       const served = rings.serveBatches()
-      // Before the device's own progress, which may complete what these results are for.
+      // Results come first: the device's own progress may need them.
       const carriedOut = io?.progress() === true
       const completed = device.progress?.() === true || carriedOut
       if (served || completed) {

@@ -4,16 +4,16 @@ import { ProtocolError } from './errors.js'
 import { VHOST_USER_VERSION, VHOST_USER_VERSION_MASK } from './protocol.js'
 import { MessageHeader } from './wire.js'
 
-/** No message of the protocol is longer; checked before a byte of the payload is read. */
+/** The longest payload of the protocol; checked before a byte of it is read. */
 const MAX_PAYLOAD_BYTES = 4096
 /** More descriptors than any message carries; a flood of them ends the connection. */
 const MAX_FDS = 32
-/** receiveMessage's demand: the count and SCM_MAX_FD descriptors. */
+/** The elements that receiveMessage needs: the count and SCM_MAX_FD descriptors. */
 const FDS_ELEMENTS = 254
 
 const noFds = new Int32Array(0)
 
-/** One message that arrived. Valid until the next `receive`; descriptors that nobody took are closed then. */
+/** A received message. It is valid until the next `receive`, which closes the descriptors that were not taken. */
 export interface Message {
   request: number
   flags: number
@@ -24,11 +24,11 @@ export interface Message {
 }
 
 /**
- * A vhost-user socket: frames messages out of the byte stream and owns every descriptor that arrives, until
- * `takeFd` hands one over. Never blocks on a message that is only half there.
+ * A vhost-user socket: splits the byte stream into messages and owns every received descriptor until `takeFd` hands
+ * it over. Never blocks on an incomplete message.
  */
 export class Connection {
-  /** Set by the end of the stream, an error on it, or a frame that cannot be followed. */
+  /** True after the end of the stream, an error on it, or a malformed frame. */
   closed = false
   private readonly header = new Uint8Array(MessageHeader.BYTES)
   private readonly headerView = new DataView(this.header.buffer)
@@ -45,15 +45,15 @@ export class Connection {
     payload: new DataView(this.payload.buffer),
     fds: [],
   }
-  /** Where `send` puts its payload together. */
+  /** The payload for `send`. */
   readonly body = new DataView(this.outgoing.buffer, MessageHeader.BYTES)
 
   /** Takes ownership of `fd`, a connected unix stream socket. */
   constructor(readonly fd: number) {}
 
   /**
-   * The next whole message, or undefined when it is not all there yet or the connection has ended (`closed`).
-   * `block` waits for it. Throws ProtocolError BAD_FRAME on a frame that cannot be followed.
+   * Returns the next whole message, or undefined if it is incomplete or the connection has ended (`closed`). `block`
+   * waits for it. Throws ProtocolError BAD_FRAME on a malformed frame.
    */
   receive(block = false): Message | undefined {
     if (this.closed) return undefined
@@ -92,11 +92,11 @@ export class Connection {
     return fd
   }
 
-  /** Sends a message whose payload is the first `payloadBytes` of `body`. False when the peer is gone. */
+  /** Sends a message whose payload is the first `payloadBytes` of `body`. Returns false if the peer is gone. */
   send(request: number, flags: number, payloadBytes: number, fds: Int32Array = noFds): boolean {
     MessageHeader.write(this.outgoingView, request, flags, payloadBytes)
     const total = MessageHeader.BYTES + payloadBytes
-    // A unix socket takes a message this short whole or not at all; a peer that does not read is as good as gone.
+    // A unix socket takes such a short message whole or not at all. A peer that does not read counts as gone.
     const flagsOfSend = native.constants.MSG_DONTWAIT
     const sent = native.sendMessage(this.fd, this.outgoing, 0, total, fds, fds.length, flagsOfSend)
     if (sent !== total) this.closed = true
@@ -127,7 +127,7 @@ export class Connection {
     return have
   }
 
-  /** A new message begins: what the last one left is closed. */
+  /** Prepares for a new message: closes the remaining descriptors of the last one. */
   private finishMessage(): void {
     if (this.headerBytes === 0) this.closeFds()
   }
@@ -148,7 +148,7 @@ export function expect(message: Message, payloadBytes: number, fdCount: number):
   }
 }
 
-/** Sends a message without a payload to `fd`, which stays the caller's. Returns false when the peer does not take it. */
+/** Sends a message without a payload to `fd`, which the caller keeps. Returns false if the peer does not take it. */
 export function sendHeader(fd: number, request: number): boolean {
   const bytes = new Uint8Array(MessageHeader.BYTES)
   MessageHeader.write(new DataView(bytes.buffer), request, VHOST_USER_VERSION, 0)

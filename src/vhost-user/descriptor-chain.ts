@@ -2,7 +2,7 @@ import { constants as os } from 'node:os'
 import * as native from 'virtiofsd-ts-native'
 import type { GuestMemory } from './guest-memory.js'
 
-/** What `process` returns for a request that will be completed later with `DescriptorChain.complete`. */
+/** The return value of `process` for a request that `DescriptorChain.complete` will complete later. */
 export const PENDING = -1
 
 const { ECANCELED } = os.errno
@@ -16,14 +16,14 @@ interface ChainQueue {
 }
 
 /**
- * One request of the driver: a stream of readable bytes, then a stream of writable bytes, over segments of guest
- * memory that the driver cut as it liked. Nothing here assumes where it cut.
+ * One request of the driver: a stream of readable bytes, then a stream of writable bytes. Both lie in segments of
+ * guest memory of any size; nothing here assumes where a segment ends.
  *
- * The guest can change what it shares at any time: copy first, then check the copy.
+ * The guest can change shared memory at any time: copy first, then check the copy.
  *
- * A chain is open until it is completed or given up (see VhostUserDevice.cancel). A closed chain reaches no guest memory:
- * reading and writing return false or -ECANCELED. The object then serves another request, so a device forgets a chain
- * when it has completed it; only the chain of a request whose promise has settled is never used again.
+ * A chain is open until it is completed or given up (see VhostUserDevice.cancel). A closed chain reaches no guest
+ * memory: reading and writing return false or -ECANCELED. The object then serves another request, so a device must
+ * drop its reference when it completes a chain. Only the chain of a request that settled a promise is never reused.
  */
 export class DescriptorChain {
   /** Pairs [gpa, lenBytes]: first the readable segments, then the writable ones. */
@@ -32,9 +32,9 @@ export class DescriptorChain {
   segmentCount = 0
   readableBytes = 0
   writableBytes = 0
-  /** The head's index: how the queue names this request. -1 when the chain is closed. */
+  /** The head's index, by which the queue names this request; -1 for a closed chain. */
   head = -1
-  /** For the queue: behind `signal`. */
+  /** Belongs to the queue: the controller of `signal`. */
   controller: AbortController | undefined
 
   /** `segments` has room for as many pairs as the queue has descriptors. */
@@ -51,13 +51,13 @@ export class DescriptorChain {
     return this.head >= 0
   }
 
-  /** Aborted when the request can wait no longer, as VhostUserDevice.cancel is called. Made when first asked for. */
+  /** Aborted when the request can wait no longer, at the same time as VhostUserDevice.cancel. Made on first use. */
   get signal(): AbortSignal {
     this.controller ??= new AbortController()
     return this.controller.signal
   }
 
-  /** Copies readable bytes [skipBytes, skipBytes + lenBytes) to `out`. False when the request is shorter than that. */
+  /** Copies readable bytes [skipBytes, skipBytes + lenBytes) to `out`. Returns false if the request is shorter. */
   read(skipBytes: number, lenBytes: number, out: Uint8Array, at: number): boolean {
     if (skipBytes + lenBytes > this.readableBytes || this.head < 0) return false
     const { memory, segments, readableSegments } = this
@@ -67,9 +67,9 @@ export class DescriptorChain {
   }
 
   /**
-   * Copies readable bytes [skipBytes, skipBytes + lenBytes) to `out` from word 0 on. The quick way for small structs:
-   * whole words of one aligned segment are copied here, everything else by `read`. `skipBytes` is a multiple of 4, and
-   * `out` has room for lenBytes rounded up to words; bytes beyond lenBytes are not defined.
+   * Copies readable bytes [skipBytes, skipBytes + lenBytes) to `out` from word 0 on. Fast for small structs: copies
+   * whole words of one aligned segment here, and leaves everything else to `read`. `skipBytes` is a multiple of 4,
+   * and `out` has room for lenBytes rounded up to words; bytes beyond lenBytes are undefined.
    */
   readWords(skipBytes: number, lenBytes: number, out: Int32Array, outBytes: Uint8Array): boolean {
     if (skipBytes + lenBytes > this.readableBytes) return false
@@ -93,7 +93,7 @@ export class DescriptorChain {
     return this.read(skipBytes, lenBytes, outBytes, 0)
   }
 
-  /** Copies `lenBytes` of `from` to the writable bytes from `skipBytes` on. False when there is no room. */
+  /** Copies `lenBytes` of `from` to the writable bytes from `skipBytes` on. Returns false if there is no room. */
   write(skipBytes: number, lenBytes: number, from: Uint8Array, at: number): boolean {
     if (skipBytes + lenBytes > this.writableBytes || this.head < 0) return false
     const { memory, segments, readableSegments, segmentCount } = this
@@ -112,8 +112,8 @@ export class DescriptorChain {
   }
 
   /**
-   * Writes the first `lenBytes` of `from` to the beginning of the writable bytes. The quick way for small structs: the
-   * part that lies in aligned segments of whole words is copied here.
+   * Writes the first `lenBytes` of `from` to the beginning of the writable bytes. Fast for small structs: copies the
+   * part in aligned segments of whole words here.
    */
   writeWords(lenBytes: number, from: Int32Array, fromBytes: Uint8Array): boolean {
     if (lenBytes > this.writableBytes) return false
@@ -135,7 +135,7 @@ export class DescriptorChain {
 
   /**
    * Reads from a file straight into the writable bytes from `skipBytes` on. Returns bytes read, fewer than `lenBytes`
-   * at the end of the file, or a negative errno. `lenBytes` is bounded by what is writable.
+   * at the end of the file, or a negative errno. The number of writable bytes limits `lenBytes`.
    */
   readFromFile(skipBytes: number, lenBytes: number, fd: number, offsetBytes: number, flags: number): number {
     if (this.head < 0) return -ECANCELED
@@ -150,7 +150,7 @@ export class DescriptorChain {
     return native.guestPwritev(memory.id, segments, 0, end, skipBytes, lenBytes, fd, offsetBytes, flags)
   }
 
-  /** Starts `readFromFile`; `token` comes back from `asyncReap` with its result. 0 or a negative errno. */
+  /** Starts `readFromFile`; `asyncReap` returns `token` with the result. Returns 0 or a negative errno. */
   startReadFromFile(
     token: number,
     skipBytes: number,
@@ -204,7 +204,7 @@ export class DescriptorChain {
 
   /**
    * Completes a request for which `process` returned PENDING: `writtenBytes` of the writable bytes are valid. Returns
-   * false when the request has been given up: the guest does not hear of it.
+   * false if the request was given up, which the guest then never sees answered.
    */
   complete(writtenBytes: number): boolean {
     if (this.head < 0) return false
@@ -214,12 +214,12 @@ export class DescriptorChain {
     return true
   }
 
-  /** For the back-end: the request can wait no longer. */
+  /** Used by the back-end: the request can wait no longer. */
   abort(): void {
     this.controller?.abort()
   }
 
-  /** For the queue: nothing of this request reaches guest memory from now on. */
+  /** Used by the queue: keeps this request out of guest memory from now on. */
   close(): void {
     this.head = -1
     this.controller = undefined

@@ -3,104 +3,104 @@ import type { EventLoop } from './event-loop.js'
 import type { FileIo } from './file-io.js'
 import { CONFIG_MAX_BYTES, DEVICE_CLASS_FEATURES, MAX_QUEUES, VIRTQUEUE_MAX_SIZE } from './protocol.js'
 
-/** What a device can ask of the back-end that serves it. */
+/** The services that a back-end offers its device. */
 export interface DeviceHost {
   /**
-   * Has the front-end read `config` anew and tell the driver, by BACKEND_CONFIG_CHANGE_MSG. Returns false when nobody can
-   * be told: no front-end is connected, or it has not negotiated CONFIG and BACKEND_REQ.
+   * Makes the front-end read `config` again and notify the driver, by BACKEND_CONFIG_CHANGE_MSG. Returns false if no
+   * front-end is connected or it has not negotiated CONFIG and BACKEND_REQ.
    */
   notifyConfigChange(): boolean
 }
 
 /**
- * A virtio device class. Its methods run on the thread that serves the rings, one at a time, and must not block longer
- * than the guest is to wait.
+ * A virtio device class. Its methods run on the thread that serves the rings, one at a time. None may block longer
+ * than the guest may wait.
  */
 export interface VhostUserDevice {
   /** Names the device in logs. */
   readonly name: string
-  /** Queues that exist, 1 to 256. */
+  /** The number of queues, 1 to 256. */
   readonly queueCount: number
   /** The largest size a queue may have, a power of two. Default 1024. */
   readonly maxQueueSize?: number
-  /** Feature bits of the device class that are offered (virtio 1.3, 6: bits 0 to 23, 50 to 63). Default none. */
+  /** The feature bits of the device class to offer (virtio 1.3, 6: bits 0 to 23, 50 to 63). Default none. */
   readonly features?: bigint
   /**
    * The device configuration space, at most 256 bytes, read whenever the driver reads it; absent: the front-end provides
    * it. To change it, write to these bytes, then call `DeviceHost.notifyConfigChange`.
    */
   readonly config?: Uint8Array
-  /** The engine behind the device's asynchronous reads and writes: waited on together with the rings. */
+  /** The engine for the device's asynchronous reads and writes, polled together with the rings. */
   readonly io?: FileIo
 
   /**
-   * The driver has acknowledged these of the offered features, the device class's and the transport's (`VirtioFeature`).
-   * Called before the rings start, and again whenever they are about to.
+   * Receives the features that the driver has acknowledged: the device class's and the transport's (`VirtioFeature`).
+   * Called before the rings start, and again before each later start.
    */
   acceptFeatures?(features: bigint): void
 
   /**
-   * The driver writes to the configuration space. Returns false to refuse. It is for the device to change `config`.
-   * Absent: the space is read-only.
+   * Handles the driver's write to the configuration space by changing `config`. Returns false to refuse. Absent: the
+   * space is read-only.
    */
   writeConfig?(offsetBytes: number, bytes: Uint8Array): boolean
 
   /**
-   * Serves one request. Returns how many of its writable bytes are now valid; or PENDING, to call `chain.complete` later;
-   * or a promise of those bytes, which only a back-end on Node's event loop can serve. Queue 0 is served before the
-   * others. A throw or a rejection ends the service: it means a bug here, never a bad request.
+   * Serves one request. Returns how many of its writable bytes are now valid; or PENDING, to call `chain.complete`
+   * later; or a promise of that number, which only a back-end on Node's event loop can serve. Queue 0 is served
+   * before the others. A throw or a rejection ends the service: it means a bug here, never a bad request.
    */
   process(chain: DescriptorChain, queueIndex: number): number | PromiseLike<number>
 
   /**
-   * Answers a request whose chain is bad, which cannot be carried out: `chain` has the front of its readable and of its
-   * writable bytes, as far as they can be reached. Returns how many of the writable bytes are now valid, or PENDING to
-   * never give the request back: for drivers that take a reply of nothing for success. Absent: it is given back with 0.
+   * Answers a request with a bad chain, which cannot be carried out. `chain` has the reachable front of its readable
+   * and of its writable bytes. Returns how many of the writable bytes are now valid, or PENDING to never complete the
+   * request: some drivers take an empty reply for success. Absent: the request completes with 0 bytes.
    */
   refuse?(chain: DescriptorChain): number
 
-  /** Called once before anything else: a device adds descriptors that it wants to be woken for. */
+  /** Called once before anything else: adds the descriptors that should wake the device. */
   attach?(loop: EventLoop, host: DeviceHost): void
 
   /**
-   * Called after each batch of requests and each wake-up: the place to start what requests began and to complete what
-   * has finished. Returns whether anything was completed.
+   * Starts the work that requests began and completes finished requests. Called after each batch of requests and each
+   * wake-up. Returns true if a request was completed.
    */
   progress?(): boolean
 
-  /** Milliseconds until `progress` has something to do by itself, -1 for never. */
+  /** Returns the milliseconds until `progress` has work without a request, or -1 for never. */
   nextDueMs?(): number
 
   /**
-   * Returns true when so much is pending that no more is to be begun: requests then stay in their rings, but for those of
-   * queue 0, until `progress` has completed some.
+   * Returns true if too much is pending to begin more. Requests then stay in their rings, except in queue 0, until
+   * `progress` has completed some.
    */
   isFull?(): boolean
 
   /**
-   * Whether other threads are at work on a request: then this one sleeps instead of spinning on the rings, which could
-   * keep the processor from them.
+   * Returns true if other threads work on a request. This thread then sleeps instead of spinning on the rings, which
+   * could keep the processor from those threads.
    */
   isWorking?(): boolean
 
   /**
-   * Completes every pending request that can be completed by waiting here, before rings stop or memory goes away. A
-   * back-end on Node's event loop waits there for the others, up to `stopTimeoutMs`.
+   * Completes every pending request that can be completed by blocking here, before rings stop or memory is removed. A
+   * back-end on Node's event loop waits for the others, up to `stopTimeoutMs`.
    */
   drain?(): void
 
   /**
-   * A request can wait no longer: complete it now, with an error, in the way of the device class. The guest may still be
-   * there to read it, or not. A request that is open afterwards is given up: the guest never gets it back, and its
-   * `complete` returns false. Needed by devices whose pending requests may outlast `drain`.
+   * Completes a request that can wait no longer with an error of the device class. The guest may or may not still
+   * read it. A request left open is given up: the guest never gets it back, and its `complete` returns false. Needed
+   * by devices whose pending requests may outlast `drain`.
    */
   cancel?(chain: DescriptorChain): void
 
-  /** Forgets everything the driver set up: on RESET_DEVICE, and when the front-end has left. Idempotent. */
+  /** Forgets everything the driver set up. Called on RESET_DEVICE, and when the front-end has left. Idempotent. */
   reset?(): void
 }
 
-/** Throws RangeError for a device that the protocol has no room for. */
+/** Throws RangeError for a device that breaks the protocol's limits. */
 export function checkDevice({ name, queueCount, maxQueueSize, config, features }: VhostUserDevice): void {
   if (!Number.isInteger(queueCount) || queueCount < 1 || queueCount > MAX_QUEUES)
     throw new RangeError(`${name}: ${queueCount} queues, not 1 to ${MAX_QUEUES}`)

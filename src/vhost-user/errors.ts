@@ -1,6 +1,6 @@
-/** What a peer did wrong. `code` is stable; `message` says what was received and what would have been right. */
+/** A protocol fault of a peer. `code` is stable; `message` tells what was received and what would have been right. */
 export type ProtocolErrorCode =
-  /** The byte stream cannot be followed any further: the connection ends. */
+  /** The byte stream cannot be parsed any further: the connection ends. */
   | 'BAD_FRAME'
   /** A payload of the wrong length, or a field out of range. */
   | 'BAD_PAYLOAD'
@@ -10,7 +10,7 @@ export type ProtocolErrorCode =
   | 'BAD_REQUEST'
   /** A queue that the device does not have. */
   | 'BAD_QUEUE'
-  /** Memory that overlaps, is not there, or cannot be mapped. */
+  /** Memory that overlaps, does not exist, or cannot be mapped. */
   | 'BAD_MEMORY'
   /** Rings that lie outside guest memory or are not aligned. */
   | 'BAD_RING'
@@ -27,7 +27,7 @@ export class ProtocolError extends Error {
   }
 }
 
-/** A system call that must not fail did: `result` is its negative errno. */
+/** A system call that must not fail has failed; `result` is its negative errno. */
 export class SystemCallError extends Error {
   override readonly name = 'SystemCallError'
   readonly errno: number
@@ -38,7 +38,7 @@ export class SystemCallError extends Error {
   }
 }
 
-/** The value of a system call, or a SystemCallError. */
+/** Returns the value of a system call. Throws SystemCallError if it failed. */
 export function mustSucceed(call: string, result: number): number {
   if (result < 0) throw new SystemCallError(call, result)
   return result

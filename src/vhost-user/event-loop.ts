@@ -4,7 +4,8 @@ import { mustSucceed } from './errors.js'
 const EVENTS_PER_WAIT = 64
 
 /**
- * Descriptors, each with a handler, and a wait for them: one that blocks, or Node's own (`watch`). One thread, one loop.
+ * Descriptors with handlers, and two ways to poll them: a blocking `wait`, or Node's own loop (`watch`). Each thread
+ * has one.
  */
 export class EventLoop {
   private readonly epollFd = mustSucceed('epoll_create1', native.epollCreate())
@@ -17,7 +18,7 @@ export class EventLoop {
 
   /** Calls `handler` from `wait` while `fd` is ready. Returns a negative errno for a descriptor that epoll refuses. */
   add(fd: number, events: number, handler: (events: number) => void): number {
-    // A tag is never used twice: an event that was fetched for a descriptor just removed finds no handler.
+    // Calls `handler` from `wait` while `fd` is ready. Returns a negative errno if epoll refuses the descriptor.
     const tag = this.nextTag++
     const result = native.epollAdd(this.epollFd, fd, events >>> 0, tag)
     if (result < 0) return result

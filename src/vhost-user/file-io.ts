@@ -7,9 +7,9 @@ const { EPOLLIN } = native.constants
 
 const DEFAULT_MAX_THREADS = 8
 const RESULTS_PER_REAP = 128
-/** Half of what io_uring's completion queue holds (native/src/uring.c): a batch more fits, too. */
+/** Half the room of io_uring's completion queue (native/src/uring.c), so that one more batch also fits. */
 const MAX_UNDER_WAY = 4096
-/** When the kernel takes no more for now, and nothing is under way that would wake us. */
+/** The delay before another try if the kernel takes no more and no call under way would wake us. */
 const SUBMIT_AGAIN_MS = 10
 
 /** Kinds of asyncFile. */
@@ -19,9 +19,9 @@ const FALLOCATE = 4
 const SYNCFS = 6
 
 export interface FileIoOptions {
-  /** False: helper threads alone, as where the kernel has no io_uring or forbids it. Default true. */
+  /** False: use helper threads alone, as without io_uring. Default true. */
   readonly uring?: boolean
-  /** Helper threads at most, 1 to 64, started when there is work for them. Default 8. */
+  /** The most helper threads, 1 to 64, started on demand. Default 8. */
   readonly maxThreads?: number
 }
 
@@ -30,29 +30,29 @@ export interface Transfer {
   readonly fd: number
   readonly offsetBytes: number
   readonly lenBytes: number
-  /** Where the bytes begin: in the chain's writable bytes for `read`, in its readable ones for `write`. Default 0. */
+  /** The first byte within the chain's writable bytes for `read`, or its readable ones for `write`. Default 0. */
   readonly skipBytes?: number
   /** RWF_* of preadv2(2). Default 0. */
   readonly flags?: number
 }
 
-/** Takes a call's result: >= 0, or a negative errno. */
+/** Receives a call's result: >= 0, or a negative errno. */
 export type Done = (result: number) => void
 
 /** Starts a call under a token. Returns 0 or a negative errno. */
 type Start = (token: number) => number
 
 /**
- * Reads and writes between files and the guest's memory, and other calls that wait for a disk, carried out by io_uring or
- * by helper threads while the device goes on. One a thread. A device names it as its `io`, and the back-end does the
- * rest: it starts what was asked for, delivers results, and lets nothing be under way in memory that goes.
+ * Asynchronous reads and writes between files and the guest's memory, and other calls that wait for a disk. io_uring
+ * or helper threads carry them out while the device goes on. Each thread has one. A device sets it as its `io`; the
+ * back-end then starts the calls, delivers results, and finishes the calls before it removes their memory.
  *
- * `read`, `write`, `fsync`, `fdatasync`, `fallocate` and `syncfs` promise their result: >= 0, or a negative errno. They do
- * not reject for what a file or a guest does. On a blocking back-end, where no promise settles, `startRead`, `startWrite`
- * and `startFlush` call back.
+ * `read`, `write`, `fsync`, `fdatasync`, `fallocate` and `syncfs` return promises of a result: >= 0, or a negative
+ * errno. Errors of a file or a guest never reject them. On a blocking back-end, where no promise settles, use
+ * `startRead`, `startWrite` and `startFlush`, which call back.
  */
 export class FileIo {
-  /** Who waits for the disk: "threads" where the kernel has no io_uring, or forbids it. */
+  /** The engine in use: "threads" if the kernel lacks io_uring or forbids it. */
   readonly engine: 'io_uring' | 'threads'
   private readonly fds: readonly number[]
   private readonly epollFd: number
@@ -63,7 +63,7 @@ export class FileIo {
   private unsubmitted = false
   private begun: (() => void) | undefined
 
-  /** Throws SystemCallError EBUSY when this thread has an engine already. */
+  /** Throws SystemCallError EBUSY if this thread has an engine already. */
   constructor({ uring = true, maxThreads = DEFAULT_MAX_THREADS }: FileIoOptions = {}) {
     const made = mustSucceed('an engine for this thread', native.asyncCreate(uring ? 1 : 0, maxThreads))
     this.engine = made === 1 ? 'io_uring' : 'threads'
@@ -72,7 +72,7 @@ export class FileIo {
     for (const fd of this.fds) native.epollAdd(this.epollFd, fd, EPOLLIN, 0)
   }
 
-  /** Fills writable bytes of `chain` from a file. Results in the bytes read: fewer only at the end of the file. */
+  /** Fills writable bytes of `chain` from a file. Resolves to the bytes read, fewer only at the end of the file. */
   read(chain: DescriptorChain, transfer: Transfer): Promise<number> {
     return new Promise((done) => this.startRead(chain, transfer, done))
   }
@@ -84,7 +84,7 @@ export class FileIo {
     )
   }
 
-  /** Writes readable bytes of `chain` to a file. Results in the bytes written. */
+  /** Writes readable bytes of `chain` to a file. Resolves to the bytes written. */
   write(chain: DescriptorChain, transfer: Transfer): Promise<number> {
     return new Promise((done) => this.startWrite(chain, transfer, done))
   }
@@ -119,28 +119,28 @@ export class FileIo {
     return new Promise((done) => this.begin((token) => native.asyncFile(SYNCFS, token, fd, 0, 0, 0), done))
   }
 
-  /** For the back-end: `begun` is called when `progress` has something to start. */
+  /** Used by the back-end. Calls `begun` when `progress` has something to start. */
   attach(loop: EventLoop, begun: () => void): void {
     this.begun = begun
     for (const fd of this.fds) loop.addReadable(fd, () => {})
   }
 
-  /** For the back-end: calls are under way, and want a processor. */
+  /** Used by the back-end. True if calls are under way, which need a processor. */
   get isWorking(): boolean {
     return this.calls.size > 0
   }
 
-  /** For the back-end: no more is to be begun until something has ended. */
+  /** Used by the back-end. True if no more may be started until a call has ended. */
   get isFull(): boolean {
     return this.calls.size >= MAX_UNDER_WAY
   }
 
-  /** For the back-end: milliseconds until `progress` has something to do by itself, -1 for never. */
+  /** Used by the back-end. Returns the milliseconds until `progress` has work by itself, or -1 for never. */
   nextDueMs(): number {
     return this.unsubmitted ? SUBMIT_AGAIN_MS : -1
   }
 
-  /** For the back-end: starts what was asked for, and delivers results. Returns true if there were any. */
+  /** Used by the back-end. Starts requested calls and delivers results. Returns true if there were any. */
   progress(): boolean {
     if (this.calls.size === 0) return false
     this.submit()
@@ -149,14 +149,14 @@ export class FileIo {
     return count > 0
   }
 
-  /** For the back-end: returns when nothing is under way any more. */
+  /** Used by the back-end. Returns when no call is under way any more. */
   drain(): void {
     while (this.calls.size > 0) {
       if (!this.progress()) native.epollWait(this.epollFd, this.nextDueMs(), this.events)
     }
   }
 
-  /** A short transfer is not the end of a file: only one of nothing is. */
+  /** Continues after a short transfer: only an empty one means the end of the file. */
   private transfer(
     lenBytes: number,
     done: Done,
@@ -167,7 +167,7 @@ export class FileIo {
     const arrived = (result: number) => {
       if (result > 0) doneBytes += result
       if (result > 0 && doneBytes < lenBytes) next()
-      // An error counts only when nothing was done before it.
+      // An error counts only if no bytes were moved before it.
       else done(doneBytes > 0 ? doneBytes : result)
     }
     next()

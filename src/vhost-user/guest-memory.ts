@@ -2,13 +2,16 @@ import { constants as os } from 'node:os'
 import * as native from 'virtiofsd-ts-native'
 import { mustSucceed, ProtocolError } from './errors.js'
 
-/** Typed arrays of Node 20 end at 4 GiB, and indexes below 2^30 stay small integers. A power of two. */
+/** A power of two. Typed arrays of Node 20 end at 4 GiB, and indexes below 2^30 stay small integers. */
 const WINDOW_BYTES = 2 ** 30
 
-/** What every machine's memory is made of; windows need it, whose words lie where guest addresses are multiples of 4. */
+/**
+ * The size unit of every machine's memory. Windows need it: their words must lie at guest addresses that are
+ * multiples of 4.
+ */
 const PAGE_BYTES = 4096
 
-/** Views on one stretch of guest memory, at most 1 GiB. All of it is volatile: read a field once, check what was read. */
+/** Views on one stretch of guest memory, at most 1 GiB. All of it is volatile: read a field once, check the copy. */
 export class Window {
   readonly bytes: Uint8Array
   readonly words: Int32Array
@@ -32,10 +35,10 @@ interface Region {
 
 /**
  * The guest's memory: regions of guest-physical addresses (gpa), which the front-end names by its own user addresses
- * (uva). Mapped once by the addon, and seen through windows. Destroyed explicitly.
+ * (uva). The addon maps each region once; windows give access. Must be destroyed explicitly.
  */
 export class GuestMemory {
-  /** The addon's name for this memory. */
+  /** The addon's number for this memory. */
   readonly id: number
   private readonly regions: Region[] = []
   private last = 0
@@ -49,8 +52,8 @@ export class GuestMemory {
   }
 
   /**
-   * Maps a region. `fd` stays the caller's. Throws ProtocolError BAD_MEMORY when it is empty, not made of whole pages,
-   * overlaps another, reaches past 2^53, or its file is too short.
+   * Maps a region. The caller keeps `fd`. Throws ProtocolError BAD_MEMORY if the region is empty, not made of whole
+   * pages, overlaps another, reaches past 2^53, or its file is too short.
    */
   add(fd: number, gpa: number, sizeBytes: number, uva: number, fileOffsetBytes: number): void {
     const end = Math.max(gpa, uva, fileOffsetBytes) + sizeBytes
@@ -74,7 +77,7 @@ export class GuestMemory {
     this.regions.push({ gpa, sizeBytes, uva, windows: this.openWindows(gpa, sizeBytes) })
   }
 
-  /** Unmaps a region; every view on it is detached. Throws ProtocolError BAD_MEMORY when there is none like it. */
+  /** Unmaps a region and detaches every view on it. Throws ProtocolError BAD_MEMORY if there is no such region. */
   remove(gpa: number, sizeBytes: number, uva: number): void {
     const n = this.regions.findIndex((r) => r.gpa === gpa && r.sizeBytes === sizeBytes && r.uva === uva)
     if (n < 0)
@@ -89,7 +92,7 @@ export class GuestMemory {
     native.memoryDestroy(this.id)
   }
 
-  /** The guest address of the front-end's `uva`, or -1 when `lenBytes` from there do not lie in one region. */
+  /** Returns the guest address of the front-end's `uva`, or -1 if no single region holds `lenBytes` from there. */
   gpaOfUva(uva: number, lenBytes: number): number {
     for (const { gpa, sizeBytes, uva: start } of this.regions) {
       if (uva >= start && uva + lenBytes <= start + sizeBytes) return gpa + (uva - start)
@@ -97,7 +100,7 @@ export class GuestMemory {
     return -1
   }
 
-  /** Whether all of [gpa, gpa + lenBytes) is guest memory; it may cross regions that touch. */
+  /** Returns true if all of [gpa, gpa + lenBytes) is guest memory. The range may cross adjoining regions. */
   contains(gpa: number, lenBytes: number): boolean {
     const end = gpa + lenBytes
     for (let at = gpa; at < end; ) {
@@ -108,7 +111,7 @@ export class GuestMemory {
     return true
   }
 
-  /** How many of the bytes from `gpa` on are guest memory, `lenBytes` at most. */
+  /** Returns how many bytes from `gpa` on are guest memory, at most `lenBytes`. */
   reachableBytes(gpa: number, lenBytes: number): number {
     const end = gpa + lenBytes
     let at = gpa
@@ -118,8 +121,8 @@ export class GuestMemory {
   }
 
   /**
-   * The window that holds all of [gpa, gpa + lenBytes), or undefined when none does: outside guest memory, or across
-   * two windows or regions, where `copyOut` and `copyIn` still work.
+   * Returns the window that holds all of [gpa, gpa + lenBytes). Undefined if the range lies outside guest memory or
+   * crosses two windows or regions; `copyOut` and `copyIn` still work across them.
    */
   window(gpa: number, lenBytes: number): Window | undefined {
     const region = this.find(gpa)
@@ -128,7 +131,7 @@ export class GuestMemory {
     return gpa - window.gpa + lenBytes <= window.bytes.length ? window : undefined
   }
 
-  /** Views of their own on a ring, detached when its region goes. Undefined when no single region holds it. */
+  /** Opens separate views on a ring, detached when its region is removed. Undefined if no single region holds it. */
   openRing(gpa: number, lenBytes: number): ArrayBuffer | undefined {
     const buffer = native.memoryWindow(this.id, gpa, lenBytes)
     return typeof buffer === 'number' ? undefined : buffer

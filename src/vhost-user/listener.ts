@@ -4,22 +4,22 @@ import { SOCKET_PATH_MAX_BYTES } from './socket-path.js'
 
 const { O_NONBLOCK } = native.constants
 
-/** A unix socket that listens, and whose connections are taken without waiting. */
+/** A listening unix socket that accepts connections without waiting. */
 export class Listener {
-  /** `fd` stays the caller's. */
+  /** The caller keeps `fd`. */
   constructor(readonly fd: number) {
     native.setStatusFlags(fd, native.statusFlags(fd) | O_NONBLOCK)
   }
 
-  /** Takes a connection. Returns its descriptor, which is the caller's, or -EAGAIN, or another negative errno. */
+  /** Accepts a connection. Returns its descriptor, which the caller owns, or -EAGAIN or another negative errno. */
   accept(): number {
     return native.unixAccept(this.fd)
   }
 }
 
 /**
- * The path of a unix socket that listens at the descriptor `fd`, which stays the caller's; empty for one without a path.
- * Throws SystemCallError for any other descriptor.
+ * Returns the path of the unix socket that listens at `fd`, or "" if it has none. The caller keeps `fd`. Throws
+ * SystemCallError for any other descriptor.
  */
 export function listenerPath(fd: number): string {
   const bytes = new Uint8Array(SOCKET_PATH_MAX_BYTES + 1)

@@ -1,4 +1,4 @@
-/** What this package logs with: pino's shape, so that a pino logger fits. Guest data goes into fields only. */
+/** The logger that this package expects; a pino logger fits. Guest data goes into fields only. */
 export interface Logger {
   debug(fields: object, message: string): void
   info(fields: object, message: string): void
@@ -18,8 +18,8 @@ export const silentLogger: Logger = Object.freeze({
 const INTERVAL_MS = 1000
 
 /**
- * Warnings that a guest or a front-end can cause at will: each kind at most once a second, with the number of those left
- * out since. `kind` comes from a fixed set.
+ * Limits warnings that a guest or a front-end can cause at will: one per second for each kind, with the number left
+ * out since the last. `kind` comes from a fixed set.
  */
 export class FaultLog {
   private readonly kinds = new Map<string, { sinceMs: number; left: number }>()

@@ -2,7 +2,7 @@
  * The vhost-user protocol's numbers, spelled as in its specification (QEMU docs/interop/vhost-user.rst).
  */
 
-/** Requests that a front-end sends. */
+/** Requests from the front-end. */
 export const FrontendRequest = Object.freeze({
   GET_FEATURES: 1,
   SET_FEATURES: 2,
@@ -31,15 +31,15 @@ export const FrontendRequest = Object.freeze({
   REM_MEM_REG: 38,
 })
 
-/** Requests that a back-end sends, on a channel of their own. */
+/** Requests from the back-end, on a channel of their own. */
 export const BackendRequest = Object.freeze({
-  /** The front-end is to read the configuration space anew, and to tell the driver. */
+  /** The front-end must read the configuration space again and notify the driver. */
   CONFIG_CHANGE_MSG: 2,
 })
 
 const requestNames = new Map<number, string>(Object.entries(FrontendRequest).map(([name, id]) => [id, name]))
 
-/** The request's name, or its number for one that this package does not know. */
+/** Returns the request's name, or its number if it is unknown here. */
 export function requestName(request: number): string {
   return requestNames.get(request) ?? `request ${request}`
 }
@@ -65,15 +65,15 @@ export const VirtioFeature = Object.freeze({
   VHOST_LOG_ALL: 26,
   RING_INDIRECT_DESC: 28,
   RING_EVENT_IDX: 29,
-  /** VHOST_USER_F_PROTOCOL_FEATURES: of the protocol, never shown to the guest. */
+  /** VHOST_USER_F_PROTOCOL_FEATURES: part of the protocol, never shown to the guest. */
   PROTOCOL_FEATURES: 30,
   VERSION_1: 32,
 })
 
-/** Of device classes (virtio 1.3, 6): bits 0 to 23 and 50 to 127, as far as they fit the 64 bits of vhost-user. */
+/** Feature bits of device classes (virtio 1.3, 6): 0 to 23 and 50 to 127, as far as vhost-user's 64 bits reach. */
 export const DEVICE_CLASS_FEATURES = 0xfffc_0000_00ff_ffffn
 
-/** A feature word with these bits set. */
+/** Returns a feature word with these bits set. */
 export function featureBits(...bits: number[]): bigint {
   return bits.reduce((word, bit) => word | (1n << BigInt(bit)), 0n)
 }
@@ -82,9 +82,9 @@ export function hasBit(word: bigint, bit: number): boolean {
   return ((word >> BigInt(bit)) & 1n) === 1n
 }
 
-/** In the u64 of SET_VRING_KICK, CALL and ERR: the queue index, and a flag for "no descriptor, poll". */
+/** The u64 of SET_VRING_KICK, CALL and ERR: the queue index, and a flag for "no descriptor, poll". */
 export const VRING_INDEX_MASK = 0xff
-/** What an index of 8 bits can name. */
+/** The most queues that an index of 8 bits can name. */
 export const MAX_QUEUES = 256
 export const VRING_NOFD_MASK = 1 << 8
 
@@ -97,14 +97,14 @@ export const VRING_USED_F_NO_NOTIFY = 1
 /** virtio 1.3, 2.7: the largest queue size. */
 export const VIRTQUEUE_MAX_SIZE = 32768
 
-/** SET_MEM_TABLE carries at most this many regions; more need CONFIGURE_MEM_SLOTS. */
+/** The most regions in SET_MEM_TABLE; more need CONFIGURE_MEM_SLOTS. */
 export const MEM_TABLE_MAX_REGIONS = 8
-/** Regions that we take with CONFIGURE_MEM_SLOTS: what a Linux vhost back-end offers by default. */
+/** The most regions accepted with CONFIGURE_MEM_SLOTS: the default of a Linux vhost back-end. */
 export const MAX_MEM_SLOTS = 509
 /** The largest device configuration space that GET_CONFIG and SET_CONFIG carry. */
 export const CONFIG_MAX_BYTES = 256
 
-/** Whether the request is answered with something of its own, not only with an acknowledgement. */
+/** Returns true if the request has its own reply, not only an acknowledgement. */
 export function hasOwnReply(request: number): boolean {
   switch (request) {
     case FrontendRequest.GET_FEATURES:

@@ -2,12 +2,12 @@ import type { Connection, Message } from './connection.js'
 import { ProtocolError } from './errors.js'
 import type { Logger } from './logger.js'
 
-/** A front-end that sends without end must not keep the rings waiting. */
+/** A limit, so that a front-end that sends without end cannot keep the rings waiting. */
 const MESSAGES_PER_TURN = 32
 
 /**
- * Hands the messages that have arrived to `handle`, until there are no more or it returns false. A front-end that cannot
- * be followed is disconnected.
+ * Hands received messages to `handle`, until there are no more or it returns false. Disconnects a front-end whose
+ * messages cannot be parsed.
  */
 export function receiveMessages(
   connection: Connection,

@@ -1,4 +1,4 @@
-/** Where a split virtqueue lies in guest memory, and how much room its parts take (virtio 1.3, 2.7). */
+/** The places of a split virtqueue's parts in guest memory, and their sizes (virtio 1.3, 2.7). */
 
 /** Guest-physical addresses of the three parts, and the size in descriptors. */
 export interface RingLayout {
@@ -8,7 +8,7 @@ export interface RingLayout {
   readonly usedGpa: number
 }
 
-/** What is negotiated about rings. */
+/** The negotiated features of rings. */
 export interface RingFeatures {
   readonly eventIdx: boolean
   readonly indirect: boolean

@@ -10,30 +10,30 @@ import type { RingHost } from './ring-set.js'
 import type { SplitVirtqueue } from './split-virtqueue.js'
 import type { Vring } from './vring.js'
 
-/** Requests served from one queue before its driver is told and the other queues have their turn. */
+/** The most requests served from one queue before its driver is signalled and the other queues have their turn. */
 const BATCH = 32
 const DEFAULT_POLL_US = 50
 
-/** What brings a driver that means well to name memory that is not here. */
+/** The likely reason why a well-meaning driver names memory that is not shared. */
 const UNSHARED_MEMORY =
   'all of the guest’s memory has to be shared: each memory back-end needs share=on, also one that is plugged in later'
 
-/** What a device's promise of a reply becomes. */
+/** Receives the outcome of a device's promise. */
 export interface Promises {
-  /** A request that was pending has been completed: its driver may want to be told. */
+  /** A pending request was completed: its driver may want a signal. */
   settled(): void
   /** The device failed: a bug of its own. */
   failed(error: unknown): void
 }
 
-/** Serves the rings that run, batch by batch, and decides when to look, to spin and to sleep. */
+/** Serves the running rings, batch by batch, and decides when to look, to spin and to sleep. */
 export class RingServer implements RingHost {
   private readonly spinning: AdaptiveSpin
   private readonly seen = new Uint16Array(MAX_QUEUES)
   private active: Vring[] = []
   private paused: Vring[] = []
 
-  /** Without `promises` a device that returns one fails. */
+  /** Without `promises`, a device that returns a promise fails. */
   constructor(
     private readonly device: VhostUserDevice,
     private readonly loop: EventLoop,
@@ -46,7 +46,7 @@ export class RingServer implements RingHost {
   }
 
   ringStarted(vring: Vring, queue: SplitVirtqueue): void {
-    // Edge-triggered, the eventfd need not be read: each kick wakes the wait once.
+    // An edge-triggered eventfd need not be read: each kick wakes the wait once.
     const events = native.constants.EPOLLIN | native.constants.EPOLLET
     if (this.loop.add(vring.kickFd, events, wake) < 0) {
       throw new ProtocolError('BAD_FDS', `queue ${vring.index}: the kick descriptor cannot be waited for`)
@@ -66,25 +66,28 @@ export class RingServer implements RingHost {
     this.log.debug({ queue: vring.index }, 'queue stopped')
   }
 
-  /** Takes no more requests from these rings; those in flight may still be completed. */
+  /** Takes no more requests from these rings; requests in flight may still be completed. */
   pause(vrings: readonly Vring[]): void {
     this.paused = [...vrings]
     this.active = this.active.filter((vring) => !vrings.includes(vring))
   }
 
-  /** Goes on with every ring that was paused and still runs. */
+  /** Resumes every paused ring that still runs. */
   resume(): void {
     const { paused } = this
     this.paused = []
     for (const vring of paused) this.activate(vring)
   }
 
-  /** Requests in flight, on all rings. */
+  /** The number of requests in flight on all rings. */
   get inFlightCount(): number {
     return countInFlight(this.active) + countInFlight(this.paused)
   }
 
-  /** A batch of every queue, all of the first before the others. Returns true if there was anything to do. */
+  /**
+   * Serves a batch from each queue, and empties the first queue before the others. Returns true if there was any
+   * work.
+   */
   serveBatches(): boolean {
     let worked = false
     const { active } = this
@@ -96,13 +99,13 @@ export class RingServer implements RingHost {
     return worked
   }
 
-  /** Tells drivers of what was completed since they were told last. */
+  /** Signals drivers for the requests completed since the last signal. */
   signalCompleted(): void {
     for (const vring of this.active) if (vring.queue?.shouldSignal() === true) vring.signal(this.loop.waits)
     for (const vring of this.paused) if (vring.queue?.shouldSignal() === true) vring.signal(this.loop.waits)
   }
 
-  /** Looks at the rings in `memoryId` as long as that pays. Returns true if one of them moved. */
+  /** Looks at the rings in `memoryId` for as long as spinning pays. Returns true if one of them moved. */
   spin(memoryId: number): boolean {
     const { spinning, active, seen } = this
     if (spinning.spinNs === 0 || active.length === 0 || this.isWorking) return false
@@ -112,7 +115,7 @@ export class RingServer implements RingHost {
     return true
   }
 
-  /** No spin saw anything, and the sleep after it is over: `idleMs` since the spin began. */
+  /** Records that the spin saw nothing and the sleep after it is over: `idleMs` since the spin began. */
   slept(idleMs: number): void {
     this.spinning.missed(idleMs * 1e6)
   }
@@ -122,7 +125,7 @@ export class RingServer implements RingHost {
     let moved = false
     const full = this.isFull
     for (const vring of this.active) {
-      // What a full device has to wait for is no kick.
+      // A full device waits for its own completions, not for kicks.
       if (full && vring.index > 0) break
       moved = vring.queue?.armKick() === true || moved
     }
@@ -134,7 +137,7 @@ export class RingServer implements RingHost {
     for (const vring of this.active) vring.queue?.disarmKick()
   }
 
-  /** Milliseconds until the device has something to do by itself, -1 for never. */
+  /** Returns the milliseconds until the device has work by itself, or -1 for never. */
   nextDueMs(): number {
     const ownMs = this.device.nextDueMs?.() ?? -1
     const ioMs = this.device.io?.nextDueMs() ?? -1
@@ -157,7 +160,7 @@ export class RingServer implements RingHost {
     const { queue } = vring
     if (queue === undefined) return false
     let left = limit
-    // What arrives meanwhile is part of the batch.
+    // Requests that arrive meanwhile join the batch.
     for (
       let waiting = this.waitingOn(vring, queue);
       waiting > 0 && left > 0;
@@ -208,7 +211,7 @@ export class RingServer implements RingHost {
       throw new TypeError(`${device.name}: promises need a back-end on Node's event loop, see listen()`)
     reply.then(
       (writtenBytes) => {
-        // Given up meanwhile.
+        // The request was given up meanwhile.
         if (!chain.isOpen) return
         if (Number.isInteger(writtenBytes) && writtenBytes >= 0 && writtenBytes <= chain.writableBytes) {
           queue.retire(chain, writtenBytes)
@@ -221,7 +224,7 @@ export class RingServer implements RingHost {
         }
       },
       (error) => {
-        // What it waited for may have been aborted, on our own demand.
+        // The rejection may come from an abort that we asked for ourselves.
         if (chain.isOpen && chain.controller?.signal.aborted !== true) promises.failed(error)
       },
     )

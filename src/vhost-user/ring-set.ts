@@ -4,18 +4,18 @@ import type { RingFeatures } from './ring-layout.js'
 import type { SplitVirtqueue } from './split-virtqueue.js'
 import { Vring } from './vring.js'
 
-/** What can change while a ring runs. */
+/** The settings that can change while a ring runs. */
 export type RingSettings = Pick<Vring, 'addresses' | 'enabled' | 'kickFd'>
 
-/** Who runs the rings of a session. */
+/** Runs the rings of a session. */
 export interface RingHost {
-  /** `queue` runs from now on; the kick descriptor is to be waited for. May throw ProtocolError BAD_FDS. */
+  /** `queue` runs from now on: poll its kick descriptor. May throw ProtocolError BAD_FDS. */
   ringStarted(vring: Vring, queue: SplitVirtqueue): void
   /** Called before the queue stops and its kick descriptor is closed. */
   ringStopping(vring: Vring, queue: SplitVirtqueue): void
 }
 
-/** What becomes of requests in flight before their ring stops: what is still in flight after both is given up. */
+/** Ends requests in flight before their ring stops. Requests still in flight after both steps are given up. */
 export interface RequestEnd {
   /** Completes every request that can be completed now. */
   finish(): void
@@ -24,14 +24,14 @@ export interface RequestEnd {
 }
 
 /**
- * The rings of a connection, and the memory that they lie in: a ring runs as soon as it has all that it needs, and a
- * change that it cannot run with is taken back.
+ * The rings of a connection, and their memory. A ring runs as soon as it has everything it needs. A change that would
+ * keep a running ring from running is undone.
  */
 export class RingSet {
   readonly vrings: readonly Vring[]
-  /** Replaced as a whole by `replaceMemory`. */
+  /** `replaceMemory` replaces it as a whole. */
   memory = new GuestMemory()
-  /** Of queues that start from now on. */
+  /** The features of queues that start from now on. */
   features: RingFeatures = { eventIdx: false, indirect: false }
 
   constructor(
@@ -42,14 +42,14 @@ export class RingSet {
     this.vrings = Array.from({ length: count }, (_, index) => new Vring(index))
   }
 
-  /** Throws ProtocolError BAD_QUEUE. */
+  /** Returns the ring of an index. Throws ProtocolError BAD_QUEUE. */
   at(index: number): Vring {
     const vring = this.vrings[index]
     if (vring === undefined) throw new ProtocolError('BAD_QUEUE', `queue ${index} of ${this.vrings.length}`)
     return vring
   }
 
-  /** Changes settings of a ring, and stops or starts it as they say. When it cannot start so, nothing has changed. */
+  /** Changes settings of a ring, and stops or starts it accordingly. If it cannot start, nothing has changed. */
   change(vring: Vring, change: Partial<RingSettings>): void {
     const { addresses, enabled, kickFd } = vring
     this.stop(vring)
@@ -75,7 +75,7 @@ export class RingSet {
     for (const vring of this.vrings) this.stop(vring)
   }
 
-  /** Takes the rings that run along to new memory; when one finds no place there, everything stays in the old. */
+  /** Moves the running rings to new memory. If one of them does not fit there, everything stays in the old memory. */
   replaceMemory(fresh: GuestMemory): void {
     const old = this.memory
     const running = this.pauseAll()
@@ -92,7 +92,7 @@ export class RingSet {
     old.destroy()
   }
 
-  /** Throws ProtocolError BAD_MEMORY for a region that is not there, or that a ring runs in. */
+  /** Removes a region. Throws ProtocolError BAD_MEMORY if there is no such region or a ring runs in it. */
   removeMemory(gpa: number, sizeBytes: number, uva: number): void {
     const tenant = this.vrings.find((vring) => vring.runsIn(gpa, sizeBytes))
     if (tenant !== undefined)
@@ -105,7 +105,7 @@ export class RingSet {
     }
   }
 
-  /** Gives back every descriptor and mapping. Rings must have been stopped. */
+  /** Releases every descriptor and mapping. The rings must have been stopped. */
   close(): void {
     for (const vring of this.vrings) vring.close()
     this.memory.destroy()
@@ -122,7 +122,7 @@ export class RingSet {
     }
   }
 
-  /** Stops the rings that run, for a change of memory; returns them. */
+  /** Stops the running rings for a change of memory; returns them. */
   private pauseAll(): Vring[] {
     const running = this.vrings.filter((vring) => vring.queue !== undefined)
     this.stopAll()

@@ -5,7 +5,7 @@ import { mustSucceed } from './errors.js'
 
 /**
  * Listens at `socketPath`, serves the first front-end that connects until it leaves, then returns. Blocks the thread:
- * run it in a worker when the main thread has other things to do. Throws SystemCallError when it cannot listen.
+ * run it in a worker if the main thread has other work. Throws SystemCallError if it cannot listen.
  */
 export function serve(socketPath: string, device: VhostUserDevice, options: BackendOptions = {}): void {
   const listenFd = mustSucceed(`listening at ${socketPath}`, native.unixListen(socketPath, 0o600))

@@ -10,16 +10,16 @@ import { type Logger, silentLogger } from './logger.js'
 
 const { EAGAIN } = os.errno
 
-/** Whoever may connect may read and write the device. */
+/** Owner only: everyone who can connect can read and write the device. */
 const SOCKET_MODE = 0o600
 
-/** After an accept that failed: the front-end still waits, and the host may have descriptors to spare by then. */
+/** The pause after a failed accept: the front-end still waits, and the host may have free descriptors by then. */
 const ACCEPT_AGAIN_MS = 100
 
 export interface ListenOptions extends AsyncBackendOptions {
-  /** True: serve one front-end, then close. Default false: the next may connect when one has left. */
+  /** True: serve one front-end, then close. Default false: the next may connect after one has left. */
   readonly once?: boolean
-  /** Closes the server. */
+  /** Closes the server when aborted. */
   readonly signal?: AbortSignal
 }
 
@@ -33,8 +33,8 @@ export interface Server extends DeviceHost {
 }
 
 /**
- * Listens at `socketPath` and serves one front-end after the other, from Node's event loop: nothing blocks. Throws
- * SystemCallError when it cannot listen, RangeError for a device that cannot be.
+ * Listens at `socketPath` and serves one front-end after the other from Node's event loop, without blocking. Throws
+ * SystemCallError if it cannot listen, RangeError for a device that breaks the protocol's limits.
  */
 export function listen(socketPath: string, device: VhostUserDevice, options: ListenOptions = {}): Server {
   return new DeviceServer(socketPath, device, options)
@@ -67,7 +67,7 @@ class DeviceServer implements Server {
     this.closed = new Promise((resolve, reject) => {
       this.settle = { resolve, reject }
     })
-    // Whoever awaits it hears of a failure.
+    // Only awaiting code sees a failure; without this line an unawaited one would be an unhandled rejection.
     this.closed.catch(() => {})
     options.signal?.addEventListener('abort', this.onAbort)
     if (options.signal?.aborted) this.close()
@@ -150,6 +150,6 @@ function removeSocket(socketPath: string): void {
   try {
     unlinkSync(socketPath)
   } catch {
-    // Somebody else has.
+    // Another process has removed it.
   }
 }

@@ -13,14 +13,14 @@ import { availBytes, DESC_BYTES, descBytes, type RingLayout, usedBytes } from '.
 const DESC_WORDS = 4
 const MAX_SAFE_HIGH = 0x1fffff
 const MAX_CHAIN_BYTES = 0xffffffff
-/** How long an available index may be impossible. */
+/** The time that an available index may stay impossible. */
 const DOUBT_MS = 10
-/** An address that no memory has. */
+/** An address outside any memory. */
 const NOWHERE_GPA = -1
 /** The direction of a descriptor without VRING_DESC_F_WRITE. */
 const READ = 1
 
-/** What is wrong with a chain that the driver made. */
+/** The fault of a chain from the driver. */
 export type ChainFault =
   | 'descriptor index out of range'
   | 'chain longer than the queue'
@@ -33,26 +33,26 @@ export type ChainFault =
 /**
  * The device's side of a split virtqueue (virtio 1.3, 2.7), with indirect descriptors and event-idx.
  *
- * Rings are volatile and hostile: every field is read once into a local, and bounded before it is used. A bad chain is
- * never served: what can be reached of it is kept for an answer. A bad available index breaks the queue until the driver
- * resets it.
+ * Rings are volatile and hostile: every field is read once into a local, and bounded before use. A bad chain is never
+ * served; its reachable part is kept for an answer. A bad available index breaks the queue until the driver resets
+ * it.
  */
 export class SplitVirtqueue {
-  /** The driver put an impossible number into avail.idx: nothing more is read from this queue until it starts anew. */
+  /** True if the driver put an impossible number into avail.idx: the queue is not read again until it restarts. */
   broken = false
-  /** Where the driver's index was impossible last, and since when. */
+  /** The last impossible index of the driver, and the time it was first seen. */
   private doubtedAt = -1
   private doubtedMs = 0
   /** The fault of the chain that `pop` refused last. */
   fault: ChainFault | undefined
   /**
-   * The chain that `pop` refused last, as far as it can be reached: the front of its readable and of its writable bytes.
-   * It is in flight until `complete`. Undefined when the driver waits for no answer, or its index cannot be given back.
+   * The reachable part of the chain that `pop` refused last: the front of its readable and of its writable bytes. It
+   * is in flight until `complete`. Undefined if the driver waits for no answer, or its head is unusable.
    */
   refused: DescriptorChain | undefined
-  /** Requests popped and not yet given back. */
+  /** The number of requests popped and not yet completed. */
   inFlightCount = 0
-  /** Called when a request is given back that was pending: the driver may want to be told. */
+  /** Called when a pending request is completed: the driver may want a signal. */
   onLateCompletion: (() => void) | undefined
 
   private readonly size: number
@@ -65,7 +65,7 @@ export class SplitVirtqueue {
   private readonly usedEventAt: number
   private readonly availEventAt: number
   private readonly inFlight: Uint8Array
-  /** Every chain that serves requests of this queue, and of these the ones that are free. */
+  /** Every chain object of this queue, and the free ones among them. */
   private readonly chains = new Set<DescriptorChain>()
   private readonly pool: DescriptorChain[] = []
   private readonly indirect: Int32Array
@@ -75,13 +75,13 @@ export class SplitVirtqueue {
   private nextUsed: number
   private signalledUsed: number
   private signalledOnce = false
-  /** The last walk met nothing writable, and nothing that could have been: nobody waits for a reply. */
+  /** True if the last walk met no writable descriptor, nor an unreachable one: nobody waits for a reply. */
   private wantsNoReply = false
 
   /**
-   * Opens the rings. `nextAvail` is where the last owner stopped; the used index is read from guest memory.
-   * Throws ProtocolError BAD_RING when a ring is not wholly inside one region, or not aligned (virtio 1.3, 2.7: 16, 2
-   * and 4 bytes).
+   * Opens the rings. `nextAvail` is the index at which the last owner stopped; the used index is read from guest
+   * memory. Throws ProtocolError BAD_RING if a ring is not wholly inside one region, or not aligned (virtio 1.3, 2.7:
+   * 16, 2 and 4 bytes).
    */
   constructor(
     readonly memory: GuestMemory,
@@ -109,19 +109,19 @@ export class SplitVirtqueue {
     this.indirect = new Int32Array(size * DESC_WORDS)
     this.indirectBytes = new Uint8Array(this.indirect.buffer)
     this.tableSegment = new DescriptorChain(this, memory, new Float64Array(2))
-    // Open: it is read.
+    // Marks the chain open, so that it can be read.
     this.tableSegment.head = 0
     this.nextAvail = nextAvail
     this.nextUsed = Atomics.load(this.used, 1)
     this.signalledUsed = this.nextUsed
   }
 
-  /** Guest address of avail.idx: what a spin looks at. */
+  /** Guest address of avail.idx, which a spin watches. */
   get availIdxGpa(): number {
     return this.layout.availGpa + 2
   }
 
-  /** The index that the next request comes from; what GET_VRING_BASE answers. */
+  /** The index of the next request; the answer to GET_VRING_BASE. */
   get lastAvail(): number {
     return this.nextAvail
   }
@@ -131,7 +131,7 @@ export class SplitVirtqueue {
     return [...this.chains].filter((chain) => chain.isOpen)
   }
 
-  /** Gives up the requests that are in flight, and drops the views on the rings. */
+  /** Gives up the requests in flight, and drops the views on the rings. */
   close(): void {
     for (const chain of this.chains) chain.close()
     this.inFlightCount = 0
@@ -139,7 +139,10 @@ export class SplitVirtqueue {
     for (const [gpa, buffer] of this.buffers) if (buffer.byteLength > 0) this.memory.closeRing(gpa, buffer)
   }
 
-  /** Requests that wait now; reads avail.idx once. -1 and `broken` when the driver's index is impossible and stays so. */
+  /**
+   * Returns the number of waiting requests; reads avail.idx once. Returns -1 and sets `broken` if the driver's index
+   * is impossible and stays so.
+   */
   available(): number {
     if (this.broken) return 0
     const waiting = (Atomics.load(this.avail, 1) - this.nextAvail) & 0xffff
@@ -147,8 +150,8 @@ export class SplitVirtqueue {
   }
 
   /**
-   * An index that makes no sense. A driver that stores it byte by byte is seen half way: only one that stays so breaks the
-   * queue.
+   * Handles an impossible index. A driver may store the index byte by byte, so only one that stays impossible breaks
+   * the queue.
    */
   private doubt(): 0 | -1 {
     const nowMs = performance.now()
@@ -162,8 +165,8 @@ export class SplitVirtqueue {
   }
 
   /**
-   * Takes the next request; only after `available` has said that there is one. Undefined when its chain was bad: `fault`
-   * says why, and `refused` is what may be answered. A chain without anything writable has been given back.
+   * Takes the next request. Call it only if `available` returned one. Returns undefined for a bad chain: `fault` says
+   * why, and `refused` may be answered. A bad chain without writable bytes is completed here.
    */
   pop(): DescriptorChain | undefined {
     const head = this.avail[2 + (this.nextAvail & this.mask)]
@@ -178,7 +181,7 @@ export class SplitVirtqueue {
     return fault === undefined ? chain : this.refuse(fault, chain)
   }
 
-  /** Gives a request back: the driver may read its first `writtenBytes` writable bytes. The chain is reused. */
+  /** Completes a request: the driver may read its first `writtenBytes` writable bytes. The chain object is reused. */
   complete(chain: DescriptorChain, writtenBytes: number): void {
     const { head } = chain
     this.inFlight[head] = 0
@@ -189,14 +192,18 @@ export class SplitVirtqueue {
     this.pool.push(chain)
   }
 
-  /** Never gives a request back: its driver must not take what it finds for a reply. Its descriptors stay in flight. */
+  /**
+   * Never completes a request, since its driver must not read the buffer as a reply. Its descriptors stay in flight.
+   */
   giveUp(chain: DescriptorChain): void {
     this.inFlightCount--
     chain.close()
     this.pool.push(chain)
   }
 
-  /** The same as `complete` for a chain that somebody may still hold: it stays closed, and another takes its place. */
+  /**
+   * Like `complete`, for a chain that other code may still hold: the object stays closed, and a new one replaces it.
+   */
   retire(chain: DescriptorChain, writtenBytes: number): void {
     const { segments } = chain
     this.complete(chain, writtenBytes)
@@ -208,8 +215,8 @@ export class SplitVirtqueue {
   }
 
   /**
-   * Whether the driver wants to be told of what was given back since this was last true (virtio 1.3, 2.7.7.2). The
-   * store of used.idx before it is sequentially consistent: it is visible before used_event is read.
+   * Returns true if the driver wants a signal for the requests completed since this last returned true (virtio 1.3,
+   * 2.7.7.2). The earlier store of used.idx is sequentially consistent: it is visible before used_event is read.
    */
   shouldSignal(): boolean {
     const { nextUsed } = this
@@ -218,7 +225,7 @@ export class SplitVirtqueue {
     this.signalledUsed = nextUsed
     if (!this.eventIdx) return (Atomics.load(this.avail, 0) & VRING_AVAIL_F_NO_INTERRUPT) === 0
     const usedEvent = Atomics.load(this.avail, this.usedEventAt)
-    // The driver may have set used_event before this device took the queue over: the first signal is always sent.
+    // The first signal is always sent: the driver may have set used_event before this device took over the queue.
     if (!this.signalledOnce) {
       this.signalledOnce = true
       return true
@@ -226,7 +233,10 @@ export class SplitVirtqueue {
     return ((nextUsed - usedEvent - 1) & 0xffff) < fresh
   }
 
-  /** Asks the driver for a kick with the next request. True when one came before it could know: look again. */
+  /**
+   * Asks the driver for a kick with the next request. Returns true if one came before the driver could know: look
+   * again.
+   */
   armKick(): boolean {
     if (this.broken) return false
     if (this.eventIdx) Atomics.store(this.used, this.availEventAt, this.nextAvail)
@@ -234,9 +244,9 @@ export class SplitVirtqueue {
     return Atomics.load(this.avail, 1) !== this.nextAvail
   }
 
-  /** Tells the driver that no kick is needed while the device looks at the ring by itself. */
+  /** Tells the driver that no kick is needed while the device polls the ring. */
   disarmKick(): void {
-    // With event-idx an avail_event that is left behind does the same without a store.
+    // With event-idx, an avail_event left behind has the same effect without a store.
     if (!this.eventIdx && !this.broken) Atomics.store(this.used, 0, VRING_USED_F_NO_NOTIFY)
   }
 
@@ -264,8 +274,8 @@ export class SplitVirtqueue {
   }
 
   /**
-   * Fills the chain's segments from the descriptors that start at `head`. Past a descriptor outside guest memory the walk
-   * goes on, to find where a reply can be put; in its direction the chain ends with what can be reached of it.
+   * Fills the chain's segments from the descriptors that start at `head`. The walk continues past a descriptor
+   * outside guest memory, to find room for a reply. In the direction of that descriptor the chain ends before it.
    */
   private walk(chain: DescriptorChain, head: number): ChainFault | undefined {
     const { segments } = chain
@@ -280,7 +290,7 @@ export class SplitVirtqueue {
     let inIndirect = false
     let fault: ChainFault | undefined
     let brokenOff: ChainFault | undefined
-    /** Directions in which a descriptor could not be reached: VRING_DESC_F_WRITE, and READ. */
+    /** Directions with an unreachable descriptor: VRING_DESC_F_WRITE, and READ. */
     let lost = 0
     for (;;) {
       if (++steps > tableSize) {
@@ -351,8 +361,8 @@ export class SplitVirtqueue {
   }
 
   /**
-   * Copies an indirect table: the walk then sees one state of it, wherever it lies and however it is aligned. Returns what
-   * is wrong with it: virtio 1.3, 2.7.5.3, last in its chain, a whole number of descriptors.
+   * Copies an indirect table, so that the walk sees one state of it, whatever its place and alignment. Returns its
+   * fault: it must be the last descriptor of its chain and hold a whole number of descriptors (virtio 1.3, 2.7.5.3).
    */
   private loadIndirect(gpa: number, lenBytes: number, flagsAndNext: number): ChainFault | undefined {
     if (!this.allowIndirect || (flagsAndNext & VRING_DESC_F_NEXT) !== 0) return 'bad indirect table'
@@ -377,7 +387,7 @@ interface RingPart {
   readonly alignment: number
 }
 
-/** Views on all the parts, with their addresses; when one cannot be opened, on none. */
+/** Opens views on all parts, with their addresses; opens none if one of them fails. */
 function openRings(memory: GuestMemory, parts: readonly RingPart[]): [number, ArrayBuffer][] {
   const opened: [number, ArrayBuffer][] = []
   try {

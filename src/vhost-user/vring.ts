@@ -4,17 +4,19 @@ import type { GuestMemory } from './guest-memory.js'
 import { availBytes, descBytes, type RingFeatures, usedBytes } from './ring-layout.js'
 import { SplitVirtqueue } from './split-virtqueue.js'
 
-/** Addresses of a ring's parts in the front-end's own address space, as SET_VRING_ADDR gave them. */
+/** Addresses of a ring's parts in the front-end's own address space, from SET_VRING_ADDR. */
 export interface RingAddresses {
   readonly descUva: number
   readonly availUva: number
   readonly usedUva: number
 }
 
-/** A queue as the front-end sets it up, and the running virtqueue once it is complete. Owns its three eventfds. */
+/**
+ * A queue as the front-end sets it up, and the running virtqueue once the setup is complete. Owns its three eventfds.
+ */
 export class Vring {
   size = 0
-  /** Where the next start takes up. */
+  /** The index at which the next start continues. */
   base = 0
   enabled = false
   addresses: RingAddresses | undefined
@@ -28,19 +30,22 @@ export class Vring {
 
   constructor(readonly index: number) {}
 
-  /** Everything is there that a start needs. */
+  /** True if everything needed to start is set. */
   get ready(): boolean {
     return this.enabled && this.kickFd >= 0 && this.size > 0 && this.addresses !== undefined
   }
 
-  /** Whether the queue runs, with one of its rings in this region. */
+  /** Returns true if the queue runs with one of its rings in this region. */
   runsIn(gpa: number, sizeBytes: number): boolean {
     if (this.queue === undefined) return false
     const { descGpa, availGpa, usedGpa } = this.queue.layout
     return [descGpa, availGpa, usedGpa].some((at) => at >= gpa && at < gpa + sizeBytes)
   }
 
-  /** Throws ProtocolError BAD_RING when the rings are not in guest memory. The state stays as it was. */
+  /**
+   * Starts the queue. Throws ProtocolError BAD_RING if the rings are not in guest memory; the state is then
+   * unchanged.
+   */
   start(memory: GuestMemory, features: RingFeatures): SplitVirtqueue {
     const { size, addresses } = this
     if (addresses === undefined) throw new ProtocolError('BAD_RING', `queue ${this.index} has no addresses`)
@@ -54,7 +59,7 @@ export class Vring {
     return this.queue
   }
 
-  /** Stops the queue and remembers where. What is still in flight is given up. */
+  /** Stops the queue and remembers its index. Requests still in flight are given up. */
   stop(): void {
     if (this.queue === undefined) return
     this.base = this.queue.lastAvail
@@ -68,14 +73,14 @@ export class Vring {
     this.kickFd = fd
   }
 
-  /** Takes over `fd` (-1: none) as the descriptor that tells the driver of used buffers. */
+  /** Takes over `fd` (-1: none) as the descriptor that signals used buffers to the driver. */
   setCall(fd: number): void {
     closeFd(this.callFd)
     this.callFd = fd
     this.callLookedAt = -1
   }
 
-  /** Takes over `fd` (-1: none) as the descriptor that tells the front-end of a broken queue. */
+  /** Takes over `fd` (-1: none) as the descriptor that reports a broken queue to the front-end. */
   setErr(fd: number): void {
     closeFd(this.errFd)
     this.errFd = fd
@@ -97,7 +102,7 @@ export class Vring {
     if (this.errFd >= 0) native.eventfdSignalPolled(this.errFd)
   }
 
-  /** Forgets what the driver set up; the descriptors for calls and errors stay. */
+  /** Forgets the driver's setup; the descriptors for calls and errors stay. */
   reset(): void {
     this.stop()
     this.setKick(-1)

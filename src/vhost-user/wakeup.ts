@@ -2,9 +2,9 @@ import * as native from 'virtiofsd-ts-native'
 import { mustSucceed } from './errors.js'
 import type { EventLoop } from './event-loop.js'
 
-/** Wakes an event loop from another thread: each has a Wakeup of the same descriptor, an eventfd. */
+/** Wakes an event loop from another thread: both threads have a Wakeup of the same eventfd. */
 export class Wakeup {
-  /** Without `fd`, makes one. Throws SystemCallError when that cannot be. */
+  /** Makes an eventfd if `fd` is not given. Throws SystemCallError on failure. */
   constructor(readonly fd = mustSucceed('eventfd', native.eventfdCreate(native.constants.EFD_NONBLOCK))) {}
 
   send(): void {

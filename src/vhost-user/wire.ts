@@ -1,11 +1,11 @@
 /**
- * Message layouts: offsets of each field, read and written side by side. Little endian, as every host this runs on
- * (vhost-user is native endian).
+ * Message layouts: the offset of each field, with reading and writing side by side. Little endian, as on every
+ * supported host (vhost-user uses the host's byte order).
  */
 
 const MAX_SAFE_HIGH = 0x1fffff
 
-/** A u64 that a Number holds exactly, or -1. */
+/** Reads a u64. Returns -1 if a Number cannot hold it exactly. */
 export function readSafeU64(view: DataView, at: number): number {
   const high = view.getUint32(at + 4, true)
   return high > MAX_SAFE_HIGH ? -1 : high * 0x1_0000_0000 + view.getUint32(at, true)

@@ -10,27 +10,27 @@ import {
 } from '../protocol.js'
 import { availBytes, descBytes, type RingLayout, usedBytes } from '../ring-layout.js'
 
-/** A piece of guest memory that a request consists of. */
+/** A piece of guest memory that belongs to a request. */
 export interface Buffer {
   readonly gpa: number
   readonly lenBytes: number
 }
 
-/** A request that the device has given back. */
+/** A request that the device has completed. */
 export interface Used {
   readonly head: number
-  /** What the device says it wrote. */
+  /** The number of bytes the device claims to have written. */
   readonly writtenBytes: number
 }
 
 /**
- * The driver's side of a split virtqueue: what a guest kernel does, for tests and tools that play the guest. Not made
- * for speed. Owns its two eventfds.
+ * The driver's side of a split virtqueue, as in a guest kernel, for tests and tools that play the guest. Not made for
+ * speed. Owns its two eventfds.
  */
 export class DriverVirtqueue {
   readonly kickFd: number
   readonly callFd: number
-  /** The rings themselves, for tests that write what no driver would. */
+  /** The rings themselves, for tests that write impossible values. */
   readonly desc: Int32Array
   readonly avail: Uint16Array
   readonly used: Uint16Array
@@ -44,7 +44,7 @@ export class DriverVirtqueue {
 
   /**
    * `indirectGpa`: room for one table of `size` descriptors for each head; undefined: chains lie in the main table.
-   * Throws ProtocolError BAD_RING when the rings are not in guest memory.
+   * Throws ProtocolError BAD_RING if the rings are not in guest memory.
    */
   constructor(
     private readonly memory: GuestMemory,
@@ -59,19 +59,19 @@ export class DriverVirtqueue {
     this.used = new Uint16Array(used)
     this.usedElements = new Int32Array(used, 4, 2 * size)
     for (let n = size - 1; n >= 0; n--) this.free.push(n)
-    // Last: rings that are refused leave no descriptor behind.
+    // These come last, so that refused rings leave no descriptor behind.
     this.kickFd = mustSucceed('eventfd', native.eventfdCreate(native.constants.EFD_NONBLOCK))
     this.callFd = mustSucceed('eventfd', native.eventfdCreate(native.constants.EFD_NONBLOCK))
     this.loop = new EventLoop()
     this.loop.addReadable(this.callFd, () => native.eventfdDrain(this.callFd))
   }
 
-  /** Requests that the device holds. */
+  /** The number of requests that the device holds. */
   get inFlightCount(): number {
     return this.chains.size
   }
 
-  /** Puts a request on the ring without a kick. Returns its head. Throws when the queue has no room. */
+  /** Puts a request on the ring without a kick. Returns its head. Throws if the queue has no room. */
   submit(readable: readonly Buffer[], writable: readonly Buffer[]): number {
     const buffers = [...readable, ...writable]
     const { size } = this.layout
@@ -101,14 +101,14 @@ export class DriverVirtqueue {
     return head
   }
 
-  /** Makes `head` available, whatever it is. */
+  /** Makes `head` available without any check. */
   publish(head: number): void {
     this.avail[2 + (this.nextAvail & (this.layout.size - 1))] = head
     this.nextAvail = (this.nextAvail + 1) & 0xffff
     Atomics.store(this.avail, 1, this.nextAvail)
   }
 
-  /** Kicks the device if it wants to be kicked for what was submitted since the last call. */
+  /** Kicks the device if it asked for a kick for the requests submitted since the last call. */
   kick(): void {
     const fresh = (this.nextAvail - this.kickedAvail) & 0xffff
     this.kickedAvail = this.nextAvail
@@ -122,7 +122,7 @@ export class DriverVirtqueue {
     if (wanted) native.eventfdSignal(this.kickFd)
   }
 
-  /** The next request that the device gave back; undefined when none does within `timeoutMs`. */
+  /** Returns the next completed request; undefined if none comes within `timeoutMs`. */
   reap(timeoutMs: number): Used | undefined {
     const endMs = performance.now() + timeoutMs
     for (;;) {

@@ -27,7 +27,7 @@ import {
 import { type Buffer, DriverVirtqueue } from './driver-virtqueue.js'
 
 const PAGE_BYTES = 4096
-/** Where guest address 0 lies in the addresses that this front-end tells the back-end; any number would do. */
+/** The front-end's user address of guest address 0; any number would do. */
 const UVA_BASE = 0x7f00_0000_0000
 
 export interface FrontendOptions {
@@ -35,15 +35,17 @@ export interface FrontendOptions {
   readonly deviceFeatures?: bigint
   readonly eventIdx?: boolean
   readonly indirect?: boolean
-  /** Regions of guest memory, in bytes each, from guest address 0 on and touching. Default one of 64 MiB. */
+  /**
+   * The sizes of the regions of guest memory, in bytes. They adjoin from guest address 0 on. Default one of 64 MiB.
+   */
   readonly regionBytes?: readonly number[]
   /** How long to wait for an answer. Default 5000 ms. */
   readonly timeoutMs?: number
 }
 
 /**
- * The front-end's half of a vhost-user connection: what a virtual machine monitor does, and enough of a guest to drive
- * the device, for tests and tools. Synchronous; every wait has a time limit.
+ * The front-end's half of a vhost-user connection, as in a virtual machine monitor, with enough of a guest to drive
+ * the device: for tests and tools. Synchronous; every wait has a time limit.
  */
 export class Frontend {
   readonly memory: GuestMemory
@@ -91,14 +93,14 @@ export class Frontend {
         ProtocolFeature.CONFIGURE_MEM_SLOTS,
       )
     this.setU64(FrontendRequest.SET_PROTOCOL_FEATURES, protocolFeatures)
-    // Only from here on: not every back-end acknowledges the message that negotiates acknowledgements.
+    // Set only now: not every back-end acknowledges the message that negotiates acknowledgements.
     this.protocolFeatures = protocolFeatures
     this.request(FrontendRequest.SET_OWNER, 0)
     this.setU64(FrontendRequest.SET_FEATURES, this.features)
     for (const sizeBytes of options.regionBytes ?? [64 << 20]) this.addRegion(sizeBytes)
   }
 
-  /** Shares one more region, at `gpa` behind the others or touching the last one. Returns its guest address. */
+  /** Shares one more region at `gpa`, behind the others, possibly adjoining. Returns its guest address. */
   addRegion(sizeBytes: number, gpa = this.endOfMemory): number {
     const fd = mustSucceed('memfd_create', native.memfdCreate(sizeBytes))
     this.memory.add(fd, gpa, sizeBytes, UVA_BASE + gpa, 0)
@@ -118,7 +120,7 @@ export class Frontend {
     return gpa
   }
 
-  /** Takes away the region that begins at `gpa`; no ring and no buffer in flight may lie in it. */
+  /** Removes the region that begins at `gpa`; no ring and no buffer in flight may lie in it. */
   removeRegion(gpa: number): void {
     const n = this.regions.findIndex((region) => region.gpa === gpa)
     if (n < 0) throw new RangeError(`no region at ${gpa}`)
@@ -127,7 +129,7 @@ export class Frontend {
     this.forgetRegion(n)
   }
 
-  /** Unmaps and closes a region that the back-end does not have (any more). */
+  /** Unmaps and closes a region that the back-end does not have. */
   private forgetRegion(n: number): void {
     const [{ gpa, sizeBytes }] = this.regions.splice(n, 1)
     this.memory.remove(gpa, sizeBytes, UVA_BASE + gpa)
@@ -167,7 +169,7 @@ export class Frontend {
     return queue
   }
 
-  /** Hands queue `index` to the back-end, to go on from `base`. */
+  /** Hands queue `index` to the back-end, starting at index `base`. */
   startQueue(index: number, base: number): void {
     const { layout, kickFd, callFd } = this.queues[index]
     this.setState(FrontendRequest.SET_VRING_NUM, index, layout.size)
@@ -178,7 +180,7 @@ export class Frontend {
     this.setState(FrontendRequest.SET_VRING_ENABLE, index, 1)
   }
 
-  /** Tells the back-end where the rings of queue `index` lie; also while they run. */
+  /** Tells the back-end the ring addresses of queue `index`; also allowed while it runs. */
   sendAddresses(index: number): void {
     const { descGpa, usedGpa, availGpa } = this.queues[index].layout
     const uva = (gpa: number) => UVA_BASE + gpa
@@ -186,7 +188,7 @@ export class Frontend {
     this.request(FrontendRequest.SET_VRING_ADDR, VringAddress.BYTES)
   }
 
-  /** Stops queue `index`; returns where the back-end stopped. */
+  /** Stops queue `index`. Returns the index at which the back-end stopped. */
   stopQueue(index: number): number {
     this.setState(FrontendRequest.SET_VRING_ENABLE, index, 0)
     VringState.write(this.connection.body, index, 0)
@@ -194,7 +196,7 @@ export class Frontend {
     return VringState.num(this.receive(FrontendRequest.GET_VRING_BASE).payload)
   }
 
-  /** Bytes of the device's configuration space. Throws ProtocolError BAD_FRAME when the back-end refuses. */
+  /** Reads the device's configuration space. Throws ProtocolError BAD_FRAME if the back-end refuses. */
   readConfig(offsetBytes: number, sizeBytes: number): Uint8Array {
     const totalBytes = ConfigAccess.HEADER_BYTES + sizeBytes
     ConfigAccess.writeHeader(this.connection.body, offsetBytes, sizeBytes, 0)
@@ -220,8 +222,8 @@ export class Frontend {
   }
 
   /**
-   * Sends the first `payloadBytes` of `connection.body`, and waits for the acknowledgement when that is negotiated.
-   * Throws ProtocolError BAD_REQUEST when the back-end refuses.
+   * Sends the first `payloadBytes` of `connection.body`, and waits for the acknowledgement if one was negotiated.
+   * Throws ProtocolError BAD_REQUEST if the back-end refuses.
    */
   request(request: number, payloadBytes: number, fds?: Int32Array): void {
     const acked = hasBit(this.protocolFeatures, ProtocolFeature.REPLY_ACK)
@@ -236,7 +238,7 @@ export class Frontend {
     this.connection.send(request, flags, payloadBytes, fds)
   }
 
-  /** The answer to `request`. Throws ProtocolError BAD_FRAME when it does not come in time or is another's. */
+  /** Returns the reply to `request`. Throws ProtocolError BAD_FRAME if it is late or answers another request. */
   receive(request: number): Message {
     const endMs = performance.now() + this.timeoutMs
     for (;;) {
@@ -257,7 +259,7 @@ export class Frontend {
     }
   }
 
-  /** Guest memory for buffers, given back all at once by `freeBuffers`. Throws RangeError when there is no more. */
+  /** Allocates guest memory for buffers; `freeBuffers` frees all of it. Throws RangeError if there is no more. */
   allocate(lenBytes: number, alignment: number): number {
     const gpa = Math.ceil(this.allocatedTo / alignment) * alignment
     if (gpa + lenBytes > this.endOfMemory) throw new RangeError('guest memory is full')
@@ -265,7 +267,7 @@ export class Frontend {
     return gpa
   }
 
-  /** Everything allocated after the last queue is free again. */
+  /** Frees everything allocated after the last queue. */
   freeBuffers(): void {
     this.allocatedTo = this.arenaFrom
   }
@@ -283,7 +285,7 @@ export class Frontend {
     return bytes
   }
 
-  /** Leaves. */
+  /** Disconnects. */
   close(): void {
     for (const queue of this.queues) queue.close()
     this.loop.close()
