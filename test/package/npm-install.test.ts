@@ -94,6 +94,7 @@ t.test('packed, installed and started', async (t) => {
 
   t.test('who compiles against the library is told what is wrong, and nothing else', async (t) => {
     copyFileSync(join(ROOT, 'test/package/library-types.ts'), join(home, 'library.ts'))
+    copyFileSync(join(ROOT, 'test/package/file-system-types.ts'), join(home, 'file-system.ts'))
     copyFileSync(join(modules, 'vhost-user-ts/examples/block-device.js'), join(home, 'block-device.js'))
     const common = ['--noEmit', '--strict', '--target', 'es2023', '--types', 'node']
     const types = ['--typeRoots', join(ROOT, 'node_modules/@types'), '--checkJs', '--allowJs']
@@ -102,7 +103,7 @@ t.test('packed, installed and started', async (t) => {
       ['--module', 'nodenext'],
       ['--module', 'esnext', '--moduleResolution', 'bundler'],
     ]) {
-      const args = [...common, ...resolution, ...types, 'library.ts', 'block-device.js']
+      const args = [...common, ...resolution, ...types, 'library.ts', 'file-system.ts', 'block-device.js']
       const { stdout, status } = spawnSync('env', ['-i', `PATH=${PATH}`, tsc, ...args], {
         cwd: home,
         encoding: 'utf8',
