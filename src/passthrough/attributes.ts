@@ -50,7 +50,7 @@ const X_OK = 1
 
 const STATFS_BYTES = 120
 
-/** What these operations work on. */
+/** The parts of the share that these operations use. */
 interface Share {
   readonly inodes: InodeTable
   readonly files: HandleTable<OpenFile>
@@ -70,13 +70,13 @@ export class AttributeOperations {
 
   constructor(private readonly share: Share) {}
 
-  /** FUSE_GETATTR. Reply: attr_out. Works for files that have no name any more. Errors: EBADF. */
+  /** FUSE_GETATTR. Reply: attr_out. Also works for files without a name. Errors: EBADF. */
   getattr(request: Request): number {
     const slot = this.share.inodes.slotOf(request.nodeid)
     return slot === 0 ? -EBADF : this.replyNow(request, slot)
   }
 
-  /** FUSE_STATX: attributes with the time of birth. Reply: statx_out. Errors: EBADF. */
+  /** FUSE_STATX: attributes with the birth time. Reply: statx_out. Errors: EBADF. */
   statx(request: Request): number {
     const { share } = this
     const slot = share.inodes.slotOf(request.nodeid)
@@ -88,9 +88,9 @@ export class AttributeOperations {
   }
 
   /**
-   * FUSE_SETATTR: mode, owner, size, then times, which the others would change. Reply: attr_out. With
-   * FUSE_HANDLE_KILLPRIV_V2 Linux sends one that sets nothing: it wanted to take the bits of a file from a caller that is
-   * about to change it, and has left that to us.
+   * FUSE_SETATTR: sets mode, owner and size, then times, because the other changes would alter them. Reply: attr_out.
+   * With FUSE_HANDLE_KILLPRIV_V2, Linux also sends a SETATTR that sets nothing: a caller is about to change the file,
+   * and the device must clear its set-id bits.
    */
   setattr(request: Request): number {
     const { inodes } = this.share
@@ -106,7 +106,7 @@ export class AttributeOperations {
     return result < 0 ? result : this.replyNow(request, slot)
   }
 
-  /** FUSE_ACCESS, by mode bits. virtio-fs guests check for themselves and do not ask. Reply: empty. */
+  /** FUSE_ACCESS, decided by mode bits. virtio-fs guests check access themselves and do not send it. Reply: empty. */
   access(request: Request): number {
     const { st } = this
     const { inodes } = this.share
@@ -117,7 +117,7 @@ export class AttributeOperations {
     const mask = AccessIn.mask(request.args, ARGS) & 7
     const mode = Statx.mode(st)
     if (request.uid === 0) {
-      // Root may do everything but execute what nobody may execute.
+      // Root may do everything except execute a file without any execute bit.
       const mayExecute = (mode & 0o111) !== 0 || inodes.typeOf(slot) === TYPE_DIRECTORY
       return (mask & X_OK) === 0 || mayExecute ? 0 : -EACCES
     }
@@ -127,7 +127,7 @@ export class AttributeOperations {
     return (mask & ~(mode >>> shift)) === 0 ? 0 : -EACCES
   }
 
-  /** FUSE_STATFS. Reply: statfs_out. Errors: EBADF, and what fstatfs gives. */
+  /** FUSE_STATFS. Reply: statfs_out. Errors: EBADF and those of fstatfs. */
   statfs(request: Request): number {
     const slot = this.share.inodes.slotOf(request.nodeid)
     if (slot === 0) return -EBADF
@@ -135,19 +135,19 @@ export class AttributeOperations {
     const result = fd < 0 ? fd : native.fstatfs(fd, this.statfsBytes)
     if (result < 0) return result
     const { statfsView: from } = this
-    // struct statfs: f_type, f_bsize, then the counts; f_namelen and f_frsize behind them.
+    // struct statfs: f_type and f_bsize, then the counts, then f_namelen and f_frsize.
     const [blockBytes, nameMaxBytes, fragmentBytes] = [8, 64, 72].map((at) => from.getUint32(at, true))
     StatfsOut.write(request.reply, 0, from, 16, blockBytes, nameMaxBytes, fragmentBytes)
     return StatfsOut.BYTES
   }
 
-  /** A fuse_attr_out of the inode as it is now. */
+  /** Replies with a fuse_attr_out of the inode's present attributes. */
   private replyNow(request: Request, slot: number): number {
     const result = this.share.inodes.stat(slot, this.st)
     return result < 0 ? result : this.share.replies.attr(request, slot, this.st)
   }
 
-  /** Nothing is to be set, as by chown(2) without ids: ctime changes all the same, and the bits go. */
+  /** Handles a SETATTR without values, such as chown(2) without ids: ctime changes and the set-id bits are cleared. */
   private touch(request: Request, slot: number): number {
     const { inodes, privileges, agreed } = this.share
     const fd = inodes.fdOf(slot)
@@ -189,11 +189,11 @@ export class AttributeOperations {
       return file === undefined ? -EBADF : this.truncate(request, file.fd, sizeBytes, valid)
     }
     if (inodes.typeOf(slot) === TYPE_DIRECTORY) return -EISDIR
-    // Opening anything else could block, or reach a device of the host.
+    // Opening any other type could block, or reach a device of the host.
     if (inodes.typeOf(slot) !== TYPE_REGULAR) return -EINVAL
     const pathFd = inodes.fdOf(slot)
     const fd = pathFd < 0 ? pathFd : native.inodeOpen(procFd, pathFd, O_RDWR | O_NONBLOCK)
-    // Somebody on the host has a lease on the file, and is now asked to give it up.
+    // A process on the host holds a lease on the file. The kernel now asks it to give the lease up.
     if (fd === -EAGAIN) return POSTPONED
     if (fd < 0) return descriptorError(fd)
     const result = this.truncate(request, fd, sizeBytes, valid)
@@ -221,7 +221,7 @@ export class AttributeOperations {
   }
 }
 
-/** The nanoseconds for utimensat, or -1 when the guest's are no fraction of a second. */
+/** The nanoseconds for utimensat, or -1 if the guest's value is not a fraction of a second. */
 function nsecOf(valid: number, setBit: number, nowBit: number, nsec: number): number {
   if ((valid & setBit) === 0) return UTIME_OMIT
   if ((valid & nowBit) !== 0) return UTIME_NOW

@@ -3,12 +3,12 @@ import * as native from 'virtiofsd-ts-native'
 
 const { O_CLOEXEC, O_DIRECTORY, O_PATH, AT_FDCWD } = native.constants
 
-/** Running out of descriptors is the host's limit, not one of a guest process. */
+/** Turns EMFILE into ENFILE: the limit is the device's, not the guest process's. */
 export function descriptorError(error: number): number {
   return error === -EMFILE ? -ENFILE : error
 }
 
-/** O_PATH on a directory. Throws when it cannot be opened. */
+/** Opens a directory with O_PATH. Throws if that fails. */
 export function openPath(path: string): number {
   const name = new TextEncoder().encode(`${path}\0`)
   const fd = native.openat(AT_FDCWD, name, 0, O_PATH | O_DIRECTORY | O_CLOEXEC, 0)

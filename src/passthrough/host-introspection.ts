@@ -3,7 +3,7 @@ import type { OpenFile } from './files/open-file.js'
 import type { HostPaths } from './inodes/host-paths.js'
 import type { InodeTable } from './inodes/inode-table.js'
 
-/** What the guest's ids stand for on the host. */
+/** Tells which host objects the guest's ids stand for. */
 export class HostIntrospection implements Introspection {
   private readonly st = new Int32Array(Statx.WORDS)
 

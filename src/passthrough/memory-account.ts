@@ -1,7 +1,7 @@
-/** What a share remembers because its guest asked for it. */
+/** Things that a share remembers because its guest asked for them. */
 export type MemoryUse = 'directories' | 'locks' | 'waiting' | 'places'
 
-/** What `ctl state` says of it, in bytes. */
+/** Memory in bytes, as shown by `ctl state`. */
 export interface MemoryReport extends Readonly<Record<MemoryUse, number>> {
   readonly total: number
   readonly limit: number
@@ -9,7 +9,7 @@ export interface MemoryReport extends Readonly<Record<MemoryUse, number>> {
 
 const MIB = 1024 * 1024
 
-/** All that the guest of one share can make this process keep, beside its inodes and handles. */
+/** Limits on the memory that one share's guest can make this process keep, inodes and handles excluded. */
 const limits: Readonly<Record<MemoryUse, number>> = {
   directories: 8 * MIB,
   locks: 4 * MIB,
@@ -17,16 +17,16 @@ const limits: Readonly<Record<MemoryUse, number>> = {
   places: 8 * MIB,
 }
 
-/** Counts the memory that a guest can make a share hold, and says when it is enough. */
+/** Counts the memory that a guest can make a share hold, and enforces the limits. */
 export class MemoryAccount {
   private readonly used: Record<MemoryUse, number> = { directories: 0, locks: 0, waiting: 0, places: 0 }
 
-  /** Returns true if so much more may be held. */
+  /** Returns true if this many more bytes fit. */
   hasRoom(use: MemoryUse, bytes: number): boolean {
     return this.used[use] + bytes <= limits[use]
   }
 
-  /** Counts what is held from now on; a negative number is given back. */
+  /** Counts bytes now held. A negative number releases them. */
   add(use: MemoryUse, bytes: number): void {
     this.used[use] += bytes
   }

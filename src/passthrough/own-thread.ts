@@ -1,9 +1,9 @@
 import * as native from 'virtiofsd-ts-native'
 
 /**
- * Prepares the calling thread for serving a directory of the host: the thread's umask is its own from here on and lets every
- * mode that a guest asks for pass, and the thread's working directory is `procFd`, /proc/self/fd, because calls on extended
- * attributes name inodes by their descriptors.
+ * Prepares the calling thread for serving a host directory. The thread gets its own umask, which lets each mode of a guest
+ * pass. Its working directory becomes `procFd` (/proc/self/fd), because calls on extended attributes name inodes by
+ * descriptor.
  */
 export function prepareOwnThread(procFd: number): void {
   native.detachFs()

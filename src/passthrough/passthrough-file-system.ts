@@ -45,22 +45,22 @@ import { SecurityLabels } from './xattrs/security-labels.js'
 import { XattrNames } from './xattrs/xattr-names.js'
 import { hostKeeps, XattrOperations } from './xattrs/xattrs.js'
 
-/** What can be asked of a share beside what its guest asks, and done to it. */
+/** Reports and actions of a share for its operator. */
 export interface ShareReports {
-  /** Locks that are held and waited for. */
+  /** Locks that are held or waited for. */
   locks(): LocksReport
-  /** Ends the wait for one lock, by its number in the report, or for all. Returns how many. */
+  /** Ends the wait for one lock (by its number in the report) or for all. Returns the count. */
   releaseLocks(id: number | undefined): number
-  /** What the guest makes the share remember. */
+  /** Memory that the guest makes the share hold. */
   memory(): MemoryReport
 }
 
-/** Of all descriptors, inodes that are not in use keep at most one in so many. */
+/** Inodes not in use keep at most one descriptor in this many. */
 const INODE_FD_SHARE = 2
 
 /**
- * A directory of the host, served as it is. To be made and used on one thread, whose umask and working directory are its
- * own. Throws when the directory cannot be opened.
+ * Serves a host directory. Make and use it on one thread, which has its own umask and working directory. Throws if the
+ * directory cannot be opened.
  */
 export class PassthroughFileSystem implements FileSystem {
   private readonly rootFd: number
@@ -73,7 +73,7 @@ export class PassthroughFileSystem implements FileSystem {
   private readonly ioctls: IoctlOperations
   private readonly locks: LockOperations
   private readonly xattrs: XattrOperations
-  /** True of extended attributes if they are served, and of POSIX ACLs if they could be. */
+  /** True for extended attributes if they are served, and for POSIX ACLs if the host supports them. */
   readonly keeps: { readonly xattrs: boolean; readonly acls: boolean }
   readonly background: Background
   readonly introspection: Introspection
@@ -124,7 +124,7 @@ export class PassthroughFileSystem implements FileSystem {
     inodes.clear()
   }
 
-  /** The table holds the root alone. */
+  /** Puts the root into an empty table. */
   private openRoot(): void {
     const { inodes } = this.parts
     const st = new Int32Array(Statx.WORDS)
@@ -140,7 +140,7 @@ export class PassthroughFileSystem implements FileSystem {
   listxattr?: Operation
   removexattr?: Operation
 
-  /** Without them the guest is answered ENOSYS, once, and asks no more. */
+  /** Without these operations the guest gets ENOSYS once and does not ask again. */
   private serveXattrs(): void {
     this.setxattr = (request) => this.xattrs.setxattr(request)
     this.getxattr = (request) => this.xattrs.getxattr(request)
@@ -192,7 +192,7 @@ export class PassthroughFileSystem implements FileSystem {
   fsyncdir = (request: Request) => this.directories.fsyncdir(request)
 }
 
-/** What the operations of one share work on: each takes of it what it names. */
+/** Makes the parts of one share. Each operation class takes the parts that it names. */
 function partsOf(options: PassthroughOptions, rootFd: number) {
   const { procFd, fdLimit, rules } = options
   const budget = new FdBudget(fdLimit)
@@ -236,7 +236,7 @@ function partsOf(options: PassthroughOptions, rootFd: number) {
   }
 }
 
-/** Throws when inodes are to be opened by file handles and cannot be. */
+/** Throws if file handles are mandatory and inodes cannot be opened by them. */
 function handlesOf({ fileHandles, directory, procFd }: PassthroughOptions, rootFd: number) {
   if (fileHandles === 'never') return undefined
   const lasts = fileHandles !== 'mandatory' || handleLifeAt(rootFd) !== HandleLife.AsCache
@@ -247,7 +247,7 @@ function handlesOf({ fileHandles, directory, procFd }: PassthroughOptions, rootF
   )
 }
 
-/** System calls that take long, and locks that are waited for. */
+/** Slow system calls, and requests that wait for locks. */
 function backgroundOf(async: AsyncIo, locks: LockOperations): Background {
   return {
     fds: async.fds,

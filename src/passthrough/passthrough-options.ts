@@ -2,11 +2,11 @@ import type { OpenRules } from '../io-mode/open-rules.js'
 import type { FileHandleUse } from './inodes/file-handle-use.js'
 import type { XattrRule } from './xattrs/xattr-map.js'
 
-/** What a passthrough file system is told. */
+/** Options of a passthrough file system. */
 export interface PassthroughOptions {
   /** The directory to serve. */
   readonly directory: string
-  /** O_PATH on /proc/self/fd: how an O_PATH descriptor is opened for use. Stays the caller's. */
+  /** O_PATH on /proc/self/fd, for opening O_PATH descriptors. Stays the caller's. */
   readonly procFd: number
   readonly rules: OpenRules
   /** Keep the guest's O_DIRECT on the host's file. */
@@ -20,19 +20,19 @@ export interface PassthroughOptions {
   /** Keep the guest's O_NOATIME on the host's file. */
   readonly preserveNoatime: boolean
   readonly writeback: boolean
-  /** Descriptors that this share may hold, of files and inodes together. */
+  /** Most descriptors of this share, for files and inodes together. */
   readonly fdLimit: number
-  /** Inodes that the guest may hold at a time. */
+  /** Most inodes that the guest may hold at a time. */
   readonly inodeLimit: number
-  /** A lock may be waited for so long; undefined: for ever. */
+  /** Longest wait for a lock. Undefined: for ever. */
   readonly lockTimeoutMs: number | undefined
   readonly fileHandles: FileHandleUse
-  /** Serve extended attributes where the host has them; under which names. Undefined: under their own. */
+  /** Serve extended attributes if the host has them, with this map of names. Undefined: names are unchanged. */
   readonly xattr: boolean
   readonly xattrMap: readonly XattrRule[] | undefined
-  /** Specifications as of `--translate-uid` and `--translate-gid`. */
+  /** Specifications of `--translate-uid` and `--translate-gid`. */
   readonly translateUid: readonly string[]
   readonly translateGid: readonly string[]
-  /** Tells of what the guest has caused; `kind` comes from a fixed set. */
+  /** Reports a fault that the guest has caused. `kind` comes from a fixed set. */
   report(kind: string, fields: object): void
 }

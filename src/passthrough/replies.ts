@@ -18,13 +18,13 @@ import { setStatxBlocks, statxHasNoBlocks } from './inodes/statx.js'
 import type { Identities } from './owners/identities.js'
 import { isSetIdFile } from './owners/privileges.js'
 
-/** Of 512 bytes. */
+/** Blocks of 512 bytes in a page. */
 const PAGE_BLOCKS = 8
 
 /** Node ids are never used twice in a session. */
 const GENERATION = 0
 
-/** What replies are made from. */
+/** The parts of the share that replies use. */
 interface Sources {
   readonly inodes: InodeTable
   readonly paths: HostPaths
@@ -33,18 +33,18 @@ interface Sources {
   readonly agreed: Agreed
 }
 
-/** Replies that carry an inode's attributes, which the caller hands over, and for how long the guest may believe them. */
+/** Builds replies from the attributes that the caller passes, and says how long the guest may cache them. */
 export class Replies {
   constructor(private readonly from: Sources) {}
 
-  /** A fuse_entry_out of `slot`, found in directory `parent`. `slot` may be a negative errno: then that is the reply. */
+  /** A fuse_entry_out of `slot`, found in directory `parent`. A negative `slot` is an errno and becomes the reply. */
   entry(request: Request, slot: number, parent: number, st: StatxWords): number {
     if (slot < 0) return slot
     this.writeEntry(request, 0, slot, parent, st)
     return EntryOut.BYTES
   }
 
-  /** That a name is not there; for how long the guest may believe that is the share's choice. */
+  /** Replies that a name does not exist. The share sets how long the guest may cache this. */
   noEntry(request: Request): number {
     const { negativeTimeoutSec } = this.from.rules.base
     if (negativeTimeoutSec === 0) return -ENOENT
@@ -70,7 +70,7 @@ export class Replies {
     return StatxOut.BYTES
   }
 
-  /** Puts a fuse_entry_out of `slot`, found in directory `parent`, into the reply at byte `at`, a multiple of 4. */
+  /** Writes a fuse_entry_out of `slot`, found in directory `parent`, to the reply at byte `at`, a multiple of 4. */
   writeEntry(request: Request, at: number, slot: number, parent: number, st: StatxWords): void {
     const policy = this.policyOf(slot)
     const words = request.replyWords
@@ -88,7 +88,7 @@ export class Replies {
     this.writeAttr(slot, words, w + (EntryOut.ATTR_AT >> 2), st, attrFlags)
   }
 
-  /** Writes the fuse_attr of a slot, and remembers what the guest has been told. */
+  /** Writes the fuse_attr of a slot, and remembers the values that the guest gets. */
   private writeAttr(slot: number, words: Int32Array, w: number, st: StatxWords, attrFlags: number): void {
     const { identities, inodes, agreed } = this.from
     this.showBlocks(slot, st)
@@ -97,23 +97,23 @@ export class Replies {
     if (agreed.keepsUnchanged && inodes.typeOf(slot) === TYPE_REGULAR) inodes.versions.told(slot, st)
   }
 
-  /** What the guest is told about caching an inode's name and attributes. */
+  /** The caching policy of an inode's name and attributes. */
   private policyOf(slot: number): CachePolicy {
     const { rules, paths } = this.from
     return rules.changesTimeouts ? rules.forName(paths.of(slot)).policy : rules.base
   }
 
   /**
-   * How long attributes are valid. Where the bits are taken here with a change of contents, the guest's kernel does not
-   * look for another mode behind it: it must not have believed the old one. Nor that a file has no blocks, which it may be
-   * about to write to in its page cache.
+   * How long attributes are valid: 0 in two cases. If the device clears set-id bits on a change of contents, the guest's
+   * kernel does not look for a new mode, and must not have cached the old one. The guest must also not cache that a file has
+   * no blocks, because it may soon write to the file in its page cache.
    */
   private attrTimeoutSec(slot: number, policy: CachePolicy, st: StatxWords): number {
     if (this.from.agreed.killsPrivileges && isSetIdFile(Statx.mode(st))) return 0
     return this.mayGetBlocks(slot, st) ? 0 : policy.attrTimeoutSec
   }
 
-  /** Returns true for a file without blocks that gets them unseen as soon as the guest opens it for writing. */
+  /** Returns true for a file without blocks that the guest could fill in its page cache without telling the device. */
   private mayGetBlocks(slot: number, st: StatxWords): boolean {
     const { inodes } = this.from
     if (!statxHasNoBlocks(st) || inodes.typeOf(slot) !== TYPE_REGULAR) return false
@@ -121,8 +121,8 @@ export class Replies {
   }
 
   /**
-   * Gives a file that has no blocks in `st` one page of them if the guest may have data of it. Programs take a file without
-   * blocks for a hole, and do not read it.
+   * Adds one page of blocks to a file without blocks in `st` if the guest may have data of it. Programs take a file without
+   * blocks for a hole and do not read it.
    */
   private showBlocks(slot: number, st: StatxWords): void {
     if (statxHasNoBlocks(st) && this.from.inodes.dirty.has(slot)) setStatxBlocks(st, PAGE_BLOCKS)

@@ -2,30 +2,30 @@ import type { StatxWords } from 'virtio-fs-ts/protocol'
 import { CHUNK_BITS, CHUNK_MASK, CHUNK_SLOTS, chunkOf } from './inodes/slot-chunks.js'
 import { statxContents, statxVersion, statxYoungestMs } from './inodes/statx.js'
 
-/** A file that changed twice within a tick of the host's clock shows one time for both. */
+/** Two changes of a file within one tick of the host's clock show the same time. */
 const TICK_MS = 20
 const UNKNOWN = 0
 
 class Chunk {
-  /** The version that the guest's pages are of, and its part that guests look at; UNKNOWN when there is no telling. */
+  /** The version of the guest's pages, and the part of it that guests check. UNKNOWN if it is not known. */
   readonly version = new Float64Array(CHUNK_SLOTS)
   readonly contents = new Float64Array(CHUNK_SLOTS)
-  /** Handles of the guest through which the file can be written. */
+  /** Guest handles through which the file can be written. */
   readonly writers = new Int32Array(CHUNK_SLOTS)
 }
 
 /**
- * Which version of each file the pages in the guest's cache are of, by mtime, ctime and size. An open that throws pages
- * away begins with the version of that moment. When the guest is told of another mtime or size later it throws them away by
- * itself, and the new version counts; it takes no notice of ctime, so a file of which that alone changed is not known any
- * more. As long as a file has the version that its pages are of, an open need not throw them away.
+ * Remembers the version (mtime, ctime and size) of each file to which the guest's cached pages belong. An open that drops
+ * the pages starts with the file's present version. If the guest later gets another mtime or size, it drops the pages
+ * itself, and the new version counts. The guest ignores ctime: after a change of ctime alone the version is unknown. While
+ * a file still has the version of its pages, an open can keep them.
  *
- * While the guest writes it may ignore what it is told, because it knows better: then nothing is known.
+ * While the guest writes, it may ignore the attributes it gets, so the version is unknown.
  */
 export class ReportedVersions {
   private readonly chunks: (Chunk | undefined)[] = []
 
-  /** The guest has been told of `st`. */
+  /** The guest gets `st`. */
   told(slot: number, st: StatxWords): void {
     const chunk = this.chunks[slot >>> CHUNK_BITS]
     const at = slot & CHUNK_MASK
@@ -36,7 +36,7 @@ export class ReportedVersions {
     else this.know(chunk, at, st)
   }
 
-  /** The guest opens a file that is now as `st` says. Returns whether the pages that it has of it are good. */
+  /** The guest opens a file whose attributes are `st`. Returns true if the guest's pages of it are valid. */
   opened(slot: number, st: StatxWords, writable: boolean): boolean {
     const chunk = chunkOf(this.chunks, slot, Chunk)
     const at = slot & CHUNK_MASK
@@ -50,7 +50,7 @@ export class ReportedVersions {
     return isGood
   }
 
-  /** A file opened for writing is released. */
+  /** The guest releases a file opened for writing. */
   removeWriter(slot: number): void {
     const chunk = this.chunks[slot >>> CHUNK_BITS]
     if (chunk !== undefined) chunk.writers[slot & CHUNK_MASK]--

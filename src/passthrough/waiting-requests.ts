@@ -2,26 +2,26 @@ import { type DeferredReply, EAGAIN, ECANCELED, ETIMEDOUT } from 'virtio-fs-ts/p
 import type { HeldFd } from './files/held-fd.js'
 import type { MemoryAccount } from './memory-account.js'
 
-/** How soon a request is tried again, at first and at most. */
+/** Pause before a request is tried again: the first and the longest. */
 const FIRST_MS = 1
 const LONGEST_MS = 50
-/** Tried in one turn; the rings have theirs before the others are tried. */
+/** Most tries per turn. The rings get their turn before the others are tried. */
 const TRIES_PER_TURN = 256
-/** What a request that waits takes of memory, about. The account ends before trying them all keeps this thread busy. */
+/** Approximate memory of a waiting request. The limit is reached before trying them all keeps this thread busy. */
 const BYTES_EACH = 512
 
-/** What an attempt returns when only this guest can change its outcome, and `wake` will be called when it does. */
+/** Result of an attempt whose outcome only this guest can change. `wake` is then called on each change. */
 export const UNTIL_WOKEN = -1004
 
 /** A request that cannot be carried out yet. */
 export interface Wait {
-  /** Returns the bytes of the reply, -EAGAIN or UNTIL_WOKEN if it has to wait on, or another negative errno. */
+  /** Returns the bytes of the reply, -EAGAIN or UNTIL_WOKEN to keep waiting, or another negative errno. */
   readonly attempt: () => number
-  /** The handle that it needs. Its release ends the wait. */
+  /** The handle that the request needs. Its release ends the wait. */
   readonly file?: HeldFd
-  /** How long it may wait, in milliseconds; then it fails with ETIMEDOUT. */
+  /** The longest wait in milliseconds. Then the request fails with ETIMEDOUT. */
   readonly timeoutMs?: number
-  /** The error that it fails with when the rings stop. */
+  /** The request's error when the rings stop. */
   readonly stopError: number
 }
 
@@ -35,7 +35,7 @@ interface Waiter<W extends Wait> {
   pauseMs: number
 }
 
-/** A request that waits, for reports. */
+/** A waiting request, for reports. */
 export interface WaitReport<W extends Wait> {
   readonly id: number
   readonly wait: W
@@ -43,18 +43,18 @@ export interface WaitReport<W extends Wait> {
 }
 
 /**
- * Requests that wait for somebody: a lock that is held, a lease that has to be given up. They are tried again and again: at
- * once when this guest has changed something, and in growing pauses for what others do, because a thread that waits in the
- * kernel could not be called back when the guest goes away.
+ * Requests that wait for a lock or a lease to be given up. This thread tries them again and again: at once after a change
+ * by this guest, and in growing pauses otherwise. It does not wait in the kernel, because it must react when the guest goes
+ * away.
  */
 export class WaitingRequests<W extends Wait> {
-  /** In the order they came. */
+  /** In order of arrival. */
   private waiters: Waiter<W>[] = []
   private nextId = 1
 
   constructor(private readonly memory: MemoryAccount) {}
 
-  /** Returns true if one more may wait. To be asked before a request is deferred. */
+  /** Returns true if one more request may wait. Check it before a request is deferred. */
   get hasRoom(): boolean {
     return this.memory.hasRoom('waiting', BYTES_EACH)
   }
@@ -68,12 +68,12 @@ export class WaitingRequests<W extends Wait> {
     this.waiters.push({ id: this.nextId++, wait, reply, sinceMs, endMs, dueMs, pauseMs: FIRST_MS })
   }
 
-  /** Something that requests wait for has changed. */
+  /** Call this after a change that requests wait for. */
   wake(): void {
     for (const waiter of this.waiters) waiter.dueMs = 0
   }
 
-  /** Tries those that are due. Returns true if any was answered. */
+  /** Tries the requests that are due. Returns true if any was answered. */
   progress(): boolean {
     if (this.waiters.length === 0) return false
     const nowMs = performance.now()
@@ -87,7 +87,7 @@ export class WaitingRequests<W extends Wait> {
     return this.waiters.length < before
   }
 
-  /** Milliseconds until one is due, -1 when none is by itself. */
+  /** Milliseconds until a request is due, or -1 if none is due without a change. */
   nextDueMs(): number {
     let leastMs = Number.POSITIVE_INFINITY
     for (const { dueMs, endMs } of this.waiters) leastMs = Math.min(leastMs, dueMs, endMs)
@@ -99,7 +99,7 @@ export class WaitingRequests<W extends Wait> {
     return this.waiters.map(({ id, wait, sinceMs }) => ({ id, wait, waitedMs: nowMs - sinceMs }))
   }
 
-  /** The guest goes away, or its rings stop: nobody waits any more. */
+  /** Ends all waits: the guest goes away, or its rings stop. */
   stop(): void {
     this.end(
       () => true,
@@ -107,7 +107,7 @@ export class WaitingRequests<W extends Wait> {
     )
   }
 
-  /** A handle goes. */
+  /** Ends the waits for a handle that is released. */
   released(file: HeldFd, error: number): void {
     if (this.waiters.some(({ wait }) => wait.file === file))
       this.end(
@@ -116,7 +116,7 @@ export class WaitingRequests<W extends Wait> {
       )
   }
 
-  /** Somebody on the host wants these to end. Returns how many did. */
+  /** Ends waits for an operator on the host. Returns the count. */
   cancel(which: (id: number) => boolean): number {
     return this.end(
       ({ id }) => which(id),
@@ -131,7 +131,7 @@ export class WaitingRequests<W extends Wait> {
     return ended.length
   }
 
-  /** Returns true if it is answered now. */
+  /** Tries a request. Returns true if it is now answered. */
   private retry(waiter: Waiter<W>, nowMs: number): boolean {
     const result = waiter.wait.attempt()
     if (result !== -EAGAIN && result !== UNTIL_WOKEN) {

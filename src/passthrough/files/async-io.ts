@@ -16,27 +16,27 @@ import { SlowWrites } from './slow-writes.js'
 
 const { EPOLLIN, URING_RESULTS } = native.constants
 
-/** Calls on one file whose reply is empty. */
+/** Calls on one file with an empty reply. */
 const { ASYNC_COPY_RANGE } = native.constants
 export const { ASYNC_FALLOCATE, ASYNC_FDATASYNC, ASYNC_FSYNC, ASYNC_SYNCFS } = native.constants
 
 const MAX_HELPER_THREADS = 8
 const RESULTS_PER_REAP = 128
-/** Of the room for results, half: a batch more, and all of the priority queue, fit too. */
+/** Half of the room for results: another batch and the whole priority queue fit into the rest. */
 const MAX_UNDER_WAY = URING_RESULTS / 2
-/** When the kernel takes no more for now, and nothing is under way that would wake us. */
+/** Pause before a retry when the kernel takes no more requests and none is under way to wake this thread. */
 const SUBMIT_AGAIN_MS = 10
-/** A copy is done piece by piece, so that a stop need not wait for its end. */
+/** Copies are done in pieces of this size, so that a stop need not wait for the whole copy. */
 const COPY_PIECE_BYTES = 8 * 1024 * 1024
-/** Rings that stop wait so long for what has not begun; then it is given up. */
+/** Stopping rings wait this long for a task to begin, then give it up. */
 const PATIENCE_MS = 5000
 const LOOK_MS = 100
 const ALL_KINDS = 255
 
-/** What a task's result means for its request. */
+/** The meaning of a task's result for its request. */
 type TaskKind = 'read' | 'write' | 'copy' | 'empty'
 
-/** What the guest hears of a call that was given up. Linux then makes a copy itself, by reading and writing. */
+/** The errno for a call that was given up. After a given-up copy, Linux reads and writes the data itself. */
 const GIVEN_UP: Readonly<Record<TaskKind, number>> = {
   read: -EIO,
   write: -EIO,
@@ -44,33 +44,33 @@ const GIVEN_UP: Readonly<Record<TaskKind, number>> = {
   empty: -EINTR,
 }
 
-/** A system call under way for one request. Reused. */
+/** One system call under way for one request. Objects are reused. */
 class Task {
   kind: TaskKind = 'empty'
   reply!: DeferredReply
   file!: HeldFd
-  /** Of a transfer: the descriptor of `file` that it uses. */
+  /** For a transfer: the descriptor of `file` that it uses. */
   fd = -1
   /** The second file of a copy. */
   otherFile: HeldFd | undefined
-  /** Of a transfer: its place in the file, its place in the request or reply, what is left, and what is done. */
+  /** For a transfer: its file offset, its offset in the request or reply, the bytes left and the bytes done. */
   offsetBytes = 0
   skipBytes = 0
   leftBytes = 0
   doneBytes = 0
-  /** RWF_* of a transfer. */
+  /** For a transfer: its RWF_* flags. */
   flags = 0
-  /** Of a transfer: an error counts also when something was done before it. */
+  /** For a transfer: an error is the result even after a part was done. */
   isWhole = false
-  /** Of a copy: its place in the second file. */
+  /** For a copy: its offset in the second file. */
   outOffsetBytes = 0
-  /** When a buffered write began, 0 for everything else; and what all of them had written by then. */
+  /** Start time of a buffered write (0 for other tasks), and the bytes all buffered writes had written by then. */
   startMs = 0
   writtenBefore = 0
 
   constructor(readonly token: number) {}
 
-  /** Starts what is left of a transfer. Returns 0 or a negative errno. */
+  /** Starts the rest of a transfer. Returns 0 or a negative errno. */
   startTransfer(): number {
     const { token, skipBytes, leftBytes, offsetBytes, flags, fd } = this
     if (this.kind === 'copy') return this.startPiece()
@@ -120,14 +120,14 @@ class Task {
 }
 
 /**
- * System calls that would keep other requests waiting: started here, carried out by io_uring or helper threads, answered
- * when their results arrive, in whatever order. The guest keeps the order that matters by waiting for replies.
+ * System calls that would keep other requests waiting. They start here, run in io_uring or helper threads, and are
+ * answered in the order in which their results arrive. The guest waits for replies where order matters.
  *
- * Each starts with a request that is then owed its reply, and returns PENDING_REPLY or a negative errno.
+ * Each call starts with a request that is owed a reply, and returns PENDING_REPLY or a negative errno.
  */
 export class AsyncIo {
   readonly fds: readonly number[]
-  /** False where the kernel has no io_uring or forbids it: helper threads do everything. */
+  /** False if the kernel lacks or forbids io_uring: helper threads then do everything. */
   readonly hasUring: boolean
   readonly slowWrites = new SlowWrites()
   private readonly tasks: Task[] = []
@@ -136,15 +136,15 @@ export class AsyncIo {
   private readonly events = new Uint32Array(2)
   private readonly epollFd: number
   private underWay = 0
-  /** Of those, what is no read: the kernel hands it to a thread, where reads wait for the disk alone. */
+  /** Tasks under way other than reads. The kernel runs these in its threads; reads only wait for the disk. */
   private working = 0
   private unsubmitted = false
-  /** Rings stop: no further piece of a copy is begun. */
+  /** The rings are stopping: no copy begins another piece. */
   private stopping = false
-  /** By all buffered writes that left the loop. */
+  /** Bytes written by all buffered writes that left the loop. */
   private writtenBytes = 0
 
-  /** Throws when this thread cannot have an engine. */
+  /** Throws if this thread cannot have an engine. */
   constructor() {
     const created = native.asyncCreate(1, MAX_HELPER_THREADS)
     if (created < 0) throw new Error(`asynchronous I/O cannot be set up: errno ${-created}`)
@@ -158,12 +158,12 @@ export class AsyncIo {
     return this.working > 0
   }
 
-  /** No more is to be begun until something has ended. */
+  /** Returns true if no task may begin until another one ends. */
   get isFull(): boolean {
     return this.underWay >= MAX_UNDER_WAY
   }
 
-  /** Milliseconds until `progress` has something to do by itself, -1 for never. */
+  /** Milliseconds until `progress` has work without an event, or -1 for never. */
   nextDueMs(): number {
     return this.unsubmitted ? SUBMIT_AGAIN_MS : -1
   }
@@ -176,8 +176,8 @@ export class AsyncIo {
   }
 
   /**
-   * Returns when nothing is under way. Copies end with what they have, and those that have not begun are the guest's own to
-   * make; everything else has its time to begin.
+   * Returns when nothing is under way. A running copy ends with the bytes it has. A copy that has not begun is left to the
+   * guest. All other tasks get time to begin.
    */
   drain(): void {
     if (this.underWay === 0) return
@@ -197,8 +197,8 @@ export class AsyncIo {
   }
 
   /**
-   * READ of `lenBytes`, of which the first `doneBytes` lie in the reply already; by `fd`, one of the file's. `isWhole`: an
-   * error behind data is the answer, instead of the data.
+   * Reads `lenBytes` through `fd`, a descriptor of the file. The reply already holds the first `doneBytes`. With `isWhole`,
+   * an error after some data is the answer in place of the data.
    */
   read(
     request: Request,
@@ -221,8 +221,8 @@ export class AsyncIo {
   }
 
   /**
-   * WRITE of `lenBytes`, which begin at byte `skipBytes` of the request, and of which the first `doneBytes` are written
-   * already; by `fd`, one of the file's. `isWhole`: less than all of it is an error.
+   * Writes `lenBytes` through `fd`, a descriptor of the file. They begin at byte `skipBytes` of the request, and the first
+   * `doneBytes` are already written. With `isWhole`, a short write is an error.
    */
   write(
     request: Request,
@@ -250,7 +250,7 @@ export class AsyncIo {
     return this.begin(task, task.startTransfer())
   }
 
-  /** `flags` is the mode of fallocate, 0 otherwise. */
+  /** `flags` is the mode of fallocate, and 0 for other calls. */
   call(
     request: Request,
     file: HeldFd,
@@ -307,7 +307,7 @@ export class AsyncIo {
   private submit(): void {
     if (!this.unsubmitted) return
     const left = native.asyncSubmit()
-    if (left < 0) throw new Error(`io_uring takes no more: errno ${-left}`)
+    if (left < 0) throw new Error(`io_uring takes no more requests: errno ${-left}`)
     this.unsubmitted = left > 0
   }
 
@@ -317,14 +317,14 @@ export class AsyncIo {
     return count > 0
   }
 
-  /** A short transfer is not the end of a file: only one of nothing is. */
+  /** Continues after a short transfer. Only an empty transfer marks the end of a file. */
   private resume(task: Task, result: number): void {
     if (result > 0) task.advance(result)
     const mayGoOn = task.kind !== 'empty' && !(this.stopping && task.kind === 'copy')
     const goesOn = mayGoOn && result > 0 && task.leftBytes > 0
     const started = goesOn ? task.startTransfer() : result
     if (goesOn && started === 0) this.unsubmitted = true
-    // A write of nothing would otherwise be a success of less than all.
+    // Without this, a write of no bytes would be a short success.
     else this.end(task, task.kind === 'write' && started === 0 && task.leftBytes > 0 ? -EIO : started)
   }
 

@@ -39,19 +39,19 @@ import { wantsAppend } from './open-flags.js'
 
 const { O_DIRECT, RWF_APPEND, RWF_NOWAIT, SEEK_DATA, SEEK_HOLE } = native.constants
 
-/** Linux moves no more than this in one call, and the old COPY_FILE_RANGE reply has 32 bits for it. */
+/** Linux's limit for one call. The old COPY_FILE_RANGE reply also holds only 32 bits. */
 const MAX_COPY_BYTES = 0x7ffff000
-/** Work in memory up to this size is done in line: handing it to another thread would take longer. */
+/** In-memory work up to this size runs in line: handing it to another thread takes longer. */
 const INLINE_BYTES = 1024 * 1024
 
 const ARGS_OF_WRITE = ARGS + WriteIn.BYTES
 
-/** Whether both, neither of them -1, name bytes of a file that end below 2^53. */
+/** True if offset and length are both non-negative and their sum is a safe integer. */
 function isRange(offsetBytes: number, lenBytes: number): boolean {
   return offsetBytes >= 0 && lenBytes >= 0 && Number.isSafeInteger(offsetBytes + lenBytes)
 }
 
-/** What these operations work on. */
+/** The parts of the share that these operations use. */
 interface Share {
   readonly inodes: InodeTable
   readonly files: HandleTable<OpenFile>
@@ -60,21 +60,21 @@ interface Share {
   readonly agreed: Agreed
 }
 
-/** Returns true if a request with the flags of its file in the guest is to bypass the host's page cache. */
+/** Returns true if a request with these guest file flags bypasses the host's page cache. */
 function isDirect(file: OpenFile, guestFlags: number): boolean {
   return file.directFd !== NO_FD && (guestFlags & O_DIRECT) !== 0
 }
 
 /**
- * Data of open files. What the host can do at once is done in line, straight between the file and the guest's pages;
- * what would wait for a device goes to `async`.
+ * Data of open files. Work that needs no device runs in line, directly between the file and the guest's pages. Work that
+ * would wait for a device goes to `async`.
  */
 export class DataOperations {
   private readonly st = new Int32Array(Statx.WORDS)
 
   constructor(private readonly share: Share) {}
 
-  /** FUSE_READ. Reply: the data, shorter than asked for only at the end of the file. Errors: EBADF, EISDIR, EOVERFLOW. */
+  /** FUSE_READ. Reply: the data, short only at the end of the file. Errors: EBADF, EISDIR, EOVERFLOW. */
   read(request: Request): number {
     const { args } = request
     const file = this.share.files.get(ReadIn.handle(args, ARGS))
@@ -89,7 +89,7 @@ export class DataOperations {
     return this.readCached(request, file, offsetBytes, lenBytes, fillsPages)
   }
 
-  /** FUSE_WRITE. Reply: write_out. Errors: EBADF, EINVAL, EFBIG and what pwritev2 gives. */
+  /** FUSE_WRITE. Reply: write_out. Errors: EBADF, EINVAL, EFBIG and those of pwritev2. */
   write(request: Request): number {
     const { args } = request
     const { files, async, privileges } = this.share
@@ -99,13 +99,13 @@ export class DataOperations {
     if (lenBytes > request.payloadBytes(WriteIn.BYTES)) return -EINVAL
     const offsetBytes = WriteIn.offsetBytes(args, ARGS)
     if (!isRange(offsetBytes, lenBytes)) return -EFBIG
-    // A write-back has the offset it was cached at, whatever the file was opened with.
+    // A write-back carries the offset of its cached data, whatever flags the file was opened with.
     const writeFlags = WriteIn.writeFlags(args, ARGS)
     const cached = (writeFlags & FUSE_WRITE_CACHE) !== 0
     if (cached && file.appendOnly) return -EPERM
     const openFlags = WriteIn.flags(args, ARGS)
     const flags = !cached && wantsAppend(openFlags) ? RWF_APPEND : 0
-    // A guest says this of its direct writes whatever was agreed on, and then leaves the bits to us.
+    // A guest sets this flag on direct writes whatever INIT agreed on, and then relies on the device to clear the bits.
     const kill = (writeFlags & FUSE_WRITE_KILL_SUIDGID) !== 0
     if (kill || privileges.followsChanges) privileges.dropBeforeChange(file.fd, kill, request.gid)
     const fd = !cached && isDirect(file, openFlags) ? file.directFd : file.fd
@@ -115,7 +115,7 @@ export class DataOperations {
     async.slowWrites.count(lenBytes)
     const written = request.payloadToFile(WriteIn.BYTES, fd, offsetBytes, lenBytes, flags)
     if (written < 0) return written
-    // Linux takes whatever a write-back answers for all of it: why there was no more is the answer.
+    // Linux takes any write-back reply for the whole length, so the reply to a short one is the error behind it.
     if (cached && written < lenBytes)
       return async.write(request, file, fd, offsetBytes, lenBytes, ARGS_OF_WRITE, written, flags, true)
     WriteOut.write(request.reply, 0, written)
@@ -132,7 +132,7 @@ export class DataOperations {
     return this.share.async.call(request, file, dataOnly ? ASYNC_FDATASYNC : ASYNC_FSYNC, 0, 0, 0)
   }
 
-  /** FUSE_FALLOCATE. Reply: empty. Errors: EBADF, EFBIG and what fallocate gives. */
+  /** FUSE_FALLOCATE. Reply: empty. Errors: EBADF, EFBIG and those of fallocate. */
   fallocate(request: Request): number {
     const { args } = request
     const file = this.share.files.get(FallocateIn.handle(args, ARGS))
@@ -148,9 +148,9 @@ export class DataOperations {
   }
 
   /**
-   * FUSE_LSEEK: only where data and holes begin; other positions are the guest's own. A file of which the guest may have data
-   * that is not here is all data. Reply: lseek_out. Errors: ENOSYS (write-back: the guest knows of more, and of the size), EBADF,
-   * EINVAL, ENXIO (no such position, as for one below 0), EOVERFLOW.
+   * FUSE_LSEEK with SEEK_DATA or SEEK_HOLE only: the guest computes other positions. A file of which the guest may hold
+   * unwritten data counts as all data. Reply: lseek_out. Errors: ENOSYS (with write-back, only the guest knows data and
+   * size), EBADF, EINVAL, ENXIO (no such position, or a negative one), EOVERFLOW.
    */
   lseek(request: Request): number {
     const { args } = request
@@ -171,7 +171,7 @@ export class DataOperations {
     return LseekOut.BYTES
   }
 
-  /** What lseek answers for a file that is data up to its end. */
+  /** The answer of lseek for a file that is all data. */
   private seekInData(file: OpenFile, offsetBytes: number, whence: number): number {
     const { st } = this
     const result = native.fstatx(file.fd, STATX_MASK, st)
@@ -181,13 +181,13 @@ export class DataOperations {
     return whence === SEEK_DATA ? offsetBytes : sizeBytes
   }
 
-  /** Whether a file ends at a position that a Number can count; some file systems of hosts have longer ones. */
+  /** Returns true if the file's size is a safe integer. Some host file systems have longer files. */
   private isCountable(file: OpenFile): boolean {
     const { st } = this
     return native.fstatx(file.fd, STATX_MASK, st) === 0 && Statx.sizeBytes(st) <= Number.MAX_SAFE_INTEGER
   }
 
-  /** FUSE_COPY_FILE_RANGE. Reply: write_out. Errors: EBADF, EINVAL (flags), EFBIG and what copy_file_range gives. */
+  /** FUSE_COPY_FILE_RANGE. Reply: write_out. Errors: EBADF, EINVAL (flags), EFBIG and those of copy_file_range. */
   copyFileRange(request: Request): number {
     const { args } = request
     const { files, async } = this.share
@@ -211,12 +211,12 @@ export class DataOperations {
     return WriteOut.BYTES
   }
 
-  /** FUSE_COPY_FILE_RANGE_64. Reply: copy_file_range_out, whose 8 bytes say the same as those of write_out. */
+  /** FUSE_COPY_FILE_RANGE_64. Reply: copy_file_range_out, whose 8 bytes match those of write_out. */
   copyFileRange64(request: Request): number {
     return this.copyFileRange(request)
   }
 
-  /** Neither FALLOCATE nor COPY_FILE_RANGE says what its caller may: root alone keeps privileges of a file. */
+  /** FALLOCATE and COPY_FILE_RANGE do not name their caller's rights. Only root keeps the privileges of a file. */
   private dropPrivileges(request: Request, file: OpenFile): void {
     const { privileges, agreed } = this.share
     const { killsPrivileges } = agreed
@@ -226,8 +226,8 @@ export class DataOperations {
   }
 
   /**
-   * Takes what lies in the host's page cache; what does not is read asynchronously behind it. Only nothing more is the end of
-   * the file. `isWhole`: the guest takes what is missing for a hole, so that an error behind data is the answer.
+   * Takes data from the host's page cache, and reads the rest asynchronously. Only an empty read marks the end of the file.
+   * With `isWhole`, the guest takes missing data for a hole, so an error after some data is the answer.
    */
   private readCached(
     request: Request,

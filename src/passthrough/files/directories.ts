@@ -34,7 +34,7 @@ const { O_DIRECTORY, O_RDONLY } = native.constants
 
 const DOT = 0x2e
 
-/** What these operations work on. */
+/** The parts of the share that these operations use. */
 interface Share {
   readonly inodes: InodeTable
   readonly finder: InodeFinder
@@ -47,7 +47,7 @@ interface Share {
   readonly procFd: number
 }
 
-/** Reading directories. Positions are the host's, 64 opaque bits; they survive a seek in the guest. */
+/** Reads directories. Positions are the host's: 64 opaque bits, which survive a seek in the guest. */
 export class DirectoryOperations {
   private readonly dirents: DirentReader
   private readonly st = new Int32Array(Statx.WORDS)
@@ -71,12 +71,12 @@ export class DirectoryOperations {
     return OpenOut.BYTES
   }
 
-  /** FUSE_READDIR. Reply: dirents, none at the end. Errors: EBADF, EINVAL (no room), and what getdents gives. */
+  /** FUSE_READDIR. Reply: dirents, or nothing at the end. Errors: EBADF, EINVAL (no room) and those of getdents. */
   readdir(request: Request): number {
     return this.list(request, false)
   }
 
-  /** FUSE_READDIRPLUS. Reply: an entry_out and a dirent for each; each child but "." and ".." counts as a lookup. */
+  /** FUSE_READDIRPLUS. Reply: an entry_out and a dirent per child. Each child except "." and ".." counts as a lookup. */
   readdirplus(request: Request): number {
     return this.list(request, true)
   }
@@ -114,8 +114,8 @@ export class DirectoryOperations {
   }
 
   /**
-   * Returns the bytes of whole entries that fit, or an errno when not even one could be had: EINVAL, as from getdents,
-   * when there is no room for it. Nothing at all would mean the end of the directory.
+   * Returns the bytes of all entries that fit, or an errno if not even one fits or can be read: EINVAL for too little room,
+   * as with getdents. An empty reply would mean the end of the directory.
    */
   private fill(
     request: Request,
@@ -126,7 +126,7 @@ export class DirectoryOperations {
   ): number {
     const { dirents } = this
     const entryBytes = plus ? EntryOut.BYTES : 0
-    // An entry of the reply is longer than the record it comes from, several times with attributes.
+    // A reply entry is longer than its record, and several times longer with attributes.
     const wantBytes = plus ? roomBytes >> 2 : roomBytes
     let filled = 0
     for (;;) {
@@ -144,8 +144,8 @@ export class DirectoryOperations {
   }
 
   /**
-   * The entry_out of the current record. Node id 0 says that nothing is known beyond the name: for "." and "..", and for
-   * a child that cannot be looked up, which must not keep the others from being listed.
+   * Writes the entry_out of the current record. Node id 0 means that only the name is known: for "." and "..", and for a
+   * child that cannot be looked up. Such a child must not hide the others.
    */
   private writeEntry(request: Request, at: number, parent: number): void {
     const { dirents, share } = this
@@ -158,7 +158,7 @@ export class DirectoryOperations {
   private writeDirent(request: Request, at: number, parent: number, nameBytes: number): void {
     const { dirents } = this
     const { inodes } = this.share
-    // The directory above the share is none of the guest's business.
+    // The guest must not see the directory above the share.
     const hide = parent === FUSE_ROOT_ID && this.isDotOrDotDot()
     const inoLow = hide ? inodes.inoLowOf(parent) : dirents.inoLow
     const inoHigh = hide ? inodes.inoHighOf(parent) : dirents.inoHigh

@@ -55,7 +55,7 @@ const PERMISSIONS = 0o7777
 
 const dot = new TextEncoder().encode('.\0')
 
-/** What these operations work on. */
+/** The parts of the share that these operations use. */
 interface Share {
   readonly inodes: InodeTable
   readonly finder: InodeFinder
@@ -74,16 +74,16 @@ interface Share {
   readonly options: PassthroughOptions
 }
 
-/** Opening and closing regular files. */
+/** Opens and closes regular files. */
 export class FileOperations {
-  /** Of the file that a request makes or finds by its name. */
+  /** Attributes of the file that a request makes or finds by name. */
   private readonly st = new Int32Array(Statx.WORDS)
-  /** Of the file as it is opened. */
+  /** Attributes of the file at open. */
   private readonly openSt = new Int32Array(Statx.WORDS)
 
   constructor(private readonly share: Share) {}
 
-  /** FUSE_OPEN. Reply: open_out. Errors: EBADF for anything but a regular file, and what open gives. */
+  /** FUSE_OPEN. Reply: open_out. Errors: EBADF unless it is a regular file, and those of open. */
   open(request: Request): number {
     const { inodes } = this.share
     const slot = inodes.slotOf(request.nodeid)
@@ -97,8 +97,8 @@ export class FileOperations {
   }
 
   /**
-   * FUSE_CREATE: makes the file as the caller, or opens the one that is there. Reply: entry_out, open_out. Errors: ESTALE
-   * when there is something else.
+   * FUSE_CREATE: makes the file as the caller, or opens the existing one. Reply: entry_out, open_out. Errors: ESTALE if
+   * the name is not a regular file.
    */
   create(request: Request): number {
     const { args, argBytes, nameAt } = request
@@ -108,7 +108,7 @@ export class FileOperations {
     const guestFlags = CreateIn.flags(args, ARGS)
     const parentFd = this.beginCreating(request)
     if (parentFd < 0) return parentFd
-    // A new file is its creator's own and empty: O_NOATIME is allowed, O_TRUNC does nothing.
+    // The creator owns a new file, so O_NOATIME is allowed. The file is empty, so O_TRUNC does nothing.
     const wanted = hostOpenFlags(guestFlags, this.share.options) & ~O_TRUNC
     const flags = (wanted & ~O_DIRECT) | O_CREAT | O_EXCL
     const fd = this.share.opener.open(parentFd, argBytes, nameAt, flags, mode)
@@ -120,13 +120,13 @@ export class FileOperations {
     if (fd < 0) return slot
     const result = this.replyNew(request, parent, slot, fd, wanted, guestFlags)
     if (result >= 0) return result
-    // What could not be labelled, or not be opened as asked for, is not left behind.
+    // A file that cannot be labelled or opened as requested is removed again.
     removeMadeName(fd, this.share.inodes.fdOf(parent), argBytes, nameAt, 0)
     native.close(fd)
     return result
   }
 
-  /** FUSE_TMPFILE: makes a file without a name in a directory, as the caller. Reply: entry_out, open_out. */
+  /** FUSE_TMPFILE: makes a nameless file in a directory, as the caller. Reply: entry_out, open_out. */
   tmpfile(request: Request): number {
     const { args } = request
     const mode = CreateIn.mode(args, ARGS) & PERMISSIONS
@@ -135,7 +135,7 @@ export class FileOperations {
     const guestFlags = CreateIn.flags(args, ARGS)
     const parentFd = this.beginCreating(request)
     if (parentFd < 0) return parentFd
-    // With O_EXCL it never gets a name.
+    // With O_EXCL the file never gets a name.
     const wanted = hostOpenFlags(guestFlags, this.share.options) & ~O_TRUNC
     const flags = (wanted & ~O_DIRECT) | (guestFlags & O_EXCL) | O_TMPFILE
     const fd = native.openat(parentFd, dot, 0, flags, mode)
@@ -149,15 +149,15 @@ export class FileOperations {
     return result
   }
 
-  /** FUSE_FLUSH, at each close in the guest: what closing the host's file would say (NFS, quota). Reply: empty. */
+  /** FUSE_FLUSH, sent at each close in the guest: reports the error that close gives on the host (NFS, quota). Reply: empty. */
   flush(request: Request): number {
     const { args } = request
     const file = this.share.files.get(FlushIn.handle(args, ARGS))
     if (file === undefined) return -EBADF
-    // Closing any descriptor of a file gives up all of the closer's record locks.
+    // Closing any descriptor of a file drops all record locks of the closing process.
     this.share.locks.dropOwner(file.nodeid, FlushIn.ownerLow(args, ARGS), FlushIn.ownerHigh(args, ARGS))
     const fd = native.dup(file.fd)
-    // Out of descriptors: there is nothing to report of this file.
+    // Without a free descriptor, flush has nothing to report about this file.
     return fd < 0 ? 0 : native.close(fd)
   }
 
@@ -192,8 +192,8 @@ export class FileOperations {
   }
 
   /**
-   * Opens a file that is there for the guest. With O_DIRECT in `flags` it gets a second descriptor, opened first: a host that
-   * has no O_DIRECT refuses before anything is emptied.
+   * Opens an existing file for the guest. With O_DIRECT in `flags` it gets a second descriptor. That one is opened first: a
+   * host without O_DIRECT refuses before the file is emptied.
    */
   private openFile(
     request: Request,
@@ -209,7 +209,7 @@ export class FileOperations {
     const room = !isDirect || this.share.budget.left >= 2
     const fd = room ? this.openWanted(slot, flags & ~O_DIRECT, guestFlags) : -ENFILE
     if (fd >= 0) {
-      // What becomes of a program that is there already is the guest's: it is to run as nobody else.
+      // The guest writes an existing program, which must not run as another user afterwards.
       const { allowSuid } = this.share.options
       if (!allowSuid && opensForWriting(guestFlags)) this.share.privileges.dropSetIds(fd)
       return this.adopt(slot, fd, directFd, guestFlags)
@@ -220,13 +220,13 @@ export class FileOperations {
 
   private openWanted(slot: number, flags: number, guestFlags: number): number {
     const fd = this.openInode(slot, flags)
-    // An append-only file (chattr +a) may be opened for nothing else.
+    // An append-only file (chattr +a) can only be opened with O_APPEND.
     return fd === -EPERM && wantsAppend(guestFlags) ? this.openInode(slot, flags | O_APPEND) : fd
   }
 
   /**
-   * Only what cannot block and is no device of the host is ever opened for use. -EAGAIN when somebody on the host has a lease
-   * on the file, and is now asked to give it up.
+   * Opens an inode for use. Refuses types that could block or that are devices of the host. Returns -EAGAIN if a process on
+   * the host holds a lease on the file; the kernel then asks that process to give it up.
    */
   private openInode(slot: number, flags: number, orDirectory = false): number {
     const { share } = this
@@ -237,21 +237,21 @@ export class FileOperations {
     const pathFd = share.inodes.fdOf(slot)
     if (pathFd < 0) return pathFd
     const fd = this.openAtOnce(pathFd, flags)
-    // Only an owner may ask for O_NOATIME on the host, and the guest has made sure that its caller is one.
+    // The host lets only the owner use O_NOATIME. The guest has already checked that its caller is the owner.
     return fd === -EPERM && (flags & O_NOATIME) !== 0 ? this.openAtOnce(pathFd, flags & ~O_NOATIME) : fd
   }
 
-  /** Opens without waiting for a lease to be given up. */
+  /** Opens without waiting for a lease. */
   private openAtOnce(pathFd: number, flags: number): number {
     return descriptorError(native.inodeOpenAtOnce(this.share.options.procFd, pathFd, flags))
   }
 
-  /** The descriptor of the directory to make a file in, as which this thread has become the caller; or an errno. */
+  /** Becomes the caller. Returns the descriptor of the directory for the new file, or a negative errno. */
   private beginCreating(request: Request): number {
     const { share } = this
     const parent = share.inodes.slotOf(request.nodeid)
     if (parent === 0 || share.inodes.typeOf(parent) !== TYPE_DIRECTORY) return -EBADF
-    // One for the file, another for its O_DIRECT, and one for its inode.
+    // One descriptor for the file, one for its O_DIRECT and one for its inode.
     if (!share.inodes.fds.makeRoom() || share.budget.left < 3) return -ENFILE
     const parentFd = share.inodes.fdOf(parent)
     if (parentFd < 0) return parentFd
@@ -259,7 +259,7 @@ export class FileOperations {
     return entered < 0 ? entered : parentFd
   }
 
-  /** Takes over `fd` if it succeeds: a file just made, whose inode is `slot` or could not be had (an errno). */
+  /** Takes over `fd`, a new file, if it succeeds. `slot` is its inode, or the errno of the attempt to get one. */
   private replyNew(
     request: Request,
     parent: number,
@@ -280,15 +280,15 @@ export class FileOperations {
   }
 
   /**
-   * A file just made, with O_DIRECT. NO_FD when its mode keeps this process from opening it again, which is no error: its
-   * maker may do with it what the mode denies to others, through the page cache.
+   * Opens a new file with O_DIRECT. Returns NO_FD if the file's mode keeps this process from opening it again. That is no
+   * error: the file's maker goes through the page cache instead.
    */
   private openDirect(slot: number, flags: number): number {
     const fd = this.openInode(slot, flags)
     return fd === -EACCES || fd === -EPERM ? NO_FD : fd
   }
 
-  /** An open with O_TRUNC takes more than the contents of a file. */
+  /** Prepares an open with O_TRUNC, which removes more than the contents of a file. */
   private beforeEmptying(request: Request, slot: number, openFlags: number): void {
     const { inodes, privileges, agreed } = this.share
     const kill = agreed.killsPrivileges && (openFlags & FUSE_OPEN_KILL_SUIDGID) !== 0
@@ -305,10 +305,10 @@ export class FileOperations {
     const file = this.openFile(request, slot, flags, guestFlags, CreateIn.openFlags(request.args, ARGS))
     if (typeof file === 'number') {
       share.inodes.unref(slot, 1)
-      // No file, but a link or fifo that the guest did not know of: told so, it looks at the name again.
+      // The name is a link or fifo that the guest did not know. ESTALE makes it look the name up again.
       return file === -EBADF ? -ESTALE : postponedByLease(file)
     }
-    // Emptying the file has changed the size and times that the lookup saw; fstatx of an open file does not fail.
+    // Emptying the file changed the size and times from the lookup. fstatx of an open file does not fail.
     if ((guestFlags & O_TRUNC) !== 0) native.fstatx(file.fd, STATX_MASK, this.st)
     return this.replyCreate(request, parent, slot, file)
   }
@@ -319,13 +319,13 @@ export class FileOperations {
     return EntryOut.BYTES + OpenOut.BYTES
   }
 
-  /** Takes over `fd`, and the same file with O_DIRECT (or NO_FD), as an open file of the guest's. */
+  /** Takes over `fd`, and `directFd` (the same file with O_DIRECT, or NO_FD), as an open file of the guest. */
   private adopt(slot: number, fd: number, directFd: number, guestFlags: number): OpenFile {
     const { share } = this
     const { inodes } = share
     const { rules } = share.options
     const { policy } = rules.forOpen(rules.any ? share.paths.of(slot) : undefined, guestFlags)
-    // Record locks are given up by FLUSH.
+    // FLUSH drops record locks.
     const hidden = share.agreed.keepsRecordLocks ? FOPEN_NOFLUSH : 0
     const chosen = (guestFlags & O_DIRECT) !== 0 ? policy.directFileFlags : policy.fileFlags
     const appendOnly = wantsAppend(guestFlags) && wantsAppend(native.statusFlags(fd))
@@ -353,12 +353,12 @@ export class FileOperations {
     )
   }
 
-  /** Returns true if the guest's page cache may take what is written through an open with these FOPEN flags. */
+  /** Returns true if writes through an open with these FOPEN flags may go to the guest's page cache. */
   private usesPages(openFlags: number): boolean {
     return (openFlags & FOPEN_DIRECT_IO) === 0 || this.share.agreed.mapsDirect
   }
 
-  /** Returns true if the pages that the guest has of a file, which it opens as `fd`, are still good. */
+  /** Returns true if the guest's cached pages of the file that it opens as `fd` are still valid. */
   private hasGoodPages(slot: number, fd: number, writable: boolean): boolean {
     const { openSt } = this
     const { inodes } = this.share
@@ -366,7 +366,7 @@ export class FileOperations {
   }
 }
 
-/** What an open that failed with `error` returns: one that a lease is in the way of is served again. */
+/** The result of an open that failed with `error`. An open that a lease blocks is tried again. */
 function postponedByLease(error: number): number {
   return error === -EAGAIN ? POSTPONED : error
 }

@@ -1,11 +1,11 @@
 import * as native from 'virtiofsd-ts-native'
 import type { FdBudget } from '../inodes/fd-budget.js'
 
-/** A descriptor that stays open while system calls on it are under way, also when the guest has given it back. */
+/** A descriptor that stays open while system calls use it, even after the guest has released it. */
 export class HeldFd {
   private users = 1
 
-  /** Takes over `fd` and one place of `budget`, which has room for it. */
+  /** Takes over `fd` and one place of `budget`, which must have room. */
   constructor(
     readonly fd: number,
     protected readonly budget: FdBudget,
@@ -13,17 +13,17 @@ export class HeldFd {
     budget.take()
   }
 
-  /** Returns true if somebody beside its owner holds it. */
+  /** Returns true if a system call also holds it. */
   get isShared(): boolean {
     return this.users > 1
   }
 
-  /** One more system call is under way. */
+  /** One more system call uses it. */
   hold(): void {
     this.users++
   }
 
-  /** A system call has returned, or the guest has given the descriptor back. */
+  /** A system call has returned, or the guest has released the descriptor. */
   release(): void {
     if (--this.users === 0) this.close()
   }

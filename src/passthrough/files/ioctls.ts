@@ -27,7 +27,7 @@ import {
 import type { OpenDirectory } from './open-directory.js'
 import type { OpenFile } from './open-file.js'
 
-/** Room for the longest argument, and for a kernel that takes the size in a command's number at its word. */
+/** Room for the longest argument, also if a kernel believes the size in a command's number. */
 const ARGUMENT_BYTES = 64
 
 const FS_PROJINHERIT_FL = 0x2000_0000
@@ -35,7 +35,7 @@ const FS_XFLAG_PROJINHERIT = 0x200
 /** struct fsxattr: u32 flags, extent size, number of extents, project id. */
 const PROJECT_AT = 12
 
-/** What these operations work on. */
+/** The parts of the share that these operations use. */
 interface Share {
   readonly files: HandleTable<OpenFile>
   readonly directories: HandleTable<OpenDirectory>
@@ -43,20 +43,19 @@ interface Share {
 }
 
 /**
- * FUSE_IOCTL for a few commands that files and directories have in common. They neither wait for anything nor keep
- * pointers; no other command reaches the host.
+ * FUSE_IOCTL for a few commands on files and directories. These commands neither wait nor hold pointers. No other command
+ * reaches the host.
  */
 export class IoctlOperations {
   private readonly argument = Buffer.alloc(ARGUMENT_BYTES)
-  /** What an argument that is set would change. */
+  /** The value that a set command would change. */
   private readonly before = Buffer.alloc(ARGUMENT_BYTES)
 
   constructor(private readonly share: Share) {}
 
   /**
-   * Reply: ioctl_out, then the argument that came out. Errors: ENOTTY (other commands), EBADF, EINVAL, EPERM (project ids that
-   * are to stay as they are), EOPNOTSUPP (flags that
-   * take a capability which this process lacks), and the host's.
+   * Reply: ioctl_out, then the argument as changed by the call. Errors: ENOTTY (other commands), EBADF, EINVAL, EPERM
+   * (project ids must not change), EOPNOTSUPP (flags need a capability that this process lacks), and the host's.
    */
   ioctl(request: Request): number {
     const { args, argBytes, reply, replyBytes } = request
@@ -77,10 +76,10 @@ export class IoctlOperations {
     const refused = this.refusalOfProject(fd, number)
     if (refused < 0) return refused
     const error = call(fd, number, argument)
-    // The guest's kernel has looked whether its caller may. What this process may not, the share cannot.
+    // The guest's kernel has checked its caller. A refusal of this process therefore concerns the whole share.
     if (error === -EPERM && command.sets) {
-      this.share.options.report('flags of an inode are refused by the host: the guest gets EOPNOTSUPP', {
-        hint: 'immutable and append-only files take --modcaps +LINUX_IMMUTABLE',
+      this.share.options.report('the host refuses inode flags: the guest gets EOPNOTSUPP', {
+        hint: 'immutable and append-only files need --modcaps +LINUX_IMMUTABLE',
       })
       return -EOPNOTSUPP
     }
@@ -90,7 +89,7 @@ export class IoctlOperations {
     return IoctlOut.BYTES + outBytes
   }
 
-  /** Where project ids stay as they are: 0 when the argument changes none and no inheritance, -EPERM otherwise. */
+  /** Used if project ids must not change. Returns 0 if the argument keeps the id and sets no inheritance, else -EPERM. */
   private refusalOfProject(fd: number, number: number): number {
     if (this.share.options.allowProjectIds) return 0
     const { argument, before } = this
@@ -112,14 +111,14 @@ export class IoctlOperations {
   }
 }
 
-/** ioctl(2). 0 or a negative errno. */
+/** ioctl(2). Returns 0 or a negative errno. */
 type Call = (fd: number, request: number, argument: Buffer) => number
 
-/** The package ioctl-napi, which throws an errno as text in `code`. Undefined where npm has not compiled it. */
+/** Loads the package ioctl-napi, which throws an errno as text in `code`. Undefined if npm has not compiled it. */
 function loadIoctlNapi(): Call | undefined {
   let ioctl: typeof IoctlNapi
   try {
-    // By require, which knows no types: what npm has not compiled is missed here, not when this module loads.
+    // `require` fails here, and not when this module loads, if npm has not compiled the package. It has no types.
     ioctl = createRequire(import.meta.url)('ioctl-napi') as typeof IoctlNapi
   } catch {
     return undefined
@@ -135,9 +134,9 @@ function loadIoctlNapi(): Call | undefined {
   }
 }
 
-// Loaded with this file: a process that has left the host's root can load nothing any more.
+// Loaded with this file: a process that has left the host's root can no longer load modules.
 const ioctlNapi = loadIoctlNapi()
 const call: Call = ioctlNapi ?? native.ioctl
 
-/** Who makes the call: the optional package, or the addon in its place. */
+/** The maker of the call: the optional package, or the addon in its place. */
 export const ioctlCaller = ioctlNapi === undefined ? 'virtiofsd-ts-native' : 'ioctl-napi'

@@ -1,13 +1,13 @@
 import type { MemoryAccount } from '../memory-account.js'
 
-/** What an array takes of memory beside its bytes, about. */
+/** Approximate memory of an array in addition to its bytes. */
 const OVERHEAD_BYTES = 256
-/** No directory begins there: the next read has to go to its place first. */
+/** No directory begins at this position, so the next read seeks first. */
 const NOWHERE = -1
 
 const NOTHING = new Uint8Array(0)
 
-/** What is kept of a directory that the guest has open, and where it begins and stands. */
+/** Kept records of an open directory, with the positions where they begin and where the directory stands. */
 interface ReadDirectory {
   readonly atHigh: number
   atLow: number
@@ -17,21 +17,21 @@ interface ReadDirectory {
 }
 
 /**
- * Records that were read of directories and that nobody has taken yet. They save a directory from being read twice; those
- * that were kept first are given up when all of them together take too much memory.
+ * Directory records that were read and not yet sent. They save a second read of the directory. When all of them together
+ * take too much memory, the oldest are dropped.
  */
 export class Leftovers {
   private readonly holders = new Set<ReadDirectory>()
 
   constructor(private readonly memory: MemoryAccount) {}
 
-  /** Keeps records that begin where `directory` stands. */
+  /** Keeps records that begin at the directory's position. */
   keep(directory: ReadDirectory, records: Uint8Array): void {
     this.drop(directory)
     const bytes = records.length + OVERHEAD_BYTES
     while (!this.memory.hasRoom('directories', bytes)) {
       const [oldest] = this.holders
-      // Alone it always fits.
+      // A single directory always fits.
       if (oldest === undefined) break
       this.drop(oldest)
       oldest.atLow = NOWHERE
@@ -43,7 +43,7 @@ export class Leftovers {
     this.memory.add('directories', bytes)
   }
 
-  /** Gives up what is kept of a directory. */
+  /** Drops the kept records of a directory. */
   drop(directory: ReadDirectory): void {
     if (!this.holders.delete(directory)) return
     this.memory.add('directories', -(directory.left.length + OVERHEAD_BYTES))

@@ -2,7 +2,7 @@ import * as native from 'virtiofsd-ts-native'
 import { HeldFd } from './held-fd.js'
 import type { Leftovers } from './leftovers.js'
 
-/** Largest piece of a directory that is read at once. */
+/** Most bytes of one directory read. */
 const BUFFER_BYTES = 64 * 1024
 /** Room for a few of the longest names. */
 const LEAST_READ_BYTES = 1024
@@ -14,19 +14,19 @@ const D_NAME = 19
 
 const NOTHING = new Uint8Array(0)
 
-/** The records of one read, walked one by one. One for all directories of a thread: nothing in it outlives a request. */
+/** Walks the records of one read. One reader serves all directories of a thread: it keeps nothing after a request. */
 export class DirentReader {
   readonly bytes = new Uint8Array(BUFFER_BYTES + 8)
   private readonly view = new DataView(this.bytes.buffer)
   private end = 0
-  /** Where the current record begins. */
+  /** Offset of the current record. */
   at = 0
 
   constructor(private readonly leftovers: Leftovers) {}
 
   /**
-   * Goes to the entry behind the position [low, high], and reads records from there: those left over from the last
-   * read if they begin there, else the directory itself. Returns 0 or a negative errno.
+   * Goes to the entry after the position [low, high] and reads records from there. Uses the records left from the last read
+   * if they begin there, and the directory itself otherwise. Returns 0 or a negative errno.
    */
   open(directory: OpenDirectory, low: number, high: number): number {
     this.at = 0
@@ -46,8 +46,8 @@ export class DirentReader {
   }
 
   /**
-   * 1 when there is a record at `at`, 0 at the end of the directory, or a negative errno. Reads about `wantBytes` more
-   * from the directory when no record is left: what is read and not used has to be kept.
+   * Returns 1 if there is a record at `at`, 0 at the end of the directory, or a negative errno. Reads about `wantBytes` from
+   * the directory if no record is left. The caller must keep records that it does not use.
    */
   more(directory: OpenDirectory, wantBytes: number): number {
     if (this.at < this.end) return 1
@@ -59,14 +59,14 @@ export class DirentReader {
     return 1
   }
 
-  /** Steps over the current record: the directory has been read up to behind it. */
+  /** Steps over the current record and moves the directory's position after it. */
   next(directory: OpenDirectory): void {
     directory.atLow = this.offLow
     directory.atHigh = this.offHigh
     this.at += this.view.getUint16(this.at + D_RECLEN, true)
   }
 
-  /** Keeps the records that were read and not stepped over, for the request that goes on from here. */
+  /** Keeps the records that were read and not stepped over, for the next request. */
   close(directory: OpenDirectory): void {
     if (this.at < this.end) this.leftovers.keep(directory, this.bytes.subarray(this.at, this.end))
     else this.leftovers.drop(directory)
@@ -78,7 +78,7 @@ export class DirentReader {
   get inoHigh(): number {
     return this.view.getUint32(this.at + 4, true)
   }
-  /** The position behind this record, in 32-bit halves: opaque. */
+  /** The opaque position after this record, in 32-bit halves. */
   get offLow(): number {
     return this.view.getUint32(this.at + D_OFF, true)
   }
@@ -88,7 +88,7 @@ export class DirentReader {
   get type(): number {
     return this.bytes[this.at + D_TYPE]
   }
-  /** Where the name begins in `bytes`, NUL-terminated. */
+  /** Offset of the NUL-terminated name in `bytes`. */
   get nameAt(): number {
     return this.at + D_NAME
   }
@@ -99,10 +99,10 @@ export class DirentReader {
 
 /** A directory that the guest has open. */
 export class OpenDirectory extends HeldFd {
-  /** The position up to which entries have been handed out. */
+  /** The position up to which entries have been sent. */
   atLow = 0
   atHigh = 0
-  /** Records that the descriptor has given and nobody has taken yet; they begin at the position [leftLow, leftHigh]. */
+  /** Records that were read and not yet sent. They begin at the position [leftLow, leftHigh]. */
   left = NOTHING
   leftLow = 0
   leftHigh = 0

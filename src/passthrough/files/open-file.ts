@@ -3,32 +3,32 @@ import type { FdBudget } from '../inodes/fd-budget.js'
 import type { HostFileSystem } from '../inodes/host-file-system.js'
 import { HeldFd } from './held-fd.js'
 
-/** In the place of a descriptor: there is none. */
+/** Stands for a missing descriptor. */
 export const NO_FD = -1
 
 /**
- * A file that the guest has open. `fd` goes through the host's page cache: a guest's kernel writes back, and fills its page
- * cache, through whichever handle it finds, with offsets and lengths that O_DIRECT does not take.
+ * A file that the guest has open. `fd` goes through the host's page cache: a guest's kernel reads and writes back cached
+ * pages through any handle of the file, with offsets and lengths that O_DIRECT does not take.
  */
 export class OpenFile extends HeldFd {
   constructor(
     fd: number,
     budget: FdBudget,
-    /** What the guest has open; it may have forgotten it. */
+    /** The inode of the open file. The guest may have forgotten the inode. */
     readonly nodeid: number,
     /**
-     * The same file with O_DIRECT, for what the guest itself reads and writes with it: every transfer waits for a device.
-     * NO_FD: there is none. Taken over.
+     * The same file with O_DIRECT, for the guest program's own reads and writes: each transfer waits for a device. NO_FD if
+     * there is none. Taken over.
      */
     readonly directFd: number,
-    /** The FOPEN flags that the guest was told. */
+    /** The FOPEN flags sent to the guest. */
     readonly openFlags: number,
     readonly host: HostFileSystem,
-    /** Opened for writing by the guest. */
+    /** The guest has opened it for writing. */
     readonly writable: boolean,
-    /** The host appends whatever is written to it: it takes nothing that has a place of its own. */
+    /** The host appends all data written to it, so it takes no data for a given offset. */
     readonly appendOnly: boolean,
-    /** The guest may write to it in its page cache. */
+    /** Writes of the guest to it may go to the guest's page cache. */
     readonly writesPages: boolean,
   ) {
     super(fd, budget)

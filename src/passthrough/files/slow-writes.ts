@@ -1,17 +1,17 @@
-/** Writes that took this long beyond what the copying takes were held up by the host: it throttles, or its journal is full. */
+/** A write that takes this much longer than its copying was held up by the host: throttling, or a full journal. */
 const SLOW_MS = 5
-/** What copying to the page cache may take: several times what a busy machine needs. */
+/** Time allowed for copying to the page cache: several times the need of a busy machine. */
 const COPY_MS_PER_BYTE = 1 / (1024 * 1024)
 /** How long writes stay away from the loop after the last slow one. */
 const HOLD_MS = 200
 
 /**
- * Says when buffered writes are better carried out asynchronously. They normally go to the host's page cache and return
- * at once, and few file systems can say beforehand that one will not: so the first slow one shows, and those after it
- * leave the loop free until the host has caught up. Costs two readings of the clock for each batch with writes.
+ * Says when buffered writes should run asynchronously. They normally go to the host's page cache and return at once. Few
+ * file systems can announce a slow one, so the first slow write blocks the loop. The writes after it run asynchronously
+ * until the host has caught up. Costs two clock readings for each batch with writes.
  */
 export class SlowWrites {
-  /** Whether a buffered write should leave the loop now. */
+  /** True if buffered writes should leave the loop now. */
   away = false
   private untilMs = 0
   private firstMs = 0
@@ -20,13 +20,13 @@ export class SlowWrites {
 
   constructor(private readonly clockMs = () => performance.now()) {}
 
-  /** A write is about to be carried out in line. */
+  /** Called before a write runs in line. */
   count(lenBytes: number): void {
     if (this.counted++ === 0) this.firstMs = this.clockMs()
     this.countedBytes += lenBytes
   }
 
-  /** A batch of requests has been served. */
+  /** Called after a batch of requests. */
   endBatch(): void {
     if (this.counted === 0 && !this.away) return
     const nowMs = this.clockMs()
@@ -36,7 +36,7 @@ export class SlowWrites {
     this.away = nowMs < this.untilMs
   }
 
-  /** `lenBytes` were written in the `elapsedMs` that ended at `nowMs`. */
+  /** Records a write of `lenBytes` that took the `elapsedMs` before `nowMs`. */
   took(elapsedMs: number, lenBytes: number, nowMs: number): void {
     if (elapsedMs > SLOW_MS + lenBytes * COPY_MS_PER_BYTE) this.untilMs = nowMs + HOLD_MS
   }

@@ -1,21 +1,22 @@
 import { CHUNK_BITS, CHUNK_MASK, CHUNK_SLOTS, chunkOf } from './slot-chunks.js'
 
 class Chunk {
-  /** Handles of the guest through which it may write to its page cache. */
+  /** Guest handles through which the guest's page cache may be written. */
   readonly writers = new Int32Array(CHUNK_SLOTS)
-  /** 1: the guest has pages of the file. */
+  /** 1 if the guest has cached pages of the file. */
   readonly pages = new Uint8Array(CHUNK_SLOTS)
 }
 
 /**
- * Files of which the guest may have data that the host has not seen, by slot. What the host says of their data, holes and
- * blocks is not what the guest has.
+ * Files of which the guest may hold data that the host has not seen, by slot. The host's view of their data, holes and
+ * blocks may differ from the guest's.
  *
- * With write-back that is each file open for writing. Without, only a shared mapping makes pages dirty; they have to come
- * into the guest's page cache first, by a READ that is marked. The last handle for writing goes when all is written back.
+ * With write-back, these are all files open for writing. Without it, only a shared mapping makes pages dirty, and a READ
+ * marked as filling the page cache must load those pages first. The guest releases its last writing handle after it has
+ * written everything back.
  */
 export class DirtyFiles {
-  /** What was agreed on at INIT. */
+  /** INIT agreed on write-back. */
   writesBack = false
   private readonly chunks: (Chunk | undefined)[] = []
 
@@ -39,7 +40,7 @@ export class DirtyFiles {
     chunkOf(this.chunks, slot, Chunk).pages[slot & CHUNK_MASK] = 1
   }
 
-  /** The guest writes back what is dirty, and throws its pages away. */
+  /** The guest writes its dirty pages back and drops all pages. */
   dropped(slot: number): void {
     const chunk = this.chunks[slot >>> CHUNK_BITS]
     if (chunk !== undefined) chunk.pages[slot & CHUNK_MASK] = 0

@@ -1,6 +1,6 @@
 /**
- * How many descriptors a share may hold. Counts those that a guest can make it open, so that a guest which opens without
- * end is told so, and the process keeps what it needs for itself.
+ * Limits the descriptors of a share. It counts those that a guest can make it open: a guest that opens without end gets an
+ * error, and the process keeps the descriptors it needs for itself.
  */
 export class FdBudget {
   private used = 0

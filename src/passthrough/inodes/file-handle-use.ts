@@ -1,3 +1,3 @@
-/** Whether inodes are referred to by file handles: not at all, where the host has them, or else not served. */
+/** Use of file handles for inodes: never, where the host has them, or required. */
 export const fileHandleUses = ['never', 'prefer', 'mandatory'] as const
 export type FileHandleUse = (typeof fileHandleUses)[number]

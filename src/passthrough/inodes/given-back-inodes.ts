@@ -1,7 +1,7 @@
 import { CHUNK_BITS, CHUNK_MASK, CHUNK_SLOTS, chunkOf } from './slot-chunks.js'
 
 const NOT_THERE = -1
-/** Slot 0 is no inode: the ring begins and ends there. */
+/** Slot 0 is no inode: it marks both ends of the ring. */
 const ENDS = 0
 
 class Chunk {
@@ -9,7 +9,7 @@ class Chunk {
   readonly previous = new Int32Array(CHUNK_SLOTS).fill(NOT_THERE)
 }
 
-/** Slots of inodes that the guest has given back and may ask for again, the oldest first: a ring of links. */
+/** Slots of inodes that the guest has forgotten and may ask for again, oldest first: a ring of links. */
 export class GivenBackInodes {
   private readonly chunks: Chunk[] = []
   count = 0
@@ -23,7 +23,7 @@ export class GivenBackInodes {
     return chunk !== undefined && chunk.next[slot & CHUNK_MASK] !== NOT_THERE
   }
 
-  /** The slot that was added first, or 0. */
+  /** The slot added first, or 0. */
   get oldest(): number {
     return chunkOf(this.chunks, ENDS, Chunk).next[ENDS]
   }
@@ -35,7 +35,7 @@ export class GivenBackInodes {
     this.count++
   }
 
-  /** Takes out a slot that is there. */
+  /** Removes a slot of the ring. */
   remove(slot: number): void {
     const chunk = chunkOf(this.chunks, slot, Chunk)
     const at = slot & CHUNK_MASK

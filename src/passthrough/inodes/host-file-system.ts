@@ -1,23 +1,23 @@
 import * as native from 'virtiofsd-ts-native'
 
-/** struct statfs: f_type is its first word. */
+/** struct statfs. Its first word is f_type. */
 const STATFS_BYTES = 120
 
-/** Magic numbers of file systems that live in memory: nothing on them waits for a device. */
+/** Magic numbers of file systems in memory: nothing on them waits for a device. */
 const TMPFS_MAGIC = 0x01021994
 const RAMFS_MAGIC = 0x858458f6
 
-/** Whether a file handle can be opened as long as its file is there. */
+/** How long a file handle can be opened. */
 export enum HandleLife {
-  /** Yes. */
+  /** As long as its file exists. */
   AsFile,
-  /** Not known. */
+  /** Unknown. */
   Unknown,
-  /** No: only as long as the file system has the inode in its cache. */
+  /** Only while the file system has the inode in its cache. */
   AsCache,
 }
 
-/** Magic numbers of local file systems whose file handles are good as long as their files. */
+/** Magic numbers of local file systems whose file handles last as long as their files. */
 const lasting: ReadonlySet<number> = new Set([
   TMPFS_MAGIC,
   0x0000ef53, // ext2, ext3, ext4
@@ -32,7 +32,7 @@ const lasting: ReadonlySet<number> = new Set([
   0x00009660, // iso9660
 ])
 
-/** Of file systems that find an inode by its handle in their cache alone: FUSE, which includes virtiofs and bindfs, and FAT. */
+/** File systems that find handles only in their inode cache: FUSE (which includes virtiofs and bindfs), FAT and others. */
 const cached: ReadonlySet<number> = new Set([
   0x65735546, // fuse
   0x00004d44, // msdos, vfat
@@ -42,23 +42,23 @@ const cached: ReadonlySet<number> = new Set([
   0xfe534d42, // smb2
 ])
 
-/** What is known of one of the host's file systems. */
+/** Properties of one host file system. */
 export interface HostFileSystem {
-  /** Files live in memory alone: reads, fsync and small changes of allocation return at once. */
+  /** All files are in memory: reads, fsync and small allocation changes return at once. */
   readonly inMemory: boolean
-  /** preadv2 takes RWF_NOWAIT; cleared when it turns out not to. */
+  /** preadv2 takes RWF_NOWAIT. Cleared after a refusal. */
   nowaitReads: boolean
-  /** Becomes AsCache when a handle turns out to have died before its file. */
+  /** Becomes AsCache after a handle has died before its file. */
   handleLife: HandleLife
 }
 
 const scratch = new Int32Array(STATFS_BYTES / 4)
 
-/** The host's file systems that inodes are on, by the inode table's number of a device. */
+/** The host file systems that hold inodes, by the inode table's device number. */
 export class HostFileSystems {
   private readonly known = new Map<number, HostFileSystem>()
 
-  /** The file system of a device; `fd` is any descriptor on it. */
+  /** Returns the file system of a device. `fd` is any descriptor on it. */
   of(device: number, fd: number): HostFileSystem {
     let host = this.known.get(device)
     if (host === undefined) {
@@ -68,12 +68,12 @@ export class HostFileSystems {
     return host
   }
 
-  /** The guest has no inode of a device any more. */
+  /** The guest has no more inodes on a device. */
   forget(device: number): void {
     this.known.delete(device)
   }
 
-  /** Devices will be numbered anew. */
+  /** Clears the table, because devices get new numbers. */
   clear(): void {
     this.known.clear()
   }
@@ -85,7 +85,7 @@ function ask(fd: number): HostFileSystem {
   return { inMemory, nowaitReads: !inMemory, handleLife: handleLifeOf(type) }
 }
 
-/** Asks the host how long the file handle of what `fd` stands for is good. */
+/** Asks the host how long the file handle of `fd` lasts. */
 export function handleLifeAt(fd: number): HandleLife {
   return ask(fd).handleLife
 }

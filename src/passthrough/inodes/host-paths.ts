@@ -4,7 +4,7 @@ import type { InodeTable } from './inode-table.js'
 const PATH_MAX_BYTES = 4096
 const LOST = ' (deleted)'
 
-/** Where inodes lie below the shared directory, by the names that the host has for them now. */
+/** Present paths of inodes below the shared directory, by their names on the host. */
 export class HostPaths {
   private readonly bytes = new Uint8Array(PATH_MAX_BYTES)
   private readonly decoder = new TextDecoder()
@@ -19,13 +19,13 @@ export class HostPaths {
     this.root = this.read(rootFd) ?? '/'
   }
 
-  /** The path of an inode below the shared directory, "" for itself; undefined for one that has no name there now. */
+  /** The path of an inode below the shared directory, "" for the directory itself, undefined without a name there. */
   of(slot: number): string | undefined {
     const fd = this.inodes.fdOf(slot)
     return fd < 0 ? undefined : this.below(fd)
   }
 
-  /** The path of what `fd` stands for, without a leading slash; undefined when it has no name below the directory. */
+  /** The path of the file of `fd`, without a leading slash. Undefined if it has no name below the directory. */
   below(fd: number): string | undefined {
     const path = this.read(fd)
     if (path === undefined || path.endsWith(LOST)) return undefined
@@ -34,7 +34,7 @@ export class HostPaths {
     return path.startsWith(prefix) ? path.slice(prefix.length) : undefined
   }
 
-  /** The same as a name for openat2(2), in the host's bytes and NUL-terminated; undefined also for the directory itself. */
+  /** The same path for openat2(2): the host's bytes, NUL-terminated. Also undefined for the directory itself. */
   nameBelow(fd: number): Uint8Array | undefined {
     const path = this.below(fd)
     if (path === undefined || path === '') return undefined
@@ -47,7 +47,7 @@ export class HostPaths {
 
   private read(fd: number): string | undefined {
     const lenBytes = native.inodePath(this.procFd, fd, this.bytes)
-    // A path that fills the buffer may have been cut.
+    // A path that fills the buffer may be cut off.
     if (lenBytes < 0 || lenBytes === PATH_MAX_BYTES) return undefined
     return this.decoder.decode(this.bytes.subarray(0, lenBytes))
   }

@@ -7,41 +7,41 @@ import type { LastPlaces } from './last-places.js'
 import { CHUNK_BITS, CHUNK_MASK, CHUNK_SLOTS } from './slot-chunks.js'
 
 const NONE = -1
-/** Descriptors that are looked at for one to close while there is room left: no request pays for a whole table. */
+/** Most descriptors examined for one to close while there is still room: no request scans a whole table. */
 const EASY_STEPS = 64
 
 class Chunk {
   readonly fd = new Int32Array(CHUNK_SLOTS).fill(NONE)
-  /** Where the slot stands among those with a descriptor. */
+  /** The slot's index in the list of slots with a descriptor. */
   readonly place = new Int32Array(CHUNK_SLOTS)
   readonly device = new Int32Array(CHUNK_SLOTS)
   readonly flags = new Uint8Array(CHUNK_SLOTS)
-  /** Files that the guest has open of it: while there are any, the descriptor stays, with or without a name. */
+  /** Open files of the inode. The descriptor stays while there are any, even for a deleted file. */
   readonly pins = new Int32Array(CHUNK_SLOTS)
-  /** Made when the first of these inodes loses its descriptor: 64 bytes each. */
+  /** Allocated when the first of these inodes loses its descriptor: 64 bytes each. */
   handles: Int32Array | undefined
 }
 
-/** The descriptor was used since the hand of the clock came by. */
+/** The descriptor was used since the clock's hand last passed it. */
 const RECENT = 1
-/** A directory or regular file: may be opened for use. */
+/** A directory or regular file, which may be opened for use. */
 const OPENABLE = 2
-/** Its file system gave no handle: the descriptor stays. */
+/** Its file system gave no handle, so the descriptor stays open. */
 const NO_HANDLE = 4
 
 /**
- * The O_PATH descriptors of inodes, by slot. As many stay open as `maxOpen` and the budget allow; beyond that those not
- * used lately are closed, and opened again by file handle when they are asked for. Without handles (the host's file system
- * has none, or this process may not open them) every inode keeps its descriptor.
+ * O_PATH descriptors of inodes, by slot. `maxOpen` and the budget limit the open ones. Beyond that limit, descriptors not
+ * used lately are closed, and reopened by file handle on demand. Every inode keeps its descriptor if the host's file
+ * system has no handles or this process may not open them.
  *
- * A descriptor that `get` returned stays open until `get` has been called for two other slots.
+ * A descriptor returned by `get` stays open until `get` has been called for two other slots.
  */
 export class InodeFds {
   private readonly chunks: Chunk[] = []
-  /** Slots that have a descriptor, in no order: what the clock goes around. */
+  /** Slots with a descriptor, unordered: the clock goes around these. */
   private readonly open: number[] = []
   private hand = 0
-  /** Of those, the ones that have to stay. */
+  /** Number of slots in `open` that must stay open. */
   private staying = 0
   private last = 0
   private lastButOne = 0
@@ -52,11 +52,11 @@ export class InodeFds {
     private readonly handles: FileHandles | undefined,
     private readonly hosts: HostFileSystems,
     private readonly places: LastPlaces,
-    /** Told when there is no room for a descriptor, and the guest gets ENFILE. */
+    /** Called when there is no room for a descriptor and the guest gets ENFILE. */
     private readonly outOfFds: () => void,
   ) {}
 
-  /** Makes room for one more descriptor, if need be by closing another. False when there is none. */
+  /** Makes room for one more descriptor and closes another one if necessary. Returns false if there is no room. */
   makeRoom(): boolean {
     if (this.budget.left === 0) this.evictOne(2 * this.open.length)
     else if (this.open.length >= this.maxOpen) this.evictOne(EASY_STEPS)
@@ -76,7 +76,7 @@ export class InodeFds {
     this.install(chunk, slot, fd)
   }
 
-  /** The descriptor; opened again if need be. -ESTALE when the file is gone, -ENFILE when there is no room. */
+  /** Returns the descriptor and reopens it if necessary. Errors: ESTALE (file deleted), ENFILE (no room). */
   get(slot: number): number {
     const chunk = this.chunks[slot >>> CHUNK_BITS]
     const at = slot & CHUNK_MASK
@@ -102,21 +102,21 @@ export class InodeFds {
   }
 
   /**
-   * Whether a name in a directory (or "" for what `parentFd` itself stands for) is the file of this slot, of which device
-   * and inode number say that it might be.
+   * Returns true if a name in a directory (or "" for `parentFd` itself) is the file of this slot. The caller has found that
+   * device and inode number agree.
    */
   isFile(slot: number, parentFd: number, name: Uint8Array, nameAt: number): boolean {
     const chunk = this.chunks[slot >>> CHUNK_BITS]
     const at = slot & CHUNK_MASK
-    // An open descriptor keeps the inode number from being used for another file.
+    // An open descriptor keeps the host from reusing the inode number.
     if (chunk.fd[at] >= 0) return true
     if (this.handles === undefined || chunk.handles === undefined) return false
     if (this.handles.matches(parentFd, name, nameAt, chunk.handles, at * FileHandles.WORDS)) return true
-    // A handle that may have died says nothing: the inode is looked for where it was, and is there if it can be opened.
+    // A handle that may have died proves nothing. The inode is the same if it can be opened at its last place.
     return this.places.has(slot) && this.get(slot) >= 0
   }
 
-  /** Closes the descriptor of a slot that can be opened again and of which no file is open. False for any other. */
+  /** Closes the descriptor of a slot that has no open file and can be reopened. Returns false for other slots. */
   rest(slot: number): boolean {
     const chunk = this.chunks[slot >>> CHUNK_BITS]
     const at = slot & CHUNK_MASK
@@ -143,19 +143,19 @@ export class InodeFds {
     this.chunks[moved >>> CHUNK_BITS].place[moved & CHUNK_MASK] = chunk.place[at]
   }
 
-  /** Closes the descriptor of a slot that means nothing any more. */
+  /** Closes the descriptor of a slot that is no longer in use. */
   forget(slot: number): void {
     this.close(slot)
     this.places.forget(slot)
   }
 
-  /** No inode of a device is known any more. */
+  /** Forgets a device without known inodes. */
   forgetDevice(device: number): void {
     this.handles?.forget(device)
     this.hosts.forget(device)
   }
 
-  /** Everything is forgotten; every slot has been closed before. */
+  /** Forgets everything. The caller has closed every slot before. */
   clear(): void {
     this.chunks.length = 0
     this.hand = 0
@@ -184,14 +184,14 @@ export class InodeFds {
     return fd
   }
 
-  /** The handle is dead, and the file may be there all the same: then no handle of its file system is relied on any more. */
+  /** Handles a dead handle whose file may still exist: if it does, no handle of its file system is trusted any more. */
   private findAgain(slot: number, device: number): number {
     const fd = this.places.open(slot)
     if (fd >= 0) this.hosts.of(device, fd).handleLife = HandleLife.AsCache
     return fd
   }
 
-  /** Closes a descriptor that was not used since the clock's hand last came by, if its inode has a handle. */
+  /** Closes one descriptor that was not used since the clock's hand last passed it and whose inode has a handle. */
   private evictOne(maxSteps: number): void {
     const { open } = this
     if (this.handles === undefined || this.staying === open.length) return

@@ -14,12 +14,12 @@ const EMPTY_NAME = new Uint8Array(1)
 const { AT_SYMLINK_NOFOLLOW, O_PATH } = native.constants
 
 /**
- * Finds inodes by their names on the host, and takes new ones into the table. Each method that returns a slot has counted
- * a lookup of it and has filled `st`, which is the caller's, with its attributes; or it returns a negative errno.
+ * Finds inodes by their names on the host, and adds new ones to the table. Methods that return a slot have counted a
+ * lookup of it and filled the caller's `st` with its attributes. Otherwise they return a negative errno.
  */
 export class InodeFinder {
   private readonly otherSt = new Int32Array(Statx.WORDS)
-  /** True if the last inode looked at was new to the guest. New ones come in listings and walks, one after the other. */
+  /** True if the last lookup found a new inode. New inodes come in series, during listings and walks. */
   private expectsNew = false
 
   constructor(
@@ -34,7 +34,7 @@ export class InodeFinder {
     const { inodes } = this
     const parentFd = inodes.fdOf(parent)
     if (parentFd < 0) return parentFd
-    // Asking first saves opening what the guest knows; it is a call too many for what it does not.
+    // A stat first saves opening a known inode. For a new inode it is an extra call.
     if (!this.expectsNew || this.budget.left === 0) {
       const result = native.statx(parentFd, name, at, AT_SYMLINK_NOFOLLOW, STATX_MASK, st)
       if (result < 0) return result
@@ -49,9 +49,9 @@ export class InodeFinder {
     return fd < 0 ? descriptorError(fd) : this.adopt(fd, st)
   }
 
-  /** The slot of what `fd`, an O_PATH descriptor that this takes over, stands for. */
+  /** Returns the slot of the file of `fd`, an O_PATH descriptor that this method takes over. */
   adopt(fd: number, st: StatxWords): number {
-    // The name may stand for another file since it was looked at: what counts is what was opened.
+    // The name may stand for another file since the stat. The opened file counts.
     const result = native.fstatx(fd, STATX_MASK, st)
     if (result < 0) {
       native.close(fd)
@@ -61,8 +61,8 @@ export class InodeFinder {
   }
 
   /**
-   * The same for a file just made as a name in `parentFd`, which `fd` holds open and stays the caller's. The name is the
-   * quick way to it, unless the host has put something else there meanwhile.
+   * The same for a file just made as a name in `parentFd`. `fd` holds it open and stays the caller's. The name is the quick
+   * way to the file, unless a process on the host has replaced it meanwhile.
    */
   adoptMade(fd: number, parentFd: number, name: Uint8Array, at: number, st: StatxWords): number {
     const named = this.opener.open(parentFd, name, at, O_PATH, 0)
@@ -94,7 +94,7 @@ export class InodeFinder {
     return known
   }
 
-  /** Why the guest cannot have one more inode, the one that `fd` stands for; 0 when it can. */
+  /** Returns the errno if the guest cannot have the inode of `fd` in addition, or 0. */
   private refusalOf(fd: number): number {
     const { inodeLimit, fileHandles, report } = this.options
     if (this.inodes.count >= inodeLimit && !this.inodes.dropOldest()) {

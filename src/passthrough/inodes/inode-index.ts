@@ -1,4 +1,4 @@
-/** Finds the slot of an inode by what identifies it on the host: a device (by our own small number) and inode number. */
+/** The identity of an inode on the host: device (by our own small number) and inode number. */
 export interface InodeKeys {
   deviceOf(slot: number): number
   inoLowOf(slot: number): number
@@ -17,8 +17,8 @@ function hash(device: number, inoLow: number, inoHigh: number): number {
 }
 
 /**
- * An open-addressing hash table of slots, with linear probing and no tombstones. It costs 4 to 16 bytes an inode and the
- * garbage collector nothing. Split into 256 shards that grow one at a time: growing never stops the guest for long.
+ * An open-addressing hash table of slots, with linear probing and without tombstones. It costs 4 to 16 bytes per inode and
+ * gives the garbage collector no work. Its 256 shards grow one at a time, so growth never stops the guest for long.
  */
 export class InodeIndex {
   private readonly shards: Int32Array[]
@@ -28,7 +28,7 @@ export class InodeIndex {
     this.shards = Array.from({ length: 1 << SHARD_BITS }, () => new Int32Array(FIRST_CAPACITY))
   }
 
-  /** The slot, or 0 when this inode is not known. */
+  /** Returns the slot, or 0 if this inode is not known. */
   find(device: number, inoLow: number, inoHigh: number): number {
     const h = hash(device, inoLow, inoHigh)
     const shard = this.shards[h >>> (32 - SHARD_BITS)]
@@ -39,7 +39,7 @@ export class InodeIndex {
     }
   }
 
-  /** Adds a slot whose keys are set, and not known yet. */
+  /** Adds a new slot. The caller has set its keys. */
   add(slot: number): void {
     const h = this.hashOf(slot)
     const n = h >>> (32 - SHARD_BITS)
@@ -47,7 +47,7 @@ export class InodeIndex {
     insert(this.shards[n], h, slot)
   }
 
-  /** Removes a slot that is known; its keys are still set. */
+  /** Removes a known slot. Its keys are still set. */
   remove(slot: number): void {
     const h = this.hashOf(slot)
     const n = h >>> (32 - SHARD_BITS)
@@ -55,7 +55,7 @@ export class InodeIndex {
     const mask = shard.length - 1
     let hole = h & mask
     while (shard[hole] !== slot) hole = (hole + 1) & mask
-    // Moves back whatever the hole would cut off from the place its hash asks for.
+    // Moves back each entry that the hole would separate from the place of its hash.
     for (let at = (hole + 1) & mask; shard[at] !== EMPTY; at = (at + 1) & mask) {
       const wanted = this.hashOf(shard[at]) & mask
       if (((at - wanted) & mask) >= ((at - hole) & mask)) {

@@ -19,43 +19,42 @@ import { InodeIndex } from './inode-index.js'
 import { CHUNK_BITS, CHUNK_MASK, CHUNK_SLOTS } from './slot-chunks.js'
 import { STATX_MASK, statxDevMajor, statxDevMinor, statxMountId } from './statx.js'
 
-/** What identifies 16,384 inodes: 33 bytes each. Chunks are never copied or moved. */
+/** The identities of 16,384 inodes, 33 bytes each. Chunks are never copied or moved. */
 class Chunk {
-  /** For a free slot, the next free one. */
+  /** For a free slot: the next free slot. */
   readonly nextFree = new Int32Array(CHUNK_SLOTS)
   readonly inoLow = new Int32Array(CHUNK_SLOTS)
   readonly inoHigh = new Int32Array(CHUNK_SLOTS)
   readonly device = new Int32Array(CHUNK_SLOTS)
   readonly generation = new Int32Array(CHUNK_SLOTS)
-  /** Names that the guest holds on it. Beyond 2^32 after a week of READDIRPLUS without caching: not a u32. */
+  /** Lookups that the guest has not forgotten. Exceeds 2^32 after a week of READDIRPLUS without caching, so no u32. */
   readonly lookups = new Float64Array(CHUNK_SLOTS)
-  /** The file type: S_IFMT bits of its mode, shifted down; and NOT_INDEXED. */
+  /** The file type (S_IFMT bits of the mode, shifted down) and NOT_INDEXED. */
   readonly type = new Uint8Array(CHUNK_SLOTS)
 }
 
-/** As many inodes as the guest has given back may be kept for it: about 120 MB. */
+/** Most forgotten inodes kept for the guest: about 120 MB. */
 const MAX_GIVEN_BACK = 1 << 20
 
 /** The host has given the inode's number to another file. */
 const NOT_INDEXED = 0x80
 
-/** File types as `typeOf` gives them: S_IFMT bits >> 12. */
+/** File types as returned by `typeOf`: S_IFMT bits >> 12. */
 export const TYPE_DIRECTORY = 0o04
 export const TYPE_REGULAR = 0o10
 export const TYPE_SYMLINK = 0o12
 
 /**
- * The inodes that the guest knows, by slot: what identifies them on the host, how often the guest counts on them, and
- * their descriptors.
+ * The inodes that the guest knows, by slot: their identities on the host, their lookup counts and their descriptors.
  *
- * Slot 0 is no inode; slot FUSE_ROOT_ID is the shared directory and stays as long as the session.
+ * Slot 0 is no inode. Slot FUSE_ROOT_ID is the shared directory and stays for the whole session.
  */
 export class InodeTable {
   private readonly chunks: Chunk[] = []
   private readonly index = new InodeIndex(this)
   private readonly devices = new Map<string, number>()
   private nextDevice = 1
-  /** Inodes on each device. */
+  /** Number of inodes on each device. */
   private readonly onDevice = new Map<number, number>()
   private lastDevice = { major: -1, minor: -1, mountId: -1, device: 0 }
   private freeSlot = 0
@@ -63,9 +62,9 @@ export class InodeTable {
   readonly versions = new ReportedVersions()
   readonly dirty = new DirtyFiles()
   private readonly givenBack = new GivenBackInodes()
-  /** Keep what the guest gives back, if it can be opened again: it may ask for it by its node id. */
+  /** Keep forgotten inodes that can be reopened: the guest may ask for them by node id. */
   private keepsGivenBack = false
-  /** Inodes that are known now, the root and those that were given back among them. */
+  /** Number of known inodes, including the root and the forgotten ones that are kept. */
   count = 0
 
   constructor(readonly fds: InodeFds) {}
@@ -75,7 +74,7 @@ export class InodeTable {
     this.dirty.writesBack = has(flags, InitFlag.WRITEBACK_CACHE)
   }
 
-  /** The slot of a node id, or 0 when the guest made it up or has given it back. */
+  /** The slot of a node id, or 0 if the guest invented or has forgotten it. */
   slotOf(nodeid: number): number {
     const slot = slotOfId(nodeid)
     const chunk = this.chunks[slot >>> CHUNK_BITS]
@@ -84,7 +83,7 @@ export class InodeTable {
     return chunk.lookups[at] > 0 && chunk.generation[at] === generationOfId(nodeid) ? slot : 0
   }
 
-  /** The same also for one that the guest has given back and may ask for again. */
+  /** The slot of a node id, including those that the guest has forgotten and may ask for again. */
   keptSlotOf(nodeid: number): number {
     const slot = slotOfId(nodeid)
     return this.givenBack.has(slot) && this.idOf(slot) === nodeid ? slot : this.slotOf(nodeid)
@@ -94,12 +93,12 @@ export class InodeTable {
     return idOf(slot, this.chunkOf(slot).generation[slot & CHUNK_MASK])
   }
 
-  /** Its O_PATH descriptor, or a negative errno: ESTALE when the file is gone from the host, ENFILE. */
+  /** Returns the O_PATH descriptor. Errors: ESTALE (the file is deleted on the host), ENFILE. */
   fdOf(slot: number): number {
     return this.fds.get(slot)
   }
 
-  /** Fills `st` with the inode's attributes as they are now. 0 or a negative errno. */
+  /** Fills `st` with the inode's present attributes. Returns 0 or a negative errno. */
   stat(slot: number, st: StatxWords): number {
     const fd = this.fdOf(slot)
     return fd < 0 ? fd : native.fstatx(fd, STATX_MASK, st)
@@ -122,7 +121,7 @@ export class InodeTable {
   }
 
   /**
-   * The slot of the file that `st` describes and that `name` in `parentFd` (or "": `parentFd` itself) stands for, or 0.
+   * Returns the slot of the file with the attributes `st` and the name `name` in `parentFd` ("" for `parentFd` itself), or 0.
    */
   find(st: StatxWords, parentFd: number, name: Uint8Array, nameAt: number): number {
     const slot = this.index.find(this.deviceFor(st), Statx.inoLow(st), Statx.inoHigh(st))
@@ -132,7 +131,7 @@ export class InodeTable {
     return 0
   }
 
-  /** Takes over `fd`, an O_PATH descriptor of the file that `st` describes and `find` did not know. One lookup. */
+  /** Takes over `fd`, an O_PATH descriptor of the file of `st`, which `find` did not know. Counts one lookup. */
   add(fd: number, st: StatxWords): number {
     const slot = this.takeSlot()
     const chunk = this.chunkOf(slot)
@@ -153,12 +152,12 @@ export class InodeTable {
     return slot
   }
 
-  /** The guest learns one more name of it. */
+  /** Counts one more lookup by the guest. */
   ref(slot: number): void {
     if (this.chunkOf(slot).lookups[slot & CHUNK_MASK]++ === 0) this.givenBack.remove(slot)
   }
 
-  /** The guest gives `count` lookups back; more than it has count as all. The last one closes the inode, if it is not kept. */
+  /** Drops `count` lookups. A count above the current one drops them all. Without lookups the inode is closed, unless kept. */
   unref(slot: number, count: number): void {
     const chunk = this.chunkOf(slot)
     const at = slot & CHUNK_MASK
@@ -168,7 +167,7 @@ export class InodeTable {
     else this.release(slot)
   }
 
-  /** Drops the inode that was given back first. False when there is none. */
+  /** Drops the inode that the guest forgot first. Returns false if there is none. */
   dropOldest(): boolean {
     const slot = this.givenBack.oldest
     if (slot === 0) return false
@@ -176,7 +175,7 @@ export class InodeTable {
     return true
   }
 
-  /** Closes every inode. The table is empty afterwards, ready for a new root. */
+  /** Closes every inode. The table is then empty and ready for a new root. */
   clear(): void {
     for (let slot = FUSE_ROOT_ID; slot < this.nextSlot; slot++) {
       if (this.chunkOf(slot).lookups[slot & CHUNK_MASK] > 0 || this.givenBack.has(slot)) this.release(slot)
@@ -229,7 +228,7 @@ export class InodeTable {
     this.lastDevice = { major: -1, minor: -1, mountId: -1, device: 0 }
   }
 
-  /** The host uses the inode's number for another file: this one is found by its node id alone from now on. */
+  /** Takes an inode out of the index, because the host has reused its number. Only its node id finds it from now on. */
   private disown(slot: number): void {
     this.index.remove(slot)
     this.chunkOf(slot).type[slot & CHUNK_MASK] |= NOT_INDEXED
@@ -249,7 +248,7 @@ export class InodeTable {
     return this.chunks[slot >>> CHUNK_BITS]
   }
 
-  /** Our own number for a device as one mount shows it. */
+  /** Returns our own number for a device, as one mount shows it. */
   private deviceFor(st: StatxWords): number {
     const { lastDevice } = this
     const major = statxDevMajor(st)

@@ -8,18 +8,18 @@ const { O_NOFOLLOW, O_PATH, RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, STATX_BTIME } 
 /** Seconds and nanoseconds. */
 const BIRTH_WORDS = [Statx.BTIME, Statx.BTIME + 1, Statx.BTIME + 2]
 
-/** What is remembered of a place beside its name. */
+/** Approximate memory of a remembered place in addition to its name. */
 const BYTES_EACH = 512
 
 interface Place {
-  /** Below the root, NUL-terminated. */
+  /** The name below the root, NUL-terminated. */
   readonly name: Uint8Array
   readonly st: Int32Array
 }
 
 /**
- * Where inodes were when their descriptors were closed. For file systems of which nobody knows if their handles last: an
- * inode whose handle is dead is looked for where it was.
+ * The places of inodes at the time their descriptors were closed. An inode with a dead handle is looked for at its last
+ * place, on file systems whose handles may not last.
  */
 export class LastPlaces {
   private readonly bySlot = new Map<number, Place>()
@@ -27,12 +27,12 @@ export class LastPlaces {
 
   constructor(
     private readonly rootFd: number,
-    /** Where a descriptor leads to, as a name below the root. */
+    /** Returns the name below the root of the file of a descriptor. */
     private readonly nameOf: (fd: number) => Uint8Array | undefined,
     private readonly memory: MemoryAccount,
   ) {}
 
-  /** Remembers where `fd` leads to. Without a name, or without memory, there is nothing to remember. */
+  /** Remembers the place of the file of `fd`. Without a name or without memory it remembers nothing. */
   remember(slot: number, fd: number): void {
     if (this.bySlot.has(slot) || !this.memory.hasRoom('places', BYTES_EACH)) return
     const name = this.nameOf(fd)
@@ -42,7 +42,7 @@ export class LastPlaces {
     this.memory.add('places', BYTES_EACH)
   }
 
-  /** Opens the inode where it was: an O_PATH descriptor. -ESTALE when something else is there now, or nothing. */
+  /** Opens the inode at its last place with O_PATH. Returns -ESTALE if another file or none is there. */
   open(slot: number): number {
     const place = this.bySlot.get(slot)
     if (place === undefined) return -ESTALE
@@ -68,7 +68,7 @@ export class LastPlaces {
   }
 }
 
-/** The inode number may have been given to another file: the time of birth tells generations apart, where the host has it. */
+/** Returns true if two inodes with one number are the same. Compares the birth time, if the host has it. */
 function isSameInode(a: Int32Array, b: Int32Array): boolean {
   return (
     statxIsSame(a, b) &&

@@ -1,9 +1,9 @@
-/** What is kept by slot lies in chunks of so many, which are never copied or moved. */
+/** Data by slot is stored in chunks of this many slots, which are never copied or moved. */
 export const CHUNK_BITS = 14
 export const CHUNK_SLOTS = 1 << CHUNK_BITS
 export const CHUNK_MASK = CHUNK_SLOTS - 1
 
-/** The chunk of a slot, made when there is none yet: for what only some slots have. */
+/** Returns the chunk of a slot, and makes it on first use: for data that only some slots have. */
 export function chunkOf<C>(chunks: (C | undefined)[], slot: number, Chunk: new () => C): C {
   const n = slot >>> CHUNK_BITS
   let chunk = chunks[n]

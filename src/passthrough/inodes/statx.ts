@@ -1,9 +1,9 @@
 import { Statx, type StatxWords } from 'virtio-fs-ts/protocol'
 import { constants } from 'virtiofsd-ts-native'
 
-/** What the host's struct statx says beyond what a guest is told of it, and what is compared of two. */
+/** Reads the parts of the host's struct statx that a guest does not get, and compares two of them. */
 
-/** What every lookup and getattr asks for. */
+/** The fields that every lookup and getattr requests. */
 export const STATX_MASK = constants.STATX_BASIC_STATS | constants.STATX_MNT_ID
 
 const { BLOCKS, CTIME, DEV_MAJOR, DEV_MINOR, INO, MASK, MTIME, SIZE } = Statx
@@ -11,16 +11,16 @@ const MNT_ID = 36
 
 export const statxDevMajor = (st: StatxWords) => st[DEV_MAJOR]
 export const statxDevMinor = (st: StatxWords) => st[DEV_MINOR]
-/** 0 where the kernel does not tell (before Linux 5.8). Mount ids are small: the lower word names one. */
+/** 0 if the kernel does not tell (before Linux 5.8). Mount ids are small: the lower word is enough. */
 export const statxMountId = (st: StatxWords) => ((st[MASK] & constants.STATX_MNT_ID) === 0 ? 0 : st[MNT_ID])
 
-/** Returns true if the file occupies no block: empty, or one hole. */
+/** Returns true if the file occupies no block: it is empty, or one hole. */
 export const statxHasNoBlocks = (st: StatxWords) => (st[BLOCKS] | st[BLOCKS + 1]) === 0
 export const setStatxBlocks = (st: StatxWords, count: number) => {
   st[BLOCKS] = count
 }
 
-/** Returns true if two files that both exist are one. */
+/** Returns true if two existing files are the same. */
 export const statxIsSame = (a: StatxWords, b: StatxWords) =>
   a[INO] === b[INO] &&
   a[INO + 1] === b[INO + 1] &&
@@ -31,17 +31,17 @@ const NSEC_PER_MS = 1e6
 const timeMs = (st: StatxWords, at: number) =>
   (st[at + 1] * 0x1_0000_0000 + (st[at] >>> 0)) * 1000 + st[at + 2] / NSEC_PER_MS
 
-/** When the file or its attributes changed last, in milliseconds since 1970. */
+/** Time of the last change of the file or its attributes, in milliseconds since 1970. */
 export const statxYoungestMs = (st: StatxWords) => Math.max(timeMs(st, MTIME), timeMs(st, CTIME))
 
-/** Words of mtime and size, by which a guest sees that contents have changed; behind them those of ctime. */
+/** Words of mtime and size, by which a guest notices new contents, then those of ctime. */
 const VERSION_WORDS = [MTIME, MTIME + 2, SIZE, SIZE + 1, CTIME, CTIME + 2]
 const CONTENTS_WORDS = 4
 
-/** Mixes mtime and size into one number that two states of a file will not share: 53 bits, never 0. */
+/** Mixes mtime and size into one 53-bit number, never 0, that differs between two states of a file. */
 export const statxContents = (st: StatxWords) => mix(st, CONTENTS_WORDS)
 
-/** The same with ctime. */
+/** The same number with ctime. */
 export const statxVersion = (st: StatxWords) => mix(st, VERSION_WORDS.length)
 
 function mix(st: StatxWords, count: number): number {

@@ -12,10 +12,10 @@ import {
 
 const { F_RDLCK, F_UNLCK, F_WRLCK, O_ACCMODE, O_RDONLY, O_RDWR, O_WRONLY } = native.constants
 
-/** A record lock of somebody outside of this guest. */
+/** A record lock of a process outside this guest. */
 export type LockOnHost = ByteRange & { readonly type: number }
 
-/** The lock that keeps `wanted` from being taken through `fd`; undefined: there is none, or the host does not say. */
+/** Returns the lock that prevents taking `wanted` through `fd`. Undefined if there is none or the host does not tell. */
 export function lockOnHost(fd: number, wanted: OwnedRange): LockOnHost | undefined {
   const found = new Float64Array(4)
   if (native.getRangeLock(fd, wanted.type, wanted.startByte, lengthOf(wanted), found) !== 1) return undefined
@@ -26,23 +26,23 @@ export function lockOnHost(fd: number, wanted: OwnedRange): LockOnHost | undefin
 /**
  * The record locks of the guest on one file, and the same locks on the host.
  *
- * Owners in the guest are told apart here. On the host all of them together are one owner: the description of a handle
- * that the guest has, or had, open. That one may lock whatever the guest may, also where the file's mode would not let
- * this process open it again.
+ * This class tells owners in the guest apart. On the host they all are one owner: the open file description of a handle
+ * that the guest has, or had, open. Such a description can take each lock that the guest may take, even if the file's mode
+ * would no longer let this process open the file.
  */
 export class FileLocks {
   readonly ranges = new OwnedRanges()
-  /** The handles whose descriptions carry read locks and write locks: one for both, where it was opened for both. */
+  /** The handles whose descriptions carry read and write locks. Both are the same handle if it is open for both. */
   private reader: OpenFile | undefined
   private writer: OpenFile | undefined
 
-  /** Takes a lock, or says why not: EAGAIN (somebody has it), EBADF (the handle is not open for it), ENOLCK. */
+  /** Takes a lock. Errors: EAGAIN (held by another), EBADF (the handle is not open for it), ENOLCK. */
   take(wanted: OwnedRange): number {
     if (this.ranges.inWayOf(wanted) !== undefined) return -EAGAIN
     const carrier = this.carrierFor(wanted.file, wanted.type)
     if (typeof carrier === 'number') return carrier
     const other = wanted.type === F_WRLCK ? this.reader : this.writer
-    // Nobody else in the guest holds locks of the other kind here: what is there is the owner's own, to be converted.
+    // No other owner in the guest holds locks of the other kind here, so these are the owner's own and are converted.
     if (other !== undefined && other !== carrier) setOnHost(other, F_UNLCK, wanted)
     const result = setOnHost(carrier, wanted.type, wanted)
     if (result < 0) {
@@ -54,19 +54,19 @@ export class FileLocks {
     return 0
   }
 
-  /** Gives up what an owner holds of these bytes. True if that was anything. */
+  /** Drops an owner's locks on these bytes. Returns true if there were any. */
   giveUp(owner: Owner, bytes: ByteRange): boolean {
     return this.unlock(this.ranges.cut(owner, bytes))
   }
 
-  /** Gives up the locks that `belongs` says yes to. True if there were any. */
+  /** Drops the locks for which `belongs` returns true. Returns true if there were any. */
   giveUpThose(belongs: (range: OwnedRange) => boolean): boolean {
     return this.unlock(this.ranges.remove(belongs))
   }
 
   /**
-   * The lock of the host's processes or other guests that keeps `wanted` from being taken; undefined: there is none. Asked
-   * through the description that carries this guest's own locks: these are not in their own way.
+   * Returns the lock of a host process or another guest that prevents `wanted`, or undefined. Asks through the description
+   * that carries this guest's locks, because they do not conflict with themselves.
    */
   inWayOnHost(wanted: OwnedRange): LockOnHost | undefined {
     return lockOnHost((this.writer ?? this.reader ?? wanted.file).fd, wanted)
@@ -74,7 +74,7 @@ export class FileLocks {
 
   private unlock(gone: readonly ByteRange[]): boolean {
     if (gone.length === 0) return false
-    // All between the first and the last byte: where nothing is held there is nothing to unlock, in one call.
+    // One call unlocks everything from the first to the last byte. Unlocking bytes without locks does no harm.
     const startByte = gone.reduce((least, part) => Math.min(least, part.startByte), NO_END)
     const lastByte = gone.reduce((most, part) => Math.max(most, part.lastByte), 0)
     for (const part of this.ranges.free({ startByte, lastByte })) {
@@ -85,7 +85,7 @@ export class FileLocks {
     return true
   }
 
-  /** The handle whose description carries locks of a type; `file` becomes it where there is none yet. */
+  /** Returns the handle whose description carries locks of a type. `file` becomes that handle if there is none yet. */
   private carrierFor(file: OpenFile, type: number): OpenFile | number {
     const known = type === F_WRLCK ? this.writer : this.reader
     if (known !== undefined) return known
@@ -97,18 +97,18 @@ export class FileLocks {
     return file
   }
 
-  /** Read locks are taken through `file` before they are given up where they were: nobody gets in between. */
+  /** Takes read locks through `file` before it drops them elsewhere, so that nobody can lock in between. */
   private moveReadLocks(file: OpenFile): void {
     for (const range of this.ranges.all()) {
       if (range.type === F_RDLCK && setOnHost(file, F_RDLCK, range) < 0) return
     }
-    // The handle may stay open for longer.
+    // The old handle may stay open.
     if (this.reader !== undefined) setOnHost(this.reader, F_UNLCK, { startByte: 0, lastByte: NO_END })
     this.reader?.release()
     this.reader = undefined
   }
 
-  /** Puts back the owner's locks of the other kind: a conversion has failed. */
+  /** Restores the owner's locks of the other kind after a failed conversion. */
   private restore(other: OpenFile, wanted: OwnedRange): void {
     const { type, startByte, lastByte } = wanted
     for (const range of this.ranges.all()) {
@@ -121,7 +121,7 @@ export class FileLocks {
     }
   }
 
-  /** Without locks no description is needed. */
+  /** Releases descriptions that no longer carry locks. */
   private releaseUnused(): void {
     if (this.ranges.count > 0) return
     this.reader?.release()

@@ -4,7 +4,7 @@ import type { MemoryAccount } from '../memory-account.js'
 import { FileLocks } from './file-locks.js'
 import { type ByteRange, isSameOwner, type OwnedRange, type Owner } from './owned-ranges.js'
 
-/** What a lock takes of memory, about: here and in the host's kernel. */
+/** Approximate memory of a lock, here and in the host's kernel. */
 const BYTES_EACH = 512
 
 /** The record locks of the guest, by file. */
@@ -17,12 +17,12 @@ export class LockTable {
     return this.byNode.get(nodeid)
   }
 
-  /** Takes a lock. 0, or as FileLocks.take; -ENOLCK when the guest holds too many. */
+  /** Takes a lock. Returns 0 or an error of FileLocks.take, or -ENOLCK if the guest holds too many. */
   take(wanted: OwnedRange): number {
     const { nodeid } = wanted.file
     const known = this.byNode.get(nodeid)
     const locks = known ?? new FileLocks()
-    // Counted beforehand: a lock on the middle of another makes three of one.
+    // Counted beforehand: a lock on the middle of another one splits it, which makes three.
     if (!this.memory.hasRoom('locks', 2 * BYTES_EACH)) return -ENOLCK
     const before = locks.ranges.count
     const result = locks.take(wanted)
@@ -31,24 +31,24 @@ export class LockTable {
     return result
   }
 
-  /** An owner unlocks a range. 1, 0 if it held nothing of it, or -ENOLCK when there is no memory to make two locks of one. */
+  /** Unlocks a range. Returns 1, 0 if the owner held nothing of it, or -ENOLCK without memory to split a lock. */
   unlock(nodeid: number, owner: Owner, bytes: ByteRange): number {
     const splits = this.byNode.get(nodeid)?.ranges.isInside(owner, bytes) === true
     if (splits && !this.memory.hasRoom('locks', BYTES_EACH)) return -ENOLCK
     return this.change(nodeid, (locks) => locks.giveUp(owner, bytes)) ? 1 : 0
   }
 
-  /** Gives up all locks of an owner on a file. Returns true if there were any. */
+  /** Drops all locks of an owner on a file. Returns true if there were any. */
   dropOwner(nodeid: number, owner: Owner): boolean {
     return this.change(nodeid, (locks) => locks.giveUpThose((range) => isSameOwner(range, owner)))
   }
 
-  /** Gives up what was locked through a handle. Returns true if that was anything. */
+  /** Drops the locks taken through a handle. Returns true if there were any. */
   dropHandle(file: OpenFile): boolean {
     return this.change(file.nodeid, (locks) => locks.giveUpThose((range) => range.file === file))
   }
 
-  /** Every lock. */
+  /** All locks. */
   *all(): Generator<OwnedRange> {
     for (const locks of this.byNode.values()) yield* locks.ranges.all()
   }

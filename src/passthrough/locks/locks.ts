@@ -25,10 +25,10 @@ import { type ByteRange, NO_END, type OwnedRange, type Owner } from './owned-ran
 const { F_RDLCK, F_UNLCK, F_WRLCK, LOCK_EX, LOCK_SH, LOCK_UN } = native.constants
 
 const NO_PID = 0
-/** Of each kind, in a report. */
+/** Most entries of each kind in a report. */
 const MOST_REPORTED = 1000
 
-/** What these operations work on. */
+/** The parts of the share that these operations use. */
 interface Share {
   readonly files: HandleTable<OpenFile>
   readonly paths: HostPaths
@@ -36,7 +36,7 @@ interface Share {
   readonly options: PassthroughOptions
 }
 
-/** A request for a lock that somebody else holds. `wanted`: undefined for a flock. */
+/** A request for a lock that another owner holds. `wanted` is undefined for a flock. */
 interface LockWait extends Wait {
   readonly file: OpenFile
   readonly type: number
@@ -44,22 +44,22 @@ interface LockWait extends Wait {
   readonly wanted: OwnedRange | undefined
 }
 
-/** A lock, for `ctl locks`. Bytes are those of a record lock: from, and to (null: without end). */
+/** A lock, for `ctl locks`. Bytes are those of a record lock, from first to last (null: without end). */
 export interface LockReport {
   readonly path: string | undefined
   readonly kind: 'record' | 'flock'
   readonly type: 'read' | 'write'
   readonly from?: number
   readonly to?: number | null
-  /** The guest's process, by the number that it has in the guest. */
+  /** The process id inside the guest. */
   readonly pid: number
 }
 
-/** A lock that is waited for. */
+/** A lock that a request waits for. */
 export interface LockWaitReport extends LockReport {
   readonly id: number
   readonly seconds: number
-  /** Who has it: a process of this guest, or somebody outside of it. */
+  /** The holder: a process of this guest, or one outside it. */
   readonly heldBy: string
 }
 
@@ -68,7 +68,7 @@ export interface LocksReport {
   readonly held: readonly LockReport[]
 }
 
-/** Locks that are kept on the host's files, where its processes and other guests meet them. */
+/** Locks on the host's files, visible to its processes and other guests. */
 export class LockOperations {
   private readonly table: LockTable
   private readonly waiters: WaitingRequests<LockWait>
@@ -78,7 +78,7 @@ export class LockOperations {
     this.waiters = new WaitingRequests(share.memory)
   }
 
-  /** FUSE_GETLK. Reply: lk_out, of type F_UNLCK when nothing is in the way. Errors: EBADF, EINVAL, EOVERFLOW. */
+  /** FUSE_GETLK. Reply: lk_out, of type F_UNLCK if nothing conflicts. Errors: EBADF, EINVAL, EOVERFLOW. */
   getlk(request: Request): number {
     const { args, reply } = request
     const file = this.share.files.get(LkIn.handle(args, ARGS))
@@ -101,19 +101,19 @@ export class LockOperations {
     return this.set(request, false)
   }
 
-  /** FUSE_SETLKW: the same, answered when nothing is in the way any more. ETIMEDOUT after `--lock-timeout`. */
+  /** FUSE_SETLKW: the same, answered when no lock conflicts any more. ETIMEDOUT after `--lock-timeout`. */
   setlkw(request: Request): number {
     return this.set(request, true)
   }
 
-  /** FLUSH: a process of the guest has closed a descriptor of a file, and with it gives up its POSIX locks. */
+  /** FLUSH: a process of the guest has closed a descriptor of a file, which drops its POSIX locks. */
   dropOwner(nodeid: number, ownerLow: number, ownerHigh: number): void {
     if (this.table.dropOwner(nodeid, { ownerLow, ownerHigh })) this.waiters.wake()
   }
 
   /**
-   * RELEASE: no descriptor of a handle is left, and no process that has locked through it. What still is locked through it are
-   * OFD locks, which Linux does not unlock, and its flock. To be called before the handle is given up.
+   * RELEASE: no descriptor of a handle is left. The locks still held through it are OFD locks, which Linux does not unlock,
+   * and its flock. Call this before the handle is released.
    */
   released(file: OpenFile): void {
     this.waiters.released(file, EBADF)
@@ -121,7 +121,7 @@ export class LockOperations {
     if (file.isShared) native.flock(file.fd, LOCK_UN)
   }
 
-  /** The handle is given up now, and its flock with it. */
+  /** Wakes waiting requests: the handle is now released, and its flock with it. */
   wake(): void {
     this.waiters.wake()
   }
@@ -138,7 +138,7 @@ export class LockOperations {
     this.waiters.stop()
   }
 
-  /** Gives up waiting locks on behalf of somebody on the host: one by its number, or all. Returns how many. */
+  /** Cancels waiting locks for an operator on the host: one by its number, or all. Returns the count. */
   cancel(id: number | undefined): number {
     return this.waiters.cancel((other) => id === undefined || other === id)
   }
@@ -176,7 +176,7 @@ export class LockOperations {
     return isFlock ? this.setFlock(request, file, type, wait) : this.setRange(request, file, type, wait)
   }
 
-  /** The guest's open file is one handle here: the lock can belong to its descriptor. */
+  /** Takes a flock. One handle is one open file of the guest, so the lock can belong to the handle's descriptor. */
   private setFlock(request: Request, file: OpenFile, type: number, wait: boolean): number {
     const operation = type === F_UNLCK ? LOCK_UN : type === F_RDLCK ? LOCK_SH : LOCK_EX
     const attempt = () => this.woken(native.flock(file.fd, operation))
@@ -194,13 +194,13 @@ export class LockOperations {
     const wanted = ownedRange(request, bytes, file, type)
     const attempt = () => {
       const result = this.woken(this.table.take(wanted))
-      // Only this guest can give up what it holds itself, and then those that wait are woken.
+      // Only this guest can drop its own lock, and that wakes the waiting requests.
       return result === -EAGAIN && this.holderInGuest(wanted) !== undefined ? UNTIL_WOKEN : result
     }
     return this.take(request, { file, type, attempt, wanted }, wait)
   }
 
-  /** Also a lock that was taken may have replaced a stronger one, which others wait for. */
+  /** Wakes waiting requests: even a lock that was taken may have replaced a stronger one. */
   private woken(result: number): number {
     if (result === 0) this.waiters.wake()
     return result
@@ -258,12 +258,12 @@ function ownedRange(
   return { startByte, lastByte, ownerLow, ownerHigh, file, type, pid: LkIn.pid(request.args, ARGS) }
 }
 
-/** The bytes that a request names; -EOVERFLOW, -EINVAL. */
+/** Returns the bytes of a request. Errors: EOVERFLOW, EINVAL. */
 function rangeOf({ args }: Request): ByteRange | number {
   const startByte = LkIn.startBytes(args, ARGS)
   const lastByte = LkIn.lastByte(args, ARGS)
   if (startByte < 0) return -EOVERFLOW
-  // No file reaches as far as the longest of ranges: it has no end either.
+  // No file is long enough for the longest range, so it counts as a range without end.
   if (lastByte < 0 || !Number.isSafeInteger(lastByte + 1)) return { startByte, lastByte: NO_END }
   return lastByte < startByte ? -EINVAL : { startByte, lastByte }
 }

@@ -12,31 +12,31 @@ export interface ByteRange {
   readonly lastByte: number
 }
 
-/** Tells owners apart, and means nothing else. A process owns its POSIX locks, an open file its OFD locks. */
+/** Tells owners apart and has no other meaning. A process owns its POSIX locks, an open file its OFD locks. */
 export interface Owner {
   readonly ownerLow: number
   readonly ownerHigh: number
 }
 
-/** A record lock that somebody in the guest holds, or asks for. */
+/** A record lock that an owner in the guest holds or requests. */
 export interface OwnedRange extends ByteRange, Owner {
-  /** The handle through which it was taken. */
+  /** The handle through which the lock was taken. */
   readonly file: OpenFile
   /** F_RDLCK or F_WRLCK. */
   readonly type: number
-  /** The guest's process that took it. */
+  /** The guest's process that took the lock. */
   readonly pid: number
 }
 
-/** The same lock on other bytes. Written out: objects that were spread together are slow to read. */
+/** The same lock on other bytes. Lists the fields, because objects made by spreading are slow to read. */
 function withBytes(range: OwnedRange, startByte: number, lastByte: number): OwnedRange {
   const { ownerLow, ownerHigh, file, type, pid } = range
   return { startByte, lastByte, ownerLow, ownerHigh, file, type, pid }
 }
 
 /**
- * The record locks that the guest holds on one file. The ranges of one owner never overlap, those of two owners only
- * where both are read locks.
+ * The record locks of the guest on one file. Ranges of one owner never overlap. Ranges of two owners overlap only if both
+ * are read locks.
  */
 export class OwnedRanges {
   private ranges: OwnedRange[] = []
@@ -49,7 +49,7 @@ export class OwnedRanges {
     return this.ranges
   }
 
-  /** The first lock of another owner that keeps `wanted` from being taken. */
+  /** The first lock of another owner that prevents `wanted`. */
   inWayOf(wanted: OwnedRange): OwnedRange | undefined {
     return this.ranges.find(
       (range) =>
@@ -59,7 +59,7 @@ export class OwnedRanges {
     )
   }
 
-  /** Records a lock that nothing is in the way of. It replaces what its owner held of these bytes. */
+  /** Records a lock without conflicts. It replaces the owner's locks on these bytes. */
   set(range: OwnedRange): void {
     if (!this.touchesOwn(range)) {
       this.ranges.push(range)
@@ -67,7 +67,7 @@ export class OwnedRanges {
     }
     this.cut(range, range)
     let { startByte, lastByte } = range
-    // What continues a lock of the same kind becomes one with it, as on a local file system.
+    // Adjacent locks of the same kind become one, as on a local file system.
     this.ranges = this.ranges.filter((other) => {
       const joins =
         isAlike(other, range) && other.lastByte + 1 >= startByte && other.startByte <= lastByte + 1
@@ -80,7 +80,7 @@ export class OwnedRanges {
     this.ranges.push(withBytes(range, startByte, lastByte))
   }
 
-  /** Takes bytes from an owner. Returns the parts that it held. */
+  /** Removes bytes from an owner's locks. Returns the parts that were locked. */
   cut(owner: Owner, bytes: ByteRange): ByteRange[] {
     const gone: ByteRange[] = []
     const kept: OwnedRange[] = []
@@ -99,21 +99,21 @@ export class OwnedRanges {
     return gone
   }
 
-  /** Returns true if an owner holds a lock with something before and behind these bytes. */
+  /** Returns true if an owner holds a lock that reaches beyond both ends of these bytes. */
   isInside(owner: Owner, { startByte, lastByte }: ByteRange): boolean {
     return this.ranges.some(
       (range) => isSameOwner(range, owner) && range.startByte < startByte && range.lastByte > lastByte,
     )
   }
 
-  /** Takes out the locks that `belongs` says yes to, and returns them. */
+  /** Removes and returns the locks for which `belongs` returns true. */
   remove(belongs: (range: OwnedRange) => boolean): OwnedRange[] {
     const gone = this.ranges.filter(belongs)
     if (gone.length > 0) this.ranges = this.ranges.filter((range) => !belongs(range))
     return gone
   }
 
-  /** The parts of `bytes` that nobody holds, in order. */
+  /** The parts of `bytes` that have no lock, in order. */
   free({ startByte, lastByte }: ByteRange): ByteRange[] {
     const parts: ByteRange[] = []
     let from = startByte
@@ -126,7 +126,7 @@ export class OwnedRanges {
     return parts
   }
 
-  /** Returns true if the owner of `range` holds something of it, or next to it. */
+  /** Returns true if the owner of `range` holds a lock that overlaps or touches it. */
   private touchesOwn(range: OwnedRange): boolean {
     return this.ranges.some(
       (other) =>

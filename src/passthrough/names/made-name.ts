@@ -8,8 +8,8 @@ const made = new Int32Array(Statx.WORDS)
 const named = new Int32Array(Statx.WORDS)
 
 /**
- * Removes a name that was just made for what `fd` stands for, unless somebody on the host, or another guest, has put
- * something else there meanwhile. `flags` are those of unlinkat(2).
+ * Removes a name that was just made for the file of `fd`, unless the host or another guest has replaced it meanwhile.
+ * `flags` are those of unlinkat(2).
  */
 export function removeMadeName(
   fd: number,

@@ -3,17 +3,17 @@ import * as native from 'virtiofsd-ts-native'
 
 const { O_DIRECTORY, O_NOFOLLOW, O_PATH, RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS } = native.constants
 
-/** NO_SYMLINKS includes magic links. A link that the name itself stands for may be opened with O_PATH. */
+/** NO_SYMLINKS includes magic links. O_PATH may still open a link that is the name itself. */
 const RESOLVE = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
 
 const dot = Uint8Array.of(0x2e, 0)
 
 /**
- * Opens names in directories. Each is one component that has been checked; should a check be missing one day, the kernel
- * refuses, too, to leave the directory (EXDEV) or to follow a link on the way (ELOOP).
+ * Opens names in directories. Each name is one component that has been checked. The kernel enforces the same as a second
+ * safeguard: it refuses to leave the directory (EXDEV) and to follow a link on the way (ELOOP).
  */
 export class NameOpener {
-  /** False where the kernel has no openat2 (before 5.6), or a container forbids it: then the checks are the only lock. */
+  /** False if the kernel lacks openat2 (before 5.6) or a container forbids it. The checks are then the only safeguard. */
   readonly locked: boolean
 
   /** Tries openat2 on a directory. */
@@ -23,7 +23,7 @@ export class NameOpener {
     if (fd >= 0) native.close(fd)
   }
 
-  /** openat(2) of the name at byte `at`, never through a link. A descriptor or a negative errno. */
+  /** openat(2) of the name at byte `at`, never through a link. Returns a descriptor or a negative errno. */
   open(directoryFd: number, name: Uint8Array, at: number, flags: number, mode: number): number {
     return this.locked
       ? native.openat2(directoryFd, name, at, flags | O_NOFOLLOW, mode, RESOLVE)

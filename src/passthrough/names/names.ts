@@ -32,14 +32,14 @@ import { removeMadeName } from './made-name.js'
 const { AT_REMOVEDIR, RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT } = native.constants
 
 const RENAME_FLAGS = RENAME_EXCHANGE | RENAME_NOREPLACE | RENAME_WHITEOUT
-/** Longer targets do not fit into a page in the guest. */
+/** Longer targets do not fit into one page of the guest. */
 const LINK_TARGET_MAX_BYTES = 4096
 const PERMISSIONS = 0o7777
 const DOT = 0x2e
 
 const emptyName = new Uint8Array(1)
 
-/** What these operations work on. */
+/** The parts of the share that these operations use. */
 interface Share {
   readonly inodes: InodeTable
   readonly finder: InodeFinder
@@ -50,7 +50,7 @@ interface Share {
   readonly options: PassthroughOptions
 }
 
-/** Operations on names in directories, and what the guest knows of inodes by them. */
+/** Operations on names in directories, and the guest's knowledge of inodes. */
 export class NameOperations {
   private readonly st = new Int32Array(Statx.WORDS)
 
@@ -60,8 +60,8 @@ export class NameOperations {
   ) {}
 
   /**
-   * FUSE_LOOKUP. Reply: entry_out, with node id 0 for a name whose absence may be cached. Errors: EBADF (no such directory
-   * inode), and what statx and openat give.
+   * FUSE_LOOKUP. Reply: entry_out, with node id 0 for a name whose absence may be cached. Errors: EBADF (unknown directory
+   * inode) and those of statx and openat.
    */
   lookup(request: Request): number {
     if (request.argBytes[request.nameAt] === DOT && isDots(request)) return this.exported.lookup(request)
@@ -90,12 +90,12 @@ export class NameOperations {
     return NO_REPLY
   }
 
-  /** FUSE_READLINK. Reply: the target, not terminated. Errors: EBADF, EINVAL (no link), and what readlinkat gives. */
+  /** FUSE_READLINK. Reply: the target, not terminated. Errors: EBADF, EINVAL (not a link) and those of readlinkat. */
   readlink(request: Request): number {
     const { inodes } = this.share
     const slot = inodes.slotOf(request.nodeid)
     if (slot === 0) return -EBADF
-    // readlinkat of an O_PATH descriptor calls this ENOENT.
+    // readlinkat on an O_PATH descriptor returns ENOENT for this.
     if (inodes.typeOf(slot) !== TYPE_SYMLINK) return -EINVAL
     const fd = inodes.fdOf(slot)
     if (fd < 0) return fd
@@ -151,7 +151,7 @@ export class NameOperations {
     return this.renameTo(request, RenameIn.newDirectory(request.args, ARGS), 0)
   }
 
-  /** FUSE_RENAME2. Reply: empty. Errors: EINVAL for flags that Linux does not have. */
+  /** FUSE_RENAME2. Reply: empty. Errors: EINVAL for flags unknown to Linux. */
   rename2(request: Request): number {
     const flags = Rename2In.flags(request.args, ARGS)
     if ((flags & ~RENAME_FLAGS) !== 0) return -EINVAL
@@ -182,8 +182,8 @@ export class NameOperations {
   }
 
   /**
-   * The descriptor of the directory in which something is to be made, as which this thread has become the caller; or a
-   * negative errno. What is made will need a descriptor of its own.
+   * Becomes the caller and returns the descriptor of the directory for a new name, or a negative errno. Also makes sure that
+   * a descriptor is left for the new inode.
    */
   private beginMaking(request: Request, umask: number): number {
     const { share } = this
@@ -196,7 +196,7 @@ export class NameOperations {
     return entered < 0 ? entered : parentFd
   }
 
-  /** The reply for what was made, or for the errno of making it. `removeFlags` are those of unlinkat to undo it. */
+  /** Replies for a new file, or for the errno of making it. `removeFlags` are the unlinkat flags that undo it. */
   private finishMaking(request: Request, result: number, removeFlags: number): number {
     const { share } = this
     share.caller.leave()

@@ -15,23 +15,23 @@ const CAP_SETUID = 1 << 7
 const NO_GROUP = -1
 
 /**
- * Becomes the guest process that asked, for the one system call that creates something: the new file is to be owned by
- * it, and a default ACL or set-group-id directory is to see its ids and its umask. Acts on this thread alone.
+ * Becomes the requesting guest process for one system call that creates a file. The new file belongs to that process, and
+ * a default ACL or set-group-id directory sees its ids and its umask. Changes this thread only.
  *
- * Whether that process may write to the directory has been checked by the guest's kernel, which knows all of its groups
- * and capabilities: CAP_DAC_OVERRIDE is kept.
+ * The guest's kernel has checked that the process may write to the directory. It knows all of the process's groups and
+ * capabilities, so this thread keeps CAP_DAC_OVERRIDE.
  */
 export class Caller {
   private readonly canSwitch: boolean
   private entered = false
   private masked = false
-  /** True if the guest leaves its umask to be applied here, where default ACLs go before it. */
+  /** True if the guest leaves its umask to the device, so that default ACLs take precedence over it. */
   private appliesUmask = false
 
   constructor(private readonly identities: Identities) {
     const both = CAP_SETGID | CAP_SETUID
     this.canSwitch = (native.capabilities() & both) === both
-    // What this process was started with must not help a guest user: other groups are only ever the caller's own.
+    // The groups of this process must not help a guest user: from here on it only takes on the caller's groups.
     if (this.canSwitch) native.dropGroups()
   }
 
@@ -40,8 +40,8 @@ export class Caller {
   }
 
   /**
-   * Returns 0, or a negative errno with nothing changed: -EPERM when this process may not become that user, or nobody
-   * may. User 0 stays whoever runs this process where it cannot become others.
+   * Returns 0, or a negative errno without any change: -EPERM if this process may not become that user, or no process may.
+   * If it cannot become other users, guest user 0 acts as the user of this process.
    */
   enter(request: Request, umask: number): number {
     const uid = this.identities.hostUid(request.uid)
@@ -68,7 +68,7 @@ export class Caller {
 
   private groupOf(request: Request): number {
     const group = supplementaryGroup(request)
-    // A forbidden group is no error: the caller has others.
+    // A forbidden group is no error: the caller has other groups.
     return group === NO_GROUP ? NO_GROUP : this.identities.hostGid(group)
   }
 }

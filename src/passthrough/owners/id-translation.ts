@@ -1,21 +1,21 @@
 /**
- * Translation of user or group ids between guest and host, in the notation of virtiofsd's `--translate-uid`:
- * `type:source:target:count`, given once for each range. Ids in no range are the same on both sides.
+ * Translates user or group ids between guest and host, in the notation of virtiofsd's `--translate-uid`:
+ * `type:source:target:count`, given once per range. Ids outside all ranges are the same on both sides.
  */
 
-/** Highest id; 2^32 - 1 means "none". */
+/** Highest id. 2^32 - 1 means "none". */
 const MAX_ID = 0xfffffffe
 const NO_ID = 0xffffffff
 
 interface Range {
   readonly from: number
   readonly count: number
-  /** Where the range lands; one id for all when `squash`. Undefined: forbidden. */
+  /** First id of the target range, or the one target of all ids with `squash`. Undefined: forbidden. */
   readonly to: number | undefined
   readonly squash: boolean
 }
 
-/** What is wrong with a specification, in one line. */
+/** The fault in a specification, in one line. */
 export class IdTranslationError extends Error {
   override readonly name = 'IdTranslationError'
 }
@@ -28,7 +28,7 @@ export class IdTranslation {
   private readonly toHost: readonly Range[]
   private readonly toGuest: readonly Range[]
 
-  /** Throws IdTranslationError. */
+  /** Throws IdTranslationError on a wrong specification. */
   constructor(specs: readonly string[]) {
     const parsed = specs.map(parseSpec)
     this.toHost = parsed.flatMap(({ toHost }) => toHost)
@@ -37,17 +37,17 @@ export class IdTranslation {
     checkOverlap(this.toGuest, 'host')
   }
 
-  /** Nothing is translated. */
+  /** True if nothing is translated. */
   get isIdentity(): boolean {
     return this.toHost.length === 0 && this.toGuest.length === 0
   }
 
-  /** The host's id for a guest's, or FORBIDDEN_ID. */
+  /** The host's id for a guest's id, or FORBIDDEN_ID. */
   hostId(id: number): number {
     return translate(this.toHost, id)
   }
 
-  /** The guest's id for a host's. */
+  /** The guest's id for a host's id. */
   guestId(id: number): number {
     return translate(this.toGuest, id)
   }
@@ -98,7 +98,7 @@ function parseSpec(spec: string): ParsedSpec {
 function readNumbers(spec: string, texts: readonly string[], wanted: number): number[] {
   if (texts.length !== wanted || !texts.every((text) => /^\d+$/.test(text))) {
     throw new IdTranslationError(
-      `'${spec}': expected ${wanted} whole numbers behind the type, separated by colons`,
+      `'${spec}': expected ${wanted} whole numbers after the type, separated by colons`,
     )
   }
   return texts.map(Number)

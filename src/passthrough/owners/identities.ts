@@ -1,21 +1,21 @@
 import { Attr, Statx, StatxOut, type StatxWords } from 'virtio-fs-ts/protocol'
 import { IdTranslation } from './id-translation.js'
 
-/** Who somebody of the guest is on the host, and the other way round. */
+/** Translates users and groups between guest and host. */
 export class Identities {
   private readonly users: IdTranslation
   private readonly groups: IdTranslation
-  /** Whether anybody is somebody else on the other side. */
+  /** True if any id differs between the two sides. */
   readonly differ: boolean
 
-  /** Specifications as of `--translate-uid` and `--translate-gid`. Throws IdTranslationError. */
+  /** Takes specifications of `--translate-uid` and `--translate-gid`. Throws IdTranslationError. */
   constructor(userSpecs: readonly string[], groupSpecs: readonly string[]) {
     this.users = new IdTranslation(userSpecs)
     this.groups = new IdTranslation(groupSpecs)
     this.differ = !this.users.isIdentity || !this.groups.isIdentity
   }
 
-  /** The host's user for a guest's, or FORBIDDEN_ID. */
+  /** The host's user for a guest's user, or FORBIDDEN_ID. */
   hostUid(uid: number): number {
     return this.differ ? this.users.hostId(uid) : uid
   }
@@ -32,12 +32,12 @@ export class Identities {
     return this.groups.guestId(Statx.gid(st))
   }
 
-  /** The ids of the fuse_attr that begins at word `w`, from the host's to the guest's. */
+  /** Translates the ids of the fuse_attr at word `w` from host to guest. */
   translateAttr(words: Int32Array, w: number): void {
     this.translate(words, w + Attr.UID_WORD, w + Attr.GID_WORD)
   }
 
-  /** The same for a fuse_statx_out. */
+  /** Does the same for a fuse_statx_out. */
   translateStatx(words: Int32Array, w: number): void {
     this.translate(words, w + StatxOut.UID_WORD, w + StatxOut.GID_WORD)
   }

@@ -12,60 +12,60 @@ const SET_ID_BITS = S_ISUID | S_ISGID
 
 const STATX_MODE_GID = native.constants.STATX_BASIC_STATS
 
-/** Whether a mode is that of a regular file with a bit that it can lose. */
+/** Returns true for the mode of a regular file with a set-id bit that it can lose. */
 export function isSetIdFile(mode: number): boolean {
   return (mode & SET_ID_BITS) !== 0 && (mode & S_IFMT) === S_IFREG
 }
 
 /**
- * What a file loses when somebody changes its contents: set-user-id and set-group-id bits, and file capabilities. The
- * host's kernel takes the bits from whoever lacks CAP_FSETID, which this process has and the guest's caller may not; it
- * takes `security.capability`, but not under another name.
+ * Privileges that a file loses when its contents change: set-user-id and set-group-id bits, and file capabilities. The
+ * host's kernel clears the bits unless the process has CAP_FSETID. This process has it, but the guest's caller may not. The
+ * kernel removes `security.capability`, but not if it is stored under another name.
  */
 export class Privileges {
   private readonly st = new Int32Array(Statx.WORDS)
 
-  /** `capability`: under which other name security.capability is kept, NUL-terminated; undefined: under its own. */
+  /** `capability`: the other name of security.capability, NUL-terminated, or undefined for its own name. */
   constructor(
     private readonly procFd: number,
     private readonly identities: Identities,
     private readonly capability: Uint8Array | undefined,
   ) {}
 
-  /** Whether every change of contents has to be told of. */
+  /** True if every change of contents must be reported to this class. */
   get followsChanges(): boolean {
     return this.capability !== undefined
   }
 
-  /** Before the contents of what `fd` stands for change. `kill`: its bits have to go, a member of group `gid` asks. */
+  /** Call before the contents of the file of `fd` change. With `kill`, clears the bits; the caller is in group `gid`. */
   dropBeforeChange(fd: number, kill: boolean, gid: number): void {
     if (kill) this.dropBits(fd, gid)
     this.dropCapability(fd)
   }
 
   /**
-   * Before a change that says nothing about its caller. What is left of the bits says it: one that may not keep them has
-   * lost them just now, but for a set-group-id that means nothing, and that goes here.
+   * Call before a change without information about its caller. A caller without the right to the bits has just cleared
+   * them, except for a set-group-id bit without meaning, which this clears.
    */
   dropWhatIsLeft(fd: number): void {
     const mode = this.modeOf(fd)
     if ((mode & (S_ISUID | S_IXGRP)) === 0) this.take(fd, mode, S_ISGID)
   }
 
-  /** Takes the bits, whoever asks. */
+  /** Clears the bits for every caller. */
   dropSetIds(fd: number): void {
     const mode = this.modeOf(fd)
     if (isSetIdFile(mode)) this.take(fd, mode, SET_ID_BITS)
   }
 
   dropCapability(fd: number): void {
-    // Mostly there is none.
+    // Usually there is none.
     if (this.capability !== undefined) native.inodeRemovexattr(fd, this.capability, 0)
   }
 
   /**
-   * Takes the bits, as setattr_should_drop_suidgid of Linux 6.2 and later decides it. Set-group-id without execution for the
-   * group, which once meant mandatory locking and now means nothing, stays for members and for callers of unknown groups.
+   * Clears the bits by the rules of setattr_should_drop_suidgid in Linux 6.2 and later. Set-group-id without group execution
+   * (once mandatory locking, now meaningless) stays for group members and for callers of unknown groups.
    */
   private dropBits(fd: number, gid: number): void {
     const mode = this.modeOf(fd)
@@ -73,7 +73,7 @@ export class Privileges {
     this.take(fd, mode, (mode & S_IXGRP) === 0 && isMember ? S_ISUID : SET_ID_BITS)
   }
 
-  /** 0 when there is no telling. */
+  /** Returns 0 if the mode cannot be read. */
   private modeOf(fd: number): number {
     return native.fstatx(fd, STATX_MODE_GID, this.st) < 0 ? 0 : Statx.mode(this.st)
   }

@@ -3,7 +3,7 @@ import * as native from 'virtiofsd-ts-native'
 import type { InodeTable } from '../inodes/inode-table.js'
 import type { XattrNames } from './xattr-names.js'
 
-/** The security contexts that come with what a guest creates (SECURITY_CTX). */
+/** Security contexts sent with requests that create a file (SECURITY_CTX). */
 export class SecurityLabels {
   private takesContexts = false
 
@@ -16,7 +16,7 @@ export class SecurityLabels {
     this.takesContexts = has(flags, InitFlag.SECURITY_CTX)
   }
 
-  /** Gives a new inode the security context that came with it. 0 or a negative errno. */
+  /** Gives a new inode the security context of its request. Returns 0 or a negative errno. */
   labelNew(request: Request, slot: number): number {
     if (!this.takesContexts) return 0
     const context = securityContext(request)

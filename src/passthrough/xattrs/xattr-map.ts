@@ -1,23 +1,23 @@
 /**
- * Translation of extended attribute names between guest and host, in the notation of virtiofsd's `--xattrmap`: rules one
- * behind the other, each `:type:scope:key:prepend:` or `:map:key:prepend:`, with whatever character it begins with as its
- * separator. The first rule that matches decides.
+ * Translates extended attribute names between guest and host, in the notation of virtiofsd's `--xattrmap`: a series of
+ * rules `:type:scope:key:prepend:` or `:map:key:prepend:`. A rule's first character is its separator. The first rule that
+ * matches decides.
  */
 
 const types = ['prefix', 'ok', 'bad', 'unsupported'] as const
 export type XattrRuleType = (typeof types)[number]
 
-/** One rule. A guest's name is matched by `key`, a host's by `prepend`: each is a beginning. */
+/** One rule. It matches guest names that begin with `key` and host names that begin with `prepend`. */
 export interface XattrRule {
   readonly type: XattrRuleType
-  /** For names that come from the guest, names that come from the host, or both. */
+  /** Applies to names from the guest, names from the host, or both. */
   readonly guest: boolean
   readonly host: boolean
   readonly key: string
   readonly prepend: string
 }
 
-/** What is wrong with a map, in one line. */
+/** The fault in a map, in one line. */
 export class XattrMapError extends Error {
   override readonly name = 'XattrMapError'
 }
@@ -28,7 +28,7 @@ const scopes = new Map([
   ['server', { guest: false, host: true }],
 ])
 
-/** Reads a map. Throws XattrMapError with the number of the rule that is wrong. */
+/** Parses a map. Throws XattrMapError with the number of the wrong rule. */
 export function parseXattrMap(text: string): readonly XattrRule[] {
   const rules: XattrRule[] = []
   let rest = text.trim()
@@ -45,7 +45,7 @@ export function parseXattrMap(text: string): readonly XattrRule[] {
   return rules
 }
 
-/** The fields of the first rule in `text`, and where it ends. */
+/** Returns the fields of the first rule in `text`, and its end. */
 function splitRule(text: string, number: number): { fields: string[]; end: number } {
   const [separator] = text
   const fields: string[] = []
@@ -76,8 +76,8 @@ function ruleOf(fields: readonly string[], number: number): XattrRule[] {
 }
 
 /**
- * `:map:key:prepend:`: names that begin with `key` are kept on the host behind `prepend`. With an empty key that is every
- * name; else the guest sees neither unmapped names like these nor may it reach into the host's `prepend`, and all other
+ * `:map:key:prepend:`: the host stores names that begin with `key` under `prepend` plus the name. With an empty key these
+ * are all names. Otherwise the guest neither sees such unmapped host names nor reaches the host's `prepend`, and all other
  * names pass.
  */
 function mapRules(key: string, prepend: string): XattrRule[] {
@@ -91,14 +91,14 @@ function mapRules(key: string, prepend: string): XattrRule[] {
   ]
 }
 
-/** What becomes of a name that the guest used. */
+/** The outcome for a name that the guest used. */
 export type GuestNameOutcome =
   | { readonly pass: true; readonly name: string }
   | { readonly pass: false; readonly type: 'bad' | 'unsupported' }
 
 const denied: GuestNameOutcome = { pass: false, type: 'bad' }
 
-/** The host's name for a guest's, or that it is refused; a name that no rule matches is. */
+/** Returns the host's name for a guest's name, or a refusal. A name that no rule matches is refused. */
 export function hostXattrName(rules: readonly XattrRule[], name: string): GuestNameOutcome {
   const rule = rules.find(({ guest, key }) => guest && name.startsWith(key))
   switch (rule?.type) {
@@ -113,7 +113,7 @@ export function hostXattrName(rules: readonly XattrRule[], name: string): GuestN
   }
 }
 
-/** The guest's name for a host's, or undefined for one that is hidden; a name that no rule matches is. */
+/** Returns the guest's name for a host's name, or undefined if it is hidden. A name that no rule matches is hidden. */
 export function guestXattrName(rules: readonly XattrRule[], name: string): string | undefined {
   const rule = rules.find(({ host, prepend }) => host && name.startsWith(prepend))
   if (rule?.type === 'prefix') return name.slice(rule.prepend.length)

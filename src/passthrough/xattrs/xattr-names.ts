@@ -3,19 +3,19 @@ import { guestXattrName, hostXattrName, type XattrRule } from './xattr-map.js'
 
 const POSIX_ACLS: ReadonlySet<string> = new Set(['system.posix_acl_access', 'system.posix_acl_default'])
 
-/** A name as the host takes it: NUL-terminated from byte `at`. */
+/** A name for the host, NUL-terminated, at byte `at`. */
 export interface HostName {
   readonly bytes: Uint8Array
   readonly at: number
 }
 
-/** Names of extended attributes, between guest and host. Names are bytes: one character of a string is one of them. */
+/** Translates names of extended attributes between guest and host. Names are bytes, one per character of a string. */
 export class XattrNames {
   private readonly rules: readonly XattrRule[] | undefined
-  /** The guest may see and set POSIX ACLs, because its kernel checks them. */
+  /** The guest may see and set POSIX ACLs, because its kernel enforces them. */
   aclsPass = false
 
-  /** Without rules names are the same on both sides. */
+  /** Without rules, names are the same on both sides. */
   constructor(rules: readonly XattrRule[] | undefined) {
     this.rules = rules?.map((rule) => ({
       ...rule,
@@ -24,7 +24,7 @@ export class XattrNames {
     }))
   }
 
-  /** The host's name for the guest's name at byte `at`, or -EPERM, -EOPNOTSUPP. */
+  /** Returns the host's name for the guest's name at byte `at`, -EPERM or -EOPNOTSUPP. */
   host(bytes: Uint8Array, at: number): HostName | number {
     const name = textAt(bytes, at)
     if (!this.aclsPass && POSIX_ACLS.has(name)) return -EOPNOTSUPP
@@ -34,14 +34,14 @@ export class XattrNames {
     return outcome.type === 'unsupported' ? -EOPNOTSUPP : -EPERM
   }
 
-  /** The guest's names for the `lenBytes` of names that the host has listed; those that are hidden are left out. */
+  /** Translates the host's list of names (`lenBytes` long) for the guest. Hidden names are left out. */
   guestList(list: Uint8Array, lenBytes: number): Uint8Array {
     const names = Buffer.from(list.subarray(0, lenBytes)).toString('latin1').split('\0').slice(0, -1)
     const shown = names.map((name) => this.guest(name)).filter((name) => name !== undefined)
     return Buffer.from(shown.map((name) => `${name}\0`).join(''), 'latin1')
   }
 
-  /** Under which other name an attribute of the guest is kept, NUL-terminated; undefined: under its own, or not at all. */
+  /** The other name that a guest attribute is stored under, NUL-terminated. Undefined if the name is the same or refused. */
   otherNameOf(name: string): Uint8Array | undefined {
     const outcome = this.rules === undefined ? undefined : hostXattrName(this.rules, name)
     return outcome?.pass === true && outcome.name !== name ? textAsBytes(outcome.name) : undefined

@@ -28,7 +28,7 @@ const PERMISSIONS = 0o7777
 
 const NOTHING = new Uint8Array(1)
 
-/** What these operations work on. */
+/** The parts of the share that these operations use. */
 interface Share {
   readonly inodes: InodeTable
   readonly xattrNames: XattrNames
@@ -36,7 +36,7 @@ interface Share {
   readonly options: PassthroughOptions
 }
 
-/** Extended attributes, of inodes of every kind, under the names that the share's map gives them. */
+/** Extended attributes of inodes of all types, with names translated by the share's map. */
 export class XattrOperations {
   private readonly st = new Int32Array(Statx.WORDS)
   private readonly list = new Uint8Array(SIZE_MAX_BYTES)
@@ -72,7 +72,7 @@ export class XattrOperations {
     const fd = this.fdOf(request)
     if (fd < 0) return fd
     const name = this.share.xattrNames.host(argBytes, nameAt)
-    // What a map keeps from the guest is not there.
+    // An attribute that the map hides does not exist for the guest.
     if (typeof name === 'number') return name === -EPERM ? -ENODATA : name
     const roomBytes = Math.min(GetxattrIn.sizeBytes(args, ARGS), SIZE_MAX_BYTES)
     const result = native.inodeGetxattr(fd, name.bytes, name.at, request.replyBytes, 0, roomBytes)
@@ -107,7 +107,7 @@ export class XattrOperations {
     return slot === 0 ? -EBADF : inodes.fdOf(slot)
   }
 
-  /** The host's kernel leaves the bit to this process, which has CAP_FSETID. The guest's caller has not. */
+  /** Clears the set-group-id bit: the kernel leaves it, because this process has CAP_FSETID. The guest's caller has not. */
   private dropGroupBit(request: Request): void {
     const { share, st } = this
     const slot = share.inodes.slotOf(request.nodeid)
@@ -116,7 +116,7 @@ export class XattrOperations {
   }
 }
 
-/** What the file system of `fd` can keep: extended attributes at all, and POSIX ACLs. */
+/** Tells if the file system of `fd` supports extended attributes and POSIX ACLs. */
 export function hostKeeps(fd: number): { readonly xattrs: boolean; readonly acls: boolean } {
   const acl = new TextEncoder().encode('system.posix_acl_access\0')
   return {
