@@ -27,7 +27,7 @@ async function run(_options: object, [before, after]: string[]): Promise<void> {
   process.exitCode = EXIT_REGRESSION
 }
 
-/** Throws SetupError for a file that is no report. */
+/** Reads a report. Throws SetupError for any other file. */
 function readReport(file: string): BenchReport {
   try {
     const report = JSON.parse(readFileSync(file, 'utf8')) as BenchReport

@@ -1,4 +1,7 @@
-/** `make bench-neighbours`: what a guest that floods its share does to the latency of another share of the same process. */
+/**
+ * `make bench-neighbours`: the effect of a guest that floods its share on the latency of another share of the same
+ * process.
+ */
 import { join } from 'node:path'
 import { Command } from 'commander'
 import { DeviceProcess } from './device/device-process.js'
@@ -27,7 +30,7 @@ interface Options {
   runMs: number
 }
 
-/** Latency of the victim, a value for each round. */
+/** Latencies of the victim, one value for each round. */
 interface Latencies {
   readonly p50Us: number[]
   readonly p99Us: number[]
@@ -49,7 +52,7 @@ async function measure(
   }
   for (let round = 0; round < rounds; round++) {
     await run(alone)
-    // A flood runs longer than what is measured beside it.
+    // The flood lasts longer than the measurement beside it.
     const flooding = flooder.run(flood, runMs + 3 * WARM_UP_MS, 0)
     await run(beside)
     await flooding

@@ -25,7 +25,7 @@ const RUNTIME_MS = 1_500
 interface Options extends ReportFiles {
   peer: string
   quick?: true
-  /** With --quick: its times, for all cases. */
+  /** Set by --quick: its times, for all cases. */
   all?: true
   rounds: number
   only: string
@@ -80,7 +80,7 @@ async function run(options: Options, ourArgs: string[]): Promise<void> {
   }
   if (!statSync(options.dir, { throwIfNoEntry: false })?.isDirectory())
     throw new SetupError(`--dir ${options.dir}: no such folder`)
-  // First what can be missing: the guest finds them again, in the cache.
+  // Fetches first what may be missing; the guest then finds it in the cache.
   await findKernel(options.kernel, options.modules)
   await findQemu(options.qemu)
   const peer = await findPeer(options.peer)
@@ -115,7 +115,7 @@ async function run(options: Options, ourArgs: string[]): Promise<void> {
     for (const measurement of measured) progress(`        ${inShort(measurement)}`)
     result.measurements.push(...measured)
     result.seconds = Math.round((Date.now() - startedAt.getTime()) / 1000)
-    // What there is, should a later case fail.
+    // Writes the results so far, in case a later case fails.
     writeReports(options, result, benchPage)
   }
   await bench.stop()
@@ -135,7 +135,7 @@ function selectCases({ quick, all, only, cache }: Options): Case[] {
   return cases
 }
 
-/** As make takes them. */
+/** Formats the options as make takes them. */
 function commandWords({ peer, quick, only, cache, rounds, kernel }: Options, ourArgs: string[]): string {
   const words = [
     ...(peer === 'virtiofsd' ? [] : [`PEER=${peer}`]),
@@ -157,7 +157,7 @@ function inShort({ workload, unit, ours, peer, ratio }: Measurement): string {
   return `${workload}: ${rounded(ours.rate.median)} ${unit}${compared}`
 }
 
-/** On stderr, so that the table alone can be kept. */
+/** Prints to stderr, so that stdout has only the table. */
 function progress(text: string): void {
   process.stderr.write(`${text}\n`)
 }

@@ -51,7 +51,7 @@ async function bisect(options: Options, expected: string): Promise<number> {
 
   await worktree.checkOut(good)
   say(`the good commit, ${good}:`)
-  // Also what its rules would not expect is what is good here.
+  // The good commit's observations are expected from now on, even where its rules would not expect them.
   const first = await runHere([...lab, '--json', expected])
   if (first !== EXIT_AS_EXPECTED && first !== EXIT_UNEXPECTED)
     throw new SetupError(`${good} gives no verdict: it cannot be what is expected`)
@@ -78,7 +78,7 @@ function choices({ cases, shares, kernelArgs, qemu }: Options): string[] {
   return Object.entries(options).flatMap(([name, value]) => (value === undefined ? [] : [`--${name}`, value]))
 }
 
-/** With our own terminal; returns its status. */
+/** Runs a command on our own terminal; returns its status. */
 async function runHere([command, ...args]: string[]): Promise<number | undefined> {
   const { exitCode } = await execa(command!, args, { stdio: 'inherit', reject: false })
   return exitCode

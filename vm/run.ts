@@ -1,4 +1,4 @@
-/** `make run`: a Linux guest with a folder of the user's on /mnt. A shell when there is a terminal, else a short tour. */
+/** `make run`: a Linux guest with a folder of the user's on /mnt. A shell on a terminal, else a short tour. */
 import { mkdirSync, statSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -46,7 +46,7 @@ function makeCommand(): Command {
 
 async function run(options: Options, deviceArgs: string[]): Promise<void> {
   const sharedDir = prepareDir(options.dir)
-  // First what can be missing: bootGuest finds them again, in the cache.
+  // Fetches first what may be missing; bootGuest then finds it in the cache.
   await findKernel(options.kernel, options.modules)
   await findQemu(options.qemu)
   const interactive = process.stdin.isTTY && process.stdout.isTTY
@@ -60,7 +60,7 @@ async function run(options: Options, deviceArgs: string[]): Promise<void> {
       cpus: options.cpus,
       shares: [{ tag: TAG, socketPath: device.socketPath }],
       programs: interactive ? ['fio'] : [],
-      // A shell is no place for what the kernel says while it boots; errors still show.
+      // Keeps the kernel's boot messages out of the shell; errors still show.
       kernelArgs: interactive ? ['quiet'] : [],
     }),
   )
@@ -97,7 +97,7 @@ async function introduce(guest: Guest, device: DeviceProcess, sharedDir: string)
   for (const [label, text] of agreementOf(device)) item(label, text)
 }
 
-/** What our device said when the guest mounted: its FUSE version, and what follows for the two io options. */
+/** Returns our device's report of the mount: the guest's FUSE version, and the effect on the two io options. */
 function agreementOf(device: DeviceProcess): [string, string][] {
   const line = device.log.find((line) => line.includes('"guest mounted the share"'))
   if (line === undefined) return []

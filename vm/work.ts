@@ -26,7 +26,7 @@ interface Outcome {
   failed: boolean
 }
 
-/** What became of the work under one policy. */
+/** The results of the work under one policy. */
 interface Ledger {
   machine: string
   outcomes: ReadonlyMap<Job, Outcome>
@@ -73,7 +73,10 @@ async function run(options: Options): Promise<void> {
     process.exitCode = EXIT_FAILURE
 }
 
-/** The jobs that some of these globs match, separated by blanks or commas. Throws SetupError for one that matches none. */
+/**
+ * Returns the jobs that match some of these globs, separated by blanks or commas. Throws SetupError if one matches
+ * none.
+ */
 function chooseJobs(globs: string): Job[] {
   const wanted = globs.split(/[\s,]+/).filter((glob) => glob !== '')
   const useless = wanted.find((glob) => !jobs.some(({ name }) => picomatch.isMatch(name, glob)))
@@ -82,7 +85,7 @@ function chooseJobs(globs: string): Job[] {
   return jobs.filter(({ name }) => picomatch.isMatch(name, wanted))
 }
 
-/** Does every job in turn, whatever becomes of the others, and says so line by line. */
+/** Does every job in turn, even after failures, and prints a line for each. */
 async function workUnder(
   policy: PolicyName,
   chosen: readonly Job[],
@@ -93,7 +96,7 @@ async function workUnder(
   const place = new Workplace(tools, { policy, kernel, qemu, peer })
   const outcomes = new Map<Job, Outcome>()
   for (const job of chosen) {
-    // How long a guest boots is no matter here.
+    // The guest may take any time to boot.
     const failure = await place.guest().then(() => undefined, asError)
     const beganMs = performance.now()
     const fault = failure ?? (await job.run(place).then(() => undefined, asError))
@@ -103,7 +106,7 @@ async function workUnder(
     say(`${policy.padEnd(10)}  ${job.name.padEnd(11)} ${seconds.padStart(7)} s  ${outcome}: ${job.story}`)
     if (fault === undefined) continue
     say(fault.message.replaceAll(/^/gm, '    '))
-    // What is wrong with one guest is no matter of the next job.
+    // The next job gets a new guest, whatever is wrong with this one.
     await place.killGuest()
   }
   await place.close()

@@ -13,12 +13,12 @@ export class EventLoop {
   private readonly tags = new Map<number, number>()
   private readonly ready = new Uint32Array(2 * EVENTS_PER_WAIT)
   private nextTag = 1
-  /** How often `wait` was called: what a front-end may have changed is looked at once between two waits. */
+  /** The number of calls of `wait`. State that a front-end may change is checked once between two waits. */
   waits = 0
 
-  /** Calls `handler` from `wait` while `fd` is ready. Returns a negative errno for a descriptor that epoll refuses. */
+  /** Calls `handler` from `wait` while `fd` is ready. Returns a negative errno if epoll refuses the descriptor. */
   add(fd: number, events: number, handler: (events: number) => void): number {
-    // Calls `handler` from `wait` while `fd` is ready. Returns a negative errno if epoll refuses the descriptor.
+    // A tag is never reused, so an event fetched for a descriptor that was just removed finds no handler.
     const tag = this.nextTag++
     const result = native.epollAdd(this.epollFd, fd, events >>> 0, tag)
     if (result < 0) return result
@@ -27,12 +27,12 @@ export class EventLoop {
     return 0
   }
 
-  /** Calls `handler` from `wait` while `fd` can be read from, or has ended. Returns a negative errno as `add` does. */
+  /** Calls `handler` from `wait` while `fd` is readable or at its end. Returns a negative errno as `add` does. */
   addReadable(fd: number, handler: () => void): number {
     return this.add(fd, native.constants.EPOLLIN, handler)
   }
 
-  /** Before `fd` is closed. */
+  /** Removes a descriptor. Call it before closing `fd`. */
   remove(fd: number): void {
     const tag = this.tags.get(fd)
     if (tag === undefined) return
@@ -41,7 +41,7 @@ export class EventLoop {
     this.handlers.delete(tag)
   }
 
-  /** Waits up to `timeoutMs` (-1: for ever) and calls the handlers of what is ready. */
+  /** Waits up to `timeoutMs` (-1: for ever) and calls the handlers of ready descriptors. */
   wait(timeoutMs: number): void {
     this.waits++
     const count = native.epollWait(this.epollFd, timeoutMs, this.ready)
@@ -49,8 +49,8 @@ export class EventLoop {
   }
 
   /**
-   * Calls `turn` from Node's own event loop whenever a descriptor is ready; it is to call `wait(0)`. Keeps Node's loop
-   * alive. Returns what ends that, to be called before `close`.
+   * Calls `turn` from Node's own event loop whenever a descriptor is ready; `turn` must call `wait(0)`. Keeps Node's
+   * loop alive. Returns a function that ends this; call it before `close`.
    */
   watch(turn: () => void): () => void {
     const watcher = mustSucceed('uv_poll_start', native.pollStart(this.epollFd, turn))

@@ -12,8 +12,8 @@ const O_APPEND = 0o2000
 const RECORD_BYTES = 8
 
 /**
- * Load that shows whether a request was lost or done twice: each one appends a record of its own to a file, so that the
- * file holds every record just once however the requests were ordered.
+ * Load that reveals lost or repeated requests: each one appends its own record to a file, so that the file must hold
+ * every record exactly once, in any order.
  */
 export class AppendLoad {
   private readonly file: bigint
@@ -42,16 +42,16 @@ export class AppendLoad {
     }
   }
 
-  /** Waits for every request of a queue; each has succeeded. */
+  /** Waits for every request of a queue, and checks that each has succeeded. */
   collect(queue: number): void {
     for (const call of this.pending[queue].splice(0)) {
-      // The device gives them back in whatever order it likes.
+      // The device completes requests in any order.
       while (call.reply === undefined) this.fs.finish(queue)
       assert.equal(call.reply.error, 0)
     }
   }
 
-  /** The file holds each record just once. */
+  /** Checks that the file holds each record exactly once. */
   assertExact(): void {
     const file = readFileSync(join(this.device.directory, this.name))
     assert.equal(file.length, this.count * RECORD_BYTES, 'as many records as requests')

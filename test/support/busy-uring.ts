@@ -1,6 +1,6 @@
 /**
- * A process in which io_uring takes nothing more, as Linux 5.5 to 5.18 does while results wait that did not fit: starts
- * more calls than a submission queue holds, and prints how many of them end all the same.
+ * A process in which io_uring takes no more operations, as in Linux 5.5 to 5.18 while overflowed results wait. It
+ * starts more calls than a submission queue holds, and prints how many of them complete.
  */
 import { openSync } from 'node:fs'
 import * as native from 'virtiofsd-ts-native'

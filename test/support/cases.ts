@@ -7,22 +7,22 @@ import { ROOT_ID } from './fuse-abi.js'
 import type { FuseGuest } from './fuse-guest.js'
 import type { Attr } from './fuse-wire.js'
 
-/** What a case works on. */
+/** The resources of a case. */
 export interface Stage {
   readonly fs: FuseGuest
   readonly device: Device
-  /** A directory of the share that is this case's alone: on the host, and as the guest knows it. */
+  /** A directory of the share for this case alone: its path on the host, and its node id in the guest. */
   readonly path: string
   readonly dir: bigint
 }
 
 /**
- * A behaviour of the device that holds whatever queues, descriptors and file system are used. A case closes the handles
- * it opens; what it looked up is given back for it, and then nothing may be left open in the device.
+ * A behaviour that holds for any queues, descriptors and file system. A case closes the handles it opens. Its lookups
+ * are given back for it, and then nothing may be left open in the device.
  */
 export interface Case {
   readonly name: string
-  /** Needs privileges, which are named: skipped loudly without. */
+  /** Names the privileges that the case needs; it is skipped loudly without them. */
   readonly needsRoot?: string
   run(stage: Stage): void
 }
@@ -31,7 +31,7 @@ export const isRoot = process.geteuid?.() === 0
 
 let directoryNumber = 0
 
-/** One assertion for each case: it runs through, and every lookup it was granted can be given back. */
+/** Makes one assertion for each case: it completes, and every lookup it was granted can be given back. */
 export function runCases(t: Test, device: Device, fs: FuseGuest, cases: readonly Case[]): void {
   for (const { name, needsRoot, run } of cases) {
     if (needsRoot !== undefined && !isRoot) {
@@ -55,7 +55,7 @@ export function runCases(t: Test, device: Device, fs: FuseGuest, cases: readonly
   }
 }
 
-/** The attributes are those that the host has for `path` itself. */
+/** Checks that the attributes are the host's for `path` itself. */
 export function assertAttr(attr: Attr, path: string): void {
   const st = lstatSync(path, { bigint: true })
   assert.deepEqual(attr, {

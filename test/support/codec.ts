@@ -1,18 +1,18 @@
 import type { Test } from 'tap'
 import { bytesOf, hexOf, viewOf } from './hex.js'
 
-/** A field of a struct: the byte behind it, and what the golden bytes hold there. */
+/** A field of a struct: the byte behind it, and its value in the golden bytes. */
 export type Field = readonly [endByte: number, value: number]
 
 type Reader = (view: DataView, at: number) => number
 type Writer = (view: DataView, at: number) => void
 
-/** How far from the front of a buffer a struct is tried, on top of 0: no alignment is promised. */
+/** A second offset, besides 0, at which each struct is tried: no alignment is promised. */
 const ODD_AT = 5
 
 /**
- * Pins every reader of `codec` to golden bytes: each gives the right number at any place in a buffer, needs no byte
- * behind its field, and throws a RangeError when the buffer is one byte short of it.
+ * Pins every reader of `codec` to golden bytes: each returns the right number at any offset in a buffer, needs no
+ * byte behind its field, and throws a RangeError if the buffer is one byte short.
  */
 export function checkReaders(
   t: Test,
@@ -38,7 +38,7 @@ export function checkReaders(
   }
 }
 
-/** Pins a writer to golden bytes: it writes all of them, nothing around them, and throws when there is no room. */
+/** Pins a writer to golden bytes: it writes all of them and nothing around them, and throws if there is no room. */
 export function checkWriter(t: Test, write: Writer, golden: string): void {
   const { length } = bytesOf(golden)
   const out = new Uint8Array(length + 2 * ODD_AT).fill(0xee)
@@ -48,7 +48,7 @@ export function checkWriter(t: Test, write: Writer, golden: string): void {
   t.throws(() => write(viewOf(new Uint8Array(length - 1)), 0), RangeError, 'one byte short')
 }
 
-/** The same for a writer of words, which has no room to check: it begins at word `w`. */
+/** Pins a writer of words, which does not check its room; it begins at word `w`. */
 export function checkWordWriter(
   t: Test,
   write: (words: Int32Array, w: number) => void,
@@ -60,7 +60,7 @@ export function checkWordWriter(
   t.equal(hexOf(out), `eeeeeeee${hexOf(bytesOf(golden))}eeeeeeee`, 'writes the golden bytes and no others')
 }
 
-/** A struct of requests or replies, as include/uapi/linux/fuse.h has it, and the golden bytes of one. */
+/** A struct of requests or replies from include/uapi/linux/fuse.h, with golden bytes. */
 export interface RequestStruct {
   readonly codec: object & { readonly BYTES: number }
   readonly lenBytes: number

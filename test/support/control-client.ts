@@ -8,7 +8,7 @@ import type { InodeReport } from '../../src/inspect/inode-activity.js'
 import { Device, type DeviceOptions } from './device.js'
 import { tempDir } from './temp-dir.js'
 
-/** A line that came back. */
+/** An answer from the device. */
 export interface Answer {
   readonly id?: unknown
   readonly ok: boolean
@@ -16,7 +16,7 @@ export interface Answer {
   readonly error?: string
 }
 
-/** What `inodes` reports of one, which has a name. */
+/** One row of `inodes`, for an inode with a name. */
 export type InodeRow = InodeReport & { readonly path: string }
 
 /** A client of a control socket. */
@@ -40,7 +40,7 @@ export class ControlClient {
     return new ControlClient(socket)
   }
 
-  /** The next line, parsed; undefined at the end of the connection. */
+  /** Returns the next line, parsed; undefined at the end of the connection. */
   async next(): Promise<Answer | undefined> {
     try {
       const { value, done } = await this.lines.next()
@@ -51,20 +51,20 @@ export class ControlClient {
     }
   }
 
-  /** Sends a line as it is, and returns what comes back. */
+  /** Sends a line unchanged. Returns the answer. */
   async line(text: string): Promise<Answer | undefined> {
     this.socket.write(`${text}\n`)
     return this.next()
   }
 
-  /** The result of a command. Throws its error. */
+  /** Returns the result of a command. Throws its error. */
   async ask<T>(command: string, argument?: unknown, share?: string): Promise<T> {
     const answer = await this.line(JSON.stringify({ command, argument, share }))
     if (answer?.ok !== true) throw new Error(answer?.error ?? 'the connection was closed')
     return answer.result as T
   }
 
-  /** The error of a command that is refused. */
+  /** Returns the error of a refused command. */
   async refusal(command: string, argument?: unknown): Promise<string> {
     const answer = await this.line(JSON.stringify({ command, argument }))
     if (answer === undefined || answer.ok) throw new Error(`${command} was not refused`)

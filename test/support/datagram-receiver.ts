@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import type { Test } from 'tap'
 
-/** What Node lacks is a datagram socket in the file system. Prints each message as a line of JSON. */
+/** Node lacks datagram sockets in the file system. This program prints each message as a line of JSON. */
 const RECEIVER = `
 import json, socket, sys
 s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

@@ -2,12 +2,12 @@ import { readdirSync, readlinkSync } from 'node:fs'
 import type { Test } from 'tap'
 import * as native from 'virtiofsd-ts-native'
 
-/** How many descriptors a process has open. The one that the listing itself takes is not counted for our own. */
+/** Returns how many descriptors a process has open, without the one that lists our own. */
 export function countOpenFds(pid: number | 'self' = 'self'): number {
   return readdirSync(`/proc/${pid}/fd`).length - (pid === 'self' ? 1 : 0)
 }
 
-/** What an open descriptor of this process stands for; undefined when it is not open. */
+/** Returns the file behind a descriptor of this process; undefined if it is not open. */
 export function targetOf(fd: number): string | undefined {
   try {
     return readlinkSync(`/proc/self/fd/${fd}`)
@@ -16,14 +16,14 @@ export function targetOf(fd: number): string | undefined {
   }
 }
 
-/** Checks that `use` leaves exactly as many descriptors open as there were, whatever it does in between. */
+/** Checks that `use` leaves exactly as many descriptors open as before. */
 export function checkNoFdLeak(t: Test, use: () => void): void {
   const before = countOpenFds()
   use()
   t.equal(countOpenFds(), before, 'no descriptor is left open, none is closed that is not ours')
 }
 
-/** A result that must not be an error. */
+/** Returns a result. Throws if it is an error. */
 export function ok(result: number): number {
   if (result < 0) throw new Error(`system call failed: errno ${-result}`)
   return result
@@ -33,14 +33,14 @@ export function eventfd(): number {
   return ok(native.eventfdCreate(native.constants.EFD_NONBLOCK))
 }
 
-/** Two connected sockets. */
+/** Returns two connected sockets. */
 export function socketPair(): [number, number] {
   const fds = new Int32Array(2)
   ok(native.unixPair(fds))
   return [fds[0], fds[1]]
 }
 
-/** Sends `bytes` in one piece, with descriptors, which stay ours. */
+/** Sends `bytes` in one piece, with descriptors, which the caller keeps. */
 export function sendBytes(fd: number, bytes: Uint8Array, fds: readonly number[] = []): void {
   const sent = native.sendMessage(
     fd,
@@ -54,7 +54,7 @@ export function sendBytes(fd: number, bytes: Uint8Array, fds: readonly number[] 
   if (sent !== bytes.length) throw new Error(`${sent} of ${bytes.length} bytes sent`)
 }
 
-/** Every byte that waits on a socket, and no more than that. */
+/** Returns every byte that waits on a socket. */
 export function receiveBytes(fd: number): Uint8Array {
   const bytes = new Uint8Array(65536)
   const fds = new Int32Array(254)

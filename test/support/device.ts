@@ -17,7 +17,7 @@ import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 
 const PROGRAM = fileURLToPath(new URL('../../src/main.js', import.meta.url))
-/** Only a hang takes so long. */
+/** Only a hang takes this long. */
 const TIMEOUT_MS = 20_000
 const POLL_MS = 5
 const O_PATH = 0o10000000
@@ -28,12 +28,12 @@ export interface LogLine {
   readonly level: number
   readonly time: number
   readonly msg: string
-  /** When a guest mounts. */
+  /** Set when a guest mounts. */
   readonly guest?: string
   readonly allowMmap?: string
   readonly parallelDio?: string
   readonly flags?: string
-  /** When something is refused: why, and how many of its kind were left out of the log. */
+  /** Set when something is refused: the reason, and how many of its kind the log left out. */
   readonly code?: string
   readonly reason?: string
   readonly request?: string
@@ -43,22 +43,24 @@ export interface LogLine {
   readonly leftOut?: number
 }
 
-/** Where the shared directory lies: in memory where the host has such a file system, or on the disk of this checkout. */
+/**
+ * The place of the shared directory: in memory if the host has such a file system, or on the disk of this checkout.
+ */
 export type Storage = 'memory' | 'disk'
 
 export interface DeviceOptions {
   readonly storage?: Storage
-  /** A program and its arguments that runs node in its turn. */
+  /** A program, with arguments, that then runs node. */
   readonly launcher?: readonly string[]
-  /** Default: none, because a test has most to look at in a process that sees what it sees. */
+  /** Default: none, since a test can inspect a process best if that process is not confined. */
   readonly sandbox?: 'none' | 'namespace' | 'chroot'
-  /** Whose the shared directory and the socket's are, for a launcher that becomes this user. Default: ours. */
+  /** The owner of the shared directory and the socket, for a launcher that becomes this user. Default: ours. */
   readonly owner?: number
-  /** An existing directory to share, which stays. Default: one of its own. */
+  /** An existing directory to share; it is kept. Default: a temporary one. */
   readonly directory?: string
 }
 
-/** The program itself, as a process on a directory of its own. Stopped, and everything removed, when the test ends. */
+/** The program itself, as a process on a directory of its own. It is stopped and removed when the test ends. */
 export class Device {
   /** The shared directory. */
   readonly directory: string
@@ -104,7 +106,7 @@ export class Device {
     const logFd = openSync(this.logPath, 'w')
     const paths = ['--shared-dir', directory, '--socket-path', this.socketPath]
     const { PATH } = process.env
-    // Whatever is spawned, the test runner adds hooks of its own to the environment: this takes them away again.
+    // Removes the hooks that the test runner adds to the environment of every child.
     const clean = ['-i', `PATH=${PATH}`]
     const command = [...clean, ...launcher, process.execPath, PROGRAM, ...paths, ...args]
     this.process = spawn('env', command, { stdio: ['ignore', logFd, logFd] })
@@ -118,12 +120,12 @@ export class Device {
     return this.process.exitCode !== null || this.process.signalCode !== null
   }
 
-  /** The process that serves: in a sandbox, the child of the one that was started. */
+  /** The id of the process that serves: in a sandbox, the child of the started one. */
   get pid(): number {
     return this.servingPid ?? (this.process.pid as number)
   }
 
-  /** The process that was started. */
+  /** The id of the started process. */
   get outerPid(): number {
     return this.process.pid as number
   }
@@ -134,7 +136,7 @@ export class Device {
     return children === '' ? pid : Number(children.split(' ')[0])
   }
 
-  /** What it has logged so far. Throws on a line that is no JSON: a stack trace. */
+  /** Returns its log so far. Throws on a line that is not JSON, such as a stack trace. */
   logs(): LogLine[] {
     const text = readFileSync(this.logPath, 'utf8')
     const whole = text.slice(0, text.lastIndexOf('\n') + 1)
@@ -144,7 +146,7 @@ export class Device {
       .map((line) => parse(line, text))
   }
 
-  /** The first line that `matches`; waits for it. */
+  /** Waits for the first line that `matches`. */
   async waitForLog(matches: (line: LogLine) => boolean): Promise<LogLine> {
     const endMs = performance.now() + TIMEOUT_MS
     for (;;) {
@@ -165,7 +167,7 @@ export class Device {
     }
   }
 
-  /** The files that it has open, as /proc names them. */
+  /** Returns its open files, as /proc names them. */
   openFiles(): string[] {
     const path = `/proc/${this.pid}/fd`
     return readdirSync(path).map((fd) => {
@@ -177,7 +179,7 @@ export class Device {
     })
   }
 
-  /** The open(2) flags of every descriptor that it has on a file of the share, but for those of inodes (O_PATH). */
+  /** Returns the open(2) flags of every descriptor on a file of the share, except those of inodes (O_PATH). */
   openFlagsOf(name: string): number[] {
     const path = `/proc/${this.pid}`
     return readdirSync(`${path}/fd`)
@@ -188,7 +190,7 @@ export class Device {
       .filter((flags) => (flags & O_PATH) === 0)
   }
 
-  /** What each of its threads is: the lines of /proc/PID/task/TID/status that say whose. */
+  /** Returns each thread's identity: the lines of /proc/PID/task/TID/status about users and groups. */
   threadIdentities(): string[] {
     const path = `/proc/${this.pid}/task`
     return readdirSync(path).map((tid) =>
@@ -204,7 +206,7 @@ export class Device {
     return readdirSync(`/proc/${this.pid}/fd`).length
   }
 
-  /** Waits until it holds `count` descriptors, and says so: it learns of a front-end that left a moment later. */
+  /** Waits until it holds `count` descriptors. It notices a front-end's end only a moment later. */
   async waitForFdCount(count: number): Promise<number> {
     const endMs = performance.now() + TIMEOUT_MS
     while (this.fdCount() !== count) {
@@ -216,7 +218,7 @@ export class Device {
     return count
   }
 
-  /** How it ended; waits for it. */
+  /** Waits for its end. Returns the exit status or signal. */
   exited(): Promise<{ status: number | null; signal: string | null }> {
     return this.ended
   }

@@ -3,7 +3,7 @@ import { sleep } from './device.js'
 
 const POLL_MS = 10
 
-/** Connects as soon as somebody listens at `socketPath`; throws what connecting threw last, after `timeoutMs`. */
+/** Connects as soon as a process listens at `socketPath`. After `timeoutMs`, throws the last error of connecting. */
 export async function connectSoon(
   socketPath: string,
   timeoutMs = 10_000,

@@ -15,7 +15,7 @@ export interface FileIoDeviceData {
   readonly path: string
   readonly uring: boolean
   readonly blocking: boolean
-  /** Lets promises wait for a timer before they ask for anything. */
+  /** True: promises wait for a timer before they ask for anything. */
   readonly late: boolean
 }
 

@@ -6,11 +6,11 @@ import { cached } from '../../vm/packages/cache.js'
 import { findMirror } from '../../vm/packages/debian-mirror.js'
 import { tempDir } from './temp-dir.js'
 
-/** A Debian system as its installer leaves it, for one test. */
+/** A freshly installed Debian system, for one test. */
 export class FreshRoot {
   private constructor(readonly path: string) {}
 
-  /** `downloads`: packages that apt has fetched already, so that they can be installed without a network. */
+  /** `downloads`: packages already fetched by apt, so that they can be installed without a network. */
   static async make(t: Test, suite: string, downloads: readonly string[] = []): Promise<FreshRoot> {
     const lower = await cached(['debootstrap', suite, ...downloads].join('-'), async (dir) => {
       run('debootstrap', ['--variant=minbase', suite, dir, await findMirror()])
@@ -35,17 +35,17 @@ export class FreshRoot {
     return new FreshRoot(path)
   }
 
-  /** The words that run a command inside. */
+  /** Returns the words that run a command inside. */
   words(...command: readonly string[]): readonly string[] {
     return ['chroot', this.path, ...command]
   }
 
-  /** Runs a line of the shell inside, without a network, and returns its output. Throws with what it said. */
+  /** Runs a shell line inside, without a network. Returns its output. Throws with that output on failure. */
   run(line: string): string {
     return run('unshare', ['--net', ...this.words('/bin/sh', '-ec', line)])
   }
 
-  /** Every path of the system, but for what apt, dpkg and the clock keep for themselves. */
+  /** Returns every path of the system, except the private files of apt, dpkg and the clock. */
   paths(): readonly string[] {
     const kept = ['/var/lib/dpkg', '/var/lib/apt', '/var/cache', '/var/log', '/proc', '/dev', '/tmp']
     const pruned = kept.flatMap((path, n) => [...(n === 0 ? [] : ['-o']), '-path', path])

@@ -1,4 +1,7 @@
-/** Numbers of the FUSE protocol as a Linux 7.3 guest has them. Written from fuse.h on its own: a mistake in src/ shows. */
+/**
+ * Numbers of the FUSE protocol for a Linux 7.3 guest. Written from fuse.h independently, so that a mistake in src/
+ * shows.
+ */
 export const Op = Object.freeze({
   LOOKUP: 1,
   FORGET: 2,
@@ -88,7 +91,7 @@ export const Init = Object.freeze({
 
 export const flagBits = (...bits: number[]) => bits.reduce((word, bit) => word | (1n << BigInt(bit)), 0n)
 
-/** What Linux 7.3 offers over virtio-fs: every bit but 31 (INIT_RESERVED). */
+/** The flags that Linux 7.3 offers over virtio-fs: every bit but 31 (INIT_RESERVED). */
 export const EVERY_FLAG = 0xffff_ffff_7fff_ffffn
 
 export const ROOT_ID = 1n
@@ -109,7 +112,7 @@ export const Fattr = Object.freeze({
 })
 
 export const WRITE_CACHE = 1
-/** READ flag: a read of the guest’s own, not one that fills its page cache. */
+/** READ flag: a read for a program of the guest, not one that fills the page cache. */
 export const READ_LOCKOWNER = 2
 export const WRITE_KILL_SUIDGID = 4
 export const OPEN_KILL_SUIDGID = 1
@@ -119,7 +122,7 @@ export const LK_FLOCK = 1
 export const IOCTL_DIR = 16
 export const FSYNC_FDATASYNC = 1
 
-/** From linux/fs.h and fcntl.h; Node has no names for them. */
+/** Numbers from linux/fs.h and fcntl.h that Node lacks. */
 export const RENAME_NOREPLACE = 1
 export const RENAME_EXCHANGE = 2
 export const RENAME_WHITEOUT = 4

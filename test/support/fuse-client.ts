@@ -10,15 +10,15 @@ export const OUT_HEADER_BYTES = 16
 export const HIPRIO_QUEUE = 0
 export const REQUEST_QUEUE = 1
 
-/** Only a hang takes so long. */
+/** Only a hang takes this long. */
 const TIMEOUT_MS = 20_000
-/** What the reply's buffers hold before the device writes to them. */
+/** The initial content of the reply's buffers, to detect writes. */
 const UNTOUCHED = 0xa5
-/** fuse(4): the kernel takes errors above this only. */
+/** fuse(4): the kernel accepts only errors above this. */
 const MAX_ERROR = 512
 const NOTHING = new Uint8Array(0)
 
-/** Who asks. */
+/** The caller of a request. */
 export interface Caller {
   readonly uid: number
   readonly gid: number
@@ -29,26 +29,28 @@ export interface Caller {
 
 export const root: Caller = Object.freeze({ uid: 0, gid: 0, pid: 1234, extensions: NOTHING })
 
-/** One request, as a guest's kernel puts it together. */
+/** One request, as a guest's kernel builds it. */
 export interface GuestRequest {
   readonly opcode: number
   readonly nodeid: Id
   readonly args?: Uint8Array
-  /** What lies in pages of its own: the data of WRITE. */
+  /** Data in pages of its own, such as that of WRITE. */
   readonly data?: Uint8Array
   readonly reply: ReplyShape
-  /** What the header says instead of the request's length. */
+  /** The length in the header, if it should differ from the request's. */
   readonly headerLenBytes?: number
   readonly caller?: Caller
 }
 
-/** What a success looks like behind its header: `argBytes` exactly, then up to `dataBytes`. 'none': no reply at all. */
+/**
+ * The shape of a successful reply behind its header: `argBytes` exactly, then up to `dataBytes`. 'none': no reply.
+ */
 export type ReplyShape = { readonly argBytes: number; readonly dataBytes?: number } | 'none'
 
 export const EMPTY: ReplyShape = Object.freeze({ argBytes: 0 })
 
 export interface Reply {
-  /** 0, or a positive errno. */
+  /** Zero, or a positive errno. */
   readonly error: number
   readonly body: Uint8Array
 }
@@ -61,7 +63,7 @@ export interface Call {
   reply: Reply | undefined
 }
 
-/** Of two names of a number libuv has the usual one, EAGAIN and not EWOULDBLOCK; some it does not have at all. */
+/** Returns an errno's usual name: EAGAIN rather than EWOULDBLOCK. Some numbers have no name in libuv. */
 function nameOf(errno: number): string {
   const usual = getSystemErrorName(-errno)
   return usual.startsWith('Unknown') ? errnoName(errno) : usual
@@ -79,18 +81,18 @@ export class FuseError extends Error {
 }
 
 /**
- * The FUSE half of a guest kernel, over rings that it plays the driver of. Checks every reply as Linux 7.3 does: used
- * length, unique, error range, an error of exactly 16 bytes, a success of exactly the right length; and that nothing was
- * written behind the reply.
+ * The FUSE half of a guest kernel, over rings that it drives. Checks every reply as Linux 7.3 does: used length,
+ * unique, error range, an error of exactly 16 bytes, a success of exactly the right length, and nothing written
+ * behind the reply.
  */
 export class FuseClient {
   caller = root
   layout: Layout = linux
-  /** The host's disk may put whole blocks where a reply is shorter: not looked at then. */
+  /** True: skips the check behind a short reply, since the host's disk may write whole blocks there. */
   roomMayChange = false
-  /** The queue that requests go to. */
+  /** The queue for requests. */
   queue = REQUEST_QUEUE
-  /** High bits set and signed in both words: a device that cuts it off or rounds it shows. */
+  /** The high bits of both words are set, so that a device that truncates or rounds the id is noticed. */
   private nextUnique = 0xfedc_ba98_8000_0002n
   private readonly calls: Map<number, Call>[]
   private closed = false
@@ -112,7 +114,7 @@ export class FuseClient {
     return call
   }
 
-  /** The next request that the device gives back on this queue, with its reply checked. */
+  /** Waits for the next completed request on this queue, and checks its reply. */
   finish(queue = this.queue): Call {
     const used = this.frontend.queues[queue].reap(TIMEOUT_MS)
     assert.ok(used !== undefined, `queue ${queue} gave nothing back in ${TIMEOUT_MS} ms`)
@@ -123,21 +125,21 @@ export class FuseClient {
     return call
   }
 
-  /** One request and its reply. */
+  /** Sends one request. Returns its reply. */
   call(request: GuestRequest, queue = this.queue): Reply {
     const call = this.start(request, queue)
     assert.equal(this.finish(queue), call, 'the one request in flight')
     return call.reply as Reply
   }
 
-  /** The same for a request that is to succeed. Throws FuseError. */
+  /** Sends a request that must succeed. Throws FuseError. */
   succeed(request: GuestRequest, queue = this.queue): Reader {
     const { error, body } = this.call(request, queue)
     if (error !== 0) throw new FuseError(error)
     return new Reader(body)
   }
 
-  /** Makes every request inside come from `caller`. */
+  /** Makes every request inside `work` come from `caller`. */
   as<T>(caller: Partial<Caller>, work: () => T): T {
     const before = this.caller
     this.caller = { ...root, ...caller }
@@ -148,7 +150,7 @@ export class FuseClient {
     }
   }
 
-  /** Starts every queue afresh, as after a reset: the rings lie where they lay, and nothing is in flight. */
+  /** Restarts every queue, as after a reset: the rings stay in place, and nothing is in flight. */
   restartQueues(): void {
     this.frontend.queues.forEach((queue, index) => {
       assert.equal(queue.inFlightCount, 0)
@@ -156,7 +158,7 @@ export class FuseClient {
     })
   }
 
-  /** Leaves, if it has not left already. */
+  /** Disconnects, if still connected. */
   close(): void {
     if (!this.closed) this.frontend.close()
     this.closed = true

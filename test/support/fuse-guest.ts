@@ -41,7 +41,7 @@ export interface InitOffer {
   argBytes?: number
 }
 
-/** What Linux 7.3 offers that matters to most tests. */
+/** The offer of Linux 7.3, as far as most tests need it. */
 export const LINUX_7_3: Required<InitOffer> = Object.freeze({
   major: 7,
   minor: 46,
@@ -70,8 +70,8 @@ export const LINUX_7_3: Required<InitOffer> = Object.freeze({
 })
 
 /**
- * Every operation that a guest kernel asks for, one method each. They throw FuseError when the device refuses. Lookups
- * that replies grant are counted, and given back by `forgetAll`.
+ * One method for each operation of a guest kernel. Each throws FuseError if the device refuses. Lookups granted by
+ * replies are counted; `forgetAll` gives them back.
  */
 export class FuseGuest extends FuseClient {
   /** Lookups that the device has granted, by node id. */
@@ -98,7 +98,7 @@ export class FuseGuest extends FuseClient {
     return this.entry(Op.LOOKUP, parent, cstring(name))
   }
 
-  /** On the priority queue, as Linux does. */
+  /** Uses the priority queue, as Linux does. */
   forget(nodeid: Id, count: Id): void {
     this.call({ opcode: Op.FORGET, nodeid, args: u64(count), reply: 'none' }, HIPRIO_QUEUE)
     this.uncount(nodeid, count)
@@ -175,12 +175,14 @@ export class FuseGuest extends FuseClient {
     return this.createBy(Op.CREATE, parent, name, [flags, mode, umask, openFlags])
   }
 
-  /** The name is the one that Linux sends. */
+  /** Sends the name that Linux sends. */
   tmpfile(parent: Id, flags: number, mode = 0o644, umask = 0): Entry & Opened {
     return this.createBy(Op.TMPFILE, parent, '/', [flags, mode, umask, 0])
   }
 
-  /** As a guest fills its page cache; `ownFlags`, those of its open file, make it a read of the guest's own. */
+  /**
+   * Reads as a guest that fills its page cache; with `ownFlags`, those of the open file, as a program of the guest.
+   */
   read(
     nodeid: Id,
     handle: Id,

@@ -1,6 +1,6 @@
 import { strict as assert } from 'node:assert'
 
-/** Structs of the FUSE protocol, put together and taken apart as a guest kernel does; nothing is shared with src/virtio-fs. */
+/** Structs of the FUSE protocol, encoded and decoded as in a guest kernel, without any code of src/virtio-fs. */
 export type Id = number | bigint
 
 const SEC_NS = 1_000_000_000n
@@ -30,7 +30,7 @@ export function concat(...parts: readonly Uint8Array[]): Uint8Array {
   return Uint8Array.from(Buffer.concat(parts))
 }
 
-/** Takes fields off the front of `bytes`. */
+/** Reads fields from the front of `bytes`. */
 export class Reader {
   at = 0
   private readonly view: DataView
@@ -157,7 +157,7 @@ export interface Dirent {
 const DIRENT_BYTES = 24
 const align8 = (bytes: number) => (bytes + 7) & ~7
 
-/** Takes a listing apart, and refuses what Linux refuses: names that are empty, too long or hold a slash. */
+/** Parses a listing. Refuses what Linux refuses: names that are empty, too long or contain a slash. */
 export function readDirents(bytes: Uint8Array, plus: boolean): Dirent[] {
   const r = new Reader(bytes)
   const dirents: Dirent[] = []

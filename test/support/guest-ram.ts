@@ -7,7 +7,7 @@ export const KIB = 2 ** 10
 export const MIB = 2 ** 20
 export const GIB = 2 ** 30
 
-/** Where guest address 0 lies in the addresses of the front-end that these tests play. */
+/** The front-end's user address of guest address 0 in these tests. */
 export const UVA_BASE = 0x7f00_0000_0000
 
 export interface RegionSpec {
@@ -17,7 +17,7 @@ export interface RegionSpec {
   readonly uva?: number
 }
 
-/** Guest memory of sparse, zeroed regions, gone at the end of the test. */
+/** Makes guest memory of sparse, zeroed regions; it is removed at the end of the test. */
 export function guestRam(t: Test, ...regions: readonly RegionSpec[]): GuestMemory {
   const memory = new GuestMemory()
   t.teardown(() => memory.destroy())
@@ -29,7 +29,7 @@ export function guestRam(t: Test, ...regions: readonly RegionSpec[]): GuestMemor
   return memory
 }
 
-/** Writes guest memory the addon's way, which knows neither windows nor region borders. */
+/** Writes guest memory through the addon, regardless of windows and region borders. */
 export function poke(memory: GuestMemory, gpa: number, bytes: Uint8Array): void {
   ok(native.guestWrite(memory.id, Float64Array.of(gpa, bytes.length), 0, 1, 0, bytes.length, bytes, 0))
 }
@@ -40,7 +40,7 @@ export function peek(memory: GuestMemory, gpa: number, lenBytes: number): Uint8A
   return bytes
 }
 
-/** Bytes that tell where each of them belongs: 1 to 251, over and over from `first` on. */
+/** Returns bytes that reveal their place: 1 to 251, repeated, from `first` on. */
 export function patternOf(lenBytes: number, first = 0): Uint8Array {
   return Uint8Array.from({ length: lenBytes }, (_, n) => ((first + n) % 251) + 1)
 }

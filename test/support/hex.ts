@@ -1,4 +1,4 @@
-/** Bytes written out in hexadecimal; white space and what follows a # are for the reader. */
+/** Parses hexadecimal bytes; white space, and text after a #, is for the reader. */
 export function bytesOf(text: string): Uint8Array {
   const digits = text.replaceAll(/#.*/g, '').replaceAll(/\s/g, '')
   if (!/^([0-9a-f]{2})*$/.test(digits)) throw new Error(`not bytes: ${digits}`)

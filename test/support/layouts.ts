@@ -2,17 +2,17 @@ import type { Buffer, Frontend } from 'vhost-user-ts/frontend'
 
 const PAGE_BYTES = 4096
 
-/** How a guest lays the bytes of a request or a reply out in its memory. */
+/** A way to lay out the bytes of a request or a reply in guest memory. */
 export interface Layout {
   readonly name: string
   /**
-   * Segments for the pieces that a Linux guest makes (header, arguments, data), at most `maxSegments` of them.
-   * `side` 0 is the request, 1 the reply.
+   * Returns segments for a Linux guest's pieces (header, arguments, data), at most `maxSegments` of them. `side` 0 is
+   * the request, 1 the reply.
    */
   place(frontend: Frontend, pieceBytes: readonly number[], maxSegments: number, side: 0 | 1): Buffer[]
 }
 
-/** As Linux does: header, arguments, then one descriptor for each page of data. No two pages are neighbours. */
+/** Linux's layout: header, arguments, then one descriptor for each page of data. No two pages adjoin. */
 export const linux: Layout = {
   name: 'as Linux cuts',
   place(frontend, [headerBytes, argBytes, dataBytes], maxSegments) {
@@ -24,7 +24,7 @@ export const linux: Layout = {
   },
 }
 
-/** One segment for everything, of whatever address mod 8. */
+/** One segment for everything, at a given address mod 8. */
 export function whole(misalignment: number): Layout {
   return {
     name: misalignment === 0 ? 'in one piece' : `in one piece, ${misalignment} off`,
@@ -32,14 +32,14 @@ export function whole(misalignment: number): Layout {
   }
 }
 
-/** Header, arguments and data each at an odd address, in segments of their own. */
+/** Header, arguments and data, each in a segment of its own at an odd address. */
 export const unaligned: Layout = {
   name: 'unaligned',
   place: (frontend, pieceBytes) =>
     pieceBytes.filter((n) => n > 0).map((n, i) => take(frontend, n, 8, 0, 2 * i + 1)),
 }
 
-/** In one piece each, one behind the other from `gpa` on. */
+/** One segment for each piece, one behind the other from `gpa` on. */
 export function from(gpa: number): Layout {
   let nextGpa = gpa
   return {
@@ -52,7 +52,7 @@ export function from(gpa: number): Layout {
   }
 }
 
-/** Cut every `segmentBytes` whatever lies there, as far as the ring has room; the rest in one segment. */
+/** Cuts every `segmentBytes` regardless of contents, as far as the ring has room; the rest is one segment. */
 export function every(segmentBytes: number): Layout {
   return {
     name: `in segments of ${segmentBytes}`,
@@ -62,8 +62,8 @@ export function every(segmentBytes: number): Layout {
 }
 
 /**
- * One segment each for the request and the reply, half of it on either side of the end of the region that the front-end
- * shared as number `side`.
+ * One segment each for the request and the reply. Each crosses the end of the shared region number `side` in its
+ * middle.
  */
 export function acrossRegions(regionBytes: readonly number[]): Layout {
   return {

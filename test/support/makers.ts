@@ -5,7 +5,7 @@ import type { FuseGuest } from './fuse-guest.js'
 
 const O_RDWR = 2
 
-/** Each way to make something, by name. */
+/** Each way to create an inode, by name. */
 export const makers: Record<string, (fs: FuseGuest, parent: bigint, name: string) => void> = {
   CREATE(fs, parent, name) {
     const { nodeid, handle } = fs.create(parent, name, O_RDWR, 0o666)
@@ -18,7 +18,7 @@ export const makers: Record<string, (fs: FuseGuest, parent: bigint, name: string
 
 let directories = 0
 
-/** A new directory: its node id, and who owns what lies in it. */
+/** Makes a directory. Returns its node id, and a function for the owners of its entries. */
 export function ownedDirectory(device: Device, fs: FuseGuest, gid: number, mode: number) {
   const name = `directory-${directories++}`
   const path = `${device.directory}/${name}`

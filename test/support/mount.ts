@@ -5,7 +5,7 @@ import { FuseGuest, type InitOffer } from './fuse-guest.js'
 import { type Layout, linux } from './layouts.js'
 
 const MIB = 1 << 20
-/** Room for the indirect tables of several queues of 1024; a memfd takes up only what is written. */
+/** Room for the indirect tables of several queues of 1024. A memfd uses memory only for the pages written. */
 const MEMORY_BYTES = 256 * MIB
 const TIMEOUT_MS = 20_000
 
@@ -18,11 +18,13 @@ export interface GuestOptions {
   /** Default 1. */
   readonly requestQueues?: number
   readonly regionBytes?: readonly number[]
-  /** Where the rings and all buffers begin. Default 0. */
+  /** The guest address where the rings and all buffers begin. Default 0. */
   readonly ringsFromGpa?: number
 }
 
-/** A guest whose rings run and that has sent nothing yet. Leaves when the test ends, if not before. */
+/**
+ * Returns a guest whose rings run and that has sent nothing yet. It disconnects at the end of the test at the latest.
+ */
 export function attach(t: Test, device: Pick<Device, 'socketPath'>, options: GuestOptions = {}): FuseGuest {
   const { queueSize = 128, indirect = true, eventIdx = true, requestQueues = 1 } = options
   const regionBytes = options.regionBytes ?? [MEMORY_BYTES]
@@ -37,7 +39,7 @@ export function attach(t: Test, device: Pick<Device, 'socketPath'>, options: Gue
   return guest
 }
 
-/** A guest that has mounted the share. */
+/** Returns a guest that has mounted the share. */
 export function mount(
   t: Test,
   device: Pick<Device, 'socketPath'>,

@@ -1,4 +1,4 @@
-/** Bytes that differ from place to place and from seed to seed: a shift or a mix-up of blocks shows. */
+/** Returns bytes that differ by place and by seed, so that shifted or exchanged blocks show. */
 export function pattern(lenBytes: number, seed: number): Uint8Array {
   const data = new Uint8Array(lenBytes)
   let state = (seed + 1) * 0x9e37_79b1

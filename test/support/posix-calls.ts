@@ -7,7 +7,7 @@ import { concat, cstring, type Id, Reader, u32, u64 } from './fuse-wire.js'
 const LAST_BYTE = (1n << 63n) - 1n
 const STATX_REPLY_BYTES = 288
 
-/** `flags` given: the longer form of SETXATTR_EXT, with these setxattr_flags. */
+/** With `flags`, uses the longer form of SETXATTR_EXT, with these setxattr_flags. */
 export function setxattr(
   fs: FuseClient,
   nodeid: Id,
@@ -21,7 +21,7 @@ export function setxattr(
   fs.succeed({ opcode: Op.SETXATTR, nodeid, args, reply: EMPTY })
 }
 
-/** The value, up to `roomBytes` of it. */
+/** Returns the value, up to `roomBytes` of it. */
 export function getxattr(fs: FuseClient, nodeid: Id, name: Name, roomBytes = 65_536): Uint8Array {
   const args = concat(u32(roomBytes, 0), cstring(name))
   const r = fs.succeed({ opcode: Op.GETXATTR, nodeid, args, reply: { argBytes: 0, dataBytes: roomBytes } })
@@ -47,7 +47,7 @@ export function removexattr(fs: FuseClient, nodeid: Id, name: Name): void {
   fs.succeed({ opcode: Op.REMOVEXATTR, nodeid, args: cstring(name), reply: EMPTY })
 }
 
-/** fuse_statx: what the tests look at. Times in nanoseconds. */
+/** The tested part of fuse_statx. Times in nanoseconds. */
 export interface Statx {
   readonly mask: number
   readonly mode: number
@@ -84,7 +84,7 @@ export const F_RDLCK = 0
 export const F_WRLCK = 1
 export const F_UNLCK = 2
 
-/** A lock that a process of the guest wants: who, which bytes (the last one included), of which type. */
+/** A lock that a process of the guest wants: its owner, its bytes (the last one included), its type. */
 export interface WantedLock {
   readonly owner: Id
   readonly type: number
@@ -105,7 +105,7 @@ export function setlk(fs: FuseClient, nodeid: Id, handle: Id, lock: WantedLock):
   fs.succeed({ opcode: Op.SETLK, nodeid, args: lockArgs(handle, lock), reply: EMPTY })
 }
 
-/** Starts a SETLKW; the reply comes when the lock is there. */
+/** Starts a SETLKW; the reply comes when the lock is granted. */
 export function startSetlkw(fs: FuseClient, nodeid: Id, handle: Id, lock: WantedLock): Call {
   return fs.start({ opcode: Op.SETLKW, nodeid, args: lockArgs(handle, lock), reply: EMPTY })
 }
@@ -126,7 +126,7 @@ export const FS_IOC_SETFLAGS = 0x4008_6602
 export const FS_IOC_FSGETXATTR = 0x801c_581f
 export const FS_IOC_FSSETXATTR = 0x401c_5820
 
-/** The argument that came out. */
+/** Returns the argument in the reply. */
 export function ioctl(
   fs: FuseClient,
   nodeid: Id,

@@ -10,8 +10,8 @@ const POLL_MS = 5
 const MAX_OUTPUT_BYTES = 256 << 20
 
 /**
- * The words that start the program without what the test runner adds to the environment of its children; `launcher`: a
- * program and its arguments that runs node in its turn.
+ * Returns the words that start the program, without the test runner's additions to the environment. `launcher`: a
+ * program, with arguments, that then runs node.
  */
 function wordsOf(
   args: readonly string[],
@@ -43,7 +43,9 @@ export class RunningProgram {
   readonly exited: Promise<{ status: number | null; signal: string | null }>
   private readonly child
 
-  /** `fds`: descriptors of ours that it inherits, as 3 and up. `program`: for node, or the words that start another one. */
+  /**
+   * `fds`: descriptors that it inherits, from 3 up. `program`: a script for node, or the words of another program.
+   */
   constructor(
     t: Test,
     args: readonly string[],
@@ -74,7 +76,7 @@ export class RunningProgram {
     this.child.kill(signal)
   }
 
-  /** Waits until its log has `text`. Throws when it ends before, with what it said. */
+  /** Waits until its log has `text`. Throws with its output if it ends before. */
   async says(text: string | RegExp): Promise<string> {
     const endMs = performance.now() + TIMEOUT_MS
     const found = () => this.stderr.split('\n').find((line) => line.match(text) !== null)

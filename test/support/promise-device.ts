@@ -1,4 +1,4 @@
-/** A device on Node's event loop, in a worker: each request says by its first byte when it wants its reply. */
+/** A device on Node's event loop, in a worker. The first byte of each request chooses when its reply comes. */
 import { parentPort, workerData } from 'node:worker_threads'
 import { type DescriptorChain, listen, PENDING, type VhostUserDevice } from 'vhost-user-ts'
 

@@ -20,7 +20,7 @@ const METHODS = new Set<PropertyKey>([
   ...['rename', 'readlink', 'read', 'write', 'getxattr', 'listxattr', 'setxattr', 'removexattr'],
 ])
 
-/** Nodes by what stands for them, and the other way round. */
+/** The outer objects of nodes, and the nodes of outer objects. */
 const outside = new WeakMap<object, object>()
 const inside = new WeakMap<object, object>()
 

@@ -1,6 +1,6 @@
 import type { Test } from 'tap'
 
-/** Numbers that look random and are the same for the same seed. */
+/** Pseudorandom numbers, the same for the same seed. */
 export class Random {
   constructor(private state: number) {}
 
@@ -17,7 +17,7 @@ export class Random {
   }
 }
 
-/** A random sequence for a test, the same each time unless TEST_SEED says otherwise; the seed is in the output. */
+/** Makes a random sequence for a test, the same each time unless TEST_SEED is set; prints the seed. */
 export function seeded(t: Test): Random {
   const { TEST_SEED = '20260101' } = process.env
   const seed = Number(TEST_SEED)

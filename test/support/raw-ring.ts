@@ -7,10 +7,10 @@ export const NEXT = 1
 export const WRITE = 2
 export const INDIRECT = 4
 
-/** Only a hang takes so long. */
+/** Only a hang takes this long. */
 const TIMEOUT_MS = 20_000
 
-/** One descriptor as it lies in memory. */
+/** One descriptor as laid out in memory. */
 export interface Descriptor {
   readonly gpa: Id
   readonly lenBytes: number
@@ -56,19 +56,19 @@ export class RawRing {
     this.queue.kick()
   }
 
-  /** Makes a head available, and returns how the device gave it back. */
+  /** Makes a head available. Returns how the device completed it. */
   submit(head = this.firstIndex): Used {
     this.publish(head)
     return this.reap()
   }
 
-  /** A chain of these descriptors, one behind the other: `next` is filled in. */
+  /** Submits a chain of these descriptors; `next` is filled in. */
   submitChain(chain: readonly Descriptor[]): Used {
     this.offerChain(chain)
     return this.reap()
   }
 
-  /** The same, which need not be given back. */
+  /** Offers such a chain without waiting for its completion. */
   offerChain(chain: readonly Descriptor[]): void {
     this.write(
       chain.map((descriptor, n) =>
@@ -80,13 +80,13 @@ export class RawRing {
     this.publish(this.firstIndex)
   }
 
-  /** A table in guest memory, named by one descriptor. */
+  /** Submits a table in guest memory, named by one descriptor. */
   submitIndirect(table: readonly Descriptor[], tableGpa: number, lenBytes?: number): Used {
     this.offerIndirect(table, tableGpa, lenBytes)
     return this.reap()
   }
 
-  /** The same, which need not be given back. */
+  /** Offers such a table without waiting for its completion. */
   offerIndirect(table: readonly Descriptor[], tableGpa: number, lenBytes = 16 * table.length): void {
     this.fs.frontend.write(tableGpa, concat(...table.map(descriptorBytes)))
     this.write([{ gpa: tableGpa, lenBytes, flags: INDIRECT }])

@@ -18,7 +18,7 @@ export interface RawReply {
   readonly payload: Uint8Array
 }
 
-/** A vhost-user socket on which anything may be sent. */
+/** A vhost-user socket that can send anything. */
 export class RawSocket {
   private readonly fd: number
   private readonly loop = new EventLoop()
@@ -31,7 +31,7 @@ export class RawSocket {
     this.loop.add(this.fd, native.constants.EPOLLIN, () => {})
   }
 
-  /** Sends bytes as they are. */
+  /** Sends bytes unchanged. */
   sendBytes(bytes: Uint8Array, fds: readonly number[] = []): void {
     const sent = native.sendMessage(this.fd, bytes, 0, bytes.length, Int32Array.from(fds), fds.length, 0)
     assert.equal(sent, bytes.length)
@@ -42,13 +42,13 @@ export class RawSocket {
     this.sendBytes(concat(u32(request, VERSION_1 | flags, payload.length), payload), fds)
   }
 
-  /** Sends a message that wants an acknowledgement. Returns it: 0 means that the message was taken. */
+  /** Sends a message that wants an acknowledgement. Returns it: 0 means accepted. */
   ask(request: number, payload: Uint8Array, fds: readonly number[] = []): bigint {
     this.send(request, payload, fds, NEED_REPLY)
     return this.receiveU64(request)
   }
 
-  /** The u64 that answers `request`. */
+  /** Returns the u64 that answers `request`. */
   receiveU64(request: number): bigint {
     const reply = this.receive()
     assert.ok(reply !== undefined, `the connection ended instead of an answer to ${request}`)
@@ -57,7 +57,7 @@ export class RawSocket {
     return new DataView(reply.payload.buffer).getBigUint64(0, true)
   }
 
-  /** The next message, or undefined when the other end has closed the connection. */
+  /** Returns the next message, or undefined if the other end has closed the connection. */
   receive(): RawReply | undefined {
     const header = this.receiveBytes(HEADER_BYTES)
     if (header === undefined) return undefined
@@ -67,7 +67,7 @@ export class RawSocket {
     return { request: view.getUint32(0, true), flags: view.getUint32(4, true), payload }
   }
 
-  /** Agrees on acknowledgements and memory slots. */
+  /** Negotiates acknowledgements and memory slots. */
   negotiate(): void {
     this.send(Req.GET_FEATURES, new Uint8Array(0))
     const features = this.receiveU64(Req.GET_FEATURES)
@@ -77,7 +77,7 @@ export class RawSocket {
     assert.equal(this.ask(Req.SET_FEATURES, u64(features)), 0n)
   }
 
-  /** Leaves, if it has not left already. */
+  /** Disconnects, if still connected. */
   close(): void {
     if (this.closed) return
     this.closed = true

@@ -8,7 +8,7 @@ import { bootGuest, type Guest, type GuestOptions } from '../../vm/guest/guest.j
 import { loudMessages } from '../../vm/guest/kernel-log.js'
 import type { Share } from '../../vm/guest/qemu.js'
 
-/** Every kernel, and every QEMU that users have, at least once. */
+/** Pairs that use every kernel, and every QEMU in common use, at least once. */
 export const pairs: readonly { readonly kernel: string; readonly qemu: string }[] = [
   { kernel: '6.1', qemu: '7.2' },
   { kernel: '6.12', qemu: '10' },
@@ -22,7 +22,10 @@ export interface SharedDirectory {
   readonly device: DeviceProcess
 }
 
-/** Starts our device on a directory of its own; both go when the test ends, and the device must have lived until then. */
+/**
+ * Starts our device on a temporary directory. Both are removed at the end of the test, and the device must have
+ * survived until then.
+ */
 export async function serve(t: Test, tag: string, args: readonly string[] = []): Promise<SharedDirectory> {
   const path = mkdtempSync(join(tmpdir(), 'guest-share-'))
   const device = await DeviceProcess.start({ device: 'virtiofsd-ts', sharedDir: path, args: [...args] })
@@ -34,12 +37,12 @@ export async function serve(t: Test, tag: string, args: readonly string[] = []):
   return { tag, path, device }
 }
 
-/** A guest may have other shares, which it mounts by itself. */
+/** A guest may have further shares, which it mounts itself. */
 export interface BootOptions extends GuestOptions {
   more?: readonly Share[]
 }
 
-/** Boots a guest and mounts each share at /TAG. It is gone when the test ends. */
+/** Boots a guest and mounts each share at /TAG. It is killed when the test ends. */
 export async function bootWith(
   t: Test,
   shares: readonly SharedDirectory[],
@@ -53,7 +56,7 @@ export async function bootWith(
   return guest
 }
 
-/** The guest's kernel has warned of nothing that has to do with shares, and of nothing at all by a stack trace. */
+/** Checks that the guest's kernel has not warned about shares, nor printed any stack trace. */
 export async function expectQuietKernel(t: Test, guest: Guest): Promise<void> {
   t.same(loudMessages(await guest.kernelLog()), [], "no warning in the guest's kernel log")
 }

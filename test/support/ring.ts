@@ -10,11 +10,11 @@ export interface RingOptions {
   readonly indirect?: boolean
   /** Guest address of the rings; 64 KiB are enough for sizes up to 256. Default 0. */
   readonly gpa?: number
-  /** The available index at which the device takes the ring over. Default 0. */
+  /** The available index at which the device starts. Default 0. */
   readonly base?: number
 }
 
-/** Both sides of one queue in the same memory: what the driver makes available, the device pops. */
+/** Both sides of one queue in the same memory: the device pops the requests that the driver makes available. */
 export interface Ring {
   readonly driver: DriverVirtqueue
   readonly device: SplitVirtqueue
@@ -44,7 +44,7 @@ export const NEXT = 1
 export const WRITE = 2
 export const INDIRECT = 4
 
-/** A descriptor as virtio 1.3, 2.7.5 has it. */
+/** A descriptor as in virtio 1.3, 2.7.5. */
 export interface Descriptor {
   readonly gpa: number
   readonly lenBytes: number

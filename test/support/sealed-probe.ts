@@ -1,6 +1,6 @@
 /**
- * Started by the launcher: seals itself as the program does, then tries what its first argument names, and prints how it
- * ended.
+ * Started by the launcher: seals itself as the program does, then tries the attack that its first argument names, and
+ * prints the outcome.
  */
 import { spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
@@ -19,13 +19,13 @@ const attempts: Readonly<Record<string, () => unknown>> = {
   'read passwd': () => readFileSync('/etc/passwd', 'utf8').length,
   'go up': () => readFileSync('/s0/../../../../etc/passwd', 'utf8').length,
   'look at itself': () => (native.inodePath(procFd, procFd, new Uint8Array(100)) > 0 ? 'itself' : 'nothing'),
-  // Which root may write to without any capability: from there to a program that the host starts is one step.
+  // Root may write there without any capability; from there it is one step to a program that the host starts.
   'climb out of its descriptors': () =>
     native.openat(procFd, Buffer.from('../../sys/kernel/core_pattern\0'), 0, native.constants.O_RDONLY, 0),
   'write the root': () => native.unlinkat(native.constants.AT_FDCWD, Buffer.from('/s0\0'), 0, 0x200),
   execute: () => spawnSync(process.execPath, ['-e', '0']).status,
   'make a socket': () => connect('/s0/socket'),
-  // The first of its kind starts libuv's pool.
+  // The first such call starts libuv's pool.
   'make threads': async () => (await readdir('/')).join(','),
   'make a namespace': () => native.detachFs(),
   'set up io_uring': () => native.asyncCreate(1, 1),

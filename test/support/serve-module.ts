@@ -1,4 +1,4 @@
-/** `node serve-module.js MODULE SOCKET OPTIONS`: serves what a module makes, in a process that a test can end. */
+/** `node serve-module.js MODULE SOCKET OPTIONS`: serves a module's file system, in a process that a test can kill. */
 import { pathToFileURL } from 'node:url'
 import { serveFileSystem } from 'virtio-fs-ts'
 

@@ -11,16 +11,19 @@ export const example = (name: string) => `${EXAMPLES}${name}.js`
 /** The path of a compiled module beside this one. */
 export const fixture = (name: string) => fileURLToPath(new URL(`./${name}.js`, import.meta.url))
 
-/** How a module is asked, and how what it makes is served. */
+/** How to call a module, and how to serve its file system. */
 export interface ModuleOptions {
   readonly serve?: object
   readonly make?: object
 }
 
-/** A file system of a module, served by a process of its own. Gone when the test ends; it must have lived until then. */
+/**
+ * A module's file system, served by a process of its own. It is stopped at the end of the test, and must have
+ * survived until then.
+ */
 export class ServedModule {
   readonly socketPath: string
-  /** What it has said, on both streams. */
+  /** Its output so far, on both streams. */
   output = ''
   readonly exited: Promise<number | null>
   private readonly child: ChildProcess
@@ -54,7 +57,7 @@ export class ServedModule {
     return served
   }
 
-  /** Resolves when it has said something. Rejects when it ends before. */
+  /** Resolves when its output matches. Rejects if it ends before. */
   async says(pattern: RegExp): Promise<void> {
     while (!pattern.test(this.output)) {
       if (this.child.exitCode !== null) throw new Error(`ended without saying ${pattern}:\n${this.output}`)

@@ -71,17 +71,17 @@ export function ringAddresses(index: number, gpa: number, uvaBase = UVA_BASE, fl
   return join(u32s(index, flags), u64s(uvaBase + descGpa, uvaBase + usedGpa, uvaBase + availGpa, 0))
 }
 
-/** What came back for one request. */
+/** The answer to one request. */
 export interface Reply {
   readonly request: number
   readonly payload: Uint8Array
 }
 
-/** A session with its rings not running anywhere: what happens to them is written down. The test is the front-end. */
+/** A session whose rings run nowhere: it only records what happens to them. The test is the front-end. */
 export class SessionPeer {
   readonly session: BackendSession
   readonly connection: Connection
-  /** Rings started and stopped, the device's drains and resets, and what was logged. */
+  /** Starts and stops of rings, drains and resets of the device, and log lines. */
   readonly events: string[] = []
   /** Set to make the next start of a ring fail. */
   startError: Error | undefined
@@ -115,7 +115,9 @@ export class SessionPeer {
     this.session = new BackendSession(this.connection, whole, host, new FaultLog(logger))
   }
 
-  /** Sends one request and has it handled. Undefined: no answer. Descriptors stay the caller's. */
+  /**
+   * Sends one request and has it handled. Returns undefined if there is no answer. The caller keeps the descriptors.
+   */
   ask(
     request: number,
     payload: Uint8Array = new Uint8Array(0),
@@ -126,7 +128,7 @@ export class SessionPeer {
     const message = this.connection.receive()
     if (message === undefined) throw new Error('the message is not whole')
     this.session.handle(message)
-    // What nobody took is closed when the connection looks for the next message.
+    // The connection closes untaken descriptors when it looks for the next message.
     if (this.connection.receive() !== undefined) throw new Error('a second message')
     const bytes = receiveBytes(this.fd)
     if (bytes.length === 0) return undefined
@@ -136,7 +138,7 @@ export class SessionPeer {
     return { request: view.getUint32(0, true), payload: bytes.subarray(12) }
   }
 
-  /** The u64 that answers a request, its own reply or an acknowledgement. */
+  /** Returns the u64 that answers a request: its own reply or an acknowledgement. */
   askU64(
     request: number,
     payload?: Uint8Array,
@@ -149,26 +151,26 @@ export class SessionPeer {
     return viewOf(reply.payload).getBigUint64(0, true)
   }
 
-  /** Whether the back-end took a request: it asks for an acknowledgement. */
+  /** Returns true if the back-end accepts a request, according to its acknowledgement. */
   takes(request: number, payload?: Uint8Array, fds?: readonly number[]): boolean {
     const ack = this.askU64(request, payload, fds, VERSION | NEED_REPLY)
     if (ack === undefined) throw new Error('no acknowledgement')
     return ack === 0n
   }
 
-  /** The same with a new eventfd. */
+  /** Like `takes`, with a new eventfd. */
   takesEventfd(request: number, payload: Uint8Array): boolean {
     return this.takesFds(request, payload, [eventfd()])
   }
 
-  /** The same with descriptors that are closed afterwards. */
+  /** Like `takes`, with descriptors that are closed afterwards. */
   takesFds(request: number, payload: Uint8Array, fds: readonly number[]): boolean {
     const taken = this.takes(request, payload, fds)
     for (const fd of fds) native.close(fd)
     return taken
   }
 
-  /** Features and acknowledgements are agreed on. */
+  /** Negotiates features and acknowledgements. */
   negotiate(features = FEATURES): this {
     this.ask(Req.SET_PROTOCOL_FEATURES, u64(this.protocolFeatures))
     this.must(Req.SET_FEATURES, u64(features))
@@ -183,7 +185,7 @@ export class SessionPeer {
     return this
   }
 
-  /** Sets a ring of 16 at `gpa` up, and starts it. */
+  /** Sets up a ring of 16 at `gpa`, and starts it. */
   start(index: number, gpa = 0, base = 0): this {
     this.must(Req.SET_VRING_NUM, u32s(index, 16))
     this.must(Req.SET_VRING_BASE, u32s(index, base))
@@ -193,18 +195,18 @@ export class SessionPeer {
     return this
   }
 
-  /** Where a ring stopped. */
+  /** Returns the index at which a ring stopped. */
   stop(index: number): number | undefined {
     const reply = this.ask(Req.GET_VRING_BASE, u32s(index, 0))
     return reply === undefined ? undefined : viewOf(reply.payload).getUint32(4, true)
   }
 
-  /** Which rings run. */
+  /** The rings that run. */
   get running(): number[] {
     return this.session.rings.vrings.filter(({ queue }) => queue !== undefined).map(({ index }) => index)
   }
 
-  /** What happened since the last look. */
+  /** Returns the events since the last call. */
   takeEvents(): string[] {
     return this.events.splice(0)
   }

@@ -1,4 +1,6 @@
-/** A device, in a worker, that takes its time over the first request, and over the second until its driver knows of that. */
+/**
+ * A device, in a worker, that delays the first request, and delays the second until its driver knows about the first.
+ */
 import { workerData } from 'node:worker_threads'
 import { serve } from 'vhost-user-ts'
 

@@ -4,8 +4,8 @@ import { ROOT_ID } from './fuse-abi.js'
 import { mount } from './mount.js'
 
 /**
- * What every attack has to end with: the device lives, holds what it held before, and serves a guest as ever.
- * `heldBefore` is its descriptor count before the attacker connected; nobody may be connected now.
+ * Checks the device after an attack: it lives, holds the same descriptors as before, and serves a guest. `heldBefore`
+ * is its descriptor count before the attacker connected; nobody may be connected now.
  */
 export async function assertSurvival(t: Test, device: Device, heldBefore: number): Promise<void> {
   await device.waitForFdCount(heldBefore)
@@ -16,7 +16,7 @@ export async function assertSurvival(t: Test, device: Device, heldBefore: number
   t.ok(device.alive, 'the device lives, and holds what it held')
 }
 
-/** One warning of this kind has been logged. */
+/** Checks that one warning of this kind has been logged. */
 export async function assertLogged(t: Test, device: Device, kind: string): Promise<void> {
   t.ok(await device.waitForLog(({ msg }) => msg === kind), `logged: ${kind}`)
 }

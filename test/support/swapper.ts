@@ -1,12 +1,12 @@
-/** A thread that is the host: exchanges a name with others, one after the other, for as long as it is told to. */
+/** A thread that acts as the host: it exchanges a name with others, one after the other, until it is stopped. */
 import { workerData } from 'node:worker_threads'
 import * as native from 'virtiofsd-ts-native'
 
 export interface SwapperStart {
   readonly path: string
-  /** What takes its place in turn; all of it exists. */
+  /** The names that take its place in turn; all of them exist. */
   readonly others: readonly string[]
-  /** Word 0: 1 to end it, with everything in its own place. Word 1: swaps so far. */
+  /** Word 0: 1 to end it, with every name back in its place. Word 1: swaps so far. */
   readonly control: Int32Array
 }
 
@@ -14,7 +14,7 @@ const { path, others, control } = workerData as SwapperStart
 const { AT_FDCWD, RENAME_EXCHANGE } = native.constants
 const name = Buffer.from(`${path}\0`)
 const names = others.map((other) => Buffer.from(`${other}\0`))
-/** Each round moves everything one place on. */
+/** Each round moves every name one place on. */
 const wholeCircle = names.length * (names.length + 1)
 let swaps = 0
 while (Atomics.load(control, 0) === 0 || swaps % wholeCircle !== 0) {

@@ -11,7 +11,7 @@ const TIMEOUT_MS = 120_000
 /** A system run by systemd, in namespaces and a control group of its own, until the test ends. */
 export class Systemd {
   private constructor(
-    /** Of its process 1, as this test sees it. */
+    /** The id of its process 1, as this test sees it. */
     readonly pid: number,
   ) {}
 
@@ -37,18 +37,18 @@ export class Systemd {
     }
   }
 
-  /** A path inside, as this test may open it. */
+  /** Returns a path inside as this test can open it. */
   path(inside: string): string {
     return `/proc/${this.pid}/root${inside}`
   }
 
-  /** Runs a command inside and returns what it prints. Throws when it fails. */
+  /** Runs a command inside. Returns its output. Throws if it fails. */
   run(...command: readonly string[]): string {
     const words = ['-t', `${this.pid}`, '-a', '-r', '-w', ...command]
     return execFileSync('nsenter', words, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] }).trim()
   }
 
-  /** The same, when it may fail. */
+  /** Runs a command that may fail. */
   try(...command: readonly string[]): string {
     try {
       return this.run(...command)
@@ -72,7 +72,7 @@ export class Systemd {
   }
 }
 
-/** systemd below the script: the script's unshare has one child. */
+/** Returns the process id of systemd below the script, whose unshare has one child. */
 function initOf(script: number): number | undefined {
   const unshared = childrenOf(script).find((pid) => nameOf(pid) === 'unshare')
   const init = unshared === undefined ? undefined : childrenOf(unshared)[0]

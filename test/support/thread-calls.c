@@ -1,10 +1,10 @@
 /*
- * thread-calls PID: makes system calls on the threads of another process, as code that had taken it over would make them
- * there: with that thread's filter, root, namespaces and capabilities. x86-64.
+ * thread-calls PID: makes system calls on the threads of another process, as an attacker in that process would: with
+ * the thread's filter, root, namespaces and capabilities. x86-64.
  *
- * Reads lines "TID GATE NUMBER ARGUMENT..." and answers each with what came of it: the result, "refused" by a filter that
- * traps, or "ended". GATE: "call" for the instruction syscall, "int80" for the one of 32-bit programs. An ARGUMENT is a
- * number, or bytes in memory of that thread: "=text", zero-terminated, or "#hex".
+ * Reads lines "TID GATE NUMBER ARGUMENT..." and answers each with its outcome: the result, "refused" by a filter that
+ * traps, or "ended". GATE: "call" for the instruction syscall, "int80" for the one of 32-bit programs. An ARGUMENT is
+ * a number, or bytes in memory of that thread: "=text", zero-terminated, or "#hex".
  */
 #include <elf.h>
 #include <errno.h>
@@ -34,7 +34,7 @@ static const uint8_t gates[][3] = { { 0x0f, 0x05, 0xcc }, { 0xcd, 0x80, 0xcc } }
 #define GATE_SPACING 8
 
 static int memory_fd;
-/* Where the program was entered, once: nothing comes by again. */
+/* The program's entry point, which no thread executes again. */
 static uint64_t entry;
 
 static void must(long result, const char *what)
@@ -60,13 +60,13 @@ static uint64_t find_entry(int pid)
     return item.a_un.a_val;
 }
 
-/* Writes to memory that is mapped read-only, too. */
+/* Also writes to memory that is mapped read-only. */
 static void poke(uint64_t address, const void *bytes, size_t len_bytes)
 {
     must(pwrite(memory_fd, bytes, len_bytes, (off_t)address), "write the memory of the process");
 }
 
-/* The value for a register; what stands in memory is laid down at `at`. */
+/* Returns the value for a register; writes bytes in memory to `at`. */
 static uint64_t lay_down(const char *word, uint64_t at)
 {
     uint8_t bytes[ARGUMENT_BYTES] = { 0 };
@@ -90,7 +90,8 @@ static void stop(int tid)
     must(waitpid(tid, NULL, __WALL), "wait for the thread");
 }
 
-/* Lets the thread go on to the breakpoint behind the gate, and prints what happened on the way. False: it is no more. */
+/* Lets the thread run to the breakpoint behind the gate, and prints the outcome. Returns false if the thread is
+ * gone. */
 static bool run(int tid)
 {
     struct user_regs_struct registers;
@@ -128,7 +129,7 @@ static void make_call(int tid, size_t gate, char *const words[], size_t count)
     for (size_t n = 0; n < count; n++)
         values[n] = lay_down(words[n], registers.rsp + n * ARGUMENT_BYTES);
     registers.rip = entry + gate * GATE_SPACING;
-    /* It is not to be taken for the call that was interrupted, which goes on when `saved` is back. */
+    /* Keeps the kernel from restarting the interrupted call here; it continues after `saved` is restored. */
     registers.orig_rax = ~0ULL;
     registers.rax = values[0];
     registers.rdi = values[1];

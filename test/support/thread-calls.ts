@@ -15,7 +15,7 @@ export interface ThreadCall {
   /** Default: the instruction of 64-bit programs. */
   readonly gate?: 'call' | 'int80'
   readonly number: number
-  /** Bytes and text are laid into the thread's memory. */
+  /** Bytes and text are written to the thread's memory. */
   readonly args?: readonly (number | string | Uint8Array)[]
 }
 
@@ -30,8 +30,8 @@ export class ThreadCalls {
   }
 
   /**
-   * What came of each, in order: "refused", by a filter that traps; "ended", the process with it; or the result, a negative
-   * errno where it failed. Nothing comes behind an end.
+   * Returns the outcome of each call, in order: "refused" by a filter that traps; "ended", the process with it; or
+   * the result, negative for an errno. Nothing follows an end.
    */
   make(pid: number, calls: readonly ThreadCall[]): string[] {
     const lines = calls.map(({ tid, gate = 'call', number, args = [] }) =>
@@ -53,7 +53,7 @@ function wordOf(arg: number | string | Uint8Array): string {
   return typeof arg === 'string' ? `=${arg}` : `#${Buffer.from(arg).toString('hex')}`
 }
 
-/** All threads that run code of the process. Workers of io_uring have none, and nobody can trace them. */
+/** Returns all threads that run code of the process. io_uring's workers run none, and nobody can trace them. */
 export function threadsOf(pid: number): { readonly tid: number; readonly name: string }[] {
   return readdirSync(`/proc/${pid}/task`)
     .map((tid) => ({

@@ -3,7 +3,7 @@ import type { DeviceOptions } from './device.js'
 
 const ORDINARY_ID = 1234
 
-/** Who runs a device, by name: root and an ordinary user, or whoever runs the tests. */
+/** The users that run a device, by name: root and an ordinary user, or the user that runs the tests. */
 export const users: Readonly<Record<string, DeviceOptions>> = isRoot
   ? {
       root: {},
@@ -14,7 +14,7 @@ export const users: Readonly<Record<string, DeviceOptions>> = isRoot
     }
   : { 'an ordinary user': {} }
 
-/** The cache policies that people run, by name. */
+/** The common cache policies, by name. */
 export const policies: Readonly<Record<string, readonly string[]>> = {
   never: ['--cache', 'never', '--allow-mmap'],
   auto: ['--cache', 'auto'],

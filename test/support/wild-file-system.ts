@@ -1,4 +1,4 @@
-/** A file system of which each file goes wrong in its own way, by name. */
+/** A file system in which each file fails in its own way, chosen by its name. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Attributes, directory, type FileTree, type FsNode, file } from 'virtio-fs-ts'
 

@@ -9,7 +9,7 @@ export interface OpenedFile {
   readonly handle: Id
 }
 
-/** Puts a WRITE on the ring, as a synchronous writer of the guest does; it waits for `finishAll`. */
+/** Puts a WRITE on the ring, like a synchronous writer of the guest; `finishAll` waits for it. */
 export function startWrite(
   fs: FuseGuest,
   { nodeid, handle }: OpenedFile,
@@ -22,7 +22,7 @@ export function startWrite(
   return fs.start({ opcode: Op.WRITE, nodeid, args, data, reply: { argBytes: 8 } })
 }
 
-/** Waits until every one has its reply. Returns them in the order in which they came back. */
+/** Waits for every reply. Returns the calls in order of completion. */
 export function finishAll(fs: FuseGuest, calls: readonly Call[]): Call[] {
   const order: Call[] = []
   while (calls.some(({ reply }) => reply === undefined)) order.push(fs.finish())

@@ -3,12 +3,12 @@ import { readdirSync, readFileSync } from 'node:fs'
 const NS_PER_MS = 1e6
 /** Linux's USER_HZ, in which /proc counts. */
 const TICK_US = 10_000
-/** Places in /proc/PID/stat behind the name: the parent, and the time in user and in system mode. */
+/** Indexes in /proc/PID/stat behind the name: the parent, and the time in user and in system mode. */
 const STAT_PPID = 1
 const STAT_UTIME = 11
 const STAT_STIME = 12
 
-/** A process and all that it has started, and they. */
+/** Returns a process and all its descendants. */
 export function processTree(root: number): number[] {
   const parents = new Map<number, number>()
   for (const name of readdirSync('/proc')) {
@@ -19,22 +19,22 @@ export function processTree(root: number): number[] {
   return tree
 }
 
-/** Processor time of processes together, in microseconds, in ticks of 10 ms; threads that have ended count too. */
+/** Returns the processor time of processes together, in microseconds, in ticks of 10 ms; ended threads count too. */
 export function wholeCpuUs(pids: readonly number[]): number {
   return sum(pids.map(statOf).map((stat) => Number(stat[STAT_UTIME]) + Number(stat[STAT_STIME]))) * TICK_US
 }
 
-/** Resident memory of processes together, in bytes. */
+/** Returns the resident memory of processes together, in bytes. */
 export function residentBytes(pids: readonly number[]): number {
   return sum(pids.map((pid) => 1024 * Number(/^VmRSS:\s+(\d+)/m.exec(read(`/proc/${pid}/status`))?.[1] ?? 0)))
 }
 
-/** Processor time of the threads that processes have now, in milliseconds, to the microsecond. */
+/** Returns the processor time of the present threads of processes, in milliseconds, to the microsecond. */
 export function cpuMs(pids: readonly number[]): number {
   return sum(threadsOf(pids).map((dir) => Number(read(`${dir}/schedstat`).split(' ')[0]) / NS_PER_MS))
 }
 
-/** How often their threads went to sleep: an idle one that is woken by a timer shows here. */
+/** Returns how often the threads went to sleep; a timer that wakes an idle thread shows here. */
 export function sleeps(pids: readonly number[]): number {
   return sum(
     threadsOf(pids).map((dir) =>
@@ -43,7 +43,9 @@ export function sleeps(pids: readonly number[]): number {
   )
 }
 
-/** proc_pid_stat(5) behind the name, which may hold anything; empty for a process that has ended. */
+/**
+ * Returns the fields of proc_pid_stat(5) behind the name, which may hold anything; empty if the process has ended.
+ */
 function statOf(pid: number | string): string[] {
   const stat = read(`/proc/${pid}/stat`)
   return stat.slice(stat.lastIndexOf(')') + 2).split(' ')
@@ -57,7 +59,7 @@ function read(path: string): string {
   try {
     return readFileSync(path, 'utf8')
   } catch {
-    // It ended in between.
+    // The process ended in between.
     return ''
   }
 }

@@ -1,9 +1,9 @@
-/** The middle of some numbers; NaN of none. */
+/** Returns the median of some numbers; NaN for none. */
 export function median(values: readonly number[]): number {
   return quantile(values, 0.5)
 }
 
-/** Between the values, linearly. */
+/** Interpolates linearly between the values. */
 export function quantile(values: readonly number[], fraction: number): number {
   const sorted = [...values].sort((a, b) => a - b)
   const at = fraction * (sorted.length - 1)
@@ -13,17 +13,17 @@ export function quantile(values: readonly number[], fraction: number): number {
   return low + (high - low) * (at - Math.floor(at))
 }
 
-/** Half of the values lie within this much of the median, as a fraction of it. */
+/** Returns the distance from the median that holds half of the values, as a fraction of the median. */
 export function spread(values: readonly number[]): number {
   return (quantile(values, 0.75) - quantile(values, 0.25)) / 2 / median(values)
 }
 
-/** Of ratios: the one that all of them together stand for. */
+/** Returns the geometric mean of ratios. */
 export function geometricMean(ratios: readonly number[]): number {
   return Math.exp(ratios.reduce((sum, ratio) => sum + Math.log(ratio), 0) / ratios.length)
 }
 
-/** The middle of some numbers, and between which two of them the true middle lies. */
+/** The median of some numbers, and bounds for the true median. */
 export interface Estimate {
   median: number
   /** A confidence interval of the median that assumes no distribution: two of the sorted numbers. */
@@ -31,10 +31,12 @@ export interface Estimate {
   high: number
 }
 
-/** Whether a ratio to the peer is above or below 1 beyond noise. */
+/** Tells if a ratio to the peer is above or below 1 beyond noise. */
 export type Verdict = 'faster' | 'same' | 'slower'
 
-/** An interval holds the true median at least so often. Five numbers reach it between their least and greatest. */
+/**
+ * The least probability that an interval holds the true median. Five numbers reach it with their least and greatest.
+ */
 const CONFIDENCE = 0.9
 export const ROUNDS_FOR_VERDICT = 5
 
@@ -46,25 +48,25 @@ export function estimate(numbers: readonly number[]): Estimate {
   return { median: median(sorted), low: sorted[cut]!, high: sorted[sorted.length - 1 - cut]! }
 }
 
-/** Ours over the peer's, pair by pair: what disturbed both of a pair cancels out. */
+/** Returns ours over the peer's, pair by pair: disturbances of both in a pair cancel out. */
 export function ratios(ours: readonly number[], peer: readonly number[]): number[] {
   if (ours.length !== peer.length) throw new RangeError(`${ours.length} and ${peer.length} are no pairs`)
   return ours.map((number, n) => number / peer[n]!)
 }
 
-/** Of `rounds` pairs: fewer than ROUNDS_FOR_VERDICT prove nothing. */
+/** Judges `rounds` pairs. Fewer than ROUNDS_FOR_VERDICT prove nothing. */
 export function verdict({ low, high }: Estimate, rounds: number): Verdict {
   if (rounds < ROUNDS_FOR_VERDICT) return 'same'
   if (low > 1) return 'faster'
   return high < 1 ? 'slower' : 'same'
 }
 
-/** Half of the interval, as a part of the median: 0.05 for "plus or minus 5 %". */
+/** Returns half of the interval as a fraction of the median: 0.05 for "plus or minus 5 %". */
 export function relativeSpread({ median, low, high }: Estimate): number {
   return median === 0 ? 0 : (high - low) / 2 / median
 }
 
-/** How many numbers may be left out at each end. The median of the source is below each with probability one half. */
+/** Returns how many numbers may be left out at each end. The true median is below each with probability one half. */
 function intervalRank(count: number): number {
   let rank = 0
   let outside = 2 * binomial(count, 0)
@@ -77,7 +79,7 @@ function intervalRank(count: number): number {
   return rank
 }
 
-/** The probability of `heads` heads in `count` throws of a fair coin. */
+/** Returns the probability of `heads` heads in `count` throws of a fair coin. */
 function binomial(count: number, heads: number): number {
   let ways = 1
   for (let n = 1; n <= heads; n++) ways *= (count - n + 1) / n

@@ -25,11 +25,11 @@ export interface BenchShare {
   readonly entries: number
 }
 
-/** Where shares are kept between runs: on tmpfs, where nothing waits for a disk, and on the disk of the cache folder. */
+/** The places of shares between runs: tmpfs, where nothing waits for a disk, and the disk of the cache folder. */
 export const SHARE_PATHS = { memory: IN_MEMORY, disk: join(cacheRoot(), 'bench-share') } as const
 export type SharePlace = keyof typeof SHARE_PATHS
 
-/** Makes what is not there yet. Whoever asks keeps it, or not. */
+/** Makes the missing parts of a share. The caller decides when to remove it. */
 export function makeBenchShare(path: string, dataBytes = DATA_BYTES, entries = ENTRIES): BenchShare {
   mkdirSync(join(path, 'scratch'), { recursive: true })
   makeData(join(path, 'data'), dataBytes)
@@ -37,7 +37,7 @@ export function makeBenchShare(path: string, dataBytes = DATA_BYTES, entries = E
   return { path, dataBytes, entries }
 }
 
-/** No holes: a device reads what is there. */
+/** Writes data without holes, so that a device really reads it. */
 function makeData(path: string, lenBytes: number): void {
   if (statSync(path, { throwIfNoEntry: false })?.size === lenBytes) return
   const block = Buffer.alloc(MIB, 'virtio-fs')
@@ -52,7 +52,7 @@ function makeEntries(dir: string, count: number): void {
   rmSync(dir, { recursive: true, force: true })
   mkdirSync(dir)
   const { ffree } = statfsSync(dir)
-  // A file system that makes inodes as it needs them says 0 of none.
+  // A file system that makes inodes on demand reports 0 free of 0.
   if (ffree > 0 && ffree < count)
     throw new CommandFailure(`${dir}: ${count} files wanted, ${ffree} possible (on tmpfs, see nr_inodes)`)
   for (let n = 0; n < count; n++) writeFileSync(nameOf(n), '')

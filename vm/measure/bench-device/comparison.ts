@@ -4,24 +4,24 @@ import type { Case } from './cases.js'
 import type { Contender, Placement } from './contender.js'
 import type { RunResult } from './load-generator.js'
 
-/** How a comparison was made. */
+/** The setup of a comparison. */
 export interface Setup {
   readonly rounds: number
   readonly runMs: number
   readonly warmUpMs: number
   readonly placement: Placement
   readonly sandbox: boolean
-  /** Added to our command line. */
+  /** Options added to our command line. */
   readonly ourArgs: readonly string[]
 }
 
-/** All rounds of one case; runs of the same number were made one right after the other. */
+/** All rounds of one case. Runs of the same number followed directly on each other. */
 export interface CaseResult {
   readonly name: string
   readonly runs: Readonly<Partial<Record<DeviceName, readonly RunResult[]>>>
 }
 
-/** What `--json` writes. */
+/** The report that `--json` writes. */
 export interface BenchReport {
   readonly version: 1
   readonly startedAt: string
@@ -31,7 +31,7 @@ export interface BenchReport {
   readonly cases: readonly CaseResult[]
 }
 
-/** Runs a case on all contenders in turn, `rounds` times. The first of a round is another each time. */
+/** Runs a case on all contenders in turn, `rounds` times. Each round starts with another contender. */
 export async function compare(
   { name, job }: Case,
   contenders: readonly Contender[],
@@ -49,7 +49,7 @@ export async function compare(
   return { name, runs }
 }
 
-/** By round: ours divided by theirs. */
+/** Returns ours divided by theirs, for each round. */
 export function ratios(
   { runs }: CaseResult,
   ours: DeviceName,
@@ -65,7 +65,7 @@ export function medianOf(runs: readonly RunResult[], measure: (result: RunResult
   return median(runs.map(measure))
 }
 
-/** What counts for a case: entries for listings, operations for everything else. */
+/** Returns the rate that counts for a case: entries for listings, operations for everything else. */
 export function throughput(result: RunResult): number {
   return result.entriesPerSec > 0 ? result.entriesPerSec : result.opsPerSec
 }

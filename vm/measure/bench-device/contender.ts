@@ -8,7 +8,7 @@ import type { BenchShare } from './bench-share.js'
 import { CommandFailure } from './command-failure.js'
 import { type Job, LoadGenerator, type RunResult } from './load-generator.js'
 
-/** Where the two processes run: on a processor each, both on one, or wherever the kernel puts them. */
+/** The placement of the two processes: each on its own processor, both on one, or as the kernel chooses. */
 export const PLACEMENTS = ['apart', 'same', 'free'] as const
 export type Placement = (typeof PLACEMENTS)[number]
 
@@ -23,15 +23,18 @@ export interface ContenderOptions {
   readonly nodeArgs?: string[]
 }
 
-/** Generator and device get the processor before whatever else runs here: what is measured is them. */
+/** Generator and device get the processor before everything else on this machine, because they are measured. */
 const FIRST_NICE = '-20'
 
-/** Within its group of processes by the usual value, and among groups (sched(7), autogroup) by that of its own. */
+/**
+ * Raises a process's priority: within its group by the usual value, and among groups (sched(7), autogroup) by the
+ * group's.
+ */
 export function putFirst(pid: number): void {
   const group = `/proc/${pid}/autogroup`
   if (existsSync(group)) writeFileSync(group, FIRST_NICE)
 }
-/** Options without which a device would not do the same as the others. */
+/** Options that make the devices do the same work. */
 const EQUAL_ARGS: Readonly<Record<DeviceName, readonly string[]>> = {
   'virtiofsd-ts': ['--cache', 'never'],
   'virtiofsd-1.14': ['--cache', 'never'],
@@ -42,11 +45,11 @@ const UNCONFINED: Readonly<Record<DeviceName, readonly string[]>> = {
   'virtiofsd-ts': ['--sandbox', 'none'],
   'virtiofsd-1.14': ['--sandbox', 'none'],
   'virtiofsd-1.13': ['--sandbox', 'none'],
-  // It cannot run without one.
+  // This device cannot run without a sandbox.
   'virtiofsd-c': [],
 }
 
-/** What lets a guest's O_DIRECT reach the host. */
+/** Options that pass a guest's O_DIRECT on to the host. */
 export const DIRECT_ARGS: Readonly<Record<DeviceName, readonly string[]>> = {
   'virtiofsd-ts': ['--allow-direct-io'],
   'virtiofsd-1.14': ['--allow-direct-io'],
@@ -54,12 +57,12 @@ export const DIRECT_ARGS: Readonly<Record<DeviceName, readonly string[]>> = {
   'virtiofsd-c': ['-o', 'allow_direct_io'],
 }
 
-/** Arguments for a fair comparison, confined or not. */
+/** Returns the arguments for a fair comparison, confined or not. */
 export function fairArgs(device: DeviceName, sandbox: boolean): string[] {
   return [...EQUAL_ARGS[device], ...(sandbox ? [] : UNCONFINED[device])]
 }
 
-/** A device that is measured, and the generator that is its guest. Idle unless `run`. */
+/** A measured device, and the generator that acts as its guest. Idle except during `run`. */
 export class Contender {
   private constructor(
     readonly name: DeviceName,
@@ -100,14 +103,14 @@ export class Contender {
     return processTree(this.device.pid)
   }
 
-  /** Descriptors that the device may have. */
+  /** The number of descriptors that the device may have. */
   get fileLimit(): number {
     return Number(
       /^Max open files +(\d+)/m.exec(readFileSync(`/proc/${this.device.pid}/limits`, 'utf8'))?.[1],
     )
   }
 
-  /** Rejects when the device ends: the generator would wait for it. */
+  /** Runs a job. Rejects if the device ends, since the generator would wait for it. */
   run(job: Job, runMs: number, warmUpMs: number): Promise<RunResult> {
     const gone = this.device.exited.then((exit) => {
       throw new CommandFailure(`${job.workload}: ${describeExit(this.device, exit)}`)

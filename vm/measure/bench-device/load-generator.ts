@@ -9,22 +9,22 @@ import { cached } from '../../packages/cache.js'
 import type { BenchShare } from './bench-share.js'
 import { CommandFailure } from './command-failure.js'
 
-// From dist/vm/bench-device back to the sources.
+// This path leads from dist/vm/bench-device back to the sources.
 const SOURCES = fileURLToPath(new URL('../../../../vm/measure/load/', import.meta.url))
 const FLAGS = ['-std=gnu11', '-O2', '-Wall', '-Wextra', '-Werror']
 const NAME = 'virtio-fs-load'
 
-/** What is to be done over and over, by how many at a time. */
+/** A workload to repeat, and the number of processes that do it at a time. */
 export interface Job {
   readonly workload: string
   readonly depth: number
-  /** Of a READ or WRITE; 0 where there is none. */
+  /** Bytes of a READ or WRITE; 0 for other workloads. */
   readonly bytes?: number
-  /** Another workload beside it, one at a time, measured apart. */
+  /** Another workload beside it, one operation at a time, measured apart. */
   readonly beside?: { readonly workload: string; readonly bytes?: number }
 }
 
-/** What one workload did. */
+/** The results of one workload. */
 export interface Tally {
   workload: string
   bytes: number
@@ -43,15 +43,15 @@ export interface Tally {
 export interface RunResult extends Tally {
   depth: number
   seconds: number
-  /** Processor time of the device, and of the generator, for each operation. */
+  /** Processor time of the device, and of the generator, per operation. */
   deviceCpuUs: number
   guestCpuUs: number
-  /** Samples of the device's processor time, in its own code and in the kernel: few in one run, to be added up. */
+  /** Samples of the device's processor time, in its own code and in the kernel. One run has few; add up several. */
   deviceUserTicks: number
   deviceKernelTicks: number
   kicksPerOp: number
   callsPerOp: number
-  /** Fractions of one processor that other programs, and other machines on the same host, had meanwhile. */
+  /** Fractions of one processor that other programs, and other machines on the same host, used meanwhile. */
   othersCpu: number
   stolenCpu: number
   beside?: Tally
@@ -68,7 +68,7 @@ export class LoadGenerator extends LeashedProcess {
     })
   }
 
-  /** `queues`: request queues. A busy one looks at its rings instead of sleeping. */
+  /** `queues`: the number of request queues. A busy generator polls its rings instead of sleeping. */
   static async start(
     socketPath: string,
     share: BenchShare,
@@ -82,7 +82,7 @@ export class LoadGenerator extends LeashedProcess {
     return load
   }
 
-  /** Says which processes the device consists of: their processor time is measured. */
+  /** Sets the processes of the device, whose processor time is measured. */
   watch(pids: readonly number[]): void {
     this.tell(`pids ${pids.join(' ')}`)
   }
@@ -92,7 +92,7 @@ export class LoadGenerator extends LeashedProcess {
     this.tell(`cpu ${cpu}`)
   }
 
-  /** Rejects when the generator ends instead: the device broke the protocol, or failed. */
+  /** Runs a job. Rejects if the generator ends instead: the device broke the protocol, or failed. */
   async run(job: Job, runMs: number, warmUpMs: number): Promise<RunResult> {
     const { workload, depth, bytes = 0, beside } = job
     const other = beside === undefined ? '' : ` ${beside.workload} ${beside.bytes ?? 0}`
@@ -107,14 +107,17 @@ export class LoadGenerator extends LeashedProcess {
     return result
   }
 
-  /** Processor time of bare system calls by what they would serve, and how long the machine pauses, in microseconds. */
+  /**
+   * Returns, in microseconds, the processor time of bare system calls by purpose, and the longest pauses of the
+   * machine.
+   */
   async floor(): Promise<Record<string, number>> {
     const answer = this.answer()
     this.tell('floor')
     return JSON.parse(await answer)
   }
 
-  /** The next line of JSON. */
+  /** Returns the next line of JSON. */
   private answer(): Promise<string> {
     const line = new Promise<string>((resolve) => this.answers.push(resolve))
     const ended = this.exited.then((exit) => {

@@ -4,22 +4,22 @@ import { type BenchReport, type CaseResult, ratios, throughput } from './compari
 import type { RunResult } from './load-generator.js'
 
 const OURS: DeviceName = 'virtiofsd-ts'
-/** A machine is never quieter than this. */
+/** The least noise assumed for any machine. */
 const LEAST_NOISE = 0.05
 
 /** A case that became slower, or dearer, by more than its noise. */
 export interface Regression {
   readonly name: string
   readonly measure: 'throughput' | 'device CPU'
-  /** Ratios to the peer where both reports have it, absolute figures otherwise. */
+  /** Ratios to the peer if both reports have them, absolute figures otherwise. */
   readonly before: number
   readonly after: number
   readonly noise: number
 }
 
 /**
- * Compares ratios to a peer that was measured in the same minutes, which a busier or another machine changes little;
- * without a common peer what was measured itself.
+ * Compares ratios to a peer measured in the same minutes, since a busier or another machine changes them little.
+ * Without a common peer, compares the figures themselves.
  */
 export function findRegressions(before: BenchReport, after: BenchReport): Regression[] {
   const found: Regression[] = []

@@ -10,9 +10,9 @@ import type { Side } from './side.js'
 
 export interface BenchGuestOptions {
   policies: readonly Policy[]
-  /** As DeviceProcess takes it; undefined: ours runs alone. */
+  /** The peer device; undefined: ours runs alone. */
   peer?: Peer | undefined
-  /** More options for ours. */
+  /** More options for our device. */
   ourArgs: readonly string[]
   /** A folder for all shares, so that they lie on one file system. */
   dir: string
@@ -23,7 +23,7 @@ export interface BenchGuestOptions {
 
 const MEMORY_MIB = 1024
 
-/** One guest that has, for every policy, a share of ours and one of the peer, mounted beside each other. */
+/** A guest with two shares for every policy, ours and the peer's, both mounted. */
 export class BenchGuest {
   private constructor(
     readonly guest: Guest,
@@ -49,7 +49,7 @@ export class BenchGuest {
     return new BenchGuest(guest, sides, removeFiles)
   }
 
-  /** Ours, and the peer if there is one. */
+  /** Returns our side, and the peer's if there is one. */
   sidesOf(policy: Policy): readonly Side[] {
     return this.sides.get(policy.name) ?? []
   }

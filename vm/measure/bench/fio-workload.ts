@@ -19,11 +19,11 @@ export interface FioJob {
 const FILE = 'data'
 const FILE_MIB = 64
 const MIB = 1024 * 1024
-/** From this block size on, bytes matter more than operations. */
+/** From this block size on, bytes per second matter more than operations per second. */
 const LARGE_KIB = 64
 const COMMAND_TIMEOUT_MS = 300_000
 
-/** What we read of fio's JSON. */
+/** The part of fio's JSON that is read here. */
 interface FioOutput {
   jobs: { jobname: string; error: number; read: FioStream; write: FioStream }[]
 }
@@ -53,14 +53,17 @@ export function fioWorkload(job: FioJob): Workload {
   }
 }
 
-/** "randread 4k psync direct", "randwrite 4k psync direct, 4 jobs on one file". */
+/** Names a job: "randread 4k psync direct", "randwrite 4k psync direct, 4 jobs on one file". */
 export function nameOf({ rw, blockKiB, engine, depth, direct, jobs = 1 }: FioJob): string {
   const block = blockKiB >= 1024 ? `${blockKiB / 1024}m` : `${blockKiB}k`
   const how = `${rw} ${block} ${engine}${depth > 1 ? ` depth ${depth}` : ''} ${direct ? 'direct' : 'buffered'}`
   return jobs > 1 ? `${how}, ${jobs} jobs on one file` : how
 }
 
-/** One section for each run, each begun when the one before has ended: fio starts once, which takes long in an emulated guest. */
+/**
+ * Returns a job file with one section for each run. Sections follow each other in one fio, since its start is slow in
+ * an emulated guest.
+ */
 export function jobFile(job: FioJob, order: readonly Side[], runtimeMs: number): string {
   const { rw, blockKiB, engine, depth, direct, jobs = 1 } = job
   const lines = [
@@ -75,7 +78,8 @@ export function jobFile(job: FioJob, order: readonly Side[], runtimeMs: number):
     'group_reporting=1',
     `size=${FILE_MIB}m`,
     `runtime=${runtimeMs}ms`,
-    // What the guest caches is read once: a second pass would measure its memory. What it holds back is part of the work.
+    // Cached reads run once, since a second pass would measure the guest's memory. For writes, the write-back is
+    // included.
     ...(direct ? ['time_based=1'] : ['invalidate=1', ...(isRead(job) ? [] : ['end_fsync=1'])]),
     'percentile_list=50:99',
   ]
@@ -87,7 +91,7 @@ export function jobFile(job: FioJob, order: readonly Side[], runtimeMs: number):
   return `${[...lines, ...sections].join('\n')}\n`
 }
 
-/** The streams of the sections, in their order. Throws when a section is missing or failed. */
+/** Returns the streams of the sections, in order. Throws if a section is missing or failed. */
 export function parseOutput(text: string, sections: number): FioStream[] {
   // fio writes notes before its JSON.
   const { jobs } = JSON.parse(text.slice(text.indexOf('{'))) as FioOutput
@@ -109,7 +113,7 @@ function isRead({ rw }: FioJob): boolean {
   return rw === 'read' || rw === 'randread'
 }
 
-/** By the host, so that it is in the page cache of both sides alike. */
+/** The host writes the file, so that its page cache holds it for both sides alike. */
 function writeDataFile({ hostDir }: Side): void {
   const path = join(hostDir, FILE)
   if (statSync(path, { throwIfNoEntry: false })?.size === FILE_MIB * MIB) return

@@ -8,7 +8,7 @@ import { type BenchResult, deviceUs, intervalOf, rounded } from './report.js'
 const ROW_PX = 24
 const LABELS_PX = 290
 
-/** The ratios, the rates behind them, and where the time of a request goes. */
+/** Returns a page with the ratios, the rates behind them, and the parts of a request's time. */
 export function benchPage(result: BenchResult): string {
   const { measurements, startedAt, command, host, guest, peer, rounds, runtimeMs, seconds } = result
   const policies = [...new Set(measurements.map(({ policy }) => policy))]

@@ -4,13 +4,13 @@ import type { Case } from './plan.js'
 import { type DeviceLatency, observeDevice, processorTimeUs, type Side } from './side.js'
 import type { Result, Sample } from './workload.js'
 
-/** What one side gave for one result. */
+/** One side's figures for one result. */
 export interface SideFigures {
   rates: number[]
   rate: Estimate
-  /** One request in the guest, in microseconds. */
+  /** Time of one request in the guest, in microseconds. */
   guestUs: Estimate
-  /** Processor time of the device for each of the guest's operations; of all results of a workload together. */
+  /** Processor time of the device per operation of the guest, over all results of a workload. */
   cpuUsPerOp: number
 }
 
@@ -23,16 +23,18 @@ export interface Measurement {
   peer?: SideFigures
   ratio?: Estimate
   verdict?: Verdict
-  /** Of ours, in a run of its own: requests with this result's opcodes. */
+  /** Latencies of our device, in a run of its own, for this result's opcodes. */
   deviceLatency: DeviceLatency[]
 }
 
-/** Side after side, the order turned in every round, so that neither always comes after the other. */
+/** Returns the order of the sides. It is reversed in every round, so that neither always comes second. */
 export function alternate(sides: readonly Side[], rounds: number): Side[] {
   return Array.from({ length: rounds }, (_, n) => (n % 2 === 0 ? sides : [...sides].reverse())).flat()
 }
 
-/** Measures a workload on both sides: a round that does not count, then `rounds` that do, then one that is looked at. */
+/**
+ * Measures a workload on both sides: a round that does not count, then `rounds` that do, then one under observation.
+ */
 export async function measure(
   setting: BenchGuest,
   { policy, workload }: Case,
@@ -69,7 +71,7 @@ function compare(ours: SideFigures, peer: SideFigures): Pick<Measurement, 'peer'
   return { peer, ratio, verdict: verdict(ratio, ours.rates.length) }
 }
 
-/** The figures of each result. The first run warmed up: its time counts for the processor alone. */
+/** Returns the figures of each result. Of the first run, the warm-up, only the processor time counts. */
 function figuresOf(runs: readonly Sample[][], cpuUs: number): SideFigures[] {
   const operations = runs.flat().reduce((sum, sample) => sum + sample.operations, 0)
   return runs[0]!.map((_, n) => {

@@ -12,7 +12,7 @@ const FILES_PER_FOLDER = 15
 const TREE_FILES = TREE_FOLDERS * FILES_PER_FOLDER
 const LONG_MS = 120_000
 const US = 1e6
-/** Whoever owns the repository on the host; and nothing that git would do in the background. */
+/** Makes git accept the repository's owner on the host, and do nothing in the background. */
 const GIT = [
   "git -c safe.directory='*' -c user.name=bench -c user.email=bench@localhost",
   '-c gc.auto=0 -c maintenance.auto=false',
@@ -25,7 +25,7 @@ const phases: readonly (Result & { unit: 'ops/s' })[] = [
   { name: 'unlink', unit: 'ops/s', opcodes: ['UNLINK'] },
 ]
 
-/** Many empty files made, looked at, listed and removed; the guest's caches are dropped before each. */
+/** Creates, stats, lists and unlinks many empty files; drops the guest's caches before each phase. */
 export const storm: Workload = {
   name: 'storm',
   results: phases,
@@ -41,7 +41,7 @@ export const storm: Workload = {
   }),
 }
 
-/** A tree of small files out of an archive that the guest holds in memory. */
+/** Unpacks a tree of small files from an archive in the guest's memory. */
 export const untar: Workload = {
   name: 'untar',
   results: [{ name: 'untar, files', unit: 'ops/s', opcodes: ['CREATE', 'WRITE'] }],
@@ -56,7 +56,7 @@ export const untar: Workload = {
   }),
 }
 
-/** A clean working tree that git has to look at file by file. */
+/** Runs git status in a clean working tree, which git checks file by file. */
 export const gitStatus: Workload = {
   name: 'git status',
   results: [{ name: 'git status, files', unit: 'ops/s', opcodes: ['LOOKUP', 'GETATTR'] }],
@@ -77,7 +77,7 @@ export const gitStatus: Workload = {
   }),
 }
 
-/** Runs what works on one share, on one after the other. */
+/** Runs single-share work on one share after the other. */
 function eachInTurn(work: (guest: Guest, side: Side) => Promise<Sample[]>): Workload['run'] {
   return async (guest, order) => {
     const samples: Sample[][] = []
@@ -90,7 +90,10 @@ function perFile(ms: number): Sample {
   return { rate: (TREE_FILES / ms) * 1000, operations: TREE_FILES, guestUs: (ms * 1000) / TREE_FILES }
 }
 
-/** Files of up to 16 KiB, as an archive in the guest's memory. The host makes it: each process costs an emulated guest dearly. */
+/**
+ * Makes an archive of files of up to 16 KiB in the guest's memory. The host builds it, since processes are slow in an
+ * emulated guest.
+ */
 async function putArchive(guest: Guest, { hostDir, guestDir }: Side): Promise<void> {
   const tree = join(hostDir, 'tree')
   for (let folder = 1; folder <= TREE_FOLDERS; folder++) {

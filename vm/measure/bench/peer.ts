@@ -3,7 +3,7 @@ import { findInPath, isExecutable } from '../../host/find-in-path.js'
 import { SetupError } from '../../host/setup-error.js'
 import type { Policy } from './plan.js'
 
-/** What --peer takes beside a path. */
+/** The values of --peer, besides a path. */
 export const PEER_NAMES = [
   'none',
   'virtiofsd',
@@ -15,11 +15,14 @@ const INSTALLED = ['/usr/libexec/virtiofsd', '/usr/lib/virtiofsd']
 /** The device to compare with. */
 export interface Peer {
   device: DeviceName
-  /** Where it is not the one that `device` names. */
+  /** Set if the program is not the one that `device` names. */
   program?: string
 }
 
-/** Finds what --peer names. Undefined, after saying why, when it cannot be had: then ours runs alone. */
+/**
+ * Finds the peer that --peer names. Returns undefined, after printing why, if it is not available: ours then runs
+ * alone.
+ */
 export async function findPeer(name: string): Promise<Peer | undefined> {
   if (name === 'none') return undefined
   if (name === 'virtiofsd') {
@@ -32,7 +35,7 @@ export async function findPeer(name: string): Promise<Peer | undefined> {
   throw new SetupError(`no peer ${name}: it is neither a program nor one of ${PEER_NAMES.join(', ')}`)
 }
 
-/** What is compared: a path, or a name with the version of the package. */
+/** Describes the peer: a path, or a name with the package's version. */
 export function describePeer({ device, program }: Peer): string {
   return program ?? device
 }
@@ -48,7 +51,7 @@ async function fetchPeer(device: DeviceName): Promise<Peer | undefined> {
   }
 }
 
-/** A policy's options as the peer spells them. Undefined when it has no such policy. */
+/** Returns a policy's options in the peer's spelling. Undefined if it has no such policy. */
 export function peerArguments({ device }: Peer, { peer: args }: Policy): string[] | undefined {
   if (device !== 'virtiofsd-c') return [...args]
   const words: string[] = []
@@ -56,7 +59,7 @@ export function peerArguments({ device }: Peer, { peer: args }: Policy): string[
     if (args[n] === '--cache') words.push(`cache=${args[++n] === 'never' ? 'none' : args[n]}`)
     else if (args[n] === '--writeback') words.push('writeback')
     else if (args[n] === '--allow-direct-io') words.push('allow_direct_io')
-    // It maps nothing of direct-io files, which no workload asks for.
+    // The peer cannot map direct-io files, and no workload needs it.
     else if (args[n] !== '--allow-mmap') return undefined
   }
   return ['-o', words.join(',')]

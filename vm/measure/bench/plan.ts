@@ -2,7 +2,7 @@ import { fioWorkload } from './fio-workload.js'
 import { gitStatus, storm, untar } from './metadata-workloads.js'
 import type { Workload } from './workload.js'
 
-/** How a share is set up: options of ours, and of the Rust virtiofsd. */
+/** The setup of a share: options of ours, and of the Rust virtiofsd. */
 export interface Policy {
   name: string
   ours: readonly string[]
@@ -18,7 +18,7 @@ const auto = both('auto', '--cache', 'auto')
 const always = both('always', '--cache', 'always')
 const writeback = both('writeback', '--cache', 'always', '--writeback')
 const hostDirect = both('host-direct', '--cache', 'never', '--allow-direct-io')
-/** The peer has no parallel dio: it is measured with what it has. */
+/** The peer lacks parallel-dio, so it runs with its nearest options. */
 const parallel: Policy = {
   name: 'parallel',
   ours: ['--cache', 'never', '--allow-mmap', '--parallel-dio'],
@@ -43,7 +43,7 @@ const directJobs = [false, true].flatMap((sequential) =>
   ),
 )
 
-/** Of the direct jobs, those of `--quick`, by their names. */
+/** The direct jobs of `--quick`, by name. */
 const quickDirect = new Set([
   'randread 4k psync direct',
   'randwrite 4k psync direct',

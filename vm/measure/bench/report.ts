@@ -2,12 +2,12 @@ import { ruledTable } from '../../../src/commands/text-table.js'
 import { type Estimate, ROUNDS_FOR_VERDICT, relativeSpread, type Verdict } from '../statistics.js'
 import type { Measurement } from './measure.js'
 
-/** Everything that a run of the benchmark found out; what --json writes. */
+/** All results of a benchmark; --json writes them. */
 export interface BenchResult {
   version: 1
   startedAt: string
   seconds: number
-  /** The command line, so that others can do the same. */
+  /** The command line, so that others can repeat the run. */
   command: string
   /** Processors and their number, accelerator, memory of the guest. */
   host: string
@@ -29,7 +29,7 @@ const columns = [
   ...['guest us', 'device us', 'CPU us', 'peer CPU'].map(right),
 ]
 
-/** A line for each measurement, and what the columns mean. */
+/** Returns a line for each measurement, and a legend of the columns. */
 export function benchTable({ measurements, peer, rounds }: BenchResult): string {
   const counts = (wanted: Verdict) => measurements.filter(({ verdict }) => verdict === wanted).length
   const summary =
@@ -65,7 +65,7 @@ function rowOf({ policy, workload, unit, ours, peer, ratio, verdict, deviceLaten
   ]
 }
 
-/** Of the opcodes that came at all, the median of each. */
+/** Returns the median latency of each opcode that occurred. */
 export function deviceUs(latencies: Measurement['deviceLatency']): number[] {
   return latencies.filter(({ count }) => count > 0).map(({ p50Us }) => p50Us)
 }
@@ -82,7 +82,7 @@ function markOf(verdict: Verdict | undefined): string {
   return { faster: '+', same: '', slower: '-' }[verdict ?? 'same']
 }
 
-/** Three digits or more. */
+/** Formats a number with at least three digits. */
 export function rounded(number: number): string {
   return number >= 100 ? number.toFixed(0) : number.toPrecision(3)
 }

@@ -2,17 +2,17 @@ import type { ControlClient } from '../../device/control-client.js'
 import type { DeviceProcess } from '../../device/device-process.js'
 import { processTree, wholeCpuUs } from '../processes.js'
 
-/** One of the two devices that are compared: its process, and its share as host and guest see it. */
+/** One of the two compared devices: its process, and its share as host and guest see it. */
 export interface Side {
   who: 'ours' | 'peer'
   device: DeviceProcess
   hostDir: string
   guestDir: string
-  /** Ours answers questions. */
+  /** Only our device has one. */
   control?: ControlClient
 }
 
-/** Latency of one opcode as the device sees it: from seen on the ring to given back. */
+/** Latency of one opcode as the device sees it, from a request's arrival on the ring to its completion. */
 export interface DeviceLatency {
   opcode: string
   count: number
@@ -20,15 +20,15 @@ export interface DeviceLatency {
   p99Us: number
 }
 
-/** A share without a tag goes by its number. */
+/** A share without a tag is named by its number. */
 const SHARE = '0'
 
-/** Processor time that a device has used so far, in microseconds, with the processes that it started. */
+/** Returns the processor time that a device and its child processes have used so far, in microseconds. */
 export function processorTimeUs({ device }: Side): number {
   return wholeCpuUs(processTree(device.pid))
 }
 
-/** What a device sees of some work: its own latencies while `work` runs. Counting costs it something. */
+/** Returns the device's own latencies during `work`. Counting costs the device some time. */
 export async function observeDevice(
   { control }: Side,
   work: () => Promise<unknown>,

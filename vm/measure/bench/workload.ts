@@ -1,13 +1,13 @@
 import type { Guest } from '../../guest/guest.js'
 import type { Side } from './side.js'
 
-/** What one run of a workload gave for one of its results. */
+/** The outcome of one run for one of a workload's results. */
 export interface Sample {
-  /** In the result's unit, a second: more is better. */
+  /** The rate per second in the result's unit; higher is better. */
   rate: number
-  /** Requests of the guest's programs that were measured. */
+  /** The number of measured requests of the guest's programs. */
   operations: number
-  /** What one of them took in the guest, in microseconds: the median where it is known, else the mean. */
+  /** The time of one request in the guest, in microseconds: the median if known, else the mean. */
   guestUs: number
 }
 
@@ -15,17 +15,17 @@ export interface Sample {
 export interface Result {
   name: string
   unit: 'ops/s' | 'MB/s'
-  /** The FUSE opcodes whose latency in the device answers for it. */
+  /** The FUSE opcodes that make up this result in the device. */
   opcodes: readonly string[]
 }
 
 /** Something that a guest does on a share and that can be timed. */
 export interface Workload {
-  /** Chooses it on the command line. */
+  /** The workload's name on the command line. */
   name: string
   results: readonly Result[]
-  /** Puts on a share what the work needs. */
+  /** Puts the files that the work needs on a share. */
   prepare(guest: Guest, side: Side): Promise<void>
-  /** Does the work once on each of these, one after the other; returns for each the samples of `results`, in their order. */
+  /** Does the work once on each side in turn; returns for each the samples of `results`, in order. */
   run(guest: Guest, order: readonly Side[], runtimeMs: number): Promise<Sample[][]>
 }

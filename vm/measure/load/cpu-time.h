@@ -1,4 +1,4 @@
-/* Who used the processors. */
+/* Processor time by process and for the whole machine. */
 #ifndef CPU_TIME_H
 #define CPU_TIME_H
 
@@ -7,19 +7,19 @@
 
 uint64_t now_ns(void);
 
-/* Of a process, its threads that have ended included. 0 for one that is gone. */
+/* Returns the time of a process, including its ended threads. 0 if the process is gone. */
 uint64_t process_cpu_ns(pid_t pid);
 
 /*
- * The same, split into the program's own and what the kernel did for it, as /proc/PID/stat has it: by a sample at each tick
- * of the machine's clock, in the unit of sysconf(_SC_CLK_TCK). To be added up over many.
+ * Returns the time split into user and kernel mode, from /proc/PID/stat: one sample at each tick of the machine's
+ * clock, in the unit of sysconf(_SC_CLK_TCK). Add up many.
  */
 struct split_time {
     uint64_t user_ticks, kernel_ticks;
 };
 struct split_time process_split_time(pid_t pid);
 
-/* Of everybody on this machine together, to 10 ms; and what the machine below took away from it. */
+/* The time of all programs of this machine together, to 10 ms, and the time that the host took away. */
 struct machine_time {
     uint64_t busy_ns;
     uint64_t stolen_ns;

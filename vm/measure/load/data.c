@@ -15,7 +15,7 @@ static void open_data(struct lane *lane, uint32_t flags)
 
     lane->nodeid = call_lookup(lane, FUSE_ROOT_ID, "data");
     call_open(lane, lane->nodeid, flags);
-    /* Sequential lanes share the file out among themselves. */
+    /* Sequential lanes divide the file among themselves. */
     lane->offset = blocks * lane->number / lane->count * lane->bytes;
 }
 

@@ -1,4 +1,4 @@
-/* What the kernel and the machine alone take for what a device is asked to do: no device can be faster. */
+/* The cost of the kernel and the machine alone for a device's work: no device can be faster. */
 #define _GNU_SOURCE
 #include "floor.h"
 
@@ -106,7 +106,7 @@ static void signal_call(void)
     must(eventfd_write(bare.event_fd, 1));
 }
 
-/* Sleeps on an eventfd, on another processor than the caller's where there is one. */
+/* Sleeps on an eventfd, on another processor than the caller's if there is one. */
 static pid_t start_sleeper(int event_fd)
 {
     const pid_t pid = fork();
@@ -126,7 +126,7 @@ static pid_t start_sleeper(int event_fd)
     _exit(0);
 }
 
-/* Telling a guest that sleeps: the processor time of whoever tells it. */
+/* Returns the processor time that it costs to wake a sleeping guest. */
 static double wake_up_us(void)
 {
     const int event_fd = eventfd(0, EFD_CLOEXEC);
@@ -148,7 +148,7 @@ static double wake_up_us(void)
     return (double)used_ns / WAKE_UPS / 1e3;
 }
 
-/* How long the machine keeps a thread that wants nothing but the processor from it, at worst. */
+/* Returns the longest time that the machine keeps a busy thread from its processor. */
 static double longest_pause_us(void)
 {
     const uint64_t from_ns = now_ns();

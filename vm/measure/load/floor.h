@@ -1,4 +1,4 @@
-/* Prints, as a line of JSON, microseconds: of processor time of bare system calls by what they would serve, and of pauses. */
+/* Prints a line of JSON in microseconds: processor time of bare system calls by purpose, and pauses. */
 #ifndef FLOOR_H
 #define FLOOR_H
 

@@ -86,7 +86,7 @@ static void receive_reply(struct message *message, uint32_t request)
         fail("the device has left in the middle of a reply");
 }
 
-/* A message that has a reply of its own. */
+/* Sends a message that has its own reply. */
 static void ask(struct message *message, uint32_t request, uint32_t size_bytes)
 {
     message->request = request;
@@ -104,7 +104,7 @@ static uint64_t ask_u64(uint32_t request)
     return message.u64;
 }
 
-/* A message that has none: the device acknowledges it. */
+/* Sends a message without a reply: the device acknowledges it. */
 static void tell(struct message *message, uint32_t request, uint32_t size_bytes, int fd)
 {
     message->request = request;

@@ -1,6 +1,6 @@
 #include "histogram.h"
 
-/* Below HISTOGRAM_STEPS each value has its own place; above, the top seven bits say which. */
+/* Values below HISTOGRAM_STEPS have a place each; for larger ones the top seven bits choose the place. */
 static unsigned place_of(uint64_t ns)
 {
     unsigned power;

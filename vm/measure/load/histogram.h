@@ -15,7 +15,7 @@ struct histogram {
 
 void histogram_add(struct histogram *histogram, uint64_t ns);
 
-/* The duration that `fraction` of all do not exceed; 0 when there are none. */
+/* Returns the duration that `fraction` of all do not exceed; 0 if there are none. */
 uint64_t histogram_at(const struct histogram *histogram, double fraction);
 
 #endif

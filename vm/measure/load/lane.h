@@ -10,18 +10,18 @@
 
 struct lane;
 
-/* What a lane does again and again. */
+/* A workload that a lane repeats. */
 struct workload {
     const char *name;
-    /* Once before it is measured: looks up and opens what it works on, by `call`. */
+    /* Runs once before the measurement: looks up and opens files, by `call`. */
     void (*prepare)(struct lane *lane);
     /* Sends the first request of an operation. */
     void (*begin)(struct lane *lane);
-    /* Takes a reply, and sends the next request. True: the operation is done. NULL: it always is. */
+    /* Takes a reply and sends the next request. Returns true if the operation is done. NULL: one reply ends it. */
     bool (*proceed)(struct lane *lane);
-    /* Once after it is measured. */
+    /* Runs once after the measurement. */
     void (*clean_up)(struct lane *lane);
-    /* Each operation moves lane->bytes. */
+    /* True if each operation moves lane->bytes. */
     bool moves_data;
 };
 
@@ -29,7 +29,7 @@ struct tally {
     struct histogram latency;
     uint64_t errors;
     int last_error;
-    uint64_t entries; /* that were listed */
+    uint64_t entries; /* entries listed so far */
 };
 
 struct lane {
@@ -47,11 +47,11 @@ struct lane {
     uint64_t offset;
     uint64_t random;
     uint64_t begun_ns;
-    uint64_t *forgettable; /* node ids that a listing has counted */
+    uint64_t *forgettable; /* node ids that a listing has looked up */
     unsigned forgettable_count, forgettable_room;
 };
 
-/* The directory on the host that is shared, and its data file's size. */
+/* The shared directory on the host, and its data file's size. */
 struct place {
     const char *host_dir;
     uint64_t data_bytes;
@@ -62,17 +62,17 @@ extern struct place place;
 /* Sends a request and waits for its reply. Fails the program on an error. */
 void call(struct lane *lane, uint32_t opcode, uint64_t nodeid, const struct shape *shape);
 
-/* By `call`: the node of a name in a directory, with one lookup counted. */
+/* Returns the node of a name in a directory, with one lookup counted. Uses `call`. */
 uint64_t call_lookup(struct lane *lane, uint64_t parent, const char *name);
 
-/* By `call`: opens a node, and sets lane->handle. */
+/* Opens a node by `call`, and sets lane->handle. */
 void call_open(struct lane *lane, uint64_t nodeid, uint32_t flags);
 void call_release(struct lane *lane, uint64_t nodeid);
 
-/* Puts one name or argument struct with a name behind it at `args`. Returns the bytes of both. */
+/* Writes a name, or an argument struct with a name behind it, to `args`. Returns the bytes of both. */
 uint32_t put_name(void *args, uint32_t struct_bytes, const char *name);
 
-/* A number below `end`. */
+/* Returns a random number below `end`. */
 uint64_t lane_random(struct lane *lane, uint64_t end);
 
 const struct workload *find_workload(const char *name);

@@ -5,7 +5,7 @@
 #include "fail.h"
 #include "lane.h"
 
-/* What Linux asks for at a time. */
+/* The size that Linux asks for. */
 #define LISTING_BYTES 4096U
 
 #define ENTRY_BYTES sizeof(struct fuse_direntplus)
@@ -19,7 +19,7 @@ enum { OPENING, LISTING, CLOSING };
 static void find_entries(struct lane *lane)
 {
     lane->parent = call_lookup(lane, FUSE_ROOT_ID, "entries");
-    /* Listings again and again count each entry again: what is not forgotten is not, until the session ends. */
+    /* Each listing counts a lookup for every entry again. Lookups beyond this room stay until the session ends. */
     lane->forgettable_room = FORGET_LISTINGS * place.entries;
     lane->forgettable = malloc(lane->forgettable_room * sizeof(*lane->forgettable));
     if (!lane->forgettable)
@@ -65,7 +65,7 @@ static void take_entries(struct lane *lane)
     while (at + ENTRY_BYTES <= end) {
         const struct fuse_direntplus *entry = (const void *)((const char *)lane->request.page[0] + at);
 
-        /* "." and ".." have none. */
+        /* "." and ".." have no node id. */
         if (entry->entry_out.nodeid != 0)
             lane->tally->entries++;
         if (entry->entry_out.nodeid != 0 && lane->forgettable_count < lane->forgettable_room)
@@ -116,7 +116,7 @@ static void clean_up(struct lane *lane)
     free(lane->forgettable);
 }
 
-/* Nothing is known before, and all is forgotten after each listing. */
+/* The guest knows no entry before, and forgets all after each listing. */
 const struct workload readdirplus_workload = {
     .name = "readdirplus",
     .prepare = find_entries,

@@ -43,7 +43,7 @@ const struct workload *find_workload(const char *name)
     fail("no workload %s", name);
 }
 
-/* INIT as Linux 6.12 sends it, without what would change how the device answers. */
+/* Sends INIT as Linux 6.12 does, without flags that would change the device's answers. */
 static void begin_session(struct guest *guest)
 {
     static const struct shape shape = { .arg_bytes = sizeof(struct fuse_init_in),
@@ -76,7 +76,7 @@ static void start_guest(struct guest *guest, const char *socket_path, unsigned q
     if (guest->call_fd < 0 || !guest->rings)
         fail_errno("queues");
     front_end_connect(socket_path, queues + 1);
-    /* Nobody waits for FORGETs: the descriptor that they call is not looked at. */
+    /* Nobody waits for FORGETs, so the call descriptor is never read. */
     ring_create(&guest->hiprio, 0, RING_SIZE, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     front_end_start(&guest->hiprio);
     for (unsigned n = 0; n < queues; n++) {

@@ -1,4 +1,4 @@
-/* All of a day's work: each operation is one of another workload, chosen by chance. */
+/* A mixed workload: each operation is one of another workload, chosen at random. */
 #include "fail.h"
 #include "lane.h"
 
@@ -8,7 +8,7 @@ static const struct workload *const parts[] = {
 };
 enum { PARTS = sizeof(parts) / sizeof(*parts) };
 
-/* What each part has found and opened, by lane: the parts share a lane's fields. */
+/* The files that each part has found and opened, by lane, because the parts share a lane's fields. */
 static struct {
     uint64_t parent, nodeid, handle, offset;
 } kept[64][PARTS];

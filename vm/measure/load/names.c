@@ -137,7 +137,7 @@ const struct workload open_workload = {
     .clean_up = forget_node,
 };
 
-/* Opens and opens, up to `bytes` files; then one more is opened and released each time. All are released in the end. */
+/* Opens up to `bytes` files; then opens and releases one more each time. Releases all at the end. */
 #define MANY 1000000
 
 static uint64_t handles[MANY];

@@ -1,4 +1,5 @@
-/* The guest's memory: one region that the device maps too, handed out in pages as scattered as those of a long-running guest. */
+/* The guest's memory: one region that the device also maps, handed out in pages as scattered as in a long-running
+ * guest. */
 #ifndef RAM_H
 #define RAM_H
 
@@ -7,7 +8,7 @@
 
 #define PAGE_BYTES 4096U
 
-/* Makes the memory, all of it present. Ends the program when the host has not so much. */
+/* Makes the memory, all of it present. Ends the program if the host has too little. */
 void ram_create(uint64_t size_bytes);
 
 /* The descriptor, the size and the guest's address 0 of it. */
@@ -15,7 +16,7 @@ int ram_fd(void);
 uint64_t ram_size_bytes(void);
 uint8_t *ram_base(void);
 
-/* Zeroed bytes in a row, from the low end, beginning at a page. */
+/* Returns contiguous zeroed bytes from the low end, beginning at a page. */
 void *ram_take(size_t len_bytes);
 
 /* One page from anywhere in the upper part. */

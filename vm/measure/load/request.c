@@ -5,7 +5,7 @@
 #include "fail.h"
 #include "ram.h"
 
-/* Places in a request's page of small parts. */
+/* Offsets of the small parts within a request's page. */
 enum { IN_AT = 0, ARGS_AT = 64, OUT_AT = 1024, REPLY_AT = 1088 };
 
 static uint64_t next_unique = 2;
@@ -47,7 +47,7 @@ static void add_pages(struct request *request, uint32_t len_bytes, unsigned flag
         add_part(request, request->page[n], len_bytes < PAGE_BYTES ? len_bytes : PAGE_BYTES, flags);
 }
 
-/* The table stays as it is while the same shape is sent. */
+/* The table stays unchanged while requests have the same shape. */
 static void lay_out(struct request *request, const struct shape *shape)
 {
     if (request->desc_count > 0 && memcmp(&request->shape, shape, sizeof(*shape)) == 0)
@@ -108,7 +108,7 @@ void request_forget(struct ring *hiprio, uint64_t nodeid, uint64_t count)
         forgets = ram_take(hiprio->size * sizeof(*forgets));
     while (ring_take(hiprio, &used_bytes) || hiprio->free_count == 0)
         ;
-    /* In use as long as its head is: one for each. */
+    /* A buffer is in use as long as its head: there is one for each head. */
     forget = &forgets[hiprio->free_head];
     forget->header = (struct fuse_in_header){
         .len = sizeof(*forget),

@@ -27,18 +27,18 @@ struct request {
     unsigned desc_count;
     struct shape shape; /* that `table` is made for */
     struct ring *ring;
-    void *owner; /* whoever hears of its reply */
+    void *owner; /* found again by the reply */
     void *page[MAX_DATA_PAGES];
     unsigned page_count;
 };
 
-/* Takes memory for it. `owner` is found in the reply. */
+/* Takes memory for the request. Its reply carries `owner`. */
 void request_create(struct request *request, struct ring *ring, void *owner);
 
-/* Sends it. The arguments stand at `args`; `unique` is our choice. */
+/* Sends the request. The arguments are at `args`; the caller chooses `unique`. */
 void request_send(struct request *request, uint32_t opcode, uint64_t nodeid, const struct shape *shape);
 
-/* Checks what every reply has to be: the used length, the id, an error where there is one. Returns the error. */
+/* Checks a reply: the used length, the id, and an error only in range. Returns the error. */
 int request_check(const struct request *request, uint32_t used_bytes);
 
 /* Bytes of data behind the header of a reply. */

@@ -60,7 +60,7 @@ void ring_kick(struct ring *ring)
     const uint64_t one = 1;
     uint16_t event;
 
-    /* The device must see the new index before we see what it asks for. */
+    /* The device must see the new index before we read its wish for a kick. */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     event = *avail_event(ring);
     if (vring_need_event(event, ring->next_avail, ring->kicked_avail)) {

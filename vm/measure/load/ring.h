@@ -25,16 +25,16 @@ struct ring {
 
 void ring_create(struct ring *ring, unsigned index, unsigned size, int call_fd);
 
-/* Offers a table of `count` descriptors; a single one goes into the ring itself. `owner` comes back with it. */
+/* Offers a table of `count` descriptors; a single one goes into the ring itself. ring_take returns `owner`. */
 void ring_add(struct ring *ring, const struct vring_desc *table, unsigned count, void *owner);
 
-/* Tells the device of what was added, if it asked for that. */
+/* Kicks the device for the added requests, if it asked for that. */
 void ring_kick(struct ring *ring);
 
-/* The owner of the next request that the device has given back, with its used length; NULL when there is none. */
+/* Returns the owner of the next completed request, with its used length; NULL if there is none. */
 void *ring_take(struct ring *ring, uint32_t *used_bytes);
 
-/* Asks to be told of the next request given back. False when one has been meanwhile: take it, do not sleep. */
+/* Asks for a signal with the next completed request. Returns false if one came meanwhile: take it, do not sleep. */
 bool ring_arm(struct ring *ring);
 
 #endif

@@ -12,7 +12,7 @@
 static struct lane lanes[MAX_LANES + 1];
 static unsigned lanes_made;
 
-/* What was counted up to one moment. */
+/* The counts up to one moment. */
 struct snapshot {
     uint64_t at_ns, device_ns, own_ns, kicks, waits;
     struct split_time device;
@@ -42,7 +42,7 @@ static void set_up_lane(struct guest *guest, struct lane *lane, const struct job
 {
     const unsigned number = (unsigned)(lane - lanes);
 
-    /* Memory is taken once for each lane: requests stay from run to run. */
+    /* Each lane takes memory once: its requests stay from run to run. */
     if (number >= lanes_made) {
         request_create(&lane->request, &guest->rings[number % guest->ring_count], lane);
         lane->hiprio = &guest->hiprio;
@@ -63,7 +63,7 @@ static void begin_operation(struct lane *lane, uint64_t at_ns)
     lane->workload->begin(lane);
 }
 
-/* Takes one reply. Returns whether the lane's operation is done. */
+/* Takes one reply. Returns true if the lane's operation is done. */
 static bool proceed(struct lane *lane, uint32_t used_bytes)
 {
     const struct workload *workload = lane->workload;
@@ -77,7 +77,7 @@ static bool proceed(struct lane *lane, uint32_t used_bytes)
     return !workload->proceed || workload->proceed(lane);
 }
 
-/* Sleeps until the device calls, as a guest's processor does that has nothing else to do. */
+/* Sleeps until the device calls, like a processor of a guest with no other work. */
 static void wait_for_call(struct guest *guest)
 {
     bool idle = true;
@@ -160,7 +160,7 @@ static void print_result(const struct job *job, const struct tally *main, const 
            per(to->waits - from->waits, ops));
     printf(",\"deviceUserTicks\":%" PRIu64 ",\"deviceKernelTicks\":%" PRIu64,
            to->device.user_ticks - from->device.user_ticks, to->device.kernel_ticks - from->device.kernel_ticks);
-    /* Fractions of one processor that others had, this machine's programs and other machines. */
+    /* Fractions of one processor that other programs of this machine, and other machines, used. */
     printf(",\"othersCpu\":%.3f,\"stolenCpu\":%.3f", busy_ns > ours_ns ? per(busy_ns - ours_ns, elapsed_ns) : 0,
            per(to->machine.stolen_ns - from->machine.stolen_ns, elapsed_ns));
     if (job->beside) {

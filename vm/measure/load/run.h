@@ -1,4 +1,4 @@
-/* Runs workloads for a time and prints what was measured, a line of JSON for each run. */
+/* Runs workloads for a given time and prints the results, a line of JSON for each run. */
 #ifndef RUN_H
 #define RUN_H
 

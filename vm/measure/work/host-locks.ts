@@ -5,10 +5,12 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { PATIENCE_MS, type Workplace } from './workplace.js'
 
 const DIRECTORY = 'flock'
-/** What flock(1) ends with when somebody else has the lock. */
+/** The exit status of flock(1) if the lock is taken. */
 const BUSY = 9
 
-/** flock(1) in the guest and on the host keep each other out, and who waits gets the lock when it is free. */
+/**
+ * Checks that flock(1) in the guest and on the host exclude each other, and that a waiting one gets the lock later.
+ */
 export async function lockAcross(place: Workplace): Promise<void> {
   const guest = await place.guest()
   const inGuest = async (words: string) =>
@@ -38,7 +40,7 @@ export async function lockAcross(place: Workplace): Promise<void> {
   }
 }
 
-/** Resolves once the lock is held, by a process that lives until it is killed. */
+/** Resolves once a process holds the lock; it lives until it is killed. */
 async function holdOnHost(file: string): Promise<ChildProcess> {
   const holder = spawn('flock', ['-F', file, 'sh', '-c', 'echo held; exec sleep 1000'], {
     stdio: ['ignore', 'pipe', 'inherit'],

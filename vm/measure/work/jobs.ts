@@ -3,17 +3,17 @@ import { lockAcross } from './host-locks.js'
 import { killSqlite } from './sqlite-kill.js'
 import type { Workplace } from './workplace.js'
 
-/** One piece of work. It rejects when something is not as it must be. */
+/** One piece of work. It rejects if a check fails. */
 export interface Job {
   readonly name: string
-  /** What it does, and looks at. */
+  /** A description of the work and its checks. */
   readonly story: string
   run(place: Workplace): Promise<void>
 }
 
 const SCRIPT_TIMEOUT_MS = 1_200_000
 
-/** A job that is one of scripts/, with variables for it. */
+/** Makes a job from one of scripts/, with variables for it. */
 export function scriptJob(
   name: string,
   story: string,
@@ -28,7 +28,7 @@ export const sqliteKill: Job = {
   run: killSqlite,
 }
 
-/** In this order; the guest is another one after it was killed. */
+/** The jobs in their order; a job that killed its guest leaves a new one. */
 export const jobs: readonly Job[] = [
   scriptJob('git', 'import of 1000 commits, two clones, checkouts, gc, fsck --strict', { COMMITS: 1_000 }),
   scriptJob('npm', 'npm ci from a cache on the share: 323 packages, as npm unpacks them on the host'),

@@ -1,8 +1,8 @@
 import { SetupError } from '../../host/setup-error.js'
 
 /**
- * Cache policies, as options that ours and the peer share. SQLite maps its index of the write-ahead log shared: where opens
- * are direct, that needs allow-mmap.
+ * Cache policies, as options that ours and the peer share. SQLite maps the index of its write-ahead log shared:
+ * direct opens need allow-mmap for that.
  */
 export const POLICIES = {
   never: ['--cache=never', '--allow-mmap'],
@@ -16,7 +16,7 @@ export type PolicyName = keyof typeof POLICIES
 
 export const DEFAULT_POLICIES: readonly PolicyName[] = ['never', 'auto', 'always', 'write-back']
 
-/** The policies in a list of their names. */
+/** Returns the policies in a list of names. */
 export function parsePolicies(text: string): PolicyName[] {
   const names = text.split(/[\s,]+/).filter((name) => name !== '')
   if (names.length === 0) throw new SetupError(`no policy: there are ${Object.keys(POLICIES).join(', ')}`)

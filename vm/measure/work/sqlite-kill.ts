@@ -4,12 +4,12 @@ import { PATIENCE_MS, type Workplace } from './workplace.js'
 
 const DIRECTORY = 'sqlite-kill'
 const WRITERS = 3
-/** So long they write before their guest is killed. */
+/** The writers run this long before their guest is killed. */
 const KILL_AFTER_MS = 4_000
 
 /**
- * Processes that write to one database, each with synchronous=FULL, and tell of each row once it is committed. The guest is
- * killed under them: in the next one the database is whole, and holds each row that they told of.
+ * Processes write to one database with synchronous=FULL and report each row after its commit. The guest is killed
+ * meanwhile. In the next guest the database must be intact and hold each reported row.
  */
 export async function killSqlite(place: Workplace): Promise<void> {
   const told = await writeUntilKilled(place, await place.guest())
@@ -26,7 +26,7 @@ export async function killSqlite(place: Workplace): Promise<void> {
   })
 }
 
-/** How many rows each writer has told of, when the guest is gone. */
+/** Returns how many rows each writer has reported when the guest is gone. */
 async function writeUntilKilled(place: Workplace, guest: Guest): Promise<number[]> {
   await place.output(DIRECTORY, 'python3 ../scripts/sqlite-writer.py 1000 1')
   const told = new Array<number>(WRITERS).fill(0)

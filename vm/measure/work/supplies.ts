@@ -15,10 +15,10 @@ import { showProgress } from '../../host/progress.js'
 import { cached } from '../../packages/cache.js'
 import { DebianSuite } from '../../packages/debian-suite.js'
 
-/** Debian packages that the work needs beside those that every Debian guest has. */
+/** Debian packages for the work, besides those of every Debian guest. */
 export const WORK_PACKAGES = ['gzip', 'nodejs', 'postgresql-17']
 
-/** npm is only its own JavaScript: Debian's package of it is four hundred. */
+/** npm's own JavaScript is enough: Debian's package of npm brings four hundred others. */
 const NPM = 'npm@10.9.4'
 /** Some three hundred packages, eight thousand files. */
 const PROJECT = {
@@ -34,8 +34,8 @@ const PROJECT = {
 const QUIET = ['--ignore-scripts', '--no-audit', '--no-fund', '--no-update-notifier']
 
 /**
- * Returns a cached folder of what has to come from a network, which a guest has not: in `npm/` npm itself, a project with
- * its lock, a cache that holds all of it, and what npm made of it on the host; `lua.tar.gz`, the sources of Lua.
+ * Returns a cached folder of everything that a guest without a network needs: in `npm/` npm itself, a project with
+ * its lock, a cache with its packages, and npm's result on the host; `lua.tar.gz`, the sources of Lua.
  */
 export async function fetchSupplies(): Promise<string> {
   const hash = createHash('sha256')
@@ -66,14 +66,14 @@ async function fetchProject(dir: string): Promise<void> {
   rmSync(join(dir, 'node_modules'), { recursive: true })
 }
 
-/** Writes the sums of all files of node_modules, as sha256sum -c takes them, and the targets of all links. */
+/** Writes the checksums of all files of node_modules, as sha256sum -c takes them, and the targets of all links. */
 function recordTree(dir: string): void {
   const entries = readdirSync(join(dir, 'node_modules'), { recursive: true, withFileTypes: true })
   const lines = (kind: 'isFile' | 'isSymbolicLink', line: (path: string, name: string) => string) =>
     entries
       .filter((entry) => entry[kind]())
       .map((entry) => join(entry.parentPath, entry.name))
-      // npm's own note of what it did, which holds the host's paths.
+      // npm's own record of the installation holds the host's paths.
       .filter((path) => !path.endsWith('/.package-lock.json'))
       .map((path) => line(path, path.slice(dir.length + 1)))
   const sum = (path: string) => createHash('sha256').update(readFileSync(path)).digest('hex')

@@ -9,29 +9,31 @@ import type { Peer } from '../bench/peer.js'
 import { POLICIES, type PolicyName } from './policies.js'
 import { fetchSupplies, WORK_PACKAGES } from './supplies.js'
 
-// From dist/vm/work back to the sources: scripts are not copied to dist.
+// This path leads from dist/vm/work back to the sources, because scripts are not copied to dist.
 const SCRIPTS = fileURLToPath(new URL('../../../../vm/measure/work/scripts/', import.meta.url))
 const TAG = 'work'
 const SUPPLIES_TAG = 'supplies'
 const SUPPLIES_DIR = '/debian/run/supplies'
 const MEMORY_MIB = 2_048
-/** For what takes a moment: a guest is emulated, and its host may do something else for minutes. */
+/** A limit for short steps: a guest is emulated, and its host may be busy for minutes. */
 export const PATIENCE_MS = 300_000
 const LOG_LINES = 25
 
-/** What the work needs beside a cache policy: ACLs, trusted.* attributes, flags that only root may set, locks of the host. */
+/**
+ * Options for the work besides a cache policy: ACLs, trusted.* attributes, flags that only root may set, host locks.
+ */
 const NEEDS = ['--posix-acl=always', '--modcaps=+SYS_ADMIN:+LINUX_IMMUTABLE']
 const OUR_NEEDS = [...NEEDS, '--flock', '--posix-lock', '--keep-alive']
 const PEER_NEEDS = ['--xattr', ...NEEDS.map((option) => option.toLowerCase())]
 
-/** The Debian system that a guest works with, and what it would fetch if it had a network. */
+/** The Debian system of a guest, and the downloads that it cannot fetch without a network. */
 export interface Tools {
   readonly root: DebianRoot
-  /** Undefined where no work needs them. */
+  /** Undefined if no work needs them. */
   readonly supplies: DeviceProcess | undefined
 }
 
-/** Everything that the work needs, served; `stop` ends it. */
+/** Serves everything that the work needs; `stop` ends it. */
 export async function serveTools(): Promise<Tools & { stop(): Promise<void> }> {
   const root = await serveDebianRoot(WORK_PACKAGES)
   const supplies = await DeviceProcess.start({
@@ -52,15 +54,15 @@ export interface WorkplaceOptions {
   policy: PolicyName
   kernel?: string | undefined
   qemu?: string | undefined
-  /** Another device than ours. */
+  /** The device to use instead of ours. */
   peer?: Peer | undefined
 }
 
-/** One share under one cache policy, and the guest that works on it: one after the other. */
+/** One share under one cache policy, and one guest after the other that works on it. */
 export class Workplace {
   private device: DeviceProcess | undefined
   private current: Guest | undefined
-  /** Kernel and machine of the guests, once there was one. */
+  /** Kernel and machine of the guests, known after the first boot. */
   machine = ''
   /** The shared directory on the host. */
   readonly sharedDir: string
@@ -71,36 +73,36 @@ export class Workplace {
     private readonly options: WorkplaceOptions,
   ) {
     this.sharedDir = this.dir.path
-    // The database server's user gets in.
+    // The database server's user needs access.
     chmodSync(this.sharedDir, 0o755)
     cpSync(SCRIPTS, join(this.sharedDir, 'scripts'), { recursive: true })
   }
 
-  /** The guest that runs; boots one when there is none. */
+  /** Returns the running guest; boots one if there is none. */
   async guest(): Promise<Guest> {
     this.current ??= await this.boot()
     return this.current
   }
 
-  /** The guest's power fails. */
+  /** Kills the guest, like a power failure. */
   async killGuest(): Promise<void> {
     await this.current?.kill()
     this.current = undefined
-    // The peer leaves with its guest, though not at once.
+    // The peer ends with its guest, though not at once.
     if (this.options.peer !== undefined) await this.device?.stop()
   }
 
-  /** A command for the guest that runs `command` in its Debian system, in a directory of the share. */
+  /** Returns a guest command that runs `command` in the Debian system, in a directory of the share. */
   command(directory: string, command: string): string {
     return this.tools.root.command(`mkdir -p /mnt/${directory} && cd /mnt/${directory} && ${command}`)
   }
 
-  /** What a command prints that must succeed, and takes a moment. */
+  /** Returns the output of a short command. Rejects if it fails. */
   async output(directory: string, command: string): Promise<string> {
     return (await this.guest()).output(this.command(directory, command), { timeoutMs: PATIENCE_MS })
   }
 
-  /** Runs one of scripts/ in the directory of its name. A failure is an error that holds the end of its log. */
+  /** Runs one of scripts/ in the directory of its name. Rejects with the end of its log if it fails. */
   async run(
     name: string,
     variables: Readonly<Record<string, string | number>>,
@@ -142,7 +144,7 @@ export class Workplace {
     return guest
   }
 
-  /** The device; one that has ended is started again. */
+  /** Returns the device; restarts it if it has ended. */
   private async served(): Promise<DeviceProcess> {
     const { peer, policy } = this.options
     if (this.device !== undefined && !this.device.ended) return this.device
