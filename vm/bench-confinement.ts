@@ -1,4 +1,7 @@
-/** `make bench-confinement`: what a sandbox and a filter of system calls cost our device, beside itself without either. */
+/**
+ * `make bench-confinement`: the cost of a sandbox and of a filter of system calls for our device, compared without
+ * them.
+ */
 import { Command } from 'commander'
 import { ruledTable } from '../src/commands/text-table.js'
 import { parseCount, runAsProgram } from './host/command-program.js'
@@ -26,13 +29,16 @@ interface Options {
   args?: string
 }
 
-/** By round, confined divided by free. */
+/** Confined divided by free, for each round. */
 interface Ratios {
   readonly ops: number[]
   readonly cpu: number[]
 }
 
-/** Two processes of one program differ, too, by where their code and memory came to lie: each pair is a new one. */
+/**
+ * Measures a new pair of processes: even two processes of one program differ by the placement of their code and
+ * memory.
+ */
 async function measurePair(results: ReadonlyMap<string, Ratios>, { runMs, args }: Options): Promise<void> {
   const share = makeBenchShare(SHARE_PATHS.memory)
   const start = (side: Side): Promise<Contender> =>
@@ -44,7 +50,7 @@ async function measurePair(results: ReadonlyMap<string, Ratios>, { runMs, args }
     })
   const pair = { confined: await start('confined'), free: await start('free') }
   for (const { name, job } of chosenCases()) {
-    // V8 compiles what it sees often, once it has.
+    // V8 compiles frequent code, so a first run warms it up.
     for (const contender of Object.values(pair)) await contender.run(job, runMs, 0)
     for (let round = 0; round < ROUNDS_OF_A_PAIR; round++) {
       const { confined, free } = await runBoth(pair, job, runMs, round % 2 === 0)
@@ -55,7 +61,7 @@ async function measurePair(results: ReadonlyMap<string, Ratios>, { runMs, args }
   for (const contender of Object.values(pair)) await contender.stop()
 }
 
-/** One right after the other, and each as often the first. */
+/** Runs one directly after the other, and each as often first. */
 async function runBoth(
   pair: Readonly<Record<Side, Contender>>,
   job: Job,
@@ -72,13 +78,13 @@ function chosenCases() {
   return CASES.filter(({ name }) => WORKLOADS.test(name))
 }
 
-/** All workloads of one round together. */
+/** Combines all workloads of one round. */
 function overall(results: ReadonlyMap<string, Ratios>, measure: keyof Ratios): number[] {
   const all = [...results.values()].map((ratios) => ratios[measure])
   return (all[0] ?? []).map((_, round) => geometricMean(all.map((values) => values[round] ?? Number.NaN)))
 }
 
-/** "+1.2 % ±0.8": the median of what is more than 1, or less, and half of the distance of its quartiles. */
+/** Formats "+1.2 % ±0.8": the median's distance from 1, and half of the distance between the quartiles. */
 function describeChange(ratios: readonly number[]): string {
   const percent = 100 * (median(ratios) - 1)
   return `${percent < 0 ? '' : '+'}${percent.toFixed(1)} % ±${(100 * spread(ratios)).toFixed(1)}`

@@ -1,4 +1,4 @@
-/** `make bench-limits`: what our device costs besides requests: its start, its memory, its idleness, its pauses. */
+/** `make bench-limits`: our device's costs besides requests: its start, its memory, its idleness, its pauses. */
 import { existsSync, mkdirSync } from 'node:fs'
 import { constants, setPriority } from 'node:os'
 import { join } from 'node:path'
@@ -21,7 +21,7 @@ const NAME = 'virtiofsd-ts'
 const MIB = 1024 * 1024
 const STARTS = 7
 const POLL_MS = 2
-/** After the last request V8 tidies its heap up, a few times some seconds apart. */
+/** After the last request V8 collects garbage a few times, some seconds apart. */
 const SETTLE_MS = 45_000
 const FEW_FILES = 2000
 const MIX = { workload: 'mix', depth: 32, bytes: 4096 }
@@ -35,7 +35,7 @@ interface Options {
 
 type Row = [what: string, figure: string]
 
-/** What is measured, each on a device of its own. */
+/** The measurements, each on a device of its own. */
 const measurements: Readonly<Record<string, (options: Options) => Promise<Row[]>>> = {
   start: async () => [...(await starts('none')), ...(await starts('namespace'))],
   idle: idleness,
@@ -46,7 +46,9 @@ const measurements: Readonly<Record<string, (options: Options) => Promise<Row[]>
   soak,
 }
 
-/** From the start of the process until a front-end can connect, and until the share says that it is ready. */
+/**
+ * Times from the start of the process until a front-end can connect, and until the share reports that it is ready.
+ */
 async function starts(sandbox: string): Promise<Row[]> {
   const connected: number[] = []
   const ready: number[] = []
@@ -62,7 +64,7 @@ async function starts(sandbox: string): Promise<Row[]> {
     const readyLine = new Promise<void>((resolve) =>
       device.on('line', (line) => line.includes('"ready') && resolve()),
     )
-    // Bound and listening are one step; to connect would use the share's one front-end up.
+    // A bound socket also listens. A test connection would use up the share's only front-end.
     while (!existsSync(socket)) await sleep(POLL_MS)
     connected.push(performance.now() - startMs)
     await readyLine
@@ -102,7 +104,7 @@ async function idleness({ idleSeconds }: Options): Promise<Row[]> {
   ]
 }
 
-/** What no device can be faster than. */
+/** The limits that no device can beat. */
 async function floor(): Promise<Row[]> {
   const one = await startOne()
   const bare = await one.load.floor()
@@ -124,7 +126,7 @@ async function queues(): Promise<Row[]> {
 async function openFiles(): Promise<Row[]> {
   const one = await startOne()
   const before = residentBytes(one.pids)
-  // As many as this host lets the device have.
+  // The most that this host lets the device have.
   const count = Math.min(100_000, one.fileLimit - FEW_FILES)
   const running = one.run({ workload: 'open-many', depth: 32, bytes: count }, 4000, 0)
   await sleep(3500)
@@ -142,7 +144,7 @@ async function inodes({ inodes: count }: Options): Promise<Row[]> {
   const one = await startOne({}, count)
   await one.run({ workload: 'getattr', depth: 1 }, 500, 0)
   const before = residentBytes(one.pids)
-  // One whole listing; what it counted is forgotten afterwards, and the table stays as large as it was.
+  // Lists everything once. The lookups are forgotten afterwards, but the table keeps its size.
   const { entriesPerSec, entries } = await one
     .run({ workload: 'readdirplus-again', depth: 1 }, 1, 0)
     .then((run) => ({
@@ -158,10 +160,10 @@ async function inodes({ inodes: count }: Options): Promise<Row[]> {
   ]
 }
 
-/** All operations mixed; memory is looked at after the first minute and at the end. */
+/** Mixes all operations; reads memory use after the first minute and at the end. */
 async function soak({ minutes }: Options): Promise<Row[]> {
   const one = await startOne({ nodeArgs: ['--trace-gc'] })
-  // By isolate: the main thread collects its garbage, too, but no request waits for it.
+  // Pauses by isolate: the main thread also collects garbage, but no request waits for it.
   const pauses = new Map<string, number[]>()
   const sinceStart = performance.now()
   one.device.on('line', (line) => {
@@ -180,7 +182,7 @@ async function soak({ minutes }: Options): Promise<Row[]> {
   }
   const grown = residentBytes(one.pids) - afterFirst
   await one.stop()
-  // The share's thread is the one that is busy.
+  // The share's thread is the busiest one.
   const [busiest = []] = [...pauses.values()].sort((a, b) => b.length - a.length)
   return [
     [`${minutes} min mixed, 32 deep: operations after the first minute`, String(ops)],
@@ -193,7 +195,7 @@ async function soak({ minutes }: Options): Promise<Row[]> {
 
 const KNOWN = Object.keys(measurements).join(', ')
 
-/** Throws SetupError for a name of no measurement. */
+/** Parses names of measurements. Throws SetupError for an unknown one. */
 function parseNames(value: string): string[] {
   const names = value.split(',')
   const unknown = names.find((name) => !Object.hasOwn(measurements, name))
@@ -210,7 +212,7 @@ const command = new Command('bench-limits')
   .exitOverride()
 
 async function run(options: Options): Promise<void> {
-  // Whoever looks at the clock has to be as quick as what it looks at.
+  // The timing process needs the same priority as the processes it times.
   if (process.getuid?.() === 0) {
     setPriority(process.pid, constants.priority.PRIORITY_HIGHEST)
     putFirst(process.pid)

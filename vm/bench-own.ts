@@ -12,7 +12,7 @@ const WARM_UP_MS = 60
 
 const module = (name: string) => fileURLToPath(new URL(`./measure/bench-device/${name}.js`, import.meta.url))
 
-/** What serves the guest: nothing for the passthrough file system. */
+/** The program's options for each kind of file system; none for the passthrough file system. */
 const kinds = {
   passthrough: [],
   'raw floor': ['--file-system', module('own-raw')],

@@ -29,7 +29,7 @@ interface Options {
   peer: string
 }
 
-/** What became of a suite's cases on one device under one policy. */
+/** The results of a suite's cases on one device under one policy. */
 interface Result {
   readonly suite: Suite
   readonly policy: PolicyName

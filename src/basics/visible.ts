@@ -1,19 +1,19 @@
 /**
- * What moves the cursor, forges a line, turns text around or is not to be seen at all: controls (C0, C1 and DEL), format
- * characters (bidi ones among them), separators of lines, and halves of characters.
+ * Characters that move the cursor, forge a line, reverse text or stay invisible: controls (C0, C1 and DEL), format
+ * characters (bidi ones among them), line separators, and halves of characters.
  */
 const UNSEEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu
-/** The same, but for the newline. */
+/** Like the above, but allows the newline. */
 const UNSEEN_IN_LINES = /(?!\n)[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu
 /** JSON.stringify has escaped the others where they are part of a text. */
 const UNSEEN_IN_JSON = /[\u007f-\u009f\p{Cf}\p{Zl}\p{Zp}]/gu
 
-/** Text that a guest may have chosen, such as the name of a file, for a terminal or a log: on one line, each character visible. */
+/** Makes text from a guest, such as a file name, fit for a terminal or a log: on one line, each character visible. */
 export function visible(text: string): string {
   return text.replaceAll(UNSEEN, escaped)
 }
 
-/** The same for several lines. */
+/** Does the same for several lines. */
 export function visibleLines(text: string): string {
   return text.replaceAll(UNSEEN_IN_LINES, escaped)
 }
@@ -23,7 +23,7 @@ export function visibleJson(json: string): string {
   return json.replaceAll(UNSEEN_IN_JSON, escaped)
 }
 
-/** As in JSON: a character beyond U+FFFF is two units. */
+/** Escapes a character as JSON does: beyond U+FFFF it becomes two units. */
 function escaped(character: string): string {
   return Array.from(
     { length: character.length },

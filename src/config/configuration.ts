@@ -35,7 +35,7 @@ export interface Configuration {
   readonly groupMap: readonly IdRange[]
   /** Given options that have no effect here, each with the reason. */
   readonly ignored: readonly { readonly option: string; readonly reason: string }[]
-  /** By the number of the share: what its guest can do to the host. */
+  /** By share number: the harm that its guest can do to the host. */
   readonly dangers: readonly (readonly string[])[]
 }
 
@@ -69,7 +69,7 @@ export function configure(given: GivenOptions): Configuration {
   }
 }
 
-/** What makes a share by itself; all other options of the command line hold for every share. */
+/** Options that define a single share; all other options of the command line apply to every share. */
 const singleShare = ['shared-dir', 'file-system', 'socket-path', 'fd', 'tag'] as const
 
 function buildShares(

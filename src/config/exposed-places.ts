@@ -36,13 +36,13 @@ function placesOf({ socketPath, inheritedFd, trace }: ShareConfig): readonly Pla
   ]
 }
 
-/** Whether a file, which may not exist yet, lies in a directory or below. */
+/** Returns true if a file lies in a directory or below. The file need not exist. */
 function liesIn(root: string, path: string): boolean {
   const below = relative(root, join(realPathOf(dirname(path)), basename(path)))
   return below !== '' && !below.startsWith('..')
 }
 
-/** The path itself where it cannot be followed: then whoever uses it says why. */
+/** Returns the real path, or the path itself if it cannot be resolved: its later use then reports why. */
 function realPathOf(path: string): string {
   try {
     return realpathSync(path)

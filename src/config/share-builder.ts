@@ -76,7 +76,7 @@ function tracePath(path: string | undefined, where: string): string | undefined 
   return resolve(path)
 }
 
-/** What is shared: a directory, or what a module makes. The module's own folder stands in for a directory not given. */
+/** The shared directory, or a module's file system. Without a directory, the module's own folder takes its place. */
 function checkedSource(
   options: ChosenOptions,
   { where }: ShareDraft,

@@ -3,7 +3,7 @@ import type { ShareConfig } from '../share/share-config.js'
 
 const OTHERS_MAY_ENTER = 0o001
 
-/** What a guest can do to the host with a share, beside what everybody expects; for the log and for check-config. */
+/** Lists the unexpected harm that a guest can do to the host by a share, for the log and for check-config. */
 export function dangersOf(share: ShareConfig, uid: number): readonly string[] {
   const root = realPathOf(share.directory)
   if (root === undefined || share.readonly || !share.givesDirectory) return []
@@ -24,7 +24,7 @@ function mayLeavePrograms({ allowSuid, allowDev }: ShareConfig): boolean {
   return allowSuid || allowDev
 }
 
-/** Whether users who are neither owner nor group may enter each directory down to this one. */
+/** Returns true if users who are neither owner nor group can enter each directory down to this one. */
 function othersReach(root: string): boolean {
   const parts = root.split('/').slice(1)
   const paths = parts.map((_, n) => `/${parts.slice(0, n + 1).join('/')}`)
@@ -34,7 +34,7 @@ function othersReach(root: string): boolean {
   })
 }
 
-/** Whether the mount that a directory lies on has both nosuid and nodev. */
+/** Returns true if the mount of a directory has both nosuid and nodev. */
 function mountForbids(root: string): boolean {
   const options = mountOptionsOf(root)
   return options.includes('nosuid') && options.includes('nodev')

@@ -3,7 +3,10 @@ import { codeOf } from '../basics/errors.js'
 
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants
 
-/** Where a trace goes: FILE, and when a new one begins the last one is FILE.1. Never more than these two. */
+/**
+ * A trace on disk: FILE. When a new file begins, the last one is renamed to FILE.1. There are never more than these
+ * two.
+ */
 export class TraceFile {
   private fd = -1
 

@@ -35,7 +35,7 @@ interface CompiledRule {
   readonly decision: Decision
 }
 
-/** Of names that a guest makes up, each further one would multiply the time that a comparison takes. */
+/** A guest makes up names, and each further star would multiply the time of a comparison. */
 const MAX_STARS_IN_NAME = 3
 const MAX_DOUBLE_STARS = 2
 

@@ -8,7 +8,7 @@ export interface FileSystemModule {
   readonly options: Readonly<Record<string, string>>
 }
 
-/** What a module's function is handed beside its options. */
+/** The arguments of a module's function, besides its options. */
 export interface ModulePlace {
   /** The directory that was given to be shared, as the process sees it before it is confined. */
   readonly sharedDir: string | undefined

@@ -70,7 +70,7 @@ export function makeFsDevice(
   return { device, session, interceptor, reports: passthrough.reports }
 }
 
-/** The same for a file system that a module made. Throws TypeError when it is none. */
+/** Makes the device for a module's file system. Throws TypeError if it is not one. */
 export function makeOwnDevice(
   config: ShareConfig,
   own: FileTree | FileSystem,
@@ -90,7 +90,7 @@ export function makeOwnDevice(
 
 const NO_XATTRS = { keeps: { xattrs: false, acls: false } }
 
-/** What a file system of one's own has no part in: its guests' kernels keep locks and privileges by themselves. */
+/** Options without effect on a module's file system: its guests' kernels handle locks and privileges themselves. */
 const notKeptByTrees = {
   posixAcl: false,
   securityLabel: false,
@@ -105,7 +105,7 @@ const notKeptByTrees = {
 /** Knows nothing of any inode. */
 const blind: Introspection = { pathOf: () => undefined, sizeOf: () => -1, openFlagsOf: () => 0 }
 
-/** What the share asks for at INIT. */
+/** The features that the share asks for at INIT. */
 function wishesOf(
   config: ShareConfig,
   rules: OpenRules,

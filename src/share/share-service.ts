@@ -55,7 +55,7 @@ export class ShareService {
   constructor(
     private readonly start: WorkerStart,
     private readonly tell: (message: WorkerMessage) => void,
-    /** What a module has made; undefined: the share's directory is served. */
+    /** A module's file system; undefined: serve the share's directory. */
     private readonly own: FileTree | FileSystem | undefined,
   ) {
     const { config, logLevel, commandPort, commandFd } = start
@@ -159,7 +159,7 @@ export class ShareService {
     return fd
   }
 
-  /** The same while Node's own loop goes on. */
+  /** Waits in the same way while Node's own loop runs. */
   private async acceptFromNode(listener: Listener): Promise<number> {
     for (;;) {
       const fd = await new Promise<number>((resolve) => {
@@ -207,7 +207,7 @@ export class ShareService {
     }
   }
 
-  /** What the guest makes this share hold beside inodes and handles, and at most, in bytes. */
+  /** The memory, in bytes, that the guest can make this share use besides inodes and handles, now and at most. */
   private memory(): (MemoryReport & { readonly traces: number }) | undefined {
     const { reports } = this.share
     if (reports === undefined) return undefined

@@ -125,7 +125,7 @@ function removeStale(path: string, where: string): void {
   if (fd === -os.errno.ECONNREFUSED) unlinkQuietly(path)
 }
 
-/** Whoever may write to the directory can put another socket in the place of this one, unless the directory is sticky. */
+/** A user who can write to the directory can replace this socket by another, unless the directory is sticky. */
 function expectOwnDirectory(path: string, where: string): void {
   const stat = statSync(dirname(path), { throwIfNoEntry: false })
   if (stat === undefined || (stat.mode & OTHERS_MAY_WRITE) === 0 || (stat.mode & STICKY) !== 0) return

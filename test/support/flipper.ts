@@ -2,7 +2,7 @@
 import { workerData } from 'node:worker_threads'
 import { GuestMemory } from 'vhost-user-ts'
 
-/** What a flipper is started with. */
+/** The data that a flipper starts with. */
 export interface FlipperStart {
   /** The guest's memory, from guest address 0 on. */
   readonly memoryFd: number

@@ -3,7 +3,7 @@ import { concat, type Id, u32, u64 } from './fuse-wire.js'
 
 const SEC_NS = 1_000_000_000n
 
-/** What SETATTR is to set; times in nanoseconds. */
+/** The attributes that SETATTR sets; times in nanoseconds. */
 export interface AttrChange {
   mode?: number
   uid?: number

@@ -19,7 +19,7 @@ export async function expectToServe(
   { words, inside, outside, args = [] }: Installed,
 ): Promise<string> {
   mkdirSync(join(outside, 'share'), { recursive: true })
-  // Whoever the program runs as.
+  // Any user may run the program.
   chmodSync(join(outside, 'share'), 0o777)
   writeFileSync(join(outside, 'share/file'), 'content')
   const paths = ['--shared-dir', join(inside, 'share'), '--socket-path', join(inside, 'socket')]

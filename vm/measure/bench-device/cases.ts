@@ -1,7 +1,7 @@
 import type { SharePlace } from './bench-share.js'
 import type { Job } from './load-generator.js'
 
-/** What is measured: a job, on a share in memory or on disk. */
+/** A measured job, on a share in memory or on disk. */
 export interface Case {
   readonly name: string
   readonly place: SharePlace
@@ -21,11 +21,11 @@ const QUICK = { quick: true }
 const DISK = { disk: true }
 
 const DEPTHS = [1, 8, 32]
-/** Small requests tell most alone and in a full batch; large ones in between. */
+/** Small requests tell most at depth 1 and in a full batch; large ones in between. */
 const SMALL = [1, 32]
 const LARGE = [8]
 
-/** A workload at each depth. `quickDepths`: those that are part of a quick run. */
+/** A workload at each depth. `quickDepths`: the depths of a quick run. */
 function depths(name: string, workload: string, bytes: number, quickDepths: readonly number[]): Case[] {
   return DEPTHS.map((depth) =>
     make(`${name}, ${depth} deep`, { workload, bytes, depth }, { quick: quickDepths.includes(depth) }),

@@ -31,7 +31,7 @@ function directoryOf(path: string): FsNode {
   }
 }
 
-/** The same node, each of whose methods is an async function. */
+/** The same node, with every method an async function. */
 function promised(node: FsNode, known = new Map<FsNode, FsNode>()): FsNode {
   const before = known.get(node)
   if (before !== undefined) return before

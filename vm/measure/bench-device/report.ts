@@ -60,7 +60,9 @@ function figures(runs: readonly RunResult[]): string[] {
   ]
 }
 
-/** Processor time for each operation in the device's own code and in the kernel: the median, as all samples divide it. */
+/**
+ * Returns the median processor time per operation, split into the device's own code and the kernel by all samples.
+ */
 function splitOf(runs: readonly RunResult[]): string[] {
   let user = 0
   let kernel = 0

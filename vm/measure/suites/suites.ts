@@ -2,13 +2,13 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { SetupError } from '../../host/setup-error.js'
 
-/** What a case came to. `skip`: it says itself that it does not apply. */
+/** The outcome of a case. `skip`: the case itself says that it does not apply. */
 export type Outcome = 'pass' | 'fail' | 'skip'
 
 /** A public suite as it lies, built, on this machine. A guest has it at SUITE_DIR of its Debian system. */
 export interface Suite {
   readonly name: string
-  /** What the suite looks like from outside: a file below its path. */
+  /** A file below the suite's path, by which the suite is recognised. */
   readonly mark: string
   /** Debian packages that its cases need. */
   readonly packages: readonly string[]
@@ -91,7 +91,7 @@ const xfstests: Suite = {
   outcomeOf: (status, output) => (/\[not run\]/.test(output) ? 'skip' : status === 0 ? 'pass' : 'fail'),
 }
 
-/** By the option that gives its path. */
+/** The suites, by the option that gives their path. */
 export const SUITES = { pjdfstest, xfstests, ltp } as const
 export type SuiteOption = keyof typeof SUITES
 
@@ -109,7 +109,7 @@ function ltpLines(path: string): Map<string, string[]> {
   return new Map(cases.map(([name = '', ...words]) => [name, words]))
 }
 
-/** Of a suite of which only a part was built, the cases that there are. */
+/** Returns the existing cases of a suite that was built only in part. */
 function isThere(path: string, [program = '']: readonly string[]): boolean {
   return existsSync(join(path, 'testcases/bin', program))
 }
