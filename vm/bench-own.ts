@@ -1,4 +1,7 @@
-/** `make bench-own`: file systems of a user's own beside the passthrough one, at each floor, under the same load. */
+/**
+ * `make bench-own`: file systems of a user's own on each floor, compared with the passthrough one under the same
+ * load.
+ */
 import { fileURLToPath } from 'node:url'
 import { Command } from 'commander'
 import { parseCount, runAsProgram } from './host/command-program.js'

@@ -13,7 +13,7 @@ import { checkPlace, type Outcome, SUITES, type Suite, type SuiteOption } from '
 import { DEFAULT_POLICIES, type PolicyName, parsePolicies } from './measure/work/policies.js'
 import { Workplace } from './measure/work/workplace.js'
 
-/** One that takes longer has failed. */
+/** A case that takes longer has failed. */
 const CASE_TIMEOUT_SEC = 300
 const GRACE_MS = 60_000
 const SHOWN_LINES = 12
@@ -87,7 +87,7 @@ async function run(options: Options): Promise<void> {
   say(`\nnot run:\n${expunged.join('\n')}`)
 }
 
-/** Runs every case, each in a directory of its own, and says so when one does not pass. */
+/** Runs every case, each in a directory of its own, and reports those that do not pass. */
 async function runSuite(
   suite: Suite,
   path: string,
@@ -129,7 +129,7 @@ async function runCase(
   const command = `export CASE=${quote(suite.command(name, path))}; ${limited}`
   const timeoutMs = CASE_TIMEOUT_SEC * 1000 + GRACE_MS
   const ended = await guest.run(place.command(directory, command), { timeoutMs }).catch(() => undefined)
-  // A case that hangs in the kernel takes its guest with it; the next one has another.
+  // A case that hangs in the kernel loses its guest; the next case gets a new one.
   if (ended === undefined) await place.killGuest()
   const output = ended?.stdout.toString() ?? ''
   const outcome = ended === undefined ? 'fail' : suite.outcomeOf(ended.status, output)
@@ -170,7 +170,7 @@ function tableOf(results: readonly Result[]): string {
   )
 }
 
-/** Cases that do not come to the same on both devices, and those that fail on both. */
+/** Lists the cases that differ between the two devices, and those that fail on both. */
 function differencesOf(results: readonly Result[]): string {
   const lines: string[] = []
   for (const ours of results.filter(({ device }) => device === 'virtiofsd-ts')) {

@@ -5,7 +5,7 @@
 const UNSEEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu
 /** Like the above, but allows the newline. */
 const UNSEEN_IN_LINES = /(?!\n)[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu
-/** JSON.stringify has escaped the others where they are part of a text. */
+/** Excludes characters that JSON.stringify has already escaped inside a text. */
 const UNSEEN_IN_JSON = /[\u007f-\u009f\p{Cf}\p{Zl}\p{Zp}]/gu
 
 /** Makes text from a guest, such as a file name, fit for a terminal or a log: on one line, each character visible. */
@@ -18,7 +18,7 @@ export function visibleLines(text: string): string {
   return text.replaceAll(UNSEEN_IN_LINES, escaped)
 }
 
-/** JSON that is the same to a program, and visible to people. */
+/** Makes JSON visible to people; it stays the same for a program. */
 export function visibleJson(json: string): string {
   return json.replaceAll(UNSEEN_IN_JSON, escaped)
 }

@@ -3,15 +3,15 @@ import { basename, dirname, join, relative } from 'node:path'
 import type { ShareConfig } from '../share/share-config.js'
 import { UserError } from './user-error.js'
 
-/** A file of this process's, and what gave it: "--trace FILE". */
+/** A file of this process, and the option that named it: "--trace FILE". */
 interface Place {
   readonly path: string
   readonly where: string
 }
 
 /**
- * No file of this process's may lie where a guest can replace it: in a share that it may write to. Throws UserError. A share
- * of the whole host is not refused: there is no other place then.
+ * Checks that no file of this process lies in a writable share, where a guest could replace it. Throws UserError.
+ * Accepts a share of the whole host, since no other place exists then.
  */
 export function expectOutOfReach(shares: readonly ShareConfig[], controlSocket: string | undefined): void {
   const places = [

@@ -40,7 +40,7 @@ function mountForbids(root: string): boolean {
   return options.includes('nosuid') && options.includes('nodev')
 }
 
-/** The options of the last mount at the longest path above (proc_pid_mountinfo(5)); none where /proc is missing. */
+/** Returns the options of the mount that holds the path (proc_pid_mountinfo(5)); none without /proc. */
 function mountOptionsOf(root: string): readonly string[] {
   const mounts = readText('/proc/self/mountinfo')
     .split('\n')
@@ -51,7 +51,7 @@ function mountOptionsOf(root: string): readonly string[] {
   return mounts.findLast(({ point }) => point.length === longest)?.options.split(',') ?? []
 }
 
-/** Spaces and the like are octal there. */
+/** Decodes octal escapes, which stand for spaces and the like. */
 function unescaped(point: string): string {
   return point.replaceAll(/\\([0-7]{3})/g, (_, digits: string) =>
     String.fromCharCode(Number.parseInt(digits, 8)),

@@ -30,7 +30,7 @@ export class TraceFile {
     } catch (error) {
       if (codeOf(error) !== 'ENOENT') throw error
     }
-    // Whatever has taken the name meanwhile is neither followed nor written over.
+    // A file that has taken the name meanwhile is neither followed nor overwritten.
     this.fd = openSync(this.path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)
   }
 }

@@ -40,9 +40,9 @@ const ioctlsOfNode = [0x541b, 0x5421, 0x5450, 0x5451, 0x5401, 0x5413]
 const fcntlCommands = [0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1033, 1034]
 
 /**
- * Every system call that the sealed process may make, the frequent ones first. There is no socket, connect, execve,
- * ptrace, kill, mount, bpf, io_uring_setup or process_vm_readv in it. io_uring operations do not pass this filter: the ring
- * is restricted when it is made (native/src/uring.c).
+ * Every system call that the sealed process may make, the frequent ones first. The list excludes socket, connect,
+ * execve, ptrace, kill, mount, bpf, io_uring_setup and process_vm_readv. io_uring operations bypass this filter: the
+ * ring is restricted when it is made (native/src/uring.c).
  */
 export const systemCallRules: readonly SystemCallRule[] = [
   // The data path.
@@ -86,7 +86,7 @@ export const systemCallRules: readonly SystemCallRule[] = [
   },
   { name: 'clone3', errno: ENOSYS },
   ...allow('set_robust_list rseq rt_sigprocmask rt_sigaction rt_sigreturn sigaltstack gettid getpid getppid'),
-  // abort(3), for a core dump of our own fault: never another process.
+  // abort(3) uses it to dump core after a bug of our own; it cannot reach another process.
   { name: 'tgkill', when: [{ argument: 0, half: 'low', mask: WHOLE, values: [process.pid] }] },
   ...allow('exit exit_group sched_getaffinity sched_getparam sched_getscheduler'),
   {

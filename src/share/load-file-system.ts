@@ -10,7 +10,7 @@ export interface FileSystemModule {
 
 /** The arguments of a module's function, besides its options. */
 export interface ModulePlace {
-  /** The directory that was given to be shared, as the process sees it before it is confined. */
+  /** The directory given to be shared, as the process sees it before it is confined. */
   readonly sharedDir: string | undefined
 }
 
@@ -20,7 +20,7 @@ type Exported =
   | FileSystem
   | ((options: FileSystemModule['options'], place: ModulePlace) => FileTree | FileSystem | Promise<FileTree>)
 
-/** Loads a module and has it make its file system. Rejects with what the module throws, or TypeError. */
+/** Loads a module and makes its file system. Rejects with the module's error, or with TypeError. */
 export async function loadFileSystem(
   { path, options }: FileSystemModule,
   place: ModulePlace,

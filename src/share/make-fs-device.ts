@@ -102,7 +102,7 @@ const notKeptByTrees = {
   requiredFlags: 0n,
 }
 
-/** Knows nothing of any inode. */
+/** Reports no inodes. */
 const blind: Introspection = { pathOf: () => undefined, sizeOf: () => -1, openFlagsOf: () => 0 }
 
 /** The features that the share asks for at INIT. */

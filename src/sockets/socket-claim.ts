@@ -75,7 +75,7 @@ function lock(pidPath: string, path: string, where: string): number {
       closeSync(fd)
       throw new UserError(`${where}: in use by another process (it holds ${pidPath})`)
     }
-    // The last owner may have removed the file between our open and our lock: then this lock protects nothing.
+    // The last owner may have removed the file between our open and our lock: such a lock protects nothing.
     const stat = fstatSync(fd)
     if (lstatSync(pidPath, { throwIfNoEntry: false })?.ino === stat.ino) {
       writePid(fd, stat, pidPath, where)
@@ -85,7 +85,7 @@ function lock(pidPath: string, path: string, where: string): number {
   }
 }
 
-/** A file with another name may be somebody's, who finds its contents gone. */
+/** Refuses a file with another name, since writing would destroy that file's contents. */
 function writePid(fd: number, stat: Stats, pidPath: string, where: string): void {
   if (!stat.isFile() || stat.nlink !== 1) {
     closeSync(fd)
@@ -118,7 +118,7 @@ function removeStale(path: string, where: string): void {
   if (!stat.isSocket()) throw new UserError(`${where}: exists and is no socket`)
   const fd = native.unixConnect(path, native.constants.O_NONBLOCK)
   if (fd >= 0) native.close(fd)
-  // Somebody whose backlog is full listens, too.
+  // A socket with a full backlog has a listener, too.
   if (fd >= 0 || fd === -os.errno.EAGAIN) {
     throw new UserError(`${where}: another process listens there`)
   }
@@ -135,8 +135,8 @@ function expectOwnDirectory(path: string, where: string): void {
 }
 
 /**
- * The group first: until the mode changes, only the owner may connect. By a descriptor: the owner of the directory may have
- * put something else in the place of the path.
+ * Sets the group first: until the mode changes, only the owner may connect. Uses a descriptor, because the
+ * directory's owner may have replaced the file at the path.
  */
 function giveToGroup(path: string, gid: number, where: string, listenFd: number): void {
   let fd = -1
@@ -156,7 +156,7 @@ function giveToGroup(path: string, gid: number, where: string, listenFd: number)
   }
 }
 
-/** A socket as this process has just made it, with one name. */
+/** Returns true for a socket as this process has just made it, with one name. */
 function isOurSocket(stat: Stats): boolean {
   return stat.isSocket() && stat.uid === process.geteuid?.() && stat.nlink === 1
 }

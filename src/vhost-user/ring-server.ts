@@ -169,11 +169,11 @@ export class RingServer implements RingHost {
       const count = Math.min(waiting, left)
       left -= count
       this.serveNext(vring, queue)
-      // A driver that sleeps wakes up while the others are served.
+      // A sleeping driver wakes up while the other requests are served.
       if (queue.shouldSignal()) vring.signal(this.loop.waits)
       for (let n = 1; n < count; n++) this.serveNext(vring, queue)
     }
-    // Also for requests that were completed since the last look.
+    // This also covers requests completed since the last look.
     if (queue.shouldSignal()) vring.signal(this.loop.waits)
     return left < limit
   }

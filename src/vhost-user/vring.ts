@@ -24,7 +24,7 @@ export class Vring {
   kickFd = -1
   private callFd = -1
   private callMayBlock = false
-  /** The turn in which the mode of the descriptor was looked at. */
+  /** The turn in which the descriptor's mode was last read. */
   private callLookedAt = -1
   private errFd = -1
 
@@ -86,12 +86,13 @@ export class Vring {
     this.errFd = fd
   }
 
-  /** Tells the driver. `turn` changes whenever the front-end has had time to change something. */
+  /** Signals the driver. `turn` changes whenever the front-end has had time to change something. */
   signal(turn: number): void {
     if (this.callFd < 0) return
     if (turn !== this.callLookedAt) {
       this.callLookedAt = turn
-      // A full eventfd in blocking mode would hold this thread. The flag is the front-end's to choose, and to change.
+      // A full eventfd in blocking mode would block this thread. The mode belongs to the front-end, which may change
+      // it.
       this.callMayBlock = (native.statusFlags(this.callFd) & native.constants.O_NONBLOCK) === 0
     }
     if (this.callMayBlock) native.eventfdSignalPolled(this.callFd)

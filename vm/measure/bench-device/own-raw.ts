@@ -1,4 +1,4 @@
-/** For measurements: names and attributes of a directory of the host as it was at start, on the raw floor. */
+/** For measurements: serves the names and attributes of a host directory, as read at start, on the raw floor. */
 import { readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import {
@@ -20,7 +20,7 @@ interface Inode {
   readonly names: Map<string, Inode>
 }
 
-/** Node ids are places in a list; nothing is ever forgotten. */
+/** Node ids are indexes in a list; nothing is ever forgotten. */
 class MemoryFileSystem implements FileSystem {
   private readonly inodes: (Inode | undefined)[] = [undefined]
 

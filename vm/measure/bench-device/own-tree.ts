@@ -1,11 +1,13 @@
-/** For measurements: a directory of the host as it was at start, kept in memory; on the typed floor, by values or promises. */
+/**
+ * For measurements: serves a host directory, as read into memory at start, on the typed floor, by values or promises.
+ */
 import { readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { FileTree, FsNode } from 'virtio-fs-ts'
 
 const EMPTY = new Uint8Array(1 << 20)
 
-/** Contents read as zeros: what they are costs a device nothing. */
+/** Contents read as zeros, because their values cost a device nothing. */
 function fileOf(path: string): FsNode {
   const { mode, size, mtimeMs } = statSync(path)
   return {

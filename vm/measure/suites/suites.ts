@@ -5,7 +5,7 @@ import { SetupError } from '../../host/setup-error.js'
 /** The outcome of a case. `skip`: the case itself says that it does not apply. */
 export type Outcome = 'pass' | 'fail' | 'skip'
 
-/** A public suite as it lies, built, on this machine. A guest has it at SUITE_DIR of its Debian system. */
+/** A public suite, built on this machine. A guest sees it at SUITE_DIR of its Debian system. */
 export interface Suite {
   readonly name: string
   /** A file below the suite's path, by which the suite is recognised. */
@@ -21,7 +21,7 @@ export interface Suite {
 
 export const SUITE_DIR = '/run/supplies'
 
-/** Statuses of LTP's programs are bits; this one alone says that a case does not apply. */
+/** LTP's exit statuses are bit masks; this status alone means that a case does not apply. */
 const TCONF = 32
 
 /** LTP's system calls on files, by the beginnings of its case names. */
@@ -31,7 +31,7 @@ const FILE_CALLS =
 const pjdfstest: Suite = {
   name: 'pjdfstest',
   mark: 'tests/misc.sh',
-  // Its names are digests.
+  // The cases use digests as file names, which this package computes.
   packages: ['openssl'],
   cases(path) {
     if (!existsSync(join(path, 'pjdfstest'))) throw new SetupError(`${path}: pjdfstest is not built there`)
@@ -55,7 +55,7 @@ const ltp: Suite = {
     const setup = `chmod 777 . && LTPROOT=${SUITE_DIR} PATH=${SUITE_DIR}/testcases/bin:$PATH TMPDIR=$PWD LTP_TIMEOUT_MUL=5`
     return `${setup} ${ltpLines(path).get(name)!.join(' ')} 2>&1`
   },
-  // Without a disk for it, a case that makes a file system of its own says nothing of the share.
+  // Without a disk, a case that makes its own file system proves nothing about the share.
   outcomeOf: (status, output) =>
     status === 0 ? 'pass' : status === TCONF || output.includes('Failed to acquire device') ? 'skip' : 'fail',
 }
@@ -100,7 +100,7 @@ export function checkPlace({ name, mark }: Suite, path: string): void {
   if (!existsSync(join(path, mark))) throw new SetupError(`${path} is no ${name}: there is no ${mark}`)
 }
 
-/** The command of each of LTP's cases, in words. */
+/** Returns the words of each LTP case's command. */
 function ltpLines(path: string): Map<string, string[]> {
   const lines = readFileSync(join(path, 'runtest/syscalls'), 'utf8').split('\n')
   const cases = lines
