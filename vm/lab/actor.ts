@@ -1,21 +1,21 @@
 import { type Conversation, NoAnswer } from '../guest/conversation.js'
 import type { Guest } from '../guest/guest.js'
 
-/** An operation of a case takes milliseconds: one that takes this long, on a processor, hangs. */
+/** An operation of a case takes milliseconds. One that takes this long hangs. */
 const ANSWER_TIMEOUT_MS = 10_000
-/** io-actor looks this long by itself. */
+/** io-actor's own limit for settling. */
 const SETTLE_TIMEOUT_MS = 40_000
 
 /** A value, or the name of an errno. */
 export type Outcome = { value: number | string } | { error: string }
 
-/** Threads of an actor that have not ended all sleep, so many in each function of the guest's kernel. */
+/** The threads of an actor that have not ended all sleep. Counts them by the guest kernel's function. */
 export interface Settled {
   ended: number
   waiting: Record<string, number>
 }
 
-/** A process in the guest that carries out file operations as it is told: vm/guest/programs/io-actor. */
+/** A process in the guest that carries out file operations on command: vm/guest/programs/io-actor. */
 export class Actor {
   private readonly conversation: Conversation
 
@@ -40,19 +40,19 @@ export class Actor {
     await this.do(`start ${operation}`)
   }
 
-  /** Resolves when at least `ended` of the started operations have ended, and all others sleep in the kernel. */
+  /** Resolves when at least `ended` of the started operations have ended and all others sleep in the kernel. */
   async settle(ended = 0): Promise<Settled> {
     const answer = await this.ask<Settled | { error: string }>(`settle ${ended}`, SETTLE_TIMEOUT_MS)
     if ('error' in answer) throw new NoAnswer('the guest did not come to rest')
     return answer
   }
 
-  /** Resolves when all started operations have ended, with what came of them, in the order of their start. */
+  /** Resolves when all started operations have ended. Returns their outcomes in the order of their start. */
   async join(): Promise<Outcome[]> {
     return (await this.ask<{ results: Outcome[] }>('join', SETTLE_TIMEOUT_MS)).results
   }
 
-  /** The process leaves, at whatever it is; the kernel closes its files. */
+  /** Ends the process in the middle of any operation. The kernel closes its files. */
   async leave(): Promise<void> {
     await this.conversation.kill()
   }

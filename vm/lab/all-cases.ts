@@ -12,7 +12,7 @@ import { nameCases } from './cases/names.js'
 import { overlapCases } from './cases/overlap.js'
 import { requestCases } from './cases/requests.js'
 
-/** In the order in which they run, and in which the matrix shows them. */
+/** In running order, which is also the order of the matrix. */
 export const allCases: readonly LabCase[] = [
   ...bootCases,
   ...overlapCases,
@@ -26,10 +26,10 @@ export const allCases: readonly LabCase[] = [
   ...mixedCases,
 ]
 
-/** Cases whose names match a glob, such as `io-mode/*`. Throws SetupError when there is none. */
+/** Cases whose names match a glob, such as `io-mode/*`. Throws SetupError if there are none. */
 export function selectCases(glob: string): readonly LabCase[] {
   const matches = picomatch(glob)
   const found = allCases.filter(({ name }) => matches(name))
   if (found.length > 0) return found
-  throw new SetupError(`no case is called ${glob}: there are ${allCases.map(({ name }) => name).join(', ')}`)
+  throw new SetupError(`no case is called ${glob}. Cases: ${allCases.map(({ name }) => name).join(', ')}`)
 }

@@ -3,36 +3,36 @@ import type { GuestFacts } from './kernel-rules.js'
 import type { ShareName } from './option-sets.js'
 import type { Scene } from './scene.js'
 
-/** What was seen in a guest. */
+/** The outcome of a case in a guest. */
 export interface Observation {
-  /** Compared with what is expected, word for word; undefined when this guest cannot do it at all. */
+  /** Compared word for word with the expectation. Undefined if this guest cannot run the case. */
   observed: string | undefined
-  /** What the verdict stands on: figures of the device, and where the guest's threads waited. */
+  /** The grounds of the verdict: the device's figures, and the places where the guest's threads waited. */
   evidence: string
 }
 
-/** One row of the matrix for each of its shares. */
+/** A case is one row of the matrix for each of its shares. */
 export interface LabCase {
   /** FAMILY/NAME, for CASES=glob. */
   readonly name: string
-  /** What it asks, in one line; the answer stands in the table's cells. */
+  /** The question that the case asks, in one line. The table's cells are the answers. */
   readonly question: string
   readonly shares: readonly ShareName[]
-  /** How long it takes by design, if that is long. */
+  /** Its planned duration, if that is long. */
   readonly seconds?: number
   /** Its requests differ from run to run. */
   readonly races?: true
-  /** What it needs in the guest beside io-actor. */
+  /** Programs that it needs in the guest besides io-actor. */
   readonly programs?: readonly GuestProgram[]
-  /** What fs/fuse does by its rules; undefined where the question makes no sense. */
+  /** The outcome by the rules of fs/fuse. Undefined if the question does not apply. */
   expected(facts: GuestFacts): string | undefined
   run(scene: Scene): Promise<Observation>
 }
 
-/** Writers that are let loose on one file at a time. */
+/** Number of writers that write to one file together. */
 export const WRITERS = 8
 
-/** How many of them are in flight at once. */
+/** The expected number of writers in flight at once. */
 export function atOnce(parallel: boolean): string {
   return parallel ? `${WRITERS}` : '1'
 }

@@ -2,7 +2,7 @@ import { type Html, html } from '../report/html.js'
 import { renderPage } from '../report/page.js'
 import type { Difference, StreamLine } from './compare.js'
 
-/** The cells that differ, and both streams of requests side by side. */
+/** A page with the cells that differ, and both request streams side by side. */
 export function comparePage(
   differences: readonly Difference[],
   [left, right]: readonly [string, string],

@@ -1,12 +1,12 @@
 import type { Cell, KernelResult } from './result.js'
 
-/** Two cells of one case that are not alike. */
+/** Two cells of one case that differ. */
 export interface Difference {
   readonly case: string
   readonly share: string
-  /** What each observed, with "-" for a cell that is not there or does not apply. */
+  /** Both observations. "-" stands for a cell that is missing or does not apply. */
   readonly observed: readonly [string, string]
-  /** Both streams of requests, aligned; empty when they are alike. */
+  /** Both request streams, aligned. Empty if they are alike. */
   readonly stream: readonly StreamLine[]
 }
 
@@ -15,13 +15,13 @@ export interface StreamLine {
   readonly text: string
 }
 
-/** Which shares are put beside each other; undefined: each beside the one of its name. */
+/** The two shares to compare. Undefined: compare each share with the one of the same name. */
 export interface SharePair {
   readonly left: string
   readonly right: string
 }
 
-/** The cells that differ, in what they observed or in their requests. */
+/** Returns the cells that differ in their observations or requests. */
 export function compareKernels(
   left: KernelResult,
   right: KernelResult,
@@ -67,9 +67,9 @@ function pairsOf(left: KernelResult, right: KernelResult, shares: SharePair | un
   }))
 }
 
-/** The longest common subsequence, and what is only on one side where it is. */
+/** Aligns two streams at their longest common subsequence. Each other line is on one side only. */
 export function alignStreams(left: readonly string[], right: readonly string[]): StreamLine[] {
-  // lengths[a][b]: of the longest common subsequence of what follows a on the left and b on the right.
+  // lengths[a][b]: length of the longest common subsequence of left from a on and right from b on.
   const lengths = Array.from({ length: left.length + 1 }, () => new Uint16Array(right.length + 1))
   for (let a = left.length - 1; a >= 0; a--)
     for (let b = right.length - 1; b >= 0; b--)

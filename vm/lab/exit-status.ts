@@ -1,15 +1,15 @@
 import { type Command, CommanderError } from 'commander'
 
 /**
- * How the programs of the lab end, as `git bisect run` takes it: 0 is good, 1 is bad, 125 says nothing about this commit.
- * Every other number up to 127 would be bad as well, and a larger one would end the bisection.
+ * Exit statuses of the lab's programs, as `git bisect run` expects them: 0 is good, 1 is bad, and 125 skips this commit.
+ * All other numbers up to 127 also mean bad. A larger one ends the bisection.
  */
 export const EXIT_AS_EXPECTED = 0
 export const EXIT_UNEXPECTED = 1
-/** Nothing was found out: a wrong option, no kernel, no boot, no mount, no case that applies, or a fault of the lab's own. */
+/** No result: a wrong option, no kernel, no boot, no mount, no case that applies, or a fault of the lab itself. */
 export const EXIT_NO_VERDICT = 125
 
-/** Runs a program of the lab. `run` returns the status; whatever it throws is one message, and no verdict. */
+/** Runs a program of the lab. `run` returns the status. Any error it throws is printed and means no verdict. */
 export async function runForVerdict<T extends object>(
   command: Command,
   run: (options: T, args: string[]) => Promise<number>,

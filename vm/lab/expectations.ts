@@ -4,15 +4,15 @@ import type { LabCase } from './case.js'
 import type { GuestFacts } from './kernel-rules.js'
 import type { LabResult } from './result.js'
 
-/** What a case should observe on a share of a guest. */
+/** The expected observations of cases on the shares of a guest. */
 export interface Expectations {
-  /** For reports, when it is not the guest's own version: "the rules of FUSE 7.39". */
+  /** The source of the rules in reports, if it is not the guest's own version: "the rules of FUSE 7.39". */
   readonly source: string | undefined
-  /** Undefined where the question makes no sense. */
+  /** Undefined if the question does not apply. */
   of(labCase: LabCase, facts: GuestFacts): string | undefined
 }
 
-/** By the rules of fs/fuse, for the guest's own version of FUSE or for another. */
+/** The rules of fs/fuse, for the guest's own FUSE version or for another one. */
 export function rulesOf(minor?: number): Expectations {
   return {
     source: minor === undefined ? undefined : `the rules of FUSE 7.${minor}`,
@@ -20,12 +20,12 @@ export function rulesOf(minor?: number): Expectations {
   }
 }
 
-/** What an earlier run observed, on its one kernel. A cell that it does not have does not apply. */
+/** The observations of an earlier run on a single kernel. A cell that it lacks does not apply. */
 export function observedIn(file: string): Expectations {
   const kernels = readResult(file).kernels
   const [kernel] = kernels
   if (kernel === undefined || kernels.length > 1)
-    throw new SetupError(`--expect ${file}: it has ${kernels.length} kernels, expected a result of one`)
+    throw new SetupError(`--expect ${file}: the result has ${kernels.length} kernels, expected one`)
   const observed = new Map(kernel.cells.map((cell) => [`${cell.case} ${cell.share}`, cell.observed]))
   return {
     source: `what Linux ${kernel.release} did`,
@@ -33,7 +33,7 @@ export function observedIn(file: string): Expectations {
   }
 }
 
-/** Reads what --json wrote. Throws SetupError. */
+/** Reads a file written by --json. Throws SetupError. */
 export function readResult(file: string): LabResult {
   try {
     const result = JSON.parse(readFileSync(file, 'utf8')) as LabResult
@@ -41,5 +41,5 @@ export function readResult(file: string): LabResult {
   } catch (error) {
     throw new SetupError(`${file} cannot be read: ${(error as Error).message}`)
   }
-  throw new SetupError(`${file} is no result of the lab`)
+  throw new SetupError(`${file} is not a result of the lab`)
 }

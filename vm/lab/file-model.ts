@@ -7,22 +7,22 @@ interface Range {
   readonly sizeBytes: number
 }
 
-/** Ranges named in a fault; more of them say no more. */
+/** Most ranges listed in a fault. */
 const NAMED_RANGES = 4
 
-/** What a file of a case should hold in the end, and which WRITE requests should have brought it there. */
+/** The expected final contents of a case's file, and the expected WRITE requests. */
 export class FileModel {
   private bytes: Buffer
   private appended: { readonly at: number; readonly blocks: Buffer[] } | undefined
   private expectedWrites: Range[] | undefined
-  /** False where the guest may see older bytes than the host, by its cache policy. */
+  /** False if the cache policy lets the guest see older bytes than the host. */
   comparesGuest = true
 
   constructor(bytes: Buffer) {
     this.bytes = Buffer.from(bytes)
   }
 
-  /** These bytes are written, or are there after another operation. */
+  /** Expects these bytes after a write or another operation. */
   put(offsetBytes: number, bytes: Uint8Array): void {
     const end = offsetBytes + bytes.length
     if (end > this.bytes.length) this.resize(end)
@@ -33,7 +33,7 @@ export class FileModel {
     this.put(offsetBytes, Buffer.alloc(sizeBytes, byte))
   }
 
-  /** A block that is appended; with others, in any order. */
+  /** Expects an appended block. Appended blocks may come in any order. */
   append(block: Buffer): void {
     this.appended ??= { at: this.bytes.length, blocks: [] }
     this.appended.blocks.push(block)
@@ -51,13 +51,13 @@ export class FileModel {
     this.bytes = Buffer.from(bytes)
   }
 
-  /** From now on every WRITE past the page cache has to be one of those told here. */
+  /** From now on, every WRITE that bypasses the page cache has to be one of the expected ones. */
   expectWrite(offsetBytes: number, sizeBytes: number): void {
     this.expectedWrites ??= []
     this.expectedWrites.push({ offsetBytes, sizeBytes })
   }
 
-  /** What is wrong with the file on the host, in few words. */
+  /** Describes the faults of the file on the host. */
   faultsOf(host: Buffer): string[] {
     if (host.length !== this.bytes.length)
       return [`${host.length} bytes on the host instead of ${this.bytes.length}`]
@@ -66,7 +66,7 @@ export class FileModel {
     return wrong === 0 ? [] : [`${wrong} bytes wrong on the host, from ${firstWrong(host, this.bytes)} on`]
   }
 
-  /** What is wrong with the guest's view: `seen` is what `wc -c` and `md5sum` print there. Asked after `faultsOf`. */
+  /** Describes the faults of the guest's view. `seen` holds the output of `wc -c` and `md5sum`. Call after `faultsOf`. */
   guestFaultsOf(seen: { sizeBytes: number; md5: string }): string[] {
     if (!this.comparesGuest) return []
     if (seen.sizeBytes !== this.bytes.length)
@@ -75,7 +75,7 @@ export class FileModel {
     return seen.md5 === md5 ? [] : ['other bytes in the guest']
   }
 
-  /** What is wrong with the offsets and lengths of the WRITEs that went past the page cache. */
+  /** Describes wrong offsets and lengths of WRITEs that bypassed the page cache. */
   writeFaultsOf(requests: readonly TimedRequest[]): string[] {
     if (this.expectedWrites === undefined) return []
     const seen = requests
@@ -91,7 +91,7 @@ export class FileModel {
     return [...listOf('no WRITE', missing), ...listOf('needless WRITE', seen)]
   }
 
-  /** Blocks may come in any order, but each has to come once. */
+  /** Matches appended blocks: they may come in any order, but each exactly once. */
   private settleAppended(host: Buffer): void {
     if (this.appended === undefined) return
     const { at, blocks } = this.appended
@@ -106,7 +106,7 @@ export class FileModel {
   }
 }
 
-/** "4096@8192": length and offset, as the lines of a trace have it. */
+/** "4096@8192": length and offset, as in the lines of a trace. */
 function nameOf({ offsetBytes, sizeBytes }: Range): string {
   return `${sizeBytes}@${offsetBytes}`
 }
@@ -127,7 +127,7 @@ function firstWrong(a: Buffer, b: Buffer): number {
   return a.findIndex((byte, at) => byte !== b[at])
 }
 
-/** The bytes of io-actor's `fill`. */
+/** The bytes that io-actor's `fill` writes. */
 export function patternBytes(offsetBytes: number, sizeBytes: number, seed: number): Buffer {
   const bytes = Buffer.alloc(sizeBytes)
   for (let n = 0; n < sizeBytes; n++) {

@@ -8,7 +8,7 @@ import type { Cell, KernelResult, LabResult } from './result.js'
 import { groupShares, shortRelease, summaryText } from './text-report.js'
 import { timelineChart } from './timeline.js'
 
-/** The matrix, and behind each cell its evidence and a timeline of its requests. */
+/** The matrix. Each cell links to its evidence and a timeline of its requests. */
 export function labPage(result: LabResult): string {
   const { kernels, startedAt } = result
   const cases = allCases.filter(({ name }) =>

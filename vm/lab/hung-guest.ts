@@ -3,7 +3,7 @@ import { parseKernelLog } from '../guest/kernel-log.js'
 
 const LOOK_TIMEOUT_MS = 10_000
 
-/** Threads of io-actor, and all that sleep without being interruptible: their names and, with CONFIG_STACKTRACE, their stacks. */
+/** Lists io-actor's threads and all uninterruptible sleepers: names and, with CONFIG_STACKTRACE, stacks. */
 const LOOK = `
 for task in /proc/[0-9]*/task/[0-9]*; do
   read -r name <$task/comm && read -r state <$task/stat || continue
@@ -15,10 +15,10 @@ for task in /proc/[0-9]*/task/[0-9]*; do
   cat $task/stack
 done 2>/dev/null`
 
-/** SysRq-w: the kernel itself prints the tasks that are blocked. */
+/** SysRq-w: the kernel prints the blocked tasks. */
 const ASK_KERNEL = 'dmesg -c >/dev/null; echo w >/proc/sysrq-trigger && dmesg -r -c'
 
-/** Where the tasks of a guest that hangs are, as text. Empty when it does not even say that. */
+/** Returns the positions of the tasks of a hung guest as text. Empty if the guest does not answer at all. */
 export async function stacksOf(guest: Guest): Promise<string[]> {
   const seen = await guest.output(LOOK, { timeoutMs: LOOK_TIMEOUT_MS }).catch(() => '')
   const blocked = /^\[<0>\]/m.test(seen)

@@ -1,60 +1,60 @@
 /**
- * What Linux does with direct I/O, shared mappings and parallel direct writes, by what it negotiated. Source: fs/fuse of
- * the releases named. A newer kernel is expected to do as 6.9 and later.
+ * Linux's behaviour with direct I/O, shared mappings and parallel direct writes, by the features it negotiated. Source:
+ * fs/fuse of the named releases. Newer kernels are expected to behave like 6.9.
  */
 
 import type { ShareName } from './option-sets.js'
 
-/** What a guest and one of its shares agreed on. */
+/** The features that a guest and one of its shares agreed on. */
 export interface GuestFacts {
   readonly share: ShareName
-  /** As uname -r says. */
+  /** The output of uname -r. */
   readonly release: string
-  /** FUSE 7.minor, as the guest said at INIT. */
+  /** FUSE 7.minor, as announced by the guest at INIT. */
   readonly minor: number
-  /** The share's opens that are direct reply FOPEN_PARALLEL_DIRECT_WRITES. */
+  /** The share answers direct opens with FOPEN_PARALLEL_DIRECT_WRITES. */
   readonly parallelDio: boolean
-  /** FUSE_DIRECT_IO_ALLOW_MMAP was asked for by the share's options, and agreed on with this guest. */
+  /** The share's options request FUSE_DIRECT_IO_ALLOW_MMAP, and this guest agreed on it. */
   readonly asksMmap: boolean
   readonly allowMmap: boolean
   /** FUSE_ASYNC_DIO was agreed on. */
   readonly asyncDio: boolean
 }
 
-/** Linux 6.2, and 6.1 since its stable releases took the flag over together with the version. */
+/** Linux 6.2, and 6.1 since its stable releases adopted the flag and the version. */
 const PARALLEL_SINCE = 38
 /** Linux 6.6 to 6.8. */
 const MMAP_SINCE = 39
 /** Linux 6.9: an inode is in caching or in uncached mode (fs/fuse/iomode.c). */
 const IO_MODES_SINCE = 40
 
-/** Whether the guest's kernel has FUSE_DIRECT_IO_ALLOW_MMAP. */
+/** Returns true if the guest's kernel has FUSE_DIRECT_IO_ALLOW_MMAP. */
 export function knowsAllowMmap({ minor }: GuestFacts): boolean {
   return minor >= MMAP_SINCE
 }
 
-/** Whether a cached open or a shared mapping of a file makes writes through its direct opens exclusive. */
+/** Returns true if a cached open or shared mapping of a file makes writes through its direct opens exclusive. */
 export function hasIoModes({ minor }: GuestFacts): boolean {
   return minor >= IO_MODES_SINCE
 }
 
-/** Whether synchronous direct writes within a file, on an inode that nobody caches, hold its lock together. */
+/** Returns true if synchronous direct writes inside an uncached file share the inode's lock. */
 export function writesInParallel(facts: GuestFacts): boolean {
   if (!facts.parallelDio || facts.minor < PARALLEL_SINCE) return false
   return hasIoModes(facts) || !facts.allowMmap || isEarly66(facts)
 }
 
-/** The same while the inode is open cached or mapped shared. */
+/** The same while the inode has a cached open or a shared mapping. */
 export function writesInParallelWhenCached(facts: GuestFacts): boolean {
   return writesInParallel(facts) && !hasIoModes(facts)
 }
 
-/** Up to 6.6.7 allow-mmap and parallel dio were on together; later 6.6, 6.7 and 6.8 switch the second off for the first. */
+/** Up to 6.6.7, allow-mmap and parallel dio could be on together. Later 6.6, 6.7 and 6.8 disable parallel dio then. */
 function isEarly66({ release }: GuestFacts): boolean {
   return /^6\.6\.[0-7](\D|$)/.test(release)
 }
 
-/** A release as numbers: "6.12.117+deb13-cloud-amd64" is [6, 12, 117]. Debian's "6.1.0-50" does not tell its stable release. */
+/** A release as numbers: "6.12.117+deb13-cloud-amd64" is [6, 12, 117]. Debian's "6.1.0-50" lacks the stable release. */
 function releaseOf({ release }: GuestFacts): [major: number, minor: number, patch: number | undefined] {
   const [, major, minor, patch, abi] = /^(\d+)\.(\d+)(?:\.(\d+)(-\d+)?)?/.exec(release) ?? []
   const isHidden = patch === '0' && abi !== undefined
@@ -67,8 +67,8 @@ function isSince(facts: GuestFacts, major: number, minor: number): boolean {
 }
 
 /**
- * Pages that were read while a synchronous direct write was in flight are dropped after it: Linux 6.19 (b359af82), and the
- * stable releases 6.12.64 and 6.18.y. Undefined where a stable release may have it.
+ * Returns true if the kernel drops pages that were read during a synchronous direct write: Linux 6.19 (b359af82), and the
+ * stable releases 6.12.64 and 6.18.y. Undefined for releases that may have the change.
  */
 export function dropsPagesAfterWrite(facts: GuestFacts): boolean | undefined {
   const [major, minor, patch] = releaseOf(facts)
@@ -77,13 +77,13 @@ export function dropsPagesAfterWrite(facts: GuestFacts): boolean | undefined {
   return major === 6 && minor === 18 && patch !== 0 ? undefined : false
 }
 
-/** Buffered reads of up to max_pages: Linux 7.3 (98b4ca23). Before, read-ahead ends them. Undefined for large folios, 7.4. */
+/** Largest buffered READ: max_pages from Linux 7.3 (98b4ca23), the read-ahead size before. Undefined for large folios, 7.4. */
 export function largestBufferedReadBytes(facts: GuestFacts): number | undefined {
   if (isSince(facts, 7, 4)) return undefined
   return isSince(facts, 7, 3) ? 1 << 20 : 128 << 10
 }
 
-/** Asynchronous writes with O_DIRECT leave the inode's lock once they are sent, with or without the parallel flag. */
+/** Returns true if asynchronous O_DIRECT writes overlap. With FUSE_ASYNC_DIO they hold the inode's lock only until sent. */
 export function asyncWritesOverlap(facts: GuestFacts): boolean {
   return facts.asyncDio || writesInParallel(facts)
 }

@@ -7,18 +7,18 @@ import type { Share } from '../guest/qemu.js'
 import { makeTemporaryDir } from '../host/temporary-dir.js'
 import type { OptionSet, ShareName } from './option-sets.js'
 
-/** Of a trace; with the file before it that is twice as much of what a case did last. */
+/** Size of a trace file. With the previous file, twice as much of a case's end is kept. */
 const TRACE_MIB = 8
 
-/** What the device says of a share's session. */
+/** The device's report on a share's session. */
 export interface ShareState {
   /** "7.MINOR". */
   guest: string
-  /** INIT flags agreed on, by name. */
+  /** Names of the INIT flags agreed on. */
   flags: string[]
 }
 
-/** One process of ours with a share for each set of options: counting, traced, and listening to orders. */
+/** One device process with a share per set of options. It counts, traces and takes orders. */
 export class LabDevice {
   private constructor(
     private readonly dir: { path: string; remove: () => void },
@@ -40,12 +40,12 @@ export class LabDevice {
     return new LabDevice(dir, program, await ControlClient.connect(controlPath), sets)
   }
 
-  /** What QEMU attaches. */
+  /** The shares for QEMU. */
   get shares(): Share[] {
     return this.sets.map(({ name }) => ({ tag: name, socketPath: socketPath(this.dir.path, name) }))
   }
 
-  /** The directory of the host that a share serves. */
+  /** The host directory of a share. */
   directoryOf(share: ShareName): string {
     return join(this.dir.path, 'shares', share)
   }
@@ -56,26 +56,26 @@ export class LabDevice {
 
   /** Begins a new trace of a share. */
   async startTrace(share: ShareName): Promise<void> {
-    // It begins its file with the first request: until then the last one would be there.
+    // The device makes the new file at the first request. Until then the old one would remain.
     rmSync(tracePath(this.dir.path, share), { force: true })
     await this.ask(share, 'trace', true)
   }
 
-  /** Ends the trace; it is all in its file then. */
+  /** Ends the trace. Its file is then complete. */
   async endTrace(share: ShareName): Promise<void> {
     await this.ask(share, 'trace', false)
-    // The last piece was sent before this answer.
+    // The device has sent the last piece of the trace before it answers this.
     await this.ask(share, 'state')
   }
 
-  /** Requests of the last trace, in the order in which they were replied to. */
+  /** The requests of the last trace, in the order of their replies. */
   readTrace(share: ShareName): TimedRequest[] {
     const path = tracePath(this.dir.path, share)
-    // A trace of no request has no file.
+    // A trace without requests has no file.
     return existsSync(path) ? [...readTraceFile(path)] : []
   }
 
-  /** Ends the process. Its traces are gone then, not before: they may say why it, or the guest, has ended. */
+  /** Ends the process and deletes its traces. Until then they can show why the process or the guest has ended. */
   async stop(): Promise<void> {
     this.control.close()
     await this.program.stop()
@@ -91,7 +91,7 @@ function tracePath(dir: string, share: ShareName): string {
   return join(dir, `${share}.trace`)
 }
 
-/** A [[share]] of a configuration file. JSON's texts, numbers and booleans are TOML's too. */
+/** A [[share]] of a configuration file. JSON strings, numbers and booleans are also valid TOML. */
 function shareTable(dir: string, { name, options, readOnlyRule }: OptionSet): string {
   const share = {
     tag: name,

@@ -9,7 +9,7 @@ import type { OptionSet, ShareName } from './option-sets.js'
 export interface KernelChoice {
   /** A name of vm/kernel.ts, or the path of a bzImage. */
   readonly kernel: string
-  /** The bzImage, when `kernel` is only its name. */
+  /** The bzImage, if `kernel` is only its name. */
   readonly image?: string | undefined
   readonly guestMiB?: number | undefined
   readonly modulesDir?: string | undefined
@@ -19,19 +19,19 @@ export interface KernelChoice {
 }
 
 const KERNEL_ARGS = [
-  'oops=panic', // a case ends with its oops, not with what follows from it
-  'printk.devkmsg=on', // our marks are not dropped for being too many
+  'oops=panic', // stop a case at its oops, without later effects
+  'printk.devkmsg=on', // keep our marks: printk drops messages above its rate limit
 ]
 const MARK = 'lab: the log is read up to here'
 const LOG_TIMEOUT_MS = 10_000
 
-/** A guest of one kernel with all shares mounted at /NAME, and the device beside it. */
+/** A guest with one kernel and all shares mounted at /NAME, and its device. */
 export class LabGuest {
   private constructor(
     readonly guest: Guest,
     readonly device: LabDevice,
     private readonly facts: ReadonlyMap<ShareName, GuestFacts>,
-    /** What the kernel complained of until all shares were mounted. */
+    /** Complaints of the kernel until all shares were mounted. */
     readonly bootTrouble: readonly string[],
   ) {}
 
@@ -56,9 +56,7 @@ export class LabGuest {
       for (const set of sets) facts.set(set.name, await mountShare(guest, device, set))
       const trouble = await readTrouble(guest)
       if (trouble === undefined)
-        throw new SetupError(
-          `Linux ${guest.kernelRelease} has no log that can be read: it needs CONFIG_PRINTK`,
-        )
+        throw new SetupError(`Linux ${guest.kernelRelease} has no readable log: it needs CONFIG_PRINTK`)
       return new LabGuest(guest, device, facts, trouble)
     } catch (error) {
       await guest?.kill()
@@ -67,23 +65,23 @@ export class LabGuest {
     }
   }
 
-  /** What this guest agreed on with a share. */
+  /** The features that this guest agreed on with a share. */
   factsOf(share: ShareName): GuestFacts {
     return this.facts.get(share)!
   }
 
-  /** Of the kernel's messages since the last time: reports of bugs, and warnings of fuse and virtio. */
+  /** New kernel messages since the last call: reports of bugs, and warnings of fuse and virtio. */
   async takeKernelTrouble(): Promise<string[]> {
     return (await readTrouble(this.guest)) ?? ["the kernel's log cannot be read any more"]
   }
 
-  /** The guest's version of the kernel and of FUSE. */
+  /** The guest's versions of the kernel and of FUSE. */
   get versions(): { release: string; fuse: string } {
     const [facts] = [...this.facts.values()]
     return { release: this.guest.kernelRelease, fuse: `7.${facts!.minor}` }
   }
 
-  /** Whether guest and device still answer. */
+  /** Returns true if guest and device still answer. */
   async isAlive(): Promise<boolean> {
     const [{ name }] = this.device.sets as [OptionSet]
     const answers = [this.guest.output('true', { timeoutMs: LOG_TIMEOUT_MS }), this.device.ask(name, 'state')]
@@ -93,7 +91,7 @@ export class LabGuest {
     )
   }
 
-  /** Ends both, however the guest is. */
+  /** Ends guest and device, whatever the guest's state. */
   async stop(): Promise<void> {
     await this.guest.kill()
     await this.device.stop()
@@ -114,12 +112,12 @@ function factsOf(guest: Guest, { name, options }: OptionSet, state: ShareState):
 
 async function mountShare(guest: Guest, device: LabDevice, set: OptionSet): Promise<GuestFacts> {
   await guest.mount(set.name, `/${set.name}`)
-  // mount may return before INIT was answered; the first request waits for that.
+  // mount may return before INIT is answered. The first request waits for the answer.
   await guest.output(`stat /${set.name}`)
   return factsOf(guest, set, await device.ask<ShareState>(set.name, 'state'))
 }
 
-/** Undefined: what was written to the kernel's log is not in it, so that its silence means nothing. */
+/** Returns undefined if a message written to the kernel's log does not show up: an empty log then means nothing. */
 async function readTrouble(guest: Guest): Promise<string[] | undefined> {
   const command = `echo '${MARK}' >/dev/kmsg; dmesg -r -c`
   const messages = parseKernelLog(await guest.output(command, { timeoutMs: LOG_TIMEOUT_MS }))

@@ -1,9 +1,9 @@
-/** A share of the lab: its options as in a configuration file, and rules for some of its files. */
+/** A share of the lab: its options as in a configuration file, and a rule for some of its files. */
 export interface OptionSet {
-  /** Its mount tag, and what tables call it. */
+  /** Its mount tag and its name in tables. */
   readonly name: ShareName
   readonly options: Readonly<Record<string, string | boolean>>
-  /** Opens for reading alone of files that match are answered by other options. */
+  /** Other options for read-only opens of matching files. */
   readonly readOnlyRule?: {
     readonly match: string
     readonly options: Readonly<Record<string, string | boolean>>
@@ -25,7 +25,7 @@ export type ShareName =
 
 const cachedReaders = { match: 'io-mode-cached-open*', options: { cache: 'auto' } }
 
-/** Every combination of options that a case needs. A guest gets one device for each, so that it boots once. */
+/** All combinations of options that cases need. A guest gets one device for each, so it boots only once. */
 export const OPTION_SETS: readonly OptionSet[] = [
   { name: 'direct', options: { cache: 'never' } },
   { name: 'parallel', options: { cache: 'never', 'parallel-dio': true }, readOnlyRule: cachedReaders },

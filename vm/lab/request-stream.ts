@@ -2,7 +2,7 @@ import { Opcode, opcodeName } from 'virtio-fs-ts/protocol'
 import { requestWords } from '../../src/commands/trace-line.js'
 import type { TimedRequest } from '../../src/inspect/trace-reader.js'
 
-/** What moves data and opens files. How often a guest asks for names and attributes depends on how fast the machine is. */
+/** Requests that move data or open files. The number of requests for names and attributes depends on the machine's speed. */
 const COMPARED: ReadonlySet<number> = new Set([
   Opcode.OPEN,
   Opcode.CREATE,
@@ -20,12 +20,12 @@ const COMPARED: ReadonlySet<number> = new Set([
   Opcode.RENAME,
   Opcode.RENAME2,
 ])
-/** A stream of more requests is not compared. */
+/** Longer streams are not compared. */
 const MOST_REQUESTS = 400
 
 /**
- * The requests on a case's files, in words that two runs of one kernel have in common: without times and numbers of the
- * session. Those that were in flight together come in an order of their own. Undefined: too many to compare.
+ * The requests on a case's files as text that two runs of one kernel share, without times and session numbers. Requests in
+ * flight together get a fixed order. Undefined: too many to compare.
  */
 export function streamOf(requests: readonly TimedRequest[], file: string): string[] | undefined {
   const own = requests

@@ -2,10 +2,10 @@ import { type ReportFiles, writeReports } from '../report/write-reports.js'
 import { labPage } from './html-report.js'
 import type { LabResult } from './result.js'
 
-/** Pages take longer to make than cells do. */
+/** Writing a page takes longer than running a cell. */
 const PAGE_EVERY_MS = 5_000
 
-/** The files of a result, written as it grows: what ends a run early leaves what was found before. */
+/** The files of a result. They are rewritten during the run, so an early end keeps the findings so far. */
 export class ResultFiles {
   private pageMs = Number.NEGATIVE_INFINITY
 

@@ -6,12 +6,12 @@ export type Verdict = 'as expected' | 'unexpected' | 'not applicable'
 export interface TimelineRequest {
   readonly opcode: string
   readonly path: string
-  /** From seen on the ring to replied, in milliseconds since the cell began. */
+  /** Time from request to reply, in milliseconds since the cell began. */
   readonly fromMs: number
   readonly toMs: number
   readonly offsetBytes: number
   readonly sizeBytes: number
-  /** Of writes: by the page cache. */
+  /** For writes: the page cache wrote it. */
   readonly cached: boolean
   /** 0, or a negative errno. */
   readonly error: number
@@ -21,9 +21,9 @@ export interface TimelineRequest {
 export interface Cell {
   readonly case: string
   readonly share: string
-  /** By the rules of fs/fuse; undefined where the question makes no sense. */
+  /** By the rules of fs/fuse. Undefined if the question does not apply. */
   readonly expected: string | undefined
-  /** Undefined when the guest cannot do it: it has no io_uring, for example. */
+  /** Undefined if the guest cannot run the case, for example without io_uring. */
   readonly observed: string | undefined
   readonly evidence: string
   readonly verdict: Verdict
@@ -31,26 +31,26 @@ export interface Cell {
   /** Milliseconds since the cell began. */
   readonly phases: readonly Phase[]
   readonly requests: readonly TimelineRequest[]
-  /** The same in words that two runs have in common, in order; undefined when there are too many, or they race. */
+  /** The requests as text that two runs share, in order. Undefined if there are too many or they race. */
   readonly stream: readonly string[] | undefined
-  /** What the guest's kernel complained of meanwhile. */
+  /** Complaints of the guest's kernel during the cell. */
   readonly trouble: readonly string[]
-  /** Every request of the share meanwhile, in words, of an unexpected cell. */
+  /** All requests of the share during an unexpected cell, as text. */
   readonly trace: readonly string[] | undefined
 }
 
 export interface KernelResult {
-  /** As it was asked for. */
+  /** As the user gave it. */
   readonly kernel: string
   readonly release: string
   /** "7.MINOR". */
   readonly fuse: string
-  /** Where the expectations come from, when that is not the guest's own version: "the rules of FUSE 7.39". */
+  /** The source of the expectations, if it is not the guest's own version: "the rules of FUSE 7.39". */
   readonly judgedAs: string | undefined
   readonly accelerator: string
   readonly bootMs: number
   readonly ms: number
-  /** False while it runs, and when it did not come to its end. */
+  /** False during the run, and after a run that stopped early. */
   readonly isComplete: boolean
   readonly cells: readonly Cell[]
 }
@@ -60,7 +60,7 @@ export interface LabResult {
   readonly kernels: readonly KernelResult[]
 }
 
-/** A kernel that complains is unexpected, whatever else was seen. */
+/** A complaint of the kernel makes a cell unexpected, whatever its observation. */
 export function judge(
   expected: string | undefined,
   observed: string | undefined,
@@ -75,7 +75,7 @@ export function unexpectedCells({ cells }: KernelResult): readonly Cell[] {
   return cells.filter(({ verdict }) => verdict === 'unexpected')
 }
 
-/** One unexpected cell decides. Without a cell that applies there is no verdict. */
+/** One unexpected cell decides. If no cell applies, there is no verdict. */
 export function verdictOf({ kernels }: LabResult): Verdict {
   const verdicts = kernels.flatMap(({ cells }) => cells.map(({ verdict }) => verdict))
   if (verdicts.includes('unexpected')) return 'unexpected'

@@ -13,7 +13,7 @@ import { type Cell, judge, type KernelResult, type TimelineRequest } from './res
 import { type Phase, Scene } from './scene.js'
 import { Stuck } from './writers.js'
 
-/** A timeline of more requests shows nothing. */
+/** Most requests in a timeline: a longer one is unreadable. */
 const TIMELINE_REQUESTS = 600
 const TIMELINE_OPCODES = new Set<number>([
   Opcode.OPEN,
@@ -23,7 +23,7 @@ const TIMELINE_OPCODES = new Set<number>([
   Opcode.RELEASE,
 ])
 
-/** Who hears how it goes. */
+/** Gets the progress of a run. */
 export interface RunListener {
   booted(lab: LabGuest): void
   begun(labCase: LabCase, share: ShareName): void
@@ -32,18 +32,18 @@ export interface RunListener {
 }
 
 export interface RunOptions {
-  /** Only shares whose names match. */
+  /** Selects shares by name. */
   selects: (share: ShareName) => boolean
   expectations: Expectations
 }
 
-/** One case on one share, as it was asked for. */
+/** One case on one share. */
 interface Task {
   readonly labCase: LabCase
   readonly share: ShareName
 }
 
-/** Runs cases on one kernel, each on its shares. A guest that does not survive a case is replaced for the next. */
+/** Runs cases on one kernel, each on its shares. Replaces a guest that a case has broken. */
 export async function runKernel(
   choice: KernelChoice,
   cases: readonly LabCase[],
@@ -87,7 +87,7 @@ export async function runKernel(
   }
 }
 
-/** Runs a case on a share of a guest that has it mounted. A suffix for its files lets it run there again. */
+/** Runs a case on a share of a booted guest. A suffix for its files lets the case run there again. */
 export async function runCell(
   lab: LabGuest,
   labCase: LabCase,
@@ -102,7 +102,7 @@ export async function runCell(
   const scene = new Scene(lab, share, `${labCase.name}${suffix}`)
   await lab.device.startTrace(share)
   const seen = await observe(labCase, scene)
-  // A device that has ended has written all of its trace.
+  // A device that has ended has written its whole trace.
   await lab.device.endTrace(share).catch(() => {})
   const requests = lab.device.readTrace(share)
   const { observed, evidence } = await addFaults(seen, scene, requests)
@@ -137,13 +137,13 @@ const NOTHING = {
 
 type Seen = Observation & { stacks: readonly string[] }
 
-/** What went wrong is an observation too: no rule expects it. */
+/** Runs a case. A failure is an observation too, and no rule expects it. */
 async function observe(labCase: LabCase, scene: Scene): Promise<Seen> {
   try {
     return { ...(await labCase.run(scene)), stacks: [] }
   } catch (error) {
     const { message } = error as Error
-    // The console that a guest's end brings along is told as trouble of its kernel.
+    // The console output of a guest that ended is reported as trouble of its kernel.
     if (error instanceof GuestError) return { ...nameEnd(message), stacks: [] }
     if (!(error instanceof NoAnswer || error instanceof Stuck))
       return { observed: 'failed', evidence: message, stacks: [] }
@@ -159,7 +159,7 @@ function nameEnd(message: string): Observation {
   return { observed: /stopped answering|no end after/.test(what) ? 'hangs' : 'failed', evidence: what }
 }
 
-/** Adds what is wrong with the files, so that it is part of what is compared. */
+/** Adds the faults of the files to the observation, so that they are compared too. */
 async function addFaults(
   { observed, evidence }: Observation,
   scene: Scene,
@@ -170,10 +170,10 @@ async function addFaults(
   return { observed: [observed, ...faults].join('; '), evidence }
 }
 
-/** After these there is nothing to look at. */
+/** After these outcomes, files are not checked. */
 const BROKEN: ReadonlySet<string> = new Set(['failed', 'hangs', 'panics'])
 
-/** Those on the files of a case. */
+/** The requests on the files of a case. */
 function timelineOf(requests: readonly TimedRequest[], file: string, startMs: number): TimelineRequest[] {
   const shown = requests.filter(
     ({ request: { opcode, path } }) => TIMELINE_OPCODES.has(opcode) && path?.startsWith(file) === true,

@@ -20,7 +20,7 @@ export interface Phase {
 
 const SETTLE_MS = 10
 const VIEW_TIMEOUT_MS = 15_000
-/** A gate that nobody opens, after an error, opens by itself. */
+/** A gate left closed after an error opens by itself after this time. */
 const LONGEST_HOLD_MS = 30_000
 
 /** One case on one share of a guest: its files, its actors, and the device's view of them. */
@@ -40,7 +40,7 @@ export class Scene {
     return this.lab.guest
   }
 
-  /** What the kernel complained of until all shares were mounted. */
+  /** Complaints of the kernel until all shares were mounted. */
   get bootTrouble(): readonly string[] {
     return this.lab.bootTrouble
   }
@@ -49,7 +49,7 @@ export class Scene {
     return this.lab.factsOf(this.share)
   }
 
-  /** The path below the share of a file of this case. */
+  /** The path of a case's file, below the share. */
   file(suffix = ''): string {
     return `${this.caseName.replaceAll('/', '-')}${suffix}`
   }
@@ -67,7 +67,7 @@ export class Scene {
     return this.makeFileOf(Buffer.alloc(sizeBytes, byte), suffix)
   }
 
-  /** A file whose bytes nobody can foretell. */
+  /** Makes a file with unpredictable bytes. */
   makeAnyFile(sizeBytes: number, suffix = ''): string {
     const file = this.makeFile(sizeBytes, 0, suffix)
     this.models.delete(file)
@@ -81,17 +81,17 @@ export class Scene {
     return file
   }
 
-  /** What a file of `makeFile` should hold: a case tells it all that it writes. */
+  /** The expected contents of a file of `makeFile`. A case declares all its writes here. */
   model(file: string): FileModel {
     return this.models.get(file)!
   }
 
-  /** Lets a case judge the requests of its files, in the order in which they were seen. Empty: they are right. */
+  /** Sets a check for the requests on this case's files, in the order of arrival. It returns a list of faults. */
   judgeRequests(check: (requests: readonly TimedRequest[]) => string[]): void {
     this.checkRequests.push(check)
   }
 
-  /** What is wrong with the bytes, the sizes and the requests of this case's files, once its actors have left. */
+  /** Returns the faults of bytes, sizes and requests of this case's files. Call after its actors have left. */
   async faults(requests: readonly TimedRequest[]): Promise<string[]> {
     const inOrder = [...requests].sort((a, b) => a.request.seenMs - b.request.seenMs)
     const faults: string[] = []
@@ -117,7 +117,7 @@ export class Scene {
     return readFileSync(this.hostPath(file))
   }
 
-  /** A process in the guest, which ends with the case. */
+  /** Starts a process in the guest, which ends with the case. */
   addActor(): Actor {
     const actor = new Actor(this.guest)
     this.actors.push(actor)
@@ -132,12 +132,12 @@ export class Scene {
     return this.lab.device.ask<T>(this.share, command, argument)
   }
 
-  /** Holds WRITEs of a file until so many are held together; `release` lets them go before. */
+  /** Holds WRITEs of a file until `until` of them are held together, or until `release`. */
   async holdWrites(file: string, until: number): Promise<void> {
     await this.hold(file, 'WRITE', until)
   }
 
-  /** The same for another operation. */
+  /** The same for another opcode. */
   async hold(file: string, opcode: string, until: number): Promise<void> {
     await this.ask('fault-add', {
       opcodes: [opcode],
@@ -146,7 +146,7 @@ export class Scene {
     })
   }
 
-  /** Lets the device do something to requests on a file: see `virtiofsd-ts ctl fault`. */
+  /** Injects a fault into requests on a file: see `virtiofsd-ts ctl fault`. */
   async fault(file: string, opcode: string, what: Readonly<Record<string, unknown>>): Promise<void> {
     await this.ask('fault-add', { opcodes: [opcode], path: file, ...what })
   }
@@ -155,7 +155,7 @@ export class Scene {
     await this.ask('fault-clear')
   }
 
-  /** Lets go what is held; returns how many requests that were. */
+  /** Releases held requests. Returns their number. */
   async release(): Promise<number> {
     return (await this.ask<{ released: number }>('release')).released
   }
@@ -165,17 +165,17 @@ export class Scene {
   }
 
   /**
-   * What the device counted of a file since the counts were reset. A guest that may cache no names forgets an inode when
-   * nobody has it open, and gets another number for it at the next open.
+   * The device's counts for a file since the last reset. A guest that may not cache names forgets an inode without open
+   * files, and gets another number for it at the next open.
    */
   async counts(file: string): Promise<TotalsReport> {
     return totalOf(await this.ask<InodeReport[]>('inodes', { path: file }))
   }
 
   /**
-   * Resolves when an actor is at rest as Actor.settle says, and the device has answered all that it does not hold. A thread
-   * that sleeps until the device has had time for its request goes on by itself; such a request changes what the device
-   * has counted, at the latest when the device is asked for the second time.
+   * Resolves when an actor has settled (see Actor.settle) and the device has answered everything that it does not hold. A
+   * thread may sleep only until the device serves its request. Such a request changes the device's counts, at the latest
+   * when they are read for the second time.
    */
   async rest(actor: Actor, ended = 0): Promise<Settled> {
     for (let before = ''; ; ) {
@@ -188,8 +188,8 @@ export class Scene {
   }
 
   /**
-   * WRITEs of a file in flight while the guest is at rest. It has sent what it can, but the device may not have looked
-   * yet: it has when it says the same twice.
+   * Counts the WRITEs of a file in flight while the guest is at rest. The guest has sent everything it can. The device has
+   * seen all of it when it gives the same answer twice.
    */
   async writesInFlight(file: string): Promise<number> {
     let before = -1
@@ -201,7 +201,7 @@ export class Scene {
     }
   }
 
-  /** Ends the actors and the faults. A guest in which that cannot be done is ended. */
+  /** Ends the actors and the faults. Ends the guest if that fails. */
   async leave(): Promise<void> {
     try {
       await this.holdNothing()

@@ -1,12 +1,12 @@
-/** Results as other tools read them: KTAP for those of the kernel, JUnit for continuous integration. */
+/** Results in formats of other tools: KTAP for kernel developers, JUnit for continuous integration. */
 import type { Cell, KernelResult, LabResult } from './result.js'
 
-/** What a KTAP output begins with. */
+/** The first lines of a KTAP output. */
 export function ktapHead(tests: number): string {
   return `KTAP version 1\n1..${tests}\n`
 }
 
-/** One cell, with what is to say of it behind #. Names are stable: the case and the share. */
+/** One cell, with details after #. Its name is stable: the case and the share. */
 export function ktapLine(number: number, cell: Cell): string {
   const name = `${number} ${cell.case}@${cell.share}`
   if (cell.verdict === 'not applicable') return `ok ${name} # SKIP does not apply\n`
@@ -16,7 +16,7 @@ export function ktapLine(number: number, cell: Cell): string {
   return `${lines.join('')}not ok ${name}\n`
 }
 
-/** A suite for each kernel. */
+/** One suite per kernel. */
 export function junitXml({ kernels }: LabResult): string {
   return `<?xml version="1.0" encoding="UTF-8"?>\n<testsuites>\n${kernels.map(suite).join('')}</testsuites>\n`
 }
@@ -40,7 +40,7 @@ function seconds(ms: number): string {
   return (ms / 1000).toFixed(3)
 }
 
-/** XML 1.0 has no control characters but tab and line ends. */
+/** XML 1.0 allows no control characters except tab and line ends. */
 function escapeXml(text: string): string {
   return text
     .replaceAll('&', '&amp;')

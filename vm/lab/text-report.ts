@@ -10,7 +10,7 @@ import {
   verdictOf,
 } from './result.js'
 
-/** Lines of a trace that are shown on a terminal; the JSON has all. */
+/** Trace lines shown on a terminal. The JSON file has all of them. */
 const TRACE_LINES = 100
 const NOTHING = '-'
 
@@ -20,7 +20,7 @@ const SUMMARIES: Readonly<Record<Verdict, string>> = {
   'not applicable': 'NO VERDICT, no case applies',
 }
 
-/** The matrix: a row for shares with the same outcomes, a column for each kernel. */
+/** The matrix: one row for shares with the same outcomes, one column per kernel. */
 export function matrixText({ kernels }: LabResult): string {
   const blocks = casesOf(kernels).map((name) => ({ heading: headingOf(name), rows: rowsOf(name, kernels) }))
   const [titles, rule, versions, ...lines] = ruledTable(
@@ -34,7 +34,7 @@ export function matrixText({ kernels }: LabResult): string {
   return `${[titles, versions, rule, ...body].join('\n')}\n`
 }
 
-/** The shares of a matrix, and their options. */
+/** The shares of a matrix and their options. */
 export function sharesText({ kernels }: LabResult): string {
   const shares = new Set(kernels.flatMap(({ cells }) => cells.map(({ share }) => share as ShareName)))
   return ruledTable(
@@ -43,7 +43,7 @@ export function sharesText({ kernels }: LabResult): string {
   )
 }
 
-/** All about an unexpected cell, with the end of its trace. */
+/** All details of an unexpected cell, with the end of its trace. */
 export function unexpectedText({ release, fuse, judgedAs }: KernelResult, cell: Cell): string {
   const trace = cell.trace ?? []
   const rules = judgedAs === undefined ? '' : `, by ${judgedAs}`
@@ -60,7 +60,7 @@ export function unexpectedText({ release, fuse, judgedAs }: KernelResult, cell: 
   ].join('\n')
 }
 
-/** One line: how many cells are as expected, and how many are not. */
+/** One line with the numbers of expected and unexpected cells. */
 export function summaryText(result: LabResult): string {
   const cells = result.kernels.flatMap(({ cells }) => cells)
   const count = (verdict: Cell['verdict']): number => cells.filter((cell) => cell.verdict === verdict).length
@@ -69,7 +69,7 @@ export function summaryText(result: LabResult): string {
   return `${verdict}: ${count('as expected')} cells as expected, ${unexpected} unexpected, ${count('not applicable')} do not apply`
 }
 
-/** The cell as a table shows it: what was observed, and in an unexpected one what was not. */
+/** A cell's text in a table: the observation and, if it is unexpected, the expectation. */
 export function cellText(cell: Cell | undefined): string {
   if (cell === undefined || cell.verdict === 'not applicable') return NOTHING
   if (cell.verdict === 'as expected') return `${cell.observed}`
@@ -77,7 +77,7 @@ export function cellText(cell: Cell | undefined): string {
   return `! ${cell.observed} (${why})`
 }
 
-/** "6.12.117" of "6.12.117+deb13-cloud-amd64", "6.1.0-50" of "6.1.0-50-cloud-amd64". */
+/** "6.12.117" from "6.12.117+deb13-cloud-amd64", "6.1.0-50" from "6.1.0-50-cloud-amd64". */
 export function shortRelease(release: string): string {
   return /^\d+(\.\d+)*(-\d+)?/.exec(release)?.[0] ?? release
 }
@@ -94,7 +94,7 @@ function rowsOf(name: string, kernels: readonly KernelResult[]): string[][] {
   return groupShares(name, kernels).map(({ shares, outcomes }) => [shares.join(', '), ...outcomes])
 }
 
-/** Shares of a case that have the same outcomes on every kernel, as tables show them. */
+/** Groups shares of a case that have the same outcomes on every kernel. */
 export function groupShares(
   name: string,
   kernels: readonly KernelResult[],

@@ -1,7 +1,7 @@
 import type { Chart } from '../report/chart.js'
 import type { Cell, TimelineRequest } from './result.js'
 
-/** A request as a bar: the lane is the lowest that is free while it is in flight. */
+/** A request as a bar. It uses the lowest lane that is free while it is in flight. */
 interface Bar {
   kernel: string
   lane: number
@@ -21,10 +21,10 @@ type Kind = keyof typeof KINDS
 
 const LANE_PX = 11
 const MARGINS_PX = 64
-/** Bars of requests that were answered at once must still be seen. */
+/** Shortest bar, so that requests answered at once stay visible. */
 const SHORTEST_PART = 1 / 400
 
-/** Requests of one case on one share, from seen on the ring to replied, for each kernel. Undefined: there are none to show. */
+/** Draws the requests of one case on one share, from arrival to reply, for each kernel. Undefined without requests. */
 export function timelineChart(
   cells: readonly { readonly kernel: string; readonly cell: Cell }[],
 ): Chart | undefined {

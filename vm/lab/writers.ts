@@ -6,45 +6,45 @@ import type { Scene } from './scene.js'
 
 export const BLOCK_BYTES = 4096
 
-/** How WRITERS writes at once came to the device. */
+/** How the device saw WRITERS simultaneous writes. */
 export interface Together {
-  /** Most of them in flight at once, from seen on the ring to replied. */
+  /** Most writes in flight at once, from arrival to reply. */
   readonly highest: number
-  /** How many were in flight, and where in the guest's kernel their threads slept, when nothing was replied yet. */
+  /** Before the first reply: the writes in flight, and the guest kernel's functions in which their threads slept. */
   readonly inFlight: number
   readonly waiting: Readonly<Record<string, number>>
-  /** Why the device thinks that they came alone. */
+  /** The device's reasons for writes that came alone. */
   readonly reasons: Readonly<Partial<Record<LoneReason, number>>>
 }
 
 export interface WriteOptions {
   /** Default `write`: synchronous. */
   operation?: 'write' | 'aio' | 'uring' | undefined
-  /** Of the first block; each writer has the next. Default 0. */
+  /** Offset of the first block. Each writer gets the next block. Default 0. */
   offsetBytes?: number
-  /** From the start of one block to that of the next. Default BLOCK_BYTES; 0: all write the same bytes to one place. */
+  /** Distance between block starts. Default BLOCK_BYTES. 0: all write the same bytes to one place. */
   strideBytes?: number
-  /** The file was opened with O_APPEND: offsets do not count. */
+  /** The file is open with O_APPEND, so offsets are ignored. */
   appends?: boolean
 }
 
-/** The guest's kernel was built without a system call that the writers need. */
+/** The guest's kernel lacks a system call that the writers need. */
 export class MissingCall extends Error {
   override readonly name = 'MissingCall'
 }
 
-/** Nothing is in flight, and yet a thread of the guest does not go on. */
+/** A thread of the guest is stuck although nothing is in flight. */
 export class Stuck extends Error {
   override readonly name = 'Stuck'
 }
 
-/** Rounds without progress after which something is wrong. */
+/** Rounds without progress before the run counts as stuck. */
 const IDLE_ROUNDS = 60
 const IDLE_ROUND_MS = 20
 
 /**
- * WRITERS threads write a block each, at a gate that opens for all of them together. When the guest is at rest before
- * that, its kernel sends no more at a time, and what is held is let go: no verdict depends on time.
+ * WRITERS threads write one block each, behind a gate that opens for all of them together. If the guest comes to rest
+ * before, its kernel sends no more at once, and the held requests are released. No verdict depends on time.
  */
 export async function writeTogether(
   scene: Scene,
@@ -70,7 +70,7 @@ export async function writeTogether(
   return finishTogether(scene, actor, file)
 }
 
-/** The second half: writers have been started, with a hold on the file's WRITEs. */
+/** The second half. The caller has started the writers with a hold on the file's WRITEs. */
 export async function finishTogether(scene: Scene, actor: Actor, file: string): Promise<Together> {
   const first = await finishWriters(scene, actor, file)
   await scene.holdNothing()
@@ -78,7 +78,7 @@ export async function finishTogether(scene: Scene, actor: Actor, file: string): 
   return { highest: highestOverlap, ...first, reasons: loneWrites }
 }
 
-/** Lets go what the guest has sent, time and again, until all writers have ended. */
+/** Releases the held requests again and again until all writers have ended. */
 async function finishWriters(
   scene: Scene,
   actor: Actor,
@@ -106,7 +106,7 @@ async function finishWriters(
   return first ?? { inFlight: WRITERS, waiting: {} }
 }
 
-/** "1 in flight; asleep in fuse_file_write_iter (7), request_wait_answer (1)": before the first reply, and the device's guess. */
+/** The state before the first reply, and the device's reasons: "1 in flight; asleep in fuse_file_write_iter (7), ...". */
 export function describeTogether({ highest, inFlight, waiting, reasons }: Together): string {
   const guesses = Object.entries(reasons)
     .filter(([reason]) => reason !== 'no other writer seen')
@@ -116,7 +116,7 @@ export function describeTogether({ highest, inFlight, waiting, reasons }: Togeth
     .join('; ')
 }
 
-/** Where in the guest's kernel threads sleep: "asleep in fuse_file_write_iter (7), request_wait_answer (1)". */
+/** The guest kernel's functions in which threads sleep: "asleep in fuse_file_write_iter (7), request_wait_answer (1)". */
 export function describeWaits(waiting: Readonly<Record<string, number>>): string {
   const places = Object.entries(waiting)
     .sort(([, a], [, b]) => b - a)

@@ -6,10 +6,10 @@ import type { Scene } from '../scene.js'
 import { BLOCK_BYTES, describeTogether, MissingCall, type WriteOptions, writeTogether } from '../writers.js'
 
 const { O_DIRECT, O_RDWR } = constants
-/** Both flags on and off: what each does by itself. */
+/** All four combinations of the two flags, to see the effect of each. */
 const SHARES: readonly ShareName[] = ['direct', 'parallel', 'direct-noasync', 'parallel-noasync']
 
-/** How many writes are in flight, each from a thread of its own, so that nothing else puts them in a row. */
+/** Counts writes in flight. Each comes from its own thread, so that nothing else serializes them. */
 async function overlap(scene: Scene, operation: WriteOptions['operation']): Promise<Observation> {
   const file = scene.makeFile(WRITERS * BLOCK_BYTES)
   const actor = scene.addActor()

@@ -8,15 +8,15 @@ const { O_RDONLY, O_WRONLY } = constants
 const FILE_BYTES = 8192
 const OLD = 1
 const NEW = 2
-/** Longer than `--cache auto` lets the guest believe attributes, which is a second. */
+/** Longer than the second for which `--cache auto` lets the guest cache attributes. */
 const ATTRIBUTES_EXPIRE_MS = 1_300
-/** A file that was written longer ago than this has a version that can be told from the next. */
+/** After this pause, the times of two versions of a file differ. */
 const SETTLED_MS = 100
 
 const POLICIES: readonly ShareName[] = ['direct', 'metadata', 'auto', 'keep', 'always']
 const WRITERS_POLICIES: readonly ShareName[] = ['direct', 'auto', 'always', 'writeback']
 
-/** The host writes the same number of other bytes, and leaves no doubt about the time of it. */
+/** The host writes the same number of different bytes, with a clearly different time. */
 function changeOnHost(scene: Scene, file: string): void {
   const path = scene.hostPath(file)
   const { mtimeMs } = statSync(path)
@@ -25,7 +25,7 @@ function changeOnHost(scene: Scene, file: string): void {
   expectChange(scene, file, FILE_BYTES)
 }
 
-/** The guest may believe what it has cached: only the host's bytes are known. */
+/** The guest may still see cached bytes, so the model checks the host's bytes only. */
 function expectChange(scene: Scene, file: string, sizeBytes: number, byte = NEW): void {
   scene.model(file).replace(Buffer.alloc(sizeBytes, byte))
   scene.model(file).comparesGuest = false
@@ -36,7 +36,7 @@ function nameData(seen: number | string): string {
   return seen === `${OLD}x${FILE_BYTES}` ? 'old data' : `${seen}`
 }
 
-/** Read, close, changed on the host, opened and read again: close-to-open consistency. */
+/** The guest reads and closes the file, the host changes it, the guest reads it again: close-to-open consistency. */
 async function reopen(scene: Scene): Promise<Observation> {
   const file = scene.makeFile(FILE_BYTES, OLD)
   const actor = scene.addActor()
@@ -57,7 +57,7 @@ async function reopen(scene: Scene): Promise<Observation> {
   }
 }
 
-/** The same with a change that neither the size nor the time of change tells. */
+/** The same with a change that alters neither size nor mtime. */
 async function reopenSameTime(scene: Scene): Promise<Observation> {
   const file = scene.makeFile(FILE_BYTES, OLD)
   const path = scene.hostPath(file)
@@ -79,7 +79,7 @@ async function reopenSameTime(scene: Scene): Promise<Observation> {
   return { observed: nameData(seen), evidence: `${reads} READs, opens answered with ${describeOpens(opens)}` }
 }
 
-/** The same without a change: whether the second open finds the data in the guest's page cache. */
+/** The same without a change: checks if the second open finds the data in the guest's page cache. */
 async function readTwice(scene: Scene): Promise<Observation> {
   const file = scene.makeFile(FILE_BYTES, OLD)
   await sleep(SETTLED_MS)
@@ -98,7 +98,7 @@ async function readTwice(scene: Scene): Promise<Observation> {
   }
 }
 
-/** A file stays open while it changes on the host. */
+/** The host changes a file that is open in the guest. */
 async function readOpenFile(scene: Scene): Promise<Observation> {
   const file = scene.makeFile(FILE_BYTES, OLD)
   const actor = scene.addActor()
@@ -110,7 +110,7 @@ async function readOpenFile(scene: Scene): Promise<Observation> {
   return { observed: nameData(seen), evidence: `${(await scene.counts(file)).reads} READs` }
 }
 
-/** Bytes are appended on the host, in the page that the guest has cached. */
+/** The host appends bytes to a page that the guest has cached. */
 async function readGrownFile(scene: Scene): Promise<Observation> {
   const file = scene.makeFile(1000, OLD)
   const actor = scene.addActor()
@@ -128,7 +128,7 @@ async function readGrownFile(scene: Scene): Promise<Observation> {
   return { observed: names[seen] ?? `${seen}`, evidence: `bytes read: ${seen}` }
 }
 
-/** What stat says after the size has changed on the host. */
+/** The guest calls stat after the host has changed the size. */
 async function statChange(scene: Scene): Promise<Observation> {
   const file = scene.makeFile(FILE_BYTES, OLD)
   const size = async (): Promise<number> =>
@@ -144,7 +144,7 @@ async function statChange(scene: Scene): Promise<Observation> {
   }
 }
 
-/** The same by fstat: no name is looked up. */
+/** The same by fstat, which looks up no name. */
 async function fstatChange(scene: Scene): Promise<Observation> {
   const file = scene.makeFile(FILE_BYTES, OLD)
   const actor = scene.addActor()
@@ -160,7 +160,7 @@ async function fstatChange(scene: Scene): Promise<Observation> {
 const PIECES = 16
 const PIECE_BYTES = 256
 
-/** Many small writes, and then fsync: how they come to the device. */
+/** Counts the WRITEs of many small writes and an fsync. */
 async function smallWrites(scene: Scene): Promise<Observation> {
   const file = scene.makeFile(FILE_BYTES, OLD)
   const actor = scene.addActor()
@@ -174,13 +174,13 @@ async function smallWrites(scene: Scene): Promise<Observation> {
   const after = await scene.counts(file)
   const writes = before.directWrites + before.cachedWrites
   return {
-    // A page cache may begin to write back whenever it likes, but it collects: one WRITE for many writes.
+    // A page cache may start write-back at any time, but it merges: one WRITE holds many writes.
     observed: writes === PIECES ? 'written through' : 'written back',
     evidence: `${PIECES} writes of ${PIECE_BYTES} bytes: ${writes} WRITEs before fsync, ${after.directWrites + after.cachedWrites - writes} by it`,
   }
 }
 
-/** Written in the guest and closed, without fsync: what the host then reads. */
+/** The guest writes and closes a file without fsync, then the host reads it. */
 async function close(scene: Scene): Promise<Observation> {
   const file = scene.makeFile(FILE_BYTES, OLD)
   const actor = scene.addActor()
@@ -202,7 +202,7 @@ function describeOpens(opens: Readonly<Record<string, number>>): string {
     .join(', ')
 }
 
-/** What the policies do does not depend on the kernel. */
+/** The effect of the policies does not depend on the kernel. */
 const byShare =
   (outcomes: Partial<Record<ShareName, string>>) =>
   ({ share }: { share: ShareName }): string | undefined =>
@@ -217,7 +217,7 @@ export const cacheCases: readonly LabCase[] = [
       direct: 'new data',
       metadata: 'new data',
       auto: 'new data',
-      // KEEP_CACHE and expired attributes: AUTO_INVAL_DATA drops the pages when the time of change is another.
+      // KEEP_CACHE and expired attributes: AUTO_INVAL_DATA drops the pages if mtime has changed.
       keep: 'new data',
       always: 'old data',
     }),
@@ -231,7 +231,7 @@ export const cacheCases: readonly LabCase[] = [
       direct: 'new data',
       metadata: 'new data',
       auto: 'new data',
-      // The option says KEEP_CACHE at every open, and attributes are believed for a second.
+      // The option sets KEEP_CACHE at every open, and the guest caches attributes for a second.
       keep: 'old data',
       always: 'old data',
     }),

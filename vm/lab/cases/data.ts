@@ -1,4 +1,4 @@
-/** What is in a file: each case tells what it writes, and the runner compares bytes, sizes and offsets. */
+/** File contents: each case declares its writes, and the runner compares bytes, sizes and offsets. */
 import { appendFileSync, constants, truncateSync } from 'node:fs'
 import { FATTR_SIZE, Opcode } from 'virtio-fs-ts/protocol'
 import type { TracedRequest } from '../../../src/inspect/trace-format.js'
@@ -36,7 +36,7 @@ function told({ value, error }: { value?: number | string; error?: string }): st
 
 const asIs = (observed: string, evidence = ''): Observation => ({ observed, evidence })
 
-/** One write of more bytes than a request takes. */
+/** Writes more bytes at once than fit into one request. */
 async function largeWrite(scene: Scene, flags: number): Promise<Observation> {
   const { actor, file } = await openFile(scene, Buffer.alloc(0), flags)
   const sizeBytes = 2 * MIB + MIB / 2 + 100
@@ -49,7 +49,7 @@ async function largeWrite(scene: Scene, flags: number): Promise<Observation> {
   return asIs('value' in outcome && outcome.value === sizeBytes ? 'whole' : told(outcome))
 }
 
-/** One read of more bytes than a request takes, and one that begins and ends anywhere. */
+/** Reads more bytes than fit into one request, and then an unaligned range. */
 async function largeRead(scene: Scene, flags: number): Promise<Observation> {
   const sizeBytes = 2 * MIB + MIB / 2 + 100
   const { actor, file } = await openFile(scene, patternBytes(0, sizeBytes, 5), flags)
@@ -62,7 +62,7 @@ async function largeRead(scene: Scene, flags: number): Promise<Observation> {
   return asIs(right ? 'right' : `${whole}, ${part}, ${end}`, `${reads} READs`)
 }
 
-/** Writes that begin and end anywhere, and a read behind each. */
+/** Makes unaligned writes, and a read after each. */
 async function unaligned(scene: Scene): Promise<Observation> {
   const { actor, file } = await openFile(scene, Buffer.alloc(20_000, FILL))
   const pieces: [sizeBytes: number, offsetBytes: number][] = [
@@ -85,7 +85,7 @@ async function unaligned(scene: Scene): Promise<Observation> {
   return asIs(wrong.length === 0 ? 'right' : wrong.join(', '))
 }
 
-/** A write beyond the end: what lies between is zeros, the rest of the last page as well. */
+/** Writes beyond the end. The gap and the rest of the last page must be zeros. */
 async function hole(scene: Scene): Promise<Observation> {
   const { actor, file } = await openFile(scene, Buffer.alloc(5000, FILL))
   await actor.do('read f 8192 0')
@@ -96,7 +96,7 @@ async function hole(scene: Scene): Promise<Observation> {
   return asIs(seen === `${FILL}x5000 0x8000 9x100` ? 'zeros' : `${seen}`)
 }
 
-/** Shorter and longer again, with everything cached before. */
+/** Truncates and extends a fully cached file. */
 async function shrinkAndGrow(scene: Scene): Promise<Observation> {
   const { actor, file } = await openFile(scene, Buffer.alloc(10_000, FILL))
   await actor.do('read f 12000 0')
@@ -111,7 +111,7 @@ async function shrinkAndGrow(scene: Scene): Promise<Observation> {
   return asIs(right ? 'zeros' : `${short} > ${long}`)
 }
 
-/** The device writes 1000 bytes of 4096. */
+/** The device writes only 1000 of 4096 bytes. */
 async function shortWrite(scene: Scene, operation: 'write' | 'aio'): Promise<Observation> {
   const flags = operation === 'aio' ? O_RDWR | O_DIRECT : O_RDWR
   const { actor, file } = await openFile(scene, Buffer.alloc(2 * PAGE), flags)
@@ -121,7 +121,7 @@ async function shortWrite(scene: Scene, operation: 'write' | 'aio'): Promise<Obs
   return asIs(told(outcome))
 }
 
-/** The device reads 1000 bytes of 4096, and then the rest. */
+/** The device reads only 1000 of 4096 bytes, then the rest. */
 async function shortRead(scene: Scene): Promise<Observation> {
   const { actor, file } = await openFile(scene, Buffer.alloc(2 * PAGE, FILL), O_RDONLY)
   await scene.fault(file, 'READ', { shortBytes: 1000, limit: 1 })
@@ -137,13 +137,13 @@ async function failedWrite(scene: Scene): Promise<Observation> {
   const written = await actor.attempt(`write f ${PAGE} ${PAGE} 9`)
   const synced = await actor.attempt('fsync f')
   await scene.holdNothing()
-  // Write-back has told the guest's size before it knew.
+  // With write-back, the guest reports the new size before the device refuses the write.
   scene.model(file).comparesGuest = scene.share !== 'writeback'
   const size = scene.share === 'writeback' ? '' : `, size ${await actor.do('size f')}`
   return asIs(`write ${told(written)}, fsync ${told(synced)}${size}`)
 }
 
-/** O_APPEND by two processes in turn; what fstat says in between. */
+/** Two processes append with O_APPEND in turn and call fstat in between. */
 async function appendInTurn(scene: Scene): Promise<Observation> {
   const { actor, file } = await openFile(scene, Buffer.alloc(1000, FILL), O_RDWR | O_APPEND)
   const other = scene.addActor()
@@ -163,7 +163,7 @@ async function appendInTurn(scene: Scene): Promise<Observation> {
   return asIs(wrong.length === 0 ? 'right' : wrong.join(', '))
 }
 
-/** fstat and lseek after a write that extends. */
+/** Calls fstat and lseek after a write that extends the file. */
 async function sizeAfterWrite(scene: Scene, operation: string): Promise<Observation> {
   const flags = operation === 'write' ? O_RDWR : O_RDWR | O_DIRECT
   const { actor, file } = await openFile(scene, Buffer.alloc(PAGE, FILL), flags)
@@ -178,7 +178,7 @@ async function sizeAfterWrite(scene: Scene, operation: string): Promise<Observat
 const KEEP_SIZE = 1
 const PUNCH_HOLE = 2
 
-/** fallocate that extends, and that punches a hole into what is cached. */
+/** Extends the file with fallocate, and punches a hole into cached data. */
 async function allocate(scene: Scene): Promise<Observation> {
   const { actor, file } = await openFile(scene, Buffer.alloc(3 * PAGE, FILL))
   await actor.do(`read f ${3 * PAGE} 0`)
@@ -192,7 +192,7 @@ async function allocate(scene: Scene): Promise<Observation> {
   return asIs(right ? 'right' : `${punched}, size ${size}`)
 }
 
-/** A part of a page is written that was not cached; what a mapping then shows of the rest. */
+/** Writes part of an uncached page, then reads the rest of the page through a mapping. */
 async function peekAfterWrite(scene: Scene): Promise<Observation> {
   const { actor, file } = await openFile(scene, Buffer.alloc(PAGE, FILL))
   await actor.do('write f 100 50 9')
@@ -202,7 +202,7 @@ async function peekAfterWrite(scene: Scene): Promise<Observation> {
   return asIs(seen === `${FILL}x50 9x100 ${FILL}x${PAGE - 150}` ? 'right' : `${seen}`)
 }
 
-/** copy_file_range from what was just written to what is cached. */
+/** Calls copy_file_range from freshly written to cached data. */
 async function copyRange(scene: Scene): Promise<Observation> {
   const source = scene.makeFileOf(Buffer.alloc(2 * PAGE, FILL), '-source')
   const { actor, file } = await openFile(scene, Buffer.alloc(3 * PAGE, 1))
@@ -219,10 +219,10 @@ async function copyRange(scene: Scene): Promise<Observation> {
 }
 
 const [SEEK_END, SEEK_DATA, SEEK_HOLE] = [2, 3, 4]
-/** File systems of the host keep holes of this size. */
+/** The host's file systems keep holes of this size. */
 const BLOCK = 65_536
 
-/** Where data and holes are, by the host's file. */
+/** Compares data and holes with the host's file. */
 async function seekData(scene: Scene): Promise<Observation> {
   const { actor, file } = await openFile(scene, Buffer.alloc(BLOCK, FILL))
   const path = scene.hostPath(file)
@@ -244,7 +244,7 @@ async function seekData(scene: Scene): Promise<Observation> {
   return asIs(positions.join(' '))
 }
 
-/** Opened with O_TRUNC while its pages are cached. */
+/** Opens a file with O_TRUNC while its pages are cached. */
 async function truncatingOpen(scene: Scene): Promise<Observation> {
   const { actor, file } = await openFile(scene, Buffer.alloc(2 * PAGE, FILL))
   await actor.do(`read f ${2 * PAGE} 0`)
@@ -258,7 +258,7 @@ async function truncatingOpen(scene: Scene): Promise<Observation> {
   return asIs(right ? 'emptied' : `size ${emptied}, ${seen}`)
 }
 
-/** A new file by O_CREAT, with its mode and its bytes. */
+/** Makes a new file with O_CREAT and checks its mode and bytes. */
 async function create(scene: Scene): Promise<Observation> {
   const actor = scene.addActor()
   const file = scene.file('-new')
@@ -271,7 +271,7 @@ async function create(scene: Scene): Promise<Observation> {
   return asIs(`${read}, ${told(again)}, the host ${right ? 'has it' : 'has something else'}`)
 }
 
-/** Pages are written back with a reply that is held: what comes after has to wait for it. */
+/** Holds the reply to a write-back. The following operation has to wait for it. */
 async function afterWriteBack(scene: Scene, then: string, opcode: number): Promise<Observation> {
   const { actor, file } = await openFile(scene, Buffer.alloc(4 * PAGE))
   const other = scene.addActor()
@@ -280,7 +280,7 @@ async function afterWriteBack(scene: Scene, then: string, opcode: number): Promi
   scene.model(file).fill(0, 4 * PAGE, 9)
   if (opcode === Opcode.SETATTR) scene.model(file).resize(100)
   await scene.holdWrites(file, 1000)
-  // fsync holds the inode's lock; sync does not.
+  // fsync holds the inode's lock, but sync does not.
   const writeBack = opcode === Opcode.FSYNC ? undefined : scene.guest.spawn('sync')
   if (writeBack === undefined) await actor.start('fsync f')
   while ((await scene.writesInFlight(file)) === 0) await scene.guest.output('sleep 0.01')
@@ -289,7 +289,7 @@ async function afterWriteBack(scene: Scene, then: string, opcode: number): Promi
   await scene.holdNothing()
   await writeBack?.result
   const outcomes: Outcome[] = [...(await actor.join()), ...(await other.join())]
-  // Write-back also tells of times.
+  // Write-back also sends times.
   const isIt = (request: TracedRequest): boolean =>
     request.opcode === opcode && (opcode !== Opcode.SETATTR || (request.detailFlags & FATTR_SIZE) !== 0)
   scene.judgeRequests((requests) => {

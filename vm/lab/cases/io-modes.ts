@@ -14,10 +14,10 @@ import {
 
 const { O_DIRECT, O_RDONLY, O_RDWR } = constants
 const FILE_BYTES = WRITERS * BLOCK_BYTES
-/** Between the figures of a case's phases. */
+/** Separates the figures of a case's phases. */
 const THEN = ' > '
 
-/** A writer with WRITERS threads, and a reader that changes between phases what it does with the file. */
+/** A writer with WRITERS threads, and a reader that uses the file differently in each phase. */
 class Stage {
   private readonly seen: { name: string; together: Together }[] = []
 
@@ -35,7 +35,7 @@ class Stage {
     return stage
   }
 
-  /** Writers write together; how many of them are in flight is the figure of this phase. */
+  /** The writers write together. The figure of this phase is the number of writes in flight. */
   async write(name: string): Promise<void> {
     this.scene.beginPhase(name)
     this.seen.push({ name, together: await writeTogether(this.scene, this.writer, 'f', this.file) })
@@ -63,7 +63,7 @@ async function mapped(scene: Scene): Promise<Observation> {
   return stage.observation
 }
 
-/** A database's writer beside a reader that maps the file, reads it, and leaves without a word. */
+/** A database's writer, and a reader that maps the file, reads it and exits without cleaning up. */
 async function database(scene: Scene): Promise<Observation> {
   const stage = await Stage.set(scene)
   await stage.write('alone')
@@ -76,7 +76,7 @@ async function database(scene: Scene): Promise<Observation> {
   return stage.observation
 }
 
-/** A second process opens the file read-only, which a rule answers without FOPEN_DIRECT_IO, and closes it. */
+/** A second process opens the file read-only and closes it. A rule answers that open without FOPEN_DIRECT_IO. */
 async function cachedOpen(scene: Scene, flags: number): Promise<Observation> {
   const stage = await Stage.set(scene)
   await stage.write('before')
@@ -88,7 +88,7 @@ async function cachedOpen(scene: Scene, flags: number): Promise<Observation> {
   return stage.observation
 }
 
-/** The inode stays in caching mode until the last of its cached opens is closed. */
+/** The inode stays in caching mode until its last cached open is closed. */
 async function twoCachedOpens(scene: Scene): Promise<Observation> {
   const stage = await Stage.set(scene)
   for (const name of ['f', 'g']) {
@@ -103,7 +103,7 @@ async function twoCachedOpens(scene: Scene): Promise<Observation> {
   return stage.observation
 }
 
-/** A private mapping of a direct file does not cache for others. */
+/** A private mapping of a direct file does not put it into caching mode. */
 async function mappedPrivately(scene: Scene): Promise<Observation> {
   const stage = await Stage.set(scene)
   await stage.reader.do(`open f ${O_RDWR} ${scene.guestPath(stage.file)}`)
@@ -113,7 +113,7 @@ async function mappedPrivately(scene: Scene): Promise<Observation> {
   return stage.observation
 }
 
-/** fcntl(F_SETFL) with O_DIRECT on an open file, and without. */
+/** Sets O_DIRECT on an open file with fcntl(F_SETFL), and clears it. */
 async function setODirect(scene: Scene): Promise<Observation> {
   const file = scene.makeFile(BLOCK_BYTES, 1)
   const actor = scene.addActor()
@@ -136,7 +136,7 @@ async function setODirect(scene: Scene): Promise<Observation> {
   }
 }
 
-/** Writes are held in flight; whether the last of another process's operations on the file then waits for them. */
+/** Holds writes in flight, and checks if the last operation of another process on the file waits for them. */
 async function waitsForWrites(
   scene: Scene,
   operationsOn: (path: string) => readonly string[],
@@ -170,7 +170,7 @@ async function waitsForWrites(
   }
 }
 
-/** While a mapping waits for the writes in flight, others that come have to wait for it. */
+/** A mapping waits for the writes in flight. Later writers have to wait for the mapping. */
 async function lateWriters(scene: Scene): Promise<Observation> {
   const { writer, reader, file } = await Stage.set(scene)
   const startWriters = async (byte: number): Promise<void> => {
@@ -198,7 +198,7 @@ async function lateWriters(scene: Scene): Promise<Observation> {
   }
 }
 
-/** Writers wait for a chmod that is in flight. Meanwhile the file is opened without DIRECT_IO. */
+/** Writers wait for a chmod in flight. Meanwhile the file is opened without DIRECT_IO. */
 async function openedMeanwhile(scene: Scene): Promise<Observation> {
   const { writer, reader, file } = await Stage.set(scene)
   const other = scene.addActor()
@@ -226,7 +226,7 @@ const phases = (facts: GuestFacts, cached: readonly boolean[]): string =>
     .map((isCached) => atOnce(isCached ? writesInParallelWhenCached(facts) : writesInParallel(facts)))
     .join(THEN)
 
-/** Writes that hold the inode's lock together are what caching waits for. */
+/** Caching waits for writes that share the inode's lock. */
 const waits = (facts: GuestFacts): string =>
   hasIoModes(facts) && writesInParallel(facts) ? 'waits' : 'does not wait'
 
@@ -261,7 +261,7 @@ export const ioModeCases: readonly LabCase[] = [
     run: (scene) => cachedOpen(scene, O_RDONLY),
   },
   {
-    // fcntl could take O_DIRECT away from such a file at any time.
+    // fcntl could clear O_DIRECT on such a file at any time.
     name: 'io-mode/cached-open-o-direct',
     question: "the same with the guest's O_DIRECT on that open",
     shares: ['parallel', 'parallel+mmap'],

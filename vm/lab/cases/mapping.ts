@@ -10,7 +10,7 @@ const { O_RDWR } = constants
 const FILE_BYTES = 65_536
 const FILL = 7
 
-/** Maps a file, and reads through the mapping. */
+/** Maps a file and reads through the mapping. */
 async function map(scene: Scene, how: string): Promise<Observation> {
   const file = scene.makeFile(FILE_BYTES, FILL)
   const actor = scene.addActor()
@@ -24,7 +24,7 @@ async function map(scene: Scene, how: string): Promise<Observation> {
 
 const shared = ({ allowMmap }: GuestFacts): string => (allowMmap ? 'works' : 'ENODEV')
 
-/** The INIT flag, by the guest's answer. */
+/** The INIT flag in the guest's answer. */
 async function negotiated({ facts }: Scene): Promise<Observation> {
   const { allowMmap, minor } = facts
   return {
@@ -33,7 +33,7 @@ async function negotiated({ facts }: Scene): Promise<Observation> {
   }
 }
 
-/** Two neighbours in every page: stores through a mapping, and direct writes, in turn. */
+/** Stores through a mapping and direct writes take turns in neighbouring parts of each page. */
 async function neighbours(scene: Scene): Promise<Observation> {
   const pageBytes = 4096
   const partBytes = 1000
@@ -43,7 +43,7 @@ async function neighbours(scene: Scene): Promise<Observation> {
   for (const actor of [mapper, writer]) await actor.do(`open f ${O_RDWR} ${scene.guestPath(file)}`)
   await mapper.do(`map m f ${FILE_BYTES} shared rw`)
   for (let page = 0; page < FILE_BYTES; page += pageBytes) {
-    // The page is dirty when its neighbour is written, and is stored to once more after.
+    // The page is dirty during the direct write next to the stored part, and gets another store afterwards.
     await mapper.do(`poke m ${partBytes} ${page} ${stored}`)
     await writer.do(`write f ${partBytes} ${page + partBytes} ${written}`)
     await mapper.do(`poke m ${partBytes} ${page + 2 * partBytes} ${stored}`)
@@ -69,7 +69,7 @@ async function neighbours(scene: Scene): Promise<Observation> {
 const ROUNDS = 6
 const REPEATS = 5
 
-/** Neighbouring pages at the same time: every other one stored to through a mapping, the rest written directly. */
+/** Stores to every other page through a mapping while direct writes go to the pages between. */
 async function racingNeighbours(scene: Scene): Promise<Observation> {
   const pageBytes = 4096
   const file = scene.makeFile(FILE_BYTES)
@@ -107,7 +107,7 @@ function failOn(outcomes: readonly Outcome[]): void {
   if (failed !== undefined) throw new Error(`an operation ended with ${JSON.stringify(failed)}`)
 }
 
-/** What another process reads directly, before and after the mapping is synchronised. */
+/** Another process reads directly before and after msync of the mapping. */
 async function readAfterMsync(scene: Scene): Promise<Observation> {
   const stored = 90
   const file = scene.makeFile(FILE_BYTES, FILL)
@@ -126,7 +126,7 @@ async function readAfterMsync(scene: Scene): Promise<Observation> {
   }
 }
 
-/** What another process reads directly while a page is dirty, without msync. */
+/** Another process reads directly while a page is dirty, without msync. */
 async function readDirty(scene: Scene): Promise<Observation> {
   const stored = 91
   const file = scene.makeFile(FILE_BYTES, FILL)
@@ -142,7 +142,7 @@ async function readDirty(scene: Scene): Promise<Observation> {
   }
 }
 
-/** What a mapping shows after another process wrote directly, and after the host wrote and it is mapped again. */
+/** Reads a mapping after another process has written directly, and again after a host write and a new mapping. */
 async function peekAfterWrite(scene: Scene): Promise<Observation> {
   const file = scene.makeFile(FILE_BYTES, FILL)
   const [mapper, writer] = [scene.addActor(), scene.addActor()]
@@ -162,7 +162,7 @@ async function peekAfterWrite(scene: Scene): Promise<Observation> {
   }
 }
 
-/** A dirty page, part of which is then written directly: in which order the requests come. */
+/** Writes directly to part of a dirty page, and checks the order of the requests. */
 async function flushBeforeWrite(scene: Scene): Promise<Observation> {
   const file = scene.makeFile(FILE_BYTES, FILL)
   const [mapper, writer] = [scene.addActor(), scene.addActor()]
@@ -181,7 +181,7 @@ async function flushBeforeWrite(scene: Scene): Promise<Observation> {
   return { observed: 'flushed first', evidence: `${cachedWrites} WRITEs by the page cache` }
 }
 
-/** Stores through a mapping, after which everybody leaves without msync. */
+/** Stores through a mapping, then all processes exit without msync. */
 async function leaveDirty(scene: Scene): Promise<Observation> {
   const file = scene.makeFile(FILE_BYTES, FILL)
   const mapper = scene.addActor()
@@ -195,7 +195,7 @@ async function leaveDirty(scene: Scene): Promise<Observation> {
   return { observed: 'written', evidence: `${cachedWrites} WRITEs by the page cache` }
 }
 
-/** A dirty page is written back, its reply is held: what another operation then does. */
+/** Holds the reply to the write-back of a dirty page, and starts another operation. */
 async function duringWriteBack(scene: Scene, operation: 'read' | 'write' | 'poke'): Promise<Observation> {
   const file = scene.makeFile(FILE_BYTES, FILL)
   const [mapper, other] = [scene.addActor(), scene.addActor()]
@@ -203,13 +203,13 @@ async function duringWriteBack(scene: Scene, operation: 'read' | 'write' | 'poke
   await mapper.do(`map m f ${FILE_BYTES} shared rw`)
   await mapper.do('poke m 4096 0 2')
   await scene.holdWrites(file, 1000)
-  // msync would hold the inode's lock, which is not what is asked about.
+  // msync would hold the inode's lock, which this case does not test.
   const writeBack = scene.guest.spawn('sync')
   while ((await scene.writesInFlight(file)) === 0) await scene.guest.output('sleep 0.01')
   const doer = operation === 'poke' ? mapper : other
   await doer.start({ read: 'read f 4096 0', write: 'write f 4096 0 3', poke: 'poke m 4096 0 3' }[operation])
   const { ended, waiting } = await scene.rest(doer)
-  // A direct write that does not wait has come to the device, which holds it too.
+  // A direct write that does not wait has reached the device, which holds it too.
   const hasCome = operation === 'write' && (await scene.writesInFlight(file)) > 1
   await scene.holdNothing()
   await writeBack.result
@@ -218,7 +218,7 @@ async function duringWriteBack(scene: Scene, operation: 'read' | 'write' | 'poke
   return { observed: hasCome || ended > 0 ? 'does not wait' : 'waits', evidence: describeWaits(waiting) }
 }
 
-/** A second mapping of a file that is dirty. */
+/** Maps a dirty file a second time. */
 async function mapDirty(scene: Scene): Promise<Observation> {
   const file = scene.makeFile(FILE_BYTES, FILL)
   const [mapper, other] = [scene.addActor(), scene.addActor()]
@@ -231,7 +231,7 @@ async function mapDirty(scene: Scene): Promise<Observation> {
   return { observed: seen === `5x${FILE_BYTES}` ? 'new data' : 'old data', evidence: `bytes: ${seen}` }
 }
 
-/** A page is read through a mapping while a direct write to it is held. */
+/** Reads a page through a mapping while a direct write to it is held. */
 async function peekDuringWrite(scene: Scene): Promise<Observation> {
   const file = scene.makeFile(FILE_BYTES, FILL)
   const [mapper, writer] = [scene.addActor(), scene.addActor()]

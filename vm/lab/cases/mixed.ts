@@ -15,7 +15,7 @@ interface FioReport {
   }[]
 }
 
-/** As in xfstests generic/095: every way to read and write, at once, on the same files. */
+/** As in xfstests generic/095: all kinds of reads and writes at once on the same files. */
 const JOBS: Readonly<Record<string, string>> = {
   buffered: '--ioengine=psync --rw=randrw --bs=4k',
   direct: '--ioengine=psync --direct=1 --rw=randrw --bs=4k',

@@ -1,4 +1,4 @@
-/** Directories and attributes: what the guest sees of the host, and the host of the guest. */
+/** Directories and attributes: the guest's view of the host, and the host's view of the guest. */
 import {
   chmodSync,
   existsSync,
@@ -15,7 +15,7 @@ import type { ShareName } from '../option-sets.js'
 import type { Scene } from '../scene.js'
 
 const POLICIES: readonly ShareName[] = ['direct', 'auto', 'always']
-/** More than one READDIR or READDIRPLUS holds. */
+/** More entries than fit into one READDIR or READDIRPLUS. */
 const ENTRIES = 120
 
 function makeDirectory(scene: Scene, entries: number): { host: string; guest: string } {
@@ -29,7 +29,7 @@ async function shell(scene: Scene, script: string): Promise<string> {
   return (await scene.guest.output(script)).trim().split('\n').join(' ')
 }
 
-/** Listed three times: names, sizes, then after the guest has added and removed. */
+/** Lists names and sizes, lists again, then lists after the guest has added and removed entries. */
 async function list(scene: Scene): Promise<Observation> {
   const { host, guest } = makeDirectory(scene, ENTRIES)
   const count = `ls ${guest} | sort -u | wc -l`
@@ -42,7 +42,7 @@ async function list(scene: Scene): Promise<Observation> {
   return { observed: seen === expected && onHost === ENTRIES - 1 ? 'complete' : seen, evidence: seen }
 }
 
-/** Made, renamed over another, linked and removed in the guest. */
+/** Makes files in the guest, renames over one, links and removes. */
 async function rename(scene: Scene): Promise<Observation> {
   const { host, guest } = makeDirectory(scene, 0)
   const seen = await shell(
@@ -58,7 +58,7 @@ async function rename(scene: Scene): Promise<Observation> {
   }
 }
 
-/** Mode, owner, times and size, set in the guest: what both sides then say. */
+/** Sets mode, owner, times and size in the guest, and compares both sides. */
 async function attributes(scene: Scene): Promise<Observation> {
   const file = scene.makeFile(100)
   const path = scene.guestPath(file)
@@ -71,7 +71,7 @@ async function attributes(scene: Scene): Promise<Observation> {
   return { observed: seen === onHost ? seen : `${seen}, on the host ${onHost}`, evidence: '' }
 }
 
-/** A name that is not there is asked for, then made by the guest; one that is there is removed. */
+/** Looks up an absent name, then makes and removes it in the guest. */
 async function absent(scene: Scene): Promise<Observation> {
   const { guest } = makeDirectory(scene, 0)
   const is = (name: string): string => `test -e ${guest}/${name} && echo there || echo absent`
@@ -79,14 +79,14 @@ async function absent(scene: Scene): Promise<Observation> {
   return { observed: seen, evidence: '' }
 }
 
-/** Modes of what is made under a umask. */
+/** Modes of new files and directories under a umask. */
 async function umask(scene: Scene): Promise<Observation> {
   const { guest } = makeDirectory(scene, 0)
   const seen = await shell(scene, `cd ${guest} && umask 027 && echo >f && mkdir d && stat -c %a f d`)
   return { observed: seen, evidence: '' }
 }
 
-/** Symbolic links, and a file that is removed while it is open. */
+/** Symbolic links, and a file that is removed while open. */
 async function links(scene: Scene): Promise<Observation> {
   const { host, guest } = makeDirectory(scene, 1)
   const seen = await shell(
@@ -98,7 +98,7 @@ async function links(scene: Scene): Promise<Observation> {
   return { observed: target === 'entry-0' && isGone ? seen : `${seen}, host ${target}`, evidence: '' }
 }
 
-/** A user without rights is refused what the mode refuses. */
+/** An unprivileged user must get an error if the mode forbids access. */
 async function permissions(scene: Scene): Promise<Observation> {
   const file = scene.makeFile(10)
   chmodSync(scene.hostPath(file), 0o640)

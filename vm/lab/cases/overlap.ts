@@ -7,7 +7,7 @@ import { BLOCK_BYTES, describeTogether, finishTogether, writeTogether } from '..
 const { O_APPEND, O_DIRECT, O_RDWR } = constants
 const FILE_BYTES = WRITERS * BLOCK_BYTES
 
-/** How many synchronous writers of one file are in flight at once. */
+/** Counts the synchronous writers of one file in flight at once. */
 async function overlap(
   scene: Scene,
   { flags = O_RDWR, sizeBytes = FILE_BYTES, offsetBytes = 0, strideBytes = BLOCK_BYTES },
@@ -23,7 +23,7 @@ async function overlap(
   return { observed: `${together.highest}`, evidence: describeTogether(together) }
 }
 
-/** Writers wait for a truncate that is in flight. When it is done, all of them extend the file. */
+/** Writers wait for a truncate in flight. After it, all of their writes extend the file. */
 async function truncatedMeanwhile(scene: Scene): Promise<Observation> {
   const file = scene.makeFile(FILE_BYTES)
   const [writer, other] = [scene.addActor(), scene.addActor()]

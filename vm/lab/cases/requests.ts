@@ -1,4 +1,4 @@
-/** Which requests come, in which order and with which flags. */
+/** The requests of an operation: their order and their flags. */
 import { chmodSync, constants, statSync } from 'node:fs'
 import { FUSE_WRITE_KILL_SUIDGID, Opcode, opcodeName } from 'virtio-fs-ts/protocol'
 import type { TracedRequest } from '../../../src/inspect/trace-format.js'
@@ -21,7 +21,7 @@ const OPEN_TO_RELEASE: ReadonlySet<number> = new Set([
   Opcode.RELEASE,
 ])
 
-/** Adds a fault unless the requests that `keep` picks, told by `name`, are these. */
+/** Adds a fault unless the requests that `keep` picks have these names. */
 function expectRequests(
   scene: Scene,
   keep: (request: TracedRequest) => boolean,
@@ -37,7 +37,7 @@ function expectRequests(
   })
 }
 
-/** Opened, written, fsync, closed. */
+/** Opens a file, writes to it, calls fsync and closes it. */
 async function close(scene: Scene): Promise<Observation> {
   const file = scene.makeFile(PAGE)
   const actor = scene.addActor()
@@ -56,7 +56,7 @@ async function close(scene: Scene): Promise<Observation> {
   return { observed: 'in order', evidence: 'open, write, fsync, write, close' }
 }
 
-/** Two files of one inode: handles are not mixed up, and each is released. */
+/** Opens one inode twice: each open has its own handle, and each handle is released. */
 async function handles(scene: Scene): Promise<Observation> {
   const file = scene.makeFile(2 * PAGE)
   const actor = scene.addActor()
@@ -80,7 +80,7 @@ async function handles(scene: Scene): Promise<Observation> {
   return { observed: 'one each', evidence: 'two opens, a write by each, two closes' }
 }
 
-/** A setuid file is written by root, and by a user who may not keep the bit. */
+/** Root writes to a setuid file. So does a user who may not keep the bit. */
 async function killSuid(scene: Scene): Promise<Observation> {
   const file = scene.makeFile(2 * PAGE)
   chmodSync(scene.hostPath(file), 0o4777)
@@ -122,7 +122,7 @@ async function flags(scene: Scene): Promise<Observation> {
   return { observed: 'as given', evidence: 'O_RDWR|O_DSYNC, O_WRONLY|O_APPEND' }
 }
 
-/** A cached page of a file that is read in pieces: what the guest asks for, and what it has. */
+/** Reads a file in page-sized pieces, and counts the READs. */
 async function reads(scene: Scene): Promise<Observation> {
   const file = scene.makeFile(16 * PAGE, 3)
   const actor = scene.addActor()
@@ -132,7 +132,7 @@ async function reads(scene: Scene): Promise<Observation> {
   return { observed: count === 16 ? 'one by one' : 'ahead', evidence: `16 reads of a page: ${count} READs` }
 }
 
-/** A long buffered read: the largest READ that comes of it. */
+/** Finds the largest READ of a long buffered read. */
 async function largestRead(scene: Scene): Promise<Observation> {
   const sizeBytes = 8 << 20
   const file = scene.makeFile(sizeBytes, 3)
@@ -151,7 +151,7 @@ async function largestRead(scene: Scene): Promise<Observation> {
   return { observed: `${kib} KiB`, evidence: `one read of ${sizeBytes} bytes` }
 }
 
-/** A file is told of twice: how often the guest asks. */
+/** Calls stat twice, and counts the guest's requests. */
 async function asksAgain(scene: Scene): Promise<Observation> {
   const file = scene.makeFile(PAGE)
   await scene.guest.output(`stat ${scene.guestPath(file)} && stat ${scene.guestPath(file)}`)
@@ -165,11 +165,11 @@ async function asksAgain(scene: Scene): Promise<Observation> {
   return { observed: scene.share === 'direct' ? 'asks again' : 'remembers', evidence: 'stat, stat' }
 }
 
-/** What the guest drops from its memory, it gives back. */
+/** Inodes that the guest drops from its cache must be forgotten. */
 async function forget(scene: Scene): Promise<Observation> {
   const file = scene.makeFile(PAGE)
   await scene.guest.output(`stat ${scene.guestPath(file)}`)
-  // A delay of nothing counts what it is applied to.
+  // A delay of zero counts the requests it applies to.
   await scene.fault(file, 'FORGET', { delay: { fixedMs: 0 } })
   const forgets = async (): Promise<number> => {
     const [fault] = await scene.ask<{ applied: number }[]>('fault-list')

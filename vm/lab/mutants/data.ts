@@ -1,4 +1,4 @@
-/** Faults of the data path: which bytes, at which offset, from where, and when. */
+/** Faults of the data path: wrong bytes, offsets, sources or times. */
 import type { Mutant } from './mutant.js'
 
 export const dataMutants: readonly Mutant[] = [

@@ -1,4 +1,4 @@
-/** Faults of locks and io modes: who may write at once, and who waits for whom. */
+/** Faults of locks and I/O modes: parallel writes and the order of waiting. */
 import type { Mutant } from './mutant.js'
 
 export const lockingMutants: readonly Mutant[] = [

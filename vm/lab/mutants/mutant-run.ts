@@ -13,7 +13,7 @@ export interface CellChoice {
   readonly share: ShareName
 }
 
-/** What the cells that have to find a fault observed. */
+/** The observations of the cells that have to find a fault. */
 export interface Finding {
   readonly mutant: Mutant
   readonly seen: readonly { cell: string; observed: string; isUnexpected: boolean }[]
@@ -29,14 +29,14 @@ export function cellsOf({ caughtBy }: Mutant): CellChoice[] {
 
 const RULES = rulesOf()
 
-/** One kernel with all faults. A guest lives until a fault brings it down; faults of mounting have guests of their own. */
+/** One kernel with all faults. A guest runs until a fault stops it. Faults at mount have their own guests. */
 export class MutantRun {
   private lab: LabGuest | undefined
   private runs = 0
 
   constructor(private readonly image: string) {}
 
-  /** Cells that are not as expected without any fault, told as "case@share: observed". */
+  /** Cells with unexpected outcomes although no fault is on, as "case@share: observed". */
   async checkHealthy(cells: readonly CellChoice[]): Promise<string[]> {
     const different = new Map(cells.map((choice) => [nameOf(choice), choice]))
     const wrong: string[] = []
@@ -71,7 +71,7 @@ export class MutantRun {
     const lab = await this.guest()
     await choose(lab, id)
     const cell = await this.runOn(lab, choice)
-    // What a fault has spoilt are the case's own files: no other cell meets them.
+    // A fault can spoil only the case's own files, which no other cell uses.
     if (cell.observed !== 'hangs' && (await lab.isAlive())) await choose(lab, 0)
     else await this.end()
     return cell

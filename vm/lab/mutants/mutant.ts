@@ -1,18 +1,18 @@
-/** A small fault in fs/fuse, as somebody could make it. */
+/** A small, realistic fault in fs/fuse. */
 export interface Mutant {
-  /** The value of the kernel's parameter that switches it on. Never used for another again. */
+  /** The value of the kernel parameter that enables it. Never reuse a value. */
   readonly id: number
   readonly what: string
-  /** Below fs/fuse. */
+  /** Path below fs/fuse. */
   readonly file: string
-  /** Code of Linux 6.12, found once in the file, and what replaces it. FAULT stands for "this fault is on". */
+  /** Code of Linux 6.12 that occurs once in the file, and its replacement. FAULT stands for "this fault is on". */
   readonly before: string
   readonly after: string
-  /** A second place. */
+  /** A second place to change. */
   readonly also?: { readonly before: string; readonly after: string }
   readonly elsewhere?: { readonly file: string; readonly before: string; readonly after: string }
-  /** Cells that must find it: "case@share". */
+  /** Cells that must find the fault: "case@share". */
   readonly caughtBy: readonly string[]
-  /** It acts when a share is mounted: the guest boots with it. */
+  /** The fault acts when a share is mounted, so the guest boots with it. */
   readonly atMount?: true
 }

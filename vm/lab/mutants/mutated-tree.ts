@@ -5,7 +5,7 @@ import { cacheRoot, withLock } from '../../packages/cache.js'
 import { fetchKernelSource } from '../tree/kernel-source.js'
 import type { Mutant } from './mutant.js'
 
-/** The parameter of the kernel that chooses the fault; 0 is none. */
+/** The kernel parameter that selects the fault. 0 is none. */
 export const PARAMETER = 'fuse.lab_fault'
 export const PARAMETER_FILE = '/sys/module/fuse/parameters/lab_fault'
 
@@ -18,7 +18,7 @@ unsigned int fuse_lab_fault;
 module_param_named(lab_fault, fuse_lab_fault, uint, 0644);
 `
 
-/** Debian's Linux 6.12 with all faults in it, of which none is on: a tree in the cache. Only files that change are written. */
+/** Puts all faults, switched off, into a cached tree of Debian's Linux 6.12. Writes only the files that change. */
 export async function makeMutatedTree(mutants: readonly Mutant[]): Promise<string> {
   const source = await fetchKernelSource()
   const tree = join(cacheRoot(), 'lab-mutants/tree')
@@ -26,7 +26,7 @@ export async function makeMutatedTree(mutants: readonly Mutant[]): Promise<strin
     if (!existsSync(join(tree, 'Makefile'))) {
       rmSync(tree, { recursive: true, force: true })
       mkdirSync(join(cacheRoot(), 'lab-mutants'), { recursive: true })
-      // Files of fs/fuse are written anew below: no link of the source is written through.
+      // The copy has hard links to the source. Changed files of fs/fuse are replaced below, not written through.
       await runCommand('cp', ['-al', source, tree])
       rmSync(join(tree, 'fs/fuse'), { recursive: true })
       cpSync(join(source, 'fs/fuse'), join(tree, 'fs/fuse'), { recursive: true, preserveTimestamps: true })
@@ -34,7 +34,7 @@ export async function makeMutatedTree(mutants: readonly Mutant[]): Promise<strin
     for (const [name, text] of mutate(join(source, 'fs/fuse'), mutants)) {
       const path = join(tree, 'fs/fuse', name)
       if (readFileSync(path, 'utf8') === text) continue
-      // It may still be a link.
+      // The path may still be a hard link.
       rmSync(path)
       writeFileSync(path, text)
     }
@@ -42,7 +42,7 @@ export async function makeMutatedTree(mutants: readonly Mutant[]): Promise<strin
   return tree
 }
 
-/** Changed files of fs/fuse by their names. Throws when a place is not found once. */
+/** Returns the changed files of fs/fuse by name. Throws if a place does not occur exactly once. */
 function mutate(dir: string, mutants: readonly Mutant[]): Map<string, string> {
   const texts = new Map<string, string>()
   const read = (name: string): string => texts.get(name) ?? readFileSync(join(dir, name), 'utf8')
@@ -64,13 +64,13 @@ function mutate(dir: string, mutants: readonly Mutant[]): Map<string, string> {
   return texts
 }
 
-/** FAULT by itself is this fault; FAULT_7 is another that lies in the same place. */
+/** FAULT alone means this fault. FAULT_7 means another fault at the same place. */
 function numbered(code: string, id: number): string {
   return code.replaceAll(/\bFAULT\b/g, `FAULT_${id}`)
 }
 
 function replaceOnce(text: string, before: string, after: string, what: string): string {
   const parts = text.split(before)
-  if (parts.length !== 2) throw new Error(`${what}: its place is there ${parts.length - 1} times: ${before}`)
+  if (parts.length !== 2) throw new Error(`${what}: its place occurs ${parts.length - 1} times: ${before}`)
   return parts.join(after)
 }

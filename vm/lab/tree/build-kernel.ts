@@ -8,7 +8,7 @@ import { findInPath } from '../../host/find-in-path.js'
 import { SetupError } from '../../host/setup-error.js'
 import { cacheRoot, withLock } from '../../packages/cache.js'
 
-/** What is built: the options of the guest alone, or the kernel's own checks as well. */
+/** Kinds of builds: the guest's options alone, or with the kernel's own checks. */
 export const FLAVOURS = ['default', 'debug'] as const
 export type Flavour = (typeof FLAVOURS)[number]
 
@@ -23,8 +23,8 @@ const SAY_EVERY_MS = 10_000
 const LAST_LINES = 15
 
 /**
- * Builds a tree in a folder of the cache of its own, as far as something in it has changed, and returns the path of its
- * bzImage. The tree is read alone. Throws SetupError with the end of what the build said.
+ * Builds a tree incrementally in its own cache folder, and returns the path of the bzImage. Does not write to the tree.
+ * Throws SetupError with the end of the build's output.
  */
 export async function buildKernel(tree: string, flavour: Flavour = 'default'): Promise<string> {
   const source = findTree(tree)
@@ -40,18 +40,18 @@ export async function buildKernel(tree: string, flavour: Flavour = 'default'): P
   return join(output, 'arch/x86/boot/bzImage')
 }
 
-/** A name of a few characters for a path. */
+/** A short hash for a path. */
 export function hashOf(path: string): string {
   return createHash('sha256').update(path).digest('hex').slice(0, 12)
 }
 
-/** Throws SetupError unless there is a kernel's source. */
+/** Throws SetupError if the path has no kernel source. */
 export function findTree(tree: string): string {
   if (existsSync(join(tree, 'fs/fuse/Kconfig'))) return realpathSync(tree)
   throw new SetupError(`no kernel tree in ${tree}: it has no fs/fuse/Kconfig`)
 }
 
-/** From tinyconfig and our fragments; again when these have changed. */
+/** Configures from tinyconfig and our fragments, again whenever the fragments have changed. */
 async function configure(source: string, output: string, flavour: Flavour): Promise<void> {
   const fragments = FRAGMENTS[flavour].map((name) => join(HERE, name))
   const wanted = fragments.map((path) => readFileSync(path, 'utf8')).join('')
@@ -63,7 +63,7 @@ async function configure(source: string, output: string, flavour: Flavour): Prom
     await runBuild(join(source, 'scripts/kconfig/merge_config.sh'), merge, source, 'configuring')
     writeFileSync(stamp, wanted)
   }
-  // Another commit may have other options.
+  // Another commit may have different options.
   await make(source, output, ['olddefconfig'], 'configuring')
 }
 
@@ -73,7 +73,7 @@ async function make(source: string, output: string, goals: string[], what: strin
   await runBuild('make', [...options, ...goals], source, what)
 }
 
-/** Says now and then how far it is. */
+/** Runs a build and reports its progress now and then. */
 async function runBuild(command: string, args: string[], cwd: string, what: string): Promise<void> {
   const lines: string[] = []
   let compiled = 0

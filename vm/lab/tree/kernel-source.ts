@@ -10,7 +10,7 @@ import { unpackPackage } from '../../packages/unpack.js'
 const SUITE = 'trixie'
 const PACKAGE = 'linux-source-6.12'
 
-/** The unpacked tree of Debian's linux-source-6.12, in the cache. Nobody writes to it. */
+/** Returns the cached, unpacked tree of Debian's linux-source-6.12. Do not write to it. */
 export function fetchKernelSource(): Promise<string> {
   return cached(PACKAGE, (dir) =>
     showProgress(`fetching ${PACKAGE} from Debian ${SUITE}`, () =>

@@ -5,17 +5,17 @@ import { SetupError } from '../../host/setup-error.js'
 import { cacheRoot } from '../../packages/cache.js'
 import { findTree, hashOf } from './build-kernel.js'
 
-/** A worktree of a kernel's repository, in the cache: other commits are built there, incrementally, and the tree stays as it is. */
+/** A cached worktree of a kernel's repository. Other commits are built in it, and the user's tree stays unchanged. */
 export class Worktree {
   private constructor(
     readonly path: string,
     private readonly source: string,
   ) {}
 
-  /** Makes it, or finds the one that was made before. */
+  /** Makes the worktree, or finds the existing one. */
   static async of(tree: string): Promise<Worktree> {
     const source = findTree(tree)
-    // A repository around an unpacked tree is not the tree's.
+    // A repository that only contains the tree as a subfolder does not count.
     const top = await git(source, ['rev-parse', '--show-toplevel'])
     if (top.trim() !== source) throw new SetupError(`${tree} is no git repository of its own`)
     const path = join(cacheRoot(), 'lab-trees', hashOf(source))
@@ -26,7 +26,7 @@ export class Worktree {
     return new Worktree(path, source)
   }
 
-  /** The full name of a commit as the tree itself understands it: HEAD is the tree's. Throws SetupError when there is none. */
+  /** Resolves a revision in the user's tree (HEAD is that tree's) to a full commit name. Throws SetupError if unknown. */
   async nameOf(revision: string): Promise<string> {
     return (await git(this.source, ['rev-parse', '--verify', `${revision}^{commit}`])).trim()
   }
