@@ -89,7 +89,10 @@ t.test('every option has a row, with the default that it has', async (t) => {
     [],
     'no option has two rows',
   )
-  const missing = optionTable.map(({ name }) => dashed(name)).filter((option) => !rows.includes(option))
+  // An option that is on may stand there as it is typed: --no-suid.
+  const missing = optionTable.filter(
+    ({ name, negated }) => !rows.includes(dashed(name)) && !(negated && rows.includes(`--no-${name}`)),
+  )
   t.same(missing, [])
 })
 
