@@ -3,7 +3,7 @@
 export const FUSE_KERNEL_VERSION = 7
 /** The minor version that this implementation follows. */
 export const FUSE_KERNEL_MINOR_VERSION = 45
-/** The first minor version that virtio-fs guests speak (Linux 5.4); nothing older is served. */
+/** The first minor version of virtio-fs guests (Linux 5.4). Older ones are not served. */
 export const FUSE_OLDEST_MINOR_VERSION = 31
 
 export const FUSE_ROOT_ID = 1
@@ -64,12 +64,12 @@ export const Opcode = Object.freeze({
 
 const opcodeNames = new Map<number, string>(Object.entries(Opcode).map(([name, opcode]) => [opcode, name]))
 
-/** The opcode's name, or its number for one that is unknown. */
+/** The opcode's name, or its number if it is unknown. */
 export function opcodeName(opcode: number): string {
   return opcodeNames.get(opcode) ?? `opcode ${opcode}`
 }
 
-/** INIT flags as bit numbers; those from 32 on count only when INIT_EXT is set too. */
+/** INIT flags as bit numbers. Those from 32 on count only if INIT_EXT is also set. */
 export const InitFlag = Object.freeze({
   ASYNC_READ: 0,
   POSIX_LOCKS: 1,
@@ -120,7 +120,7 @@ export const FOPEN_STREAM = 1 << 4
 export const FOPEN_NOFLUSH = 1 << 5
 export const FOPEN_PARALLEL_DIRECT_WRITES = 1 << 6
 
-/** The uid and gid of a request that makes no inode, from a guest with ALLOW_IDMAP: it does not say who asks. */
+/** The uid and gid in requests of an ALLOW_IDMAP guest that make no inode: the caller is not named. */
 export const FUSE_INVALID_UIDGID = 0xffff_ffff
 
 /** OPEN request flags (open_flags). */
@@ -141,7 +141,7 @@ export const FATTR_ATIME_NOW = 1 << 7
 export const FATTR_MTIME_NOW = 1 << 8
 export const FATTR_KILL_SUIDGID = 1 << 11
 
-/** READ request flags. Set for a read of the guest's own; one that fills its page cache has none. */
+/** READ request flags. Set if a program reads, and not set if the guest fills its page cache. */
 export const FUSE_READ_LOCKOWNER = 1 << 1
 
 /** WRITE request flags. */
@@ -152,7 +152,7 @@ export const FUSE_WRITE_KILL_SUIDGID = 1 << 2
 export const FUSE_RELEASE_FLUSH = 1 << 0
 export const FUSE_RELEASE_FLOCK_UNLOCK = 1 << 1
 
-/** SETXATTR request flags (SETXATTR_EXT): a new access ACL takes the set-group-id bit away. */
+/** SETXATTR request flags (SETXATTR_EXT): a new access ACL clears the set-group-id bit. */
 export const FUSE_SETXATTR_ACL_KILL_SGID = 1 << 0
 
 /** GETLK, SETLK and SETLKW request flags: a lock of flock(2), not a POSIX record lock. */
@@ -167,7 +167,7 @@ export const FUSE_FSYNC_FDATASYNC = 1 << 0
 /** Attribute flags. */
 export const FUSE_ATTR_SUBMOUNT = 1 << 0
 
-/** Extension of a request that creates something: supplementary groups of the caller. */
+/** Extension of requests that create a file: supplementary groups of the caller. */
 export const FUSE_EXT_GROUPS = 32
-/** An extension with a type up to this one holds so many security contexts. */
+/** An extension type up to this one is the number of security contexts in it. */
 export const FUSE_MAX_NR_SECCTX = 31

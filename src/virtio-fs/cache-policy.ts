@@ -6,31 +6,31 @@ import {
   FOPEN_PARALLEL_DIRECT_WRITES,
 } from './abi.js'
 
-/** How much of a share a guest may cache. The names and meanings are virtiofsd's. */
+/** How much of a share a guest may cache. Names and meanings are virtiofsd's. */
 export type CacheMode = 'never' | 'metadata' | 'auto' | 'always'
 
 export const cacheModes: readonly CacheMode[] = ['never', 'metadata', 'auto', 'always']
 
-/** Which opens reply FOPEN_DIRECT_IO: as the cache mode says, all, those with the guest's O_DIRECT, none. */
+/** Opens answered with FOPEN_DIRECT_IO: by the cache mode, all, those with the guest's O_DIRECT, or none. */
 export type DirectIo = 'policy' | 'always' | 'o-direct' | 'never'
 
 export const directIoModes: readonly DirectIo[] = ['policy', 'always', 'o-direct', 'never']
 
-/** What can be chosen for a share, and by a rule for some of its opens. Undefined: as the cache mode has it. */
+/** Caching options of a share, or of some of its opens by a rule. Undefined: the cache mode decides. */
 export interface CacheChoices {
   readonly cache: CacheMode
   readonly directIo: DirectIo
-  /** Lets writes to one file that was opened for direct I/O run in parallel in the guest. */
+  /** Writes to one file that is open for direct I/O may run in parallel in the guest. */
   readonly parallelDio: boolean
   readonly keepCache?: boolean | undefined
-  /** The guest need not tell when it closes a descriptor. */
+  /** The guest need not send FLUSH when it closes a descriptor. */
   readonly noflush?: boolean | undefined
   readonly entryTimeoutSec?: number | undefined
   readonly attrTimeoutSec?: number | undefined
   readonly negativeTimeoutSec?: number | undefined
 }
 
-/** What a guest is told to cache: the choices, worked out. */
+/** The caching policy for a guest, computed from the choices. */
 export interface CachePolicy {
   /** How long names, attributes and the absence of names stay valid in the guest, in seconds. */
   readonly entryTimeoutSec: number
@@ -39,7 +39,7 @@ export interface CachePolicy {
   /** FOPEN flags of an OPEN or CREATE reply, without and with the guest's O_DIRECT. */
   readonly fileFlags: number
   readonly directFileFlags: number
-  /** Opens of files that have not changed reply FOPEN_KEEP_CACHE, too. */
+  /** Opens of unchanged files also reply FOPEN_KEEP_CACHE. */
   readonly keepsUnchanged: boolean
   /** FOPEN flags of an OPENDIR reply. */
   readonly directoryFlags: number
@@ -75,7 +75,7 @@ const modes: Readonly<Record<CacheMode, Mode>> = {
   },
 }
 
-/** Whether a share with this mode offers READDIRPLUS: it pays where the guest may keep what it brings. */
+/** Returns true if a share with this mode offers READDIRPLUS. It is useful only if the guest may cache its results. */
 export function modeHasReaddirplus(cache: CacheMode): boolean {
   return modes[cache].readdirplus
 }
@@ -99,7 +99,7 @@ function fileFlags(choices: CacheChoices, mode: Mode, guestDirect: boolean): num
   if (repliesDirect(choices.directIo, mode, guestDirect)) {
     return noflush | FOPEN_DIRECT_IO | (choices.parallelDio ? FOPEN_PARALLEL_DIRECT_WRITES : 0)
   }
-  // Without FOPEN_DIRECT_IO the kernel clears PARALLEL_DIRECT_WRITES again: what means nothing is not sent.
+  // Without FOPEN_DIRECT_IO the kernel clears PARALLEL_DIRECT_WRITES, so the device does not send it.
   return noflush | ((choices.keepCache ?? mode.keepCache) ? FOPEN_KEEP_CACHE : 0)
 }
 

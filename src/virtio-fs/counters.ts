@@ -1,24 +1,24 @@
 import { opcodeName } from './abi.js'
 
-/** Opcodes that are counted one by one; all others share the last place. */
+/** Opcodes with their own counter. All others share the last one. */
 const OPCODES = 64
 
-/** What a share has answered, by opcode. */
+/** Replies of a share by opcode. */
 export interface CountsReport {
   readonly requests: Readonly<Record<string, number>>
-  /** Replies with an error; ENOENT of a lookup is one. */
+  /** Replies with an error, including ENOENT of lookups. */
   readonly errors: Readonly<Record<string, number>>
 }
 
 /**
- * Counts that are always kept: requests and errors by opcode. In shared memory, with one writer: another thread reads them
- * without the writer's knowing. Doubles, which count exactly for longer than any guest lives.
+ * Requests and errors by opcode, always counted. The counts are in shared memory with one writer: other threads read them
+ * without its help. Doubles count exactly for longer than any guest runs.
  */
 export class Counters {
   private readonly requests: Float64Array
   private readonly errors: Float64Array
 
-  /** On memory that another thread made, or memory of its own. */
+  /** Uses memory that another thread made, or allocates its own. */
   constructor(readonly memory: SharedArrayBuffer = new SharedArrayBuffer(2 * OPCODES * 8)) {
     this.requests = new Float64Array(memory, 0, OPCODES)
     this.errors = new Float64Array(memory, OPCODES * 8, OPCODES)

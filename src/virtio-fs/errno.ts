@@ -1,6 +1,6 @@
 import { constants } from 'node:os'
 
-/** Errors of operations, positive as in errno(3); operations return them negated. */
+/** Errors of operations, positive as in errno(3). Operations return them negated. */
 export const {
   E2BIG,
   EACCES,

@@ -6,7 +6,7 @@ import { ExtHeader, Secctx } from './wire/header.js'
 const NONE = -1
 const XATTR_NAME_MAX_BYTES = 255
 
-/** The caller's one supplementary group that matters for a new file (CREATE_SUPP_GROUP), or -1. */
+/** The caller's supplementary group that matters for a new file (CREATE_SUPP_GROUP), or -1. */
 export function supplementaryGroup(request: Request): number {
   const { args } = request
   for (let at = firstExtension(request); at !== NONE; at = nextExtension(request, at)) {
@@ -17,14 +17,14 @@ export function supplementaryGroup(request: Request): number {
   return NONE
 }
 
-/** Where the security context of a new file lies in `argBytes`: its attribute's name, NUL-terminated, and its value. */
+/** The security context of a new file in `argBytes`: the name of its attribute, NUL-terminated, and its value. */
 export interface SecurityContext {
   readonly nameAt: number
   readonly valueAt: number
   readonly valueBytes: number
 }
 
-/** The one security context that came along (SECURITY_CTX), undefined when there is none, -EINVAL when it is malformed. */
+/** Returns the security context of a request (SECURITY_CTX), undefined if there is none, or -EINVAL if it is malformed. */
 export function securityContext(request: Request): SecurityContext | number | undefined {
   const { args, argBytes } = request
   for (let at = firstExtension(request); at !== NONE; at = nextExtension(request, at)) {
@@ -42,7 +42,7 @@ export function securityContext(request: Request): SecurityContext | number | un
   return undefined
 }
 
-/** Where the first extension begins, or -1. What the request's header says of it is checked here. */
+/** Returns the offset of the first extension, or -1. Checks the offset in the request's header. */
 function firstExtension(request: Request): number {
   return request.extensionsAt < ARGS || request.lenBytes > ARGS + MAX_ARG_BYTES
     ? NONE
@@ -53,7 +53,7 @@ function nextExtension(request: Request, at: number): number {
   return wholeExtension(request, at + ((ExtHeader.sizeBytes(request.args, at) + 7) & ~7))
 }
 
-/** `at` when an extension that ends within the request begins there, else -1. */
+/** Returns `at` if an extension begins there and ends within the request, else -1. */
 function wholeExtension({ args, lenBytes }: Request, at: number): number {
   if (at + ExtHeader.BYTES > lenBytes) return NONE
   const sizeBytes = ExtHeader.sizeBytes(args, at)

@@ -3,52 +3,52 @@ import type { Carrier, Request } from './request.js'
 
 /**
  * One operation. Returns the bytes of its reply at `request.reply`, a negative errno, or NO_REPLY, IN_PLACE,
- * PENDING_REPLY or POSTPONED. Nothing throws because of what a guest sent.
+ * PENDING_REPLY or POSTPONED. Never throws because of a guest's bytes.
  */
 export type Operation = (request: Request) => number
 
-/** What a file system can tell about what the guest's ids stand for, for rules, traces and statistics. */
+/** Looks up the objects behind the guest's ids, for rules, traces and statistics. */
 export interface Introspection {
-  /** The path below the root, without a leading slash; undefined for what has no name. */
+  /** The path below the root, without a leading slash. Undefined for a node without a name. */
   pathOf(nodeid: number): string | undefined
-  /** The size in bytes now, or -1. */
+  /** The present size in bytes, or -1. */
   sizeOf(nodeid: number): number
-  /** The FOPEN flags with which a file was opened; 0 for a handle that is not known. */
+  /** The FOPEN flags of an open file, or 0 for an unknown handle. */
   openFlagsOf(handle: number): number
 }
 
-/** Work that goes on between requests: operations that returned PENDING_REPLY. */
+/** Work that continues between requests, for operations that returned PENDING_REPLY. */
 export interface Background {
-  /** Who waits for the host instead of the caller's thread: "io_uring" or "threads". For the log. */
+  /** The engine that waits for the host in place of the caller's thread: "io_uring" or "threads". For the log. */
   readonly engine: string
-  /** Become readable when `progress` has something to finish. */
+  /** These become readable when `progress` can finish a task. */
   readonly fds: readonly number[]
-  /** Called after each batch of requests: starts what they began, answers what has finished. Returns true if it answered any. */
+  /** Called after each batch of requests: starts its tasks and answers finished ones. Returns true if it answered any. */
   progress(): boolean
-  /** Milliseconds until `progress` has something to do by itself, -1 for never. */
+  /** Milliseconds until `progress` has work without an event, or -1 for never. */
   nextDueMs(): number
-  /** Returns when nothing is under way any more. */
+  /** Returns when nothing is under way. */
   drain(): void
-  /** So much is under way that no more may be begun. */
+  /** True if no more tasks may begin until one ends. */
   readonly isFull: boolean
-  /** Threads of the kernel's or ours are at work on something: a spin could keep the processor from them. */
+  /** True if other threads are working on a task: a busy loop could take the processor from them. */
   readonly isWorking: boolean
 }
 
 /**
- * A file system that a guest mounts. An operation that is missing is answered with ENOSYS, which makes the kernel stop
- * asking for some of them. Fixed-size arguments have been checked for length, names for being one sound component.
+ * A file system for a guest to mount. A missing operation is answered with ENOSYS, and for some opcodes the kernel then
+ * stops asking. The lengths of fixed-size arguments have been checked, and each name is one valid component.
  */
 export interface FileSystem {
-  /** A new session begins: what was agreed on. Whatever an earlier session left has been dropped by `destroy`. */
+  /** A new session begins with this agreement. `destroy` has dropped everything of an earlier session. */
   init(agreement: InitAgreement): void
-  /** The session has ended: every inode, handle and lock goes. Idempotent. */
+  /** The session has ended: drop every inode, handle and lock. Idempotent. */
   destroy(): void
 
-  /** Needed by a file system that waits for descriptors beside its requests. */
+  /** For a file system that also waits for descriptors. */
   readonly background?: Background
 
-  /** A request that was deferred can wait no longer: it is to be answered now, whatever it waits for. */
+  /** Answers a deferred request at once: it can wait no longer. */
   cancel?(carrier: Carrier): void
 
   readonly introspection?: Introspection

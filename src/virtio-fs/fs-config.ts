@@ -2,7 +2,7 @@
 const TAG_BYTES = 36
 const CONFIG_BYTES = 40
 
-/** The device configuration space for a tag. Throws RangeError for a tag that is empty or over 36 bytes. */
+/** The device configuration space for a tag. Throws RangeError for a tag that is empty or longer than 36 bytes. */
 export function fsConfig(tag: string, requestQueues: number): Uint8Array {
   const name = new TextEncoder().encode(tag)
   if (name.length === 0 || name.length > TAG_BYTES) throw new RangeError(`a tag has 1 to ${TAG_BYTES} bytes`)

@@ -3,29 +3,29 @@ import type { Background } from './file-system.js'
 import { fsConfig } from './fs-config.js'
 import type { Session } from './session.js'
 
-/** One priority queue, and as many request queues as a vhost-user message can name: a queue costs nothing unused. */
+/** One priority queue, and as many request queues as vhost-user messages can number. Unused queues cost nothing. */
 export const QUEUE_COUNT = 256
 
-/** Stands between the rings and the session while it is active: for counts, traces and faults. */
+/** Handles requests between the rings and the session while it is active: for counts, traces and faults. */
 export interface Interposer {
-  /** Requests go through `process` here instead of the session's. */
+  /** True if requests go through this `process` in place of the session's. */
   readonly active: boolean
   /** Serves one request. Returns the bytes of its reply, or PENDING. */
   process(chain: DescriptorChain, queueIndex: number): number
-  /** Goes on with what `process` has kept. Returns true if a request was completed. */
+  /** Continues with kept requests. Returns true if a request was completed. */
   progress(): boolean
-  /** Milliseconds until `progress` has something to do by itself, -1 for never. */
+  /** Milliseconds until `progress` has work without an event, or -1 for never. */
   nextDueMs(): number
-  /** Completes everything that `process` has kept. */
+  /** Completes all kept requests. */
   drain(): void
   sessionEnded(): void
 }
 
-/** What a device is made of. */
+/** The parts of a device. */
 export interface FsDeviceParts {
   readonly session: Session
   readonly interposer?: Interposer
-  /** With a tag the device offers its configuration space; without, the front-end provides it. */
+  /** With a tag the device offers its configuration space. Without one, the front-end provides it. */
   readonly tag: string | undefined
 }
 
@@ -38,7 +38,7 @@ const nobody: Interposer = Object.freeze({
   sessionEnded: () => {},
 })
 
-/** The virtio-fs device (virtio 1.3, 5.11): every queue carries FUSE requests of one session. */
+/** The virtio-fs device (virtio 1.3, 5.11): all queues carry FUSE requests of one session. */
 export class FsDevice implements VhostUserDevice {
   readonly name = 'virtio-fs'
   readonly queueCount = QUEUE_COUNT
@@ -62,7 +62,7 @@ export class FsDevice implements VhostUserDevice {
     return this.session.refuse(chain)
   }
 
-  /** Who waits for the host: see Background. Undefined when nobody does. */
+  /** The engine that waits for the host: see Background. Undefined if there is none. */
   get backgroundEngine(): string | undefined {
     return this.background?.engine
   }
@@ -107,7 +107,7 @@ export class FsDevice implements VhostUserDevice {
   }
 }
 
-/** The sooner of two times in milliseconds, where -1 is never. */
+/** The earlier of two times in milliseconds. -1 means never. */
 function sooner(aMs: number, bMs: number): number {
   return aMs < 0 || bMs < 0 ? Math.max(aMs, bMs) : Math.min(aMs, bMs)
 }

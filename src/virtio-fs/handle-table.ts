@@ -5,11 +5,11 @@ interface Slot<T> {
   generation: number
 }
 
-/** What the guest holds open, by handle. Handle 0 is never given. */
+/** The guest's open files and directories, by handle. Handle 0 is never used. */
 export class HandleTable<T> {
   private readonly slots: Slot<T>[] = [{ value: undefined, generation: 0 }]
   private readonly free: number[] = []
-  /** Handles that are open now. */
+  /** Number of open handles. */
   count = 0
 
   add(value: T): number {
@@ -19,13 +19,13 @@ export class HandleTable<T> {
     return idOf(slot, this.slots[slot].generation)
   }
 
-  /** Undefined for a handle that the guest made up or has released. */
+  /** Returns undefined for a handle that the guest invented or has released. */
   get(handle: number): T | undefined {
     const slot = this.slots[slotOfId(handle)]
     return slot !== undefined && slot.generation === generationOfId(handle) ? slot.value : undefined
   }
 
-  /** Takes a handle back; undefined when there is none. */
+  /** Removes a handle. Returns its value, or undefined if there is none. */
   remove(handle: number): T | undefined {
     const value = this.get(handle)
     if (value === undefined) return undefined
@@ -40,7 +40,7 @@ export class HandleTable<T> {
     return value
   }
 
-  /** Takes every handle back. */
+  /** Removes all handles. */
   clear(close: (value: T) => void): void {
     for (const { value } of this.slots.splice(1)) if (value !== undefined) close(value)
     this.free.length = 0

@@ -1,6 +1,6 @@
 import { InitFlag } from './abi.js'
 
-/** The INIT flags of a word by name; those without a name as "bit 63". */
+/** Names of the INIT flags in a word. An unnamed flag is "bit 63", for example. */
 export function initFlagNames(flags: bigint): string[] {
   const known = new Map<number, string>(Object.entries(InitFlag).map(([name, bit]) => [bit, name]))
   return Array.from({ length: 64 }, (_, bit) => bit)

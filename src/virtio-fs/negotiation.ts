@@ -5,7 +5,7 @@ import type { InitReply } from './wire/init.js'
 const bit = (flag: number) => 1n << BigInt(flag)
 const bits = (...flags: number[]) => flags.reduce((word, flag) => word | bit(flag), 0n)
 
-/** What every session takes when the guest offers it. */
+/** Flags that every session takes if the guest offers them. */
 const ALWAYS = bits(
   InitFlag.ASYNC_READ,
   InitFlag.BIG_WRITES,
@@ -24,7 +24,7 @@ const PAGE_BYTES = 4096
 export const MAX_WRITE_BYTES = 1024 * 1024
 const MAX_BACKGROUND = 65535
 
-/** What a file system wants to be agreed on at INIT, if the guest offers it. */
+/** Features that a file system requests at INIT. Each is granted if the guest offers it. */
 export interface InitWishes {
   /** READDIRPLUS, and the kernel's choice between it and READDIR. */
   readonly readdirplus: boolean
@@ -34,27 +34,27 @@ export interface InitWishes {
   readonly writeback: boolean
   /** The guest may cache the targets of symbolic links. */
   readonly cacheSymlinks: boolean
-  /** POSIX ACLs are checked in the guest; its umask travels with what it creates. */
+  /** The guest checks POSIX ACLs. It sends its umask with requests that create files. */
   readonly posixAcl: boolean
-  /** What the guest creates comes with its security context. */
+  /** The guest sends a security context with requests that create files. */
   readonly securityLabel: boolean
-  /** Set-user-id and set-group-id bits are taken away here when a request says so. */
+  /** The device clears set-user-id and set-group-id bits when a request says so. */
   readonly killprivV2: boolean
-  /** Record locks and flock locks are kept here, not in the guest. */
+  /** The device keeps record locks and flock locks, not the guest. */
   readonly posixLocks: boolean
   readonly flock: boolean
   /** LOOKUP of "." and "..", for guests that export the share themselves. */
   readonly exportSupport: boolean
-  /** Directories on which the host has mounted something are marked. */
+  /** Directories with a mount of the host on them are marked. */
   readonly submounts: boolean
-  /** Flags that a guest must have: without them there is no session. */
+  /** Flags that a guest must offer. There is no session without them. */
   readonly requiredFlags: bigint
 }
 
-/** Wishes that a flag of INIT answers. */
+/** Wishes with INIT flags. */
 type Wish = Exclude<keyof InitWishes, 'requiredFlags'>
 
-/** What each wish asks for. */
+/** The flags that each wish requests. */
 export const wishFlags: Readonly<Record<Wish, bigint>> = {
   readdirplus: bits(InitFlag.DO_READDIRPLUS, InitFlag.READDIRPLUS_AUTO),
   allowMmap: bit(InitFlag.DIRECT_IO_ALLOW_MMAP),
@@ -62,7 +62,8 @@ export const wishFlags: Readonly<Record<Wish, bigint>> = {
   cacheSymlinks: bit(InitFlag.CACHE_SYMLINKS),
   posixAcl: bits(InitFlag.POSIX_ACL, InitFlag.DONT_MASK, InitFlag.SETXATTR_EXT),
   securityLabel: bit(InitFlag.SECURITY_CTX),
-  // Of an open that truncates, a guest that takes the bits itself takes none: without it Linux truncates by a SETATTR.
+  // ATOMIC_O_TRUNC comes only with KILLPRIV_V2: a guest that clears the bits itself leaves them at a truncating open.
+  // Without ATOMIC_O_TRUNC, Linux truncates by SETATTR.
   killprivV2: bits(InitFlag.HANDLE_KILLPRIV_V2, InitFlag.ATOMIC_O_TRUNC),
   posixLocks: bit(InitFlag.POSIX_LOCKS),
   flock: bit(InitFlag.FLOCK_LOCKS),
@@ -70,19 +71,19 @@ export const wishFlags: Readonly<Record<Wish, bigint>> = {
   submounts: bit(InitFlag.SUBMOUNTS),
 }
 
-/** The flags of those wishes that the guest can fulfil: some of a wish's flags are of no use without the others. */
+/** The flags of the wishes that the guest can fulfil. A wish is granted only with all of its flags. */
 function granted(wishes: InitWishes, offered: bigint): bigint {
-  // The keys of wishFlags are the wishes.
+  // Object.entries types keys as strings. The keys of wishFlags are wishes.
   return Object.entries(wishFlags)
     .filter(([wish, flags]) => wishes[wish as Wish] && (offered & flags) === flags)
     .reduce((all, [, flags]) => all | flags, 0n)
 }
 
-/** What replaces the outcome of INIT, to see what a guest does with it. */
+/** Changes to the result of INIT, to test how a guest reacts. */
 export interface InitOverride {
-  /** Flags that are set in the reply whether the guest offered them or not. */
+  /** Flags to set in the reply, even if the guest has not offered them. */
   readonly on: bigint
-  /** Flags that are not set whatever was agreed on. */
+  /** Flags to clear in the reply, even if both sides agreed on them. */
   readonly off: bigint
   /** A minor version below ours. */
   readonly minor: number | undefined
@@ -90,7 +91,7 @@ export interface InitOverride {
 
 export const noOverride: InitOverride = Object.freeze({ on: 0n, off: 0n, minor: undefined })
 
-/** What came out of INIT. */
+/** The result of INIT. */
 export interface InitAgreement {
   /** The guest's minor version: 7.minor. */
   readonly guestMinor: number
@@ -109,13 +110,13 @@ export interface InitRequest {
   readonly major: number
   readonly minor: number
   readonly maxReadaheadBytes: number
-  /** Both words; the upper one 0 without INIT_EXT. */
+  /** Both words. The upper one is 0 without INIT_EXT. */
   readonly flags: bigint
 }
 
 /**
- * Agrees on a session. A guest of a later major version is answered with ours, and asks again; one that is too old for
- * virtio-fs, or lacks what is required, gets -EPROTO.
+ * Agrees on a session. A guest of a later major version gets ours in the reply, and asks again. A guest that is too old for
+ * virtio-fs, or lacks a required flag, gets -EPROTO.
  */
 export function negotiate(
   init: InitRequest,

@@ -1,6 +1,6 @@
 import { constants } from 'node:fs'
 
-/** Open flags, of which a guest's have the numbers that the host has: both are of one architecture. */
+/** Open flags. The guest's have the same numbers as the host's, because both have the same architecture. */
 export const OpenFlag = Object.freeze({
   O_RDONLY: constants.O_RDONLY,
   O_WRONLY: constants.O_WRONLY,

@@ -25,37 +25,37 @@ import { GetxattrIn, SetxattrIn } from './wire/xattr.js'
 
 const OPCODE_COUNT = 64
 
-/** What stands behind an operation's fixed arguments. */
+/** The data after an operation's fixed arguments. */
 export enum Trailer {
   None,
   /** One name. */
   Name,
   /** Two names. */
   TwoNames,
-  /** A name, then a string that may hold slashes: the target of a symbolic link. */
+  /** A name, then a string that may contain slashes: the target of a symbolic link. */
   NameAndText,
   /** One name, or "." or "..". */
   NameOrDots,
-  /** A string of up to 255 bytes that may hold slashes: the name of an extended attribute. */
+  /** A string of up to 255 bytes that may contain slashes: the name of an extended attribute. */
   Text,
-  /** The same, then bytes of any kind. */
+  /** Such a string, then arbitrary bytes. */
   TextAndBytes,
-  /** Bytes of any kind, copied with the arguments. */
+  /** Arbitrary bytes, copied with the arguments. */
   Bytes,
-  /** Data that stays where it is. */
+  /** Data that is not copied. */
   Data,
 }
 
-/** How a request is taken apart before its operation sees it. */
+/** How a request is decoded for its operation. */
 export interface Rule {
   readonly argBytes: number
   readonly trailer: Trailer
   readonly method: keyof FileSystem
-  /** Room without which the operation is not even tried: it could not say what it has granted. */
+  /** Required room for the reply. With less room the operation could not report its result, so it does not run. */
   readonly writableBytes: number
 }
 
-/** `replyBytes`: what a success has behind its header, without data of any length; -1: there is no reply. */
+/** `replyBytes`: length of a success reply after its header, without variable data. -1: there is no reply. */
 const rule = (
   method: keyof FileSystem,
   argBytes: number,
@@ -113,13 +113,13 @@ const rules: Readonly<Record<number, Rule>> = {
   [Opcode.SETLK]: rule('setlk', LkIn.BYTES, 0),
   [Opcode.SETLKW]: rule('setlkw', LkIn.BYTES, 0),
   [Opcode.IOCTL]: rule('ioctl', IoctlIn.BYTES, IoctlOut.BYTES, Trailer.Bytes),
-  // Linux sends the name "/", which means nothing.
+  // Linux sends the meaningless name "/".
   [Opcode.TMPFILE]: rule('tmpfile', CreateIn.BYTES, ENTRY + OPEN, Trailer.Text),
   [Opcode.STATX]: rule('statx', StatxIn.BYTES, StatxOut.BYTES),
   [Opcode.COPY_FILE_RANGE_64]: rule('copyFileRange64', CopyFileRangeIn.BYTES, CopyFileRangeOut.BYTES),
 }
 
-/** The rules by opcode, as INIT's flags have them. */
+/** The rules by opcode, for these INIT flags. */
 export function agreedRules(flags: bigint): readonly (Rule | undefined)[] {
   const agreed = Array.from({ length: OPCODE_COUNT }, (_, opcode) => rules[opcode])
   if (has(flags, InitFlag.SETXATTR_EXT))

@@ -1,9 +1,9 @@
 import type { Carrier } from './request.js'
 
-/** How soon a request is served again, at first and at most. */
+/** Pause before a request is served again: the first and the longest. */
 const FIRST_MS = 1
 const LONGEST_MS = 50
-/** More than these fail at once: each is tried again and again. */
+/** Most postponed requests, because each is tried again and again. Further ones fail at once. */
 const MOST = 1024
 
 interface Postponed {
@@ -13,8 +13,8 @@ interface Postponed {
 }
 
 /**
- * Requests whose operation has nothing to wait with but time: a lease on the host has to be given up. They are served
- * again, from the beginning, in growing pauses.
+ * Requests that can only wait for time to pass: a lease on the host has to be given up. They are served again from the
+ * beginning, in growing pauses.
  */
 export class PostponedRequests {
   private requests: Postponed[] = []
@@ -31,8 +31,8 @@ export class PostponedRequests {
   }
 
   /**
-   * Serves those that are due: `serve` returns true if a request is answered, or taken over by somebody. Returns true if any
-   * was.
+   * Serves the requests that are due. `serve` returns true if a request is answered or was taken over. Returns true if that
+   * was the case for any request.
    */
   progress(serve: (carrier: Carrier) => boolean): boolean {
     if (this.requests.length === 0) return false
@@ -51,7 +51,7 @@ export class PostponedRequests {
     return served
   }
 
-  /** Milliseconds until one is due, -1 when there is none. */
+  /** Milliseconds until a request is due, or -1 if there is none. */
   nextDueMs(): number {
     if (this.requests.length === 0) return -1
     const dueMs = this.requests.reduce(
@@ -61,7 +61,7 @@ export class PostponedRequests {
     return Math.max(0, dueMs - performance.now())
   }
 
-  /** Takes all of them out. */
+  /** Removes and returns all requests. */
   takeAll(): readonly Carrier[] {
     return this.requests.splice(0).map(({ carrier }) => carrier)
   }

@@ -8,12 +8,12 @@ import { OpenIn } from './wire/open.js'
 
 const { O_ACCMODE, O_TRUNC } = OpenFlag
 const W_OK = 2
-/** _IOC_WRITE in a command's number: its argument goes to the file system. */
+/** _IOC_WRITE in a command's number: the file system gets the argument. */
 const IOC_WRITE = 1 << 30
 
 const refuse: Operation = () => -EROFS
 
-/** Operations that change something whatever their arguments. */
+/** Operations that change the file system with any arguments. */
 const changing = [
   'setattr',
   'symlink',
@@ -34,7 +34,7 @@ const changing = [
   'tmpfile',
 ] as const
 
-/** The same file system, of which nothing can be changed through it. Every attempt is EROFS. */
+/** Returns the same file system without changes: each attempt to change it gets EROFS. */
 export function readOnly(fileSystem: FileSystem): FileSystem {
   const view: FileSystem = Object.create(fileSystem)
   for (const name of changing) if (fileSystem[name] !== undefined) view[name] = refuse

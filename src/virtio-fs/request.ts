@@ -2,23 +2,23 @@ import { Counters } from './counters.js'
 import { InHeader, OutHeader } from './wire/header.js'
 
 /**
- * What brings a request and takes its reply: a stream of readable bytes (header, arguments, data) and room for the
- * reply. A vhost-user descriptor chain is one. The sender may change its bytes at any time: they are copied, then checked.
+ * Carries a request and takes its reply: a stream of readable bytes (header, arguments, data) and room for the reply. A
+ * vhost-user descriptor chain is one. The sender may change its bytes at any time, so they are copied and then checked.
  */
 export interface Carrier {
   readonly readableBytes: number
   readonly writableBytes: number
-  /** Copies readable bytes, words first; `skipBytes` is a multiple of 4. False when there are not so many. */
+  /** Copies readable bytes, words first. `skipBytes` is a multiple of 4. Returns false if there are too few. */
   readWords(skipBytes: number, lenBytes: number, out: Int32Array, outBytes: Uint8Array): boolean
   read(skipBytes: number, lenBytes: number, out: Uint8Array, at: number): boolean
-  /** Copies the first `lenBytes` of `from` to the front of the reply. False when there is no room. */
+  /** Copies the first `lenBytes` of `from` to the start of the reply. Returns false without room. */
   writeWords(lenBytes: number, from: Int32Array, fromBytes: Uint8Array): boolean
   write(skipBytes: number, lenBytes: number, from: Uint8Array, at: number): boolean
-  /** preadv2 of a file straight into the reply, `skipBytes` behind its front. Bytes read, or a negative errno. */
+  /** preadv2 of a file into the reply, `skipBytes` after its start. Returns bytes read, or a negative errno. */
   readFromFile(skipBytes: number, lenBytes: number, fd: number, offsetBytes: number, flags: number): number
-  /** pwritev2 of the request's bytes from `skipBytes` on straight to a file. Bytes written, or a negative errno. */
+  /** pwritev2 of the request's bytes from `skipBytes` on to a file. Returns bytes written, or a negative errno. */
   writeToFile(skipBytes: number, lenBytes: number, fd: number, offsetBytes: number, flags: number): number
-  /** Start the same two and return at once; `token` comes back with the result. 0 or a negative errno. */
+  /** Starts such a transfer and returns at once. `token` comes back with the result. Returns 0 or a negative errno. */
   startReadFromFile(
     token: number,
     skipBytes: number,
@@ -35,54 +35,54 @@ export interface Carrier {
     offsetBytes: number,
     flags: number,
   ): number
-  /** Gives back a request whose reply came later: `lenBytes` of it are written. */
+  /** Returns a request whose reply came later, with `lenBytes` of it written. */
   complete(lenBytes: number): void
-  /** Of one that stands between: the carrier that it watches. */
+  /** Set by a wrapper: the carrier it observes. */
   readonly carrier?: Carrier
 }
 
 /**
- * What an operation returns: the bytes it put at `reply` (0 or more), a negative errno, or one of these, which lie
- * beyond every errno (the kernel takes none below -511).
+ * An operation returns the bytes it put at `reply` (0 or more), a negative errno, or one of these values. They are beyond
+ * every errno: the kernel accepts none below -511.
  */
 export const NO_REPLY = -1001
-/** The reply's data lies in place already, `inPlaceBytes` of it behind the header. */
+/** The reply's data is already in place: `inPlaceBytes` after the header. */
 export const IN_PLACE = -1002
-/** The reply comes later, from a `Pending` that the operation has kept. */
+/** The reply comes later, from a `DeferredReply` that the operation keeps. */
 export const PENDING_REPLY = -1003
-/** Somebody on the host has to give something up first: the request is served again, from the beginning, a little later. */
+/** The host has to give something up first. The request is served again from the beginning, a little later. */
 export const POSTPONED = -1005
 
-/** A request with more arguments than this is refused with EINVAL. Data of WRITE does not count. */
+/** A request with longer arguments is refused with EINVAL. Data of WRITE does not count. */
 export const MAX_ARG_BYTES = 128 * 1024
-/** The longest reply that is put together here; data of READ does not count. */
+/** The longest reply that is built here. Data of READ does not count. */
 export const MAX_REPLY_BYTES = 256 * 1024
 
-/** Room for the arguments of a reply that comes later: the longest of a fixed length are STATX's. Data does not count. */
+/** Room for the arguments of a later reply. STATX has the longest of fixed length. Data does not count. */
 const DEFERRED_BYTES = 288
 
-/** The arguments begin here in `args`. */
+/** Offset of the arguments in `args`. */
 export const ARGS = InHeader.BYTES
 
-/** Where a reply is put together, of the request at hand or of one that is answered later. */
+/** A place to build a reply: for the present request, or for one that is answered later. */
 export interface ReplyPlace {
-  /** Room for the reply's arguments: byte 0 comes right behind the reply header. */
+  /** Room for the reply's arguments. Byte 0 follows the reply header. */
   readonly reply: DataView
   readonly replyWords: Int32Array
-  /** Data that the reply can carry behind its header. */
+  /** Room for data after the reply's header. */
   readonly replyRoomBytes: number
-  /** Puts data of any length straight into the reply, `skipBytes` behind the header. False when there is no room. */
+  /** Copies data of any length to the reply, `skipBytes` after the header. Returns false without room. */
   replyData(data: Uint8Array, skipBytes?: number): boolean
-  /** The reply's data is in place, `lenBytes` of it. Returns what the operation returns. */
+  /** Says that `lenBytes` of data are in place. Returns the operation's result. */
   replyInPlace(lenBytes: number): number
 }
 
 /**
- * The request that is being served: one object for each session, filled anew each time. Everything an operation reads
- * is a copy that the sender cannot change any more.
+ * The request being served: one object per session, refilled each time. Operations read copies only, which the sender can
+ * no longer change.
  */
 export class Request implements ReplyPlace {
-  /** Header and arguments; arguments begin at byte ARGS. */
+  /** Header and arguments. The arguments begin at byte ARGS. */
   readonly args: DataView
   readonly argBytes: Uint8Array
   readonly reply: DataView
@@ -91,23 +91,23 @@ export class Request implements ReplyPlace {
 
   carrier!: Carrier
   opcode = 0
-  /** -1 when it was beyond 2^53: no node of ours. */
+  /** -1 if it exceeds 2^53, which no node id of ours does. */
   nodeid = 0
   uid = 0
   gid = 0
   pid = 0
   uniqueLow = 0
   uniqueHigh = 0
-  /** Bytes of the request as its header says, of which all have arrived. */
+  /** Length of the request by its header. All of it has arrived. */
   lenBytes = 0
-  /** Byte in `argBytes` at which the request's first and second name begin, NUL-terminated and checked. */
+  /** Offsets in `argBytes` of the request's first and second name, which are checked and NUL-terminated. */
   nameAt = 0
   secondNameAt = 0
-  /** Bytes of data that an operation which returns IN_PLACE has put behind the header. */
+  /** Bytes of data after the header, set by an operation that returns IN_PLACE. */
   inPlaceBytes = 0
   /**
-   * Byte in `args` at which extensions begin; equal to lenBytes when there are none. What the header says, not checked:
-   * it may lie before the arguments, and below 0.
+   * Offset of the extensions in `args`, or lenBytes without extensions. The header's value, unchecked: it may be negative or
+   * lie before the arguments.
    */
   extensionsAt = 0
 
@@ -115,7 +115,7 @@ export class Request implements ReplyPlace {
   private readonly headerWords: Int32Array
   private readonly whole: Int32Array
   private readonly wholeBytes: Uint8Array
-  /** The arguments alone. */
+  /** The arguments without the header. */
   private readonly argWords: Int32Array
   private readonly argTail: Uint8Array
   private readonly idleReplies: DeferredReply[] = []
@@ -135,7 +135,7 @@ export class Request implements ReplyPlace {
     this.reply = new DataView(this.whole.buffer, OutHeader.BYTES)
   }
 
-  /** Takes the header of what `carrier` brings. False when it is shorter than a header or than it says it is. */
+  /** Reads the header from `carrier`. Returns false if the request is shorter than a header or than its stated length. */
   begin(carrier: Carrier): boolean {
     this.carrier = carrier
     const { args } = this
@@ -158,7 +158,7 @@ export class Request implements ReplyPlace {
     return this.lenBytes >= InHeader.BYTES && this.lenBytes <= carrier.readableBytes
   }
 
-  /** Copies up to `maxBytes` of the arguments. Returns how many there are of them now, or -1 when they are too many. */
+  /** Copies up to `maxBytes` of the arguments. Returns their present length, or -1 if they are too long. */
   loadArgs(maxBytes: number): number {
     const lenBytes = Math.min(this.lenBytes - ARGS, maxBytes)
     if (lenBytes > MAX_ARG_BYTES) return -1
@@ -166,24 +166,24 @@ export class Request implements ReplyPlace {
     return lenBytes
   }
 
-  /** Bytes of data behind arguments of `argBytes`: what a WRITE brings. */
+  /** Bytes of data after arguments of `argBytes`: the data of a WRITE. */
   payloadBytes(argBytes: number): number {
     return this.lenBytes - ARGS - argBytes
   }
 
-  /** A copy of `lenBytes` of the data behind arguments of `argBytes`. Undefined when there are not so many. */
+  /** Copies `lenBytes` of the data after arguments of `argBytes`. Returns undefined if there are too few. */
   payload(argBytes: number, lenBytes: number): Uint8Array | undefined {
     const data = new Uint8Array(Math.min(lenBytes, this.payloadBytes(argBytes)))
     if (data.length < lenBytes) return undefined
     return this.carrier.read(ARGS + argBytes, lenBytes, data, 0) ? data : undefined
   }
 
-  /** The request's first name. Undefined when its bytes are no UTF-8: no string stands for them. */
+  /** The request's first name. Undefined if it is not valid UTF-8, because no string can represent it. */
   name(): string | undefined {
     return textAt(this.argBytes, this.nameAt)
   }
 
-  /** The second name, of RENAME, or the target, of SYMLINK. */
+  /** The second name of RENAME, or the target of SYMLINK. */
   secondName(): string | undefined {
     return textAt(this.argBytes, this.secondNameAt)
   }
@@ -193,8 +193,8 @@ export class Request implements ReplyPlace {
   }
 
   /**
-   * READ: fills the reply's data from byte `doneBytes` on, up to `lenBytes`, from a file whose byte `offsetBytes` is the
-   * reply's first. Returns bytes read, or a negative errno.
+   * For READ: fills the reply's data from byte `doneBytes` up to `lenBytes`, from a file. The reply's first byte is the
+   * file's byte `offsetBytes`. Returns bytes read, or a negative errno.
    */
   replyFromFile(fd: number, offsetBytes: number, lenBytes: number, doneBytes: number, flags: number): number {
     const skipBytes = OutHeader.BYTES + doneBytes
@@ -210,35 +210,35 @@ export class Request implements ReplyPlace {
     return IN_PLACE
   }
 
-  /** WRITE: puts `lenBytes` of the data behind arguments of `argBytes` into a file. Bytes written, or a negative errno. */
+  /** For WRITE: writes `lenBytes` of the data after arguments of `argBytes` to a file. Returns bytes or a negative errno. */
   payloadToFile(argBytes: number, fd: number, offsetBytes: number, lenBytes: number, flags: number): number {
     return this.carrier.writeToFile(ARGS + argBytes, lenBytes, fd, offsetBytes, flags)
   }
 
-  /** Sends a success with the first `lenBytes` at `reply`. Returns the reply's length, 0 when there is no room for it. */
+  /** Sends a success with the first `lenBytes` of `reply`. Returns the reply's length, or 0 without room. */
   succeed(lenBytes: number): number {
     return this.finish(OutHeader.BYTES + lenBytes, 0, OutHeader.BYTES + lenBytes)
   }
 
-  /** Sends the header for `inPlaceBytes` of data that lie behind it already. */
+  /** Sends the header for `inPlaceBytes` of data that already follow it. */
   succeedInPlace(): number {
     return this.finish(OutHeader.BYTES + this.inPlaceBytes, 0, OutHeader.BYTES)
   }
 
-  /** Sends an error, a negative errno. Nothing follows the header. */
+  /** Sends an error (a negative errno): a header without data. */
   fail(error: number): number {
     this.counters.failed(this.opcode)
     return this.finish(OutHeader.BYTES, error, OutHeader.BYTES)
   }
 
-  /** Takes the request over, to be answered later: the operation returns PENDING_REPLY. */
+  /** Takes the request over for a later answer. The operation then returns PENDING_REPLY. */
   defer(): DeferredReply {
     const deferred = this.idleReplies.pop() ?? this.newReply()
     deferred.begin(this.carrier, this.uniqueLow, this.uniqueHigh, this.opcode)
     return deferred
   }
 
-  /** Replies that are owed. */
+  /** Number of replies still to come. */
   get deferredCount(): number {
     return this.repliesMade - this.idleReplies.length
   }
@@ -258,7 +258,7 @@ export class Request implements ReplyPlace {
   }
 }
 
-/** The reply that a request is still owed. One of `succeed`, `succeedInPlace`, `fail` and `finish` is called, once. */
+/** A reply still to come. Call one of `succeed`, `succeedInPlace`, `fail` and `finish`, once. */
 export class DeferredReply implements ReplyPlace {
   carrier!: Carrier
   private readonly words = new Int32Array((OutHeader.BYTES + DEFERRED_BYTES) / 4)
@@ -293,7 +293,7 @@ export class DeferredReply implements ReplyPlace {
     return IN_PLACE
   }
 
-  /** Sends what an operation has returned that has put its reply together here: a length, a negative errno or IN_PLACE. */
+  /** Sends the result of an operation that has built its reply here: a length, a negative errno or IN_PLACE. */
   finish(result: number): void {
     if (result === IN_PLACE) this.succeedInPlace(this.inPlaceBytes)
     else if (result >= 0) this.succeed(result)
@@ -304,7 +304,7 @@ export class DeferredReply implements ReplyPlace {
     this.send(OutHeader.BYTES + lenBytes, 0, OutHeader.BYTES + lenBytes)
   }
 
-  /** For a reply whose `lenBytes` of data lie behind the header already. */
+  /** For a reply whose `lenBytes` of data already follow the header. */
   succeedInPlace(lenBytes: number): void {
     this.send(OutHeader.BYTES + lenBytes, 0, OutHeader.BYTES)
   }
@@ -326,12 +326,12 @@ export class DeferredReply implements ReplyPlace {
 
 const REPLACEMENT = '\ufffd'
 
-/** The text that begins at a byte and ends before the next NUL. */
+/** Returns the text from a byte to the next NUL. */
 function textAt(bytes: Uint8Array, at: number): string | undefined {
   const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
   const end = bytes.indexOf(0, at)
   const text = view.toString('utf8', at, end)
-  // What cannot be read becomes this character, which a name may also have.
+  // Invalid bytes decode to this character, which a valid name may also contain.
   if (text.includes(REPLACEMENT) && Buffer.from(text).compare(view, at, end) !== 0) return undefined
   return text
 }

@@ -16,42 +16,42 @@ import type { FileTree } from './tree/node.js'
 import { type TreePolicy, uniformPolicy } from './tree/policy.js'
 import { TreeFileSystem } from './tree/tree-file-system.js'
 
-/** How a file system is served. */
+/** Options for serving a file system. */
 export interface ServeOptions extends Pick<ListenOptions, 'once' | 'signal' | 'pollUs' | 'stopTimeoutMs'> {
-  /** Where QEMU connects: `-chardev socket,path=`. */
+  /** The socket to which QEMU connects: `-chardev socket,path=`. */
   readonly socketPath: string
-  /** What the guest mounts. Default: QEMU's `tag=`. */
+  /** The tag that the guest mounts. Default: QEMU's `tag=`. */
   readonly tag?: string
   /** How much the guest may cache: never, metadata, auto, always. Default auto. */
   readonly cache?: CacheMode
-  /** Which opens bypass the guest's page cache. Default: as `cache` says. */
+  /** Opens that bypass the guest's page cache. Default: `cache` decides. */
   readonly directIo?: DirectIo
-  /** Writes to one file that was opened for direct I/O run in parallel in the guest. Default false. */
+  /** Writes to one file that is open for direct I/O may run in parallel in the guest. Default false. */
   readonly parallelDio?: boolean
   /** Files opened for direct I/O may be mapped shared. Default false. */
   readonly allowMmap?: boolean
-  /** Opens keep what the guest has cached of a file. Default: as `cache` says. */
+  /** Opens keep the guest's cached data of a file. Default: `cache` decides. */
   readonly keepCache?: boolean
-  /** The guest keeps what it writes for a while. Default false. */
+  /** The guest caches writes for a while. Default false. */
   readonly writeback?: boolean
-  /** Every change is refused with EROFS. Default false. */
+  /** Refuse every change with EROFS. Default false. */
   readonly readOnly?: boolean
-  /** Default: as `cache` says. */
+  /** Default: `cache` decides. */
   readonly entryTimeoutSec?: number
   readonly attrTimeoutSec?: number
-  /** How long the guest may believe that a name is not there. Default 0. */
+  /** How long the guest may cache that a name does not exist. Default 0. */
   readonly negativeTimeoutSec?: number
-  /** A method's promise that has not settled after so long is answered with ETIMEDOUT. Default 0: never. */
+  /** Answer with ETIMEDOUT if a method's promise takes longer. Default 0: never. */
   readonly methodTimeoutMs?: number
   /** Default: warnings and errors go to stderr. */
   readonly logger?: Logger
 }
 
-/** What a guest has mounted, as INIT agreed on it. */
+/** A mount of a guest, as agreed at INIT. */
 export interface MountInfo {
   /** The guest's version of the FUSE protocol: 7.minor. */
   readonly minor: number
-  /** The flags agreed on: bits as `InitFlag` numbers them. */
+  /** The flags agreed on, with the bit numbers of `InitFlag`. */
   readonly flags: bigint
 }
 
@@ -60,20 +60,20 @@ interface Events {
   unmount: []
 }
 
-/** A file system that is served at a socket. */
+/** A file system served at a socket. */
 export interface ServedFileSystem extends EventEmitter<Events> {
   readonly socketPath: string
   /** Resolves when a guest can connect. */
   readonly ready: Promise<void>
-  /** Resolves when the service has ended: by `close`, the signal, or `once`. Rejects with an error of this package. */
+  /** Resolves when the service ends by `close`, the signal or `once`. Rejects with an error of this package. */
   readonly closed: Promise<void>
-  /** Disconnects the guest, whose requests under way are cancelled, and removes the socket. */
+  /** Disconnects the guest, cancels its requests and removes the socket. */
   close(): Promise<void>
 }
 
 /**
- * Serves a file system to virtual machines, one after the other, from Node's event loop: a tree of nodes, or operations on
- * the raw floor. Rejects `ready` when it cannot listen.
+ * Serves a file system to virtual machines, one after the other, from Node's event loop: a tree of nodes, or raw
+ * operations. Rejects `ready` if it cannot listen.
  */
 export function serveFileSystem(fileSystem: FileTree | FileSystem, options: ServeOptions): ServedFileSystem {
   return new Service(fileSystem, options)
@@ -109,7 +109,7 @@ class Service extends EventEmitter<Events> implements ServedFileSystem {
       resolve()
     })
     this.closed = this.ready.then(() => this.server?.closed)
-    // Whoever awaits them hears of a failure.
+    // A failure reaches all that await these promises. Without them it must not end the process.
     this.ready.catch(() => {})
     this.closed.catch(() => {})
   }
@@ -119,7 +119,7 @@ class Service extends EventEmitter<Events> implements ServedFileSystem {
   }
 }
 
-/** The raw file system that a tree makes, or the one that was given. Throws TypeError for what is neither. */
+/** Returns the raw file system of a tree, or the given raw one. Throws TypeError for anything else. */
 export function rawOf(
   given: FileTree | FileSystem,
   policy: TreePolicy,
@@ -167,7 +167,7 @@ const say = (fields: object, message: string) => {
   process.stderr.write(`virtio-fs: ${message}${describe(fields)}\n`)
 }
 
-/** Fields as a person reads them: an error's stack keeps its lines. */
+/** Formats fields for a person: the stack of an error keeps its lines. */
 function describe(fields: object): string {
   return Object.entries(fields)
     .map(([name, value]) => (name === 'error' ? `\n${value}` : ` ${name}=${JSON.stringify(value)}`))

@@ -25,42 +25,42 @@ import {
 import { checkTrailer } from './trailer.js'
 import { InitIn, InitOut } from './wire/init.js'
 
-/** What `Session.process` returns when the reply comes later. */
+/** Result of `Session.process` if the reply comes later. */
 export const PENDING = -1
 
 const OPCODE_COUNT = 64
 
-/** What a session tells whoever runs it. */
+/** Reports of a session to its owner. */
 export interface SessionObserver {
   /** A session began. */
   agreed(agreement: InitAgreement): void
-  /** The session that was agreed on last has ended. */
+  /** The last session has ended. */
   ended?(): void
-  /** The guest sent something that no correct guest sends; `kind` comes from a fixed set. */
+  /** The guest sent something that no correct guest sends. `kind` comes from a fixed set. */
   fault(kind: string, fields: object): void
 }
 
 /**
- * One FUSE session after another, of one guest: takes requests apart, checks them, hands them to the file system, and
- * sends the replies, exact to the byte.
+ * The FUSE sessions of one guest, one after the other. Decodes and checks requests, passes them to the file system, and
+ * sends replies of exact length.
  */
 export class Session {
   private readonly request: Request
   private readonly operations: (Operation | undefined)[] = new Array(OPCODE_COUNT).fill(undefined)
-  /** By opcode; those of some depend on what was agreed on. */
+  /** The rules by opcode. Some depend on the INIT agreement. */
   private rules: readonly (Rule | undefined)[] = agreedRules(0n)
-  /** Before 7.38 a security context followed the names without being announced in the header. */
+  /** Before 7.38, a security context follows the names without an announcement in the header. */
   private looseContexts = false
   private agreement: InitAgreement | undefined
   private readonly postponed = new PostponedRequests()
   /**
-   * Called with each request that is sound, before its operation. It may change the copied arguments; a negative errno is
-   * the reply instead of the operation's. For tests of guests.
+   * Called with each valid request before its operation. May change the copied arguments. A negative errno becomes the reply
+   * and the operation does not run. For tests of guests.
    */
   beforeOperation: Operation | undefined
-  /** Opcodes that are answered with ENOSYS although the file system has them, and how often they were. */
+  /** Opcodes answered with ENOSYS although the file system has them, with their counts. */
   readonly withheld = new Map<number, number>()
-  /** Replaces what the next INIT agrees on. */
+  /** Changes the result of the next INIT. */
   initOverride: InitOverride = noOverride
 
   constructor(
@@ -71,7 +71,7 @@ export class Session {
   ) {
     this.request = new Request(counters)
     this.rules.forEach((known, opcode) => {
-      // A rule names a method of FileSystem, each of which is an Operation where it is there.
+      // A rule names a method of FileSystem. Each such method, if present, is an Operation.
       const operation = known && (fileSystem[known.method] as Operation | undefined)
       this.operations[opcode] = operation?.bind(fileSystem)
     })
@@ -92,12 +92,12 @@ export class Session {
     return this.postponed.progress((carrier) => this.serveAgain(carrier))
   }
 
-  /** Milliseconds until `progress` has something to do, -1 for never. */
+  /** Milliseconds until `progress` has work, or -1 for never. */
   nextDueMs(): number {
     return this.postponed.nextDueMs()
   }
 
-  /** Ends the wait of all postponed requests: their callers are told that they were interrupted. */
+  /** Ends the wait of all postponed requests with the error of an interrupted call. */
   drain(): void {
     for (const carrier of this.postponed.takeAll()) {
       this.request.begin(carrier)
@@ -105,7 +105,7 @@ export class Session {
     }
   }
 
-  /** Returns true if the request is answered, or will be by its operation. */
+  /** Returns true if the request is answered, or if its operation will answer it. */
   private serveAgain(carrier: Carrier): boolean {
     const { request } = this
     const isWhole = request.begin(carrier)
@@ -116,7 +116,7 @@ export class Session {
     return true
   }
 
-  /** Sends what an operation has left. Returns the bytes of the reply, 0 for none, or PENDING. */
+  /** Sends the result of an operation. Returns the bytes of the reply, 0 for none, or PENDING. */
   private finish(request: Request, result: number): number {
     if (result >= 0) return request.succeed(result) || request.fail(this.refuseReply(request))
     if (result === IN_PLACE) return request.succeedInPlace()
@@ -126,9 +126,8 @@ export class Session {
   }
 
   /**
-   * Answers a request that came in pieces of which some cannot be reached. Returns the bytes of its reply, 0 when it waits for
-   * none, or PENDING when there is no place for a header: Linux before 7.1 takes one that was left as it is for success, so
-   * that request must never be given back.
+   * Answers a request with unreachable pieces. Returns the bytes of its reply, 0 if it expects none, or PENDING if there is
+   * no place for a header. Linux before 7.1 takes an unchanged reply for success, so such a request must never be returned.
    */
   refuse(carrier: Carrier): number {
     const { request } = this
@@ -136,13 +135,13 @@ export class Session {
     if (isForget(request.opcode)) return 0
     const answered = request.fail(-EIO)
     if (answered > 0) return answered
-    this.observer.fault('a request whose reply cannot be reached is never given back', {
+    this.observer.fault('a request without a reachable reply is never returned', {
       opcode: opcodeName(request.opcode),
     })
     return PENDING
   }
 
-  /** Requests that are answered later: by their operations, or when they have been served again. */
+  /** Number of requests to be answered later: by their operations, or by serving them again. */
   get pendingCount(): number {
     return this.request.deferredCount + this.postponed.count
   }
@@ -173,7 +172,7 @@ export class Session {
       return this.carryOut(operation, request)
     const error = checkTrailer(request, known, this.looseContexts)
     if (error === 0) return this.carryOut(operation, request)
-    // A name that is only too long is the user's mistake, not the guest kernel's.
+    // A name that is only too long is the user's fault, not the guest kernel's.
     return error === -ENAMETOOLONG ? error : this.refuseArgs(request, 'bad name', error)
   }
 
@@ -189,7 +188,7 @@ export class Session {
     return refused < 0 ? refused : operation(request)
   }
 
-  /** Opcodes that concern the session itself, and those that nobody implements. */
+  /** Handles opcodes of the session itself, and those without an implementation. */
   private runOwn(request: Request): number {
     switch (request.opcode) {
       case Opcode.INIT:
@@ -199,14 +198,14 @@ export class Session {
         return 0
       case Opcode.INTERRUPT:
       case Opcode.NOTIFY_REPLY:
-        // Neither has a reply. INTERRUPT is a hint, and nothing here can be interrupted.
+        // Neither has a reply. INTERRUPT is a hint, and the device cannot interrupt anything.
         return NO_REPLY
       default:
         return -ENOSYS
     }
   }
 
-  /** INIT also ends a session that went before: a guest that rebooted sends no DESTROY. */
+  /** INIT also ends the previous session: a guest that reboots sends no DESTROY. */
   private init(request: Request): number {
     const { args } = request
     if (request.replyRoomBytes < InitOut.BYTES) return this.refuseReply(request)
@@ -225,7 +224,7 @@ export class Session {
       this.initOverride,
     )
     if (typeof agreement === 'number') {
-      this.observer.fault('INIT of an unknown version, or without what is required', {
+      this.observer.fault('INIT of an unknown version, or without a required flag', {
         major: InitIn.major(args, ARGS),
         minor: InitIn.minor(args, ARGS),
         required: `0x${this.wishes.requiredFlags.toString(16)}`,
@@ -234,7 +233,7 @@ export class Session {
     }
     this.end()
     InitOut.write(request.reply, 0, agreement.reply)
-    // A guest of a later major version asks again in ours: only that begins a session.
+    // A guest of a later major version sends INIT again with our version. That INIT begins the session.
     if (InitIn.major(args, ARGS) === FUSE_KERNEL_VERSION) {
       this.fileSystem.init(agreement)
       this.agreement = agreement
@@ -259,7 +258,7 @@ export class Session {
     return -EINVAL
   }
 
-  /** A frame whose length makes no sense is answered, also when it is too short to say what it is. */
+  /** Answers a frame with an impossible length, even if it is too short to contain its opcode. */
   private refuseFrame(carrier: Carrier): number {
     const { request } = this
     const fields = { readableBytes: carrier.readableBytes, lenBytes: request.lenBytes }

@@ -1,7 +1,7 @@
 /**
- * Ids that a guest gets for inodes and handles: slot + generation * 2^32. Slots are dense, so that tables are plain
- * arrays; the generation makes an id that was given back worthless when its slot is used again. No id is ever given
- * twice: a slot whose generations are used up is left alone.
+ * The guest's ids for inodes and handles: slot + generation * 2^32. Slots are dense, so tables are plain arrays. The
+ * generation makes an old id invalid when its slot is used again. No id is used twice: a slot without generations left is
+ * never used again.
  */
 const SLOT_RANGE = 0x1_0000_0000
 
@@ -12,7 +12,7 @@ export function idOf(slot: number, generation: number): number {
   return generation * SLOT_RANGE + slot
 }
 
-/** `id` is a safe integer, or -1 for one that was not: a slot that no table reaches. */
+/** `id` is a safe integer, or -1 for an unsafe one, which gives a slot outside every table. */
 export function slotOfId(id: number): number {
   return id >>> 0
 }

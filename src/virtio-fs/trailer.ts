@@ -9,8 +9,8 @@ const SLASH = 0x2f
 const DOT = 0x2e
 
 /**
- * Checks the strings behind the fixed arguments, and says where they begin; nothing but extensions may follow them.
- * `looseContexts`: what follows them unannounced is an extension too. 0 or a negative errno.
+ * Checks the strings after the fixed arguments and finds where they begin. Only extensions may follow them. With
+ * `looseContexts`, unannounced bytes after them are an extension too. Returns 0 or a negative errno.
  */
 export function checkTrailer(request: Request, known: Rule, looseContexts: boolean): number {
   const { argBytes, extensionsAt: end } = request
@@ -32,8 +32,8 @@ export function checkTrailer(request: Request, known: Rule, looseContexts: boole
 }
 
 /**
- * Checks one path component that starts at `at`: not empty, no slash, not "." or ".." unless `dots`, at most 255 bytes,
- * ended by a NUL before `end`. Returns the byte behind the NUL, or a negative errno.
+ * Checks the path component at `at`: not empty, no slash, not "." or ".." unless `dots`, at most 255 bytes, and a NUL
+ * before `end`. Returns the offset after the NUL, or a negative errno.
  */
 function endOfName(bytes: Uint8Array, at: number, end: number, dots: boolean): number {
   let n = at
@@ -50,7 +50,7 @@ function endOfName(bytes: Uint8Array, at: number, end: number, dots: boolean): n
   return n + 1
 }
 
-/** The byte behind the NUL of a text that is not empty and ends before `end`, or a negative errno: `tooLong` beyond `maxBytes`. */
+/** Returns the offset after a text's NUL, which must lie before `end`, or a negative errno: `tooLong` beyond `maxBytes`. */
 function endOfText(bytes: Uint8Array, at: number, end: number, maxBytes: number, tooLong: number): number {
   const nul = bytes.indexOf(0, at)
   if (nul <= at || nul >= end) return -EINVAL

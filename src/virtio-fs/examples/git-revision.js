@@ -1,8 +1,8 @@
-/** A git revision, read-only, without a checkout: `--file-system './git-revision.js?repository=.&revision=HEAD'`. */
+/** Serves a git revision read-only, without a checkout: `--file-system './git-revision.js?repository=.&revision=HEAD'`. */
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 
-/** Objects by `git cat-file --batch`, one after the other. */
+/** Reads objects with `git cat-file --batch`, one after the other. */
 class Objects {
   #waiting = Promise.resolve()
   #bytes = Buffer.alloc(0)
@@ -26,7 +26,7 @@ class Objects {
     this.#bytes = this.#bytes.subarray(length)
     return taken
   }
-  /** "NAME TYPE SIZE", a line feed, the object, a line feed. */
+  /** Reads "NAME TYPE SIZE", a line feed, the object and a line feed. */
   async #ask(name) {
     this.git.stdin.write(`${name}\n`)
     while (!this.#bytes.includes(10)) await this.#more()
@@ -49,7 +49,7 @@ export default ({ repository = '.', revision = 'HEAD' } = {}) => {
     readdir: () => list(root),
   }
   const list = ({ names }) => [...names].map(([name, node]) => ({ name, node }))
-  // "MODE TYPE NAME SIZE<tab>PATH", each ended by a NUL.
+  // Each record is "MODE TYPE NAME SIZE<tab>PATH" with a NUL at its end.
   for (const line of git('ls-tree', '-r', '-l', '-z', revision).split('\0')) {
     const [, mode, type, name, size, path] = /^(\d+) (\w+) (\w+) +(\S+)\t(.*)$/s.exec(line) ?? []
     if (type !== 'blob') continue

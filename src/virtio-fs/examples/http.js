@@ -1,4 +1,4 @@
-/** Files of a web server by range requests: `--file-system './http.js?url=http://host/index.json'`, a list of paths. */
+/** Serves a web server's files by range requests: `--file-system './http.js?url=http://host/index.json'`, a list of paths. */
 export default async ({ url }) => {
   const ask = async (path, init) => {
     const reply = await fetch(new URL(path, url), init)
@@ -18,7 +18,7 @@ export default async ({ url }) => {
       const range = `bytes=${position}-${position + length - 1}`
       const reply = await ask(path, { headers: { range }, signal })
       const bytes = new Uint8Array(await reply.arrayBuffer())
-      // A server that knows no ranges sends everything.
+      // A server without range support sends everything.
       return reply.status === 206 ? bytes : bytes.subarray(position, position + length)
     },
   })

@@ -1,4 +1,4 @@
-/** A file system in memory, for reading and writing: `virtiofsd-ts --file-system ./memory.js`, or `node memory.js SOCKET`. */
+/** A writable file system in memory: `virtiofsd-ts --file-system ./memory.js`, or `node memory.js SOCKET`. */
 const PAGE = 65536
 const now = () => BigInt(Date.now()) * 1_000_000n
 const fail = (code) => {
@@ -37,7 +37,7 @@ class Inode {
   }
 }
 
-/** Contents in pages, of which a sparse file has few. */
+/** File contents in pages. A sparse file has few pages. */
 class File extends Inode {
   pages = new Map()
   truncate(size) {
@@ -65,7 +65,7 @@ class File extends Inode {
   }
 }
 
-/** The pages of a range: number, first byte, byte behind the last, and where they lie in the range. */
+/** The pages of a range: page number, first byte, byte after the last, and offset in the range. */
 function* parts(position, length) {
   for (let at = 0; at < length; ) {
     const from = (position + at) % PAGE
@@ -106,7 +106,7 @@ class Directory extends Inode {
     this.mtimeNs = this.ctimeNs = now()
     return node
   }
-  /** A directory with the set-group-id bit passes its group on. */
+  /** A directory with the set-group-id bit gives its group to new entries. */
   owner({ uid, gid }) {
     return { uid, gid: this.mode & 0o2000 ? this.gid : gid }
   }

@@ -1,6 +1,6 @@
 /**
  * A file system that misleads the guest's kernel on purpose, for work on fs/fuse: `--file-system ./trickster.js`. Each file
- * is one trick; `?slowMs=2000` is how long slow ones take.
+ * is one trick. `?slowMs=2000` sets the duration of the slow ones.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 
@@ -11,13 +11,13 @@ export default ({ slowMs = 2000 } = {}) => {
   let asked = 0
   const tricks = {
     honest: { stat: () => ({ size: text.length }), read: content },
-    /** Its attributes say more than a READ finds. */
+    /** stat gives a larger size than READ finds. */
     'shorter-than-it-says': { stat: () => ({ size: 2 * text.length }), read: content },
-    /** Each GETATTR finds it longer than the one before. */
+    /** Each GETATTR gives a larger size than the one before. */
     'grows-when-looked-at': { stat: () => ({ size: ++asked, attrTimeoutSec: 0 }), read: content },
-    /** Another generation each time: the guest takes it for another inode. */
+    /** The generation changes each time, so the guest takes the node for another inode. */
     'new-generation': { stat: () => ({ size: 1, generation: ++asked, entryTimeoutSec: 0 }), read: content },
-    /** A file at first, a directory from then on. */
+    /** The node is a file at first and then a directory. */
     'changes-type': {
       stat: () => ({ type: asked++ === 0 ? 'file' : 'directory', entryTimeoutSec: 0, attrTimeoutSec: 0 }),
     },
@@ -37,7 +37,7 @@ export default ({ slowMs = 2000 } = {}) => {
       },
     },
   }
-  /** Opens of one file with other FOPEN flags each: the io modes of its inode meet. */
+  /** Each open of one file has other FOPEN flags, so that the I/O modes of its inode meet. */
   const modes = [
     { directIo: true, parallelDio: true },
     { directIo: false },

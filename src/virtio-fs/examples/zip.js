@@ -1,4 +1,4 @@
-/** The files of a zip archive, read-only: `--file-system './zip.js?archive=FILE'`. Takes the package `fflate`. */
+/** Serves a zip archive's files read-only: `--file-system './zip.js?archive=FILE'`. Needs the package `fflate`. */
 import { readFileSync } from 'node:fs'
 import { unzipSync } from 'fflate'
 
@@ -22,7 +22,7 @@ export default ({ archive }) => {
     }
   }
   const root = directory()
-  // The filter sees every entry; none is unpacked before it is read.
+  // The filter sees every entry. An entry is unpacked when it is first read.
   const add = (entry) => {
     const parts = entry.name.split('/').filter((part) => part !== '' && part !== '.' && part !== '..')
     const isFile = !entry.name.endsWith('/')

@@ -130,7 +130,7 @@ export class TreeAttributes {
   }
 }
 
-/** What a SETATTR asks for, or a negative errno. */
+/** Returns the changes of a SETATTR, or a negative errno. */
 function changesOf({ args }: Request): AttributeChanges | number {
   const valid = SetattrIn.valid(args, ARGS)
   const changes: { -readonly [K in keyof AttributeChanges]: AttributeChanges[K] } = {}

@@ -39,7 +39,7 @@ const NSEC_PER_SEC = 1_000_000_000
 const BLOCK_BYTES = 512
 const DEFAULT_BLKSIZE = 4096
 
-/** S_IFMT bits >> 12: as a directory entry says its type. */
+/** S_IFMT bits >> 12, the type in a directory entry. */
 export function typeNumber(type: NodeType | undefined): number {
   return type === undefined
     ? 0
@@ -47,8 +47,8 @@ export function typeNumber(type: NodeType | undefined): number {
 }
 
 /**
- * Puts what a method said into struct statx. `ino` is the inode number when it said none. Throws TypeError for what makes no
- * sense.
+ * Writes a method's attributes to struct statx. `ino` is the inode number if the method gave none. Throws TypeError for
+ * invalid attributes.
  */
 export function writeStatx(st: StatxWords, said: Attributes, node: FsNode, ino: number): void {
   if (typeof said !== 'object' || said === null) wrong('attributes', said, 'an object')
@@ -81,7 +81,7 @@ function modeOf(said: Attributes, node: FsNode): number {
   return type | (type === S_IFDIR ? 0o755 : type === S_IFLNK ? 0o777 : 0o644)
 }
 
-/** By its methods. */
+/** The type that follows from the node's methods. */
 function typeOf(node: FsNode): NodeType {
   if (node.readlink !== undefined) return 'symlink'
   return node.lookup !== undefined || node.readdir !== undefined ? 'directory' : 'file'
@@ -96,7 +96,7 @@ function putInode(st: StatxWords, said: number | bigint | undefined, ino: number
   }
 }
 
-/** A device number as user space has it, to its two halves. */
+/** Splits a user-space device number into its two halves. */
 function putRdev(st: StatxWords, said: number | bigint | undefined): void {
   const rdev = said === undefined ? 0 : count('rdev', said)
   const high = Math.floor(rdev / WORD)
@@ -114,7 +114,7 @@ function putTimes(st: StatxWords, said: Attributes): void {
   st[MASK] |= STATX_BTIME
 }
 
-/** `otherwise`: the word of the time that stands in for one that is missing, -1 for 1970. */
+/** `otherwise`: the word of the time that replaces a missing one, or -1 for 1970. */
 function putTime(
   st: StatxWords,
   at: number,
@@ -155,27 +155,27 @@ function putSigned(st: StatxWords, at: number, value: number): void {
   st[at + 1] = high
 }
 
-/** A whole number from 0 on that a Number can hold. */
+/** A non-negative safe integer. */
 function count(name: string, value: unknown): number {
   const number = typeof value === 'bigint' ? Number(value) : value
   if (typeof number === 'number' && Number.isSafeInteger(number) && number >= 0) return number
   return wrong(name, value, 'a whole number from 0 to 2^53')
 }
 
-/** One that 32 bits hold. */
+/** A non-negative integer of 32 bits. */
 function word(name: string, value: unknown): number {
   const number = count(name, value)
   return number < WORD ? number : wrong(name, value, 'a whole number below 2^32')
 }
 
-/** A time-out in seconds, or `otherwise`. Throws TypeError for what is none. */
+/** A time-out in seconds, or `otherwise`. Throws TypeError for an invalid one. */
 export function timeoutSec(name: string, said: unknown, otherwise: number): number {
   if (said === undefined) return otherwise
   if (typeof said === 'number' && said >= 0 && said < WORD) return said
   return wrong(name, said, 'a number of seconds from 0 on')
 }
 
-/** Throws TypeError. */
+/** Throws TypeError with the wrong value and the expected one. */
 export function wrong(name: string, value: unknown, wanted: string): never {
   const shown = typeof value === 'object' ? Object.prototype.toString.call(value) : String(value)
   throw new TypeError(`${name} is ${shown}, not ${wanted}`)

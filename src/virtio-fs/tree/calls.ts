@@ -3,14 +3,14 @@ import { type Carrier, type DeferredReply, PENDING_REPLY, type ReplyPlace, type 
 import { describeError, MethodError } from './method-error.js'
 import type { Awaitable, FileContext } from './node.js'
 
-/** A method that has not settled for so long is told of. */
+/** A method that has not settled after this time is reported. */
 const SLOW_MS = 10_000
 const CHECK_EVERY_MS = 1000
 
-/** Tells of what goes wrong; `kind` comes from a fixed set. */
+/** Reports a fault. `kind` comes from a fixed set. */
 export type Report = (kind: string, fields: object) => void
 
-/** One request, as a method of a node sees it. */
+/** One request, as the context of a node's method. */
 export class Call implements FileContext {
   private controller: AbortController | undefined
   readonly uid: number
@@ -36,7 +36,7 @@ export class Call implements FileContext {
   }
 }
 
-/** A request whose method has returned a promise that has not settled. */
+/** A request whose method's promise has not settled. */
 interface UnderWay {
   readonly method: string
   readonly call: Call
@@ -46,14 +46,14 @@ interface UnderWay {
 }
 
 /**
- * Calls methods of nodes for requests, and answers with what comes of it: at once when that is a value, later when it is a
- * promise. An answer puts a reply together and returns what an operation returns.
+ * Calls methods of nodes for requests, and answers with their results: at once for a value, later for a promise. An answer
+ * builds the reply and returns an operation's result.
  */
 export class Calls {
   private readonly underWay = new Set<UnderWay>()
   private timer: NodeJS.Timeout | undefined
 
-  /** After `timeoutMs` a request is answered with ETIMEDOUT, whatever its promise does later. 0: never. */
+  /** After `timeoutMs` a request is answered with ETIMEDOUT, and its promise no longer matters. 0: never. */
   constructor(
     private readonly report: Report,
     private readonly timeoutMs: number,
@@ -83,14 +83,14 @@ export class Calls {
     }
   }
 
-  /** The guest has gone, or begins anew: nobody waits any more. */
+  /** Ends all waits: the guest has gone, or begins a new session. */
   abandon(): void {
     for (const one of this.underWay) this.giveUp(one, -EIO)
     clearInterval(this.timer)
     this.timer = undefined
   }
 
-  /** The errno for what a method threw, which is told when nobody meant it. */
+  /** Returns the errno for a method's error, and reports an error without an errno. */
   failed(method: string, error: unknown): number {
     const own = error instanceof MethodError
     const cause = own ? error.cause : error
@@ -115,7 +115,7 @@ export class Calls {
     this.timer ??= setInterval(() => this.check(), CHECK_EVERY_MS).unref()
     value.then(
       (settled) => {
-        // Given up meanwhile.
+        // The request was given up meanwhile.
         if (!this.underWay.delete(one)) return
         let result: number
         try {
@@ -163,12 +163,12 @@ export function isPromise<T>(value: Awaitable<T>): value is PromiseLike<T> {
   return typeof value === 'object' && value !== null && typeof (value as PromiseLike<T>).then === 'function'
 }
 
-/** Goes on with a value, at once or when it is there. */
+/** Continues with a value: at once, or when its promise resolves. */
 export function andThen<T, U>(value: Awaitable<T>, next: (value: T) => Awaitable<U>): Awaitable<U> {
   return isPromise(value) ? value.then(next) : next(value)
 }
 
-/** Calls a method that is not the first of its request: what it throws carries its name. */
+/** Calls a method that is not the first of its request, so that its errors carry its name. */
 export function named<T>(method: string, run: () => Awaitable<T>): Awaitable<T> {
   const fail = (error: unknown): never => {
     throw error instanceof MethodError ? error : new MethodError(method, error)

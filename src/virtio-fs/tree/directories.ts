@@ -15,17 +15,17 @@ import { fopenFlags } from './policy.js'
 import { type Found, foundOf } from './replies.js'
 
 const NAME_MAX_BYTES = 255
-/** What the guest's kernel shows for a number that is not known. */
+/** The guest's kernel shows this for an unknown inode number. */
 const UNKNOWN_INO = 0xffff_ffff
 const DIRECTORY = 0o04
 
-/** "." and "..", which the guest expects and knows by itself. */
+/** "." and "..". The guest expects them and resolves them itself. */
 const dots: readonly DirectoryEntry[] = [
   { name: '.', type: 'directory' },
   { name: '..', type: 'directory' },
 ]
 
-/** Reading directories. A position is the number of an entry in the listing of its handle. */
+/** Reads directories. A position is the index of an entry in the listing of its handle. */
 export class TreeDirectories {
   private readonly bytes = new Uint8Array(MAX_REPLY_BYTES)
   private readonly view = new DataView(this.bytes.buffer)
@@ -59,7 +59,7 @@ export class TreeDirectories {
     const open = opens.get(ReadIn.handle(request.args, ARGS))
     if (open === undefined) return -EBADF
     const at = ReadIn.offsetBytes(request.args, ARGS)
-    // No listing is so long.
+    // No listing is that long.
     if (at < 0) return request.replyInPlace(0)
     const roomBytes = roomOf(request)
     return calls.run(
@@ -76,7 +76,7 @@ export class TreeDirectories {
     const open = opens.get(ReadIn.handle(request.args, ARGS))
     if (open === undefined) return -EBADF
     const at = ReadIn.offsetBytes(request.args, ARGS)
-    // No listing is so long.
+    // No listing is that long.
     if (at < 0) return request.replyInPlace(0)
     const roomBytes = roomOf(request)
     return calls.run(
@@ -91,7 +91,7 @@ export class TreeDirectories {
     )
   }
 
-  /** The listing of a handle: read anew when the guest begins at its front. */
+  /** The listing of a handle. It is read again when the guest starts at its beginning. */
   private listingOf(open: OpenNode, at: number, call: Call): Awaitable<readonly DirectoryEntry[]> {
     if (at !== 0 && open.listing !== undefined) return open.listing
     const { node } = open.known
@@ -104,7 +104,7 @@ export class TreeDirectories {
     })
   }
 
-  /** What the names stand for that fit into a reply; undefined for one that is gone, or of which only the name is known. */
+  /** The nodes of the names that fit into a reply. Undefined for a name that is gone, or of which only the name is known. */
   private childrenOf(
     parent: KnownNode,
     listing: readonly DirectoryEntry[],
@@ -126,7 +126,7 @@ export class TreeDirectories {
     return waits ? Promise.all(found) : (found as (Found | undefined)[])
   }
 
-  /** A child that cannot be had must not keep the others from being listed. */
+  /** Looks a child up. A failure must not hide the other entries. */
   private childOf(parent: KnownNode, entry: DirectoryEntry, call: Call): Awaitable<Found | undefined> {
     const missed = (error: unknown) => {
       if (errnoOfError((error as Error).cause ?? error) !== ENOENT) this.on.calls.failed('lookup', error)
@@ -141,7 +141,7 @@ export class TreeDirectories {
     }
   }
 
-  /** Puts together the entries that fit; `found` for READDIRPLUS. */
+  /** Builds the entries that fit. `found` is for READDIRPLUS. */
   private reply(
     to: ReplyPlace,
     parent: KnownNode,
@@ -202,7 +202,7 @@ function roomOf(request: Request): number {
   return Math.min(ReadIn.sizeBytes(request.args, ARGS), request.replyRoomBytes, MAX_REPLY_BYTES)
 }
 
-/** Throws TypeError for a name that no directory can have. */
+/** Throws TypeError for an invalid name. */
 function checkedEntry(said: string | DirectoryEntry): DirectoryEntry {
   const entry = typeof said === 'string' ? { name: said } : said
   if (typeof entry !== 'object' || entry === null) wrong('an entry', said, 'a name or an object')

@@ -17,10 +17,10 @@ const DIRECTORY = 0o04
 const SEEK_DATA = 3
 const SEEK_HOLE = 4
 
-/** What `open` may say. */
+/** The result of `open`. */
 type Said = OrNothing<Opened>
 
-/** Opening and closing files, and their data. */
+/** Opens and closes files, and moves their data. */
 export class TreeFiles {
   constructor(private readonly on: TreeParts) {}
 
@@ -77,7 +77,7 @@ export class TreeFiles {
     const { node } = open.known
     if (node.read === undefined) return open.known.type === DIRECTORY ? -EISDIR : -EINVAL
     const offsetBytes = ReadIn.offsetBytes(args, ARGS)
-    // No file is so long.
+    // No file is that long.
     if (offsetBytes < 0) return request.replyInPlace(0)
     const lenBytes = Math.min(ReadIn.sizeBytes(args, ARGS), request.replyRoomBytes)
     return this.on.calls.run(
@@ -158,7 +158,7 @@ export class TreeFiles {
     const open = this.on.opens.get(LseekIn.handle(args, ARGS))
     if (open === undefined) return -EBADF
     const { node } = open.known
-    // Then the guest's kernel takes all of a file for data.
+    // The guest's kernel then takes the whole file for data.
     if (node.seek === undefined) return -ENOSYS
     const whence = LseekIn.whence(args, ARGS)
     const offsetBytes = LseekIn.offsetBytes(args, ARGS)
@@ -177,7 +177,7 @@ export class TreeFiles {
     )
   }
 
-  /** Calls a method that answers nothing. */
+  /** Calls a method without a result. */
   private tell(
     request: Request,
     open: OpenNode,

@@ -1,6 +1,6 @@
 import { EIO, errnoNumber } from '../errno.js'
 
-/** What a method of somebody's node threw, or was rejected with; or what was wrong with its answer. */
+/** An error thrown by a node's method, a rejected promise, or a fault in a method's result. */
 export class MethodError extends Error {
   override readonly name = 'MethodError'
 
@@ -12,13 +12,13 @@ export class MethodError extends Error {
   }
 }
 
-/** The errno that an error stands for by its `code`; 0 when it stands for none. */
+/** The errno named by an error's `code`, or 0 if it names none. */
 export function errnoOfError(error: unknown): number {
   const code = typeof error === 'object' && error !== null ? (error as { code?: unknown }).code : undefined
   return typeof code === 'string' ? (errnoNumber(code) ?? 0) : 0
 }
 
-/** How an error is answered, and whether nobody had meant it. */
+/** The errno for an error, and true in `isOwn` if the error names none: a fault of the file system. */
 export function describeError(error: unknown): { readonly errno: number; readonly isOwn: boolean } {
   const errno = errnoOfError(error)
   return errno > 0 ? { errno, isOwn: false } : { errno: EIO, isOwn: true }

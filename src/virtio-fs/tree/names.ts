@@ -13,16 +13,16 @@ const S_IFREG = 0o100000
 const RENAME_NOREPLACE = 1
 const RENAME_EXCHANGE = 2
 
-/** Longer targets do not fit into a page in the guest. */
+/** Longer targets do not fit into one page of the guest. */
 const LINK_TARGET_MAX_BYTES = 4095
 
-/** What MKNOD makes: fifos, devices, files and sockets. */
+/** Types that MKNOD makes: fifos, devices, files and sockets. */
 const NODE_TYPES = new Set([0o010000, 0o020000, 0o060000, S_IFREG, 0o140000])
 
 const NOBODY = undefined
 const DIRECTORY = 0o04
 
-/** What a name in a directory stands for, by `lookup` or else by the listing. */
+/** The node of a name in a directory, from `lookup` or else from the listing. */
 export function childOf(parent: FsNode, name: string, call: Call): Awaitable<FsNode | undefined> {
   if (parent.lookup !== undefined) return andThen(parent.lookup(name, call), (node) => node ?? undefined)
   if (parent.readdir === undefined) return undefined
@@ -91,7 +91,7 @@ export class TreeNames {
   symlink(request: Request): number {
     const target = request.secondName()
     if (target === undefined) return -EILSEQ
-    // No guest could read it again.
+    // No guest could read it back.
     if (Buffer.byteLength(target) > LINK_TARGET_MAX_BYTES) return -ENAMETOOLONG
     return this.make(request, 'symlink', EPERM, (parent, name, call) => parent.symlink?.(name, target, call))
   }
@@ -144,7 +144,7 @@ export class TreeNames {
     return this.renameTo(request, Rename2In.newDirectory(request.args, ARGS), flags)
   }
 
-  /** Makes something with a name, which is a lookup of it; `missing` is the errno when no method could. */
+  /** Makes a named node, which also counts as its lookup. `missing` is the errno if the method is missing. */
   private make(
     request: Request,
     method: 'symlink' | 'mkdir' | 'mknod' | 'create' | 'link',
@@ -170,7 +170,7 @@ export class TreeNames {
     )
   }
 
-  /** What was just made cannot be something that the guest knows already. */
+  /** Throws if a node that was just made is already known to the guest. */
   private expectNew(method: string, node: FsNode): void {
     if (
       typeof node === 'object' &&

@@ -7,26 +7,26 @@ const DIRECTORY = 0o04
 
 /** A node that the guest knows. */
 export class KnownNode {
-  /** How the guest names it. */
+  /** The guest's node id for it. */
   id = 0
-  /** Names and listings by which the guest has come to know it and has not forgotten. */
+  /** Lookups and listings that gave the guest this node and that it has not forgotten. */
   lookups = 0
-  /** S_IFMT bits of its mode, shifted down; 0: not asked for yet. */
+  /** S_IFMT bits of its mode, shifted down. 0: not yet known. */
   type = 0
-  /** Where the guest found it last; undefined for the root, and for what has lost that name. */
+  /** The place where the guest found it last. Undefined for the root, and after that name is removed. */
   parent: KnownNode | undefined
   name = ''
 
   constructor(readonly node: FsNode) {}
 }
 
-/** The nodes that the guest knows, by its ids for them and as the objects that they are. */
+/** The nodes that the guest knows, by id and by object. */
 export class NodeTable {
   private readonly ids = new HandleTable<KnownNode>()
   private readonly byObject = new Map<unknown, KnownNode>()
   private readonly byName = new Map<string, KnownNode>()
 
-  /** A session begins: the guest knows the root alone. */
+  /** Begins a session, in which the guest knows only the root. */
   begin(root: FsNode): void {
     const known = this.add(root)
     known.lookups = 1
@@ -44,17 +44,17 @@ export class NodeTable {
     return this.ids.count
   }
 
-  /** Undefined for an id that the guest made up or has given back. */
+  /** Undefined for an id that the guest invented or has forgotten. */
   get(id: number): KnownNode | undefined {
     return this.ids.get(id)
   }
 
-  /** A node, if the guest knows it. */
+  /** The entry of a node, if the guest knows the node. */
   known(node: FsNode): KnownNode | undefined {
     return this.byObject.get(node.key ?? node)
   }
 
-  /** Counts a lookup of what a name stands for. Throws TypeError for what cannot be there. */
+  /** Counts a lookup of a name's node. Throws TypeError for an impossible node. */
   enter(node: FsNode, parent: KnownNode, name: string): KnownNode {
     const known = this.known(node) ?? this.add(node)
     if (known.id === FUSE_ROOT_ID) wrong('the node', 'the root', 'a node below it')
@@ -75,7 +75,7 @@ export class NodeTable {
     known.node.forget?.()
   }
 
-  /** A name has been taken away. */
+  /** A name was removed. */
   removed(parent: KnownNode, name: string): void {
     const known = this.byName.get(placeOf(parent, name))
     if (known !== undefined) this.unplace(known)
@@ -90,12 +90,12 @@ export class NodeTable {
     if (other !== undefined && exchange) this.place(other, parent, name)
   }
 
-  /** The path below the root, without a leading slash; undefined for what has no name. */
+  /** The path below the root, without a leading slash. Undefined for a node without a name. */
   pathOf(id: number): string | undefined {
     const names: string[] = []
     let known = this.ids.get(id)
     for (; known !== undefined && known.id !== FUSE_ROOT_ID; known = known.parent) {
-      // A directory that was moved below itself by a file system that goes wrong has no path.
+      // A faulty file system may have moved a directory below itself. Such a directory has no path.
       if (known.parent === undefined || names.length > this.count) return undefined
       names.push(known.name)
     }

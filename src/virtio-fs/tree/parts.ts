@@ -9,15 +9,15 @@ import type { TreeReplies } from './replies.js'
 /** A file or directory that the guest has open. */
 export interface OpenNode {
   readonly known: KnownNode
-  /** What `open` returned for it. */
+  /** The handle that `open` returned. */
   readonly handle: unknown
-  /** The FOPEN flags that the guest was told. */
+  /** The FOPEN flags sent to the guest. */
   readonly openFlags: number
-  /** Of a directory: the listing that is being read. */
+  /** For a directory: the listing being read. */
   listing: readonly DirectoryEntry[] | undefined
 }
 
-/** What the operations on a tree work on. */
+/** The parts that the operations on a tree use. */
 export interface TreeParts {
   readonly tree: FileTree
   readonly nodes: NodeTable
@@ -27,7 +27,7 @@ export interface TreeParts {
   readonly policy: TreePolicy
 }
 
-/** The node that a request is about, as the guest says. */
+/** The node named by a request. */
 export function nodeOf({ nodes }: TreeParts, { nodeid }: Request): KnownNode | undefined {
   return nodes.get(nodeid)
 }

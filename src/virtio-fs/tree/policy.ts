@@ -12,12 +12,12 @@ import { OpenFlag } from '../open-flags.js'
 import { wrong } from './attributes.js'
 import type { FsNode, Opened } from './node.js'
 
-/** What a guest is told about caching, name by name and open by open. */
+/** The caching policy of each name and each open. */
 export interface TreePolicy {
   readonly base: CachePolicy
-  /** True if names and attributes may have other time-outs than `base` says. */
+  /** True if some names and attributes have other time-outs than `base`. */
   readonly changesTimeouts: boolean
-  /** True if paths have to be known at all. */
+  /** True if the policy depends on paths. */
   readonly any: boolean
   forOpen(path: string | undefined, flags: number): { readonly policy: CachePolicy }
   forName(path: string | undefined): { readonly policy: CachePolicy }
@@ -39,7 +39,7 @@ const choices: readonly (readonly [keyof Opened, number])[] = [
   ['cacheListing', FOPEN_CACHE_DIR],
 ]
 
-/** The FOPEN flags of an open: the policy's, with what the node itself says. Throws TypeError. */
+/** The FOPEN flags of an open: the policy's, changed by the node's own choices. Throws TypeError. */
 export function fopenFlags(policyFlags: number, opened: Opened | undefined): number {
   let flags = policyFlags
   if (opened === undefined) return flags
@@ -53,9 +53,9 @@ export function fopenFlags(policyFlags: number, opened: Opened | undefined): num
   return flags
 }
 
-/** For a file: what the policy says of an open with these flags. */
+/** The policy's flags for an open of a file with these flags. */
 export function filePolicyFlags(policy: CachePolicy, node: FsNode, flags: number): number {
   const chosen = (flags & OpenFlag.O_DIRECT) !== 0 ? policy.directFileFlags : policy.fileFlags
-  // Nobody wants to be told of each close.
+  // Without a flush method, reports of each close are useless.
   return node.flush === undefined ? chosen | FOPEN_NOFLUSH : chosen
 }

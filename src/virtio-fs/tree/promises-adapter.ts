@@ -13,7 +13,7 @@ import type {
 
 const { S_IFDIR, S_IFMT, O_CREAT, O_EXCL, O_RDWR, O_TRUNC, O_APPEND } = constants
 
-/** What is asked of an open file. */
+/** The methods of an open file that this adapter uses. */
 export interface PromisesFile {
   read(buffer: Uint8Array, offset: number, length: number, position: number): Promise<{ bytesRead: number }>
   write(
@@ -32,7 +32,7 @@ export interface PromisesFile {
   close(): Promise<void>
 }
 
-/** What is asked of attributes: those of `node:fs`, by number or bigint. */
+/** The attributes that this adapter uses: those of `node:fs`, as numbers or bigints. */
 export interface PromisesStats extends Attributes {
   readonly dev?: number | bigint
   readonly ino: number | bigint
@@ -40,17 +40,17 @@ export interface PromisesStats extends Attributes {
 }
 
 interface PromisesDirent {
-  // Text by the options that are handed over.
+  // Text, because of the options passed.
   readonly name: unknown
   isFile(): boolean
   isDirectory(): boolean
   isSymbolicLink(): boolean
 }
 
-/** As much of `node:fs/promises` as this adapter asks for: memfs and ZenFS have it, too. */
+/** The part of `node:fs/promises` that this adapter uses. memfs and ZenFS provide it, too. */
 export interface PromisesFs {
   lstat(path: string, options: { bigint: true }): Promise<PromisesStats>
-  // Entries by the options that are handed over; types of other packages say names, too.
+  // Entries, because of the options passed. The types of other packages also allow names.
   readdir(path: string, options: { withFileTypes: true }): Promise<readonly unknown[]>
   open(path: string, flags: number, mode?: number): Promise<PromisesFile>
   mkdir(path: string, mode: number): Promise<unknown>
@@ -76,13 +76,13 @@ export interface PromisesFs {
 }
 
 export interface PromisesOptions {
-  /** Gives what the guest makes to the guest's user who asked. Default: true where this process is root. */
+  /** Gives new files to the guest user who makes them. Default: true if this process is root. */
   readonly owners?: boolean
 }
 
 /**
- * Whatever speaks `node:fs/promises`, from `root` on, as a tree. Files are reached by their paths: a directory of the host
- * that hostile guests change is better shared by the program itself, whose system calls do not leave it.
+ * A tree for anything with the interface of `node:fs/promises`, from `root` on. It reaches files by path. To share a host
+ * directory with a hostile guest, use the program virtiofsd-ts: its system calls do not leave the directory.
  */
 export function fromPromises(fs: PromisesFs, root = '/', options: PromisesOptions = {}): FileTree {
   const owners = options.owners ?? process.getuid?.() === 0
@@ -95,7 +95,7 @@ export function fromPromises(fs: PromisesFs, root = '/', options: PromisesOption
   }
 }
 
-/** One file system, and the nodes by which it is known: by device and inode number. */
+/** One file system and its known nodes, by device and inode number. */
 class Origin {
   private readonly known = new Map<string, PathNode>()
 
@@ -104,7 +104,7 @@ class Origin {
     readonly owners: boolean,
   ) {}
 
-  /** The node of what a name stands for. */
+  /** The node of a name. */
   async find(parent: PathNode, name: string): Promise<PathNode> {
     const stats = await this.fs.lstat(parent.pathTo(name), { bigint: true })
     const key = `${stats.dev ?? 0}:${stats.ino}`
@@ -118,7 +118,7 @@ class Origin {
     return node
   }
 
-  /** Its number may be another file's soon. */
+  /** Forgets a node, because another file may soon have its number. */
   drop(node: PathNode): void {
     if (this.known.get(node.key) === node) this.known.delete(node.key)
   }
@@ -126,13 +126,13 @@ class Origin {
 
 class PathNode implements FsNode {
   key = 'root'
-  /** Open files, and how often the guest has each open. */
+  /** Open files, with the number of the guest's handles of each. */
   private readonly files = new Map<PromisesFile, number>()
-  /** Made and not yet opened by the guest. */
+  /** The open file of a node that was made and not yet opened by the guest. */
   private made: PromisesFile | undefined
   private isGone = false
 
-  /** By which it can be reached: of a file with several links, those that were looked up and are still there. */
+  /** Known names of the node. For a file with several links, these are the names that were looked up and still exist. */
   private readonly places = new Map<string, { readonly parent: PathNode; readonly name: string }>()
 
   constructor(
@@ -147,7 +147,7 @@ class PathNode implements FsNode {
     this.places.set(`${parent.key}/${name}`, { parent, name })
   }
 
-  /** A name of it is gone: another leads to it from now on, if one is known. */
+  /** A name was removed. If another name is known, it becomes the node's path. */
   unplace(parent: PathNode, name: string): void {
     this.places.delete(`${parent.key}/${name}`)
     const [other] = this.places.values()
@@ -173,7 +173,7 @@ class PathNode implements FsNode {
     const { fs } = this.from
     const { mode, uid, gid, size, atimeNs, mtimeNs } = changes
     const file = this.fileOf(context.handle)
-    // A file without a name is reached by its open file alone.
+    // A file without a name can only be reached through its open file.
     const open = this.isGone ? file : undefined
     if (mode !== undefined) await (open?.chmod?.(mode) ?? fs.chmod(this.path, mode))
     const now = await this.stat(context)
@@ -195,7 +195,7 @@ class PathNode implements FsNode {
   async readdir(): Promise<DirectoryEntry[]> {
     const dirents = await this.from.fs.readdir(this.path, { withFileTypes: true })
     return dirents.map((dirent) => {
-      // As `withFileTypes` asks for.
+      // `withFileTypes` makes the result a list of entries.
       const entry = dirent as PromisesDirent
       const type = typeOf(entry)
       return { name: String(entry.name), ...(type && { type }) }
@@ -221,7 +221,7 @@ class PathNode implements FsNode {
   }
 
   async link(name: string, node: FsNode): Promise<void> {
-    // What is linked is of this file system: a node of it.
+    // The node belongs to this file system, so it is a PathNode.
     const linked = node as PathNode
     await this.from.fs.link(linked.path, this.pathTo(name))
     linked.place(this, name)
@@ -230,7 +230,7 @@ class PathNode implements FsNode {
   async unlink(name: string): Promise<void> {
     const node = await this.from.find(this, name)
     const isLast = await this.isLast(name)
-    // Whoever has it open asks for it by its open file from now on.
+    // Open handles of the node use their open file from now on.
     await this.from.fs.unlink(this.pathTo(name))
     node.lost(this, name, isLast)
   }
@@ -319,13 +319,13 @@ class PathNode implements FsNode {
     this.from.drop(this)
   }
 
-  /** Returns true if nothing is left of what a name stands for when the name goes. */
+  /** Returns true if removing the name removes the file. */
   private async isLast(name: string): Promise<boolean> {
     const { nlink, mode } = await this.from.fs.lstat(this.pathTo(name), { bigint: true })
     return Number(nlink ?? 1) <= 1 || (Number(mode) & S_IFMT) === S_IFDIR
   }
 
-  /** A name of it is gone. Its number may be another file's soon, if it was the last. */
+  /** A name was removed. If it was the last one, another file may soon have the node's number. */
   private lost(parent: PathNode, name: string, isLast: boolean): void {
     this.unplace(parent, name)
     if (!isLast) return
@@ -333,20 +333,20 @@ class PathNode implements FsNode {
     this.from.drop(this)
   }
 
-  /** Whatever was just made belongs to whoever asked for it. */
+  /** Gives a new file to the user who made it. */
   private async claim(name: string, { uid, gid }: Context): Promise<FsNode> {
     if (this.from.owners) await this.from.fs.lchown(this.pathTo(name), uid, gid)
     return this.from.find(this, name)
   }
 
-  /** The open file to ask: the request's own, or any of a file that has no name. */
+  /** The open file for a call: the request's own, or any open file if the node has no name. */
   private fileOf(handle: unknown): PromisesFile | undefined {
     if (handle !== undefined) return handle as PromisesFile
     return this.isGone ? [...this.files.keys()][0] : undefined
   }
 }
 
-/** The same attributes as plain fields, of times by nanoseconds those that can be had. */
+/** Copies attributes to plain fields, and uses nanoseconds for times where they exist. */
 function plain(stats: PromisesStats): Attributes {
   const { mode, size, nlink, uid, gid, ino, rdev, blocks, blksize } = stats
   const { mtimeMs, atimeMs, ctimeMs, birthtimeMs } = stats

@@ -11,7 +11,7 @@ import type { Attributes, Awaitable, FsNode } from './node.js'
 import type { KnownNode, NodeTable } from './node-table.js'
 import type { TreePolicy } from './policy.js'
 
-/** A node and what it said of itself. */
+/** A node and its attributes. */
 export interface Found {
   readonly node: FsNode
   readonly attributes: Attributes
@@ -19,12 +19,12 @@ export interface Found {
 
 const NOTHING: Attributes = Object.freeze({})
 
-/** What a node says of itself. */
+/** The attributes of a node. */
 export function statOf(node: FsNode, call: Call): Awaitable<Attributes> {
   return node.stat === undefined ? NOTHING : node.stat(call)
 }
 
-/** The same for a node that a method has just returned. Throws TypeError when it is none. */
+/** The same for a node that a method has just returned. Throws TypeError if the value is not a node. */
 export function foundOf(method: string, node: unknown, call: Call): Awaitable<Found> {
   if (typeof node !== 'object' || node === null)
     throw new MethodError(method, new TypeError(`returned ${String(node)}, not a node`))
@@ -34,7 +34,7 @@ export function foundOf(method: string, node: unknown, call: Call): Awaitable<Fo
     : { node: node as FsNode, attributes }
 }
 
-/** Replies that carry attributes, and for how long the guest may believe them. */
+/** Builds replies with attributes and the times for which the guest may cache them. */
 export class TreeReplies {
   /** Filled and read within one reply. */
   private readonly st = new Int32Array(Statx.WORDS)
@@ -44,7 +44,7 @@ export class TreeReplies {
     private readonly policy: TreePolicy,
   ) {}
 
-  /** A fuse_entry_out for what a name stands for, as one more lookup. */
+  /** A fuse_entry_out for the node of a name. Counts a lookup. */
   entry(to: ReplyPlace, found: Found, parent: KnownNode, name: string): number {
     this.writeEntry(to.replyWords, 0, found, parent, name)
     return EntryOut.BYTES
@@ -71,10 +71,10 @@ export class TreeReplies {
     return StatxOut.BYTES
   }
 
-  /** Puts a fuse_entry_out at word `w`, and counts a lookup. Returns the node that it is of. */
+  /** Writes a fuse_entry_out at word `w` and counts a lookup. Returns the node. */
   writeEntry(words: Int32Array, w: number, found: Found, parent: KnownNode, name: string): KnownNode {
     const { node, attributes } = found
-    // Whatever is wrong with them, nothing has been counted yet.
+    // This checks the attributes before a lookup is counted.
     this.write(attributes, node, 0)
     const generation = attributes.generation ?? 0
     const known = this.nodes.enter(node, parent, name)
@@ -91,7 +91,7 @@ export class TreeReplies {
     known.type = Statx.mode(this.st) >>> 12
   }
 
-  /** `stat` is to blame for attributes that make no sense. */
+  /** Errors about invalid attributes name the method `stat`. */
   private write(attributes: Attributes, node: FsNode, ino: number): void {
     try {
       writeStatx(this.st, attributes, node, ino)

@@ -15,15 +15,15 @@ import { TreeReplies } from './replies.js'
 import { TreeXattrs } from './xattrs.js'
 
 export interface TreeOptions {
-  /** What the guest is told about caching. */
+  /** The guest's caching policy. */
   readonly policy: TreePolicy
-  /** Told of errors that nobody meant, and of promises that do not settle. */
+  /** Reports errors without an errno, and promises that do not settle. */
   readonly report: Report
-  /** After so long a request is answered with ETIMEDOUT. Default 0: never. */
+  /** Time after which a request is answered with ETIMEDOUT. Default 0: never. */
   readonly methodTimeoutMs?: number
 }
 
-/** A tree of nodes as a file system on the raw floor: ids, counts, handles and positions are kept here. */
+/** Serves a tree of nodes as a raw file system. Keeps ids, counts, handles and positions. */
 export class TreeFileSystem implements FileSystem, Introspection {
   private readonly on: TreeParts
   private readonly names: TreeNames
@@ -49,7 +49,7 @@ export class TreeFileSystem implements FileSystem, Introspection {
     this.attributes = new TreeAttributes(this.on)
     this.files = new TreeFiles(this.on)
     this.directories = new TreeDirectories(this.on)
-    // Where the root has none nobody has: answered once with ENOSYS, the guest asks no more.
+    // If the root has no extended attributes, no node has any: one ENOSYS makes the guest stop asking.
     if (tree.root.getxattr !== undefined) this.serveXattrs(new TreeXattrs(this.on))
   }
 
@@ -115,7 +115,7 @@ export class TreeFileSystem implements FileSystem, Introspection {
     return this.on.nodes.pathOf(nodeid)
   }
 
-  /** Only the node could tell, and perhaps not at once. */
+  /** Only the node knows its size, and may need time to tell it. */
   sizeOf(): number {
     return -1
   }

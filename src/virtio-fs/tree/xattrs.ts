@@ -92,7 +92,7 @@ export class TreeXattrs {
   }
 }
 
-/** The bytes, or for no room at all how many there are. */
+/** Replies with the bytes, or with their number if the guest gives no room. */
 function replyBytes(to: ReplyPlace, bytes: Uint8Array, roomBytes: number): number {
   if (roomBytes === 0) {
     GetxattrOut.write(to.reply, 0, bytes.length)

@@ -1,16 +1,16 @@
-/** Attributes of inodes: GETATTR, SETATTR, ACCESS. Little endian, as virtio 1 has it for every guest. */
+/** Attributes of inodes: GETATTR, SETATTR, ACCESS. Little endian for every guest (virtio 1). */
 
 import { readSafeI64, readSafeU64, writeTimeout } from './numbers.js'
 import { Statx, type StatxWords } from './statx.js'
 
-// Constants of this module: those of another would be looked up each time.
+// Module constants are quick. Imported ones would be looked up each time.
 const { ATIME, BLKSIZE, BLOCKS, CTIME, GID, INO, MODE, MTIME, NLINK, RDEV_MAJOR, RDEV_MINOR, SIZE, UID } =
   Statx
 
 const ATTR_UID = 17
 const ATTR_GID = 18
 
-/** The kernel's 32-bit device number, as FUSE has it: minor bits 0-7 and 20-31, major 8-19. */
+/** The kernel's 32-bit device number in FUSE: minor bits 0-7 and 20-31, major 8-19. */
 function encodeDevice(major: number, minor: number): number {
   return (minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12)
 }
@@ -47,7 +47,7 @@ export const AccessIn = Object.freeze({
 /** fuse_attr: 88 bytes, 22 words. */
 export const Attr = Object.freeze({
   BYTES: 88,
-  /** Says from word `w` on what `st` says. */
+  /** Writes the attributes of `st` from word `w` on. */
   write(words: Int32Array, w: number, st: StatxWords, attrFlags: number) {
     words[w] = st[INO]
     words[w + 1] = st[INO + 1]
@@ -98,7 +98,7 @@ export const Attr = Object.freeze({
 export const AttrOut = Object.freeze({
   BYTES: 104,
   ATTR_AT: 16,
-  /** What stands before the fuse_attr. */
+  /** Writes the fields before the fuse_attr. */
   writeHead(words: Int32Array, w: number, attrTimeoutSec: number) {
     writeTimeout(words, w, w + 2, attrTimeoutSec)
     words[w + 3] = 0

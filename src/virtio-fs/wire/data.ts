@@ -1,4 +1,4 @@
-/** Data of files. Little endian, as virtio 1 has it for every guest. */
+/** Data of files. Little endian for every guest (virtio 1). */
 
 import { readSafeU64, writeU64 } from './numbers.js'
 

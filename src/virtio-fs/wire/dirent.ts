@@ -1,4 +1,4 @@
-/** Directory entries. Little endian, as virtio 1 has it for every guest. */
+/** Directory entries. Little endian for every guest (virtio 1). */
 
 import { readSafeU64 } from './numbers.js'
 
@@ -10,7 +10,7 @@ const paddedBytes = (nameBytes: number) => (BYTES + nameBytes + 7) & ~7
 export const Dirent = Object.freeze({
   BYTES,
   paddedBytes,
-  /** All but the name. `off` is the opaque position behind the entry, in 32-bit halves. */
+  /** Writes all fields except the name. `off` is the opaque position after the entry, in 32-bit halves. */
   writeHead(
     v: DataView,
     at: number,
@@ -28,7 +28,7 @@ export const Dirent = Object.freeze({
     v.setUint32(at + 16, nameBytes, true)
     v.setUint32(at + 20, type, true)
   },
-  /** The name and its padding; `at` is the byte at which the whole entry begins in `bytes`. */
+  /** Writes the name and its padding. `at` is the offset of the whole entry in `bytes`. */
   writeName(bytes: Uint8Array, at: number, name: Uint8Array) {
     bytes.set(name, at + BYTES)
     bytes.fill(0, at + BYTES + name.length, at + paddedBytes(name.length))

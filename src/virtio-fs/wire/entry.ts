@@ -1,4 +1,4 @@
-/** Entries: what a name stands for. Little endian, as virtio 1 has it for every guest. */
+/** Directory entry replies. Little endian for every guest (virtio 1). */
 
 import { readSafeU64, writeTimeout, writeWords } from './numbers.js'
 
@@ -8,7 +8,7 @@ const BYTES = 128
 export const EntryOut = Object.freeze({
   BYTES,
   ATTR_AT: 40,
-  /** What stands before the fuse_attr. */
+  /** Writes the fields before the fuse_attr. */
   writeHead(
     words: Int32Array,
     w: number,
@@ -22,7 +22,7 @@ export const EntryOut = Object.freeze({
     writeTimeout(words, w + 4, w + 8, entryTimeoutSec)
     writeTimeout(words, w + 6, w + 9, attrTimeoutSec)
   },
-  /** Node id 0: nothing is known beyond the name, or the name is not there and may be taken as absent for so long. */
+  /** Writes node id 0: only the name is known, or the name does not exist and its absence may be cached this long. */
   writeNothing(words: Int32Array, w: number, entryTimeoutSec: number) {
     words.fill(0, w, w + (BYTES >> 2))
     writeTimeout(words, w + 4, w + 8, entryTimeoutSec)

@@ -1,4 +1,4 @@
-/** FORGET and BATCH_FORGET. Little endian, as virtio 1 has it for every guest. */
+/** FORGET and BATCH_FORGET. Little endian for every guest (virtio 1). */
 
 import { readSafeU64 } from './numbers.js'
 

@@ -1,4 +1,4 @@
-/** Headers of requests and replies, and what extends a request. Little endian, as virtio 1 has it for every guest. */
+/** Headers of requests and replies, and request extensions. Little endian for every guest (virtio 1). */
 
 import { readSafeU64 } from './numbers.js'
 
@@ -20,7 +20,7 @@ export const InHeader = Object.freeze({
 /** fuse_out_header: 16 bytes. */
 export const OutHeader = Object.freeze({ BYTES: 16 })
 
-/** Extension header: size in bytes with itself, type. For FUSE_EXT_GROUPS a count and the groups follow. */
+/** Extension header: size in bytes including the header, type. For FUSE_EXT_GROUPS a count and the groups follow. */
 export const ExtHeader = Object.freeze({
   BYTES: 8,
   sizeBytes: (v: DataView, at: number) => v.getUint32(at, true),
@@ -29,7 +29,7 @@ export const ExtHeader = Object.freeze({
   group: (v: DataView, at: number, n: number) => v.getUint32(at + 12 + 4 * n, true),
 })
 
-/** fuse_secctx: size of the context, padding; then its attribute's name and a NUL, and the context. 8 bytes. */
+/** fuse_secctx: size of the context, padding. 8 bytes, then the name of its attribute with a NUL, and the context. */
 export const Secctx = Object.freeze({
   BYTES: 8,
   sizeBytes: (v: DataView, at: number) => v.getUint32(at, true),

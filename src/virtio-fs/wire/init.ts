@@ -1,4 +1,4 @@
-/** INIT. Little endian, as virtio 1 has it for every guest. */
+/** INIT. Little endian for every guest (virtio 1). */
 
 /** fuse_init_in: 16 bytes, 64 with INIT_EXT. */
 export const InitIn = Object.freeze({
@@ -40,7 +40,7 @@ export const InitOut = Object.freeze({
   flags2: (v: DataView, at: number) => v.getUint32(at + 32, true),
 })
 
-/** What INIT answers. */
+/** The contents of an INIT reply. */
 export interface InitReply {
   readonly major: number
   readonly minor: number

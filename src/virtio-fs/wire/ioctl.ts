@@ -1,8 +1,8 @@
-/** IOCTL. Little endian, as virtio 1 has it for every guest. */
+/** IOCTL. Little endian for every guest (virtio 1). */
 
 import { readSafeU64 } from './numbers.js'
 
-/** fuse_ioctl_in: 32 bytes, then the argument that goes in. */
+/** fuse_ioctl_in: 32 bytes, then the input argument. */
 export const IoctlIn = Object.freeze({
   BYTES: 32,
   handle: (v: DataView, at: number) => readSafeU64(v, at),
@@ -12,7 +12,7 @@ export const IoctlIn = Object.freeze({
   outBytes: (v: DataView, at: number) => v.getUint32(at + 28, true),
 })
 
-/** fuse_ioctl_out: result, flags, counts of iovecs. 16 bytes, then the argument that comes out. */
+/** fuse_ioctl_out: result, flags, counts of iovecs. 16 bytes, then the output argument. */
 export const IoctlOut = Object.freeze({
   BYTES: 16,
   write(v: DataView, at: number, result: number) {

@@ -1,4 +1,4 @@
-/** Locks. Little endian, as virtio 1 has it for every guest. */
+/** Locks. Little endian for every guest (virtio 1). */
 
 import { readSafeU64, writeU64 } from './numbers.js'
 
@@ -20,7 +20,7 @@ export const LkIn = Object.freeze({
 /** fuse_lk_out: start, last byte, type, pid. 24 bytes. */
 export const LkOut = Object.freeze({
   BYTES: 24,
-  /** `lenBytes` 0: up to the end of the file. */
+  /** `lenBytes` 0 means up to the end of the file. */
   write(v: DataView, at: number, startBytes: number, lenBytes: number, type: number, pid: number) {
     writeU64(v, at, startBytes)
     if (lenBytes > 0) {

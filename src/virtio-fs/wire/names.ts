@@ -1,4 +1,4 @@
-/** Requests that make, move and link names. Little endian, as virtio 1 has it for every guest. */
+/** Requests that make, move and link names. Little endian for every guest (virtio 1). */
 
 import { readSafeU64 } from './numbers.js'
 

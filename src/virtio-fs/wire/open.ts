@@ -1,4 +1,4 @@
-/** Opening, creating, closing. Little endian, as virtio 1 has it for every guest. */
+/** Opening, creating, closing. Little endian for every guest (virtio 1). */
 
 import { readSafeU64, writeU64 } from './numbers.js'
 

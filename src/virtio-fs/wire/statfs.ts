@@ -1,4 +1,4 @@
-/** STATFS and SYNCFS. Little endian, as virtio 1 has it for every guest. */
+/** STATFS and SYNCFS. Little endian for every guest (virtio 1). */
 
 import { readSafeU64 } from './numbers.js'
 
@@ -7,7 +7,7 @@ const BYTES = 80
 /** fuse_statfs_out (a fuse_kstatfs): five counts, block size, longest name, fragment size, padding. 80 bytes. */
 export const StatfsOut = Object.freeze({
   BYTES,
-  /** `counts`: blocks, free and available ones, files, free ones, as ten 32-bit halves from byte `countsAt` on. */
+  /** `counts`: blocks, free and available blocks, files, free files, as ten 32-bit halves from byte `countsAt` on. */
   write(
     v: DataView,
     at: number,

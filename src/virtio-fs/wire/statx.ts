@@ -1,15 +1,15 @@
-/** STATX, and the attributes of inodes as struct statx. Little endian, as virtio 1 has it for every guest. */
+/** STATX, and the attributes of inodes as struct statx. Little endian for every guest (virtio 1). */
 
 import { readSafeU64, writeTimeout } from './numbers.js'
 
 /**
- * Attributes of an inode as a value: the words of a struct statx (256 bytes), as statx(2) fills it and fuse_statx sends
- * it. Whoever makes one hands it to whoever writes the reply.
+ * Attributes of an inode as a value: the words of a struct statx (256 bytes), filled by statx(2) and sent as fuse_statx.
+ * The caller that fills it passes it to the reply.
  */
 export type StatxWords = Int32Array
 
 const WORDS = 64
-/** Behind the device numbers FUSE has nothing. */
+/** FUSE has no fields after the device numbers. */
 const KNOWN_WORDS = 36
 
 const MASK = 0
@@ -24,7 +24,7 @@ const SIZE = 10
 export const STATX_BASIC_STATS = 0x7ff
 export const STATX_BTIME = 0x800
 
-/** struct statx, 64 words. Numbers of words are byte offsets divided by 4. */
+/** struct statx, 64 words. Word numbers are byte offsets divided by 4. */
 export const Statx = Object.freeze({
   WORDS,
   MASK,

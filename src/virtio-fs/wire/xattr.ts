@@ -1,4 +1,4 @@
-/** Extended attributes. Little endian, as virtio 1 has it for every guest. */
+/** Extended attributes. Little endian for every guest (virtio 1). */
 
 /** fuse_setxattr_in: 8 bytes, 16 with SETXATTR_EXT, then the name and the value. */
 export const SetxattrIn = Object.freeze({
@@ -10,10 +10,10 @@ export const SetxattrIn = Object.freeze({
   setxattrFlags: (v: DataView, at: number) => v.getUint32(at + 8, true),
 })
 
-/** fuse_getxattr_in: 8 bytes, then the name; for LISTXATTR alone. */
+/** fuse_getxattr_in: 8 bytes, then the name. LISTXATTR has no name. */
 export const GetxattrIn = Object.freeze({
   BYTES: 8,
-  /** Room for the value; 0 asks for its size. */
+  /** Room for the value. 0 asks for its size. */
   sizeBytes: (v: DataView, at: number) => v.getUint32(at, true),
 })
 
