@@ -82,6 +82,11 @@ export class DataOperations {
     const offsetBytes = ReadIn.offsetBytes(args, ARGS)
     if (offsetBytes < 0) return this.isCountable(file) ? request.replyInPlace(0) : -EOVERFLOW
     const lenBytes = Math.min(ReadIn.sizeBytes(args, ARGS), request.replyRoomBytes)
+    // A file that is longer than a Number can count does not end there: the guest is not to take it for the end.
+    if (!isRange(offsetBytes, lenBytes)) {
+      if (!this.isCountable(file)) return -EOVERFLOW
+      return this.readCached(request, file, offsetBytes, Number.MAX_SAFE_INTEGER - offsetBytes, true)
+    }
     const fillsPages = (ReadIn.readFlags(args, ARGS) & FUSE_READ_LOCKOWNER) === 0
     if (!fillsPages && isDirect(file, ReadIn.flags(args, ARGS)))
       return this.share.async.read(request, file, file.directFd, offsetBytes, lenBytes, 0, false)
