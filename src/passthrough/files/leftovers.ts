@@ -3,7 +3,7 @@ import type { MemoryAccount } from '../memory-account.js'
 /** Approximate memory of an array in addition to its bytes. */
 const OVERHEAD_BYTES = 256
 /** No directory begins at this position, so the next read seeks first. */
-const NOWHERE = -1
+export const NOWHERE = -1
 
 const NOTHING = new Uint8Array(0)
 

@@ -1,6 +1,6 @@
 import * as native from 'virtiofsd-ts-native'
 import { HeldFd } from './held-fd.js'
-import type { Leftovers } from './leftovers.js'
+import { type Leftovers, NOWHERE } from './leftovers.js'
 
 /** Most bytes of one directory read. */
 const BUFFER_BYTES = 64 * 1024
@@ -36,7 +36,11 @@ export class DirentReader {
       this.end = directory.left.length
       return 0
     }
-    this.leftovers.drop(directory)
+    if (directory.left.length > 0) {
+      // The descriptor is ahead of what was handed out.
+      this.leftovers.drop(directory)
+      directory.atLow = NOWHERE
+    }
     if (directory.atLow === low && directory.atHigh === high) return 0
     const result = native.seekDirectory(directory.fd, low, high)
     if (result < 0) return result
