@@ -276,3 +276,13 @@ t.test('FOPEN flags are chosen open by open', async (t) => {
   t.equal(flagsOf('good'), 1 << 5, 'as the policy says; nobody wants a FLUSH')
   t.equal(flagsOf('opens-direct'), (1 << 0) | (1 << 5) | (1 << 6))
 })
+
+t.test('a write of more than was agreed on is refused before its data is copied', async (t) => {
+  const guest = await memory(t, example('memory'))
+  const { nodeid, handle } = guest.create(1n, 'a', O_RDWR, 0o640)
+  t.equal(
+    codeOf(() => guest.write(nodeid, handle, 0, pattern(MIB + 1, 1))),
+    'EINVAL',
+  )
+  t.equal(guest.write(nodeid, handle, 0, pattern(MIB, 1)), MIB)
+})

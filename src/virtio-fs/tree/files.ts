@@ -1,5 +1,6 @@
 import { FUSE_FSYNC_FDATASYNC } from '../abi.js'
 import { EBADF, EFBIG, EILSEQ, EINVAL, EISDIR, ENOSYS, EOPNOTSUPP, EROFS } from '../errno.js'
+import { MAX_WRITE_BYTES } from '../negotiation.js'
 import { OpenFlag } from '../open-flags.js'
 import { ARGS, type ReplyPlace, type Request } from '../request.js'
 import { FallocateIn, LseekIn, LseekOut, ReadIn, WriteIn, WriteOut } from '../wire/data.js'
@@ -79,7 +80,8 @@ export class TreeFiles {
     const offsetBytes = ReadIn.offsetBytes(args, ARGS)
     // No file is that long.
     if (offsetBytes < 0) return request.replyInPlace(0)
-    const lenBytes = Math.min(ReadIn.sizeBytes(args, ARGS), request.replyRoomBytes)
+    // A guest asks for no more; one that does gets no buffer of gigabytes.
+    const lenBytes = Math.min(ReadIn.sizeBytes(args, ARGS), request.replyRoomBytes, MAX_WRITE_BYTES)
     return this.on.calls.run(
       request,
       'read',
@@ -100,6 +102,8 @@ export class TreeFiles {
     const { node } = open.known
     if (node.write === undefined) return -EROFS
     const lenBytes = WriteIn.sizeBytes(args, ARGS)
+    // More than was agreed on.
+    if (lenBytes > MAX_WRITE_BYTES) return -EINVAL
     const offsetBytes = WriteIn.offsetBytes(args, ARGS)
     if (offsetBytes < 0 || !Number.isSafeInteger(offsetBytes + lenBytes)) return -EFBIG
     const data = request.payload(WriteIn.BYTES, lenBytes)
