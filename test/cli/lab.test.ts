@@ -13,7 +13,7 @@ function runLab(...args: string[]) {
 }
 
 t.test('wrong options are one line and status 125, which says nothing about a commit', async (t) => {
-  t.match(runLab('--cases', 'nope/*'), { status: 125, stderr: [/^no case is called nope\/\*. Cases: /] })
+  t.match(runLab('--cases', 'nope/*'), { status: 125, stderr: [/^no case is called nope\/\*\. Cases: /] })
   t.match(runLab('--kernels', '6.13'), {
     status: 125,
     stderr: [/^no kernel 6\.13: it is neither a file nor/],

@@ -35,7 +35,7 @@ t.test(
     const before = get()
     for (const flag of [FS_IMMUTABLE_FL, FS_APPEND_FL]) refused(t, 'ENOTSUP', () => set(before | flag))
     t.equal(get(), before)
-    const line = await device.waitForLog(({ msg }) => msg.startsWith('flags of an inode'))
+    const line = await device.waitForLog(({ msg }) => msg.startsWith('the host refuses inode flags'))
     t.match(line, { level: 40, hint: /--modcaps \+LINUX_IMMUTABLE/ })
   },
 )

@@ -105,6 +105,6 @@ t.test('cases are chosen by a glob', async (t) => {
   )
   t.throws(
     () => selectCases('overlap'),
-    /no case is called overlap. Cases: boot\/log, overlap\/non-extending, /,
+    /no case is called overlap\. Cases: boot\/log, overlap\/non-extending, /,
   )
 })

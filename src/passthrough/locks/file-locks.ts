@@ -140,7 +140,7 @@ function setOnHost(file: OpenFile, type: number, bytes: ByteRange): number {
   return native.setRangeLock(file.fd, type, bytes.startByte, lengthOf(bytes))
 }
 
-/** 0 for a range without end, as fcntl(2) has it. */
+/** The l_len of a range for fcntl(2): 0 means no end. */
 function lengthOf({ startByte, lastByte }: ByteRange): number {
   return lastByte === NO_END ? 0 : lastByte - startByte + 1
 }

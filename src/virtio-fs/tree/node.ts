@@ -7,7 +7,7 @@ export type Awaitable<T> = T | PromiseLike<T>
 // biome-ignore lint/suspicious/noConfusingVoidType: a method that returns nothing is one that returns void
 export type OrNothing<T> = T | undefined | void
 
-/** What a node is. */
+/** The type of a node. */
 export type NodeType =
   | 'file'
   | 'directory'
