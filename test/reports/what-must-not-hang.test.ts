@@ -60,12 +60,18 @@ time.sleep(100)
 `
 
 t.test('a socket whose listener has a full backlog is in use', async (t) => {
-  const place = tempDir(t)
-  const path = join(place, 'socket')
+  const path = join(tempDir(t), 'socket')
   const busy = spawn('python3', ['-c', BUSY, path], { stdio: ['ignore', 'pipe', 'inherit'] })
   t.teardown(() => busy.kill('SIGKILL'))
   await new Promise((resolve) => busy.stdout.once('data', resolve))
-  const { status, stderr } = runProgram(['--shared-dir', place, '--socket-path', path, '--sandbox', 'none'])
+  const { status, stderr } = runProgram([
+    '--shared-dir',
+    tempDir(t),
+    '--socket-path',
+    path,
+    '--sandbox',
+    'none',
+  ])
   t.equal(status, 2)
   t.match(stderr, /another process listens there/)
 })
