@@ -26,21 +26,21 @@ async function overlap(scene: Scene, operation: WriteOptions['operation']): Prom
 export const asyncCases: readonly LabCase[] = [
   {
     name: 'async/synchronous',
-    question: 'pwrite with O_DIRECT, in flight of 8: the parallel flag alone decides',
+    question: 'pwrite with O_DIRECT: writes in flight, of 8 (only the parallel flag matters)',
     shares: SHARES,
     expected: (facts) => atOnce(writesInParallel(facts)),
     run: (scene) => overlap(scene, 'write'),
   },
   {
     name: 'async/libaio',
-    question: 'io_submit with O_DIRECT: FUSE_ASYNC_DIO does it too',
+    question: 'io_submit with O_DIRECT: writes in flight, of 8 (FUSE_ASYNC_DIO is enough)',
     shares: SHARES,
     expected: (facts) => atOnce(asyncWritesOverlap(facts)),
     run: (scene) => overlap(scene, 'aio'),
   },
   {
     name: 'async/io_uring',
-    question: 'io_uring with O_DIRECT: likewise',
+    question: 'io_uring with O_DIRECT: writes in flight, of 8 (FUSE_ASYNC_DIO is enough)',
     shares: SHARES,
     expected: (facts) => atOnce(asyncWritesOverlap(facts)),
     run: (scene) => overlap(scene, 'uring'),

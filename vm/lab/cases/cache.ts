@@ -272,7 +272,7 @@ export const cacheCases: readonly LabCase[] = [
   },
   {
     name: 'cache/stat',
-    question: 'the size that stat tells, after it changed on the host',
+    question: 'the size from stat after the host has changed it',
     shares: POLICIES,
     expected: byShare({
       direct: 'new size',
@@ -285,7 +285,7 @@ export const cacheCases: readonly LabCase[] = [
   },
   {
     name: 'cache/fstat',
-    question: 'the size that fstat tells, after it changed on the host',
+    question: 'the size from fstat after the host has changed it',
     shares: POLICIES,
     expected: byShare({
       direct: 'new size',

@@ -319,7 +319,7 @@ export const dataCases: readonly LabCase[] = [
   },
   {
     name: 'data/large-write-o-direct',
-    question: "the same with the guest's O_DIRECT",
+    question: "one write of 2.5 MiB with the guest's O_DIRECT",
     shares: ['direct', 'auto'],
     expected: always('whole'),
     run: (scene) => largeWrite(scene, O_RDWR | O_DIRECT),
@@ -333,7 +333,7 @@ export const dataCases: readonly LabCase[] = [
   },
   {
     name: 'data/large-read-o-direct',
-    question: "the same with the guest's O_DIRECT",
+    question: "large reads with the guest's O_DIRECT",
     shares: ['direct', 'auto'],
     expected: always('right'),
     run: (scene) => largeRead(scene, O_RDONLY | O_DIRECT),
@@ -347,7 +347,7 @@ export const dataCases: readonly LabCase[] = [
   },
   {
     name: 'data/peek-after-write',
-    question: 'a mapping of a page of which a part was written',
+    question: 'a mapping of a partly written page',
     shares: ['auto', 'always', 'writeback'],
     expected: always('right'),
     run: peekAfterWrite,
@@ -375,7 +375,7 @@ export const dataCases: readonly LabCase[] = [
   },
   {
     name: 'data/short-aio',
-    question: 'the same for an asynchronous write',
+    question: 'the device writes 1000 of the 4096 bytes of an asynchronous write',
     shares: ['direct', 'direct-noasync'],
     expected: ({ asyncDio }) => (asyncDio ? 'EIO' : '1000'),
     run: (scene) => shortWrite(scene, 'aio'),
@@ -410,7 +410,7 @@ export const dataCases: readonly LabCase[] = [
   },
   {
     name: 'data/size-after-aio',
-    question: 'the same after io_submit with O_DIRECT',
+    question: 'fstat, lseek and read after an io_submit with O_DIRECT beyond the end',
     shares: ['direct', 'metadata', 'auto'],
     expected: always(`${PAGE} > ${3 * PAGE}, end ${3 * PAGE}, 0x${PAGE} 9x${PAGE}`),
     run: (scene) => sizeAfterWrite(scene, 'aio'),

@@ -233,14 +233,14 @@ const waits = (facts: GuestFacts): string =>
 export const ioModeCases: readonly LabCase[] = [
   {
     name: 'io-mode/mapped',
-    question: 'in flight of 8: before > mapped shared > unmapped > that file closed',
+    question: 'writes in flight, of 8: before > file mapped shared > unmapped > mapped file closed',
     shares: ['parallel+mmap'],
     expected: (facts) => (facts.allowMmap ? phases(facts, [false, true, true, false]) : undefined),
     run: mapped,
   },
   {
     name: 'io-mode/database',
-    question: 'in flight of 8: alone > a reader has mapped the file > it has left',
+    question: 'writes in flight, of 8: no reader > a reader has mapped the file > the reader has left',
     shares: ['parallel+mmap'],
     expected: (facts) => (facts.allowMmap ? phases(facts, [false, true, false]) : undefined),
     run: database,
@@ -255,7 +255,7 @@ export const ioModeCases: readonly LabCase[] = [
   },
   {
     name: 'io-mode/cached-open',
-    question: 'in flight of 8: before > opened without DIRECT_IO by a rule > that closed',
+    question: 'writes in flight, of 8: before > a rule opens the file without DIRECT_IO > that open closed',
     shares: ['parallel', 'parallel+mmap'],
     expected: (facts) => phases(facts, [false, true, false]),
     run: (scene) => cachedOpen(scene, O_RDONLY),
@@ -263,35 +263,35 @@ export const ioModeCases: readonly LabCase[] = [
   {
     // fcntl could clear O_DIRECT on such a file at any time.
     name: 'io-mode/cached-open-o-direct',
-    question: "the same with the guest's O_DIRECT on that open",
+    question: "writes in flight, of 8: a rule's open without DIRECT_IO has the guest's O_DIRECT",
     shares: ['parallel', 'parallel+mmap'],
     expected: (facts) => phases(facts, [false, true, false]),
     run: (scene) => cachedOpen(scene, O_RDONLY | O_DIRECT),
   },
   {
     name: 'io-mode/cached-opens',
-    question: 'in flight of 8: two opened without DIRECT_IO > one closed > both closed',
+    question: 'writes in flight, of 8: two opens without DIRECT_IO > one closed > both closed',
     shares: ['parallel', 'parallel+mmap'],
     expected: (facts) => phases(facts, [true, true, false]),
     run: twoCachedOpens,
   },
   {
     name: 'io-mode/cached-open-meanwhile',
-    question: 'in flight of 8: opened without DIRECT_IO while they waited for the lock',
+    question: 'writes in flight, of 8: the file is opened without DIRECT_IO while they wait for the lock',
     shares: ['parallel', 'parallel+mmap'],
     expected: (facts) => phases(facts, [true]),
     run: openedMeanwhile,
   },
   {
     name: 'io-mode/late-writers',
-    question: 'in flight of 16: a mapping waits for the first 8',
+    question: 'writes in flight, of 16: a mapping waits for the first 8',
     shares: ['parallel+mmap'],
     expected: (facts) => (facts.allowMmap && hasIoModes(facts) ? '8' : undefined),
     run: lateWriters,
   },
   {
     name: 'io-mode/private',
-    question: 'in flight of 8: mapped privately',
+    question: 'writes in flight, of 8: the file is mapped privately',
     shares: ['parallel', 'parallel+mmap'],
     expected: (facts) => phases(facts, [false]),
     run: mappedPrivately,

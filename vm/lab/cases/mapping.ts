@@ -319,7 +319,7 @@ export const mappingCases: readonly LabCase[] = [
   },
   {
     name: 'mmap/peek-during-write',
-    question: 'a page that was read through a mapping during a direct write, after it',
+    question: 'a page read through a mapping during a direct write: its bytes after the write',
     shares: ['mmap', 'parallel+mmap'],
     expected: (facts) => {
       const drops = dropsPagesAfterWrite(facts)
