@@ -1,4 +1,4 @@
-import { EBADF, EINVAL, ENOENT, ENOTDIR } from '../errno.js'
+import { EBADF, EINVAL, ENFILE, ENOENT, ENOTDIR } from '../errno.js'
 import { ARGS, MAX_REPLY_BYTES, type ReplyPlace, type Request } from '../request.js'
 import { ReadIn } from '../wire/data.js'
 import { Dirent } from '../wire/dirent.js'
@@ -10,7 +10,7 @@ import { errnoOfError } from './method-error.js'
 import { childOf } from './names.js'
 import type { Awaitable, DirectoryEntry, Opened, OrNothing } from './node.js'
 import type { KnownNode } from './node-table.js'
-import { nodeOf, type OpenNode, type TreeParts } from './parts.js'
+import { MAX_OPENS, nodeOf, type OpenNode, type TreeParts } from './parts.js'
 import { fopenFlags } from './policy.js'
 import { type Found, foundOf } from './replies.js'
 
@@ -38,6 +38,7 @@ export class TreeDirectories {
     const known = nodeOf(this.on, request)
     if (known === undefined) return -EBADF
     if (known.type !== 0 && known.type !== DIRECTORY) return -ENOTDIR
+    if (opens.count >= MAX_OPENS) return -ENFILE
     const flags = OpenIn.flags(request.args, ARGS)
     return calls.run<OrNothing<Opened>>(
       request,
@@ -99,7 +100,7 @@ export class TreeDirectories {
     return andThen(node.readdir(call), (entries) => {
       const listing = [...dots]
       for (const entry of entries) listing.push(checkedEntry(entry))
-      open.listing = listing
+      this.on.listings.keep(open, listing)
       return listing
     })
   }

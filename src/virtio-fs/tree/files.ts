@@ -1,5 +1,5 @@
 import { FUSE_FSYNC_FDATASYNC } from '../abi.js'
-import { EBADF, EFBIG, EILSEQ, EINVAL, EISDIR, ENOSYS, EOPNOTSUPP, EROFS } from '../errno.js'
+import { EBADF, EFBIG, EILSEQ, EINVAL, EISDIR, ENFILE, ENOSYS, EOPNOTSUPP, EROFS } from '../errno.js'
 import { MAX_WRITE_BYTES } from '../negotiation.js'
 import { OpenFlag } from '../open-flags.js'
 import { ARGS, type ReplyPlace, type Request } from '../request.js'
@@ -10,7 +10,7 @@ import { wrong } from './attributes.js'
 import { andThen, type Call, named } from './calls.js'
 import type { Awaitable, FsNode, Opened, OrNothing } from './node.js'
 import type { KnownNode } from './node-table.js'
-import { nodeOf, type OpenNode, type TreeParts } from './parts.js'
+import { MAX_OPENS, nodeOf, type OpenNode, type TreeParts } from './parts.js'
 import { filePolicyFlags, fopenFlags } from './policy.js'
 import { type Found, foundOf } from './replies.js'
 
@@ -31,6 +31,7 @@ export class TreeFiles {
     if (known.type === DIRECTORY) return -EISDIR
     const flags = OpenIn.flags(request.args, ARGS)
     if (writes(flags) && known.node.write === undefined) return -EROFS
+    if (this.on.opens.count >= MAX_OPENS) return -ENFILE
     return this.on.calls.run<Said>(
       request,
       'open',
@@ -48,6 +49,7 @@ export class TreeFiles {
     if (name === undefined) return -EILSEQ
     const { node } = parent
     if (node.create === undefined) return -EROFS
+    if (this.on.opens.count >= MAX_OPENS) return -ENFILE
     const flags = CreateIn.flags(request.args, ARGS)
     const mode = CreateIn.mode(request.args, ARGS) & 0o7777
     return calls.run<{ found: Found; said: Said }>(
@@ -140,6 +142,7 @@ export class TreeFiles {
   release(request: Request): number {
     const open = this.on.opens.remove(ReleaseIn.handle(request.args, ARGS))
     if (open === undefined) return -EBADF
+    this.on.listings.drop(open)
     return this.tell(request, open, 'release', (node, call) => node.release?.(call))
   }
 

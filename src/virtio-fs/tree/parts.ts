@@ -1,10 +1,14 @@
 import type { HandleTable } from '../handle-table.js'
 import type { Request } from '../request.js'
 import type { Calls } from './calls.js'
+import type { Listings } from './listings.js'
 import type { DirectoryEntry, FileTree } from './node.js'
 import type { KnownNode, NodeTable } from './node-table.js'
 import type { TreePolicy } from './policy.js'
 import type { TreeReplies } from './replies.js'
+
+/** The most files and directories that a guest may have open: tens of megabytes. */
+export const MAX_OPENS = 1 << 18
 
 /** A file or directory that the guest has open. */
 export interface OpenNode {
@@ -22,6 +26,7 @@ export interface TreeParts {
   readonly tree: FileTree
   readonly nodes: NodeTable
   readonly opens: HandleTable<OpenNode>
+  readonly listings: Listings
   readonly calls: Calls
   readonly replies: TreeReplies
   readonly policy: TreePolicy

@@ -6,6 +6,7 @@ import { TreeAttributes } from './attribute-operations.js'
 import { Calls, type Report } from './calls.js'
 import { TreeDirectories } from './directories.js'
 import { TreeFiles } from './files.js'
+import { Listings } from './listings.js'
 import { TreeNames } from './names.js'
 import type { FileTree } from './node.js'
 import { NodeTable } from './node-table.js'
@@ -42,6 +43,7 @@ export class TreeFileSystem implements FileSystem, Introspection {
       nodes,
       policy,
       opens: new HandleTable<OpenNode>(),
+      listings: new Listings(),
       calls: new Calls(report, methodTimeoutMs),
       replies: new TreeReplies(nodes, policy),
     }
@@ -64,9 +66,10 @@ export class TreeFileSystem implements FileSystem, Introspection {
   }
 
   destroy(): void {
-    const { calls, opens, nodes } = this.on
+    const { calls, opens, listings, nodes } = this.on
     const wasMounted = nodes.count > 0
     calls.abandon()
+    listings.clear()
     opens.clear(() => {})
     nodes.clear()
     if (wasMounted) this.tell('unmounted', () => this.tree.unmounted?.())
