@@ -127,8 +127,8 @@ bench: build ## Guest I/O, ours beside a peer in one guest (PEER=virtiofsd, virt
 	  $(if $(QUICK),--quick) $(if $(ALL),--all) $(if $(ARGS),-- $(ARGS))
 
 .PHONY: bench-device
-bench-device: build ## Our device beside others, without a VM (PEER=virtiofsd or none, QUICK=1, ONLY=, PLACEMENT=, POLL_US=, SANDBOX=1, JSON=, ARGS=)
-	@node dist/vm/bench-device.js $(foreach name,PEER ONLY ROUNDS RUN-MS PLACEMENT JSON,$(call option,$(name))) \
+bench-device: build ## Our device beside others, without a VM (PEER=virtiofsd or none, QUICK=1, ONLY=, RUN_MS=, PLACEMENT=, POLL_US=, SANDBOX=1, JSON=, ARGS=)
+	@node dist/vm/bench-device.js $(foreach name,PEER ONLY ROUNDS RUN_MS PLACEMENT JSON,$(call option,$(name))) \
 	  $(if $(POLL_US),--poll-us $(POLL_US)) $(if $(QUICK),--quick) $(if $(SANDBOX),--sandbox) $(if $(ARGS),-- $(ARGS))
 
 .PHONY: bench-limits
