@@ -223,6 +223,7 @@ class Service {
       this.guarded(() => {
         this.rings.signalCompleted()
         this.releaseIfIdle()
+        if (this.rings.holdsBack) this.turnSoon()
       })
     })
   }

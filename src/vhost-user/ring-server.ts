@@ -32,6 +32,8 @@ export class RingServer implements RingHost {
   private readonly seen = new Uint16Array(MAX_QUEUES)
   private active: Vring[] = []
   private paused: Vring[] = []
+  /** True if a full device has left requests in their rings: a completion is then a reason to look again. */
+  holdsBack = false
 
   /** Without `promises`, a device that returns a promise fails. */
   constructor(
@@ -91,9 +93,13 @@ export class RingServer implements RingHost {
   serveBatches(): boolean {
     let worked = false
     const { active } = this
+    this.holdsBack = false
     for (let n = 0; n < active.length; n++) {
       const vring = active[n]
-      if (vring.index > 0 && this.isFull) break
+      if (vring.index > 0 && this.isFull) {
+        this.holdsBack = true
+        break
+      }
       worked = this.serveBatch(vring, vring.index === 0 ? VIRTQUEUE_MAX_SIZE : BATCH) || worked
     }
     return worked

@@ -48,6 +48,9 @@ export interface FileSystem {
   /** For a file system that also waits for descriptors. */
   readonly background?: Background
 
+  /** True if no more requests may begin until one that is under way has been answered. */
+  readonly isFull?: boolean
+
   /** Answers a deferred request at once: it can wait no longer. */
   cancel?(carrier: Carrier): void
 

@@ -87,7 +87,7 @@ export class FsDevice implements VhostUserDevice {
   }
 
   isFull(): boolean {
-    return this.background?.isFull === true
+    return this.background?.isFull === true || this.session.fileSystem.isFull === true
   }
 
   drain(): void {

@@ -34,6 +34,8 @@ export interface PromiseDeviceData {
   readonly cancels: boolean
   readonly pollUs: number
   readonly once: boolean
+  /** The device is full while so many timers run. Undefined: never. */
+  readonly mostTimers?: number
 }
 
 const TIMER_MS = 100
@@ -43,11 +45,13 @@ class PromiseDevice implements VhostUserDevice {
   readonly queueCount = 2
   private readonly byte = new Uint8Array(1)
   private readonly waiting: (() => void)[] = []
+  private timers = 0
   cancel?: (chain: DescriptorChain) => void
 
   constructor(
     private readonly counts: Int32Array,
     cancels: boolean,
+    private readonly mostTimers: number,
   ) {
     if (cancels) this.cancel = (chain) => this.answerCancelled(chain)
   }
@@ -58,7 +62,13 @@ class PromiseDevice implements VhostUserDevice {
       case Reply.AS_PROMISE:
         return Promise.resolve().then(() => this.answer(chain))
       case Reply.AFTER_A_TIMER:
-        return new Promise((resolve) => setTimeout(() => resolve(this.answer(chain)), TIMER_MS))
+        this.timers++
+        return new Promise((resolve) =>
+          setTimeout(() => {
+            this.timers--
+            resolve(this.answer(chain))
+          }, TIMER_MS),
+        )
       case Reply.WHEN_RELEASED:
         this.waiting.push(() => {
           const writtenBytes = this.answer(chain)
@@ -89,6 +99,10 @@ class PromiseDevice implements VhostUserDevice {
     }
   }
 
+  isFull(): boolean {
+    return this.timers >= this.mostTimers
+  }
+
   reset(): void {
     this.count(Count.RESETS)
   }
@@ -112,8 +126,18 @@ class PromiseDevice implements VhostUserDevice {
 
 /** Also imported for its constants. */
 if (workerData?.counts !== undefined) {
-  const { socketPath, counts, cancels, stopTimeoutMs, pollUs, once } = workerData as PromiseDeviceData
-  const server = listen(socketPath, new PromiseDevice(counts, cancels), { stopTimeoutMs, pollUs, once })
+  const data = workerData as PromiseDeviceData
+  const {
+    socketPath,
+    counts,
+    cancels,
+    stopTimeoutMs,
+    pollUs,
+    once,
+    mostTimers = Number.POSITIVE_INFINITY,
+  } = data
+  const device = new PromiseDevice(counts, cancels, mostTimers)
+  const server = listen(socketPath, device, { stopTimeoutMs, pollUs, once })
   server.closed.then(
     () => parentPort?.postMessage('closed'),
     (error) => parentPort?.postMessage(error.message),

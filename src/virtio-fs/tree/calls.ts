@@ -6,6 +6,8 @@ import type { Awaitable, FileContext } from './node.js'
 /** A method that has not settled after this time is reported. */
 const SLOW_MS = 10_000
 const CHECK_EVERY_MS = 1000
+/** Bytes of requests under way, with room for their replies, beyond which no more begin. A batch may come on top. */
+const MAX_BYTES_UNDER_WAY = 64 * 1024 * 1024
 
 /** Reports a fault. `kind` comes from a fixed set. */
 export type Report = (kind: string, fields: object) => void
@@ -41,6 +43,8 @@ interface UnderWay {
   readonly method: string
   readonly call: Call
   readonly reply: DeferredReply
+  /** The request's bytes and the room for its reply: what its method may keep of the guest's data. */
+  readonly lenBytes: number
   readonly sinceMs: number
   isTold: boolean
 }
@@ -51,6 +55,7 @@ interface UnderWay {
  */
 export class Calls {
   private readonly underWay = new Set<UnderWay>()
+  private bytesUnderWay = 0
   private timer: NodeJS.Timeout | undefined
 
   /** After `timeoutMs` a request is answered with ETIMEDOUT, and its promise no longer matters. 0: never. */
@@ -58,6 +63,11 @@ export class Calls {
     private readonly report: Report,
     private readonly timeoutMs: number,
   ) {}
+
+  /** True if promises that have not settled hold so much that no more may begin. */
+  get isFull(): boolean {
+    return this.bytesUnderWay >= MAX_BYTES_UNDER_WAY
+  }
 
   run<T>(
     request: Request,
@@ -109,14 +119,18 @@ export class Calls {
     value: PromiseLike<T>,
     answer: (value: T, to: ReplyPlace) => number,
   ): number {
+    const { readableBytes, writableBytes } = request.carrier
+    const lenBytes = readableBytes + writableBytes
     const reply = request.defer()
-    const one: UnderWay = { method, call, reply, sinceMs: performance.now(), isTold: false }
+    const one: UnderWay = { method, call, reply, lenBytes, sinceMs: performance.now(), isTold: false }
     this.underWay.add(one)
+    this.bytesUnderWay += lenBytes
     this.timer ??= setInterval(() => this.check(), CHECK_EVERY_MS).unref()
-    value.then(
+    // A thenable of somebody's own may call back twice, or at once: Promise.resolve makes a promise of it.
+    Promise.resolve(value).then(
       (settled) => {
         // The request was given up meanwhile.
-        if (!this.underWay.delete(one)) return
+        if (!this.end(one)) return
         let result: number
         try {
           result = answer(settled, reply)
@@ -126,14 +140,21 @@ export class Calls {
         reply.finish(result)
       },
       (error) => {
-        if (this.underWay.delete(one)) reply.finish(this.failed(method, error))
+        if (this.end(one)) reply.finish(this.failed(method, error))
       },
     )
     return PENDING_REPLY
   }
 
+  /** Returns false if the request was given up before. */
+  private end(one: UnderWay): boolean {
+    if (!this.underWay.delete(one)) return false
+    this.bytesUnderWay -= one.lenBytes
+    return true
+  }
+
   private giveUp(one: UnderWay, error: number): void {
-    this.underWay.delete(one)
+    this.end(one)
     one.call.abort()
     one.reply.finish(error)
   }

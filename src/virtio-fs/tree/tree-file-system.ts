@@ -75,6 +75,10 @@ export class TreeFileSystem implements FileSystem, Introspection {
     if (wasMounted) this.tell('unmounted', () => this.tree.unmounted?.())
   }
 
+  get isFull(): boolean {
+    return this.on.calls.isFull
+  }
+
   cancel(carrier: Carrier): void {
     this.on.calls.cancel(carrier)
   }

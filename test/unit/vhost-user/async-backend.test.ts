@@ -121,6 +121,19 @@ t.test('a slow reply does not hold up others', async (t) => {
   t.equal(await rig.closed, 'closed')
 })
 
+t.test('a full device that a promise makes free looks at its rings again', async (t) => {
+  const rig = new Rig(t, { mostTimers: 1 })
+  const first = await Guest.connect(rig)
+  const second = new Guest(first.frontend, true)
+  const slow = second.ask(Reply.AFTER_A_TIMER)
+  // Queue 0 is served first in each turn: after its second reply, queue 1 has had a turn.
+  for (let n = 0; n < 2; n++) t.equal(first.call(Reply.AT_ONCE), ANSWERED)
+  const kept = second.ask(Reply.AT_ONCE)
+  t.same([second.next()?.head, second.next()?.head], [slow, kept], 'the one that had to wait comes last')
+  first.frontend.close()
+  t.equal(await rig.closed, 'closed')
+})
+
 t.test('a full queue of promises is answered to the last', async (t) => {
   const rig = new Rig(t)
   const guest = await Guest.connect(rig)
