@@ -228,6 +228,12 @@ t.test('a method that goes wrong is an errno, and says which method it was', asy
     codeOf(() => guest.statfs()),
     'EIO',
   )
+  t.equal(
+    codeOf(() => guest.lookup(1n, 'throws-nothing')),
+    'EIO',
+  )
+  guest.forget(guest.lookup(1n, 'forgets-badly').nodeid, 1)
+  await device.says(/forget\(\) failed: .*\n.*a bug in forget/)
   t.equal(guest.lookup(1n, 'good').attr.size, 5n, 'the device lives')
   for (const said of [
     /stat\(\) failed: the guest gets EIO\s+(Error: a bug in stat[\s\S]*?wild-file-system|just text)/,

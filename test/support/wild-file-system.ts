@@ -83,6 +83,9 @@ const children: Record<string, unknown> = {
   'makes-old': { lookup: () => undefined, readdir: () => [], mkdir: () => shared },
   'makes-nothing': { lookup: () => undefined, readdir: () => [], mkdir: () => undefined, create: () => null },
   shared,
+  // What nobody waits for may return a promise all the same.
+  'forgets-badly': { stat: () => ({}), forget: () => Promise.reject(new Error('a bug in forget')) },
+  'throws-nothing': { stat: throwing(Object.create(null)) },
   'removes-never': { lookup: () => undefined, readdir: () => [], unlink: () => never },
   aborted: { stat: () => ({ size: aborted }) },
 }

@@ -1,6 +1,6 @@
 import { EIO, ETIMEDOUT } from '../errno.js'
 import { type Carrier, type DeferredReply, PENDING_REPLY, type ReplyPlace, type Request } from '../request.js'
-import { describeError, MethodError } from './method-error.js'
+import { describeError, MethodError, textOf } from './method-error.js'
 import type { Awaitable, FileContext } from './node.js'
 
 /** A method that has not settled after this time is reported. */
@@ -85,6 +85,19 @@ export class Calls {
     }
   }
 
+  /** Calls a method that no request waits for, such as `forget`. Its errors, a rejected promise included, are reported. */
+  notify(method: string, run: () => unknown): void {
+    const fail = (error: unknown) => {
+      this.failed(method, error)
+    }
+    try {
+      const value = run()
+      if (isPromise(value)) value.then(undefined, fail)
+    } catch (error) {
+      fail(error)
+    }
+  }
+
   /** Answers a request that can wait no longer. */
   cancel(carrier: Carrier): void {
     for (const one of this.underWay) {
@@ -107,7 +120,7 @@ export class Calls {
     const { errno, isOwn } = describeError(cause)
     if (isOwn)
       this.report(`${own ? error.method : method}() failed: the guest gets EIO`, {
-        error: cause instanceof Error ? (cause.stack ?? cause.message) : String(cause),
+        error: cause instanceof Error ? (cause.stack ?? cause.message) : textOf(cause),
       })
     return -errno
   }
@@ -180,7 +193,7 @@ export class Calls {
   }
 }
 
-export function isPromise<T>(value: Awaitable<T>): value is PromiseLike<T> {
+export function isPromise<T>(value: Awaitable<T> | unknown): value is PromiseLike<T> {
   return typeof value === 'object' && value !== null && typeof (value as PromiseLike<T>).then === 'function'
 }
 

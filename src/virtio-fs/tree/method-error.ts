@@ -1,3 +1,4 @@
+import { inspect } from 'node:util'
 import { EIO, errnoNumber } from '../errno.js'
 
 /** An error thrown by a node's method, a rejected promise, or a fault in a method's result. */
@@ -8,8 +9,13 @@ export class MethodError extends Error {
     readonly method: string,
     cause: unknown,
   ) {
-    super(`${method}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
+    super(`${method}: ${cause instanceof Error ? cause.message : textOf(cause)}`, { cause })
   }
+}
+
+/** Any thrown value as text, an object without a prototype included. */
+export function textOf(cause: unknown): string {
+  return typeof cause === 'string' ? cause : inspect(cause)
 }
 
 /** The errno named by an error's `code`, or 0 if it names none. */

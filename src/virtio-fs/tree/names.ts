@@ -232,10 +232,7 @@ export class TreeNames {
 
   private forgetOne(nodeid: number, nlookup: number): void {
     if (nlookup === 0) return
-    try {
-      this.on.nodes.unref(nodeid, nlookup < 0 ? Number.POSITIVE_INFINITY : nlookup)
-    } catch (error) {
-      this.on.calls.failed('forget', error)
-    }
+    const count = nlookup < 0 ? Number.POSITIVE_INFINITY : nlookup
+    this.on.calls.notify('forget', () => this.on.nodes.unref(nodeid, count))
   }
 }

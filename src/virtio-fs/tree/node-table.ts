@@ -63,16 +63,16 @@ export class NodeTable {
     return known
   }
 
-  /** Drops `count` lookups. A count above the current one drops them all. */
-  unref(id: number, count: number): void {
+  /** Drops `count` lookups. A count above the current one drops them all. Returns the result of the node's `forget`. */
+  unref(id: number, count: number): unknown {
     const known = this.ids.get(id)
-    if (known === undefined || id === FUSE_ROOT_ID) return
+    if (known === undefined || id === FUSE_ROOT_ID) return undefined
     known.lookups -= count
-    if (known.lookups > 0) return
+    if (known.lookups > 0) return undefined
     this.ids.remove(id)
     this.byObject.delete(known.node.key ?? known.node)
     this.unplace(known)
-    known.node.forget?.()
+    return known.node.forget?.()
   }
 
   /** A name was removed. */

@@ -62,7 +62,7 @@ export class TreeFileSystem implements FileSystem, Introspection {
 
   init(_agreement: InitAgreement): void {
     this.on.nodes.begin(this.tree.root)
-    this.tell('mounted', () => this.tree.mounted?.())
+    this.on.calls.notify('mounted', () => this.tree.mounted?.())
   }
 
   destroy(): void {
@@ -72,7 +72,7 @@ export class TreeFileSystem implements FileSystem, Introspection {
     listings.clear()
     opens.clear(() => {})
     nodes.clear()
-    if (wasMounted) this.tell('unmounted', () => this.tree.unmounted?.())
+    if (wasMounted) calls.notify('unmounted', () => this.tree.unmounted?.())
   }
 
   get isFull(): boolean {
@@ -136,13 +136,5 @@ export class TreeFileSystem implements FileSystem, Introspection {
     this.getxattr = (request) => xattrs.getxattr(request)
     this.listxattr = (request) => xattrs.listxattr(request)
     this.removexattr = (request) => xattrs.removexattr(request)
-  }
-
-  private tell(method: string, run: () => void): void {
-    try {
-      run()
-    } catch (error) {
-      this.on.calls.failed(method, error)
-    }
   }
 }
