@@ -117,7 +117,7 @@ public-suites: build ## Public test suites, built by you, in a guest on ours and
 	@node dist/vm/public-suites.js $(foreach name,PJDFSTEST XFSTESTS LTP POLICIES ONLY KERNEL QEMU PEER,$(call option,$(name)))
 
 .PHONY: test
-test: check test-frontend test-guest test-package ## Everything (about 20 minutes on two cores without KVM)
+test: check test-frontend test-guest test-package ## Everything (about 25 minutes on two cores without KVM)
 
 .PHONY: bench
 bench: JSON ?= results/bench.json
