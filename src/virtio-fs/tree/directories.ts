@@ -56,23 +56,14 @@ export class TreeDirectories {
   }
 
   readdir(request: Request): number {
-    const { calls, opens } = this.on
-    const open = opens.get(ReadIn.handle(request.args, ARGS))
-    if (open === undefined) return -EBADF
-    const at = ReadIn.offsetBytes(request.args, ARGS)
-    // No listing is that long.
-    if (at < 0) return request.replyInPlace(0)
-    const roomBytes = roomOf(request)
-    return calls.run(
-      request,
-      'readdir',
-      open.handle,
-      (call) => this.listingOf(open, at, call),
-      (listing, to) => this.reply(to, open.known, listing, at, roomBytes, undefined),
-    )
+    return this.list(request, false)
   }
 
   readdirplus(request: Request): number {
+    return this.list(request, true)
+  }
+
+  private list(request: Request, withChildren: boolean): number {
     const { calls, opens } = this.on
     const open = opens.get(ReadIn.handle(request.args, ARGS))
     if (open === undefined) return -EBADF
@@ -85,10 +76,11 @@ export class TreeDirectories {
       'readdir',
       open.handle,
       (call) =>
-        andThen(this.listingOf(open, at, call), (listing) =>
-          andThen(this.childrenOf(open.known, listing, at, roomBytes, call), (found) => ({ listing, found })),
-        ),
-      ({ listing, found }, to) => this.reply(to, open.known, listing, at, roomBytes, found),
+        andThen(this.listingOf(open, at, call), (listing) => {
+          const found = withChildren ? this.childrenOf(open.known, listing, at, roomBytes, call) : undefined
+          return andThen(found, (children) => ({ listing, children }))
+        }),
+      ({ listing, children }, to) => this.reply(to, open.known, listing, at, roomBytes, children),
     )
   }
 
