@@ -26,6 +26,8 @@ function parseWords(command: string, text: string): unknown {
       return pairsOf(command, text, { top: Number })
     case 'init':
       return pairsOf(command, text, { on: names, off: names, minor: Number })
+    case 'limits':
+      return pairsOf(command, text, {})
     case 'withhold':
       return names(text)
     case 'fault-add':

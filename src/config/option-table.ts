@@ -7,6 +7,7 @@ import { cachingOptions } from './options/caching-options.js'
 import { compatibilityOptions } from './options/compatibility-options.js'
 import { generalOptions, severalShares } from './options/general-options.js'
 import { inspectionOptions } from './options/inspection-options.js'
+import { limitOptions } from './options/limit-options.js'
 import { posixOptions } from './options/posix-options.js'
 import { processOptions } from './options/process-options.js'
 import { shareOptions } from './options/share-options.js'
@@ -15,6 +16,7 @@ const groups = [
   { title: 'Share', options: shareOptions },
   { title: 'Caching and I/O', options: cachingOptions },
   { title: 'Attributes, owners and locks', options: posixOptions },
+  { title: 'Limits', options: limitOptions },
   { title: 'Inspection and fault injection', options: inspectionOptions },
   { title: 'Process', options: processOptions },
   { title: 'Several shares', options: severalShares },

@@ -4,6 +4,7 @@ import { fsConfig } from 'virtio-fs-ts/protocol'
 import { codeOf, messageOf } from '../basics/errors.js'
 import { checkFaultSpec } from '../inspect/fault-spec.js'
 import { parseFaultWords } from '../inspect/fault-words.js'
+import { noRateLimits, parseBandwidth, parseIops, type RateLimits } from '../limits/rate-words.js'
 import { opcodeNumbers } from '../share/command-arguments.js'
 import { parseInitOverride } from '../share/init-override.js'
 import type { FileSystemModule } from '../share/load-file-system.js'
@@ -43,6 +44,7 @@ export function buildShare(draft: ShareDraft, common: OptionValues): ShareConfig
     unsafeFaults: options.get('unsafe-faults'),
     trace: tracePath(options.get('trace'), draft.where('trace')),
     traceBytes: options.get('trace-size') * MIB,
+    rateLimits: rateLimits(options, draft),
     pollUs: options.get('poll-us'),
     keepAlive: options.get('keep-alive'),
   }
@@ -63,6 +65,16 @@ function disturbances(
     initOverride: refusing(`${where('init-on')} or init-off`, () =>
       parseInitOverride({ on: names('init-on'), off: names('init-off'), minor: options.get('init-minor') }),
     ),
+  }
+}
+
+function rateLimits(options: ChosenOptions, { where }: ShareDraft): RateLimits {
+  const iops = options.get('limit-iops')
+  const bandwidth = options.get('limit-bandwidth')
+  return {
+    ...noRateLimits,
+    ...(iops !== undefined && { iops: refusing(where('limit-iops'), () => parseIops(iops)) }),
+    ...(bandwidth !== undefined && refusing(where('limit-bandwidth'), () => parseBandwidth(bandwidth))),
   }
 }
 

@@ -41,6 +41,8 @@ export const shareCommands: Readonly<Record<ShareCommandName, string>> = {
   withhold: '[ OPCODES ]: answer exactly these with ENOSYS',
   init: '{ on, off: [ INIT flags ], minor }: replace the outcome of the next INIT',
   trace: 'true or false: record requests, or stop',
+  limits:
+    '{ iops, bandwidth }, as the options --limit-...: changes them; no argument: the limits, and what waits',
   locks: 'locks kept on the host: those held, and those waited for, by which process and since when',
   'locks-release': 'NUMBER of a waiting lock, or no argument for all: the waiting process gets ECANCELED',
 }

@@ -15,6 +15,7 @@ import type { OpenRules } from '../io-mode/open-rules.js'
 import { PassthroughFileSystem, type ShareReports } from '../passthrough/passthrough-file-system.js'
 import { parseXattrMap } from '../passthrough/xattrs/xattr-map.js'
 import type { ShareConfig } from './share-config.js'
+import { ShareLimits } from './share-limits.js'
 
 /** The resources of a device, besides its configuration. */
 export interface DevicePlace {
@@ -31,6 +32,7 @@ export interface ShareDevice {
   readonly device: FsDevice
   readonly session: Session
   readonly interceptor: Interceptor
+  readonly limits: ShareLimits
   /** Undefined for a file system that a module made. */
   readonly reports: ShareReports | undefined
 }
@@ -67,7 +69,8 @@ export function makeFsDevice(
   const session = new Session(fileSystem, wishesOf(config, rules, passthrough), observer, counters)
   const interceptor = new Interceptor(session, passthrough.introspection, report)
   const device = new FsDevice({ session, interposer: interceptor, tag: config.tag })
-  return { device, session, interceptor, reports: passthrough.reports }
+  const limits = new ShareLimits(session, config.rateLimits)
+  return { device, session, interceptor, limits, reports: passthrough.reports }
 }
 
 /** Makes the device for a module's file system. Throws TypeError if it is not one. */
@@ -85,7 +88,8 @@ export function makeOwnDevice(
   const session = new Session(fileSystem, wishes, observer, counters)
   const interceptor = new Interceptor(session, made.introspection ?? blind, report)
   const device = new FsDevice({ session, interposer: interceptor, tag: config.tag })
-  return { device, session, interceptor, reports: undefined }
+  const limits = new ShareLimits(session, config.rateLimits)
+  return { device, session, interceptor, limits, reports: undefined }
 }
 
 const NO_XATTRS = { keeps: { xattrs: false, acls: false } }

@@ -64,6 +64,10 @@ export class ShareCommands {
       release: () => ({ released: interceptor.release() }),
       withhold: (names) => this.withhold(names),
       init: (override) => this.overrideInit(override),
+      limits: (change) => {
+        if (change !== undefined) device.limits.change(change)
+        return device.limits.report()
+      },
       locks: () => device.reports?.locks() ?? { waiting: [], held: [] },
       'locks-release': (id) => ({ released: device.reports?.releaseLocks(checkedNumber(id)) ?? 0 }),
       trace: (on) => {

@@ -1,6 +1,7 @@
 import type { CacheChoices, InitOverride } from 'virtio-fs-ts/protocol'
 import type { FaultSpec } from '../inspect/fault-spec.js'
 import type { OpenRule } from '../io-mode/open-rules.js'
+import type { RateLimits } from '../limits/rate-words.js'
 import type { FileHandleUse } from '../passthrough/inodes/file-handle-use.js'
 import type { FileSystemModule } from './load-file-system.js'
 
@@ -69,6 +70,8 @@ export interface ShareConfig extends CacheChoices {
   /** The file in which every request is recorded; undefined: none. A new file begins after the given bytes. */
   readonly trace: string | undefined
   readonly traceBytes: number
+  /** What the guest may do in a second. */
+  readonly rateLimits: RateLimits
   /** The longest spin before the thread sleeps, in microseconds; 0: never. */
   readonly pollUs: number
   /** True: listen again after a front-end has left. */

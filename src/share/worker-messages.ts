@@ -73,6 +73,7 @@ export type ShareCommandName =
   | 'withhold'
   | 'init'
   | 'trace'
+  | 'limits'
   | 'locks'
   | 'locks-release'
   | 'state'

@@ -1,7 +1,19 @@
 import { opcodeName } from './abi.js'
+import { LATENCY_BUCKETS, latencyBucketOf } from './latency-buckets.js'
 
 /** Opcodes with their own counter. All others share the last one. */
 const OPCODES = 64
+
+/** The numbers in the shared memory, as doubles: they count exactly for longer than any guest runs. */
+const REQUESTS_AT = 0
+const ERRORS_AT = REQUESTS_AT + OPCODES
+/** The sum of latencies in milliseconds. */
+const ELAPSED_AT = ERRORS_AT + OPCODES
+const BYTES_AT = ELAPSED_AT + OPCODES
+const BYTE_COUNTS = 3
+const LATENCIES_AT = BYTES_AT + BYTE_COUNTS
+const FLAGS_AT = LATENCIES_AT + OPCODES * LATENCY_BUCKETS
+const NUMBERS = FLAGS_AT + 1
 
 /** Replies of a share by opcode. */
 export interface CountsReport {
@@ -10,18 +22,39 @@ export interface CountsReport {
   readonly errors: Readonly<Record<string, number>>
 }
 
+/** The latencies of one opcode, since they were first counted. */
+export interface LatencyCounts {
+  readonly opcode: string
+  /** By bucket: see latency-buckets.ts. */
+  readonly buckets: Readonly<Float64Array>
+  readonly count: number
+  readonly sumMs: number
+}
+
 /**
- * Requests and errors by opcode, always counted. The counts are in shared memory with one writer: other threads read them
- * without its help. Doubles count exactly for longer than any guest runs.
+ * Requests, errors, bytes and latencies by opcode. The counts are in shared memory with one writer: other threads read them
+ * without its help. Latencies are counted while someone wants them, everything else always.
  */
 export class Counters {
   private readonly requests: Float64Array
   private readonly errors: Float64Array
+  private readonly elapsedMs: Float64Array
+  /** Read, written and copied. */
+  private readonly bytes: Float64Array
+  private readonly latencies: Float64Array
+  private readonly flags: Int32Array
+  /** The last look at the clock, until `idle`: the end of one request is the beginning of the next. */
+  private clockMs = 0
 
   /** Uses memory that another thread made, or allocates its own. */
-  constructor(readonly memory: SharedArrayBuffer = new SharedArrayBuffer(2 * OPCODES * 8)) {
-    this.requests = new Float64Array(memory, 0, OPCODES)
-    this.errors = new Float64Array(memory, OPCODES * 8, OPCODES)
+  constructor(readonly memory: SharedArrayBuffer = new SharedArrayBuffer(8 * NUMBERS)) {
+    const at = (first: number, count: number) => new Float64Array(memory, 8 * first, count)
+    this.requests = at(REQUESTS_AT, OPCODES)
+    this.errors = at(ERRORS_AT, OPCODES)
+    this.elapsedMs = at(ELAPSED_AT, OPCODES)
+    this.bytes = at(BYTES_AT, BYTE_COUNTS)
+    this.latencies = at(LATENCIES_AT, OPCODES * LATENCY_BUCKETS)
+    this.flags = new Int32Array(memory, 8 * FLAGS_AT, 1)
   }
 
   asked(opcode: number): void {
@@ -32,8 +65,73 @@ export class Counters {
     this.errors[opcode < OPCODES ? opcode : OPCODES - 1]++
   }
 
+  read(bytes: number): void {
+    this.bytes[0] += bytes
+  }
+
+  wrote(bytes: number): void {
+    this.bytes[1] += bytes
+  }
+
+  copied(bytes: number): void {
+    this.bytes[2] += bytes
+  }
+
+  /** Bytes that were sent to the guest by READ, received from it by WRITE, and copied on the host for it. */
+  get readBytes(): number {
+    return this.bytes[0]
+  }
+
+  get writtenBytes(): number {
+    return this.bytes[1]
+  }
+
+  get copiedBytes(): number {
+    return this.bytes[2]
+  }
+
+  /** True while latencies are counted. Any thread may set it. */
+  get isTimed(): boolean {
+    return this.flags[0] === 1
+  }
+
+  set isTimed(on: boolean) {
+    this.flags[0] = on ? 1 : 0
+  }
+
+  /** The time at which a request begins, or 0 if latencies are not counted. */
+  begin(): number {
+    if (this.flags[0] === 0) return 0
+    if (this.clockMs === 0) this.clockMs = performance.now()
+    return this.clockMs
+  }
+
+  /** A request that began at `startMs` is answered. */
+  answered(opcode: number, startMs: number): void {
+    if (startMs === 0) return
+    const nowMs = performance.now()
+    this.clockMs = nowMs
+    const row = opcode < OPCODES ? opcode : OPCODES - 1
+    this.elapsedMs[row] += nowMs - startMs
+    this.latencies[row * LATENCY_BUCKETS + latencyBucketOf(nowMs - startMs)]++
+  }
+
+  /** A batch of requests has ended: time passes until the next one. */
+  idle(): void {
+    this.clockMs = 0
+  }
+
   report(): CountsReport {
     return { requests: byName(this.requests), errors: byName(this.errors) }
+  }
+
+  /** The opcodes with any latency. A writer may add to them meanwhile, so the count is that of the buckets. */
+  latencyReport(): LatencyCounts[] {
+    return Array.from({ length: OPCODES }, (_, opcode) => {
+      const buckets = this.latencies.slice(opcode * LATENCY_BUCKETS, (opcode + 1) * LATENCY_BUCKETS)
+      const count = buckets.reduce((sum, one) => sum + one, 0)
+      return { opcode: opcodeName(opcode), buckets, count, sumMs: this.elapsedMs[opcode] }
+    }).filter(({ count }) => count > 0)
   }
 }
 

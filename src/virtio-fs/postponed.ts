@@ -8,6 +8,8 @@ const MOST = 1024
 
 interface Postponed {
   readonly carrier: Carrier
+  /** `Request.startMs`. */
+  readonly startMs: number
   dueMs: number
   pauseMs: number
 }
@@ -24,9 +26,9 @@ export class PostponedRequests {
   }
 
   /** Returns false if there are too many. */
-  add(carrier: Carrier): boolean {
+  add(carrier: Carrier, startMs: number): boolean {
     if (this.requests.length >= MOST) return false
-    this.requests.push({ carrier, dueMs: performance.now() + FIRST_MS, pauseMs: FIRST_MS })
+    this.requests.push({ carrier, startMs, dueMs: performance.now() + FIRST_MS, pauseMs: FIRST_MS })
     return true
   }
 
@@ -34,13 +36,13 @@ export class PostponedRequests {
    * Serves the requests that are due. `serve` returns true if a request is answered or was taken over. Returns true if that
    * was the case for any request.
    */
-  progress(serve: (carrier: Carrier) => boolean): boolean {
+  progress(serve: (carrier: Carrier, startMs: number) => boolean): boolean {
     if (this.requests.length === 0) return false
     const nowMs = performance.now()
     const due = this.requests.filter(({ dueMs }) => dueMs <= nowMs)
     let served = false
     for (const request of due) {
-      if (serve(request.carrier)) {
+      if (serve(request.carrier, request.startMs)) {
         this.requests = this.requests.filter((other) => other !== request)
         served = true
       } else {

@@ -1,4 +1,6 @@
+import { Opcode } from './abi.js'
 import { Counters } from './counters.js'
+import { CopyFileRangeOut, WriteOut } from './wire/data.js'
 import { InHeader, OutHeader } from './wire/header.js'
 
 /**
@@ -52,6 +54,8 @@ export const IN_PLACE = -1002
 export const PENDING_REPLY = -1003
 /** The host has to give something up first. The request is served again from the beginning, a little later. */
 export const POSTPONED = -1005
+/** A gate keeps the request, and lets it in later. Sessions alone use it. */
+export const HELD = -1006
 
 /** A request with longer arguments is refused with EINVAL. Data of WRITE does not count. */
 export const MAX_ARG_BYTES = 128 * 1024
@@ -105,6 +109,8 @@ export class Request implements ReplyPlace {
   secondNameAt = 0
   /** Bytes of data after the header, set by an operation that returns IN_PLACE. */
   inPlaceBytes = 0
+  /** When it was taken from the guest, by performance.now(); 0: latencies are not counted. */
+  startMs = 0
   /**
    * Offset of the extensions in `args`, or lenBytes without extensions. The header's value, unchecked: it may be negative or
    * lie before the arguments.
@@ -140,6 +146,7 @@ export class Request implements ReplyPlace {
     this.carrier = carrier
     const { args } = this
     this.lenBytes = 0
+    this.startMs = 0
     if (!carrier.readWords(0, InHeader.BYTES, this.headerWords, this.argBytes)) {
       this.opcode = 0
       this.uniqueLow = 0
@@ -217,11 +224,13 @@ export class Request implements ReplyPlace {
 
   /** Sends a success with the first `lenBytes` of `reply`. Returns the reply's length, or 0 without room. */
   succeed(lenBytes: number): number {
+    countData(this.counters, this.opcode, this.reply, lenBytes)
     return this.finish(OutHeader.BYTES + lenBytes, 0, OutHeader.BYTES + lenBytes)
   }
 
   /** Sends the header for `inPlaceBytes` of data that already follow it. */
   succeedInPlace(): number {
+    if (this.opcode === Opcode.READ) this.counters.read(this.inPlaceBytes)
     return this.finish(OutHeader.BYTES + this.inPlaceBytes, 0, OutHeader.BYTES)
   }
 
@@ -234,7 +243,7 @@ export class Request implements ReplyPlace {
   /** Takes the request over for a later answer. The operation then returns PENDING_REPLY. */
   defer(): DeferredReply {
     const deferred = this.idleReplies.pop() ?? this.newReply()
-    deferred.begin(this.carrier, this.uniqueLow, this.uniqueHigh, this.opcode)
+    deferred.begin(this)
     return deferred
   }
 
@@ -254,6 +263,7 @@ export class Request implements ReplyPlace {
     whole[1] = error
     whole[2] = this.uniqueLow
     whole[3] = this.uniqueHigh
+    this.counters.answered(this.opcode, this.startMs)
     return this.carrier.writeWords(copyBytes, whole, this.wholeBytes) ? lenBytes : 0
   }
 }
@@ -267,15 +277,17 @@ export class DeferredReply implements ReplyPlace {
   readonly replyWords = new Int32Array(this.words.buffer, OutHeader.BYTES)
   private inPlaceBytes = 0
   private opcode = 0
+  private startMs = 0
 
   constructor(
     private readonly idle: DeferredReply[],
     private readonly counters: Counters,
   ) {}
 
-  begin(carrier: Carrier, uniqueLow: number, uniqueHigh: number, opcode: number): void {
+  begin({ carrier, uniqueLow, uniqueHigh, opcode, startMs }: Request): void {
     this.carrier = carrier
     this.opcode = opcode
+    this.startMs = startMs
     this.words[2] = uniqueLow
     this.words[3] = uniqueHigh
   }
@@ -301,11 +313,13 @@ export class DeferredReply implements ReplyPlace {
   }
 
   succeed(lenBytes: number): void {
+    countData(this.counters, this.opcode, this.reply, lenBytes)
     this.send(OutHeader.BYTES + lenBytes, 0, OutHeader.BYTES + lenBytes)
   }
 
   /** For a reply whose `lenBytes` of data already follow the header. */
   succeedInPlace(lenBytes: number): void {
+    if (this.opcode === Opcode.READ) this.counters.read(lenBytes)
     this.send(OutHeader.BYTES + lenBytes, 0, OutHeader.BYTES)
   }
 
@@ -319,9 +333,18 @@ export class DeferredReply implements ReplyPlace {
     const { words, carrier } = this
     words[0] = lenBytes
     words[1] = error
+    this.counters.answered(this.opcode, this.startMs)
     carrier.complete(carrier.writeWords(copyBytes, words, this.bytes) ? lenBytes : 0)
     this.idle.push(this)
   }
+}
+
+/** Counts the bytes that a reply of `lenBytes` speaks of. */
+function countData(counters: Counters, opcode: number, reply: DataView, lenBytes: number): void {
+  if (opcode === Opcode.WRITE) counters.wrote(WriteOut.sizeBytes(reply, 0))
+  else if (opcode === Opcode.READ) counters.read(lenBytes)
+  else if (opcode === Opcode.COPY_FILE_RANGE || opcode === Opcode.COPY_FILE_RANGE_64)
+    counters.copied(CopyFileRangeOut.copiedBytes(reply, 0))
 }
 
 const REPLACEMENT = '\ufffd'

@@ -2,6 +2,7 @@ import { FUSE_KERNEL_VERSION, InitFlag, Opcode, opcodeName } from './abi.js'
 import { Counters } from './counters.js'
 import { EAGAIN, EINTR, EINVAL, EIO, ENAMETOOLONG, ENOSYS } from './errno.js'
 import type { FileSystem, Operation } from './file-system.js'
+import type { Gate } from './gate.js'
 import {
   has,
   type InitAgreement,
@@ -15,6 +16,7 @@ import { PostponedRequests } from './postponed.js'
 import {
   ARGS,
   type Carrier,
+  HELD,
   IN_PLACE,
   MAX_ARG_BYTES,
   NO_REPLY,
@@ -60,6 +62,10 @@ export class Session {
   beforeOperation: Operation | undefined
   /** Opcodes answered with ENOSYS although the file system has them, with their counts. */
   readonly withheld = new Map<number, number>()
+  /** Says when operations may run. Undefined: at once. */
+  gate: Gate | undefined
+  /** True while a request is served that the gate has let in, or that was let in before it was postponed. */
+  private isDue = false
   /** Changes the result of the next INIT. */
   initOverride: InitOverride = noOverride
 
@@ -82,38 +88,74 @@ export class Session {
     const { request } = this
     if (!request.begin(carrier)) return this.refuseFrame(carrier)
     this.counters.asked(request.opcode)
+    request.startMs = this.counters.begin()
     const result = this.run(request)
-    if (result !== POSTPONED) return this.finish(request, result)
-    return this.postponed.add(carrier) ? PENDING : request.fail(-EAGAIN)
+    if (result <= POSTPONED) return this.putOff(request, result)
+    return this.finish(request, result)
   }
 
-  /** Serves postponed requests that are due. Returns true if any was answered. */
+  /** Serves postponed and held requests that are due. Returns true if any was answered. */
   progress(): boolean {
-    return this.postponed.progress((carrier) => this.serveAgain(carrier))
+    this.counters.idle()
+    const letIn = this.gate?.progress(this.serveHeld) === true
+    return this.postponed.progress(this.serveAgain) || letIn
   }
 
   /** Milliseconds until `progress` has work, or -1 for never. */
   nextDueMs(): number {
-    return this.postponed.nextDueMs()
+    const postponedMs = this.postponed.nextDueMs()
+    const heldMs = this.gate === undefined ? -1 : this.gate.nextDueMs()
+    return heldMs < 0 || postponedMs < 0 ? Math.max(heldMs, postponedMs) : Math.min(heldMs, postponedMs)
   }
 
-  /** Ends the wait of all postponed requests with the error of an interrupted call. */
+  /** Serves all held requests, and ends the wait of all postponed ones with the error of an interrupted call. */
   drain(): void {
+    this.gate?.drain(this.serveHeld)
     for (const carrier of this.postponed.takeAll()) {
       this.request.begin(carrier)
       carrier.complete(this.request.fail(-EINTR))
     }
   }
 
-  /** Returns true if the request is answered, or if its operation will answer it. */
-  private serveAgain(carrier: Carrier): boolean {
+  /** Keeps a request that cannot run yet, or refuses it. Returns PENDING, or the bytes of its reply. */
+  private putOff(request: Request, result: number): number {
+    if (result === HELD) return PENDING
+    return this.postponed.add(request.carrier, request.startMs) ? PENDING : request.fail(-EAGAIN)
+  }
+
+  /** Serves a postponed request. Returns true if it is answered, or if its operation will answer it. */
+  private readonly serveAgain = (carrier: Carrier, startMs: number): boolean => {
     const { request } = this
     const isWhole = request.begin(carrier)
-    const result = isWhole ? this.run(request) : 0
+    request.startMs = startMs
+    const result = isWhole ? this.runDue(request) : 0
     if (result === POSTPONED) return false
     const writtenBytes = isWhole ? this.finish(request, result) : this.refuseFrame(carrier)
     if (writtenBytes !== PENDING) carrier.complete(writtenBytes)
     return true
+  }
+
+  /** Serves a request that the gate has kept. */
+  private readonly serveHeld = (carrier: Carrier, sinceMs: number): void => {
+    const { request } = this
+    const isWhole = request.begin(carrier)
+    request.startMs = this.counters.isTimed ? sinceMs : 0
+    const result = isWhole ? this.runDue(request) : 0
+    const writtenBytes = !isWhole
+      ? this.refuseFrame(carrier)
+      : result <= POSTPONED
+        ? this.putOff(request, result)
+        : this.finish(request, result)
+    if (writtenBytes !== PENDING) carrier.complete(writtenBytes)
+  }
+
+  private runDue(request: Request): number {
+    this.isDue = true
+    try {
+      return this.run(request)
+    } finally {
+      this.isDue = false
+    }
   }
 
   /** Sends the result of an operation. Returns the bytes of the reply, 0 for none, or PENDING. */
@@ -143,7 +185,7 @@ export class Session {
 
   /** Number of requests to be answered later: by their operations, or by serving them again. */
   get pendingCount(): number {
-    return this.request.deferredCount + this.postponed.count
+    return this.request.deferredCount + this.postponed.count + (this.gate?.count ?? 0)
   }
 
   /** Ends the session, as DESTROY does. */
@@ -183,7 +225,8 @@ export class Session {
   }
 
   private carryOut(operation: Operation, request: Request): number {
-    const { beforeOperation } = this
+    const { beforeOperation, gate } = this
+    if (gate !== undefined && !gate.admit(request, this.isDue)) return HELD
     const refused = beforeOperation === undefined ? 0 : beforeOperation(request)
     return refused < 0 ? refused : operation(request)
   }

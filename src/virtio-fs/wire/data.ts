@@ -72,6 +72,7 @@ export const CopyFileRangeIn = Object.freeze({
   outOffsetBytes: (v: DataView, at: number) => readSafeU64(v, at + 32),
   /** Bytes, or -1 beyond 2^53. */
   lenBytes: (v: DataView, at: number) => readSafeU64(v, at + 40),
+  writeLenBytes: (v: DataView, at: number, lenBytes: number) => writeU64(v, at + 40, lenBytes),
   flagsLow: (v: DataView, at: number) => v.getUint32(at + 48, true),
   flagsHigh: (v: DataView, at: number) => v.getUint32(at + 52, true),
 })

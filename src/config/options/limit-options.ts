@@ -1,0 +1,19 @@
+import { type OptionSpec, text } from '../option-spec.js'
+
+/** What a guest may do to the host; `ctl limits` changes it while the share is served. */
+export const limitOptions = [
+  {
+    name: 'limit-iops',
+    argument: 'n',
+    kind: text,
+    scope: 'share',
+    text: 'serve so many requests in a second; further ones wait. N:BURST lets BURST pass at once after a pause, instead of a tenth of N',
+  },
+  {
+    name: 'limit-bandwidth',
+    argument: 'rate',
+    kind: text,
+    scope: 'share',
+    text: 'bytes in a second that the guest reads, and that it writes, such as 100M, or 200M/50M for two rates; RATE:BURST as above',
+  },
+] as const satisfies readonly OptionSpec[]

@@ -1,0 +1,41 @@
+import t from 'tap'
+import { Counters, LATENCY_BUCKETS, latencyBoundUs, latencyBucketOf } from 'virtio-fs-ts/protocol'
+
+t.test('a latency lies above the bound of the bucket before, and not above its own', async (t) => {
+  for (let us = 0.01; us < 5e8; us *= 1.037) {
+    const bucket = latencyBucketOf(us / 1000)
+    t.ok(us <= latencyBoundUs(bucket) * (1 + 1e-12), `${us} in ${bucket}`)
+    if (bucket > 0) t.ok(us > latencyBoundUs(bucket - 1) * (1 - 1e-12), `${us} in ${bucket}`)
+  }
+})
+
+t.test('powers of two are bounds, and belong to the bucket that ends there', async (t) => {
+  for (let us = 1; us <= 2 ** 24; us *= 2) t.equal(latencyBoundUs(latencyBucketOf(us / 1000)), us)
+})
+
+t.test('bounds grow; no latency is out of range', async (t) => {
+  for (let bucket = 1; bucket < LATENCY_BUCKETS; bucket++)
+    t.ok(latencyBoundUs(bucket) > latencyBoundUs(bucket - 1))
+  t.equal(latencyBucketOf(0), 0)
+  t.equal(latencyBucketOf(-1), 0)
+  t.equal(latencyBucketOf(1e12), LATENCY_BUCKETS - 1)
+})
+
+t.test('latencies are counted while somebody wants them, and every opcode has a place', async (t) => {
+  const counters = new Counters()
+  t.equal(counters.begin(), 0)
+  counters.answered(3, 0)
+  t.same(counters.latencyReport(), [])
+  const seen = new Counters(counters.memory)
+  seen.isTimed = true
+  const startMs = counters.begin()
+  t.ok(startMs > 0)
+  t.equal(counters.begin(), startMs, 'the clock is read once in a batch that answers nothing')
+  counters.answered(3, startMs)
+  counters.answered(0xffff_ffff, startMs)
+  t.not(counters.begin(), startMs, 'a request begins when the one before has ended')
+  t.same(
+    seen.latencyReport().map(({ count }) => count),
+    [1, 1],
+  )
+})
