@@ -51,7 +51,7 @@ function makeCommand(): Command {
     )
     .option(
       '--kernels <names>',
-      `kernels, some of ${KERNEL_NAMES.join(', ')}, or bzImages`,
+      `kernels, some of ${KERNEL_NAMES.join(', ')}, releases that Debian has, or bzImages`,
       KERNEL_NAMES.join(' '),
     )
     .option('--kernel-image <path>', 'one kernel instead: a bzImage of your own')

@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import t, { type Test } from 'tap'
 import { FILE, FOLDER, LINK, writeArchive } from '../../vm/guest/cpio.js'
-import { findKernel } from '../../vm/guest/kernel.js'
+import { findKernel, newestPackage } from '../../vm/guest/kernel.js'
 import { loudMessages, parseKernelLog } from '../../vm/guest/kernel-log.js'
 import { readModules } from '../../vm/guest/kernel-modules.js'
 
@@ -54,12 +54,29 @@ t.test('modules come after what they depend on, once, without what is built in',
   t.throws(() => names(['virtio_blk']), { name: 'SetupError', message: /no module virtio_blk/ })
 })
 
+t.test('of several kernels of a release, the newest is taken', async (t) => {
+  const names = ['7.1.8', '7.1.13', '7.10.2', '6.18.15'].flatMap((release) => [
+    `linux-image-${release}+deb13-cloud-amd64`,
+    `linux-image-${release}+deb13-cloud-amd64-dbg`,
+    `linux-image-${release}+deb13-amd64`,
+  ])
+  t.equal(newestPackage(names, '7.1'), 'linux-image-7.1.13+deb13-cloud-amd64')
+  t.equal(newestPackage(names, '7.1.8'), 'linux-image-7.1.8+deb13-cloud-amd64')
+  const parts = ['image', 'binary', 'modules'].map((part) => `linux-${part}-7.1.20+deb13-cloud-amd64`)
+  t.equal(newestPackage([...names, ...parts], '7.1'), parts[0])
+  t.match(newestPackage([...names, ...parts.slice(0, 2)], '7.1'), '7.1.13', 'one without modules')
+  t.throws(() => newestPackage(names, '7.2'), {
+    name: 'SetupError',
+    message: 'Debian trixie-backports has no Linux 7.2; it has 6.18.15, 7.1.8, 7.1.13, 7.10.2',
+  })
+})
+
 t.test('a kernel of the user is found, or refused with what would be right', async (t) => {
   const dir = t.testdir({ bzImage: '', modules: { 'modules.builtin': '' }, empty: {} })
   const image = join(dir, 'bzImage')
   t.same(await findKernel(image), { image })
   t.same(await findKernel(image, join(dir, 'modules')), { image, modulesDir: join(dir, 'modules') })
-  await t.rejects(findKernel('5.4'), { name: 'SetupError', message: /6\.1, 6\.12, 7/ })
+  await t.rejects(findKernel('nope'), { name: 'SetupError', message: /6\.1, 6\.12, 7/ })
   await t.rejects(findKernel(image, join(dir, 'empty')), { name: 'SetupError', message: /modules\.builtin/ })
 })
 

@@ -43,6 +43,11 @@ export class DebianSuite {
     })
   }
 
+  /** Returns the names of all packages that begin with `prefix`. */
+  async packageNames(prefix: string): Promise<string[]> {
+    return (await this.run('apt-cache', ['pkgnames', prefix])).split('\n').filter((name) => name !== '')
+  }
+
   /** Returns `start` and its direct and indirect dependencies whose names match. */
   async followDependencies(start: string, pattern: RegExp): Promise<string[]> {
     const found = new Set([start])
