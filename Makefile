@@ -163,6 +163,10 @@ test-package: build ## The npm packages as npm installs them: packed, installed 
 test-roots: dist deb ## What make dist and make deb made: installed in fresh Debian roots, on arm64 by qemu-user, with Node 22 and 24
 	$(call tap,roots,900,1)
 
+.PHONY: test-trees
+test-trees: build ## The lab on kernels that it builds: a bisection over a history made for it (half an hour, 6 GB in the cache)
+	$(call tap,trees,3600,1)
+
 .PHONY: clean
 clean: ## Remove what the build made (not the cache of kernels and packages)
 	rm -rf dist release src/vhost-user/dist src/virtio-fs/dist native/build native/prebuilds .tap *.tsbuildinfo

@@ -1,0 +1,106 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { runCommand } from '../../vm/host/command.js'
+import { fetchKernelSource } from '../../vm/lab/tree/kernel-source.js'
+import { cached } from '../../vm/packages/cache.js'
+
+/** One commit: a piece of text in a file of fs/fuse, and what replaces it. */
+interface Step {
+  readonly subject: string
+  readonly file: string
+  readonly before: string
+  readonly after: string
+}
+
+/** The first commit of the history, and its last one. */
+export const GOOD = 'good'
+export const BAD = 'bad'
+/** The commit that changes what overlap/append observes. */
+export const CULPRIT = 'fuse: appends do not need the whole lock'
+/** Commits that a bisection meets and has to skip. */
+export const SKIPPED = {
+  doesNotBuild: 'fuse: count the opens',
+  doesNotBoot: 'fuse: insist on a state',
+} as const
+
+const APPENDS = 'if (iocb->ki_flags & IOCB_APPEND)'
+const REGISTERED = 'INIT_LIST_HEAD(&fuse_conn_list);'
+
+/**
+ * Bisection looks at the fourth commit first, then at the second, the fifth, the seventh and the sixth. So it meets both
+ * that give no verdict.
+ */
+const STEPS: readonly Step[] = [
+  comment('fuse: say where modes are', 'iomode.c', ' * FUSE inode io modes.'),
+  comment('fuse: say what dir.c is', 'dir.c', 'FUSE: Filesystem in Userspace'),
+  comment('fuse: say what file.c is', 'file.c', 'FUSE: Filesystem in Userspace'),
+  {
+    subject: SKIPPED.doesNotBuild,
+    file: 'inode.c',
+    before: REGISTERED,
+    after: `${REGISTERED}\n\tfuse_open_count = 0;`,
+  },
+  {
+    subject: 'fuse: do not count the opens',
+    file: 'inode.c',
+    before: '\n\tfuse_open_count = 0;',
+    after: '',
+  },
+  {
+    subject: CULPRIT,
+    file: 'file.c',
+    before: APPENDS,
+    after: 'if ((iocb->ki_flags & IOCB_APPEND) && !(ff->open_flags & FOPEN_DIRECT_IO))',
+  },
+  {
+    subject: SKIPPED.doesNotBoot,
+    file: 'inode.c',
+    before: REGISTERED,
+    after: `${REGISTERED}\n\tBUG_ON(list_empty(&fuse_conn_list));`,
+  },
+  {
+    subject: 'fuse: do not insist',
+    file: 'inode.c',
+    before: '\n\tBUG_ON(list_empty(&fuse_conn_list));',
+    after: '',
+  },
+]
+
+function comment(subject: string, file: string, before: string): Step {
+  return { subject, file, before, after: `${before} See Documentation/filesystems/fuse.rst.` }
+}
+
+/** Returns a repository with Debian's Linux 6.12 as its first commit and STEPS on top. It stays in the cache. */
+export async function makeKernelHistory(): Promise<string> {
+  const repository = await cached('lab-history', async (dir) => {
+    await runCommand('cp', ['-a', `${await fetchKernelSource()}/.`, dir])
+    await git(dir, ['init', '--quiet'])
+    await git(dir, ['config', 'gc.auto', '0'])
+    // The kernel's .gitignore names files that Debian's archive has.
+    await git(dir, ['add', '--all', '--force'])
+    await commit(dir, "Debian's Linux", GOOD)
+  })
+  // The steps may have changed since the first commit was made, which takes longest.
+  await git(repository, ['checkout', '--quiet', '--force', '--detach', GOOD])
+  for (const { subject, file, before, after } of STEPS) {
+    const path = join(repository, 'fs/fuse', file)
+    const text = readFileSync(path, 'utf8')
+    if (text.split(before).length !== 2) throw new Error(`${subject}: not once in ${file}: ${before}`)
+    writeFileSync(
+      path,
+      text.replace(before, () => after),
+    )
+    await commit(repository, subject, BAD)
+  }
+  return repository
+}
+
+async function commit(dir: string, message: string, tag: string): Promise<void> {
+  const author = ['-c', 'user.name=The lab', '-c', 'user.email=lab@example.org']
+  await git(dir, [...author, 'commit', '--all', '--quiet', '--message', message])
+  await git(dir, ['tag', '--force', tag])
+}
+
+function git(dir: string, args: string[]): Promise<string> {
+  return runCommand('git', ['-C', dir, ...args])
+}
