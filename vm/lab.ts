@@ -21,8 +21,8 @@ import { buildKernel, FLAVOURS, type Flavour } from './lab/tree/build-kernel.js'
 import { Worktree } from './lab/tree/worktree.js'
 import type { ReportFiles } from './report/write-reports.js'
 
-/** KASAN keeps a byte for each eight. */
-const DEBUG_GUEST_MIB = 1024
+/** What a guest with the kernel's own checks needs: KASAN keeps a byte for each eight, and all is slower. */
+const DEBUG_GUEST = { guestMiB: 1024, bootTimeoutMs: 600_000 }
 
 interface Options extends ReportFiles {
   kernels: string
@@ -32,6 +32,7 @@ interface Options extends ReportFiles {
   flavour: Flavour
   modules?: string
   kernelArgs?: string
+  bootLimit?: number
   qemu?: string
   cases: string
   shares: string
@@ -64,6 +65,11 @@ function makeCommand(): Command {
         .default('default'),
     )
     .option('--kernel-args <words>', "added to the kernel's command line")
+    .option(
+      '--boot-limit <seconds>',
+      "the guest's time until it can run commands, without waits for a processor: 120, or 600 with debug",
+      parseSeconds,
+    )
     .option('--qemu <name or path>', 'as make run takes it')
     .option('--cases <glob>', 'only cases whose names match, such as "io-mode/*"', '**')
     .option('--shares <glob>', 'only shares whose names match, such as "parallel*"', '**')
@@ -80,6 +86,11 @@ function parseVersion(text: string): number {
   const minor = /^7\.(\d+)$/.exec(text)?.[1]
   if (minor === undefined) throw new SetupError(`--judge-as ${text}: expected a version such as 7.39`)
   return Number(minor)
+}
+
+function parseSeconds(text: string): number {
+  if (/^[1-9]\d{0,5}$/.test(text)) return Number(text)
+  throw new SetupError(`--boot-limit ${text}: expected a number of seconds`)
 }
 
 async function run(options: Options): Promise<number> {
@@ -181,13 +192,20 @@ interface Choice extends KernelChoice {
   readonly build?: () => Promise<string>
 }
 
-/** The tree as it is, or some of its commits. */
-function chooseBuilds({ rev, flavour, qemu, kernelArgs }: Options, tree: string): Choice[] {
-  const about = {
+/** What all kernels of a run have in common. */
+function machineOf({ qemu, kernelArgs, bootLimit, flavour }: Options): Omit<Choice, 'kernel'> {
+  return {
     qemu,
     kernelArgs: wordsOf(kernelArgs),
-    guestMiB: flavour === 'debug' ? DEBUG_GUEST_MIB : undefined,
+    ...(flavour === 'debug' ? DEBUG_GUEST : {}),
+    ...(bootLimit === undefined ? {} : { bootTimeoutMs: bootLimit * 1000 }),
   }
+}
+
+/** The tree as it is, or some of its commits. */
+function chooseBuilds(options: Options, tree: string): Choice[] {
+  const { rev, flavour } = options
+  const about = machineOf(options)
   if (rev === undefined) return [{ ...about, kernel: tree, build: () => buildKernel(tree, flavour) }]
   return wordsOf(rev).map((commit) => ({
     ...about,
@@ -204,11 +222,12 @@ function wordsOf(text: string | undefined): string[] {
   return text?.split(/\s+/).filter((word) => word !== '') ?? []
 }
 
-function chooseKernels({ kernels, kernelImage, modules, qemu, kernelArgs }: Options): Choice[] {
+function chooseKernels(options: Options): Choice[] {
+  const { kernels, kernelImage, modules } = options
   const names =
     kernelImage === undefined ? kernels.split(/[\s,]+/).filter((name) => name !== '') : [kernelImage]
   if (names.length === 0) throw new SetupError('--kernels names no kernel')
-  return names.map((kernel) => ({ kernel, modulesDir: modules, qemu, kernelArgs: wordsOf(kernelArgs) }))
+  return names.map((kernel) => ({ ...machineOf(options), kernel, modulesDir: modules }))
 }
 
 function selectShares(glob: string): (share: ShareName) => boolean {

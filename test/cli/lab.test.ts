@@ -24,6 +24,7 @@ t.test('wrong options are one line and status 125, which says nothing about a co
     status: 125,
     stderr: [/^no share is called nope: there are direct, /],
   })
+  t.match(runLab('--boot-limit', '0'), { status: 125, stderr: [/^--boot-limit 0: expected a number/] })
   t.match(runLab('--expect', '/no/file'), { status: 125, stderr: [/^\/no\/file cannot be read: ENOENT/] })
   t.match(runLab('--nope'), { status: 125, stderr: [/unknown option '--nope'/] })
   t.match(runLab('--judge-as', '6.9'), { status: 125, stderr: [/expected a version such as 7\.39/] })

@@ -41,7 +41,7 @@ export interface GuestOptions {
   /** Appended to the kernel's command line. */
   kernelArgs?: string[]
   /** The time from QEMU's start until commands can run, not counting QEMU's waits for a processor. Default 120 s. */
-  bootTimeoutMs?: number
+  bootTimeoutMs?: number | undefined
 }
 
 export interface RunOptions {

@@ -12,6 +12,8 @@ export interface KernelChoice {
   /** The bzImage, if `kernel` is only its name. */
   readonly image?: string | undefined
   readonly guestMiB?: number | undefined
+  /** Default: that of bootGuest. */
+  readonly bootTimeoutMs?: number | undefined
   readonly modulesDir?: string | undefined
   readonly qemu?: string | undefined
   /** Added to the kernel's command line. */
