@@ -234,12 +234,8 @@ export function nameToHandleAt(
 
 // ---- the inode behind an O_PATH descriptor; procFd is a descriptor of /proc/self/fd ----
 
+/** Errors with O_NONBLOCK: EAGAIN too (a lease must be broken first; its holder is told). */
 export function inodeOpen(procFd: number, fd: number, flags: number): number
-/**
- * Like inodeOpen, for a descriptor in blocking mode. Errors: EAGAIN (a lease must be broken first; its holder is
- * told).
- */
-export function inodeOpenAtOnce(procFd: number, fd: number, flags: number): number
 /** `handle` is [handle type (32 bits), handle], as nameToHandleAt gave it from byte 4. Needs CAP_DAC_READ_SEARCH. */
 export function inodeOpenByHandle(mountFd: number, handle: Uint8Array, flags: number): number
 /**

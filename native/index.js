@@ -53,7 +53,6 @@ export const {
   inodeLink,
   inodeListxattr,
   inodeOpen,
-  inodeOpenAtOnce,
   inodeOpenByHandle,
   inodePath,
   inodeRemovexattr,

@@ -42,29 +42,6 @@ static napi_value inode_open(napi_env env, napi_callback_info info)
     return ret_errno(env, openat(proc_fd, name.text, (flags & ~(O_NOFOLLOW | O_CREAT)) | O_CLOEXEC));
 }
 
-/*
- * inodeOpenAtOnce(procFd, fd, flags): the same; -EAGAIN instead of waiting for a lease to be given up. The descriptor
- * itself is in blocking mode.
- */
-static napi_value inode_open_at_once(napi_env env, napi_callback_info info)
-{
-    struct fd_name name;
-    napi_value argv[3];
-    int32_t flags;
-    int proc_fd, fd;
-
-    if (!args_get(env, info, argv, 3) || !arg_inode(env, argv, &proc_fd, &name) || !arg_i32(env, argv[2], &flags))
-        return NULL;
-    fd = openat(proc_fd, name.text, (flags & ~(O_NOFOLLOW | O_CREAT)) | O_CLOEXEC | O_NONBLOCK);
-    if (fd >= 0 && fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0) {
-        const int error = errno;
-
-        close(fd);
-        return ret_int(env, -error);
-    }
-    return ret_errno(env, fd);
-}
-
 /* inodeOpenByHandle(mountFd, handle, flags): a new descriptor; `handle` is [handle type, handle...] in 32-bit words */
 static napi_value inode_open_by_handle(napi_env env, napi_callback_info info)
 {
@@ -174,7 +151,6 @@ bool register_inode(napi_env env, napi_value exports)
 {
     const napi_property_descriptor methods[] = {
         METHOD("inodeOpen", inode_open),
-        METHOD("inodeOpenAtOnce", inode_open_at_once),
         METHOD("inodeOpenByHandle", inode_open_by_handle),
         METHOD("inodePath", inode_path),
         METHOD("inodeChmod", inode_chmod),

@@ -1,10 +1,10 @@
-import { setFlagsFromString } from 'node:v8'
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads'
 import { Wakeup } from 'vhost-user-ts'
 import { Counters } from 'virtio-fs-ts/protocol'
 import { messageOf } from '../basics/errors.js'
 import { TraceFile } from '../inspect/trace-file.js'
 import type { ShareConfig } from './share-config.js'
+import './v8-flags.js'
 import {
   type LogLevel,
   type Milestone,
@@ -13,9 +13,6 @@ import {
   type WorkerMessage,
   type WorkerStart,
 } from './worker-messages.js'
-
-// A share makes little garbage, collected in half a millisecond; helper threads would first have to get a processor.
-setFlagsFromString('--no-parallel-scavenge')
 
 /** The events of a share, for the main thread. */
 export interface ShareEvents {

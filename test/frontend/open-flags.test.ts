@@ -1,19 +1,23 @@
 /** Which flags the host's file is opened with: O_DIRECT, O_APPEND, and the upgrade for write-back. */
 import { spawnSync } from 'node:child_process'
-import { closeSync, constants, openSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
+import { closeSync, constants, mkdirSync, openSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
+import { isRoot } from '../support/cases.js'
 import { Device } from '../support/device.js'
 import { ROOT_ID, WRITE_CACHE } from '../support/fuse-abi.js'
 import type { FuseGuest } from '../support/fuse-guest.js'
 import { mount } from '../support/mount.js'
 import { pattern } from '../support/pattern.js'
 import { refused } from '../support/refusals.js'
+import { tempDir } from '../support/temp-dir.js'
 
-const { O_APPEND, O_DIRECT, O_NOATIME, O_RDONLY, O_RDWR, O_SYNC, O_TRUNC, O_WRONLY } = constants
+const { O_APPEND, O_DIRECT, O_NOATIME, O_NONBLOCK, O_RDONLY, O_RDWR, O_SYNC, O_TRUNC, O_WRONLY } = constants
 const ACCESS_MODE = 3
 const O_ASYNC = 0o20000
 const FOPEN_DIRECT_IO = 1
 const BLOCK_BYTES = 4096
+
+const rootOnly = isRoot ? {} : { skip: 'needs root: mounts' }
 
 /** Every way to get a handle, by name: OPEN, CREATE of a new file, CREATE over one that is there. */
 const ways: Record<string, (fs: FuseGuest, device: Device, flags: number) => [bigint, bigint]> = {
@@ -134,11 +138,40 @@ function changeFlags(change: string, path: string): boolean {
 
 t.test('O_SYNC is kept; what is not for a file that is there is not', async (t) => {
   const device = await Device.start(t, ['--keep-alive'])
-  const refused = constants.O_NONBLOCK | constants.O_NOCTTY | O_ASYNC
-  eachWay(t, device, O_RDWR | O_SYNC | refused, (t, _fs, _file, _handle, hostFlags) => {
+  const refused = constants.O_NOCTTY | O_ASYNC
+  eachWay(t, device, O_RDWR | O_SYNC | O_NONBLOCK | refused, (t, _fs, _file, _handle, hostFlags) => {
     t.equal(hostFlags & O_SYNC, O_SYNC)
     t.equal(hostFlags & refused, 0)
   })
+})
+
+t.test('O_NONBLOCK does not stay where a file system may obey it', rootOnly, async (t) => {
+  const device = await Device.start(t, [])
+  const layers = tempDir(t)
+  for (const name of ['lower', 'upper', 'work']) mkdirSync(`${layers}/${name}`)
+  mkdirSync(`${device.directory}/overlay`)
+  const options = `lowerdir=${layers}/lower,upperdir=${layers}/upper,workdir=${layers}/work`
+  const mounted = spawnSync('mount', [
+    '-t',
+    'overlay',
+    '-o',
+    options,
+    'overlay',
+    `${device.directory}/overlay`,
+  ])
+  if (mounted.status !== 0) {
+    t.pass('overlay', { skip: `no overlay: ${mounted.stderr}` })
+    return
+  }
+  t.teardown(() => spawnSync('umount', ['--lazy', `${device.directory}/overlay`]))
+  writeFileSync(`${device.directory}/overlay/file`, 'text')
+  const fs = mount(t, device)
+  const { nodeid } = fs.lookup(fs.lookup(ROOT_ID, 'overlay').nodeid, 'file')
+  fs.open(nodeid, O_RDWR)
+  t.same(
+    device.openFlagsOf('file').map((hostFlags) => hostFlags & O_NONBLOCK),
+    [0],
+  )
 })
 
 t.test('without --allow-direct-io O_DIRECT is stripped, and any offset and length work', async (t) => {
@@ -170,6 +203,11 @@ t.test('with --allow-direct-io O_DIRECT is kept, and pages move straight to the 
       t.equal(fs.write(file, handle, 0, data, flags), data.length)
       t.ok(Buffer.from(fs.read(file, handle, 0, data.length, data.length, flags)).equals(data))
       t.equal(fs.read(file, handle, data.length, BLOCK_BYTES, BLOCK_BYTES, flags).length, 0)
+      t.same(
+        device.openFlagsOf('file').map((hostFlags) => hostFlags & O_NONBLOCK),
+        [0, 0],
+        'what waits for the disk is not told to come again',
+      )
       fs.release(file, handle)
       t.same(device.openFlagsOf('file'), [], 'both are given back')
       unlinkSync(`${device.directory}/file`)

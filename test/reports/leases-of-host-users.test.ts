@@ -10,7 +10,7 @@ import { concat, cstring, u32 } from '../support/fuse-wire.js'
 import { mount } from '../support/mount.js'
 import { users } from '../support/users.js'
 
-const { O_CREAT, O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY } = constants
+const { O_CREAT, O_RDONLY, O_RDWR, O_WRONLY } = constants
 const EINTR = 4
 
 /** Takes a lease on a file as its owner, says so, and gives it up when it is told to, not when it is asked to. */
@@ -66,11 +66,6 @@ for (const [user, options] of Object.entries(users)) {
       await lease.giveUp()
       t.equal(fs.finish(), waiting)
       t.equal(waiting.reply?.error, 0)
-      t.same(
-        device.openFlagsOf('opened').map((flags) => flags & O_NONBLOCK),
-        [0],
-        'the descriptor waits for its file as any other',
-      )
     })
 
     t.test('a lease for reading is in the way of writing, not of reading', async (t) => {

@@ -210,6 +210,7 @@ export class AsyncIo {
     isWhole: boolean,
   ): number {
     const task = this.take(request, file, 'read')
+    file.setBlocking()
     task.fd = fd
     task.offsetBytes = offsetBytes
     task.skipBytes = OutHeader.BYTES
@@ -236,6 +237,7 @@ export class AsyncIo {
     isWhole: boolean,
   ): number {
     const task = this.take(request, file, 'write')
+    file.setBlocking()
     task.fd = fd
     task.offsetBytes = offsetBytes
     task.skipBytes = skipBytes

@@ -48,7 +48,7 @@ import { HeldFd } from './held-fd.js'
 import { NO_FD, OpenFile } from './open-file.js'
 import { hostOpenFlags, opensForWriting, wantsAppend } from './open-flags.js'
 
-const { O_APPEND, O_CREAT, O_DIRECT, O_EXCL, O_NOATIME, O_PATH, O_RDONLY, O_TMPFILE, O_TRUNC } =
+const { O_APPEND, O_CREAT, O_DIRECT, O_EXCL, O_NOATIME, O_NONBLOCK, O_PATH, O_RDONLY, O_TMPFILE, O_TRUNC } =
   native.constants
 
 const PERMISSIONS = 0o7777
@@ -241,9 +241,9 @@ export class FileOperations {
     return fd === -EPERM && (flags & O_NOATIME) !== 0 ? this.openAtOnce(pathFd, flags & ~O_NOATIME) : fd
   }
 
-  /** Opens without waiting for a lease. */
+  /** Opens without waiting for a lease. The descriptor keeps O_NONBLOCK: see OpenFile.setBlocking. */
   private openAtOnce(pathFd: number, flags: number): number {
-    return descriptorError(native.inodeOpenAtOnce(this.share.options.procFd, pathFd, flags))
+    return descriptorError(native.inodeOpen(this.share.options.procFd, pathFd, flags | O_NONBLOCK))
   }
 
   /** Becomes the caller. Returns the descriptor of the directory for the new file, or a negative errno. */
@@ -340,7 +340,7 @@ export class FileOperations {
     if (writesPages) inodes.dirty.addWriter(slot)
     if ((openFlags & (FOPEN_DIRECT_IO | FOPEN_KEEP_CACHE)) === 0) inodes.dirty.dropped(slot)
     const nodeid = inodes.idOf(slot)
-    return new OpenFile(
+    const file = new OpenFile(
       fd,
       share.budget,
       nodeid,
@@ -351,6 +351,8 @@ export class FileOperations {
       appendOnly,
       writesPages,
     )
+    if (!host.ignoresNonblock) file.setBlocking()
+    return file
   }
 
   /** Returns true if writes through an open with these FOPEN flags may go to the guest's page cache. */

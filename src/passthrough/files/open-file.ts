@@ -3,6 +3,8 @@ import type { FdBudget } from '../inodes/fd-budget.js'
 import type { HostFileSystem } from '../inodes/host-file-system.js'
 import { HeldFd } from './held-fd.js'
 
+const { O_NONBLOCK } = native.constants
+
 /** Stands for a missing descriptor. */
 export const NO_FD = -1
 
@@ -11,6 +13,9 @@ export const NO_FD = -1
  * pages through any handle of the file, with offsets and lengths that O_DIRECT does not take.
  */
 export class OpenFile extends HeldFd {
+  /** The descriptors may still have the O_NONBLOCK of an open that was not to wait for a lease. */
+  private mayBeNonblocking = true
+
   constructor(
     fd: number,
     budget: FdBudget,
@@ -35,10 +40,25 @@ export class OpenFile extends HeldFd {
     if (directFd !== NO_FD) budget.take()
   }
 
+  /**
+   * Takes O_NONBLOCK off the descriptors, once. io_uring may answer EAGAIN to a transfer with it, and so may file systems
+   * that are no ordinary ones. Most files are closed without ever needing this.
+   */
+  setBlocking(): void {
+    if (!this.mayBeNonblocking) return
+    this.mayBeNonblocking = false
+    clearNonblock(this.fd)
+    if (this.directFd !== NO_FD) clearNonblock(this.directFd)
+  }
+
   protected override close(): void {
     super.close()
     if (this.directFd === NO_FD) return
     native.close(this.directFd)
     this.budget.give()
   }
+}
+
+function clearNonblock(fd: number): void {
+  native.setStatusFlags(fd, native.statusFlags(fd) & ~O_NONBLOCK)
 }

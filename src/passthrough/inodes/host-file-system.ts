@@ -7,6 +7,22 @@ const STATFS_BYTES = 120
 const TMPFS_MAGIC = 0x01021994
 const RAMFS_MAGIC = 0x858458f6
 
+/** Magic numbers of the common local file systems. */
+const EXT_MAGIC = 0x0000ef53 // ext2, ext3, ext4
+const XFS_MAGIC = 0x58465342
+const BTRFS_MAGIC = 0x9123683e
+const F2FS_MAGIC = 0xf2f52010
+
+/** Magic numbers of file systems whose regular files take no notice of O_NONBLOCK in a system call. */
+const nonblockBlind: ReadonlySet<number> = new Set([
+  TMPFS_MAGIC,
+  RAMFS_MAGIC,
+  EXT_MAGIC,
+  XFS_MAGIC,
+  BTRFS_MAGIC,
+  F2FS_MAGIC,
+])
+
 /** How long a file handle can be opened. */
 export enum HandleLife {
   /** As long as its file exists. */
@@ -20,10 +36,10 @@ export enum HandleLife {
 /** Magic numbers of local file systems whose file handles last as long as their files. */
 const lasting: ReadonlySet<number> = new Set([
   TMPFS_MAGIC,
-  0x0000ef53, // ext2, ext3, ext4
-  0x58465342, // xfs
-  0x9123683e, // btrfs
-  0xf2f52010, // f2fs
+  EXT_MAGIC,
+  XFS_MAGIC,
+  BTRFS_MAGIC,
+  F2FS_MAGIC,
   0xca451a4e, // bcachefs
   0x2fc12fc1, // zfs
   0x3153464a, // jfs
@@ -46,6 +62,8 @@ const cached: ReadonlySet<number> = new Set([
 export interface HostFileSystem {
   /** All files are in memory: reads, fsync and small allocation changes return at once. */
   readonly inMemory: boolean
+  /** Reading and writing a file is the same with O_NONBLOCK as without, except through io_uring. */
+  readonly ignoresNonblock: boolean
   /** preadv2 takes RWF_NOWAIT. Cleared after a refusal. */
   nowaitReads: boolean
   /** Becomes AsCache after a handle has died before its file. */
@@ -82,7 +100,8 @@ export class HostFileSystems {
 function ask(fd: number): HostFileSystem {
   const type = native.fstatfs(fd, scratch) < 0 ? 0 : scratch[0] >>> 0
   const inMemory = type === TMPFS_MAGIC || type === RAMFS_MAGIC
-  return { inMemory, nowaitReads: !inMemory, handleLife: handleLifeOf(type) }
+  const ignoresNonblock = nonblockBlind.has(type)
+  return { inMemory, ignoresNonblock, nowaitReads: !inMemory, handleLife: handleLifeOf(type) }
 }
 
 /** Asks the host how long the file handle of `fd` lasts. */
