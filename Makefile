@@ -113,8 +113,8 @@ work: build ## Real work in a guest, for each cache policy (POLICIES="never auto
 	@node dist/vm/work.js $(foreach name,POLICIES KERNEL QEMU ONLY PEER,$(call option,$(name)))
 
 .PHONY: public-suites
-public-suites: build ## Public test suites, built by you, in a guest on ours and a peer (PJDFSTEST=, XFSTESTS=, LTP=; POLICIES=, ONLY=, KERNEL=, QEMU=, PEER=)
-	@node dist/vm/public-suites.js $(foreach name,PJDFSTEST XFSTESTS LTP POLICIES ONLY KERNEL QEMU PEER,$(call option,$(name)))
+public-suites: build ## Public test suites, built by you, in a guest on ours and a peer, or on a module's file system (PJDFSTEST=, XFSTESTS=, LTP=; POLICIES=, ONLY=, KERNEL=, QEMU=, FILE_SYSTEM=, PEER=)
+	@node dist/vm/public-suites.js $(foreach name,PJDFSTEST XFSTESTS LTP POLICIES ONLY KERNEL QEMU FILE_SYSTEM PEER,$(call option,$(name)))
 
 .PHONY: test
 test: check test-frontend test-guest test-package ## Everything (about 25 minutes on two cores without KVM)

@@ -1,4 +1,7 @@
-/** `make public-suites`: public test suites in a guest, on our device and a peer, for each cache policy. */
+/**
+ * `make public-suites`: public test suites in a guest, on our device and a peer, or on a file system of a user's own, for
+ * each cache policy.
+ */
 import { Command } from 'commander'
 import { ruledTable } from '../src/commands/text-table.js'
 import { serveDebianRoot } from './device/debian-root.js'
@@ -17,6 +20,7 @@ import { Workplace } from './measure/work/workplace.js'
 const CASE_TIMEOUT_SEC = 300
 const GRACE_MS = 60_000
 const SHOWN_LINES = 12
+const OURS = 'virtiofsd-ts'
 
 interface Options {
   pjdfstest?: string
@@ -26,7 +30,8 @@ interface Options {
   only: RegExp
   kernel: string
   qemu?: string
-  peer: string
+  fileSystem?: string
+  peer?: string
 }
 
 /** The results of a suite's cases on one device under one policy. */
@@ -40,7 +45,7 @@ interface Result {
 function makeCommand(): Command {
   return new Command('public-suites')
     .description(
-      'Runs public test suites, which lie built on this machine, in a guest on a share: on our device and on a peer, for each cache policy. One table at the end says what passes where.',
+      'Runs public test suites, which lie built on this machine, in a guest on a share: on our device and on a peer, or on a file system of your own, for each cache policy. One table at the end says what passes where.',
     )
     .option('--pjdfstest <directory>', 'pjdfstest, built')
     .option('--xfstests <directory>', 'xfstests, built: the generic cases of the group quick')
@@ -50,9 +55,12 @@ function makeCommand(): Command {
     .option('--kernel <name or path>', `one of ${KERNEL_NAMES.join(', ')}, or a bzImage`, DEFAULT_KERNEL)
     .option('--qemu <name or path>', 'as make run takes it')
     .option(
+      '--file-system <module>',
+      'our device serves what a module makes, as --file-system of virtiofsd-ts',
+    )
+    .option(
       '--peer <name or path>',
-      `the device beside ours: ${PEER_NAMES.join(', ')}, or a program`,
-      'virtiofsd',
+      `the device beside ours: ${PEER_NAMES.join(', ')}, or a program (default: virtiofsd; beside a file system of your own: none)`,
     )
     .exitOverride()
 }
@@ -73,7 +81,7 @@ async function run(options: Options): Promise<void> {
   })
   if (chosen.length === 0) throw new SetupError('no suite: give --pjdfstest, --xfstests or --ltp')
   for (const { suite, path } of chosen) checkPlace(suite, path)
-  const peer = await findPeer(options.peer)
+  const peer = await findPeer(options.peer ?? (options.fileSystem === undefined ? 'virtiofsd' : 'none'))
 
   const results: Result[] = []
   for (const { suite, path } of chosen) {
@@ -93,9 +101,9 @@ async function runSuite(
   path: string,
   policy: PolicyName,
   peer: Peer | undefined,
-  { only, kernel, qemu }: Options,
+  { only, kernel, qemu, fileSystem }: Options,
 ): Promise<Result> {
-  const device = peer === undefined ? 'virtiofsd-ts' : describePeer(peer)
+  const device = peer === undefined ? OURS : describePeer(peer)
   const cases = suite
     .cases(path)
     .filter((name) => only.test(name) && EXPUNGED[`${suite.name} ${name}`] === undefined)
@@ -105,7 +113,7 @@ async function runSuite(
   const root = await serveDebianRoot(suite.packages)
   const args = ['--readonly', '--cache', 'always', '--keep-alive']
   const supplies = await DeviceProcess.start({ device: 'virtiofsd-ts', sharedDir: path, args })
-  const place = new Workplace({ root, supplies }, { policy, kernel, qemu, peer })
+  const place = new Workplace({ root, supplies }, { policy, kernel, qemu, peer, fileSystem })
   const outcomes = new Map<string, Outcome>()
   try {
     for (const [n, name] of cases.entries()) outcomes.set(name, await runCase(place, suite, path, name, n))
@@ -173,7 +181,7 @@ function tableOf(results: readonly Result[]): string {
 /** Lists the cases that differ between the two devices, and those that fail on both. */
 function differencesOf(results: readonly Result[]): string {
   const lines: string[] = []
-  for (const ours of results.filter(({ device }) => device === 'virtiofsd-ts')) {
+  for (const ours of results.filter(({ device }) => device === OURS)) {
     const theirs = results.find(
       ({ suite, policy, device }) => suite === ours.suite && policy === ours.policy && device !== ours.device,
     )

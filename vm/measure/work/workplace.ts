@@ -56,6 +56,8 @@ export interface WorkplaceOptions {
   qemu?: string | undefined
   /** The device to use instead of ours. */
   peer?: Peer | undefined
+  /** The module of a file system that our device serves instead of a directory. */
+  fileSystem?: string | undefined
 }
 
 /** One share under one cache policy, and one guest after the other that works on it. */
@@ -146,13 +148,14 @@ export class Workplace {
 
   /** Returns the device; restarts it if it has ended. */
   private async served(): Promise<DeviceProcess> {
-    const { peer, policy } = this.options
+    const { peer, policy, fileSystem } = this.options
     if (this.device !== undefined && !this.device.ended) return this.device
+    const own = fileSystem === undefined ? [] : ['--file-system', fileSystem]
     this.device = await DeviceProcess.start({
       device: peer?.device ?? 'virtiofsd-ts',
       program: peer?.program,
       sharedDir: this.sharedDir,
-      args: [...POLICIES[policy], ...(peer === undefined ? OUR_NEEDS : PEER_NEEDS)],
+      args: [...POLICIES[policy], ...(peer === undefined ? [...OUR_NEEDS, ...own] : PEER_NEEDS)],
     })
     return this.device
   }
