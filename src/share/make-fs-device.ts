@@ -82,7 +82,7 @@ export function makeOwnDevice(
   observer: SessionObserver,
 ): ShareDevice {
   const report = (kind: string, fields: object) => observer.fault(kind, fields)
-  const made = rawOf(own, rules, report)
+  const made = rawOf(own, rules, report, { nodeLimit: config.inodeLimit })
   const fileSystem = config.readonly ? readOnly(made) : made
   const wishes = { ...wishesOf(config, rules, NO_XATTRS), ...notKeptByTrees }
   const session = new Session(fileSystem, wishes, observer, counters)

@@ -14,7 +14,7 @@ import { readOnly } from './read-only.js'
 import { Session } from './session.js'
 import type { FileTree } from './tree/node.js'
 import { type TreePolicy, uniformPolicy } from './tree/policy.js'
-import { TreeFileSystem } from './tree/tree-file-system.js'
+import { TreeFileSystem, type TreeOptions } from './tree/tree-file-system.js'
 
 /** Options for serving a file system. */
 export interface ServeOptions extends Pick<ListenOptions, 'once' | 'signal' | 'pollUs' | 'stopTimeoutMs'> {
@@ -43,6 +43,8 @@ export interface ServeOptions extends Pick<ListenOptions, 'once' | 'signal' | 'p
   readonly negativeTimeoutSec?: number
   /** Answer with ETIMEDOUT if a method's promise takes longer. Default 0: never. */
   readonly methodTimeoutMs?: number
+  /** The most nodes that the guest may know at a time. Beyond it gets ENFILE. Default, and no more than: 4 million. */
+  readonly nodeLimit?: number
   /** Default: warnings and errors go to stderr. */
   readonly logger?: Logger
 }
@@ -93,7 +95,7 @@ class Service extends EventEmitter<Events> implements ServedFileSystem {
     const report = (kind: string, fields: object) => faults.warn(kind, fields)
     const choices = choicesOf(options)
     const policy = uniformPolicy(cachePolicy(choices))
-    const served = rawOf(fileSystem, policy, report, options.methodTimeoutMs)
+    const served = rawOf(fileSystem, policy, report, options)
     const session = new Session(
       options.readOnly === true ? readOnly(served) : served,
       wishesOf(options, choices, policy),
@@ -124,11 +126,11 @@ export function rawOf(
   given: FileTree | FileSystem,
   policy: TreePolicy,
   report: (kind: string, fields: object) => void,
-  methodTimeoutMs = 0,
+  limits: Pick<TreeOptions, 'methodTimeoutMs' | 'nodeLimit'> = {},
 ): FileSystem {
   if (typeof given === 'object' && given !== null) {
     if ('root' in given && typeof given.root === 'object' && given.root !== null)
-      return new TreeFileSystem(given, { policy, report, methodTimeoutMs })
+      return new TreeFileSystem(given, { ...limits, policy, report })
     if ('init' in given && typeof given.init === 'function') return given
   }
   throw new TypeError('a file system is an object with a root, or with operations and init')

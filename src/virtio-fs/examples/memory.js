@@ -1,24 +1,43 @@
-/** A writable file system in memory: `virtiofsd-ts --file-system ./memory.js`, or `node memory.js SOCKET`. */
+/**
+ * A file system in memory, with what Linux programs expect of one: links, owners, holes, extended attributes.
+ * `virtiofsd-ts --file-system './memory.js?mebibytes=512'` limits what guests can fill.
+ */
 const PAGE = 65536
+/** What a name, with its inode, or an extended attribute is counted as, besides its data. */
+const NAME_BYTES = 1024
+const BLOCK = 512
+const MIB = 2 ** 20
+
 const now = () => BigInt(Date.now()) * 1_000_000n
 const fail = (code) => {
   throw Object.assign(new Error(code), { code })
 }
 
+/** The memory of a file system. */
+class Room {
+  constructor(bytes) {
+    this.bytes = this.free = bytes
+  }
+  take(bytes) {
+    if (bytes > this.free) fail('ENOSPC')
+    this.free -= bytes
+  }
+}
+
+/** Its fields are its attributes. */
 class Inode {
-  constructor(mode, { uid, gid }) {
-    Object.assign(this, { mode, uid, gid, nlink: 1, size: 0, xattrs: new Map() })
+  xattrs = new Map()
+  constructor(room, mode, { uid, gid }) {
+    Object.assign(this, { room, mode, uid, gid, nlink: 1, size: 0 })
     this.mtimeNs = this.atimeNs = this.ctimeNs = this.birthtimeNs = now()
   }
   stat() {
     return this
   }
-  setattr({ size, ...changes }) {
+  setattr({ size, mode, ...changes }) {
     if (size !== undefined) this.truncate(size)
-    Object.assign(
-      this,
-      changes.mode === undefined ? changes : { ...changes, mode: (this.mode & 0o170000) | changes.mode },
-    )
+    if (mode !== undefined) this.mode = (this.mode & 0o170000) | mode
+    Object.assign(this, changes)
     this.ctimeNs = now()
   }
   getxattr(name) {
@@ -28,22 +47,38 @@ class Inode {
     return this.xattrs.keys()
   }
   setxattr(name, value, { create, replace }) {
-    if (create && this.xattrs.has(name)) fail('EEXIST')
-    if (replace && !this.xattrs.has(name)) fail('ENODATA')
+    const old = this.xattrs.get(name)
+    if (create && old) fail('EEXIST')
+    if (replace && !old) fail('ENODATA')
+    this.room.take(old ? value.length - old.length : NAME_BYTES + value.length)
     this.xattrs.set(name, value)
+    this.ctimeNs = now()
   }
   removexattr(name) {
-    if (!this.xattrs.delete(name)) fail('ENODATA')
+    const old = this.xattrs.get(name) ?? fail('ENODATA')
+    this.room.take(-NAME_BYTES - old.length)
+    this.xattrs.delete(name)
+    this.ctimeNs = now()
+  }
+  /** The guest does not know it any more. Without a name, its memory is free again. */
+  forget() {
+    if (this.nlink > 0) return
+    for (const name of [...this.xattrs.keys()]) this.removexattr(name)
+    this.truncate?.(0)
   }
 }
 
 /** File contents in pages. A sparse file has few pages. */
 class File extends Inode {
   pages = new Map()
+  get blocks() {
+    return (this.pages.size * PAGE) / BLOCK
+  }
   truncate(size) {
-    const last = Math.floor(size / PAGE)
-    for (const n of this.pages.keys()) if (n > last) this.pages.delete(n)
-    this.pages.get(last)?.fill(0, size % PAGE)
+    const kept = Math.ceil(size / PAGE)
+    for (const n of size < this.size ? [...this.pages.keys()] : [])
+      if (n >= kept && this.pages.delete(n)) this.room.take(-PAGE)
+    if (size % PAGE > 0) this.pages.get(kept - 1)?.fill(0, size % PAGE)
     this.size = size
     this.mtimeNs = now()
   }
@@ -56,12 +91,21 @@ class File extends Inode {
     return out
   }
   write(position, data) {
-    for (const [n, from, to, at] of parts(position, data.length)) {
-      if (!this.pages.has(n)) this.pages.set(n, new Uint8Array(PAGE))
-      this.pages.get(n).set(data.subarray(at, at + to - from), from)
-    }
+    const touched = [...parts(position, data.length)]
+    const added = touched.filter(([n]) => !this.pages.has(n))
+    this.room.take(added.length * PAGE)
+    for (const [n] of added) this.pages.set(n, new Uint8Array(PAGE))
+    for (const [n, from, to, at] of touched) this.pages.get(n).set(data.subarray(at, at + to - from), from)
     this.size = Math.max(this.size, position + data.length)
     this.mtimeNs = this.ctimeNs = now()
+  }
+  seek(position, what) {
+    let n = Math.floor(position / PAGE)
+    if (what === 'hole') while (this.pages.has(n)) n++
+    else if (!this.pages.has(n))
+      n = [...this.pages.keys()].reduce((a, b) => (b > n && b < a ? b : a), 2 ** 37)
+    if (position >= this.size || (what === 'data' && n * PAGE >= this.size)) fail('ENXIO')
+    return Math.min(Math.max(position, n * PAGE), this.size)
   }
 }
 
@@ -76,8 +120,8 @@ function* parts(position, length) {
 }
 
 class Link extends Inode {
-  constructor(target, owner) {
-    super(0o120777, owner)
+  constructor(room, target, owner) {
+    super(room, 0o120777, owner)
     this.size = Buffer.byteLength(target)
     this.readlink = () => target
   }
@@ -94,6 +138,7 @@ class Directory extends Inode {
   }
   add(name, node) {
     if (this.names.has(name)) fail('EEXIST')
+    this.room.take(NAME_BYTES)
     this.names.set(name, node)
     if (node instanceof Directory) this.nlink++
     this.mtimeNs = this.ctimeNs = now()
@@ -102,6 +147,7 @@ class Directory extends Inode {
   take(name) {
     const node = this.names.get(name) ?? fail('ENOENT')
     this.names.delete(name)
+    this.room.take(-NAME_BYTES)
     if (node instanceof Directory) this.nlink--
     this.mtimeNs = this.ctimeNs = now()
     return node
@@ -111,18 +157,22 @@ class Directory extends Inode {
     return { uid, gid: this.mode & 0o2000 ? this.gid : gid }
   }
   create(name, { mode }, caller) {
-    return this.add(name, new File(0o100000 | mode, this.owner(caller)))
+    return this.add(name, new File(this.room, 0o100000 | mode, this.owner(caller)))
   }
   mkdir(name, { mode }, caller) {
-    return this.add(name, new Directory(0o040000 | mode | (this.mode & 0o2000), this.owner(caller)))
+    return this.add(
+      name,
+      new Directory(this.room, 0o040000 | mode | (this.mode & 0o2000), this.owner(caller)),
+    )
   }
   mknod(name, { mode, rdev }, caller) {
-    return this.add(name, Object.assign(new Inode(mode, this.owner(caller)), { rdev }))
+    return this.add(name, Object.assign(new Inode(this.room, mode, this.owner(caller)), { rdev }))
   }
   symlink(name, target, caller) {
-    return this.add(name, new Link(target, this.owner(caller)))
+    return this.add(name, new Link(this.room, target, this.owner(caller)))
   }
   link(name, node) {
+    if (node.nlink === 0) fail('ENOENT')
     this.add(name, node)
     node.nlink++
     node.ctimeNs = now()
@@ -152,13 +202,18 @@ class Directory extends Inode {
       to.take(newName)
       if (exchange) this.add(name, other)
       else other.nlink -= other instanceof Directory ? 2 : 1
+      other.ctimeNs = now()
     }
     to.add(newName, node)
     node.ctimeNs = now()
   }
 }
 
-export default () => ({
-  root: new Directory(0o040755, { uid: 0, gid: 0 }),
-  statfs: () => ({ blocks: 2 ** 20, freeBlocks: 2 ** 19, files: 2 ** 20, freeFiles: 2 ** 19 }),
-})
+export default ({ mebibytes = 1024 } = {}) => {
+  const room = new Room(Number(mebibytes) * MIB)
+  const blocks = (bytes) => Math.floor(bytes / 4096)
+  return {
+    root: new Directory(room, 0o040755, { uid: 0, gid: 0 }),
+    statfs: () => ({ blocks: blocks(room.bytes), freeBlocks: blocks(room.free) }),
+  }
+}

@@ -16,9 +16,9 @@ import { GetattrIn, SetattrIn } from '../wire/attr.js'
 import { StatfsOut } from '../wire/statfs.js'
 import { wrong } from './attributes.js'
 import { andThen, named } from './calls.js'
+import { statOf } from './found-nodes.js'
 import type { AttributeChanges, FsNode, Room } from './node.js'
 import { nodeOf, type TreeParts } from './parts.js'
-import { statOf } from './replies.js'
 
 const NSEC_PER_SEC = 1_000_000_000n
 const DIRECTORY = 0o04

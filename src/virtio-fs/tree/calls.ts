@@ -1,7 +1,7 @@
 import { EIO, ETIMEDOUT } from '../errno.js'
 import { type Carrier, type DeferredReply, PENDING_REPLY, type ReplyPlace, type Request } from '../request.js'
 import { describeError, MethodError, textOf } from './method-error.js'
-import type { Awaitable, FileContext } from './node.js'
+import type { Awaitable, Context, FileContext, FsNode, Opened, OrNothing } from './node.js'
 
 /** A method that has not settled after this time is reported. */
 const SLOW_MS = 10_000
@@ -12,6 +12,9 @@ const MAX_BYTES_UNDER_WAY = 64 * 1024 * 1024
 /** Reports a fault. `kind` comes from a fixed set. */
 export type Report = (kind: string, fields: object) => void
 
+/** The caller of `release` if the guest has not asked for it. */
+const NOBODY = { uid: 0xffff_ffff, gid: 0xffff_ffff, pid: 0 }
+
 /** One request, as the context of a node's method. */
 export class Call implements FileContext {
   private controller: AbortController | undefined
@@ -20,7 +23,7 @@ export class Call implements FileContext {
   readonly pid: number
 
   constructor(
-    { uid, gid, pid }: Request,
+    { uid, gid, pid }: Pick<Context, 'uid' | 'gid' | 'pid'>,
     readonly handle: unknown,
   ) {
     this.uid = uid
@@ -49,10 +52,13 @@ interface UnderWay {
   isTold: boolean
 }
 
-/**
- * Calls methods of nodes for requests, and answers with their results: at once for a value, later for a promise. An answer
- * builds the reply and returns an operation's result.
- */
+/** Builds the reply for a method's value. Returns an operation's result. */
+type Answer<T> = (value: T, to: ReplyPlace) => number
+
+/** Gives back what a method made for a request, because the guest is not told of it. */
+type GiveBack<T> = (value: T) => void
+
+/** Calls methods of nodes for requests, and answers with their results: at once for a value, later for a promise. */
 export class Calls {
   private readonly underWay = new Set<UnderWay>()
   private bytesUnderWay = 0
@@ -60,7 +66,7 @@ export class Calls {
 
   /** After `timeoutMs` a request is answered with ETIMEDOUT, and its promise no longer matters. 0: never. */
   constructor(
-    private readonly report: Report,
+    readonly report: Report,
     private readonly timeoutMs: number,
   ) {}
 
@@ -74,15 +80,40 @@ export class Calls {
     method: string,
     handle: unknown,
     start: (call: Call) => Awaitable<T>,
-    answer: (value: T, to: ReplyPlace) => number,
+    answer: Answer<T>,
+    giveBack?: GiveBack<T>,
   ): number {
     const call = new Call(request, handle)
+    let value: Awaitable<T>
     try {
-      const value = start(call)
-      return isPromise(value) ? this.defer(request, method, call, value, answer) : answer(value as T, request)
+      value = start(call)
+      if (isPromise(value)) return this.defer(request, method, call, value, answer, giveBack)
     } catch (error) {
       return this.failed(method, error)
     }
+    return this.answer(method, value as T, request, answer, giveBack)
+  }
+
+  private answer<T>(
+    method: string,
+    value: T,
+    to: ReplyPlace,
+    answer: Answer<T>,
+    giveBack: GiveBack<T> | undefined,
+  ): number {
+    try {
+      return answer(value, to)
+    } catch (error) {
+      giveBack?.(value)
+      return this.failed(method, error)
+    }
+  }
+
+  /** Releases an open that the guest is not told of, or never released. */
+  release(node: FsNode, said: OrNothing<Opened>): void {
+    // A wrong answer of `open` need not be an object.
+    const handle = (said as Opened | null | undefined)?.handle
+    this.notify('release', () => node.release?.(new Call(NOBODY, handle)))
   }
 
   /** Calls a method that no request waits for, such as `forget`. Its errors, a rejected promise included, are reported. */
@@ -130,7 +161,8 @@ export class Calls {
     method: string,
     call: Call,
     value: PromiseLike<T>,
-    answer: (value: T, to: ReplyPlace) => number,
+    answer: Answer<T>,
+    giveBack: GiveBack<T> | undefined,
   ): number {
     const { readableBytes, writableBytes } = request.carrier
     const lenBytes = readableBytes + writableBytes
@@ -142,15 +174,9 @@ export class Calls {
     // A thenable of somebody's own may call back twice, or at once: Promise.resolve makes a promise of it.
     Promise.resolve(value).then(
       (settled) => {
+        if (this.end(one)) reply.finish(this.answer(method, settled, reply, answer, giveBack))
         // The request was given up meanwhile.
-        if (!this.end(one)) return
-        let result: number
-        try {
-          result = answer(settled, reply)
-        } catch (error) {
-          result = this.failed(method, error)
-        }
-        reply.finish(result)
+        else giveBack?.(settled)
       },
       (error) => {
         if (this.end(one)) reply.finish(this.failed(method, error))

@@ -6,13 +6,13 @@ import { EntryOut } from '../wire/entry.js'
 import { OpenIn, OpenOut } from '../wire/open.js'
 import { typeNumber, wrong } from './attributes.js'
 import { andThen, type Call, isPromise, named } from './calls.js'
+import type { Found } from './found-nodes.js'
 import { errnoOfError } from './method-error.js'
 import { childOf } from './names.js'
 import type { Awaitable, DirectoryEntry, Opened, OrNothing } from './node.js'
 import type { KnownNode } from './node-table.js'
 import { MAX_OPENS, nodeOf, type OpenNode, type TreeParts } from './parts.js'
 import { fopenFlags } from './policy.js'
-import { type Found, foundOf } from './replies.js'
 
 const NAME_MAX_BYTES = 255
 /** The guest's kernel shows this for an unknown inode number. */
@@ -52,6 +52,7 @@ export class TreeDirectories {
         OpenOut.write(to.reply, 0, handle, openFlags)
         return OpenOut.BYTES
       },
+      (said) => calls.release(known.node, said),
     )
   }
 
@@ -64,7 +65,7 @@ export class TreeDirectories {
   }
 
   private list(request: Request, withChildren: boolean): number {
-    const { calls, opens } = this.on
+    const { calls, opens, found } = this.on
     const open = opens.get(ReadIn.handle(request.args, ARGS))
     if (open === undefined) return -EBADF
     const at = ReadIn.offsetBytes(request.args, ARGS)
@@ -77,10 +78,13 @@ export class TreeDirectories {
       open.handle,
       (call) =>
         andThen(this.listingOf(open, at, call), (listing) => {
-          const found = withChildren ? this.childrenOf(open.known, listing, at, roomBytes, call) : undefined
-          return andThen(found, (children) => ({ listing, children }))
+          const nodes = withChildren ? this.childrenOf(open.known, listing, at, roomBytes, call) : undefined
+          return andThen(nodes, (children) => ({ listing, children }))
         }),
       ({ listing, children }, to) => this.reply(to, open.known, listing, at, roomBytes, children),
+      ({ children = [] }) => {
+        for (const child of children) if (child !== undefined) found.drop(child)
+      },
     )
   }
 
@@ -127,7 +131,9 @@ export class TreeDirectories {
     }
     try {
       const child = named('lookup', () => entry.node ?? childOf(parent.node, entry.name, call))
-      const found = andThen(child, (node) => (node === undefined ? undefined : foundOf('lookup', node, call)))
+      const found = andThen(child, (node) =>
+        node === undefined ? undefined : this.on.found.find('lookup', node, call),
+      )
       return isPromise(found) ? found.then(undefined, missed) : found
     } catch (error) {
       return missed(error)
@@ -162,7 +168,7 @@ export class TreeDirectories {
   }
 
   private writeHead(at: number, child: Found | undefined, parent: KnownNode, entry: DirectoryEntry): void {
-    const { replies, calls } = this.on
+    const { replies, calls, found } = this.on
     try {
       if (child !== undefined) {
         replies.writeEntry(this.words, at >> 2, child, parent, entry.name)
@@ -170,6 +176,7 @@ export class TreeDirectories {
       }
     } catch (error) {
       calls.failed('lookup', error)
+      if (child !== undefined) found.drop(child)
     }
     EntryOut.writeNothing(this.words, at >> 2, 0)
   }

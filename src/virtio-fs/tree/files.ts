@@ -7,12 +7,12 @@ import { FallocateIn, LseekIn, LseekOut, ReadIn, WriteIn, WriteOut } from '../wi
 import { EntryOut } from '../wire/entry.js'
 import { CreateIn, FlushIn, FsyncIn, OpenIn, OpenOut, ReleaseIn } from '../wire/open.js'
 import { wrong } from './attributes.js'
-import { andThen, type Call, named } from './calls.js'
+import { andThen, type Call, isPromise, named } from './calls.js'
+import type { Found } from './found-nodes.js'
 import type { Awaitable, FsNode, Opened, OrNothing } from './node.js'
 import type { KnownNode } from './node-table.js'
 import { MAX_OPENS, nodeOf, type OpenNode, type TreeParts } from './parts.js'
 import { filePolicyFlags, fopenFlags } from './policy.js'
-import { type Found, foundOf } from './replies.js'
 
 const DIRECTORY = 0o04
 const SEEK_DATA = 3
@@ -38,11 +38,12 @@ export class TreeFiles {
       undefined,
       (call) => known.node.open?.(flags, call),
       (said, to) => this.writeOpen(to, 0, known, flags, said),
+      (said) => this.on.calls.release(known.node, said),
     )
   }
 
   create(request: Request): number {
-    const { calls, replies } = this.on
+    const { calls, replies, found } = this.on
     const parent = nodeOf(this.on, request)
     if (parent === undefined) return -EBADF
     const name = request.name()
@@ -52,25 +53,42 @@ export class TreeFiles {
     if (this.on.opens.count >= MAX_OPENS) return -ENFILE
     const flags = CreateIn.flags(request.args, ARGS)
     const mode = CreateIn.mode(request.args, ARGS) & 0o7777
-    return calls.run<{ found: Found; said: Said }>(
+    return calls.run<{ made: Found; said: Said }>(
       request,
       'create',
       undefined,
       (call) =>
-        andThen(node.create?.(name, { mode }, call) as Awaitable<FsNode>, (made) =>
-          andThen(foundOf('create', made, call), (found) =>
-            andThen(
-              named<Said>('open', () => made.open?.(flags & ~OpenFlag.O_TRUNC, call)),
-              (said) => ({ found, said }),
-            ),
-          ),
+        andThen(node.create?.(name, { mode }, call) as Awaitable<FsNode>, (returned) =>
+          andThen(found.find('create', returned, call), (made) => this.openMade(made, flags, call)),
         ),
-      ({ found, said }, to) => {
-        const known = replies.writeEntry(to.replyWords, 0, found, parent, name)
+      ({ made, said }, to) => {
+        // This checks the open before a lookup is counted.
+        fopenFlags(0, said ?? undefined)
+        const known = replies.writeEntry(to.replyWords, 0, made, parent, name)
         this.writeOpen(to, EntryOut.BYTES, known, flags, said)
         return EntryOut.BYTES + OpenOut.BYTES
       },
+      ({ made, said }) => {
+        calls.release(made.node, said)
+        found.drop(made)
+      },
     )
+  }
+
+  /** Opens a file that was just made. */
+  private openMade(made: Found, flags: number, call: Call): Awaitable<{ made: Found; said: Said }> {
+    const { node } = made
+    const fail = (error: unknown): never => {
+      this.on.found.drop(made)
+      throw error
+    }
+    try {
+      const opened = named<Said>('open', () => node.open?.(flags & ~OpenFlag.O_TRUNC, call))
+      if (!isPromise(opened)) return { made, said: opened }
+      return opened.then((said) => ({ made, said }), fail)
+    } catch (error) {
+      return fail(error)
+    }
   }
 
   read(request: Request): number {

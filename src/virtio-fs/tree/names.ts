@@ -1,12 +1,12 @@
 import { EBADF, EILSEQ, EINVAL, ENAMETOOLONG, ENOTDIR, EPERM, EROFS } from '../errno.js'
-import { ARGS, NO_REPLY, type ReplyPlace, type Request } from '../request.js'
+import { ARGS, NO_REPLY, type Request } from '../request.js'
 import { BatchForgetIn, ForgetIn } from '../wire/forget.js'
 import { LinkIn, MkdirIn, MknodIn, Rename2In, RenameIn } from '../wire/names.js'
 import { andThen, type Call } from './calls.js'
+import type { Found } from './found-nodes.js'
 import type { Awaitable, FsNode } from './node.js'
 import type { KnownNode } from './node-table.js'
 import { nodeOf, type TreeParts } from './parts.js'
-import { type Found, foundOf } from './replies.js'
 
 const S_IFMT = 0o170000
 const S_IFREG = 0o100000
@@ -37,7 +37,7 @@ export class TreeNames {
   constructor(private readonly on: TreeParts) {}
 
   lookup(request: Request): number {
-    const { calls, replies } = this.on
+    const { calls, replies, found } = this.on
     const parent = nodeOf(this.on, request)
     if (parent === undefined) return -EBADF
     const name = request.name()
@@ -48,9 +48,10 @@ export class TreeNames {
       NOBODY,
       (call) =>
         andThen(childOf(parent.node, name, call), (node) =>
-          node === undefined ? undefined : foundOf('lookup', node, call),
+          node === undefined ? undefined : found.find('lookup', node, call),
         ),
-      (found, to) => (found === undefined ? replies.noEntry(to) : replies.entry(to, found, parent, name)),
+      (child, to) => (child === undefined ? replies.noEntry(to) : replies.entry(to, child, parent, name)),
+      (child) => child && found.drop(child),
     )
   }
 
@@ -151,7 +152,7 @@ export class TreeNames {
     missing: number,
     start: (parent: FsNode, name: string, call: Call) => Awaitable<FsNode> | undefined,
   ): number {
-    const { calls, replies } = this.on
+    const { calls, replies, found } = this.on
     const parent = nodeOf(this.on, request)
     if (parent === undefined) return -EBADF
     const name = request.name()
@@ -164,9 +165,10 @@ export class TreeNames {
       (call) =>
         andThen(start(parent.node, name, call) as Awaitable<FsNode>, (node) => {
           if (method !== 'link') this.expectNew(method, node)
-          return foundOf(method, node, call)
+          return found.find(method, node, call)
         }),
-      (found, to: ReplyPlace) => replies.entry(to, found, parent, name),
+      (made, to) => replies.entry(to, made, parent, name),
+      (made) => found.drop(made),
     )
   }
 

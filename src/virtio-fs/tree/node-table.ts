@@ -20,11 +20,19 @@ export class KnownNode {
   constructor(readonly node: FsNode) {}
 }
 
-/** The nodes that the guest knows, by id and by object. */
+/**
+ * The nodes that the guest knows, by id and by object. The `forget` of a node is called once the guest does not know it and
+ * no request that found it waits.
+ */
 export class NodeTable {
+  /** Requests that found a node and are not answered, by object. They may outlive a session. */
+  private readonly holds = new Map<unknown, number>()
   private readonly ids = new HandleTable<KnownNode>()
   private readonly byObject = new Map<unknown, KnownNode>()
   private readonly byName = new Map<string, KnownNode>()
+
+  /** `limit`: the most nodes that the guest may know. */
+  constructor(readonly limit = Number.POSITIVE_INFINITY) {}
 
   /** Begins a session, in which the guest knows only the root. */
   begin(root: FsNode): void {
@@ -34,14 +42,24 @@ export class NodeTable {
     if (known.id !== FUSE_ROOT_ID) throw new Error(`the root is node ${known.id} of a session`)
   }
 
-  clear(): void {
-    this.ids.clear(() => {})
+  /** Ends a session. `forget` is called with each node whose file system is to be told. */
+  clear(forget: (node: FsNode) => void): void {
+    const known: FsNode[] = []
+    this.ids.clear(({ node, id }) => {
+      if (id !== FUSE_ROOT_ID && node.forget !== undefined && !this.holds.has(keyOf(node))) known.push(node)
+    })
     this.byObject.clear()
     this.byName.clear()
+    for (const node of known) forget(node)
   }
 
   get count(): number {
     return this.ids.count
+  }
+
+  /** True if the guest may learn of no further node. */
+  get isFull(): boolean {
+    return this.ids.count >= this.limit
   }
 
   /** Undefined for an id that the guest invented or has forgotten. */
@@ -51,7 +69,7 @@ export class NodeTable {
 
   /** The entry of a node, if the guest knows the node. */
   known(node: FsNode): KnownNode | undefined {
-    return this.byObject.get(node.key ?? node)
+    return this.byObject.get(keyOf(node))
   }
 
   /** Counts a lookup of a name's node. Throws TypeError for an impossible node. */
@@ -70,9 +88,29 @@ export class NodeTable {
     known.lookups -= count
     if (known.lookups > 0) return undefined
     this.ids.remove(id)
-    this.byObject.delete(known.node.key ?? known.node)
+    this.byObject.delete(keyOf(known.node))
     this.unplace(known)
-    return known.node.forget?.()
+    return this.holds.has(keyOf(known.node)) ? undefined : known.node.forget?.()
+  }
+
+  /** Keeps a node from being forgotten until `letGo`. */
+  hold(node: FsNode): void {
+    const key = keyOf(node)
+    this.holds.set(key, (this.holds.get(key) ?? 0) + 1)
+  }
+
+  /** Ends a hold. */
+  letGo(node: FsNode): void {
+    const key = keyOf(node)
+    const left = (this.holds.get(key) ?? 1) - 1
+    if (left > 0) this.holds.set(key, left)
+    else this.holds.delete(key)
+  }
+
+  /** True if neither the guest nor a waiting request needs the node. */
+  isUnneeded(node: FsNode): boolean {
+    const key = keyOf(node)
+    return !this.byObject.has(key) && !this.holds.has(key)
   }
 
   /** A name was removed. */
@@ -105,7 +143,7 @@ export class NodeTable {
   private add(node: FsNode): KnownNode {
     const known = new KnownNode(node)
     known.id = this.ids.add(known)
-    this.byObject.set(node.key ?? node, known)
+    this.byObject.set(keyOf(node), known)
     return known
   }
 
@@ -124,6 +162,10 @@ export class NodeTable {
     if (this.byName.get(place) === known) this.byName.delete(place)
     known.parent = undefined
   }
+}
+
+function keyOf(node: FsNode): unknown {
+  return node.key ?? node
 }
 
 function placeOf(parent: KnownNode, name: string): string {

@@ -163,7 +163,7 @@ export interface FsNode {
 
   /** For files and directories. `flags` as of open(2), such as constants.O_RDWR of `node:fs`. */
   open?(flags: number, context: Context): Awaitable<OrNothing<Opened>>
-  /** After the last close. */
+  /** After the last close, and for each file that is open when the guest leaves. */
   release?(context: FileContext): Awaitable<void>
   /** Returns up to `length` bytes from `position` on, and fewer only at the end of the file. */
   read?(position: number, length: number, context: FileContext): Awaitable<Uint8Array>
@@ -187,7 +187,7 @@ export interface FsNode {
   ): Awaitable<void>
   removexattr?(name: string, context: Context): Awaitable<void>
 
-  /** The guest has forgotten the node: no name, no open file. Not called when the guest leaves: see `FileTree`. */
+  /** The guest has forgotten the node: no name, no open file. Called for each node that it knows when it leaves, too. */
   forget?(): void
 }
 
@@ -210,6 +210,6 @@ export interface FileTree {
   sync?(context: Context): Awaitable<void>
   /** A guest has mounted it. */
   mounted?(): void
-  /** The guest has gone. It knows no nodes and has no open files any more. */
+  /** The guest has gone. `release` and `forget` have been called for what it had open and knew. */
   unmounted?(): void
 }

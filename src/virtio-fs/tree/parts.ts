@@ -1,6 +1,7 @@
 import type { HandleTable } from '../handle-table.js'
 import type { Request } from '../request.js'
 import type { Calls } from './calls.js'
+import type { FoundNodes } from './found-nodes.js'
 import type { Listings } from './listings.js'
 import type { DirectoryEntry, FileTree } from './node.js'
 import type { KnownNode, NodeTable } from './node-table.js'
@@ -25,6 +26,7 @@ export interface OpenNode {
 export interface TreeParts {
   readonly tree: FileTree
   readonly nodes: NodeTable
+  readonly found: FoundNodes
   readonly opens: HandleTable<OpenNode>
   readonly listings: Listings
   readonly calls: Calls

@@ -315,8 +315,13 @@ class PathNode implements FsNode {
     await (dataOnly ? (file?.datasync?.() ?? file?.sync?.()) : file?.sync?.())
   }
 
-  forget(): void {
+  async forget(): Promise<void> {
     this.from.drop(this)
+    const { made } = this
+    if (made === undefined) return
+    this.made = undefined
+    this.files.delete(made)
+    await made.close()
   }
 
   /** Returns true if removing the name removes the file. */

@@ -5,34 +5,11 @@ import { Attr, AttrOut } from '../wire/attr.js'
 import { EntryOut } from '../wire/entry.js'
 import { Statx, StatxOut } from '../wire/statx.js'
 import { timeoutSec, writeStatx } from './attributes.js'
-import { type Call, isPromise, named } from './calls.js'
+import type { Found, FoundNodes } from './found-nodes.js'
 import { MethodError } from './method-error.js'
-import type { Attributes, Awaitable, FsNode } from './node.js'
+import type { Attributes, FsNode } from './node.js'
 import type { KnownNode, NodeTable } from './node-table.js'
 import type { TreePolicy } from './policy.js'
-
-/** A node and its attributes. */
-export interface Found {
-  readonly node: FsNode
-  readonly attributes: Attributes
-}
-
-const NOTHING: Attributes = Object.freeze({})
-
-/** The attributes of a node. */
-export function statOf(node: FsNode, call: Call): Awaitable<Attributes> {
-  return node.stat === undefined ? NOTHING : node.stat(call)
-}
-
-/** The same for a node that a method has just returned. Throws TypeError if the value is not a node. */
-export function foundOf(method: string, node: unknown, call: Call): Awaitable<Found> {
-  if (typeof node !== 'object' || node === null)
-    throw new MethodError(method, new TypeError(`returned ${String(node)}, not a node`))
-  const attributes = named('stat', () => statOf(node as FsNode, call))
-  return isPromise(attributes)
-    ? attributes.then((said) => ({ node: node as FsNode, attributes: said }))
-    : { node: node as FsNode, attributes }
-}
 
 /** Builds replies with attributes and the times for which the guest may cache them. */
 export class TreeReplies {
@@ -41,6 +18,7 @@ export class TreeReplies {
 
   constructor(
     private readonly nodes: NodeTable,
+    private readonly found: FoundNodes,
     private readonly policy: TreePolicy,
   ) {}
 
@@ -83,6 +61,7 @@ export class TreeReplies {
     const entrySec = timeoutSec('entryTimeoutSec', attributes.entryTimeoutSec, policy.entryTimeoutSec)
     EntryOut.writeHead(words, w, known.id, generation, entrySec, attrSec(attributes, policy))
     Attr.write(words, w + (EntryOut.ATTR_AT >> 2), this.st, 0)
+    this.found.arrived(found)
     return known
   }
 

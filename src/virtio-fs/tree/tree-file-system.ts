@@ -6,6 +6,7 @@ import { TreeAttributes } from './attribute-operations.js'
 import { Calls, type Report } from './calls.js'
 import { TreeDirectories } from './directories.js'
 import { TreeFiles } from './files.js'
+import { FoundNodes } from './found-nodes.js'
 import { Listings } from './listings.js'
 import { TreeNames } from './names.js'
 import type { FileTree } from './node.js'
@@ -22,7 +23,12 @@ export interface TreeOptions {
   readonly report: Report
   /** Time after which a request is answered with ETIMEDOUT. Default 0: never. */
   readonly methodTimeoutMs?: number
+  /** The most nodes that the guest may know. Beyond it gets ENFILE. Default, and no more than: 4 million. */
+  readonly nodeLimit?: number
 }
+
+/** They take about a gigabyte, and V8's heap has few. */
+const MAX_NODES = 1 << 22
 
 /** Serves a tree of nodes as a raw file system. Keeps ids, counts, handles and positions. */
 export class TreeFileSystem implements FileSystem, Introspection {
@@ -35,17 +41,20 @@ export class TreeFileSystem implements FileSystem, Introspection {
 
   constructor(
     private readonly tree: FileTree,
-    { policy, report, methodTimeoutMs = 0 }: TreeOptions,
+    { policy, report, methodTimeoutMs = 0, nodeLimit = MAX_NODES }: TreeOptions,
   ) {
-    const nodes = new NodeTable()
+    const nodes = new NodeTable(Math.min(nodeLimit, MAX_NODES))
+    const calls = new Calls(report, methodTimeoutMs)
+    const found = new FoundNodes(nodes, calls)
     this.on = {
       tree,
       nodes,
+      found,
       policy,
       opens: new HandleTable<OpenNode>(),
       listings: new Listings(),
-      calls: new Calls(report, methodTimeoutMs),
-      replies: new TreeReplies(nodes, policy),
+      calls,
+      replies: new TreeReplies(nodes, found, policy),
     }
     this.names = new TreeNames(this.on)
     this.attributes = new TreeAttributes(this.on)
@@ -70,8 +79,8 @@ export class TreeFileSystem implements FileSystem, Introspection {
     const wasMounted = nodes.count > 0
     calls.abandon()
     listings.clear()
-    opens.clear(() => {})
-    nodes.clear()
+    opens.clear((open) => calls.release(open.known.node, open))
+    nodes.clear((node) => calls.notify('forget', () => node.forget?.()))
     if (wasMounted) calls.notify('unmounted', () => this.tree.unmounted?.())
   }
 
