@@ -142,6 +142,23 @@ export function guestWrite(
   at: number,
 ): number
 
+// ---- dirty log ----
+
+/** A log of written guest pages, one bit for each 4 KiB of guest-physical addresses. */
+export type DirtyLogMapping = object & { readonly dirtyLog: unique symbol }
+/**
+ * Maps `sizeBytes` of `fd` from `offsetBytes` as a log. The caller keeps `fd`. Errors: EFBIG (the file is shorter, or not
+ * memory), EINVAL (no bytes), and those of mmap(2).
+ */
+export function dirtyLogOpen(fd: number, offsetBytes: number, sizeBytes: number): DirtyLogMapping | number
+/** Unmaps a log. It takes no more marks. */
+export function dirtyLogClose(log: DirtyLogMapping): number
+/**
+ * Marks, atomically, each page of segments [first, end) of `segments`, pairs [gpa, lenBytes]. Errors: EFAULT (a page
+ * outside the log; the segments before it are marked).
+ */
+export function dirtyLogMark(log: DirtyLogMapping, segments: Float64Array, first: number, end: number): number
+
 // ---- waiting ----
 
 /** eventfd(2) with counter 0. */
@@ -452,6 +469,7 @@ export const constants: Readonly<{
   EPOLLET: number
   EPOLLHUP: number
   EPOLLIN: number
+  EPOLLOUT: number
   EPOLLRDHUP: number
   F_RDLCK: number
   F_UNLCK: number

@@ -11,6 +11,7 @@ NAPI_MODULE_INIT()
     REGISTER(register_constants);
     REGISTER(register_credentials);
     REGISTER(register_directory);
+    REGISTER(register_dirty_log);
     REGISTER(register_events);
     REGISTER(register_file);
     REGISTER(register_guest_io);

@@ -7,6 +7,7 @@
 bool register_async(napi_env env, napi_value exports);
 bool register_constants(napi_env env, napi_value exports);
 bool register_credentials(napi_env env, napi_value exports);
+bool register_dirty_log(napi_env env, napi_value exports);
 bool register_directory(napi_env env, napi_value exports);
 bool register_events(napi_env env, napi_value exports);
 bool register_file(napi_env env, napi_value exports);

@@ -63,7 +63,7 @@ export class AsyncBackend implements DeviceHost {
   async serve(fd: number): Promise<void> {
     if (this.current !== undefined) throw new Error('this back-end serves a front-end already')
     const { device, loop, log, options, stopTimeoutMs } = this
-    const service = new Service(new Connection(fd), device, loop, log, options.pollUs, stopTimeoutMs)
+    const service = new Service(new Connection(fd), device, loop, log, options, stopTimeoutMs)
     this.current = service
     try {
       await service.ended
@@ -113,7 +113,7 @@ class Service {
     private readonly device: VhostUserDevice,
     private readonly loop: EventLoop,
     private readonly log: Logger,
-    pollUs: number | undefined,
+    { pollUs, leftOutMarks }: AsyncBackendOptions,
     private readonly stopTimeoutMs: number,
   ) {
     this.ended = new Promise((resolve, reject) => {
@@ -124,7 +124,8 @@ class Service {
       settled: () => this.flushSoon(),
       failed: (error) => this.fail(error),
     })
-    this.session = new BackendSession(connection, device, this.rings, this.faults)
+    const transfers = { loop, failed: (error: unknown) => this.fail(error) }
+    this.session = new BackendSession(connection, device, this.rings, this.faults, transfers, leftOutMarks)
     this.listen()
     this.unwatch = loop.watch(this.turn)
     // The device may have work without a request.

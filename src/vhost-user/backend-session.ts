@@ -1,12 +1,16 @@
 import * as native from 'virtiofsd-ts-native'
 import { type Connection, expect, type Message, sendHeader } from './connection.js'
 import type { VhostUserDevice } from './device.js'
+import { DeviceState, isMovable, type TransferHost } from './device-state.js'
+import type { LeftOutMarks } from './dirty-log.js'
 import { ProtocolError } from './errors.js'
 import { GuestMemory } from './guest-memory.js'
 import type { FaultLog } from './logger.js'
 import {
   BackendRequest,
   CONFIG_MAX_BYTES,
+  DEVICE_STATE_NOFD_MASK,
+  DEVICE_STATE_REFUSED,
   FrontendRequest,
   featureBits,
   hasBit,
@@ -18,13 +22,15 @@ import {
   VHOST_USER_NEED_REPLY_FLAG,
   VHOST_USER_REPLY_FLAG,
   VHOST_USER_VERSION,
+  VHOST_VRING_F_LOG,
   VirtioFeature,
   VRING_INDEX_MASK,
   VRING_NOFD_MASK,
 } from './protocol.js'
 import { type RingHost, RingSet } from './ring-set.js'
+import { SessionLog } from './session-log.js'
 import type { SplitVirtqueue } from './split-virtqueue.js'
-import type { Vring } from './vring.js'
+import type { RingAddresses, Vring } from './vring.js'
 import {
   ConfigAccess,
   MemoryRegion,
@@ -57,6 +63,13 @@ const PROTOCOL_FEATURES = featureBits(
  */
 const CONFIG_FEATURES = featureBits(ProtocolFeature.CONFIG, ProtocolFeature.BACKEND_REQ)
 
+/** Features of a device with a state that can move. */
+const MIGRATION_FEATURES = featureBits(VirtioFeature.VHOST_LOG_ALL)
+const MIGRATION_PROTOCOL_FEATURES = featureBits(ProtocolFeature.LOG_SHMFD, ProtocolFeature.DEVICE_STATE)
+
+/** The result of `dispatch` for a request that is answered later. */
+const LATER = -1
+
 /**
  * The back-end's half of one vhost-user connection: the negotiated state, and how each request changes it. A wrong
  * request is refused and changes nothing.
@@ -68,19 +81,30 @@ export class BackendSession {
   private features = 0n
   private protocolFeatures = 0n
   private backchannelFd = -1
+  private readonly dirtyLog: SessionLog
+  private readonly state: DeviceState | undefined
 
   constructor(
     private readonly connection: Connection,
     private readonly device: VhostUserDevice,
     host: RingHost,
     private readonly faults: FaultLog,
+    transfers: TransferHost,
+    leftOutMarks?: LeftOutMarks,
   ) {
     this.rings = new RingSet(device.queueCount, host, {
       finish: () => this.finish(),
       cancel: (queue) => this.cancelRequests(queue),
     })
-    this.offeredFeatures = TRANSPORT_FEATURES | (device.features ?? 0n)
-    this.offeredProtocolFeatures = PROTOCOL_FEATURES | (device.config === undefined ? 0n : CONFIG_FEATURES)
+    this.dirtyLog = new SessionLog(connection, this.rings, leftOutMarks)
+    const movable = isMovable(device)
+    if (movable)
+      this.state = new DeviceState(device, connection, transfers, faults, (good) => this.answerCheck(good))
+    this.offeredFeatures = TRANSPORT_FEATURES | (device.features ?? 0n) | (movable ? MIGRATION_FEATURES : 0n)
+    this.offeredProtocolFeatures =
+      PROTOCOL_FEATURES |
+      (device.config === undefined ? 0n : CONFIG_FEATURES) |
+      (movable ? MIGRATION_PROTOCOL_FEATURES : 0n)
   }
 
   /** Handles one request, and answers it if it wants an answer. */
@@ -95,13 +119,17 @@ export class BackendSession {
       const fields = { request: requestName(message.request), code: error.code, reason: error.message }
       this.faults.warn('vhost-user request refused', fields)
     }
+    if (this.state?.isUnderWay && this.rings.vrings.some(({ queue }) => queue !== undefined))
+      this.state.abort('a queue was started')
     // Evaluated only now, since the request that negotiates acknowledgements may itself want one.
     const wantsAck =
       (message.flags & VHOST_USER_NEED_REPLY_FLAG) !== 0 &&
       hasBit(this.protocolFeatures, ProtocolFeature.REPLY_ACK)
     if (replyBytes > 0) {
       this.reply(message.request, replyBytes)
-    } else if (refused && hasOwnReply(message.request)) {
+    } else if (replyBytes === LATER) {
+      return
+    } else if (refused && this.hasOwnReply(message.request)) {
       this.replyRefusal(message.request)
     } else if (wantsAck) {
       U64.write(this.connection.body, refused ? 1n : 0n)
@@ -117,8 +145,14 @@ export class BackendSession {
       case FrontendRequest.SET_MEM_TABLE:
       case FrontendRequest.REM_MEM_REG:
         return running
-      case FrontendRequest.GET_VRING_BASE:
       case FrontendRequest.SET_VRING_ADDR:
+        return running.filter(
+          ({ index, addresses }) =>
+            payloadBytes === VringAddress.BYTES &&
+            VringAddress.index(payload) === index &&
+            !isSame(addresses, addressesOf(payload)),
+        )
+      case FrontendRequest.GET_VRING_BASE:
       case FrontendRequest.SET_VRING_ENABLE:
       case FrontendRequest.SET_VRING_KICK: {
         if (payloadBytes < U64.BYTES) return []
@@ -160,10 +194,12 @@ export class BackendSession {
   /** Stops everything and releases every descriptor and mapping. */
   close(): void {
     try {
+      this.state?.abort('the front-end has left')
       this.rings.stopAll()
       this.device.reset?.()
     } finally {
       // This also runs if the device fails.
+      this.dirtyLog.close()
       this.rings.close()
       if (this.backchannelFd >= 0) native.close(this.backchannelFd)
       this.backchannelFd = -1
@@ -215,6 +251,16 @@ export class BackendSession {
         return this.setRingFd(message, (vring, fd) => vring.setCall(fd))
       case FrontendRequest.SET_VRING_ERR:
         return this.setRingFd(message, (vring, fd) => vring.setErr(fd))
+      case FrontendRequest.SET_LOG_BASE:
+        return this.setLogBase(message)
+      case FrontendRequest.SET_LOG_FD:
+        this.needFeature(ProtocolFeature.LOG_SHMFD)
+        this.dirtyLog.setFd(message)
+        return 0
+      case FrontendRequest.SET_DEVICE_STATE_FD:
+        return this.startTransfer(message)
+      case FrontendRequest.CHECK_DEVICE_STATE:
+        return this.checkTransfer(message)
       case FrontendRequest.GET_CONFIG:
         return this.getConfig(message)
       case FrontendRequest.SET_CONFIG:
@@ -232,7 +278,7 @@ export class BackendSession {
   private replyRefusal(request: number): void {
     const { body } = this.connection
     if (request === FrontendRequest.GET_VRING_BASE) VringState.write(body, 0, 0)
-    else U64.write(body, 0n)
+    else U64.write(body, refusalOf(request))
     this.reply(request, request === FrontendRequest.GET_CONFIG ? 0 : U64.BYTES)
   }
 
@@ -251,6 +297,7 @@ export class BackendSession {
         `features 0x${(features & ~this.offeredFeatures).toString(16)} were not offered`,
       )
     }
+    this.dirtyLog.setAll(hasBit(features, VirtioFeature.VHOST_LOG_ALL))
     this.features = features
     this.rings.features = {
       eventIdx: hasBit(features, VirtioFeature.RING_EVENT_IDX),
@@ -309,6 +356,12 @@ export class BackendSession {
       fresh.destroy()
       throw error
     }
+    try {
+      this.rings.mustBeLogged(fresh.endGpa)
+    } catch (error) {
+      fresh.destroy()
+      throw error
+    }
     this.rings.replaceMemory(fresh)
     return 0
   }
@@ -319,7 +372,11 @@ export class BackendSession {
     if (this.rings.memory.regionCount >= MAX_MEM_SLOTS) {
       throw new ProtocolError('BAD_MEMORY', `more than ${MAX_MEM_SLOTS} memory regions`)
     }
-    mapRegion(this.rings.memory, message, SingleRegion.REGION_AT, 0)
+    const at = SingleRegion.REGION_AT
+    this.rings.mustBeLogged(
+      MemoryRegion.gpa(message.payload, at) + MemoryRegion.sizeBytes(message.payload, at),
+    )
+    mapRegion(this.rings.memory, message, at, 0)
     return 0
   }
 
@@ -365,22 +422,66 @@ export class BackendSession {
     return VringState.BYTES
   }
 
-  /** On a running ring only the addresses change; the indices stay. */
+  /**
+   * On a running ring only the addresses change; the indices stay. A message that only begins or ends the marks of the
+   * used ring does not even stop it.
+   */
   private setRingAddresses(message: Message): number {
     expect(message, VringAddress.BYTES, 0)
     const { payload } = message
     const vring = this.rings.at(VringAddress.index(payload))
-    if (VringAddress.flags(payload) !== 0) {
-      throw new ProtocolError('BAD_REQUEST', 'dirty logging of rings was not offered')
-    }
-    this.rings.change(vring, {
-      addresses: {
-        descUva: VringAddress.descUva(payload),
-        availUva: VringAddress.availUva(payload),
-        usedUva: VringAddress.usedUva(payload),
-      },
-    })
+    const flags = VringAddress.flags(payload)
+    if ((flags & ~VHOST_VRING_F_LOG) !== 0)
+      throw new ProtocolError('BAD_PAYLOAD', `ring flags ${flags} are unknown`)
+    const logged = (flags & VHOST_VRING_F_LOG) !== 0
+    if (logged) this.needFeature(ProtocolFeature.LOG_SHMFD)
+    const logGpa = logged ? VringAddress.logGpa(payload) : -1
+    if (logged && logGpa < 0) throw new ProtocolError('BAD_PAYLOAD', 'log address is over 2^53')
+    const addresses = addressesOf(payload)
+    if (isSame(vring.addresses, addresses)) this.rings.logUsedRing(vring, logGpa)
+    else this.rings.change(vring, { addresses, logGpa })
     return 0
+  }
+
+  private setLogBase(message: Message): number {
+    this.needFeature(ProtocolFeature.LOG_SHMFD)
+    this.dirtyLog.setBase(message)
+    U64.write(this.connection.body, 0n)
+    return U64.BYTES
+  }
+
+  private startTransfer(message: Message): number {
+    this.movable(message).start(message)
+    U64.write(this.connection.body, BigInt(DEVICE_STATE_NOFD_MASK))
+    return U64.BYTES
+  }
+
+  private checkTransfer(message: Message): number {
+    const good = this.movable(message).check(message)
+    if (good === undefined) return LATER
+    U64.write(this.connection.body, good ? 0n : 1n)
+    return U64.BYTES
+  }
+
+  private answerCheck(good: boolean): void {
+    U64.write(this.connection.body, good ? 0n : 1n)
+    this.reply(FrontendRequest.CHECK_DEVICE_STATE, U64.BYTES)
+  }
+
+  /** Returns the transfers of a device that is suspended, as these messages require. */
+  private movable({ request }: Message): DeviceState {
+    this.needFeature(ProtocolFeature.DEVICE_STATE)
+    const running = this.rings.vrings.find(({ queue }) => queue !== undefined)
+    if (running !== undefined && request === FrontendRequest.SET_DEVICE_STATE_FD)
+      throw new ProtocolError('BAD_REQUEST', `queue ${running.index} is running`)
+    if (this.state === undefined)
+      throw new ProtocolError('BAD_REQUEST', 'this device has no state to transfer')
+    return this.state
+  }
+
+  private hasOwnReply(request: number): boolean {
+    if (request !== FrontendRequest.SET_LOG_BASE) return hasOwnReply(request)
+    return hasBit(this.protocolFeatures, ProtocolFeature.LOG_SHMFD)
   }
 
   private setRingEnable(message: Message): number {
@@ -477,4 +578,29 @@ function mapRegion(memory: GuestMemory, message: Message, at: number, fdIndex: n
     MemoryRegion.uva(payload, at),
     MemoryRegion.fileOffsetBytes(payload, at),
   )
+}
+
+function addressesOf(payload: DataView): RingAddresses {
+  return {
+    descUva: VringAddress.descUva(payload),
+    availUva: VringAddress.availUva(payload),
+    usedUva: VringAddress.usedUva(payload),
+  }
+}
+
+function isSame(a: RingAddresses | undefined, b: RingAddresses): boolean {
+  return a?.descUva === b.descUva && a.availUva === b.availUva && a.usedUva === b.usedUva
+}
+
+/** The u64 that refuses a request with a reply of its own. */
+function refusalOf(request: number): bigint {
+  switch (request) {
+    case FrontendRequest.SET_LOG_BASE:
+    case FrontendRequest.CHECK_DEVICE_STATE:
+      return 1n
+    case FrontendRequest.SET_DEVICE_STATE_FD:
+      return BigInt(DEVICE_STATE_NOFD_MASK | DEVICE_STATE_REFUSED)
+    default:
+      return 0n
+  }
 }

@@ -1,6 +1,7 @@
 import { BackendSession } from './backend-session.js'
 import { Connection } from './connection.js'
 import { checkDevice, type DeviceHost, type VhostUserDevice } from './device.js'
+import type { LeftOutMarks } from './dirty-log.js'
 import { mustSucceed } from './errors.js'
 import { EventLoop } from './event-loop.js'
 import { FaultLog, type Logger, silentLogger } from './logger.js'
@@ -16,6 +17,8 @@ export interface BackendOptions {
   readonly logger?: Logger
   /** Polled together with the rings. Pass your own to add descriptors or to stop the back-end. */
   readonly loop?: EventLoop
+  /** For tests of the dirty log: marks to leave out. */
+  readonly leftOutMarks?: LeftOutMarks
 }
 
 /**
@@ -34,7 +37,7 @@ export class Backend implements DeviceHost {
   /** Throws RangeError for a device that breaks the protocol's limits. */
   constructor(
     private readonly device: VhostUserDevice,
-    options: BackendOptions = {},
+    private readonly options: BackendOptions = {},
   ) {
     checkDevice(device)
     this.loop = options.loop ?? new EventLoop()
@@ -57,7 +60,14 @@ export class Backend implements DeviceHost {
   /** Serves a connected socket until the front-end leaves or `stop` is called. Takes ownership of `fd`. */
   serve(fd: number): void {
     const connection = new Connection(fd)
-    const session = new BackendSession(connection, this.device, this.rings, this.faults)
+    const session = new BackendSession(
+      connection,
+      this.device,
+      this.rings,
+      this.faults,
+      { loop: this.loop },
+      this.options.leftOutMarks,
+    )
     this.session = session
     this.stopped = false
     mustSucceed(

@@ -13,6 +13,19 @@ export interface DeviceHost {
 }
 
 /**
+ * Takes a state over, in pieces of any size. Its methods throw StateError for a state that they refuse. Only a back-end on
+ * Node's event loop waits for promises.
+ */
+export interface StateLoader {
+  /** The bytes are valid until this returns, or its promise settles. */
+  write(bytes: Uint8Array): void | Promise<void>
+  /** The state is whole: the rings may start after this. */
+  end(): void | Promise<void>
+  /** The rest will not come, or was refused: drop everything. */
+  abort(): void
+}
+
+/**
  * A virtio device class. Its methods run on the thread that serves the rings, one at a time. None may block longer
  * than the guest may wait.
  */
@@ -95,6 +108,17 @@ export interface VhostUserDevice {
    * by devices whose pending requests may outlast `drain`.
    */
   cancel?(chain: DescriptorChain): void
+
+  /**
+   * Yields what another instance of this device needs to go on for the same driver. The rings stand still meanwhile; the
+   * device stays as it is, since the front-end may start them again. Throws StateError if it cannot. With `loadState`, it
+   * makes the device one that can be migrated: VHOST_F_LOG_ALL and DEVICE_STATE are offered. Only a back-end on Node's
+   * event loop serves an AsyncIterable.
+   */
+  saveState?(): Iterable<Uint8Array> | AsyncIterable<Uint8Array>
+
+  /** Begins to take over a state that `saveState` of another instance yielded. What was there before is dropped. */
+  loadState?(): StateLoader
 
   /** Forgets everything the driver set up. Called on RESET_DEVICE, and when the front-end has left. Idempotent. */
   reset?(): void

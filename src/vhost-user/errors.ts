@@ -14,6 +14,8 @@ export type ProtocolErrorCode =
   | 'BAD_MEMORY'
   /** Rings that lie outside guest memory or are not aligned. */
   | 'BAD_RING'
+  /** A dirty log that is too small, or cannot be mapped. */
+  | 'BAD_LOG'
 
 /** A peer broke the protocol. The session decides between a refusal and closing the connection. */
 export class ProtocolError extends Error {
@@ -25,6 +27,11 @@ export class ProtocolError extends Error {
   ) {
     super(message)
   }
+}
+
+/** A device cannot save its state, or refuses one. The message is for the operator, on one line. */
+export class StateError extends Error {
+  override readonly name = 'StateError'
 }
 
 /** A system call that must not fail has failed; `result` is its negative errno. */

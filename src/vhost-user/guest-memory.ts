@@ -51,6 +51,11 @@ export class GuestMemory {
     return this.regions.length
   }
 
+  /** The guest address behind the last byte of memory. */
+  get endGpa(): number {
+    return this.regions.reduce((end, { gpa, sizeBytes }) => Math.max(end, gpa + sizeBytes), 0)
+  }
+
   /**
    * Maps a region. The caller keeps `fd`. Throws ProtocolError BAD_MEMORY if the region is empty, not made of whole
    * pages, overlaps another, reaches past 2^53, or its file is too short.

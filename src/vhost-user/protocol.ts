@@ -29,6 +29,8 @@ export const FrontendRequest = Object.freeze({
   GET_MAX_MEM_SLOTS: 36,
   ADD_MEM_REG: 37,
   REM_MEM_REG: 38,
+  SET_DEVICE_STATE_FD: 42,
+  CHECK_DEVICE_STATE: 43,
 })
 
 /** Requests from the back-end, on a channel of their own. */
@@ -53,11 +55,13 @@ export const VHOST_USER_NEED_REPLY_FLAG = 1 << 3
 /** Protocol features, as bit numbers. */
 export const ProtocolFeature = Object.freeze({
   MQ: 0,
+  LOG_SHMFD: 1,
   REPLY_ACK: 3,
   BACKEND_REQ: 5,
   CONFIG: 9,
   RESET_DEVICE: 13,
   CONFIGURE_MEM_SLOTS: 15,
+  DEVICE_STATE: 19,
 })
 
 /** Virtio feature bits that belong to the transport, not to a device class, as bit numbers. */
@@ -88,6 +92,19 @@ export const VRING_INDEX_MASK = 0xff
 export const MAX_QUEUES = 256
 export const VRING_NOFD_MASK = 1 << 8
 
+/** The flag of SET_VRING_ADDR: mark writes to the used ring in the dirty log, at `log_guest_addr`. */
+export const VHOST_VRING_F_LOG = 1
+/** Guest memory for each bit of the dirty log. */
+export const VHOST_LOG_PAGE = 4096
+
+/** The direction of SET_DEVICE_STATE_FD, and the only phase there is. */
+export const VHOST_TRANSFER_STATE_DIRECTION_SAVE = 0
+export const VHOST_TRANSFER_STATE_DIRECTION_LOAD = 1
+export const VHOST_TRANSFER_STATE_PHASE_STOPPED = 0
+/** The reply to SET_DEVICE_STATE_FD: an error in the low byte, and a flag for "no descriptor comes back". */
+export const DEVICE_STATE_NOFD_MASK = 1 << 8
+export const DEVICE_STATE_REFUSED = 1
+
 /** Split virtqueue (virtio 1.3, 2.7). */
 export const VRING_DESC_F_NEXT = 1
 export const VRING_DESC_F_WRITE = 2
@@ -113,6 +130,8 @@ export function hasOwnReply(request: number): boolean {
     case FrontendRequest.GET_MAX_MEM_SLOTS:
     case FrontendRequest.GET_VRING_BASE:
     case FrontendRequest.GET_CONFIG:
+    case FrontendRequest.SET_DEVICE_STATE_FD:
+    case FrontendRequest.CHECK_DEVICE_STATE:
       return true
     default:
       return false

@@ -1,11 +1,12 @@
+import { type DirtyLog, QueueLog } from './dirty-log.js'
 import { ProtocolError } from './errors.js'
 import { GuestMemory } from './guest-memory.js'
-import type { RingFeatures } from './ring-layout.js'
+import { type RingFeatures, usedBytes } from './ring-layout.js'
 import type { SplitVirtqueue } from './split-virtqueue.js'
 import { Vring } from './vring.js'
 
 /** The settings that can change while a ring runs. */
-export type RingSettings = Pick<Vring, 'addresses' | 'enabled' | 'kickFd'>
+export type RingSettings = Pick<Vring, 'addresses' | 'enabled' | 'kickFd' | 'logGpa'>
 
 /** Runs the rings of a session. */
 export interface RingHost {
@@ -33,6 +34,7 @@ export class RingSet {
   memory = new GuestMemory()
   /** The features of queues that start from now on. */
   features: RingFeatures = { eventIdx: false, indirect: false }
+  private dirtyLog: DirtyLog | undefined
 
   constructor(
     count: number,
@@ -51,16 +53,43 @@ export class RingSet {
 
   /** Changes settings of a ring, and stops or starts it accordingly. If it cannot start, nothing has changed. */
   change(vring: Vring, change: Partial<RingSettings>): void {
-    const { addresses, enabled, kickFd } = vring
+    const { addresses, enabled, kickFd, logGpa } = vring
     this.stop(vring)
     Object.assign(vring, change)
     try {
       this.start(vring)
     } catch (error) {
-      Object.assign(vring, { addresses, enabled, kickFd })
+      Object.assign(vring, { addresses, enabled, kickFd, logGpa })
       this.start(vring)
       throw error
     }
+  }
+
+  /** Marks the writes of all rings in `log` from now on. Throws ProtocolError BAD_LOG, and then changes nothing. */
+  logTo(log: DirtyLog | undefined): void {
+    const running = this.vrings.filter(({ queue }) => queue !== undefined)
+    const logs = running.map((vring) => queueLog(vring, log))
+    this.dirtyLog = log
+    running.forEach(({ queue }, n) => {
+      if (queue !== undefined) queue.dirtyLog = logs[n]
+    })
+  }
+
+  /** Sets or clears (-1) the used ring's place in the dirty log, while the ring runs or not. Throws BAD_LOG. */
+  logUsedRing(vring: Vring, logGpa: number): void {
+    const before = vring.logGpa
+    vring.logGpa = logGpa
+    try {
+      if (vring.queue !== undefined) vring.queue.dirtyLog = queueLog(vring, this.dirtyLog)
+    } catch (error) {
+      vring.logGpa = before
+      throw error
+    }
+  }
+
+  /** Throws ProtocolError BAD_LOG if a log is in use that has no bits for guest addresses up to `endGpa`. */
+  mustBeLogged(endGpa: number): void {
+    this.dirtyLog?.mustCover(endGpa)
   }
 
   stop(vring: Vring): void {
@@ -115,6 +144,7 @@ export class RingSet {
     if (!vring.ready || vring.queue !== undefined) return
     const queue = vring.start(this.memory, this.features)
     try {
+      queue.dirtyLog = queueLog(vring, this.dirtyLog)
       this.host.ringStarted(vring, queue)
     } catch (error) {
       vring.stop()
@@ -128,4 +158,10 @@ export class RingSet {
     this.stopAll()
     return running
   }
+}
+
+function queueLog({ logGpa, size }: Vring, log: DirtyLog | undefined): QueueLog | undefined {
+  if (log === undefined) return undefined
+  if (logGpa >= 0) log.mustCover(logGpa + usedBytes(size))
+  return new QueueLog(log, logGpa, usedBytes(size))
 }

@@ -1,4 +1,5 @@
 import { DescriptorChain } from './descriptor-chain.js'
+import type { QueueLog } from './dirty-log.js'
 import { ProtocolError } from './errors.js'
 import type { GuestMemory } from './guest-memory.js'
 import {
@@ -54,6 +55,8 @@ export class SplitVirtqueue {
   inFlightCount = 0
   /** Called when a pending request is completed: the driver may want a signal. */
   onLateCompletion: (() => void) | undefined
+  /** Marks what this queue writes, while the front-end migrates the guest. */
+  dirtyLog: QueueLog | undefined
 
   private readonly size: number
   private readonly mask: number
@@ -133,7 +136,10 @@ export class SplitVirtqueue {
 
   /** Gives up the requests in flight, and drops the views on the rings. */
   close(): void {
-    for (const chain of this.chains) chain.close()
+    for (const chain of this.chains) {
+      if (chain.isOpen) this.dirtyLog?.wrote(chain)
+      chain.close()
+    }
     this.inFlightCount = 0
     this.onLateCompletion = undefined
     for (const [gpa, buffer] of this.buffers) if (buffer.byteLength > 0) this.memory.closeRing(gpa, buffer)
@@ -187,6 +193,7 @@ export class SplitVirtqueue {
     this.inFlight[head] = 0
     this.inFlightCount--
     this.push(head, writtenBytes)
+    if (this.dirtyLog !== undefined) this.dirtyLog.wrote(chain)
     chain.head = -1
     chain.controller = undefined
     this.pool.push(chain)
@@ -197,6 +204,7 @@ export class SplitVirtqueue {
    */
   giveUp(chain: DescriptorChain): void {
     this.inFlightCount--
+    this.dirtyLog?.wrote(chain)
     chain.close()
     this.pool.push(chain)
   }
@@ -241,13 +249,16 @@ export class SplitVirtqueue {
     if (this.broken) return false
     if (this.eventIdx) Atomics.store(this.used, this.availEventAt, this.nextAvail)
     else Atomics.store(this.used, 0, 0)
+    if (this.dirtyLog !== undefined) this.dirtyLog.wroteRing()
     return Atomics.load(this.avail, 1) !== this.nextAvail
   }
 
   /** Tells the driver that no kick is needed while the device polls the ring. */
   disarmKick(): void {
     // With event-idx, an avail_event left behind has the same effect without a store.
-    if (!this.eventIdx && !this.broken) Atomics.store(this.used, 0, VRING_USED_F_NO_NOTIFY)
+    if (this.eventIdx || this.broken) return
+    Atomics.store(this.used, 0, VRING_USED_F_NO_NOTIFY)
+    if (this.dirtyLog !== undefined) this.dirtyLog.wroteRing()
   }
 
   private addChain(): DescriptorChain {

@@ -20,6 +20,8 @@ export class Vring {
   base = 0
   enabled = false
   addresses: RingAddresses | undefined
+  /** The used ring's address in the dirty log, or -1 if the front-end does not want it marked. */
+  logGpa = -1
   queue: SplitVirtqueue | undefined
   kickFd = -1
   private callFd = -1
@@ -111,6 +113,7 @@ export class Vring {
     this.size = 0
     this.enabled = false
     this.addresses = undefined
+    this.logGpa = -1
   }
 
   close(): void {

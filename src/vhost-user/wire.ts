@@ -55,13 +55,23 @@ export const VringAddress = Object.freeze({
   descUva: (v: DataView) => readSafeU64(v, 8),
   usedUva: (v: DataView) => readSafeU64(v, 16),
   availUva: (v: DataView) => readSafeU64(v, 24),
-  write(v: DataView, index: number, flags: number, descUva: number, usedUva: number, availUva: number) {
+  /** Guest address of the used ring, with VHOST_VRING_F_LOG. */
+  logGpa: (v: DataView) => readSafeU64(v, 32),
+  write(
+    v: DataView,
+    index: number,
+    flags: number,
+    descUva: number,
+    usedUva: number,
+    availUva: number,
+    logGpa = 0,
+  ) {
     v.setUint32(0, index, true)
     v.setUint32(4, flags, true)
     writeSafeU64(v, 8, descUva)
     writeSafeU64(v, 16, usedUva)
     writeSafeU64(v, 24, availUva)
-    writeSafeU64(v, 32, 0)
+    writeSafeU64(v, 32, logGpa)
   },
 })
 
@@ -104,5 +114,27 @@ export const ConfigAccess = Object.freeze({
     v.setUint32(0, offsetBytes, true)
     v.setUint32(4, sizeBytes, true)
     v.setUint32(8, flags, true)
+  },
+})
+
+/** SET_LOG_BASE: the size of the log and its offset in the file, in bytes; -1 beyond 2^53. 16 bytes. */
+export const LogBase = Object.freeze({
+  BYTES: 16,
+  sizeBytes: (v: DataView) => readSafeU64(v, 0),
+  fileOffsetBytes: (v: DataView) => readSafeU64(v, 8),
+  write(v: DataView, sizeBytes: number, fileOffsetBytes: number) {
+    writeSafeU64(v, 0, sizeBytes)
+    writeSafeU64(v, 8, fileOffsetBytes)
+  },
+})
+
+/** SET_DEVICE_STATE_FD: direction and phase. 8 bytes. */
+export const DeviceStateTransfer = Object.freeze({
+  BYTES: 8,
+  direction: (v: DataView) => v.getUint32(0, true),
+  phase: (v: DataView) => v.getUint32(4, true),
+  write(v: DataView, direction: number, phase: number) {
+    v.setUint32(0, direction, true)
+    v.setUint32(4, phase, true)
   },
 })

@@ -3,10 +3,11 @@ import { FrontendRequest } from 'vhost-user-ts/frontend'
 import type { ByteSource } from './byte-source.js'
 
 export const MEMORY_BYTES = 0x2_0000
-/** VERSION_1, EVENT_IDX, INDIRECT_DESC, PROTOCOL_FEATURES. */
-export const FEATURES = 0x1_7000_0000n
-/** MQ, REPLY_ACK, BACKEND_REQ, CONFIG, RESET_DEVICE, CONFIGURE_MEM_SLOTS. */
-const PROTOCOL_FEATURES = 0xa229n
+/** VERSION_1, EVENT_IDX, INDIRECT_DESC, PROTOCOL_FEATURES, LOG_ALL. */
+export const FEATURES = 0x1_7400_0000n
+const FEATURES_WITHOUT_LOG = 0x1_7000_0000n
+/** MQ, LOG_SHMFD, REPLY_ACK, BACKEND_REQ, CONFIG, RESET_DEVICE, CONFIGURE_MEM_SLOTS, DEVICE_STATE. */
+const PROTOCOL_FEATURES = 0x8_a22bn
 const UVA_BASE = 0x7f00_0000_0000n
 const HEADER_BYTES = 12
 const MAX_PAYLOAD_BYTES = 4096
@@ -44,7 +45,7 @@ const regions: readonly (readonly [gpa: bigint, sizeBytes: bigint])[] = [
 ]
 const ringPlaces = [0n, 0x4000n, 0x8000n, 0xf000n, 0x1_0000n, 0x10_0000n, 0x0008n]
 
-const requests = [...Object.values(FrontendRequest), 0, 6, 7, 19, 22, 31, 42, 0xffff_ffff]
+const requests = [...Object.values(FrontendRequest), 0, 19, 22, 31, 0xffff_ffff]
 
 /** A message, and where its bytes are cut in two. */
 export interface MadeMessage {
@@ -100,7 +101,9 @@ export class MessageFuzzer {
     const { bytes } = this
     switch (request) {
       case FrontendRequest.SET_FEATURES:
-        this.u64(plain ? FEATURES : bytes.pick([FEATURES, 0n, 0x1_0000_0000n, bytes.edge64()]))
+        this.u64(
+          plain ? FEATURES : bytes.pick([FEATURES, FEATURES_WITHOUT_LOG, 0n, 0x1_0000_0000n, bytes.edge64()]),
+        )
         return []
       case FrontendRequest.SET_PROTOCOL_FEATURES:
         this.u64(plain ? PROTOCOL_FEATURES : bytes.pick([PROTOCOL_FEATURES, 0n, bytes.edge64()]))
@@ -131,13 +134,23 @@ export class MessageFuzzer {
         return []
       case FrontendRequest.SET_VRING_ADDR: {
         this.u32(this.queue())
-        this.u32(bytes.oneIn(16) ? bytes.edge32() : 0)
+        this.u32(bytes.oneIn(16) ? bytes.edge32() : bytes.below(2))
         const gpa = bytes.pick(ringPlaces)
         for (const offset of [0n, 0x2000n, 0x3000n])
           this.u64(bytes.oneIn(16) ? bytes.edge64() : UVA_BASE + gpa + offset)
-        this.u64(0n)
+        this.u64(bytes.oneIn(8) ? bytes.edge64() : gpa + 0x3000n)
         return []
       }
+      case FrontendRequest.SET_LOG_BASE:
+        this.u64(bytes.oneIn(8) ? bytes.edge64() : bytes.pick([4n, 3n, 0x1000n, 0n]))
+        this.u64(bytes.oneIn(8) ? bytes.edge64() : bytes.pick([0n, 0x1_0001n, 0x1_fffcn]))
+        return ['memory']
+      case FrontendRequest.SET_LOG_FD:
+        return ['eventfd']
+      case FrontendRequest.SET_DEVICE_STATE_FD:
+        this.u32(bytes.oneIn(16) ? bytes.edge32() : bytes.below(2))
+        this.u32(bytes.oneIn(16) ? bytes.edge32() : 0)
+        return ['socket']
       case FrontendRequest.SET_VRING_KICK:
       case FrontendRequest.SET_VRING_CALL:
       case FrontendRequest.SET_VRING_ERR: {

@@ -1,5 +1,5 @@
 import type { Test } from 'tap'
-import { FaultLog, type Logger, silentLogger, type VhostUserDevice } from 'vhost-user-ts'
+import { EventLoop, FaultLog, type Logger, silentLogger, type VhostUserDevice } from 'vhost-user-ts'
 import * as native from 'virtiofsd-ts-native'
 import { BackendSession } from '#vhost-user/backend-session'
 import { Connection } from '#vhost-user/connection'
@@ -16,6 +16,8 @@ export const Req = Object.freeze({
   SET_OWNER: 3,
   RESET_OWNER: 4,
   SET_MEM_TABLE: 5,
+  SET_LOG_BASE: 6,
+  SET_LOG_FD: 7,
   SET_VRING_NUM: 8,
   SET_VRING_ADDR: 9,
   SET_VRING_BASE: 10,
@@ -34,6 +36,8 @@ export const Req = Object.freeze({
   GET_MAX_MEM_SLOTS: 36,
   ADD_MEM_REG: 37,
   REM_MEM_REG: 38,
+  SET_DEVICE_STATE_FD: 42,
+  CHECK_DEVICE_STATE: 43,
 })
 
 /** VERSION_1, EVENT_IDX, INDIRECT_DESC, PROTOCOL_FEATURES. */
@@ -42,6 +46,10 @@ export const FEATURES = 0x1_7000_0000n
 export const PROTOCOL_FEATURES = 0xa009n
 /** BACKEND_REQ and CONFIG: of a device with a configuration space. */
 export const CONFIG_FEATURES = 0x220n
+/** LOG_SHMFD and DEVICE_STATE: of a device whose state can move. */
+export const STATE_FEATURES = 0x8_0002n
+/** VHOST_F_LOG_ALL. */
+export const LOG_ALL = 0x400_0000n
 
 const VERSION = 1
 const REPLY = 5
@@ -66,9 +74,15 @@ const regionBytes = ({ gpa, sizeBytes, uva = UVA_BASE + gpa, fileOffsetBytes = 0
 export const oneRegion = (region: Region) => join(u64(0), regionBytes(region))
 export const memoryTable = (...regions: Region[]) =>
   join(u32s(regions.length, 0), ...regions.map(regionBytes))
-export function ringAddresses(index: number, gpa: number, uvaBase = UVA_BASE, flags = 0): Uint8Array {
+export function ringAddresses(
+  index: number,
+  gpa: number,
+  uvaBase = UVA_BASE,
+  flags = 0,
+  logGpa = 0,
+): Uint8Array {
   const { descGpa, availGpa, usedGpa } = layoutAt(gpa, 0)
-  return join(u32s(index, flags), u64s(uvaBase + descGpa, uvaBase + usedGpa, uvaBase + availGpa, 0))
+  return join(u32s(index, flags), u64s(uvaBase + descGpa, uvaBase + usedGpa, uvaBase + availGpa, logGpa))
 }
 
 /** The answer to one request. */
@@ -81,6 +95,7 @@ export interface Reply {
 export class SessionPeer {
   readonly session: BackendSession
   readonly connection: Connection
+  readonly loop = new EventLoop()
   /** Starts and stops of rings, drains and resets of the device, and log lines. */
   readonly events: string[] = []
   /** Set to make the next start of a ring fail. */
@@ -92,7 +107,10 @@ export class SessionPeer {
     const [fd, peerFd] = socketPair()
     this.fd = peerFd
     this.connection = new Connection(fd)
-    this.protocolFeatures = PROTOCOL_FEATURES | (device.config === undefined ? 0n : CONFIG_FEATURES)
+    this.protocolFeatures =
+      PROTOCOL_FEATURES |
+      (device.config === undefined ? 0n : CONFIG_FEATURES) |
+      (device.saveState === undefined ? 0n : STATE_FEATURES)
     const note = (text: string) => this.events.push(text)
     const host: RingHost = {
       ringStarted: (vring) => {
@@ -112,7 +130,7 @@ export class SessionPeer {
       reset: () => note('reset'),
       ...device,
     }
-    this.session = new BackendSession(this.connection, whole, host, new FaultLog(logger))
+    this.session = new BackendSession(this.connection, whole, host, new FaultLog(logger), { loop: this.loop })
   }
 
   /**
@@ -185,6 +203,21 @@ export class SessionPeer {
     return this
   }
 
+  /** Lets the loop run until `done`, as a back-end does. */
+  turn(done: () => boolean): void {
+    for (let n = 0; n < 1000; n++) {
+      if (done()) return
+      this.loop.wait(1)
+    }
+    throw new Error('it did not happen')
+  }
+
+  /** Returns the u64 of an answer that came later, or undefined if there is none yet. */
+  lateU64(): bigint | undefined {
+    const bytes = receiveBytes(this.fd)
+    return bytes.length === 0 ? undefined : viewOf(bytes).getBigUint64(12, true)
+  }
+
   /** Sets up a ring of 16 at `gpa`, and starts it. */
   start(index: number, gpa = 0, base = 0): this {
     this.must(Req.SET_VRING_NUM, u32s(index, 16))
@@ -214,6 +247,7 @@ export class SessionPeer {
   close(): void {
     this.session.close()
     this.connection.close()
+    this.loop.close()
     native.close(this.fd)
   }
 

@@ -1,6 +1,6 @@
 import { strict as assert } from 'node:assert'
 import { openSync } from 'node:fs'
-import type { VhostUserDevice } from 'vhost-user-ts'
+import type { StateLoader, VhostUserDevice } from 'vhost-user-ts'
 import { Backend, EventLoop, FaultLog, PENDING, ProtocolError, silentLogger } from 'vhost-user-ts'
 import * as native from 'virtiofsd-ts-native'
 import { BackendSession } from '#vhost-user/backend-session'
@@ -59,6 +59,14 @@ class AnyDevice implements VhostUserDevice {
     return true
   }
 
+  *saveState(): Generator<Uint8Array> {
+    for (let n = 0; n < 3; n++) yield this.scratch
+  }
+
+  loadState(): StateLoader {
+    return { write: () => {}, end: () => {}, abort: () => {} }
+  }
+
   /** After the end of a session none of its requests reaches anything. */
   checkGivenUp(): void {
     assert.equal(this.pending.length, 0)
@@ -105,6 +113,7 @@ export class MessageTarget implements Target {
       this.device,
       this.backend.rings,
       new FaultLog(silentLogger),
+      { loop: this.loop },
     )
     const fuzzer = new MessageFuzzer(this.bytes, this.memory.memory)
     let messages = 0

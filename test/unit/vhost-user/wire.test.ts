@@ -1,6 +1,8 @@
 import t from 'tap'
 import {
   ConfigAccess,
+  DeviceStateTransfer,
+  LogBase,
   MemoryRegion,
   MemoryTable,
   MessageHeader,
@@ -52,7 +54,7 @@ t.test('VringAddress: desc, used, avail in this order, then the log address', as
     00 70 22 06 62 7f 00 00
     40 79 22 06 62 7f 00 00
     00 78 22 06 62 7f 00 00
-    00 00 00 00 00 00 00 00`
+    40 09 10 00 01 00 00 00`
   t.equal(VringAddress.BYTES, 40)
   checkReaders(t, VringAddress, golden, {
     index: [4, 1],
@@ -60,8 +62,24 @@ t.test('VringAddress: desc, used, avail in this order, then the log address', as
     descUva: [16, 0x7f6206227000],
     usedUva: [24, 0x7f6206227940],
     availUva: [32, 0x7f6206227800],
+    logGpa: [40, 0x1_0010_0940],
   })
-  checkWriter(t, (v) => VringAddress.write(v, 1, 1, 0x7f6206227000, 0x7f6206227940, 0x7f6206227800), golden)
+  const [desc, used, avail] = [0x7f6206227000, 0x7f6206227940, 0x7f6206227800]
+  checkWriter(t, (v) => VringAddress.write(v, 1, 1, desc, used, avail, 0x1_0010_0940), golden)
+})
+
+t.test('LogBase: size, offset in the file', async (t) => {
+  const golden = '00 80 00 00 01 00 00 00  00 10 00 00 00 00 00 00'
+  t.equal(LogBase.BYTES, 16)
+  checkReaders(t, LogBase, golden, { sizeBytes: [8, 0x1_0000_8000], fileOffsetBytes: [16, 4096] })
+  checkWriter(t, (v) => LogBase.write(v, 0x1_0000_8000, 4096), golden)
+})
+
+t.test('DeviceStateTransfer: direction, phase', async (t) => {
+  const golden = '01 00 00 00  02 00 00 00'
+  t.equal(DeviceStateTransfer.BYTES, 8)
+  checkReaders(t, DeviceStateTransfer, golden, { direction: [4, 1], phase: [8, 2] })
+  checkWriter(t, (v) => DeviceStateTransfer.write(v, 1, 2), golden)
 })
 
 t.test('MemoryRegion: guest address, size, user address, file offset', async (t) => {

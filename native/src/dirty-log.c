@@ -1,0 +1,159 @@
+/* The log of guest pages that the device has written, for a front-end that migrates the guest. */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "args.h"
+#include "kernel-calls.h"
+#include "module.h"
+
+/* vhost-user: one bit for each 4 KiB page of guest-physical addresses, whatever the host's page size. */
+#define LOG_PAGE_SHIFT 12
+
+#define MAX_SAFE_INTEGER 9007199254740991.0
+
+struct dirty_log {
+    uint8_t *bits; /* NULL once closed */
+    uint64_t size_bytes;
+    void *mapping; /* what mmap gave: `bits` minus what the file offset lacks to a page */
+    size_t mapping_bytes;
+};
+
+static void log_unmap(struct dirty_log *log)
+{
+    if (log->bits)
+        munmap(log->mapping, log->mapping_bytes);
+    log->bits = NULL;
+}
+
+static void log_finalize(napi_env env, void *data, void *hint)
+{
+    log_unmap(data);
+    free(data);
+}
+
+/* Maps fd's bytes from `offset_bytes`. Refuses a file that ends before the log does: touching the rest is a SIGBUS. */
+static int64_t log_map(struct dirty_log *log, int fd, uint64_t offset_bytes)
+{
+    const uint64_t slack_bytes = offset_bytes % (uint64_t)sysconf(_SC_PAGESIZE);
+    struct statx file;
+
+    if (kernel_statx(fd, "", AT_EMPTY_PATH, STATX_TYPE | STATX_SIZE, &file) < 0)
+        return -errno;
+    if (!S_ISREG(file.stx_mode) || file.stx_size < offset_bytes || file.stx_size - offset_bytes < log->size_bytes)
+        return -EFBIG;
+    log->mapping_bytes = log->size_bytes + slack_bytes;
+    log->mapping = mmap(NULL, log->mapping_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+                        (off_t)(offset_bytes - slack_bytes));
+    if (log->mapping == MAP_FAILED)
+        return -errno;
+    log->bits = (uint8_t *)log->mapping + slack_bytes;
+    return 0;
+}
+
+/* dirtyLogOpen(fd, offsetBytes, sizeBytes): the log, or -errno */
+static napi_value dirty_log_open(napi_env env, napi_callback_info info)
+{
+    napi_value argv[3], external;
+    uint64_t offset_bytes;
+    struct dirty_log *log;
+    int64_t result;
+    int fd;
+
+    log = calloc(1, sizeof(*log));
+    if (!log)
+        return ret_int(env, -ENOMEM);
+    if (!args_get(env, info, argv, 3) || !arg_fd(env, argv[0], &fd) || !arg_u53(env, argv[1], &offset_bytes) ||
+        !arg_u53(env, argv[2], &log->size_bytes)) {
+        free(log);
+        return NULL;
+    }
+    result = log->size_bytes == 0 ? -EINVAL : log_map(log, fd, offset_bytes);
+    if (result == 0 && napi_create_external(env, log, log_finalize, NULL, &external) == napi_ok)
+        return external;
+    log_finalize(env, log, NULL);
+    return ret_int(env, result < 0 ? result : -ENOMEM);
+}
+
+static struct dirty_log *arg_log(napi_env env, napi_value value)
+{
+    napi_valuetype type;
+    void *log;
+
+    if (napi_typeof(env, value, &type) != napi_ok || type != napi_external ||
+        napi_get_value_external(env, value, &log) != napi_ok) {
+        napi_throw_type_error(env, "ERR_INVALID_ARG_TYPE", "not a dirty log");
+        return NULL;
+    }
+    return log;
+}
+
+/* dirtyLogClose(log): 0; the log is unmapped and takes no more marks */
+static napi_value dirty_log_close(napi_env env, napi_callback_info info)
+{
+    napi_value argv[1];
+    struct dirty_log *log;
+
+    if (!args_get(env, info, argv, 1) || !(log = arg_log(env, argv[0])))
+        return NULL;
+    log_unmap(log);
+    return ret_int(env, 0);
+}
+
+/* Marks each page of [gpa, gpa + len_bytes), which is not empty. The front-end clears bits at the same time. */
+static bool mark(struct dirty_log *log, uint64_t gpa, uint64_t len_bytes)
+{
+    const uint64_t last = (gpa + len_bytes - 1) >> LOG_PAGE_SHIFT;
+
+    if (!log->bits || last / 8 >= log->size_bytes)
+        return false;
+    /* In bounds: page / 8 <= last / 8 < size_bytes. */
+    for (uint64_t page = gpa >> LOG_PAGE_SHIFT; page <= last; page++)
+        __atomic_fetch_or(&log->bits[page / 8], (uint8_t)(1U << (page % 8)), __ATOMIC_SEQ_CST);
+    return true;
+}
+
+/*
+ * dirtyLogMark(log, segments, first, end): 0; marks every page of segments [first, end) of pairs [gpa, lenBytes].
+ * -EFAULT if one lies outside the log; those before it are marked.
+ */
+static napi_value dirty_log_mark(napi_env env, napi_callback_info info)
+{
+    napi_value argv[4];
+    struct dirty_log *log;
+    const double *segments;
+    size_t len_bytes;
+    uint8_t *bytes;
+    uint32_t first, end;
+
+    if (!args_get(env, info, argv, 4) || !(log = arg_log(env, argv[0])) ||
+        !arg_bytes(env, argv[1], &bytes, &len_bytes) || !arg_u32(env, argv[2], &first) || !arg_u32(env, argv[3], &end))
+        return NULL;
+    if ((uintptr_t)bytes % sizeof(double) != 0 || end > len_bytes / (2 * sizeof(double))) {
+        napi_throw_range_error(env, "ERR_OUT_OF_RANGE", "more segments than the array holds");
+        return NULL;
+    }
+    segments = (const double *)(const void *)bytes;
+    for (uint32_t n = first; n < end; n++) {
+        const double gpa = segments[2 * n], len = segments[2 * n + 1];
+
+        /* Also refuses NaN. After this check both numbers convert exactly, and their sum does not overflow. */
+        if (!(gpa >= 0 && gpa <= MAX_SAFE_INTEGER && len >= 0 && len <= UINT32_MAX))
+            return ret_int(env, -EFAULT);
+        if (len > 0 && !mark(log, (uint64_t)gpa, (uint64_t)len))
+            return ret_int(env, -EFAULT);
+    }
+    return ret_int(env, 0);
+}
+
+bool register_dirty_log(napi_env env, napi_value exports)
+{
+    const napi_property_descriptor methods[] = {
+        METHOD("dirtyLogOpen", dirty_log_open),
+        METHOD("dirtyLogClose", dirty_log_close),
+        METHOD("dirtyLogMark", dirty_log_mark),
+    };
+
+    return napi_define_properties(env, exports, COUNT_OF(methods), methods) == napi_ok;
+}
