@@ -202,8 +202,10 @@ export class AttributeOperations {
   }
 
   private truncate(request: Request, fd: number, sizeBytes: number, valid: number): number {
-    const { privileges, agreed } = this.share
+    const { privileges, agreed, options } = this.share
     const kill = agreed.killsPrivileges && (valid & FATTR_KILL_SUIDGID) !== 0
+    // The guest changes a program of the host, which must not run as another user afterwards.
+    if (!options.allowSuid) privileges.dropSetIds(fd)
     if (kill || privileges.followsChanges) privileges.dropBeforeChange(fd, kill, request.gid)
     return native.ftruncate(fd, sizeBytes)
   }

@@ -56,6 +56,13 @@ t.test('--no-suid', asRoot, async (t) => {
   t.equal(statSync(join(device.directory, 'program')).mode & 0o7777, 0o4755)
   fs.open(program, O_RDWR)
   t.equal(statSync(join(device.directory, 'program')).mode & 0o7777, 0o755, 'one that the guest may change')
+  chmodSync(join(device.directory, 'program'), 0o6755)
+  fs.setattr(program, { size: 1 })
+  t.equal(statSync(join(device.directory, 'program')).mode & 0o7777, 0o755, 'one that the guest has cut')
+  const { handle } = fs.open(program, O_RDWR)
+  chmodSync(join(device.directory, 'program'), 0o6755)
+  fs.setattr(program, { size: 2, handle })
+  t.equal(statSync(join(device.directory, 'program')).mode & 0o7777, 0o755, 'one that is cut by a handle')
 })
 
 t.test('--no-dev', asRoot, async (t) => {
