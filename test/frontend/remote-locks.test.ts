@@ -11,7 +11,7 @@ import { mount } from '../support/mount.js'
 import { F_RDLCK, F_UNLCK, F_WRLCK, getlk, setlk, startSetlkw } from '../support/posix-calls.js'
 import { refused } from '../support/refusals.js'
 
-const { O_RDWR } = constants
+const { O_RDONLY, O_RDWR, O_WRONLY } = constants
 const { LOCK_EX, LOCK_UN } = native.constants
 const ONE = 1n
 const TWO = 2n
@@ -46,6 +46,37 @@ t.test('record locks: a process of the host and a guest exclude each other', asy
   t.equal(native.setRangeLock(hostFd, F_UNLCK, 0, 0), 0)
   t.equal(fs.finish(), waiting)
   t.equal(errorOf(waiting), 0)
+  closeSync(hostFd)
+})
+
+t.test('GETLK of an owner with a handle for each kind of lock tells of the host alone', async (t) => {
+  const device = await Device.start(t, options)
+  writeFileSync(`${device.directory}/file`, 'text')
+  const hostFd = openSync(`${device.directory}/file`, O_RDWR)
+  const fs = mount(t, device)
+  const file = fs.lookup(ROOT_ID, 'file').nodeid
+  const reader = fs.open(file, O_RDONLY).handle
+  const writer = fs.open(file, O_WRONLY).handle
+  setlk(fs, file, reader, { owner: ONE, type: F_RDLCK, start: 0, last: 9 })
+  setlk(fs, file, writer, { owner: ONE, type: F_WRLCK, start: 20, last: 29 })
+  for (const type of [F_RDLCK, F_WRLCK])
+    for (const handle of [reader, writer])
+      t.equal(
+        getlk(fs, file, handle, { owner: ONE, type }).type,
+        F_UNLCK,
+        'its own locks are in nobody’s way',
+      )
+  // Between, over and behind the guest's own locks.
+  for (const [start, last, type] of [
+    [12, 15, F_WRLCK],
+    [5, 9, F_RDLCK],
+    [40, 49, F_WRLCK],
+  ] as const) {
+    t.equal(native.setRangeLock(hostFd, type, start, last - start + 1), 0)
+    const found = getlk(fs, file, writer, { owner: ONE, type: F_WRLCK })
+    t.same(found, { start: BigInt(start), last: BigInt(last), type, pid: 0 })
+    t.equal(native.setRangeLock(hostFd, F_UNLCK, 0, 0), 0)
+  }
   closeSync(hostFd)
 })
 

@@ -15,10 +15,10 @@ const { F_RDLCK, F_UNLCK, F_WRLCK, O_ACCMODE, O_RDONLY, O_RDWR, O_WRONLY } = nat
 /** A record lock of a process outside this guest. */
 export type LockOnHost = ByteRange & { readonly type: number }
 
-/** Returns the lock that prevents taking `wanted` through `fd`. Undefined if there is none or the host does not tell. */
-export function lockOnHost(fd: number, wanted: OwnedRange): LockOnHost | undefined {
+/** Returns the lock that prevents locking `bytes` through `fd`. Undefined if there is none or the host does not tell. */
+export function lockOnHost(fd: number, bytes: ByteRange, wantedType: number): LockOnHost | undefined {
   const found = new Float64Array(4)
-  if (native.getRangeLock(fd, wanted.type, wanted.startByte, lengthOf(wanted), found) !== 1) return undefined
+  if (native.getRangeLock(fd, wantedType, bytes.startByte, lengthOf(bytes), found) !== 1) return undefined
   const [type, startByte, lenBytes] = found
   return { type, startByte, lastByte: lenBytes === 0 ? NO_END : startByte + lenBytes - 1 }
 }
@@ -66,10 +66,17 @@ export class FileLocks {
 
   /**
    * Returns the lock of a host process or another guest that prevents `wanted`, or undefined. Asks through the description
-   * that carries this guest's locks, because they do not conflict with themselves.
+   * that carries this guest's locks, because they do not conflict with themselves. If there are two, each is asked about
+   * the bytes on which the other one carries nothing.
    */
   inWayOnHost(wanted: OwnedRange): LockOnHost | undefined {
-    return lockOnHost((this.writer ?? this.reader ?? wanted.file).fd, wanted)
+    const { reader, writer } = this
+    if (reader === undefined || writer === undefined || reader === writer)
+      return lockOnHost((writer ?? reader ?? wanted.file).fd, wanted, wanted.type)
+    return (
+      firstLock(reader, this.ranges.free(wanted, F_WRLCK), wanted.type) ??
+      firstLock(writer, this.ranges.free(wanted, F_RDLCK), wanted.type)
+    )
   }
 
   private unlock(gone: readonly ByteRange[]): boolean {
@@ -129,6 +136,14 @@ export class FileLocks {
     this.reader = undefined
     this.writer = undefined
   }
+}
+
+function firstLock(file: OpenFile, parts: readonly ByteRange[], type: number): LockOnHost | undefined {
+  for (const part of parts) {
+    const found = lockOnHost(file.fd, part, type)
+    if (found !== undefined) return found
+  }
+  return undefined
 }
 
 function held(file: OpenFile): OpenFile {

@@ -90,7 +90,8 @@ export class LockOperations {
     const wanted = ownedRange(request, bytes, file, type)
     const locks = this.table.of(file.nodeid)
     const ofGuest = locks?.ranges.inWayOf(wanted)
-    const found = ofGuest ?? (locks === undefined ? lockOnHost(file.fd, wanted) : locks.inWayOnHost(wanted))
+    const found =
+      ofGuest ?? (locks === undefined ? lockOnHost(file.fd, wanted, type) : locks.inWayOnHost(wanted))
     if (found === undefined) writeLock(reply, { ...bytes, type: F_UNLCK }, NO_PID)
     else writeLock(reply, found, ofGuest?.pid ?? NO_PID)
     return LkOut.BYTES

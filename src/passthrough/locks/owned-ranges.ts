@@ -113,11 +113,12 @@ export class OwnedRanges {
     return gone
   }
 
-  /** The parts of `bytes` that have no lock, in order. */
-  free({ startByte, lastByte }: ByteRange): ByteRange[] {
+  /** The parts of `bytes` that have no lock, or none of the given type, in order. */
+  free({ startByte, lastByte }: ByteRange, type?: number): ByteRange[] {
     const parts: ByteRange[] = []
     let from = startByte
-    for (const range of [...this.ranges].sort((a, b) => a.startByte - b.startByte)) {
+    const counted = this.ranges.filter((range) => type === undefined || range.type === type)
+    for (const range of counted.sort((a, b) => a.startByte - b.startByte)) {
       if (range.startByte > lastByte) break
       if (range.startByte > from) parts.push({ startByte: from, lastByte: range.startByte - 1 })
       from = Math.max(from, range.lastByte + 1)
