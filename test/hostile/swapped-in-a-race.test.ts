@@ -4,7 +4,6 @@
  * makes. With the sandbox and without, where the file operations are all there is.
  */
 import { execFileSync } from 'node:child_process'
-
 import {
   mkdirSync,
   mkdtempSync,
@@ -15,7 +14,6 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
-import { Worker } from 'node:worker_threads'
 import t, { type Test } from 'tap'
 import { isRoot } from '../support/cases.js'
 import { Device } from '../support/device.js'
@@ -23,10 +21,9 @@ import { ROOT_ID } from '../support/fuse-abi.js'
 import { FuseError } from '../support/fuse-client.js'
 import type { FuseGuest } from '../support/fuse-guest.js'
 import { mount } from '../support/mount.js'
-import type { SwapperStart } from '../support/swapper.js'
+import { race } from '../support/race.js'
 
 const TRIES = 3000
-const MOST_TRIES = 20 * TRIES
 const O_WRONLY = 1
 const O_RDWR = 2
 const O_TRUNC = 0o1000
@@ -101,31 +98,6 @@ function make(t: Test, fs: FuseGuest, n: number, insideInode: bigint): string {
   })
 }
 
-/**
- * Calls `attempt` over and over while the host swaps. Returns the outcomes with their counts. A busy machine may keep the
- * swapper waiting: then there are more attempts, until one has met something else.
- */
-async function race(
-  t: Test,
-  places: Pick<SwapperStart, 'path' | 'others'>,
-  attempt: (n: number) => string,
-): Promise<ReadonlyMap<string, number>> {
-  const control = new Int32Array(new SharedArrayBuffer(8))
-  const worker = new Worker(new URL('../support/swapper.js', import.meta.url), {
-    workerData: { ...places, control } satisfies SwapperStart,
-  })
-  await new Promise((resolve) => worker.once('online', resolve))
-  const outcomes = new Map<string, number>()
-  for (let n = 0; n < TRIES || (outcomes.size < 2 && n < MOST_TRIES); n++) {
-    const outcome = attempt(n)
-    outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1)
-  }
-  Atomics.store(control, 0, 1)
-  await new Promise((resolve) => worker.once('exit', resolve))
-  t.comment(`${JSON.stringify([...outcomes])} under ${Atomics.load(control, 1)} swaps`)
-  return outcomes
-}
-
 for (const sandbox of ['none', 'namespace'] as const) {
   const skip = sandbox === 'none' || isRoot ? {} : { skip: 'needs root: namespaces' }
   t.test(`${TRIES} walks in the sandbox ${sandbox}`, { ...skip, timeout: 200_000 }, async (t) => {
@@ -139,7 +111,7 @@ for (const sandbox of ['none', 'namespace'] as const) {
     symlinkSync(outside, link)
     const inodes = new Set([`${inside}/file`, `${inside}/sub/file`].map((path) => BigInt(statSync(path).ino)))
     const fs = mount(t, device)
-    const outcomes = await race(t, { path: inside, others: [link] }, (n) => walk(t, fs, n, inodes))
+    const outcomes = await race(t, { path: inside, others: [link] }, TRIES, (n) => walk(t, fs, n, inodes))
     t.ok((outcomes.get('found') ?? 0) > 0 && outcomes.size > 1, 'both were met')
     t.same(readdirSync(outside).sort(), ['file', 'sub'])
     t.same(readdirSync(`${outside}/sub`), ['file'])
@@ -158,7 +130,7 @@ for (const sandbox of ['none', 'namespace'] as const) {
     const fs = mount(t, device)
     const held = device.fdCount()
     const ino = BigInt(statSync(inside).ino)
-    const outcomes = await race(t, { path: inside, others: [link, fifo] }, (n) => make(t, fs, n, ino))
+    const outcomes = await race(t, { path: inside, others: [link, fifo] }, TRIES, (n) => make(t, fs, n, ino))
     t.ok((outcomes.get('opened') ?? 0) > 0 && outcomes.size > 1, 'the file and others were met')
     t.equal(readFileSync(inside, 'utf8'), 'inside')
     t.equal(readFileSync(`${outside}/file`, 'utf8'), SECRET)

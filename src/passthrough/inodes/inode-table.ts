@@ -157,6 +157,11 @@ export class InodeTable {
     if (this.chunkOf(slot).lookups[slot & CHUNK_MASK]++ === 0) this.givenBack.remove(slot)
   }
 
+  /** Returns true if the guest has been told of the inode just once. */
+  isKnownOnce(slot: number): boolean {
+    return this.chunkOf(slot).lookups[slot & CHUNK_MASK] === 1
+  }
+
   /** Drops `count` lookups. A count above the current one drops them all. Without lookups the inode is closed, unless kept. */
   unref(slot: number, count: number): void {
     const chunk = this.chunkOf(slot)

@@ -18,18 +18,22 @@ import {
   Statx,
 } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
+import { descriptorError } from '../descriptors.js'
 import { type ExportOperations, isDots } from '../inodes/export.js'
 import type { InodeFinder } from '../inodes/inode-finder.js'
 import type { InodeTable } from '../inodes/inode-table.js'
-import { TYPE_DIRECTORY, TYPE_SYMLINK } from '../inodes/inode-table.js'
+import { TYPE_DIRECTORY, TYPE_REGULAR, TYPE_SYMLINK } from '../inodes/inode-table.js'
 import type { Caller } from '../owners/caller.js'
 import { refusalOfNode } from '../owners/refused-modes.js'
 import type { PassthroughOptions } from '../passthrough-options.js'
 import type { Replies } from '../replies.js'
 import type { SecurityLabels } from '../xattrs/security-labels.js'
+import { findMade } from './made-inodes.js'
 import { removeMadeName } from './made-name.js'
+import type { NameOpener } from './name-opener.js'
 
-const { AT_REMOVEDIR, RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT } = native.constants
+const { AT_REMOVEDIR, O_CREAT, O_EXCL, O_RDONLY, RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT } =
+  native.constants
 
 const RENAME_FLAGS = RENAME_EXCHANGE | RENAME_NOREPLACE | RENAME_WHITEOUT
 /** Longer targets do not fit into one page of the guest. */
@@ -43,6 +47,7 @@ const emptyName = new Uint8Array(1)
 interface Share {
   readonly inodes: InodeTable
   readonly finder: InodeFinder
+  readonly opener: NameOpener
   readonly caller: Caller
   readonly labels: SecurityLabels
   readonly replies: Replies
@@ -104,36 +109,36 @@ export class NameOperations {
     return Math.min(lenBytes, LINK_TARGET_MAX_BYTES)
   }
 
-  /** FUSE_SYMLINK. Reply: entry_out. */
+  /** FUSE_SYMLINK. Reply: entry_out. Errors: ESTALE (replaced on the host meanwhile) and those of symlinkat. */
   symlink(request: Request): number {
     const parentFd = this.beginMaking(request, 0)
     if (parentFd < 0) return parentFd
     const { argBytes, nameAt, secondNameAt } = request
-    return this.finishMaking(request, native.symlinkat(argBytes, secondNameAt, parentFd, argBytes, nameAt), 0)
+    const result = native.symlinkat(argBytes, secondNameAt, parentFd, argBytes, nameAt)
+    return this.finishMaking(request, result, TYPE_SYMLINK)
   }
 
-  /** FUSE_MKNOD. Reply: entry_out. */
+  /** FUSE_MKNOD. Reply: entry_out. Errors: ESTALE (replaced on the host meanwhile) and those of mknodat. */
   mknod(request: Request): number {
     const { args, argBytes, nameAt } = request
     const mode = MknodIn.mode(args, ARGS)
-    const refused = refusalOfNode(this.share.options, mode, MknodIn.rdev(args, ARGS))
+    const device = MknodIn.rdev(args, ARGS)
+    const refused = refusalOfNode(this.share.options, mode, device)
     if (refused < 0) return refused
     const parentFd = this.beginMaking(request, MknodIn.umask(args, ARGS))
     if (parentFd < 0) return parentFd
-    return this.finishMaking(
-      request,
-      native.mknodat(parentFd, argBytes, nameAt, mode, MknodIn.rdev(args, ARGS)),
-      0,
-    )
+    const type = (mode >>> 12) & 0xf
+    if (type === TYPE_REGULAR || type === 0) return this.makeFile(request, parentFd, mode & PERMISSIONS)
+    return this.finishMaking(request, native.mknodat(parentFd, argBytes, nameAt, mode, device), type)
   }
 
-  /** FUSE_MKDIR. Reply: entry_out. */
+  /** FUSE_MKDIR. Reply: entry_out. Errors: ESTALE (replaced on the host meanwhile) and those of mkdirat. */
   mkdir(request: Request): number {
     const { args, argBytes, nameAt } = request
     const parentFd = this.beginMaking(request, MkdirIn.umask(args, ARGS))
     if (parentFd < 0) return parentFd
     const mode = MkdirIn.mode(args, ARGS) & PERMISSIONS
-    return this.finishMaking(request, native.mkdirat(parentFd, argBytes, nameAt, mode), AT_REMOVEDIR)
+    return this.finishMaking(request, native.mkdirat(parentFd, argBytes, nameAt, mode), TYPE_DIRECTORY)
   }
 
   /** FUSE_UNLINK. Reply: empty. */
@@ -170,9 +175,10 @@ export class NameOperations {
     const parentFd = fd < 0 ? fd : inodes.fdOf(parent)
     if (parentFd < 0) return parentFd
     const result = native.inodeLink(procFd, fd, parentFd, argBytes, nameAt)
-    if (result < 0) return result
-    const linked = this.share.finder.lookup(parent, argBytes, nameAt, this.st)
-    return this.share.replies.entry(request, linked, parent, this.st)
+    const stated = result < 0 ? result : inodes.stat(slot, this.st)
+    if (stated < 0) return stated
+    inodes.ref(slot)
+    return this.share.replies.entry(request, slot, parent, this.st)
   }
 
   private directoryOf(nodeid: number): number {
@@ -196,14 +202,33 @@ export class NameOperations {
     return entered < 0 ? entered : parentFd
   }
 
-  /** Replies for a new file, or for the errno of making it. `removeFlags` are the unlinkat flags that undo it. */
-  private finishMaking(request: Request, result: number, removeFlags: number): number {
+  /** Makes an empty file. Opening it, unlike mknodat, tells which file it is. */
+  private makeFile(request: Request, parentFd: number, mode: number): number {
+    const { share } = this
+    const { argBytes, nameAt } = request
+    const fd = share.opener.open(parentFd, argBytes, nameAt, O_RDONLY | O_CREAT | O_EXCL, mode)
+    share.caller.leave()
+    if (fd < 0) return descriptorError(fd)
+    const slot = share.finder.adoptMade(fd, parentFd, argBytes, nameAt, this.st)
+    native.close(fd)
+    return this.replyMade(request, slot, 0)
+  }
+
+  /** Replies for a new name of a type that cannot be opened, or for the errno of making it. */
+  private finishMaking(request: Request, result: number, type: number): number {
     const { share } = this
     share.caller.leave()
     if (result < 0) return result
+    const parent = share.inodes.slotOf(request.nodeid)
+    const slot = findMade(share, request, parent, type, this.st)
+    return this.replyMade(request, slot, type === TYPE_DIRECTORY ? AT_REMOVEDIR : 0)
+  }
+
+  /** Labels a new inode and replies with it. `removeFlags` are the unlinkat flags that undo its making. */
+  private replyMade(request: Request, slot: number, removeFlags: number): number {
+    const { share } = this
     const { argBytes, nameAt } = request
     const parent = share.inodes.slotOf(request.nodeid)
-    const slot = share.finder.lookup(parent, argBytes, nameAt, this.st)
     const labelled = slot < 0 ? 0 : share.labels.labelNew(request, slot)
     if (labelled === 0) return share.replies.entry(request, slot, parent, this.st)
     removeMadeName(share.inodes.fdOf(slot), share.inodes.fdOf(parent), argBytes, nameAt, removeFlags)

@@ -23,6 +23,7 @@ const NO_GROUP = -1
  */
 export class Caller {
   private readonly canSwitch: boolean
+  private readonly ownUid = process.geteuid?.() ?? 0
   private entered = false
   private masked = false
   /** True if the guest leaves its umask to the device, so that default ACLs take precedence over it. */
@@ -64,6 +65,12 @@ export class Caller {
     if (this.entered) native.credentialsLeave()
     this.masked = false
     this.entered = false
+  }
+
+  /** The owner, on the host, of what is made between `enter` and `leave`. */
+  ownerFor(request: Request): number {
+    const uid = this.identities.hostUid(request.uid)
+    return uid === 0 && !this.canSwitch ? this.ownUid : uid
   }
 
   private groupOf(request: Request): number {

@@ -5,7 +5,8 @@ import type { XattrNames } from './xattr-names.js'
 
 /** Security contexts sent with requests that create a file (SECURITY_CTX). */
 export class SecurityLabels {
-  private takesContexts = false
+  /** True if requests that create a file may carry a context. */
+  areTaken = false
 
   constructor(
     private readonly inodes: InodeTable,
@@ -13,12 +14,12 @@ export class SecurityLabels {
   ) {}
 
   begin({ flags }: InitAgreement): void {
-    this.takesContexts = has(flags, InitFlag.SECURITY_CTX)
+    this.areTaken = has(flags, InitFlag.SECURITY_CTX)
   }
 
   /** Gives a new inode the security context of its request. Returns 0 or a negative errno. */
   labelNew(request: Request, slot: number): number {
-    if (!this.takesContexts) return 0
+    if (!this.areTaken) return 0
     const context = securityContext(request)
     if (context === undefined || typeof context === 'number') return context ?? 0
     const { nameAt, valueAt, valueBytes } = context
