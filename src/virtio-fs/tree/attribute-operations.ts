@@ -91,6 +91,7 @@ export class TreeAttributes {
       (call) => tree.statfs?.(call),
       (room, to) => {
         const said = room ?? {}
+        if (typeof said !== 'object') wrong('the answer', said, 'an object')
         const { freeBlocks = 0 } = said
         const numbers = [
           said.blocks ?? 0,

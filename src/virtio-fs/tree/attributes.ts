@@ -175,6 +175,13 @@ export function timeoutSec(name: string, said: unknown, otherwise: number): numb
   return wrong(name, said, 'a number of seconds from 0 on')
 }
 
+/** A method's result that must be a list. Throws TypeError for anything else, a string included. */
+export function listed<T>(said: Iterable<T>): Iterable<T> {
+  if (typeof said !== 'object' || said === null || typeof said[Symbol.iterator] !== 'function')
+    wrong('the answer', said, 'a list')
+  return said
+}
+
 /** Throws TypeError with the wrong value and the expected one. */
 export function wrong(name: string, value: unknown, wanted: string): never {
   const shown = typeof value === 'object' ? Object.prototype.toString.call(value) : String(value)

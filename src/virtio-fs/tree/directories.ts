@@ -4,7 +4,7 @@ import { ReadIn } from '../wire/data.js'
 import { Dirent } from '../wire/dirent.js'
 import { EntryOut } from '../wire/entry.js'
 import { OpenIn, OpenOut } from '../wire/open.js'
-import { typeNumber, wrong } from './attributes.js'
+import { listed, typeNumber, wrong } from './attributes.js'
 import { andThen, type Call, isPromise, named } from './calls.js'
 import type { Found } from './found-nodes.js'
 import { errnoOfError } from './method-error.js'
@@ -95,7 +95,7 @@ export class TreeDirectories {
     if (node.readdir === undefined) throw Object.assign(new Error('no directory'), { code: 'ENOTDIR' })
     return andThen(node.readdir(call), (entries) => {
       const listing = [...dots]
-      for (const entry of entries) listing.push(checkedEntry(entry))
+      for (const entry of listed(entries)) listing.push(checkedEntry(entry))
       this.on.listings.keep(open, listing)
       return listing
     })

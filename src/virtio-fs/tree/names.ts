@@ -2,6 +2,7 @@ import { EBADF, EILSEQ, EINVAL, ENAMETOOLONG, ENOTDIR, EPERM, EROFS } from '../e
 import { ARGS, NO_REPLY, type Request } from '../request.js'
 import { BatchForgetIn, ForgetIn } from '../wire/forget.js'
 import { LinkIn, MkdirIn, MknodIn, Rename2In, RenameIn } from '../wire/names.js'
+import { listed } from './attributes.js'
 import { andThen, type Call } from './calls.js'
 import type { Found } from './found-nodes.js'
 import type { Awaitable, FsNode } from './node.js'
@@ -27,7 +28,7 @@ export function childOf(parent: FsNode, name: string, call: Call): Awaitable<FsN
   if (parent.lookup !== undefined) return andThen(parent.lookup(name, call), (node) => node ?? undefined)
   if (parent.readdir === undefined) return undefined
   return andThen(parent.readdir(call), (entries) => {
-    for (const entry of entries) if (typeof entry === 'object' && entry.name === name) return entry.node
+    for (const entry of listed(entries)) if (typeof entry === 'object' && entry.name === name) return entry.node
     return undefined
   })
 }

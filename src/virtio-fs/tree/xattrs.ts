@@ -1,7 +1,7 @@
 import { EBADF, EILSEQ, EINVAL, ENODATA, EOPNOTSUPP, ERANGE } from '../errno.js'
 import { ARGS, type ReplyPlace, type Request } from '../request.js'
 import { GetxattrIn, GetxattrOut, SetxattrIn } from '../wire/xattr.js'
-import { wrong } from './attributes.js'
+import { listed, wrong } from './attributes.js'
 import type { FsNode } from './node.js'
 import { nodeOf, type TreeParts } from './parts.js'
 
@@ -45,7 +45,7 @@ export class TreeXattrs {
       undefined,
       (call) => (node.listxattr as NonNullable<FsNode['listxattr']>)(call),
       (names, to) => {
-        const list = [...names]
+        const list = [...listed(names)]
         for (const name of list)
           if (typeof name !== 'string' || name === '' || name.includes('\0')) wrong('a name', name, 'one')
         return replyBytes(to, Buffer.from(list.map((name) => `${name}\0`).join('')), roomBytes)
