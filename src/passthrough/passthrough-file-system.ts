@@ -250,7 +250,7 @@ function handlesOf({ fileHandles, directory, procFd }: PassthroughOptions, rootF
 /** Slow system calls, and requests that wait for locks. */
 function backgroundOf(async: AsyncIo, locks: LockOperations): Background {
   return {
-    fds: async.fds,
+    fds: async.engine.fds,
     progress() {
       const locked = locks.progress()
       return async.progress() || locked
@@ -260,7 +260,7 @@ function backgroundOf(async: AsyncIo, locks: LockOperations): Background {
       const asyncMs = async.nextDueMs()
       return lockMs < 0 || asyncMs < 0 ? Math.max(lockMs, asyncMs) : Math.min(lockMs, asyncMs)
     },
-    engine: async.hasUring ? 'io_uring' : 'threads',
+    engine: async.engine.kind,
     get isFull() {
       return async.isFull
     },

@@ -1,29 +1,9 @@
 import * as native from 'virtiofsd-ts-native'
+import { AsyncEngine, type FileIoOptions } from './async-engine.js'
 import type { DescriptorChain } from './descriptor-chain.js'
-import { mustSucceed } from './errors.js'
 import type { EventLoop } from './event-loop.js'
 
-const { EPOLLIN } = native.constants
-
-const DEFAULT_MAX_THREADS = 8
-const RESULTS_PER_REAP = 128
-/** Half the room of io_uring's completion queue (native/src/uring.c), so that one more batch also fits. */
-const MAX_UNDER_WAY = 4096
-/** The delay before another try if the kernel takes no more and no call under way would wake us. */
-const SUBMIT_AGAIN_MS = 10
-
-/** Kinds of asyncFile. */
-const FSYNC = 2
-const FDATASYNC = 3
-const FALLOCATE = 4
-const SYNCFS = 6
-
-export interface FileIoOptions {
-  /** False: use helper threads alone, as without io_uring. Default true. */
-  readonly uring?: boolean
-  /** The most helper threads, 1 to 64, started on demand. Default 8. */
-  readonly maxThreads?: number
-}
+const { ASYNC_FALLOCATE, ASYNC_FDATASYNC, ASYNC_FSYNC, ASYNC_SYNCFS } = native.constants
 
 /** Bytes of a chain, and their place in a file. */
 export interface Transfer {
@@ -54,22 +34,15 @@ type Start = (token: number) => number
 export class FileIo {
   /** The engine in use: "threads" if the kernel lacks io_uring or forbids it. */
   readonly engine: 'io_uring' | 'threads'
-  private readonly fds: readonly number[]
-  private readonly epollFd: number
+  private readonly async: AsyncEngine
   private readonly calls = new Map<number, Done>()
-  private readonly results = new Int32Array(2 * RESULTS_PER_REAP)
-  private readonly events = new Uint32Array(2)
   private lastToken = 0
-  private unsubmitted = false
   private begun: (() => void) | undefined
 
   /** Throws SystemCallError EBUSY if this thread has an engine already. */
-  constructor({ uring = true, maxThreads = DEFAULT_MAX_THREADS }: FileIoOptions = {}) {
-    const made = mustSucceed('an engine for this thread', native.asyncCreate(uring ? 1 : 0, maxThreads))
-    this.engine = made === 1 ? 'io_uring' : 'threads'
-    this.fds = made === 1 ? [native.asyncPoolFd(), native.asyncUringFd()] : [native.asyncPoolFd()]
-    this.epollFd = mustSucceed('epoll_create1', native.epollCreate())
-    for (const fd of this.fds) native.epollAdd(this.epollFd, fd, EPOLLIN, 0)
+  constructor(options: FileIoOptions = {}) {
+    this.async = new AsyncEngine(options)
+    this.engine = this.async.kind
   }
 
   /** Fills writable bytes of `chain` from a file. Resolves to the bytes read, fewer only at the end of the file. */
@@ -97,7 +70,9 @@ export class FileIo {
   }
 
   fsync(fd: number): Promise<number> {
-    return new Promise((done) => this.begin((token) => native.asyncFile(FSYNC, token, fd, 0, 0, 0), done))
+    return new Promise((done) =>
+      this.begin((token) => native.asyncFile(ASYNC_FSYNC, token, fd, 0, 0, 0), done),
+    )
   }
 
   fdatasync(fd: number): Promise<number> {
@@ -106,23 +81,25 @@ export class FileIo {
 
   /** `fdatasync` with a callback. */
   startFlush(fd: number, done: Done): void {
-    this.begin((token) => native.asyncFile(FDATASYNC, token, fd, 0, 0, 0), done)
+    this.begin((token) => native.asyncFile(ASYNC_FDATASYNC, token, fd, 0, 0, 0), done)
   }
 
   /** `mode`: FALLOC_FL_*. */
   fallocate(fd: number, mode: number, offsetBytes: number, lenBytes: number): Promise<number> {
-    const start = (token: number) => native.asyncFile(FALLOCATE, token, fd, mode, offsetBytes, lenBytes)
+    const start = (token: number) => native.asyncFile(ASYNC_FALLOCATE, token, fd, mode, offsetBytes, lenBytes)
     return new Promise((done) => this.begin(start, done))
   }
 
   syncfs(fd: number): Promise<number> {
-    return new Promise((done) => this.begin((token) => native.asyncFile(SYNCFS, token, fd, 0, 0, 0), done))
+    return new Promise((done) =>
+      this.begin((token) => native.asyncFile(ASYNC_SYNCFS, token, fd, 0, 0, 0), done),
+    )
   }
 
   /** Used by the back-end. Calls `begun` when `progress` has something to start. */
   attach(loop: EventLoop, begun: () => void): void {
     this.begun = begun
-    for (const fd of this.fds) loop.addReadable(fd, () => {})
+    for (const fd of this.async.fds) loop.addReadable(fd, () => {})
   }
 
   /** Used by the back-end. True if calls are under way, which need a processor. */
@@ -132,27 +109,25 @@ export class FileIo {
 
   /** Used by the back-end. True if no more may be started until a call has ended. */
   get isFull(): boolean {
-    return this.calls.size >= MAX_UNDER_WAY
+    return this.calls.size >= AsyncEngine.MAX_UNDER_WAY
   }
 
   /** Used by the back-end. Returns the milliseconds until `progress` has work by itself, or -1 for never. */
   nextDueMs(): number {
-    return this.unsubmitted ? SUBMIT_AGAIN_MS : -1
+    return this.async.nextDueMs()
   }
 
   /** Used by the back-end. Starts requested calls and delivers results. Returns true if there were any. */
   progress(): boolean {
     if (this.calls.size === 0) return false
-    this.submit()
-    const count = native.asyncReap(this.results)
-    for (let n = 0; n < count; n++) this.deliver(this.results[2 * n] >>> 0, this.results[2 * n + 1])
-    return count > 0
+    this.async.submit()
+    return this.async.reap(this.deliver)
   }
 
   /** Used by the back-end. Returns when no call is under way any more. */
   drain(): void {
     while (this.calls.size > 0) {
-      if (!this.progress()) native.epollWait(this.epollFd, this.nextDueMs(), this.events)
+      if (!this.progress()) this.async.wait(this.nextDueMs())
     }
   }
 
@@ -183,16 +158,12 @@ export class FileIo {
       return
     }
     this.calls.set(this.lastToken, done)
-    this.unsubmitted = true
+    this.async.begun()
     begun()
   }
 
-  private submit(): void {
-    if (!this.unsubmitted) return
-    this.unsubmitted = mustSucceed('io_uring_enter', native.asyncSubmit()) > 0
-  }
-
-  private deliver(token: number, result: number): void {
+  private readonly deliver = (signed: number, result: number): void => {
+    const token = signed >>> 0
     const done = this.calls.get(token)
     this.calls.delete(token)
     done?.(result)

@@ -1,3 +1,4 @@
+import { AsyncEngine } from 'vhost-user-ts'
 import {
   type DeferredReply,
   ECANCELED,
@@ -14,18 +15,10 @@ import type { HeldFd } from './held-fd.js'
 import type { OpenFile } from './open-file.js'
 import { SlowWrites } from './slow-writes.js'
 
-const { EPOLLIN, URING_RESULTS } = native.constants
-
 /** Calls on one file with an empty reply. */
 const { ASYNC_COPY_RANGE } = native.constants
 export const { ASYNC_FALLOCATE, ASYNC_FDATASYNC, ASYNC_FSYNC, ASYNC_SYNCFS } = native.constants
 
-const MAX_HELPER_THREADS = 8
-const RESULTS_PER_REAP = 128
-/** Half of the room for results: another batch and the whole priority queue fit into the rest. */
-const MAX_UNDER_WAY = URING_RESULTS / 2
-/** Pause before a retry when the kernel takes no more requests and none is under way to wake this thread. */
-const SUBMIT_AGAIN_MS = 10
 /** Copies are done in pieces of this size, so that a stop need not wait for the whole copy. */
 const COPY_PIECE_BYTES = 8 * 1024 * 1024
 /** Stopping rings wait this long for a task to begin, then give it up. */
@@ -126,33 +119,18 @@ class Task {
  * Each call starts with a request that is owed a reply, and returns PENDING_REPLY or a negative errno.
  */
 export class AsyncIo {
-  readonly fds: readonly number[]
-  /** False if the kernel lacks or forbids io_uring: helper threads then do everything. */
-  readonly hasUring: boolean
+  /** Throws SystemCallError if this thread cannot have one. */
+  readonly engine = new AsyncEngine()
   readonly slowWrites = new SlowWrites()
   private readonly tasks: Task[] = []
   private readonly idle: Task[] = []
-  private readonly results = new Int32Array(2 * RESULTS_PER_REAP)
-  private readonly events = new Uint32Array(2)
-  private readonly epollFd: number
   private underWay = 0
   /** Tasks under way other than reads. The kernel runs these in its threads; reads only wait for the disk. */
   private working = 0
-  private unsubmitted = false
   /** The rings are stopping: no copy begins another piece. */
   private stopping = false
   /** Bytes written by all buffered writes that left the loop. */
   private writtenBytes = 0
-
-  /** Throws if this thread cannot have an engine. */
-  constructor() {
-    const created = native.asyncCreate(1, MAX_HELPER_THREADS)
-    if (created < 0) throw new Error(`asynchronous I/O cannot be set up: errno ${-created}`)
-    this.hasUring = created === 1
-    this.fds = this.hasUring ? [native.asyncPoolFd(), native.asyncUringFd()] : [native.asyncPoolFd()]
-    this.epollFd = native.epollCreate()
-    for (const fd of this.fds) native.epollAdd(this.epollFd, fd, EPOLLIN, 0)
-  }
 
   get isWorking(): boolean {
     return this.working > 0
@@ -160,19 +138,19 @@ export class AsyncIo {
 
   /** Returns true if no task may begin until another one ends. */
   get isFull(): boolean {
-    return this.underWay >= MAX_UNDER_WAY
+    return this.underWay >= AsyncEngine.MAX_UNDER_WAY
   }
 
   /** Milliseconds until `progress` has work without an event, or -1 for never. */
   nextDueMs(): number {
-    return this.unsubmitted ? SUBMIT_AGAIN_MS : -1
+    return this.engine.nextDueMs()
   }
 
   progress(): boolean {
     this.slowWrites.endBatch()
     if (this.underWay === 0) return false
-    this.submit()
-    return this.reap()
+    this.engine.submit()
+    return this.engine.reap(this.resume)
   }
 
   /**
@@ -186,12 +164,12 @@ export class AsyncIo {
     this.stopping = true
     native.asyncCancel(ASYNC_COPY_RANGE)
     while (this.underWay > 0) {
-      this.submit()
+      this.engine.submit()
       if (patient && performance.now() > endMs) {
         patient = false
         native.asyncCancel(ALL_KINDS)
       }
-      if (!this.reap()) native.epollWait(this.epollFd, patient ? LOOK_MS : this.nextDueMs(), this.events)
+      if (!this.engine.reap(this.resume)) this.engine.wait(patient ? LOOK_MS : this.nextDueMs())
     }
     this.stopping = false
   }
@@ -302,30 +280,18 @@ export class AsyncIo {
     this.underWay++
     if (task.kind !== 'read') this.working++
     if (started < 0) this.end(task, started)
-    else this.unsubmitted = true
+    else this.engine.begun()
     return PENDING_REPLY
   }
 
-  private submit(): void {
-    if (!this.unsubmitted) return
-    const left = native.asyncSubmit()
-    if (left < 0) throw new Error(`io_uring takes no more requests: errno ${-left}`)
-    this.unsubmitted = left > 0
-  }
-
-  private reap(): boolean {
-    const count = native.asyncReap(this.results)
-    for (let n = 0; n < count; n++) this.resume(this.tasks[this.results[2 * n]], this.results[2 * n + 1])
-    return count > 0
-  }
-
   /** Continues after a short transfer. Only an empty transfer marks the end of a file. */
-  private resume(task: Task, result: number): void {
+  private readonly resume = (token: number, result: number): void => {
+    const task = this.tasks[token]
     if (result > 0) task.advance(result)
     const mayGoOn = task.kind !== 'empty' && !(this.stopping && task.kind === 'copy')
     const goesOn = mayGoOn && result > 0 && task.leftBytes > 0
     const started = goesOn ? task.startTransfer() : result
-    if (goesOn && started === 0) this.unsubmitted = true
+    if (goesOn && started === 0) this.engine.begun()
     // Without this, a write of no bytes would be a short success.
     else this.end(task, task.kind === 'write' && started === 0 && task.leftBytes > 0 ? -EIO : started)
   }

@@ -28,7 +28,8 @@ export function childOf(parent: FsNode, name: string, call: Call): Awaitable<FsN
   if (parent.lookup !== undefined) return andThen(parent.lookup(name, call), (node) => node ?? undefined)
   if (parent.readdir === undefined) return undefined
   return andThen(parent.readdir(call), (entries) => {
-    for (const entry of listed(entries)) if (typeof entry === 'object' && entry.name === name) return entry.node
+    for (const entry of listed(entries))
+      if (typeof entry === 'object' && entry.name === name) return entry.node
     return undefined
   })
 }

@@ -1,0 +1,73 @@
+import * as native from 'virtiofsd-ts-native'
+import { mustSucceed } from './errors.js'
+
+const { EPOLLIN, URING_RESULTS } = native.constants
+
+const DEFAULT_MAX_THREADS = 8
+const RESULTS_PER_REAP = 128
+/** The delay before another try if the kernel takes no more and no call under way would wake this thread. */
+const SUBMIT_AGAIN_MS = 10
+
+export interface FileIoOptions {
+  /** False: use helper threads alone, as without io_uring. Default true. */
+  readonly uring?: boolean
+  /** The most helper threads, 1 to 64, started on demand. Default 8. */
+  readonly maxThreads?: number
+}
+
+/** Takes the result of the call that began under `token`: >= 0, or a negative errno. Tokens are 32 bits, here signed. */
+export type Deliver = (token: number, result: number) => void
+
+/**
+ * The one engine of this thread for system calls that wait: io_uring, and helper threads for what it does not do. Calls begin
+ * with `async...` of the addon or with `start...` of a chain, under a token. Whose call a token is, its user knows.
+ */
+export class AsyncEngine {
+  /** The calls that may be under way: half of the room for results, so that one more batch also fits. */
+  static readonly MAX_UNDER_WAY = URING_RESULTS / 2
+  /** "threads" if the kernel lacks io_uring or forbids it. */
+  readonly kind: 'io_uring' | 'threads'
+  /** Readable when results have arrived. */
+  readonly fds: readonly number[]
+  private readonly epollFd: number
+  private readonly results = new Int32Array(2 * RESULTS_PER_REAP)
+  private readonly events = new Uint32Array(2)
+  private unsubmitted = false
+
+  /** Throws SystemCallError EBUSY if this thread has an engine already. */
+  constructor({ uring = true, maxThreads = DEFAULT_MAX_THREADS }: FileIoOptions = {}) {
+    const made = mustSucceed('an engine for this thread', native.asyncCreate(uring ? 1 : 0, maxThreads))
+    this.kind = made === 1 ? 'io_uring' : 'threads'
+    this.fds = made === 1 ? [native.asyncPoolFd(), native.asyncUringFd()] : [native.asyncPoolFd()]
+    this.epollFd = mustSucceed('epoll_create1', native.epollCreate())
+    for (const fd of this.fds) native.epollAdd(this.epollFd, fd, EPOLLIN, 0)
+  }
+
+  /** A call has begun: the next `submit` hands it to the kernel. */
+  begun(): void {
+    this.unsubmitted = true
+  }
+
+  /** Hands calls that have begun to the kernel, all of a batch at once. */
+  submit(): void {
+    if (this.unsubmitted) this.unsubmitted = mustSucceed('io_uring_enter', native.asyncSubmit()) > 0
+  }
+
+  /** Delivers results that have arrived. Returns false if there are none. */
+  reap(deliver: Deliver): boolean {
+    const { results } = this
+    const count = native.asyncReap(results)
+    for (let n = 0; n < count; n++) deliver(results[2 * n], results[2 * n + 1])
+    return count > 0
+  }
+
+  /** Waits for results. -1: for as long as it takes. */
+  wait(timeoutMs: number): void {
+    native.epollWait(this.epollFd, timeoutMs, this.events)
+  }
+
+  /** Milliseconds until `submit` has work without an event, or -1 for never. */
+  nextDueMs(): number {
+    return this.unsubmitted ? SUBMIT_AGAIN_MS : -1
+  }
+}
