@@ -43,8 +43,9 @@ $(IOCTL_NAPI): $(STAMP)
 	@$(MAKE) -s -C native ioctl-napi || echo 'ioctl-napi does not compile here: the addon does its work'
 
 .PHONY: build
-build: native/build/native.node $(IOCTL_NAPI) $(TAP) ## Build the addon and compile TypeScript
+build: native/build/native.node $(IOCTL_NAPI) $(TAP) ## Build the addon, compile TypeScript and bundle the program
 	@npx tsc -b
+	@node packaging/bundle.js
 	@node dist/src/reference/write-manual.js dist/virtiofsd-ts.1
 
 .PHONY: run

@@ -20,7 +20,7 @@ esac
 
 lib=$DESTDIR$PREFIX/lib/virtiofsd-ts
 data=$DESTDIR$PREFIX/share
-program=$lib/dist/src/main.js
+program=$lib/dist/program/main.js
 umask 022
 
 packed=$(mktemp -d)
@@ -60,18 +60,18 @@ if [ -n "$NODE_BINARY" ]; then
 #!/bin/sh
 # Starts the Node that came along.
 lib=$(dirname "$(readlink -f "$0")")/../lib/virtiofsd-ts
-exec "$lib/node" "$lib/dist/src/main.js" "$@"
+exec "$lib/node" "$lib/dist/program/main.js" "$@"
 WRAPPER
   chmod 755 "$DESTDIR$PREFIX/bin/virtiofsd-ts"
 else
-  ln -sfn ../lib/virtiofsd-ts/dist/src/main.js "$DESTDIR$PREFIX/bin/virtiofsd-ts"
+  ln -sfn ../lib/virtiofsd-ts/dist/program/main.js "$DESTDIR$PREFIX/bin/virtiofsd-ts"
 fi
 
 install -D -m 644 dist/virtiofsd-ts.1 "$data/man/man1/virtiofsd-ts.1"
 # complete SHELL FILE
 complete() {
   mkdir -p "$(dirname "$data/$2")"
-  node dist/src/main.js completion "$1" > "$data/$2"
+  node dist/program/main.js completion "$1" > "$data/$2"
 }
 complete bash bash-completion/completions/virtiofsd-ts
 complete zsh zsh/site-functions/_virtiofsd-ts

@@ -44,6 +44,9 @@ export function becomeConfined(
   args: readonly string[],
 ): never {
   const { shareFds = givenFds(plan.configuration), controlFd, lockFds = [], files = [] } = sockets ?? {}
+  // Node reads these certificates at each start, which takes it as long as all the rest. Only a module may need them.
+  if (plan.configuration.shares.every(({ fileSystem }) => fileSystem === undefined))
+    delete process.env['NODE_EXTRA_CA_CERTS']
   const stateFd = writeInheritance({ ...plan, sockets: sockets && { shareFds, controlFd } })
   const { sandbox, userNamespace, capabilities, entries } = plan.confinement
   const words = [

@@ -91,7 +91,7 @@ export class ShareThread {
       traceAcks: this.traceAcks.buffer,
       allowed: this.allowed.buffer,
     }
-    const worker = new Worker(new URL('./share-worker.js', import.meta.url), {
+    const worker = new Worker(new URL('../share/share-worker.js', import.meta.url), {
       workerData: start,
       transferList: [port2],
     })

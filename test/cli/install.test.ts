@@ -74,7 +74,7 @@ t.test('libvirt finds it wherever it is', async (t) => {
 
 t.test('a second time replaces the first', async (t) => {
   const root = tempDir(t)
-  const old = join(root, 'opt/lib/virtiofsd-ts/dist/src')
+  const old = join(root, 'opt/lib/virtiofsd-ts/dist/program')
   mkdirSync(old, { recursive: true })
   writeFileSync(join(old, 'old.js'), '')
   install(root, '/opt')

@@ -7,7 +7,7 @@ import t from 'tap'
 import { runProgram } from '../support/program.js'
 import { tempDir } from '../support/temp-dir.js'
 
-const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url))
+const MAIN = fileURLToPath(new URL('../../program/main.js', import.meta.url))
 const MISSING = ['env', 'VIRTIOFSD_TS_NATIVE=/nowhere/native.node']
 const run = (args: readonly string[]) => runProgram(args, MISSING)
 

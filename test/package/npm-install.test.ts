@@ -65,10 +65,10 @@ t.test('packed, installed and started', async (t) => {
     }
     for (const file of PREBUILDS)
       t.equal(statSync(join(modules, 'virtiofsd-ts-native', file)).mode & 0o777, 0o755, file)
-    const main = readFileSync(join(modules, 'virtiofsd-ts/dist/src/main.js'), 'utf8')
+    const main = readFileSync(join(modules, 'virtiofsd-ts/dist/program/main.js'), 'utf8')
     t.match(main, '//# sourceMappingURL=main.js.map')
-    const map = JSON.parse(readFileSync(join(modules, 'virtiofsd-ts/dist/src/main.js.map'), 'utf8'))
-    t.match(map.sourcesContent[0], 'virtiofsd-ts: serves', 'a source map has its sources in it')
+    const map = JSON.parse(readFileSync(join(modules, 'virtiofsd-ts/dist/program/main.js.map'), 'utf8'))
+    t.match(map.sourcesContent.join(''), 'virtiofsd-ts: serves', 'a source map has its sources in it')
   })
 
   const program = join(modules, '.bin/virtiofsd-ts')

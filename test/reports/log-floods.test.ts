@@ -11,7 +11,7 @@ import { Device, sleep } from '../support/device.js'
 import { attach } from '../support/mount.js'
 import { tempDir } from '../support/temp-dir.js'
 
-const PROGRAM = fileURLToPath(new URL('../../src/main.js', import.meta.url))
+const PROGRAM = fileURLToPath(new URL('../../program/main.js', import.meta.url))
 const FLOOD = 1000
 const INTERVAL_MS = 1000
 

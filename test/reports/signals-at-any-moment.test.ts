@@ -9,7 +9,7 @@ import { sleep } from '../support/device.js'
 import { attach } from '../support/mount.js'
 import { tempDir } from '../support/temp-dir.js'
 
-const PROGRAM = fileURLToPath(new URL('../../src/main.js', import.meta.url))
+const PROGRAM = fileURLToPath(new URL('../../program/main.js', import.meta.url))
 const MOMENTS = 50
 const AT_A_TIME = 10
 /** Only a hang takes so long. */

@@ -23,7 +23,7 @@ t.test('arm64', async (t) => {
   const lib = join(home, 'lib/virtiofsd-ts')
   const qemu = ['qemu-aarch64-static', '-L', LIBRARIES]
   const node = [...qemu, join(lib, 'node')]
-  const words = [...node, join(lib, 'dist/src/main.js')]
+  const words = [...node, join(lib, 'dist/program/main.js')]
   const run = (line: readonly string[], environment: readonly string[] = []) =>
     spawnSync('env', ['-i', `PATH=${process.env['PATH']}`, ...environment, ...line], { encoding: 'utf8' })
 

@@ -34,7 +34,7 @@ for (const major of ['22', '24']) {
       }
     }
     const place = tempDir(t)
-    const words = [node, join(ROOT, 'dist/src/main.js')]
+    const words = [node, join(ROOT, 'dist/program/main.js')]
     const log = await expectToServe(t, { words, inside: place, outside: place })
     t.match(log, '"sandbox":"namespace"')
   })

@@ -16,7 +16,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 
-const PROGRAM = fileURLToPath(new URL('../../src/main.js', import.meta.url))
+const PROGRAM = fileURLToPath(new URL('../../program/main.js', import.meta.url))
 /** Only a hang takes this long. */
 const TIMEOUT_MS = 20_000
 const POLL_MS = 5

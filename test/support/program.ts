@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import { sleep } from './device.js'
 
-const PROGRAM = fileURLToPath(new URL('../../src/main.js', import.meta.url))
+const PROGRAM = fileURLToPath(new URL('../../program/main.js', import.meta.url))
 const TIMEOUT_MS = 60_000
 const POLL_MS = 5
 const MAX_OUTPUT_BYTES = 256 << 20

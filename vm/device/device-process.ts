@@ -31,7 +31,7 @@ export interface DeviceOptions {
 }
 
 /** The path of our program. */
-export const OURS = fileURLToPath(new URL('../../src/main.js', import.meta.url))
+export const OURS = fileURLToPath(new URL('../../program/main.js', import.meta.url))
 /** The newest Rust virtiofsd. */
 export const NEWEST_PEER: DeviceName = 'virtiofsd-1.14'
 const START_TIMEOUT_MS = 15_000
