@@ -11,6 +11,11 @@ export type Memory = number
 
 // ---- sockets ----
 
+/**
+ * Binds to a port of a numeric address, IPv4 or IPv6 alone, and listens. Port 0 takes a free one. Errors: EADDRINUSE,
+ * EADDRNOTAVAIL, EACCES and what bind(2) gives; EINVAL if it is no address.
+ */
+export function tcpListen(address: string, port: number): number
 /** Binds and listens; the socket file gets `mode`. Errors: EADDRINUSE and what bind(2) gives. */
 export function unixListen(path: string, mode: number): number
 /**

@@ -97,6 +97,7 @@ export const {
   symlinkat,
   syncfs,
   systemCallNumber,
+  tcpListen,
   umask,
   unixAccept,
   unixConnect,

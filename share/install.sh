@@ -77,6 +77,9 @@ complete bash bash-completion/completions/virtiofsd-ts
 complete zsh zsh/site-functions/_virtiofsd-ts
 complete fish fish/vendor_completions.d/virtiofsd-ts.fish
 
+# Alerts and a dashboard for those who scrape --metrics.
+install -D -m 644 -t "$data/virtiofsd-ts" share/prometheus/virtiofsd-ts.rules.yml share/grafana/virtiofsd-ts.json
+
 # describe SOURCE FOLDER...: the same file, with the paths of this installation
 describe() {
   [ -n "$2" ] || return 0

@@ -22,7 +22,7 @@ async function main(): Promise<void> {
     () =>
       sockets === undefined
         ? new ClaimedSockets(plan.configuration)
-        : inheritedSockets(sockets.shareFds, sockets.controlFd),
+        : inheritedSockets(sockets.shareFds, sockets.controlFd, sockets.metricsFd),
     () => {
       if (plan.confinement.sandbox !== 'none') leaveOldRoot(sealFd)
     },

@@ -5,6 +5,7 @@ import { ControlCommands } from './control/control-commands.js'
 import { serveControl } from './control/control-server.js'
 import { LimitedLines } from './log/limited-lines.js'
 import { makeLogger } from './log/log.js'
+import type { MetricsService } from './metrics/metrics-service.js'
 import type { Confinement } from './sandbox/confinement.js'
 import type { ServerPlan } from './sandbox/launch.js'
 import { exitNow, limitFiles, limitSystemCalls, writeNow } from './sandbox/own-process.js'
@@ -91,6 +92,7 @@ class Server {
    */
   private async confine(leaveOldRoot: () => void): Promise<void> {
     const { threads } = this
+    const metrics = await this.loadMetrics()
     await Promise.all(threads.map((thread) => thread.reached('loaded')))
     // Loads the time zone, which Node reads from files on first use.
     new Date().getTimezoneOffset()
@@ -98,7 +100,7 @@ class Server {
     leaveOldRoot()
     for (const thread of threads) thread.allow('loaded')
     await Promise.all(threads.map((thread) => thread.reached('prepared')))
-    this.serveControl()
+    this.serveControl(metrics)
     limitSystemCalls(this.configuration.seccomp)
     this.logConfinement()
     for (const thread of threads) thread.allow('prepared')
@@ -112,9 +114,15 @@ class Server {
     this.log.info({ sandbox, ...privileges, seccomp }, 'confined')
   }
 
-  private serveControl(): void {
-    const { controlFd } = this.sockets
-    if (controlFd === undefined) return
+  /** Loads what serves metrics, if they are asked for. */
+  private async loadMetrics(): Promise<MetricsService | undefined> {
+    if (this.sockets.metricsFd === undefined) return undefined
+    for (const { counters } of this.threads) counters.isTimed = true
+    return (await import('./metrics/metrics-service.js')).loadMetrics()
+  }
+
+  private serveControl(metrics: MetricsService | undefined): void {
+    const { controlFd, metricsFd } = this.sockets
     const controlled = this.configuration.shares.map((config, n) => ({
       name: nameOf(config, n),
       directory: config.directory,
@@ -122,7 +130,9 @@ class Server {
       // `start` has started the thread.
       thread: this.threads[n] as ShareThread,
     }))
-    serveControl(controlFd, new ControlCommands(controlled))
+    const commands = new ControlCommands(controlled)
+    if (controlFd !== undefined) serveControl(controlFd, commands)
+    if (metricsFd !== undefined) metrics?.serve(metricsFd, () => commands.reports())
   }
 
   /** Ends the process because of a signal. */

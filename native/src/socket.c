@@ -1,6 +1,8 @@
 /* Unix stream sockets that carry file descriptors. Every descriptor that arrives is close-on-exec. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -43,6 +45,45 @@ static napi_value unix_listen(napi_env env, napi_callback_info info)
         return ret_errno(env, -1);
     /* bind gives the file the mode of the unbound socket, so nobody can connect in between. */
     if (fchmod(fd, mode & 0777) < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, 8) < 0)
+        return close_with_errno(env, fd);
+    return ret_int(env, fd);
+}
+
+/* tcpListen(address, port): fd; the address is a numeric one of IPv4 or IPv6 */
+static napi_value tcp_listen(napi_env env, napi_callback_info info)
+{
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } address;
+    socklen_t address_bytes;
+    char text[INET6_ADDRSTRLEN];
+    napi_value argv[2];
+    uint32_t port;
+    int fd, on = 1;
+
+    if (!args_get(env, info, argv, 2) || !arg_string(env, argv[0], text, sizeof(text)) || !arg_u32(env, argv[1], &port))
+        return NULL;
+    memset(&address, 0, sizeof(address));
+    if (inet_pton(AF_INET, text, &address.v4.sin_addr) == 1) {
+        address.v4.sin_family = AF_INET;
+        address.v4.sin_port = htons((uint16_t)port);
+        address_bytes = sizeof(address.v4);
+    } else if (inet_pton(AF_INET6, text, &address.v6.sin6_addr) == 1) {
+        address.v6.sin6_family = AF_INET6;
+        address.v6.sin6_port = htons((uint16_t)port);
+        address_bytes = sizeof(address.v6);
+    } else {
+        return ret_int(env, -EINVAL);
+    }
+    fd = socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return ret_errno(env, -1);
+    /* Connections of a process that has just ended do not keep its port. */
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
+        (address.any.sa_family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) < 0) ||
+        bind(fd, &address.any, address_bytes) < 0 || listen(fd, 16) < 0)
         return close_with_errno(env, fd);
     return ret_int(env, fd);
 }
@@ -226,6 +267,7 @@ static napi_value receive_message(napi_env env, napi_callback_info info)
 bool register_socket(napi_env env, napi_value exports)
 {
     const napi_property_descriptor methods[] = {
+        METHOD("tcpListen", tcp_listen),
         METHOD("unixListen", unix_listen),
         METHOD("unixConnect", unix_connect),
         METHOD("unixAccept", unix_accept),

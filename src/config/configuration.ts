@@ -4,6 +4,7 @@ import { expectDistinct } from './distinct-shares.js'
 import { expectOutOfReach } from './exposed-places.js'
 import type { GivenOptions } from './given-options.js'
 import { type IdRange, parseIdMap } from './id-map.js'
+import { type MetricsAddress, parseMetricsAddress } from './metrics-address.js'
 import { dashed } from './option-spec.js'
 import { optionTable } from './option-table.js'
 import { ChosenOptions, type OptionValues } from './option-values.js'
@@ -26,6 +27,8 @@ export interface Configuration {
   /** The limit of open files to set; 0: leave it. */
   readonly fileLimit: number
   readonly controlSocket: string | undefined
+  /** Where figures for Prometheus are served; undefined: nowhere. */
+  readonly metrics: MetricsAddress | undefined
   readonly sandbox: Sandbox
   readonly seccomp: SeccompAction
   /** Changes to the kept capabilities, such as "+SYS_ADMIN". */
@@ -49,12 +52,14 @@ export function configure(given: GivenOptions): Configuration {
   const options = new ChosenOptions(common)
   const places = [common, ...drafts.map(({ values }) => values)]
   const shares = buildShares(given, drafts, common)
+  const metrics = options.get('metrics')
   return {
     shares,
     dangers: shares.map((share) => dangersOf(share, process.geteuid?.() ?? 0)),
     logLevel: options.get('log-level'),
     syslog: options.get('syslog'),
     controlSocket: options.get('control-socket'),
+    metrics: metrics === undefined ? undefined : parseMetricsAddress(metrics),
     sandbox: options.get('sandbox'),
     seccomp: options.get('seccomp'),
     modcaps: options.get('modcaps'),
@@ -82,9 +87,11 @@ function buildShares(
   const drafts = isSingle ? [single, ...described] : described
   const shared = common.without(singleShare)
   const shares = drafts.map((draft) => ({ draft, config: buildShare(draft, shared) }))
-  expectDistinct(shares, common.get('control-socket'))
+  const metrics = common.get('metrics')
+  const metricsSocket = /^unix:(.+)$/.exec(metrics ?? '')?.[1]
+  expectDistinct(shares, common.get('control-socket'), metricsSocket)
   const configs = shares.map(({ config }) => config)
-  expectOutOfReach(configs, common.get('control-socket'))
+  expectOutOfReach(configs, common.get('control-socket'), metricsSocket)
   return configs
 }
 

@@ -12,9 +12,18 @@ interface Share {
 /**
  * Checks that the shares of one process differ in socket, tag and trace file. Throws UserError at the first clash.
  */
-export function expectDistinct(shares: readonly Share[], controlSocket: string | undefined): void {
+export function expectDistinct(
+  shares: readonly Share[],
+  controlSocket: string | undefined,
+  metricsSocket: string | undefined,
+): void {
   const sockets = new Map<string, string>()
   if (controlSocket !== undefined) sockets.set(placeOf(controlSocket), 'the control socket is')
+  if (metricsSocket !== undefined) {
+    if (sockets.has(placeOf(metricsSocket)))
+      throw new UserError(`--metrics unix:${metricsSocket}: the control socket is there already`)
+    sockets.set(placeOf(metricsSocket), 'metrics are served')
+  }
   const tags = new Set<string>()
   const traces = new Set<string>()
   for (const { draft, config } of shares) {

@@ -13,9 +13,14 @@ interface Place {
  * Checks that no file of this process lies in a writable share, where a guest could replace it. Throws UserError.
  * Accepts a share of the whole host, since no other place exists then.
  */
-export function expectOutOfReach(shares: readonly ShareConfig[], controlSocket: string | undefined): void {
+export function expectOutOfReach(
+  shares: readonly ShareConfig[],
+  controlSocket: string | undefined,
+  metricsSocket: string | undefined,
+): void {
   const places = [
     ...(controlSocket === undefined ? [] : [{ path: controlSocket, where: '--control-socket' }]),
+    ...(metricsSocket === undefined ? [] : [{ path: metricsSocket, where: '--metrics' }]),
     ...shares.flatMap(placesOf),
   ]
   for (const { directory, file, readonly, givesDirectory } of shares) {

@@ -2,6 +2,7 @@ import { hasName } from '../basics/has-name.js'
 import type { ShareThread } from '../share/share-thread.js'
 import type { ShareCommandName } from '../share/worker-messages.js'
 import { PacedAsking } from './paced-asking.js'
+import { type ReportedShare, reportShare } from './share-reports.js'
 
 /** A share as the control socket sees it. */
 export interface ControlledShare {
@@ -43,6 +44,7 @@ export const shareCommands: Readonly<Record<ShareCommandName, string>> = {
   trace: 'true or false: record requests, or stop',
   limits:
     '{ iops, bandwidth }, as the options --limit-...: changes them; no argument: the limits, and what waits',
+  figures: 'figures of the share now: requests in flight, inodes, open files, descriptors, limits',
   locks: 'locks kept on the host: those held, and those waited for, by which process and since when',
   'locks-release': 'NUMBER of a waiting lock, or no argument for all: the waiting process gets ECANCELED',
 }
@@ -50,12 +52,13 @@ export const shareCommands: Readonly<Record<ShareCommandName, string>> = {
 /** Commands that the main thread answers itself. */
 export const ownCommands: Readonly<Record<string, string>> = {
   shares: 'the shares of this process',
+  report: 'everything that is counted of every share; latencies are counted from the first report on',
   counts: 'requests and errors by opcode, since the start',
   help: 'this list',
 }
 
 /** Commands that only read. */
-const reports = new Set<string>(['inodes', 'totals', 'latency', 'state', 'fault-list', 'locks'])
+const reports = new Set<string>(['figures', 'inodes', 'totals', 'latency', 'state', 'fault-list', 'locks'])
 
 /** Runs the commands of control clients. */
 export class ControlCommands {
@@ -71,9 +74,21 @@ export class ControlCommands {
     if (command === 'help') return { ...ownCommands, ...shareCommands }
     if (command === 'shares')
       return this.shares.map(({ name, directory, socketPath }) => ({ name, directory, socketPath }))
+    if (command === 'report') return this.watchedReports()
     if (command === 'counts') return this.shareOf(request).thread.counters.report()
     if (hasName(shareCommands, command)) return this.ask(request, command)
     throw new ControlError(`unknown command '${command}': help lists them`)
+  }
+
+  /** Reports every share. */
+  reports(): Promise<ReportedShare[]> {
+    return Promise.all([...this.asking].map(([share, asking]) => reportShare(share, share.thread, asking)))
+  }
+
+  /** Reports every share to somebody who looks again and again: latencies are counted meanwhile. */
+  private watchedReports(): Promise<ReportedShare[]> {
+    for (const { thread } of this.shares) thread.timeForAWhile()
+    return this.reports()
   }
 
   private async ask(request: ControlRequest, command: ShareCommandName): Promise<unknown> {

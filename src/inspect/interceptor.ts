@@ -64,6 +64,8 @@ export class Interceptor implements RequestObserver {
 
   /** True if requests go through this object. */
   active = false
+  /** The requests that faults were applied to, since the start. */
+  faultsApplied = 0
 
   /** Starts or stops counting overlap and timing requests. */
   inspect(on: boolean): void {
@@ -208,6 +210,7 @@ export class Interceptor implements RequestObserver {
       return
     }
     rule.apply(request)
+    this.faultsApplied++
     const { opcode, nodeid } = request.summary
     this.report('fault applied', { id: rule.id, fault: rule.words, opcode: opcodeName(opcode), nodeid })
     const { hold, delay } = rule.spec

@@ -53,6 +53,19 @@ export interface ShareReports {
   releaseLocks(id: number | undefined): number
   /** Memory that the guest makes the share hold. */
   memory(): MemoryReport
+  /** What the guest holds: inodes, open files, descriptors. */
+  use(): ShareUse
+}
+
+/** What a guest makes its share hold, and how much of it it may. */
+export interface ShareUse {
+  readonly inodes: number
+  readonly inodeLimit: number
+  readonly files: number
+  readonly directories: number
+  readonly descriptors: number
+  readonly descriptorLimit: number
+  readonly lockWaiters: number
 }
 
 /** Inodes not in use keep at most one descriptor in this many. */
@@ -93,11 +106,20 @@ export class PassthroughFileSystem implements FileSystem {
     this.xattrs = new XattrOperations(parts)
     this.background = backgroundOf(parts.async, parts.locks)
     this.introspection = new HostIntrospection(parts.inodes, parts.paths, parts.files)
-    const { locks, memory } = parts
+    const { locks, memory, inodes, files, directories, budget } = parts
     this.reports = {
       locks: () => locks.report(),
       releaseLocks: (id) => locks.cancel(id),
       memory: () => memory.report(),
+      use: () => ({
+        inodes: inodes.count,
+        inodeLimit: options.inodeLimit,
+        files: files.count,
+        directories: directories.count,
+        descriptors: budget.used,
+        descriptorLimit: budget.limit,
+        lockWaiters: locks.waitingCount,
+      }),
     }
     const host = hostKeeps(this.rootFd)
     this.keeps = { xattrs: options.xattr && host.xattrs, acls: options.xattr && host.acls }

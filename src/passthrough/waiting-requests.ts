@@ -59,6 +59,10 @@ export class WaitingRequests<W extends Wait> {
     return this.memory.hasRoom('waiting', BYTES_EACH)
   }
 
+  get count(): number {
+    return this.waiters.length
+  }
+
   add(reply: DeferredReply, wait: W): void {
     this.memory.add('waiting', BYTES_EACH)
     wait.file?.hold()

@@ -23,6 +23,7 @@ export interface Inheritance {
 export interface InheritedFds {
   readonly shareFds: readonly number[]
   readonly controlFd: number | undefined
+  readonly metricsFd: number | undefined
 }
 
 /** The part of the data that the starting process knows. */
@@ -43,11 +44,17 @@ export function becomeConfined(
   sockets: ClaimedSockets | undefined,
   args: readonly string[],
 ): never {
-  const { shareFds = givenFds(plan.configuration), controlFd, lockFds = [], files = [] } = sockets ?? {}
+  const {
+    shareFds = givenFds(plan.configuration),
+    controlFd,
+    metricsFd,
+    lockFds = [],
+    files = [],
+  } = sockets ?? {}
   // Node reads these certificates at each start, which takes it as long as all the rest. Only a module may need them.
   if (plan.configuration.shares.every(({ fileSystem }) => fileSystem === undefined))
     delete process.env['NODE_EXTRA_CA_CERTS']
-  const stateFd = writeInheritance({ ...plan, sockets: sockets && { shareFds, controlFd } })
+  const stateFd = writeInheritance({ ...plan, sockets: sockets && { shareFds, controlFd, metricsFd } })
   const { sandbox, userNamespace, capabilities, entries } = plan.confinement
   const words = [
     ...[native.launcherPath, '--sandbox', sandbox, '--capabilities', capabilityMask(capabilities)],
@@ -65,7 +72,7 @@ export function becomeConfined(
     ...STDIO,
     stateFd,
     ...shareFds,
-    ...[controlFd, plan.syslogFd, plan.managerLink?.fd].filter((fd) => fd !== undefined),
+    ...[controlFd, metricsFd, plan.syslogFd, plan.managerLink?.fd].filter((fd) => fd !== undefined),
     ...lockFds,
   ]
   const result = native.becomeProgram(words, Int32Array.from(inherited))

@@ -14,6 +14,7 @@ import {
 } from './command-arguments.js'
 import { describeInitOverride, parseInitOverride } from './init-override.js'
 import type { ShareDevice } from './make-fs-device.js'
+import type { ShareFigures } from './share-figures.js'
 import type { ShareCommandName, WorkerCommand } from './worker-messages.js'
 
 const DEFAULT_TOP = 20
@@ -37,10 +38,12 @@ export class ShareCommands {
     private readonly unsafeFaults: boolean,
     startTrace: (on: boolean) => void,
     state: () => object,
+    figures: () => ShareFigures,
   ) {
     const { interceptor } = device
     this.handlers = {
       state,
+      figures,
       inspect: (on) => {
         interceptor.inspect(checkedFlag(on))
         return { inspecting: interceptor.isInspecting }

@@ -29,6 +29,7 @@ import { CommandError, isRefusal } from './command-arguments.js'
 import { describeInitOverride } from './init-override.js'
 import { makeFsDevice, makeOwnDevice, type ShareDevice } from './make-fs-device.js'
 import { ShareCommands } from './share-commands.js'
+import type { ShareFigures } from './share-figures.js'
 import type { LogLevel, WorkerCommand, WorkerMessage, WorkerStart } from './worker-messages.js'
 
 const levels: readonly string[] = ['trace', 'debug', 'info', 'warn', 'error']
@@ -51,6 +52,7 @@ export class ShareService {
   private chunksSent = 0
   private agreement: InitAgreement | undefined
   private connected = false
+  private backend: Pick<Backend, 'inFlightCount' | 'waitingCount'> | undefined
 
   constructor(
     private readonly start: WorkerStart,
@@ -69,6 +71,7 @@ export class ShareService {
       config.unsafeFaults,
       (on) => this.startTrace(on),
       () => this.state(),
+      () => this.figures(),
     )
     new Wakeup(commandFd).receive(this.loop, () => this.runCommands(commandPort))
     this.prepare()
@@ -85,6 +88,7 @@ export class ShareService {
 
   private serveBlocking(listener: Listener): void {
     const backend = new Backend(this.share.device, this.backendOptions)
+    this.backend = backend
     do {
       const fd = this.accept(listener)
       this.arrived()
@@ -95,6 +99,7 @@ export class ShareService {
 
   private async serveFromNode(listener: Listener): Promise<void> {
     const backend = new AsyncBackend(this.share.device, this.backendOptions)
+    this.backend = backend
     do {
       const fd = await this.acceptFromNode(listener)
       this.arrived()
@@ -204,6 +209,19 @@ export class ShareService {
         [...session.withheld].map(([opcode, answers]) => [opcodeName(opcode), answers]),
       ),
       nextInit: describeInitOverride(session.initOverride),
+    }
+  }
+
+  private figures(): ShareFigures {
+    const { interceptor, limits, reports } = this.share
+    return {
+      connected: this.connected,
+      mounted: this.agreement !== undefined,
+      inFlight: this.backend?.inFlightCount ?? 0,
+      onRings: this.backend?.waitingCount ?? 0,
+      use: reports?.use(),
+      faultsApplied: interceptor.faultsApplied,
+      limits: limits.report(),
     }
   }
 

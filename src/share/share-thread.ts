@@ -41,6 +41,9 @@ export interface SharePlace {
   readonly fdLimit: number
 }
 
+/** Latencies are counted for so long after somebody has asked for them. */
+const TIMED_MS = 10_000
+
 interface Waiting {
   resolve(result: unknown): void
   reject(error: Error): void
@@ -62,6 +65,7 @@ export class ShareThread {
   /** Why nothing can be asked of the thread any more. */
   private over: Error | undefined
   private nextId = 1
+  private timing: NodeJS.Timeout | undefined
   /** The total time that commands have taken on the thread. */
   busyMs = 0
 
@@ -99,6 +103,22 @@ export class ShareThread {
     worker.on('error', (error) => this.fail(error))
     worker.once('exit', () => this.end(new Error('the share has ended')))
     this.exited = new Promise((resolve) => worker.once('exit', () => resolve()))
+  }
+
+  /** True if nothing can be asked of it any more. */
+  get hasEnded(): boolean {
+    return this.over !== undefined
+  }
+
+  /** Counts latencies until nobody has asked for them for a while, or for ever if they are counted anyway. */
+  timeForAWhile(): void {
+    if (this.counters.isTimed && this.timing === undefined) return
+    clearTimeout(this.timing)
+    this.counters.isTimed = true
+    this.timing = setTimeout(() => {
+      this.counters.isTimed = false
+      this.timing = undefined
+    }, TIMED_MS).unref()
   }
 
   private milestone(name: Milestone): Promise<unknown> {

@@ -73,6 +73,7 @@ export type ShareCommandName =
   | 'withhold'
   | 'init'
   | 'trace'
+  | 'figures'
   | 'limits'
   | 'locks'
   | 'locks-release'

@@ -1,4 +1,5 @@
 import type { Configuration } from '../config/configuration.js'
+import { claimMetrics } from './metrics-claim.js'
 import { claimSocket, inheritSocket, type SocketClaim } from './socket-claim.js'
 
 /** The listening sockets of a process. */
@@ -6,6 +7,7 @@ export interface ListeningSockets {
   /** The descriptors by share number. */
   readonly shareFds: readonly number[]
   readonly controlFd: number | undefined
+  readonly metricsFd: number | undefined
   /** Removes the files of a share's socket after its last use. */
   releaseShare(n: number): void
   releaseAll(): void
@@ -15,12 +17,14 @@ export interface ListeningSockets {
 export class ClaimedSockets implements ListeningSockets {
   private readonly shares: SocketClaim[] = []
   private readonly control: SocketClaim | undefined
+  private readonly metrics: SocketClaim | undefined
 
   /** Throws UserError if one of them cannot be made; removes the others then. */
-  constructor({ shares, controlSocket }: Configuration) {
+  constructor({ shares, controlSocket, metrics }: Configuration) {
     try {
       // The control socket comes first, so that it is there when a share listens.
       if (controlSocket !== undefined) this.control = claimSocket(controlSocket, '--control-socket')
+      if (metrics !== undefined) this.metrics = claimMetrics(metrics)
       for (const { inheritedFd, socketPath, socketGid } of shares) {
         this.shares.push(
           inheritedFd === undefined
@@ -42,8 +46,12 @@ export class ClaimedSockets implements ListeningSockets {
     return this.control?.listenFd
   }
 
+  get metricsFd(): number | undefined {
+    return this.metrics?.listenFd
+  }
+
   private get claims(): readonly SocketClaim[] {
-    return this.control === undefined ? this.shares : [...this.shares, this.control]
+    return [...this.shares, this.control, this.metrics].filter((claim) => claim !== undefined)
   }
 
   /** The files to remove at the end. */
@@ -69,6 +77,7 @@ export class ClaimedSockets implements ListeningSockets {
 export function inheritedSockets(
   shareFds: readonly number[],
   controlFd: number | undefined,
+  metricsFd: number | undefined,
 ): ListeningSockets {
-  return { shareFds, controlFd, releaseShare: () => {}, releaseAll: () => {} }
+  return { shareFds, controlFd, metricsFd, releaseShare: () => {}, releaseAll: () => {} }
 }

@@ -51,6 +51,16 @@ export class AsyncBackend implements DeviceHost {
     return this.current?.session.notifyConfigChange() === true
   }
 
+  /** The number of requests that were taken from the rings and are not completed. */
+  get inFlightCount(): number {
+    return this.current?.rings.inFlightCount ?? 0
+  }
+
+  /** The number of requests on the rings that were not taken. */
+  get waitingCount(): number {
+    return this.current?.rings.waitingCount ?? 0
+  }
+
   /** Ends `serve` soon; cancels requests in flight. */
   stop(): void {
     this.current?.end()
@@ -95,7 +105,7 @@ interface Held {
 class Service {
   readonly ended: Promise<void>
   readonly session: BackendSession
-  private readonly rings: RingServer
+  readonly rings: RingServer
   private readonly faults: FaultLog
   private readonly unwatch: () => void
   private settle!: { resolve(): void; reject(error: unknown): void }

@@ -53,6 +53,16 @@ export class Backend implements DeviceHost {
     this.stopped = true
   }
 
+  /** The number of requests that were taken from the rings and are not completed. */
+  get inFlightCount(): number {
+    return this.rings.inFlightCount
+  }
+
+  /** The number of requests on the rings that were not taken. */
+  get waitingCount(): number {
+    return this.rings.waitingCount
+  }
+
   notifyConfigChange(): boolean {
     return this.session?.notifyConfigChange() === true
   }

@@ -86,6 +86,13 @@ export class RingServer implements RingHost {
     return countInFlight(this.active) + countInFlight(this.paused)
   }
 
+  /** The number of requests that wait on running rings and were not taken. */
+  get waitingCount(): number {
+    let count = 0
+    for (const { queue } of this.active) count += queue?.waitingCount ?? 0
+    return count
+  }
+
   /**
    * Serves a batch from each queue, and empties the first queue before the others. Returns true if there was any
    * work.

@@ -155,6 +155,12 @@ export class SplitVirtqueue {
     return waiting <= this.size ? waiting : this.doubt()
   }
 
+  /** The number of waiting requests, for reports; 0 for an impossible index. */
+  get waitingCount(): number {
+    const waiting = (Atomics.load(this.avail, 1) - this.nextAvail) & 0xffff
+    return waiting <= this.size ? waiting : 0
+  }
+
   /**
    * Handles an impossible index. A driver may store the index byte by byte, so only one that stays impossible breaks
    * the queue.

@@ -45,6 +45,12 @@ const SOURCES = {
     files: [],
   },
   fio: { suite: 'trixie', packages: ['fio'], programs: ['usr/bin/fio'], files: [] },
+  prometheus: {
+    suite: 'trixie',
+    packages: ['prometheus'],
+    programs: ['usr/bin/prometheus', 'usr/bin/promtool'],
+    files: [],
+  },
   bindfs: { suite: 'bookworm', packages: ['bindfs'], programs: ['usr/bin/bindfs'], files: [] },
   busybox: { suite: 'trixie', packages: ['busybox-static'], programs: [], files: ['usr/bin/busybox'] },
 } satisfies Record<string, BundleSource>

@@ -71,4 +71,11 @@ export const inspectionOptions = [
     scope: 'process',
     text: 'accept "virtiofsd-ts ctl" at this socket (JSON lines)',
   },
+  {
+    name: 'metrics',
+    argument: 'address',
+    kind: text,
+    scope: 'process',
+    text: 'serve figures for Prometheus over HTTP at HOST:PORT, at PORT of this host alone, or at unix:PATH',
+  },
 ] as const satisfies readonly OptionSpec[]

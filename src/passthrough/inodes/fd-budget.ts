@@ -3,9 +3,9 @@
  * error, and the process keeps the descriptors it needs for itself.
  */
 export class FdBudget {
-  private used = 0
+  used = 0
 
-  constructor(private readonly limit: number) {}
+  constructor(readonly limit: number) {}
 
   take(): void {
     this.used++

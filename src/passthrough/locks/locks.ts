@@ -139,6 +139,10 @@ export class LockOperations {
     this.waiters.stop()
   }
 
+  get waitingCount(): number {
+    return this.waiters.count
+  }
+
   /** Cancels waiting locks for an operator on the host: one by its number, or all. Returns the count. */
   cancel(id: number | undefined): number {
     return this.waiters.cancel((other) => id === undefined || other === id)
