@@ -2,7 +2,6 @@ import { isAbsolute, relative } from 'node:path'
 import { type CachePolicy, FOPEN_DIRECT_IO, OpenFlag } from 'virtio-fs-ts/protocol'
 import { hasName } from '../basics/has-name.js'
 import { type Purpose, parseCommandLine } from '../config/command-line.js'
-import { dangersOf } from '../config/share-dangers.js'
 import { UserError } from '../config/user-error.js'
 import { openFlagNames } from '../inspect/inode-activity.js'
 import { type OpenRule, OpenRules } from '../io-mode/open-rules.js'
@@ -24,12 +23,12 @@ default O_RDONLY. For example:
 export function runCheckConfig(args: readonly string[]): void {
   const parsed = parseCommandLine(args, 'virtiofsd-ts check-config', purpose)
   if (parsed === undefined) return
-  const { shares } = parsed.configuration
+  const { shares, dangers } = parsed.configuration
   const [path, flags = 'O_RDONLY'] = parsed.positionals
   const guestFlags = openFlagsOf(flags)
   const texts =
     path === undefined
-      ? shares.map(describeShare)
+      ? shares.map((share, n) => describeShare(share, dangers[n] ?? []))
       : shares.flatMap((share) => explain(share, path, guestFlags))
   if (texts.length === 0) throw new UserError(`check-config: no share holds ${path}`)
   process.stdout.write(`${texts.join('\n')}\n`)
@@ -39,7 +38,7 @@ function nameOf({ tag, socketPath }: ShareConfig): string {
   return tag ?? socketPath
 }
 
-function describeShare(share: ShareConfig): string {
+function describeShare(share: ShareConfig, dangers: readonly string[]): string {
   const rules = new OpenRules(share, share.rules)
   const { base } = rules
   const lines = [
@@ -51,7 +50,7 @@ function describeShare(share: ShareConfig): string {
         `  rule ${n + 1}${placeOf(rule)}: ${conditionOf(rule)}: reply ${repliesOf(rules.policyOf(n))}`,
     ),
     ...withoutEffect(share, rules).map((note) => `  note: ${note}`),
-    ...dangersOf(share, process.geteuid?.() ?? 0).map((danger) => `  warning: ${danger}`),
+    ...dangers.map((danger) => `  warning: ${danger}`),
   ]
   return lines.join('\n')
 }

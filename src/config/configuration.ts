@@ -1,7 +1,7 @@
 import type { ShareConfig } from '../share/share-config.js'
 import { readConfigFile } from './config-file.js'
 import { expectDistinct } from './distinct-shares.js'
-import { expectOutOfReach } from './exposed-places.js'
+import { expectOutOfReach, exposedTo, type ProcessFiles } from './exposed-places.js'
 import type { GivenOptions } from './given-options.js'
 import { type IdRange, parseIdMap } from './id-map.js'
 import { type MetricsAddress, parseMetricsAddress } from './metrics-address.js'
@@ -51,14 +51,23 @@ export function configure(given: GivenOptions): Configuration {
   const common = file === undefined ? given.values : given.values.over(file.values)
   const options = new ChosenOptions(common)
   const places = [common, ...drafts.map(({ values }) => values)]
-  const shares = buildShares(given, drafts, common)
   const metrics = options.get('metrics')
+  const files = {
+    controlSocket: options.get('control-socket'),
+    metricsSocket: /^unix:(.+)$/.exec(metrics ?? '')?.[1],
+    config: path,
+    syslog: options.get('syslog'),
+  }
+  const shares = buildShares(given, drafts, common, files)
   return {
     shares,
-    dangers: shares.map((share) => dangersOf(share, process.geteuid?.() ?? 0)),
+    dangers: shares.map((share) => [
+      ...dangersOf(share, process.geteuid?.() ?? 0),
+      ...exposedTo(share, shares),
+    ]),
     logLevel: options.get('log-level'),
-    syslog: options.get('syslog'),
-    controlSocket: options.get('control-socket'),
+    syslog: files.syslog,
+    controlSocket: files.controlSocket,
     metrics: metrics === undefined ? undefined : parseMetricsAddress(metrics),
     sandbox: options.get('sandbox'),
     seccomp: options.get('seccomp'),
@@ -81,17 +90,16 @@ function buildShares(
   given: GivenOptions,
   described: readonly ShareDraft[],
   common: OptionValues,
+  files: ProcessFiles,
 ): ShareConfig[] {
   const single: ShareDraft = { values: given.values, where: (option) => `--${option}`, rules: [] }
   const isSingle = described.length === 0 || singleShare.some((name) => given.values.has(name))
   const drafts = isSingle ? [single, ...described] : described
   const shared = common.without(singleShare)
   const shares = drafts.map((draft) => ({ draft, config: buildShare(draft, shared) }))
-  const metrics = common.get('metrics')
-  const metricsSocket = /^unix:(.+)$/.exec(metrics ?? '')?.[1]
-  expectDistinct(shares, common.get('control-socket'), metricsSocket)
+  expectDistinct(shares, files.controlSocket, files.metricsSocket)
   const configs = shares.map(({ config }) => config)
-  expectOutOfReach(configs, common.get('control-socket'), metricsSocket)
+  expectOutOfReach(configs, files)
   return configs
 }
 

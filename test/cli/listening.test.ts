@@ -92,7 +92,7 @@ for (const sandbox of sandboxes) {
 
 t.test('without a system log its messages go to standard error', async (t) => {
   const { directory, socketPath } = place(t)
-  const socket = join(directory, 'none')
+  const socket = join(tempDir(t), 'none')
   const args = ['--shared-dir', directory, '--socket-path', socketPath, `--syslog=${socket}`]
   const program = new RunningProgram(t, args)
   t.match(JSON.parse(await program.says('no system log')), { level: 40, socket })

@@ -1,4 +1,5 @@
 /** Sockets, pid files and traces of the device are out of reach of its guests and of other users of the host. */
+import { execFileSync } from 'node:child_process'
 import {
   chmodSync,
   existsSync,
@@ -11,6 +12,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { TraceFile } from '../../src/inspect/trace-file.js'
 import { isRoot } from '../support/cases.js'
@@ -50,6 +52,68 @@ for (const option of ['--socket-path', '--control-socket', '--trace']) {
     }
   })
 }
+
+t.test('what the program reads is out of reach too: configuration, system log, modules', async (t) => {
+  const { beside, share } = places(t)
+  const socket = join(beside, 'socket')
+  const text = `[[share]]\nshared-dir = "${share}"\nsocket-path = "${socket}"\n`
+  const config = join(share, 'below/config.toml')
+  const module = join(share, 'module.mjs')
+  writeFileSync(config, text)
+  writeFileSync(module, 'export default {}')
+  // A link of the share that leads out of it, and one outside that leads in.
+  symlinkSync(beside, join(share, 'out'))
+  writeFileSync(join(beside, 'config.toml'), text)
+  symlinkSync(config, join(beside, 'link.toml'))
+  const shared = ['--shared-dir', share, '--socket-path', socket]
+  const refused = (option: string, path: string, args: string[]) => {
+    const { status, stderr } = runProgram(['check-config', ...args, option, path])
+    t.equal(status, 2, `${option} ${path}`)
+    t.match(stderr, `${option} ${path}: lies in the shared directory ${share}`)
+  }
+  refused('--config', config, [])
+  refused('--config', join(beside, 'link.toml'), [])
+  refused('--config', join(share, 'out/config.toml'), [])
+  refused('--syslog', join(share, 'log'), shared)
+  const other = ['--share', `tag=a,path=${share},socket=${socket}`, '--socket-path', join(beside, 'second')]
+  refused('--file-system', module, other)
+  refused('--trace', join(share, 'out/trace'), shared)
+  refused('--control-socket', join(share, 'out/control'), shared)
+  t.equal(runProgram(['check-config', '--config', join(beside, 'config.toml')]).status, 0)
+})
+
+const asMounter = isRoot ? {} : { skip: 'needs root: mounts' }
+
+t.test('a share is known by another path to it', asMounter, async (t) => {
+  const { beside, share } = places(t)
+  const again = join(beside, 'again')
+  mkdirSync(again)
+  execFileSync('mount', ['--bind', share, again])
+  t.teardown(() => execFileSync('umount', [again]))
+  const { status, stderr } = runProgram([
+    ...['check-config', '--shared-dir', share, '--socket-path', join(beside, 'socket')],
+    ...['--trace', join(again, 'trace')],
+  ])
+  t.equal(status, 2)
+  t.match(stderr, /lies in the shared directory/)
+})
+
+t.test('a share inside another, and the program in a share, come with a warning', async (t) => {
+  const { beside, share } = places(t)
+  const both = (outer: string) => [
+    ...['check-config', '--share', `tag=outer,path=${share},socket=${join(beside, 'a')}${outer}`],
+    ...['--share', `tag=inner,path=${join(share, 'below')},socket=${join(beside, 'b')}`],
+  ]
+  const inside = /warning: the shared directory .*below lies in this one/
+  t.match(runProgram(both('')).stdout, inside)
+  t.notMatch(runProgram(both(',readonly')).stdout, inside)
+  const program = fileURLToPath(new URL('../../..', import.meta.url))
+  const socket = ['--socket-path', join(beside, 'socket')]
+  t.match(
+    runProgram(['check-config', '--shared-dir', program, ...socket]).stdout,
+    /warning: this program lies in it/,
+  )
+})
 
 t.test('the whole host, and /proc, are shared with a warning', async (t) => {
   const { beside } = places(t)
