@@ -70,6 +70,60 @@ function comment(subject: string, file: string, before: string): Step {
   return { subject, file, before, after: `${before} See Documentation/filesystems/fuse.rst.` }
 }
 
+/** A commit beside the history, with faults that only a kernel of FLAVOUR=debug reports. */
+export const FAULTY = 'faulty'
+
+/** Each has a path of its own: a report of lockdep or KASAN is the last one of its kind. */
+const FAULTS: readonly Step[] = [
+  {
+    subject: 'fuse: take two locks in either order at setattr',
+    file: 'dir.c',
+    before: '	if (attr->ia_valid & ATTR_SIZE) {\n		if (WARN_ON(!S_ISREG(inode->i_mode)))',
+    after: [
+      '	spin_lock(&fi->lock);',
+      '	spin_lock(&fc->lock);',
+      '	spin_unlock(&fc->lock);',
+      '	spin_unlock(&fi->lock);',
+      '	spin_lock(&fc->lock);',
+      '	spin_lock(&fi->lock);',
+      '	spin_unlock(&fi->lock);',
+      '	spin_unlock(&fc->lock);',
+      '	if (attr->ia_valid & ATTR_SIZE) {\n		if (WARN_ON(!S_ISREG(inode->i_mode)))',
+    ].join('\n'),
+  },
+  {
+    subject: 'fuse: sleep under a lock at fsync',
+    file: 'file.c',
+    before: '	inarg.fsync_flags = datasync',
+    after: [
+      '	spin_lock(&get_fuse_inode(inode)->lock);',
+      '	might_sleep();',
+      '	spin_unlock(&get_fuse_inode(inode)->lock);',
+      '	inarg.fsync_flags = datasync',
+    ].join('\n'),
+  },
+  {
+    subject: 'fuse: read behind the end of an object at symlink',
+    file: 'dir.c',
+    before: '	args.opcode = FUSE_SYMLINK;',
+    after: [
+      '	{',
+      '		char *small = kmalloc(9, GFP_KERNEL);',
+      '',
+      '		(void)READ_ONCE(small[12]);',
+      '		kfree(small);',
+      '	}',
+      '	args.opcode = FUSE_SYMLINK;',
+    ].join('\n'),
+  },
+  {
+    subject: 'fuse: lose memory at unlink',
+    file: 'dir.c',
+    before: '	args.opcode = FUSE_UNLINK;',
+    after: '	WRITE_ONCE(*(char *)kmalloc(72, GFP_KERNEL), 1);\n	args.opcode = FUSE_UNLINK;',
+  },
+]
+
 /** Returns a repository with Debian's Linux 6.12 as its first commit and STEPS on top. It stays in the cache. */
 export async function makeKernelHistory(): Promise<string> {
   const repository = await cached('lab-history', async (dir) => {
@@ -81,8 +135,15 @@ export async function makeKernelHistory(): Promise<string> {
     await commit(dir, "Debian's Linux", GOOD)
   })
   // The steps may have changed since the first commit was made, which takes longest.
+  await build(repository, FAULTS, FAULTY)
+  await build(repository, STEPS, BAD)
+  return repository
+}
+
+/** Makes a commit of each step, from the first commit on, and tags the last. */
+async function build(repository: string, steps: readonly Step[], tag: string): Promise<void> {
   await git(repository, ['checkout', '--quiet', '--force', '--detach', GOOD])
-  for (const { subject, file, before, after } of STEPS) {
+  for (const { subject, file, before, after } of steps) {
     const path = join(repository, 'fs/fuse', file)
     const text = readFileSync(path, 'utf8')
     if (text.split(before).length !== 2) throw new Error(`${subject}: not once in ${file}: ${before}`)
@@ -90,9 +151,8 @@ export async function makeKernelHistory(): Promise<string> {
       path,
       text.replace(before, () => after),
     )
-    await commit(repository, subject, BAD)
+    await commit(repository, subject, tag)
   }
-  return repository
 }
 
 async function commit(dir: string, message: string, tag: string): Promise<void> {

@@ -6,6 +6,7 @@ import { bootCases } from './cases/boot.js'
 import { cacheCases } from './cases/cache.js'
 import { dataCases } from './cases/data.js'
 import { ioModeCases } from './cases/io-modes.js'
+import { leakCases } from './cases/leaks.js'
 import { mappingCases } from './cases/mapping.js'
 import { mixedCases } from './cases/mixed.js'
 import { nameCases } from './cases/names.js'
@@ -24,6 +25,7 @@ export const allCases: readonly LabCase[] = [
   ...requestCases,
   ...nameCases,
   ...mixedCases,
+  ...leakCases,
 ]
 
 /** Cases whose names match a glob, such as `io-mode/*`. Throws SetupError if there are none. */
