@@ -5,6 +5,7 @@ import { Opcode } from 'virtio-fs-ts/protocol'
 import type { TimedRequest } from '../../src/inspect/trace-reader.js'
 import { alignStreams, compareKernels } from '../../vm/lab/compare.js'
 import { comparePage } from '../../vm/lab/compare-page.js'
+import { Races } from '../../vm/lab/races.js'
 import { streamOf } from '../../vm/lab/request-stream.js'
 import type { Cell, KernelResult } from '../../vm/lab/result.js'
 
@@ -37,6 +38,35 @@ t.test('requests in flight together have no order of their own; others have thei
   t.same(words(request(1, 2, 0, { path: 'other' }), request(1, 2, 0, { opcode: Opcode.GETATTR })), [])
   t.same(words(request(1, 2, 0, { path: 'case-b' })), ['WRITE -b 10@0 O_WRONLY'])
   t.equal(words(...Array.from({ length: 401 }, (_, n) => request(n, n, n))), undefined, 'too many')
+})
+
+t.test('requests of operations that race have no order among those of their opcode', async (t) => {
+  const sent = (ms: number, offset: number, more = {}): TimedRequest => ({
+    ...request(ms, ms, offset, more),
+    epochMs: ms,
+  })
+  const sync = { opcode: Opcode.FSYNC }
+  const some = [sent(1, 30), sent(5, 20), sent(6, 0, sync), sent(7, 0), sent(9, 10)]
+  const others = [sent(1, 30), sent(5, 0), sent(6, 0, sync), sent(7, 20), sent(9, 10)]
+  t.notSame(streamOf(some, 'case'), streamOf(others, 'case'))
+  const races = [{ fromMs: 4, toMs: 8 }]
+  t.same(streamOf(some, 'case', races), streamOf(others, 'case', races))
+  t.match(streamOf(some, 'case', races), [/@30/, /@0/, /FSYNC/, /@20/, /@10/])
+})
+
+t.test('operations race while more than one runs, in one process or several', async (t) => {
+  const races = new Races()
+  races.begin()
+  races.end(1)
+  t.same(races.all, [], 'one alone')
+  races.begin()
+  races.begin()
+  races.end(0)
+  races.end(1)
+  t.same(races.all, [], 'one still runs')
+  races.end(1)
+  t.equal(races.all.length, 1)
+  t.ok(races.all[0]!.fromMs <= races.all[0]!.toMs)
 })
 
 t.test('cells differ in what was observed, in their requests, or not', async (t) => {

@@ -1,5 +1,6 @@
 import { type Conversation, NoAnswer } from '../guest/conversation.js'
 import type { Guest } from '../guest/guest.js'
+import type { Races } from './races.js'
 
 /** An operation of a case takes milliseconds. One that takes this long hangs. */
 const ANSWER_TIMEOUT_MS = 10_000
@@ -18,8 +19,12 @@ export interface Settled {
 /** A process in the guest that carries out file operations on command: vm/guest/programs/io-actor. */
 export class Actor {
   private readonly conversation: Conversation
+  private started = 0
 
-  constructor(guest: Guest) {
+  constructor(
+    guest: Guest,
+    private readonly races: Races,
+  ) {
     this.conversation = guest.converse('exec io-actor')
   }
 
@@ -37,6 +42,8 @@ export class Actor {
 
   /** Starts an operation in a thread of its own. */
   async start(operation: string): Promise<void> {
+    this.started++
+    this.races.begin()
     await this.do(`start ${operation}`)
   }
 
@@ -49,12 +56,20 @@ export class Actor {
 
   /** Resolves when all started operations have ended. Returns their outcomes in the order of their start. */
   async join(): Promise<Outcome[]> {
-    return (await this.ask<{ results: Outcome[] }>('join', SETTLE_TIMEOUT_MS)).results
+    const { results } = await this.ask<{ results: Outcome[] }>('join', SETTLE_TIMEOUT_MS)
+    this.endRace()
+    return results
   }
 
   /** Ends the process in the middle of any operation. The kernel closes its files. */
   async leave(): Promise<void> {
     await this.conversation.kill()
+    this.endRace()
+  }
+
+  private endRace(): void {
+    this.races.end(this.started)
+    this.started = 0
   }
 
   private async ask<T>(line: string, timeoutMs = ANSWER_TIMEOUT_MS): Promise<T> {

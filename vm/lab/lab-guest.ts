@@ -56,6 +56,7 @@ export class LabGuest {
       })
       const facts = new Map<ShareName, GuestFacts>()
       for (const set of sets) facts.set(set.name, await mountShare(guest, device, set))
+      await settleWriteBack(guest)
       const trouble = await readTrouble(guest)
       if (trouble === undefined)
         throw new SetupError(`Linux ${guest.kernelRelease} has no readable log: it needs CONFIG_PRINTK`)
@@ -117,6 +118,16 @@ async function mountShare(guest: Guest, device: LabDevice, set: OptionSet): Prom
   // mount may return before INIT is answered. The first request waits for the answer.
   await guest.output(`stat /${set.name}`)
   return factsOf(guest, set, await device.ask<ShareState>(set.name, 'state'))
+}
+
+/**
+ * Keeps the kernel from writing back by the clock, or because FUSE may have little dirty memory: what is written back, and
+ * when, is then up to the cases.
+ */
+async function settleWriteBack(guest: Guest): Promise<void> {
+  await guest.output(
+    'echo 0 >/proc/sys/vm/dirty_writeback_centisecs; for b in /sys/class/bdi/*/max_ratio; do echo 100 >$b; done',
+  )
 }
 
 /** Returns undefined if a message written to the kernel's log does not show up: an empty log then means nothing. */

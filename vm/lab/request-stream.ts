@@ -1,6 +1,8 @@
 import { Opcode, opcodeName } from 'virtio-fs-ts/protocol'
 import { requestWords } from '../../src/commands/trace-line.js'
+import type { TracedRequest } from '../../src/inspect/trace-format.js'
 import type { TimedRequest } from '../../src/inspect/trace-reader.js'
+import type { Race } from './races.js'
 
 /** Requests that move data or open files. The number of requests for names and attributes depends on the machine's speed. */
 const COMPARED: ReadonlySet<number> = new Set([
@@ -25,23 +27,44 @@ const MOST_REQUESTS = 400
 
 /**
  * The requests on a case's files as text that two runs of one kernel share, without times and session numbers. Requests in
- * flight together get a fixed order. Undefined: too many to compare.
+ * flight together get a fixed order, and so do those of one opcode whose operations race. Undefined: too many to compare.
  */
-export function streamOf(requests: readonly TimedRequest[], file: string): string[] | undefined {
+export function streamOf(
+  requests: readonly TimedRequest[],
+  file: string,
+  races: readonly Race[] = [],
+): string[] | undefined {
   const own = requests
-    .map(({ request }) => request)
-    .filter(({ opcode, path }) => COMPARED.has(opcode) && path?.startsWith(file) === true)
-    .sort((a, b) => a.seenMs - b.seenMs)
+    .filter(({ request: { opcode, path } }) => COMPARED.has(opcode) && path?.startsWith(file) === true)
+    .sort((a, b) => a.request.seenMs - b.request.seenMs)
   if (own.length > MOST_REQUESTS) return undefined
+  const texts = own.map(({ request }) => textOf(request, request.path!.slice(file.length)))
+  for (const race of races) orderRace(own, texts, race)
+  return orderTogether(own, texts)
+}
+
+function textOf(request: TracedRequest, name: string): string {
+  return [opcodeName(request.opcode), ...(name === '' ? [] : [name]), ...requestWords(request)].join(' ')
+}
+
+/** Sorts the requests of each opcode among the places that they have in a race. */
+function orderRace(own: readonly TimedRequest[], texts: string[], { fromMs, toMs }: Race): void {
+  const places = own.flatMap(({ epochMs }, at) => (epochMs >= fromMs && epochMs <= toMs ? [at] : []))
+  for (const opcode of new Set(places.map((at) => own[at]!.request.opcode))) {
+    const its = places.filter((at) => own[at]!.request.opcode === opcode)
+    const sorted = its.map((at) => texts[at]!).sort()
+    for (const [n, at] of its.entries()) texts[at] = sorted[n]!
+  }
+}
+
+/** Sorts requests that were in flight together. */
+function orderTogether(own: readonly TimedRequest[], texts: readonly string[]): string[] {
   const lines: string[] = []
   let together: string[] = []
   let endMs = Number.NEGATIVE_INFINITY
-  for (const request of own) {
+  for (const [at, { request }] of own.entries()) {
     if (request.seenMs >= endMs) lines.push(...together.splice(0).sort())
-    const name = request.path!.slice(file.length)
-    together.push(
-      [opcodeName(request.opcode), ...(name === '' ? [] : [name]), ...requestWords(request)].join(' '),
-    )
+    together.push(texts[at]!)
     endMs = Math.max(endMs, request.seenMs + request.latencyUs / 1000)
   }
   together = together.sort()

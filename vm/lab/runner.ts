@@ -118,7 +118,7 @@ export async function runCell(
     ms: performance.now() - startMs,
     phases: scene.phases.map((phase): Phase => ({ ...phase, atMs: phase.atMs - epochMs })),
     requests: timelineOf(requests, scene.file(), epochMs),
-    stream: labCase.races ? undefined : streamOf(requests, scene.file()),
+    stream: labCase.races ? undefined : streamOf(requests, scene.file(), scene.races.all),
     trouble,
     trace: verdict === 'unexpected' ? requests.map(requestLine) : undefined,
   }

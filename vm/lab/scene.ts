@@ -10,6 +10,7 @@ import { FileModel } from './file-model.js'
 import type { GuestFacts } from './kernel-rules.js'
 import type { LabGuest } from './lab-guest.js'
 import type { ShareName } from './option-sets.js'
+import { Races } from './races.js'
 
 /** A moment of a case, for its timeline. */
 export interface Phase {
@@ -26,6 +27,7 @@ const LONGEST_HOLD_MS = 30_000
 /** One case on one share of a guest: its files, its actors, and the device's view of them. */
 export class Scene {
   readonly phases: Phase[] = []
+  readonly races = new Races()
   private readonly actors: Actor[] = []
   private readonly models = new Map<string, FileModel>()
   private checkRequests: ((requests: readonly TimedRequest[]) => string[])[] = []
@@ -119,7 +121,7 @@ export class Scene {
 
   /** Starts a process in the guest, which ends with the case. */
   addActor(): Actor {
-    const actor = new Actor(this.guest)
+    const actor = new Actor(this.guest, this.races)
     this.actors.push(actor)
     return actor
   }
