@@ -19,6 +19,8 @@ const FRAGMENTS: Readonly<Record<Flavour, readonly string[]>> = {
   debug: ['kernel.config', 'kernel-debug.config'],
 }
 const TOOLS = ['make', 'gcc', 'flex', 'bison', 'bc']
+/** The `make` that may have started us has its own flags, such as -s, which hides the progress. */
+export const OWN_MAKE = { MAKEFLAGS: '', MAKELEVEL: '' }
 const SAY_EVERY_MS = 10_000
 const LAST_LINES = 15
 
@@ -77,7 +79,9 @@ async function make(source: string, output: string, goals: string[], what: strin
 async function runBuild(command: string, args: string[], cwd: string, what: string): Promise<void> {
   const lines: string[] = []
   let compiled = 0
-  const process_ = execa(command, args, { cwd, all: true, stdin: 'ignore', reject: false, buffer: false })
+  const process_ = execa(command, args, {
+    ...{ cwd, env: OWN_MAKE, all: true, stdin: 'ignore', reject: false, buffer: false },
+  })
   const timer = setInterval(
     () => say(`${what}: ${compiled} files, ${lines.at(-1)?.trim() ?? ''}`),
     SAY_EVERY_MS,
