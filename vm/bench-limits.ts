@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Command } from 'commander'
 import { ruledTable } from '../src/commands/text-table.js'
-import { OURS } from './device/device-process.js'
+import { DeviceProcess, OURS } from './device/device-process.js'
 import { parseCount, runAsProgram } from './host/command-program.js'
 import { LeashedProcess } from './host/leashed-process.js'
 import { showProgress } from './host/progress.js'
@@ -14,7 +14,7 @@ import { makeTemporaryDir } from './host/temporary-dir.js'
 import { makeBenchShare, SHARE_PATHS } from './measure/bench-device/bench-share.js'
 import { describeFailure } from './measure/bench-device/command-failure.js'
 import { Contender, fairArgs, putFirst } from './measure/bench-device/contender.js'
-import { cpuMs, residentBytes, sleeps } from './measure/processes.js'
+import { cpuMs, privateBytes, processTree, residentBytes, sleeps } from './measure/processes.js'
 import { median } from './measure/statistics.js'
 
 const NAME = 'virtiofsd-ts'
@@ -24,6 +24,9 @@ const POLL_MS = 2
 /** After the last request V8 collects garbage a few times, some seconds apart. */
 const SETTLE_MS = 45_000
 const FEW_FILES = 2000
+const MANY_SHARES = 8
+/** A start is over after this time. */
+const IDLE_MS = 3000
 const MIX = { workload: 'mix', depth: 32, bytes: 4096 }
 
 interface Options {
@@ -38,6 +41,7 @@ type Row = [what: string, figure: string]
 /** The measurements, each on a device of its own. */
 const measurements: Readonly<Record<string, (options: Options) => Promise<Row[]>>> = {
   start: async () => [...(await starts('none')), ...(await starts('namespace'))],
+  memory,
   idle: idleness,
   floor,
   queues,
@@ -77,6 +81,37 @@ async function starts(sandbox: string): Promise<Row[]> {
     [`start, --sandbox ${sandbox}: ready to answer it`, `${median(ready).toFixed(0)} ms`],
   ]
 }
+
+/** Private memory, before any guest and after work of all kinds. */
+async function memory(): Promise<Row[]> {
+  const [one, many] = [await idleBytes(1), await idleBytes(MANY_SHARES)]
+  const used = await startOne()
+  await used.run(MIX, 5000, 0)
+  const usedBytes = privateBytes(used.pids)
+  await used.stop()
+  return [
+    ['private memory with one share', mib(one)],
+    ['private memory of each further share', mib((many - one) / (MANY_SHARES - 1))],
+    ['private memory with one share, after 5 s of all operations', mib(usedBytes)],
+  ]
+}
+
+/** Returns the private memory of a device with `count` shares, confined as by default. */
+async function idleBytes(count: number): Promise<number> {
+  const dir = makeTemporaryDir()
+  const shares = Array.from({ length: count }, (_, n) => join(dir.path, `share-${n}`))
+  for (const share of shares) mkdirSync(share)
+  const args = shares.flatMap((share) => ['--share', `path=${share},socket=${share}.socket`])
+  const [first = '', ...others] = shares.map((share) => `${share}.socket`)
+  const device = await DeviceProcess.startOurs(args, [first, ...others])
+  await sleep(IDLE_MS)
+  const bytes = privateBytes(processTree(device.pid))
+  await device.stop()
+  dir.remove()
+  return bytes
+}
+
+const mib = (bytes: number) => `${(bytes / MIB).toFixed(1)} MiB`
 
 function startOne(
   extra: { queues?: number; nodeArgs?: string[] } = {},

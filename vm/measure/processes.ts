@@ -29,6 +29,14 @@ export function residentBytes(pids: readonly number[]): number {
   return sum(pids.map((pid) => 1024 * Number(/^VmRSS:\s+(\d+)/m.exec(read(`/proc/${pid}/status`))?.[1] ?? 0)))
 }
 
+/** Returns the memory that only these processes have, in bytes: what ends with them. */
+export function privateBytes(pids: readonly number[]): number {
+  const kibs = pids.flatMap((pid) => [
+    ...read(`/proc/${pid}/smaps_rollup`).matchAll(/^Private_.*?(\d+) kB/gm),
+  ])
+  return sum(kibs.map(([, kib]) => 1024 * Number(kib)))
+}
+
 /** Returns the processor time of the present threads of processes, in milliseconds, to the microsecond. */
 export function cpuMs(pids: readonly number[]): number {
   return sum(threadsOf(pids).map((dir) => Number(read(`${dir}/schedstat`).split(' ')[0]) / NS_PER_MS))
