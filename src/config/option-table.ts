@@ -8,6 +8,7 @@ import { compatibilityOptions } from './options/compatibility-options.js'
 import { generalOptions, severalShares } from './options/general-options.js'
 import { inspectionOptions } from './options/inspection-options.js'
 import { limitOptions } from './options/limit-options.js'
+import { migrationOptions } from './options/migration-options.js'
 import { posixOptions } from './options/posix-options.js'
 import { processOptions } from './options/process-options.js'
 import { shareOptions } from './options/share-options.js'
@@ -17,6 +18,7 @@ const groups = [
   { title: 'Caching and I/O', options: cachingOptions },
   { title: 'Attributes, owners and locks', options: posixOptions },
   { title: 'Limits', options: limitOptions },
+  { title: 'Migration', options: migrationOptions },
   { title: 'Inspection and fault injection', options: inspectionOptions },
   { title: 'Process', options: processOptions },
   { title: 'Several shares', options: severalShares },

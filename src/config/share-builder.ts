@@ -37,6 +37,12 @@ export function buildShare(draft: ShareDraft, common: OptionValues): ShareConfig
     writeback: options.get('writeback'),
     readonly: options.get('readonly'),
     ...posixChoices(options, draft),
+    migration: {
+      mode: options.get('migration-mode'),
+      verifyHandles: options.get('migration-verify-handles'),
+      confirmPaths: options.get('migration-confirm-paths'),
+      onError: options.get('migration-on-error'),
+    },
     readdirplus: options.get('readdirplus'),
     rules: draft.rules,
     inspect: options.get('inspect'),

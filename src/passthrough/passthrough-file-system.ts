@@ -41,6 +41,8 @@ import { Identities } from './owners/identities.js'
 import { Privileges } from './owners/privileges.js'
 import type { PassthroughOptions } from './passthrough-options.js'
 import { Replies } from './replies.js'
+import { LoadedState } from './state/loaded-state.js'
+import { SavedState } from './state/saved-state.js'
 import { SecurityLabels } from './xattrs/security-labels.js'
 import { XattrNames } from './xattrs/xattr-names.js'
 import { hostKeeps, XattrOperations } from './xattrs/xattrs.js'
@@ -134,6 +136,16 @@ export class PassthroughFileSystem implements FileSystem {
     caller.begin(agreement)
     this.xattrs.begin(agreement)
     this.openRoot()
+  }
+
+  /** The sections of the present session's inodes, handles and locks, for another device. */
+  savedSections(): Iterable<Iterable<Uint8Array>> {
+    return new SavedState(this.parts, this.rootFd, this.parts.options.migration).sections()
+  }
+
+  /** Takes such sections over, in a session that has just begun. */
+  loadState(): LoadedState {
+    return new LoadedState(this.parts, this.files, this.rootFd, this.parts.options.migration)
   }
 
   destroy(): void {

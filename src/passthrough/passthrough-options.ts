@@ -1,5 +1,6 @@
 import type { OpenRules } from '../io-mode/open-rules.js'
 import type { FileHandleUse } from './inodes/file-handle-use.js'
+import type { MigrationOptions } from './state/options.js'
 import type { XattrRule } from './xattrs/xattr-map.js'
 
 /** Options of a passthrough file system. */
@@ -33,6 +34,7 @@ export interface PassthroughOptions {
   /** Specifications of `--translate-uid` and `--translate-gid`. */
   readonly translateUid: readonly string[]
   readonly translateGid: readonly string[]
+  readonly migration: MigrationOptions
   /** Reports a fault that the guest has caused. `kind` comes from a fixed set. */
   report(kind: string, fields: object): void
 }

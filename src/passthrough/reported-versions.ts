@@ -50,6 +50,14 @@ export class ReportedVersions {
     return isGood
   }
 
+  /** The guest has had the file open elsewhere: its pages belong to a version that is not known here. */
+  movedOpen(slot: number, writable: boolean): void {
+    const chunk = chunkOf(this.chunks, slot, Chunk)
+    const at = slot & CHUNK_MASK
+    if (writable) chunk.writers[at]++
+    chunk.version[at] = UNKNOWN
+  }
+
   /** The guest releases a file opened for writing. */
   removeWriter(slot: number): void {
     const chunk = this.chunks[slot >>> CHUNK_BITS]

@@ -41,7 +41,9 @@ export interface Confinement {
  */
 export function planConfinement(configuration: Configuration, starter: Starter): Confinement {
   const { sandbox, modcaps, shares, userMap, groupMap } = configuration
-  const handles = shares.some(({ fileHandles }) => fileHandles !== 'never')
+  const handles = shares.some(
+    ({ fileHandles, migration }) => fileHandles !== 'never' || migration.mode === 'file-handles',
+  )
   const capabilities = keptCapabilities(modcaps, handles)
   if (sandbox === 'namespace') return planNamespaces(configuration, capabilities, starter)
   if (userMap.length + groupMap.length > 0) {

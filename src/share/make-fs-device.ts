@@ -16,6 +16,7 @@ import { PassthroughFileSystem, type ShareReports } from '../passthrough/passthr
 import { parseXattrMap } from '../passthrough/xattrs/xattr-map.js'
 import type { ShareConfig } from './share-config.js'
 import { ShareLimits } from './share-limits.js'
+import { ShareState } from './share-state.js'
 
 /** The resources of a device, besides its configuration. */
 export interface DevicePlace {
@@ -63,12 +64,14 @@ export function makeFsDevice(
     xattrMap: config.xattrMap === undefined ? undefined : parseXattrMap(config.xattrMap),
     translateUid: config.translateUid,
     translateGid: config.translateGid,
+    migration: config.migration,
     report,
   })
   const fileSystem = config.readonly ? readOnly(passthrough) : passthrough
   const session = new Session(fileSystem, wishesOf(config, rules, passthrough), observer, counters)
   const interceptor = new Interceptor(session, passthrough.introspection, report)
-  const device = new FsDevice({ session, interposer: interceptor, tag: config.tag })
+  const state = new ShareState({ config, session, passthrough, warn: report })
+  const device = new FsDevice({ session, interposer: interceptor, tag: config.tag, state })
   const limits = new ShareLimits(session, config.rateLimits)
   return { device, session, interceptor, limits, reports: passthrough.reports }
 }

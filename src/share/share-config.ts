@@ -3,6 +3,7 @@ import type { FaultSpec } from '../inspect/fault-spec.js'
 import type { OpenRule } from '../io-mode/open-rules.js'
 import type { RateLimits } from '../limits/rate-words.js'
 import type { FileHandleUse } from '../passthrough/inodes/file-handle-use.js'
+import type { MigrationOptions } from '../passthrough/state/options.js'
 import type { FileSystemModule } from './load-file-system.js'
 
 /** Never; if guest and host can; or refuse the guest if not. */
@@ -52,6 +53,7 @@ export interface ShareConfig extends CacheChoices {
   readonly announceSubmounts: boolean
   readonly fileHandles: FileHandleUse
   readonly inodeLimit: number
+  readonly migration: MigrationOptions
   /** How users map between guest and host: specifications of `--translate-uid`. */
   readonly translateUid: readonly string[]
   readonly translateGid: readonly string[]

@@ -1,4 +1,4 @@
-import type { DescriptorChain, EventLoop, VhostUserDevice } from 'vhost-user-ts'
+import type { DescriptorChain, EventLoop, StateLoader, VhostUserDevice } from 'vhost-user-ts'
 import type { Background } from './file-system.js'
 import { fsConfig } from './fs-config.js'
 import type { Session } from './session.js'
@@ -27,6 +27,15 @@ export interface FsDeviceParts {
   readonly interposer?: Interposer
   /** With a tag the device offers its configuration space. Without one, the front-end provides it. */
   readonly tag: string | undefined
+  /** Moves the session to another device and back. Without it the device cannot be migrated. */
+  readonly state?: MovableState
+}
+
+/** The state of a session, and of what its file system keeps. */
+export interface MovableState {
+  /** See VhostUserDevice.saveState and loadState. */
+  save(): Iterable<Uint8Array>
+  load(): StateLoader
 }
 
 const nobody: Interposer = Object.freeze({
@@ -43,14 +52,20 @@ export class FsDevice implements VhostUserDevice {
   readonly name = 'virtio-fs'
   readonly queueCount = QUEUE_COUNT
   readonly config?: Uint8Array
+  readonly saveState?: () => Iterable<Uint8Array>
+  readonly loadState?: () => StateLoader
   private readonly session: Session
   private readonly interposer: Interposer
   private readonly background: Background | undefined
 
-  constructor({ session, interposer = nobody, tag }: FsDeviceParts) {
+  constructor({ session, interposer = nobody, tag, state }: FsDeviceParts) {
     this.session = session
     this.interposer = interposer
     this.background = session.fileSystem.background
+    if (state !== undefined) {
+      this.saveState = () => state.save()
+      this.loadState = () => state.load()
+    }
     if (tag !== undefined) this.config = fsConfig(tag, 1)
   }
 

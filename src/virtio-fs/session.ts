@@ -188,6 +188,25 @@ export class Session {
     return this.request.deferredCount + this.postponed.count + (this.gate?.count ?? 0)
   }
 
+  /** The agreement of the present session; undefined before INIT and after its end. */
+  get agreed(): InitAgreement | undefined {
+    return this.agreement
+  }
+
+  /** Begins a session that another device agreed on. No INIT comes: the guest does not know that it has moved. */
+  resume(agreement: InitAgreement): void {
+    this.end()
+    this.begin(agreement)
+  }
+
+  private begin(agreement: InitAgreement): void {
+    this.fileSystem.init(agreement)
+    this.agreement = agreement
+    this.rules = agreedRules(agreement.flags)
+    this.looseContexts = has(agreement.flags, InitFlag.SECURITY_CTX)
+    this.observer.agreed(agreement)
+  }
+
   /** Ends the session, as DESTROY does. */
   end(): void {
     const began = this.agreement !== undefined
@@ -277,13 +296,7 @@ export class Session {
     this.end()
     InitOut.write(request.reply, 0, agreement.reply)
     // A guest of a later major version sends INIT again with our version. That INIT begins the session.
-    if (InitIn.major(args, ARGS) === FUSE_KERNEL_VERSION) {
-      this.fileSystem.init(agreement)
-      this.agreement = agreement
-      this.rules = agreedRules(agreement.flags)
-      this.looseContexts = has(agreement.flags, InitFlag.SECURITY_CTX)
-      this.observer.agreed(agreement)
-    }
+    if (InitIn.major(args, ARGS) === FUSE_KERNEL_VERSION) this.begin(agreement)
     return InitOut.BYTES
   }
 

@@ -1,7 +1,5 @@
 import { flag, list, type OptionSpec } from '../option-spec.js'
 
-const NO_MIGRATION = 'this device cannot be migrated, and tells its front-end so'
-
 /** Options for command lines that were written for virtiofsd: older forms, and options that have no effect here. */
 export const compatibilityOptions = [
   {
@@ -32,35 +30,5 @@ export const compatibilityOptions = [
     scope: 'share',
     text: 'without effect: one thread serves a share, and io_uring does the work that would block it',
     ignored: 'one thread serves a share, and io_uring does the work that would block it',
-  },
-  {
-    name: 'migration-mode',
-    argument: 'mode',
-    kind: { type: 'choice', choices: ['find-paths', 'file-handles'] },
-    scope: 'share',
-    text: 'without effect: there is no migration',
-    ignored: NO_MIGRATION,
-  },
-  {
-    name: 'migration-on-error',
-    argument: 'what',
-    kind: { type: 'choice', choices: ['abort', 'guest-error'] },
-    scope: 'share',
-    text: 'without effect: there is no migration',
-    ignored: NO_MIGRATION,
-  },
-  {
-    name: 'migration-verify-handles',
-    kind: flag,
-    scope: 'share',
-    text: 'without effect: there is no migration',
-    ignored: NO_MIGRATION,
-  },
-  {
-    name: 'migration-confirm-paths',
-    kind: flag,
-    scope: 'share',
-    text: 'without effect: there is no migration',
-    ignored: NO_MIGRATION,
   },
 ] as const satisfies readonly OptionSpec[]

@@ -66,7 +66,7 @@ export class DirectoryOperations {
     const pathFd = inodes.fdOf(slot)
     const fd = pathFd < 0 ? pathFd : native.inodeOpen(procFd, pathFd, O_RDONLY | O_DIRECTORY)
     if (fd < 0) return descriptorError(fd)
-    const handle = directories.add(new OpenDirectory(fd, this.share.budget))
+    const handle = directories.add(new OpenDirectory(fd, this.share.budget, request.nodeid))
     OpenOut.write(request.reply, 0, handle, rules.base.directoryFlags)
     return OpenOut.BYTES
   }

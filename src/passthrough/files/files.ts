@@ -24,6 +24,7 @@ import {
   Statx,
 } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
+import type { FileRecord } from '../../state/handle-records.js'
 import type { Agreed } from '../agreed.js'
 import { descriptorError } from '../descriptors.js'
 import type { FdBudget } from '../inodes/fd-budget.js'
@@ -48,10 +49,27 @@ import { HeldFd } from './held-fd.js'
 import { NO_FD, OpenFile } from './open-file.js'
 import { hostOpenFlags, opensForWriting, wantsAppend } from './open-flags.js'
 
-const { O_APPEND, O_CREAT, O_DIRECT, O_EXCL, O_NOATIME, O_NONBLOCK, O_PATH, O_RDONLY, O_TMPFILE, O_TRUNC } =
-  native.constants
+const {
+  O_ACCMODE,
+  O_APPEND,
+  O_CREAT,
+  O_DIRECT,
+  O_DSYNC,
+  O_EXCL,
+  O_NOATIME,
+  O_NOFOLLOW,
+  O_SYNC,
+  O_NONBLOCK,
+  O_PATH,
+  O_RDONLY,
+  O_TMPFILE,
+  O_TRUNC,
+} = native.constants
 
 const PERMISSIONS = 0o7777
+
+/** The flags of an open file that another device keeps. */
+const REOPENED = O_ACCMODE | O_APPEND | O_DSYNC | O_NOATIME | O_SYNC
 
 const dot = new TextEncoder().encode('.\0')
 
@@ -176,6 +194,35 @@ export class FileOperations {
     file.release()
     locks.wake()
     return 0
+  }
+
+  /** Opens a file again that the guest has had open on another device. Returns it, or a negative errno. */
+  reopen(slot: number, saved: FileRecord): OpenFile | number {
+    const { inodes, hosts, budget } = this.share
+    const flags = (saved.hostFlags & REOPENED) | O_NOFOLLOW
+    const fd = this.openInode(slot, flags)
+    if (fd < 0) return fd
+    const opened = saved.hasDirect && budget.left >= 2 ? this.openInode(slot, flags | O_DIRECT) : NO_FD
+    const directFd = opened < 0 ? NO_FD : opened
+    const host = hosts.of(inodes.deviceOf(slot), fd)
+    inodes.fds.pin(slot)
+    if (saved.writesPages) inodes.dirty.addWriter(slot)
+    // What the guest has in its page cache is not known here.
+    inodes.dirty.filled(slot)
+    inodes.versions.movedOpen(slot, saved.isWritable)
+    const file = new OpenFile(
+      fd,
+      budget,
+      inodes.idOf(slot),
+      directFd,
+      saved.openFlags,
+      host,
+      saved.isWritable,
+      saved.isAppendOnly,
+      saved.writesPages,
+    )
+    if (!host.ignoresNonblock) file.setBlocking()
+    return file
   }
 
   /** FUSE_SYNCFS. Reply: empty. */

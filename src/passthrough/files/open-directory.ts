@@ -1,4 +1,5 @@
 import * as native from 'virtiofsd-ts-native'
+import type { FdBudget } from '../inodes/fd-budget.js'
 import { HeldFd } from './held-fd.js'
 import { type Leftovers, NOWHERE } from './leftovers.js'
 
@@ -103,6 +104,15 @@ export class DirentReader {
 
 /** A directory that the guest has open. */
 export class OpenDirectory extends HeldFd {
+  constructor(
+    fd: number,
+    budget: FdBudget,
+    /** The inode of the directory. */
+    readonly nodeid: number,
+  ) {
+    super(fd, budget)
+  }
+
   /** The position up to which entries have been sent. */
   atLow = 0
   atHigh = 0

@@ -3,7 +3,7 @@ import type { FdBudget } from '../inodes/fd-budget.js'
 import type { HostFileSystem } from '../inodes/host-file-system.js'
 import { HeldFd } from './held-fd.js'
 
-const { O_NONBLOCK } = native.constants
+const { F_UNLCK, O_NONBLOCK } = native.constants
 
 /** Stands for a missing descriptor. */
 export const NO_FD = -1
@@ -15,6 +15,8 @@ export const NO_FD = -1
 export class OpenFile extends HeldFd {
   /** The descriptors may still have the O_NONBLOCK of an open that was not to wait for a lease. */
   private mayBeNonblocking = true
+  /** The kind of its flock: F_RDLCK, F_WRLCK, or F_UNLCK for none. */
+  flock = F_UNLCK
 
   constructor(
     fd: number,

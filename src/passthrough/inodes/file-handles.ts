@@ -35,6 +35,11 @@ export class FileHandles {
 
   static readonly WORDS = KEPT_WORDS
 
+  /** Returns the bytes of a kept handle: type and handle. */
+  static bytesOf(words: Int32Array, at: number): Uint8Array {
+    return new Uint8Array(words.buffer, words.byteOffset + 4 * (at + 1), words[at])
+  }
+
   /** Returns true if the file of `fd` has a handle. */
   static exists(fd: number): boolean {
     return native.nameToHandleAt(fd, emptyName, 0, AT_EMPTY_PATH, new Uint8Array(ANSWER_BYTES)) >= 0
@@ -56,7 +61,7 @@ export class FileHandles {
 
   /** Opens a kept handle as an O_PATH descriptor. Returns -ESTALE if its file is deleted. */
   open(device: number, words: Int32Array, at: number): number {
-    const bytes = new Uint8Array(words.buffer, words.byteOffset + 4 * (at + 1), words[at])
+    const bytes = FileHandles.bytesOf(words, at)
     return native.inodeOpenByHandle(this.mountFds.get(device)!, bytes, O_PATH | O_NOFOLLOW)
   }
 

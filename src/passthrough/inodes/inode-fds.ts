@@ -28,6 +28,8 @@ const RECENT = 1
 const OPENABLE = 2
 /** Its file system gave no handle, so the descriptor stays open. */
 const NO_HANDLE = 4
+/** It was lost in a migration: there is nothing to open. */
+const LOST = 8
 
 /**
  * O_PATH descriptors of inodes, by slot. `maxOpen` and the budget limit the open ones. Beyond that limit, descriptors not
@@ -65,15 +67,29 @@ export class InodeFds {
     return hasRoom
   }
 
-  /** Takes over `fd` as the descriptor of a slot. */
+  /** Takes over `fd` as the descriptor of a slot. With -1 the slot has none, and never gets one. */
   adopt(slot: number, fd: number, device: number, openable: boolean): void {
-    if (slot >>> CHUNK_BITS >= this.chunks.length) this.chunks.push(new Chunk())
+    while (slot >>> CHUNK_BITS >= this.chunks.length) this.chunks.push(new Chunk())
     const chunk = this.chunks[slot >>> CHUNK_BITS]
     const at = slot & CHUNK_MASK
     chunk.device[at] = device
     chunk.flags[at] = openable ? OPENABLE : 0
     chunk.pins[at] = 0
-    this.install(chunk, slot, fd)
+    if (fd >= 0) this.install(chunk, slot, fd)
+    else chunk.flags[at] = LOST
+  }
+
+  /** Returns true if the slot has a descriptor now. */
+  isOpen(slot: number): boolean {
+    return this.chunks[slot >>> CHUNK_BITS].fd[slot & CHUNK_MASK] >= 0
+  }
+
+  /** Returns the kept handle of a slot without a descriptor, [type, bytes], or undefined. Valid until the next change. */
+  keptHandle(slot: number): Uint8Array | undefined {
+    const { handles, flags } = this.chunks[slot >>> CHUNK_BITS]
+    if (handles === undefined || this.isOpen(slot) || (flags[slot & CHUNK_MASK] & LOST) !== 0)
+      return undefined
+    return FileHandles.bytesOf(handles, (slot & CHUNK_MASK) * FileHandles.WORDS)
   }
 
   /** Returns the descriptor and reopens it if necessary. Errors: ESTALE (file deleted), ENFILE (no room). */
@@ -176,8 +192,9 @@ export class InodeFds {
 
   private reopen(chunk: Chunk, slot: number): number {
     if (this.handles === undefined || chunk.handles === undefined) return -ESTALE
-    if (!this.makeRoom()) return -ENFILE
     const at = slot & CHUNK_MASK
+    if ((chunk.flags[at] & LOST) !== 0) return -ESTALE
+    if (!this.makeRoom()) return -ENFILE
     const opened = this.handles.open(chunk.device[at], chunk.handles, at * FileHandles.WORDS)
     const fd = opened === -ESTALE ? this.findAgain(slot, chunk.device[at]) : opened
     if (fd >= 0) this.install(chunk, slot, fd)

@@ -134,6 +134,75 @@ export class InodeTable {
   /** Takes over `fd`, an O_PATH descriptor of the file of `st`, which `find` did not know. Counts one lookup. */
   add(fd: number, st: StatxWords): number {
     const slot = this.takeSlot()
+    this.fill(slot, fd, st)
+    this.index.add(slot)
+    return slot
+  }
+
+  /** Returns true if the guest knows an inode in this slot, which may lie outside the table. */
+  isKnown(slot: number): boolean {
+    return slot < this.nextSlot && this.lookupsOf(slot) > 0
+  }
+
+  lookupsOf(slot: number): number {
+    return this.chunkOf(slot).lookups[slot & CHUNK_MASK]
+  }
+
+  /** The slots of inodes that the guest knows, in order. */
+  *known(): Generator<number> {
+    for (let slot = FUSE_ROOT_ID; slot < this.nextSlot; slot++) if (this.lookupsOf(slot) > 0) yield slot
+  }
+
+  /** The other slots, with the generation of their next inode. A slot of MAX_GENERATION is not used again. */
+  *freeSlots(): Generator<{ slot: number; generation: number }> {
+    for (let slot = FUSE_ROOT_ID; slot < this.nextSlot; slot++) {
+      const generation = this.chunkOf(slot).generation[slot & CHUNK_MASK]
+      if (this.givenBack.has(slot)) yield { slot, generation: Math.min(generation + 1, MAX_GENERATION) }
+      else if (this.lookupsOf(slot) === 0) yield { slot, generation }
+    }
+  }
+
+  /**
+   * Puts an inode of another device's table into this one, which has the root alone and takes slots in ascending order.
+   * Takes over `fd`, or knows a lost inode with `fd` -1: each use of it is ESTALE. Call `restored` after the last one.
+   */
+  restore(slot: number, generation: number, lookups: number, fd: number, st: StatxWords): void {
+    this.reserve(slot)
+    const chunk = this.chunkOf(slot)
+    const at = slot & CHUNK_MASK
+    this.fill(slot, fd, st)
+    chunk.generation[at] = generation
+    chunk.lookups[at] = lookups
+    const isKnown = fd >= 0 && this.index.find(chunk.device[at], chunk.inoLow[at], chunk.inoHigh[at]) === 0
+    if (isKnown) this.index.add(slot)
+    else chunk.type[at] |= NOT_INDEXED
+  }
+
+  /** Sets the generation of the next inode of a free slot. Returns false if the slot is taken. */
+  restoreFree(slot: number, generation: number): boolean {
+    this.reserve(slot)
+    if (this.lookupsOf(slot) > 0) return false
+    this.chunkOf(slot).generation[slot & CHUNK_MASK] = generation
+    return true
+  }
+
+  /** Every inode has been restored: the other slots are free. */
+  restored(): void {
+    this.freeSlot = 0
+    for (const { slot, generation } of this.freeSlots()) {
+      if (generation === MAX_GENERATION) continue
+      this.chunkOf(slot).nextFree[slot & CHUNK_MASK] = this.freeSlot
+      this.freeSlot = slot
+    }
+  }
+
+  private reserve(slot: number): void {
+    while (this.chunks.length <= slot >>> CHUNK_BITS) this.chunks.push(new Chunk())
+    if (slot >= this.nextSlot) this.nextSlot = slot + 1
+  }
+
+  /** Sets what a slot that was free stands for, except its place in the index. */
+  private fill(slot: number, fd: number, st: StatxWords): void {
     const chunk = this.chunkOf(slot)
     const at = slot & CHUNK_MASK
     const type = Statx.mode(st) >>> 12
@@ -146,10 +215,8 @@ export class InodeTable {
     this.versions.forget(slot)
     this.dirty.forget(slot)
     this.fds.adopt(slot, fd, device, type === TYPE_DIRECTORY || type === TYPE_REGULAR)
-    this.index.add(slot)
     this.onDevice.set(device, (this.onDevice.get(device) ?? 0) + 1)
     this.count++
-    return slot
   }
 
   /** Counts one more lookup by the guest. */

@@ -54,6 +54,27 @@ export class FileLocks {
     return 0
   }
 
+  /**
+   * Knows a lock that the guest holds already, on another device. Errors: EBADF (the handle is not open for it). The host
+   * may still give it to that other device: see `takeAgain`.
+   */
+  adopt(held: OwnedRange): number {
+    const carrier = this.carrierFor(held.file, held.type)
+    if (typeof carrier === 'number') return carrier
+    this.ranges.set(held)
+    return 0
+  }
+
+  /** Takes every known lock from the host. Returns false if it refused one; those it has already are no loss. */
+  takeAgain(): boolean {
+    let all = true
+    for (const range of this.ranges.all()) {
+      const carrier = range.type === F_WRLCK ? this.writer : this.reader
+      if (carrier !== undefined && setOnHost(carrier, range.type, range) < 0) all = false
+    }
+    return all
+  }
+
   /** Drops an owner's locks on these bytes. Returns true if there were any. */
   giveUp(owner: Owner, bytes: ByteRange): boolean {
     return this.unlock(this.ranges.cut(owner, bytes))

@@ -31,6 +31,17 @@ export class LockTable {
     return result
   }
 
+  /** Knows a lock that the guest holds already. Returns 0, or an error of FileLocks.adopt. */
+  adopt(held: OwnedRange): number {
+    const { nodeid } = held.file
+    const locks = this.byNode.get(nodeid) ?? new FileLocks()
+    const before = locks.ranges.count
+    const result = locks.adopt(held)
+    this.memory.add('locks', (locks.ranges.count - before) * BYTES_EACH)
+    if (result === 0) this.byNode.set(nodeid, locks)
+    return result
+  }
+
   /** Unlocks a range. Returns 1, 0 if the owner held nothing of it, or -ENOLCK without memory to split a lock. */
   unlock(nodeid: number, owner: Owner, bytes: ByteRange): number {
     const splits = this.byNode.get(nodeid)?.ranges.isInside(owner, bytes) === true

@@ -20,6 +20,7 @@ import type { PassthroughOptions } from '../passthrough-options.js'
 import { UNTIL_WOKEN, type Wait, WaitingRequests } from '../waiting-requests.js'
 import { lockOnHost } from './file-locks.js'
 import { LockTable } from './lock-table.js'
+import { MovedLocks } from './moved-locks.js'
 import { type ByteRange, NO_END, type OwnedRange, type Owner } from './owned-ranges.js'
 
 const { F_RDLCK, F_UNLCK, F_WRLCK, LOCK_EX, LOCK_SH, LOCK_UN } = native.constants
@@ -72,10 +73,12 @@ export interface LocksReport {
 export class LockOperations {
   private readonly table: LockTable
   private readonly waiters: WaitingRequests<LockWait>
+  private readonly moved: MovedLocks
 
   constructor(private readonly share: Share) {
     this.table = new LockTable(share.memory)
     this.waiters = new WaitingRequests(share.memory)
+    this.moved = new MovedLocks(this.table)
   }
 
   /** FUSE_GETLK. Reply: lk_out, of type F_UNLCK if nothing conflicts. Errors: EBADF, EINVAL, EOVERFLOW. */
@@ -118,6 +121,7 @@ export class LockOperations {
    */
   released(file: OpenFile): void {
     this.waiters.released(file, EBADF)
+    this.moved.released(file)
     this.table.dropHandle(file)
     if (file.isShared) native.flock(file.fd, LOCK_UN)
   }
@@ -128,11 +132,32 @@ export class LockOperations {
   }
 
   progress(): boolean {
+    this.moved.progress()
     return this.waiters.progress()
   }
 
   nextDueMs(): number {
-    return this.waiters.nextDueMs()
+    const waitMs = this.waiters.nextDueMs()
+    const movedMs = this.moved.nextDueMs()
+    return waitMs < 0 || movedMs < 0 ? Math.max(waitMs, movedMs) : Math.min(waitMs, movedMs)
+  }
+
+  /** The record locks that the guest holds, for its next device. */
+  held(): Iterable<OwnedRange> {
+    return this.table.all()
+  }
+
+  /** Takes over a record lock that the guest holds on its last device. Returns 0 or a negative errno. */
+  restoreRange(held: OwnedRange): number {
+    const result = this.table.adopt(held)
+    if (result === 0) this.moved.addRange(held.file.nodeid)
+    return result
+  }
+
+  /** Takes over the flock that an open file has on the guest's last device. `type`: F_RDLCK or F_WRLCK. */
+  restoreFlock(file: OpenFile, type: number): void {
+    file.flock = type
+    this.moved.addFlock(file)
   }
 
   giveUpWaiting(): void {
@@ -168,6 +193,7 @@ export class LockOperations {
 
   clear(): void {
     this.waiters.stop()
+    this.moved.clear()
     this.table.clear()
   }
 
@@ -184,7 +210,11 @@ export class LockOperations {
   /** Takes a flock. One handle is one open file of the guest, so the lock can belong to the handle's descriptor. */
   private setFlock(request: Request, file: OpenFile, type: number, wait: boolean): number {
     const operation = type === F_UNLCK ? LOCK_UN : type === F_RDLCK ? LOCK_SH : LOCK_EX
-    const attempt = () => this.woken(native.flock(file.fd, operation))
+    const attempt = () => {
+      const result = this.woken(native.flock(file.fd, operation))
+      if (result >= 0) file.flock = type
+      return result
+    }
     return this.take(request, { file, type, attempt, wanted: undefined }, wait && type !== F_UNLCK)
   }
 

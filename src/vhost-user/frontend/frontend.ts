@@ -12,6 +12,7 @@ import {
   VHOST_USER_NEED_REPLY_FLAG,
   VHOST_USER_REPLY_FLAG,
   VHOST_USER_VERSION,
+  VHOST_VRING_F_LOG,
   VirtioFeature,
 } from '../protocol.js'
 import { availBytes, descBytes, usedBytes } from '../ring-layout.js'
@@ -49,10 +50,12 @@ export interface FrontendOptions {
  */
 export class Frontend {
   readonly memory: GuestMemory
-  readonly connection: Connection
+  connection: Connection
   readonly queues: DriverVirtqueue[] = []
   features = 0n
   protocolFeatures = 0n
+  /** True: the back-end marks what it writes to used rings in the dirty log. */
+  logsRings = false
   private readonly loop: EventLoop
   private readonly memoryFds: number[] = []
   private readonly regions: { gpa: number; sizeBytes: number }[] = []
@@ -75,6 +78,27 @@ export class Frontend {
 
   /** Negotiates features and shares memory, as QEMU does; queues come with `addQueue`. */
   negotiate(): void {
+    this.negotiateFeatures()
+    for (const sizeBytes of this.options.regionBytes ?? [64 << 20]) this.addRegion(sizeBytes)
+  }
+
+  /**
+   * Connects to another back-end with the same memory and queues, which do not run there yet. Returns the connection to
+   * the old one, which the caller closes. Throws SystemCallError.
+   */
+  moveTo(socketPath: string): Connection {
+    const before = this.connection
+    this.connection = new Connection(mustSucceed('connect', native.unixConnect(socketPath, 0)))
+    this.loop.remove(before.fd)
+    this.loop.addReadable(this.connection.fd, () => {})
+    this.protocolFeatures = 0n
+    this.logsRings = false
+    this.negotiateFeatures()
+    this.sendMemoryTable()
+    return before
+  }
+
+  private negotiateFeatures(): void {
     const { options } = this
     const offered = this.getU64(FrontendRequest.GET_FEATURES)
     const wanted =
@@ -91,13 +115,14 @@ export class Frontend {
         ProtocolFeature.CONFIG,
         ProtocolFeature.RESET_DEVICE,
         ProtocolFeature.CONFIGURE_MEM_SLOTS,
+        ProtocolFeature.LOG_SHMFD,
+        ProtocolFeature.DEVICE_STATE,
       )
     this.setU64(FrontendRequest.SET_PROTOCOL_FEATURES, protocolFeatures)
     // Set only now: not every back-end acknowledges the message that negotiates acknowledgements.
     this.protocolFeatures = protocolFeatures
     this.request(FrontendRequest.SET_OWNER, 0)
     this.setU64(FrontendRequest.SET_FEATURES, this.features)
-    for (const sizeBytes of options.regionBytes ?? [64 << 20]) this.addRegion(sizeBytes)
   }
 
   /** Shares one more region at `gpa`, behind the others, possibly adjoining. Returns its guest address. */
@@ -184,7 +209,8 @@ export class Frontend {
   sendAddresses(index: number): void {
     const { descGpa, usedGpa, availGpa } = this.queues[index].layout
     const uva = (gpa: number) => UVA_BASE + gpa
-    VringAddress.write(this.connection.body, index, 0, uva(descGpa), uva(usedGpa), uva(availGpa))
+    const flags = this.logsRings ? VHOST_VRING_F_LOG : 0
+    VringAddress.write(this.connection.body, index, flags, uva(descGpa), uva(usedGpa), uva(availGpa), usedGpa)
     this.request(FrontendRequest.SET_VRING_ADDR, VringAddress.BYTES)
   }
 
@@ -295,7 +321,7 @@ export class Frontend {
   }
 
   /** The guest address behind the last region. */
-  private get endOfMemory(): number {
+  get endOfMemory(): number {
     const last = this.regions.at(-1)
     return last === undefined ? 0 : last.gpa + last.sizeBytes
   }

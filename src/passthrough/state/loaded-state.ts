@@ -1,0 +1,247 @@
+import { StateError } from 'vhost-user-ts'
+import { ESTALE, FUSE_ROOT_ID, type HandleTable, idOf, MAX_GENERATION, Statx } from 'virtio-fs-ts/protocol'
+import * as native from 'virtiofsd-ts-native'
+import { damaged } from '../../state/blocks.js'
+import {
+  DIRECTORIES,
+  type DirectoryRecord,
+  DirectoryRecords,
+  FILES,
+  type FileRecord,
+  FileRecords,
+  Flock,
+  FREE_DIRECTORIES,
+  FREE_FILES,
+  FreeSlotRecords,
+  LOCKS,
+  type LockRecord,
+  LockRecords,
+} from '../../state/handle-records.js'
+import { FREE_INODES, INODES, InodeDecoder, type InodeRecord } from '../../state/inode-records.js'
+import { objectOf, type SectionTaker } from '../../state/sections.js'
+import type { FileOperations } from '../files/files.js'
+import { OpenDirectory } from '../files/open-directory.js'
+import type { OpenFile } from '../files/open-file.js'
+import type { FdBudget } from '../inodes/fd-budget.js'
+import { type InodeTable, TYPE_DIRECTORY } from '../inodes/inode-table.js'
+import { openBelow } from '../inodes/open-below.js'
+import { STATX_MASK } from '../inodes/statx.js'
+import type { LockOperations } from '../locks/locks.js'
+import type { NameOpener } from '../names/name-opener.js'
+import { InodePlaces } from './inode-places.js'
+import { LostItems, type LostKind } from './lost-items.js'
+import { DEVICES, Mounts } from './mounts.js'
+import type { MigrationOptions } from './options.js'
+
+const { F_RDLCK, F_WRLCK, O_DIRECTORY, O_PATH, O_RDONLY } = native.constants
+
+/** Slots that are free at the source are counted too, so there may be more than inodes or handles. */
+const FREE_SLOTS_FACTOR = 2
+const SPARE_SLOTS = 65_536
+
+/** The parts of the share that are filled. */
+interface Share {
+  readonly inodes: InodeTable
+  readonly files: HandleTable<OpenFile>
+  readonly directories: HandleTable<OpenDirectory>
+  readonly locks: LockOperations
+  readonly opener: NameOpener
+  readonly budget: FdBudget
+  readonly procFd: number
+  readonly options: { readonly inodeLimit: number; readonly fdLimit: number }
+}
+
+/** Fills a share that has only its root from the sections of another one. */
+export class LoadedState {
+  private readonly places: InodePlaces
+  private readonly mounts: Mounts
+  private readonly lost: LostItems
+  private readonly decoder = new InodeDecoder()
+  private readonly st = new Int32Array(Statx.WORDS)
+  private readonly maxInodeSlot: number
+  private readonly maxHandleSlot: number
+  /** Slots of inodes that no migration has to find: their handles are lost quietly, too. */
+  private readonly lostSlots = new Set<number>()
+
+  constructor(
+    private readonly share: Share,
+    private readonly fileOperations: FileOperations,
+    private readonly rootFd: number,
+    private readonly migration: MigrationOptions,
+  ) {
+    this.places = new InodePlaces(share, rootFd, false)
+    this.mounts = new Mounts(rootFd, share.opener)
+    this.lost = new LostItems(migration.onError)
+    this.maxInodeSlot = FREE_SLOTS_FACTOR * share.options.inodeLimit + SPARE_SLOTS
+    this.maxHandleSlot = FREE_SLOTS_FACTOR * share.options.fdLimit + SPARE_SLOTS
+  }
+
+  get takers(): readonly SectionTaker[] {
+    const { inodes, files, directories } = this.share
+    const free = (table: { restoreFree(slot: number, generation: number): boolean }, most: number) => {
+      return (contents: Uint8Array) =>
+        FreeSlotRecords.decode(contents, ({ slot, generation }) => {
+          mustFit(slot, generation, most)
+          if (!table.restoreFree(slot, generation)) throw damaged(`slot ${slot} is free and in use`)
+        })
+    }
+    return [
+      { kind: DEVICES, take: (contents) => this.mounts.take(objectOf(contents)) },
+      { kind: INODES, take: (contents) => this.decoder.decode(contents, (record) => this.inode(record)) },
+      { kind: FREE_INODES, take: free(inodes, this.maxInodeSlot) },
+      { kind: FILES, take: (contents) => FileRecords.decode(contents, (file) => this.file(file)) },
+      { kind: FREE_FILES, take: free(files, this.maxHandleSlot) },
+      {
+        kind: DIRECTORIES,
+        take: (contents) => DirectoryRecords.decode(contents, (dir) => this.directory(dir)),
+      },
+      { kind: FREE_DIRECTORIES, take: free(directories, this.maxHandleSlot) },
+      { kind: LOCKS, take: (contents) => LockRecords.decode(contents, (lock) => this.lock(lock)) },
+    ]
+  }
+
+  /** The state is whole. Reports what was lost. */
+  end(report: (kind: string, fields: object) => void): void {
+    const { inodes, files, directories } = this.share
+    inodes.restored()
+    files.restored()
+    directories.restored()
+    this.lost.report(report)
+    this.close()
+  }
+
+  close(): void {
+    this.mounts.close()
+  }
+
+  private inode(record: InodeRecord): void {
+    const { inodes } = this.share
+    const { slot, generation, lookups } = record
+    mustFit(slot, generation, this.maxInodeSlot)
+    if (slot === FUSE_ROOT_ID) {
+      this.checkRoot(record)
+      return
+    }
+    if (inodes.isKnown(slot)) throw damaged(`inode ${slot} comes twice`)
+    if (inodes.count >= this.share.options.inodeLimit)
+      throw new StateError(`the guest knows more inodes than --inode-limit ${this.share.options.inodeLimit}`)
+    const fd = record.isLost ? -ESTALE : this.open(record)
+    if (fd >= 0) {
+      inodes.restore(slot, generation, lookups, fd, this.st)
+      return
+    }
+    this.st.fill(0)
+    this.st[Statx.MODE] = record.type << 12
+    inodes.restore(slot, generation, lookups, -1, this.st)
+  }
+
+  /** The guest's root is the shared directory, which must be the same one. */
+  private checkRoot(record: InodeRecord): void {
+    const fd = this.share.inodes.fdOf(FUSE_ROOT_ID)
+    native.fstatx(fd, STATX_MASK, this.st)
+    if (!this.isSame(fd, record))
+      throw new StateError(
+        'the shared directory is another one than at the source (--migration-verify-handles)',
+      )
+  }
+
+  /** Opens an inode and fills `st`. Returns a negative errno for one that is lost. */
+  private open(record: InodeRecord): number {
+    const { path, handle } = record
+    if (!this.share.inodes.fds.makeRoom())
+      throw new StateError('no descriptor is left for the guest’s inodes')
+    if (path !== undefined) {
+      const fd = openBelow(this.rootFd, this.share.opener, path, O_PATH)
+      if (fd < 0) return this.lose('inodes that are not at their paths any more', record, fd)
+      if (native.fstatx(fd, STATX_MASK, this.st) === 0 && this.isSame(fd, record)) return fd
+      native.close(fd)
+      return this.lose('inodes with another file at their paths', record, -ESTALE)
+    }
+    // Whoever wrote the state could name any file of the host's file system by a handle, so the operator must allow it.
+    if (handle === undefined || this.migration.mode !== 'file-handles')
+      return this.lose('inodes without a name', record, -ESTALE)
+    const fd = this.mounts.open(record.device, handle)
+    if (fd >= 0 && native.fstatx(fd, STATX_MASK, this.st) === 0 && Statx.mode(this.st) >>> 12 === record.type)
+      return fd
+    if (fd >= 0) native.close(fd)
+    return this.lose('inodes that cannot be opened by file handle', record, fd < 0 ? fd : -ESTALE)
+  }
+
+  /** Returns true if the file of `fd`, whose attributes are in `st`, is the source's, as far as the state tells. */
+  private isSame(fd: number, { type, handle, inoLow, inoHigh }: InodeRecord): boolean {
+    const { st } = this
+    if (Statx.mode(st) >>> 12 !== type) return false
+    if (handle === undefined) return true
+    const here = this.places.handleOf(fd)
+    if (here === undefined) return Statx.inoLow(st) === inoLow && Statx.inoHigh(st) === inoHigh
+    return here.length === handle.length && here.every((byte, n) => byte === handle[n])
+  }
+
+  private lose(kind: LostKind, record: InodeRecord, error: number): number {
+    // Nothing but the guest's cache knows an inode that has no name and is not open.
+    if (kind === 'inodes without a name' && !record.isOpen) {
+      this.lost.addQuietly(kind, 'not open')
+      this.lostSlots.add(record.slot)
+    } else {
+      this.lost.add(kind, record.path, error)
+    }
+    return error
+  }
+
+  private file(record: FileRecord): void {
+    const { files, inodes } = this.share
+    mustFit(record.slot, record.generation, this.maxHandleSlot)
+    const slot = inodes.slotOf(idOf(record.inodeSlot, record.inodeGeneration))
+    const isWritten = record.flock !== Flock.none
+    const flock = !isWritten ? undefined : record.flock === Flock.exclusive ? F_WRLCK : F_RDLCK
+    const file = slot === 0 ? -ESTALE : this.fileOperations.reopen(slot, record)
+    if (typeof file === 'number') this.lost.add('open files that cannot be opened again', undefined, file)
+    const value = typeof file === 'number' ? undefined : file
+    if (!files.restore(record.slot, record.generation, value)) {
+      value?.release()
+      throw damaged(`file ${record.slot} comes twice`)
+    }
+    if (value !== undefined && flock !== undefined) this.share.locks.restoreFlock(value, flock)
+  }
+
+  private directory(record: DirectoryRecord): void {
+    const { directories, inodes, budget, procFd } = this.share
+    mustFit(record.slot, record.generation, this.maxHandleSlot)
+    const nodeid = idOf(record.inodeSlot, record.inodeGeneration)
+    const slot = inodes.slotOf(nodeid)
+    const isDirectory = slot !== 0 && inodes.typeOf(slot) === TYPE_DIRECTORY
+    const pathFd = isDirectory && inodes.fds.makeRoom() ? inodes.fdOf(slot) : -ESTALE
+    const fd = pathFd < 0 ? pathFd : native.inodeOpen(procFd, pathFd, O_RDONLY | O_DIRECTORY)
+    const kind = 'open directories that cannot be opened again'
+    if (fd < 0 && this.lostSlots.has(slot)) this.lost.addQuietly(kind, 'no path')
+    else if (fd < 0) this.lost.add(kind, undefined, fd)
+    const value = fd < 0 ? undefined : new OpenDirectory(fd, budget, nodeid)
+    if (!directories.restore(record.slot, record.generation, value)) {
+      value?.release()
+      throw damaged(`directory ${record.slot} comes twice`)
+    }
+    // The guest names its position with each request; this one saves a first seek.
+    if (value !== undefined && native.seekDirectory(fd, record.atLow, record.atHigh) >= 0) {
+      value.atLow = record.atLow
+      value.atHigh = record.atHigh
+    }
+  }
+
+  private lock(record: LockRecord): void {
+    const { files, locks } = this.share
+    const file = files.get(idOf(record.fileSlot, record.fileGeneration))
+    const { startByte, lastByte, ownerLow, ownerHigh, pid } = record
+    const type = record.isWrite ? F_WRLCK : F_RDLCK
+    const result =
+      file === undefined
+        ? -ESTALE
+        : locks.restoreRange({ file, type, startByte, lastByte, ownerLow, ownerHigh, pid })
+    if (result < 0) this.lost.add('locks that cannot be taken again', undefined, result)
+  }
+}
+
+/** Throws StateError for a slot that no share of this size has, or an impossible generation. */
+function mustFit(slot: number, generation: number, maxSlot: number): void {
+  if (generation > MAX_GENERATION || slot === 0) throw damaged(`slot ${slot} or its generation is impossible`)
+  if (slot > maxSlot) throw new StateError(`slot ${slot} is more than the limits of this share allow`)
+}

@@ -1,0 +1,46 @@
+import { EOPNOTSUPP } from 'virtio-fs-ts/protocol'
+import * as native from 'virtiofsd-ts-native'
+import { damaged } from '../../state/blocks.js'
+import { openBelow } from '../inodes/open-below.js'
+import type { NameOpener } from '../names/name-opener.js'
+
+const { O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_PATH, O_RDONLY } = native.constants
+
+/** Section DEVS: for each device number of the source, the path of a directory on it, in base64. */
+export const DEVICES = { tag: 'DEVS', version: 1, isRequired: true } as const
+
+/** Descriptors by which the file handles of the source's devices are opened here. */
+export class Mounts {
+  private readonly fds = new Map<number, number>()
+
+  constructor(
+    private readonly rootFd: number,
+    private readonly opener: NameOpener,
+  ) {}
+
+  /** Takes section DEVS. A directory that is not here leaves its device without handles. */
+  take(paths: Record<string, unknown>): void {
+    for (const [device, path] of Object.entries(paths)) {
+      if (typeof path !== 'string') throw damaged('a device has no path')
+      const flags = O_RDONLY | O_DIRECTORY | O_NONBLOCK
+      const bytes = new Uint8Array(Buffer.from(path, 'base64'))
+      if (bytes.includes(0)) throw damaged('a path contains a NUL')
+      const fd = openBelow(this.rootFd, this.opener, bytes, flags)
+      if (fd < 0) continue
+      const before = this.fds.get(Number(device))
+      if (before !== undefined) native.close(before)
+      this.fds.set(Number(device), fd)
+    }
+  }
+
+  /** Opens a file handle with O_PATH. Returns a descriptor or a negative errno. */
+  open(device: number, handle: Uint8Array): number {
+    const fd = this.fds.get(device)
+    return fd === undefined ? -EOPNOTSUPP : native.inodeOpenByHandle(fd, handle, O_PATH | O_NOFOLLOW)
+  }
+
+  close(): void {
+    for (const fd of this.fds.values()) native.close(fd)
+    this.fds.clear()
+  }
+}

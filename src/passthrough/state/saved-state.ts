@@ -1,0 +1,219 @@
+import { generationOfId, type HandleTable, slotOfId } from 'virtio-fs-ts/protocol'
+import * as native from 'virtiofsd-ts-native'
+import {
+  DIRECTORIES,
+  DirectoryRecords,
+  FILES,
+  FileRecords,
+  Flock,
+  FREE_DIRECTORIES,
+  FREE_FILES,
+  type FreeSlot,
+  FreeSlotRecords,
+  LOCKS,
+  LockRecords,
+} from '../../state/handle-records.js'
+import { FREE_INODES, INODES, InodeEncoder, type InodeRecord } from '../../state/inode-records.js'
+import { type Records, recordSection, textSection } from '../../state/sections.js'
+import type { OpenDirectory } from '../files/open-directory.js'
+import { NO_FD, type OpenFile } from '../files/open-file.js'
+import { type InodeTable, TYPE_DIRECTORY } from '../inodes/inode-table.js'
+import type { LockOperations } from '../locks/locks.js'
+import type { NameOpener } from '../names/name-opener.js'
+import { InodePlaces } from './inode-places.js'
+import { DEVICES } from './mounts.js'
+import type { MigrationOptions } from './options.js'
+import { search } from './search.js'
+
+const { F_RDLCK, F_WRLCK } = native.constants
+
+/** Inodes written before everything else has its turn. */
+const INODES_PER_PIECE = 64
+
+/** The parts of the share that move. */
+interface Share {
+  readonly inodes: InodeTable
+  readonly files: HandleTable<OpenFile>
+  readonly directories: HandleTable<OpenDirectory>
+  readonly locks: LockOperations
+  readonly opener: NameOpener
+  readonly procFd: number
+}
+
+/** Yields the sections of a share's inodes, handles and locks. The share stays as it is. */
+export class SavedState {
+  private readonly places: InodePlaces
+  private readonly encoder = new InodeEncoder()
+  private readonly record: InodeRecord = {
+    type: 0,
+    slot: 0,
+    generation: 0,
+    lookups: 0,
+    device: 0,
+    inoLow: 0,
+    inoHigh: 0,
+    isOpen: false,
+    isLost: false,
+    path: undefined,
+    handle: undefined,
+  }
+
+  constructor(
+    private readonly share: Share,
+    private readonly rootFd: number,
+    private readonly options: MigrationOptions,
+  ) {
+    this.places = new InodePlaces(share, rootFd, options.confirmPaths)
+  }
+
+  *sections(): Generator<Iterable<Uint8Array>> {
+    const { inodes, files, directories } = this.share
+    if (this.options.mode === 'file-handles') yield textSection(DEVICES, this.devices())
+    yield recordSection(INODES, this.inodes())
+    yield recordSection(FREE_INODES, freeRecords(inodes.freeSlots()))
+    yield recordSection(FILES, this.files())
+    yield recordSection(FREE_FILES, freeRecords(files.freeSlots()))
+    yield recordSection(DIRECTORIES, this.directories())
+    yield recordSection(FREE_DIRECTORIES, freeRecords(directories.freeSlots()))
+    yield recordSection(LOCKS, this.locks())
+  }
+
+  private *inodes(): Records {
+    const { inodes } = this.share
+    const nameless = new Map<string, number>()
+    let count = 0
+    for (const slot of inodes.known()) {
+      if (++count % INODES_PER_PIECE === 0) yield undefined
+      const { record } = this
+      if (this.describe(slot)) yield this.encoder.encode(record)
+      else nameless.set(`${record.inoHigh}:${record.inoLow}`, slot)
+    }
+    if (nameless.size > 0) yield* this.searched(nameless)
+  }
+
+  /** Writes the inodes whose names the kernel did not tell, after a walk through the whole share. */
+  private *searched(nameless: Map<string, number>): Records {
+    const keyOf = (inoLow: number, inoHigh: number) => `${inoHigh}:${inoLow}`
+    const found = search(this.rootFd, this.share.opener, (low, high) => nameless.has(keyOf(low, high)))
+    for (const name of found) {
+      if (name === undefined) {
+        yield undefined
+        continue
+      }
+      const key = keyOf(name.inoLow, name.inoHigh)
+      const slot = nameless.get(key)
+      const fd = slot === undefined ? -1 : this.share.inodes.fdOf(slot)
+      if (slot === undefined || fd < 0 || !this.places.isAt(name.path, fd)) continue
+      nameless.delete(key)
+      this.describe(slot)
+      this.record.path = name.path
+      yield this.encoder.encode(this.record)
+      if (nameless.size === 0) break
+    }
+    for (const slot of nameless.values()) {
+      this.describe(slot)
+      yield this.encoder.encode(this.record)
+    }
+  }
+
+  /** Fills the record of a slot. Returns false if a search might find its name. */
+  private describe(slot: number): boolean {
+    const { record, options } = this
+    const { inodes } = this.share
+    const id = inodes.idOf(slot)
+    record.type = inodes.typeOf(slot)
+    record.slot = slot
+    record.generation = generationOfId(id)
+    record.lookups = inodes.lookupsOf(slot)
+    record.device = inodes.deviceOf(slot)
+    record.inoLow = inodes.inoLowOf(slot)
+    record.inoHigh = inodes.inoHighOf(slot)
+    record.isOpen = inodes.fds.isPinned(slot)
+    record.isLost = false
+    record.path = undefined
+    const byHandle = options.mode === 'file-handles'
+    record.handle = byHandle ? inodes.fds.keptHandle(slot) : undefined
+    if (record.handle !== undefined) return true
+    const wasOpen = inodes.fds.isOpen(slot)
+    const fd = inodes.fdOf(slot)
+    if (fd < 0) {
+      record.isLost = true
+      return true
+    }
+    if (byHandle || options.verifyHandles) record.handle = this.places.handleOf(fd)
+    if (byHandle && record.handle !== undefined) return true
+    record.path = this.places.pathOf(slot, fd, wasOpen)
+    return record.path !== undefined || this.places.isUnlinked(fd)
+  }
+
+  /** The path of a directory on each device, by which the destination opens file handles there. */
+  private devices(): Record<string, string> {
+    const { inodes } = this.share
+    const paths: Record<string, string> = {}
+    for (const slot of inodes.known()) {
+      const device = inodes.deviceOf(slot)
+      if (paths[device] !== undefined || inodes.typeOf(slot) !== TYPE_DIRECTORY) continue
+      const wasOpen = inodes.fds.isOpen(slot)
+      const fd = inodes.fdOf(slot)
+      const path = fd < 0 ? undefined : this.places.pathOf(slot, fd, wasOpen)
+      if (path !== undefined) paths[device] = Buffer.from(path).toString('base64')
+    }
+    return paths
+  }
+
+  private *files(): Records {
+    for (const [handle, file] of this.share.files.entries()) {
+      yield FileRecords.encode({
+        slot: slotOfId(handle),
+        generation: generationOfId(handle),
+        inodeSlot: slotOfId(file.nodeid),
+        inodeGeneration: generationOfId(file.nodeid),
+        hostFlags: native.statusFlags(file.fd),
+        openFlags: file.openFlags,
+        hasDirect: file.directFd !== NO_FD,
+        isWritable: file.writable,
+        isAppendOnly: file.appendOnly,
+        writesPages: file.writesPages,
+        flock: file.flock === F_WRLCK ? Flock.exclusive : file.flock === F_RDLCK ? Flock.shared : Flock.none,
+      })
+    }
+  }
+
+  private *directories(): Records {
+    for (const [handle, directory] of this.share.directories.entries()) {
+      const { nodeid, atLow, atHigh } = directory
+      const isAhead = directory.left.length > 0
+      yield DirectoryRecords.encode({
+        slot: slotOfId(handle),
+        generation: generationOfId(handle),
+        inodeSlot: slotOfId(nodeid),
+        inodeGeneration: generationOfId(nodeid),
+        atLow: isAhead ? directory.leftLow : atLow,
+        atHigh: isAhead ? directory.leftHigh : atHigh,
+      })
+    }
+  }
+
+  private *locks(): Records {
+    const handles = new Map<OpenFile, number>()
+    for (const [handle, file] of this.share.files.entries()) handles.set(file, handle)
+    for (const range of this.share.locks.held()) {
+      const handle = handles.get(range.file)
+      if (handle === undefined) continue
+      yield LockRecords.encode({
+        fileSlot: slotOfId(handle),
+        fileGeneration: generationOfId(handle),
+        isWrite: range.type === F_WRLCK,
+        ownerLow: range.ownerLow,
+        ownerHigh: range.ownerHigh,
+        pid: range.pid,
+        startByte: range.startByte,
+        lastByte: range.lastByte,
+      })
+    }
+  }
+}
+
+function* freeRecords(slots: Iterable<FreeSlot>): Records {
+  for (const free of slots) if (free.generation > 0) yield FreeSlotRecords.encode(free)
+}

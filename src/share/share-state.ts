@@ -1,0 +1,91 @@
+import { StateError, type StateLoader } from 'vhost-user-ts'
+import type { Session } from 'virtio-fs-ts/protocol'
+import type { PassthroughFileSystem } from '../passthrough/passthrough-file-system.js'
+import type { LoadedState } from '../passthrough/state/loaded-state.js'
+import { type BlockReader, damaged } from '../state/blocks.js'
+import { objectOf, sectionReader, stateStream, textSection } from '../state/sections.js'
+import { agreementOf, agreementText } from './saved-agreement.js'
+import { differences, optionsOf } from './saved-options.js'
+import type { ShareConfig } from './share-config.js'
+
+/** Section META: the agreement with the guest, and the options that a guest can notice. It comes first. */
+export const META = { tag: 'META', version: 1, isRequired: true } as const
+
+/** What state needs of a share. */
+export interface StateParts {
+  readonly config: ShareConfig
+  readonly session: Session
+  readonly passthrough: PassthroughFileSystem
+  /** `kind` comes from a fixed set. */
+  warn(kind: string, fields: object): void
+}
+
+/** The state of a share, for another device that goes on for the same guest. */
+export class ShareState {
+  constructor(private readonly parts: StateParts) {}
+
+  /** Yields the state. The share stays as it is. */
+  save(): Iterable<Uint8Array> {
+    return stateStream(this.sections())
+  }
+
+  private *sections(): Generator<Iterable<Uint8Array>> {
+    const { config, session, passthrough } = this.parts
+    const { agreed } = session
+    const agreement = agreed === undefined ? null : agreementText(agreed)
+    yield textSection(META, { program: 'virtiofsd-ts', agreement, options: optionsOf(config) })
+    if (agreed !== undefined) yield* passthrough.savedSections()
+  }
+
+  load(): StateLoader {
+    return new ShareLoader(this.parts)
+  }
+}
+
+/** Takes a state over. Until its end the session is not the guest's; after a failure it is empty. */
+class ShareLoader implements StateLoader {
+  private readonly reader: BlockReader
+  private readonly loaded: LoadedState
+  private begun = false
+
+  constructor(private readonly parts: StateParts) {
+    const { session, passthrough } = parts
+    session.end()
+    this.loaded = passthrough.loadState()
+    const takers = this.loaded.takers.map(({ kind, take }) => ({
+      kind,
+      take: (contents: Uint8Array) => {
+        if (session.agreed === undefined) throw damaged(`section ${kind.tag} without a session`)
+        take(contents)
+      },
+    }))
+    this.reader = sectionReader([{ kind: META, take: (contents) => this.meta(contents) }, ...takers])
+  }
+
+  write(bytes: Uint8Array): void {
+    this.reader.write(bytes)
+  }
+
+  end(): void {
+    this.reader.end()
+    if (!this.begun) throw damaged('section META is missing')
+    this.loaded.end((kind, fields) => this.parts.warn(kind, fields))
+  }
+
+  abort(): void {
+    this.loaded.close()
+    this.parts.session.end()
+  }
+
+  private meta(contents: Uint8Array): void {
+    if (this.begun) throw damaged('section META comes twice')
+    this.begun = true
+    const { session, config, warn } = this.parts
+    const { agreement, options } = objectOf(contents)
+    const { must, may } = differences(optionsOf(config), options)
+    if (must !== undefined) throw new StateError(must)
+    if (may !== undefined) warn('the source had other caching options: those of this device are used', may)
+    if (agreement === null) return
+    session.resume(agreementOf(agreement))
+  }
+}

@@ -1,0 +1,152 @@
+import { damaged } from './blocks.js'
+import { eachRecord } from './sections.js'
+
+/** Section INOD: the inodes that the guest knows, in the order of their slots. */
+export const INODES = { tag: 'INOD', version: 1, isRequired: true } as const
+/** Section IGEN: generations of free slots, so that no node id is used twice. */
+export const FREE_INODES = { tag: 'IGEN', version: 1, isRequired: true } as const
+
+/** The longest path below the shared directory. */
+export const PATH_MAX_BYTES = 4096
+/** A file handle: its type in 32 bits, then its bytes. */
+export const HANDLE_MAX_BYTES = 132
+
+/** An inode of the guest. Reused for each record. */
+export interface InodeRecord {
+  /** S_IFMT bits >> 12. */
+  type: number
+  slot: number
+  generation: number
+  lookups: number
+  /** The source's own number for the host's file system; both ends of the other places are on it. */
+  device: number
+  inoLow: number
+  inoHigh: number
+  /** The guest has it open. */
+  isOpen: boolean
+  /** It was lost before: nothing tells what it was. */
+  isLost: boolean
+  /** Bytes of the path below the shared directory, or undefined without a name there. */
+  path: Uint8Array | undefined
+  /** The host's file handle, or undefined if it has none or was not asked. */
+  handle: Uint8Array | undefined
+}
+
+/** u16 length; u8 type; u8 flags; u32 slot, generation; f64 lookups; u32 device, ino; u16 shared, path, handle bytes. */
+const HEAD_BYTES = 40
+const HAS_PATH = 1
+const HAS_HANDLE = 2
+const IS_OPEN = 4
+const IS_LOST = 8
+const NOTHING: Uint8Array = new Uint8Array(0)
+
+/** Writes inode records. Each path is written as what it does not share with the path before it. */
+export class InodeEncoder {
+  private readonly bytes = new Uint8Array(HEAD_BYTES + PATH_MAX_BYTES + HANDLE_MAX_BYTES)
+  private readonly view = new DataView(this.bytes.buffer)
+  private lastPath = NOTHING
+
+  /** The result is valid until the next call. */
+  encode(record: InodeRecord): Uint8Array {
+    const { bytes, view } = this
+    const path = record.path ?? NOTHING
+    const handle = record.handle ?? NOTHING
+    const shared = record.path === undefined ? 0 : sharedBytes(this.lastPath, path)
+    const restBytes = path.length - shared
+    const lenBytes = HEAD_BYTES + restBytes + handle.length
+    view.setUint16(0, lenBytes, true)
+    view.setUint8(2, record.type)
+    view.setUint8(
+      3,
+      (record.path === undefined ? 0 : HAS_PATH) |
+        (record.handle === undefined ? 0 : HAS_HANDLE) |
+        (record.isOpen ? IS_OPEN : 0) |
+        (record.isLost ? IS_LOST : 0),
+    )
+    view.setUint32(4, record.slot, true)
+    view.setUint32(8, record.generation, true)
+    view.setFloat64(12, record.lookups, true)
+    view.setUint32(20, record.device, true)
+    view.setUint32(24, record.inoLow, true)
+    view.setUint32(28, record.inoHigh, true)
+    view.setUint16(32, shared, true)
+    view.setUint16(34, restBytes, true)
+    view.setUint16(36, handle.length, true)
+    view.setUint16(38, 0, true)
+    bytes.set(path.subarray(shared), HEAD_BYTES)
+    bytes.set(handle, HEAD_BYTES + restBytes)
+    if (record.path !== undefined) this.lastPath = path.slice()
+    return bytes.subarray(0, lenBytes)
+  }
+}
+
+/** Reads what InodeEncoder wrote. Throws StateError for numbers that no share has. */
+export class InodeDecoder {
+  private lastPath = NOTHING
+  private readonly record: InodeRecord = {
+    type: 0,
+    slot: 0,
+    generation: 0,
+    lookups: 0,
+    device: 0,
+    inoLow: 0,
+    inoHigh: 0,
+    isOpen: false,
+    isLost: false,
+    path: undefined,
+    handle: undefined,
+  }
+
+  /** Calls `take` with each record of a block, which is valid until it returns. */
+  decode(contents: Uint8Array, take: (record: InodeRecord) => void): void {
+    eachRecord(contents, HEAD_BYTES, (view, at, lenBytes) => take(this.read(contents, view, at, lenBytes)))
+  }
+
+  private read(contents: Uint8Array, v: DataView, at: number, lenBytes: number): InodeRecord {
+    const { record } = this
+    const flags = v.getUint8(at + 3)
+    const shared = v.getUint16(at + 32, true)
+    const restBytes = v.getUint16(at + 34, true)
+    const handleBytes = v.getUint16(at + 36, true)
+    record.type = v.getUint8(at + 2)
+    record.slot = v.getUint32(at + 4, true)
+    record.generation = v.getUint32(at + 8, true)
+    record.lookups = v.getFloat64(at + 12, true)
+    record.device = v.getUint32(at + 20, true)
+    record.inoLow = v.getInt32(at + 24, true)
+    record.inoHigh = v.getInt32(at + 28, true)
+    record.isOpen = (flags & IS_OPEN) !== 0
+    record.isLost = (flags & IS_LOST) !== 0
+    const pathAt = at + HEAD_BYTES
+    if (HEAD_BYTES + restBytes + handleBytes > lenBytes) throw damaged('an inode is cut')
+    if (
+      shared > this.lastPath.length ||
+      shared + restBytes > PATH_MAX_BYTES ||
+      handleBytes > HANDLE_MAX_BYTES
+    )
+      throw damaged('an inode has an impossible length')
+    if (!Number.isSafeInteger(record.lookups) || record.lookups < 1 || record.slot === 0)
+      throw damaged('an inode has an impossible number')
+    record.path = (flags & HAS_PATH) === 0 ? undefined : this.pathOf(contents, pathAt, shared, restBytes)
+    const handleAt = pathAt + restBytes
+    record.handle = (flags & HAS_HANDLE) === 0 ? undefined : contents.slice(handleAt, handleAt + handleBytes)
+    return record
+  }
+
+  private pathOf(contents: Uint8Array, at: number, shared: number, restBytes: number): Uint8Array {
+    const path = new Uint8Array(shared + restBytes)
+    path.set(this.lastPath.subarray(0, shared))
+    path.set(contents.subarray(at, at + restBytes), shared)
+    if (path.includes(0)) throw damaged('a path contains a NUL')
+    this.lastPath = path
+    return path
+  }
+}
+
+/** Bytes at the start of both paths. */
+function sharedBytes(a: Uint8Array, b: Uint8Array): number {
+  const most = Math.min(a.length, b.length)
+  let n = 0
+  while (n < most && a[n] === b[n]) n++
+  return n
+}
