@@ -46,6 +46,7 @@ export class RequestPeek {
       nodeid: InHeader.nodeid(view),
       uid: InHeader.uid(view),
       pid: InHeader.pid(view),
+      unique: InHeader.uniqueLow(view) >>> 0,
       handle: 0,
       offsetBytes: 0,
       sizeBytes: 0,
@@ -72,6 +73,8 @@ export interface RequestSummary {
   nodeid: number
   uid: number
   pid: number
+  /** The low 32 bits of the request's number in the session. */
+  unique: number
   /** The file handle, or 0 for none. */
   handle: number
   offsetBytes: number

@@ -44,7 +44,7 @@ export const RequestRecord = Object.freeze({
     v.setUint32(at + 72, r.overlap, true)
     v.setUint32(at + 76, r.faultId, true)
     v.setUint32(at + 80, r.pid, true)
-    v.setUint32(at + 84, 0, true)
+    v.setUint32(at + 84, r.unique, true)
   },
   pathIndex: (v: DataView, at: number) => v.getUint32(at + 68, true),
   read(v: DataView, at: number, path: string | undefined): TracedRequest {
@@ -65,6 +65,7 @@ export const RequestRecord = Object.freeze({
       overlap: v.getUint32(at + 72, true),
       faultId: v.getUint32(at + 76, true),
       pid: v.getUint32(at + 80, true),
+      unique: v.getUint32(at + 84, true),
       path,
     }
   },
@@ -112,5 +113,7 @@ export interface TracedRequest {
   readonly faultId: number
   /** The guest's thread that sent the request. */
   readonly pid: number
+  /** The low 32 bits of the request's number in the session, as the guest's trace events print it. 0 in older traces. */
+  readonly unique: number
   readonly path: string | undefined
 }
