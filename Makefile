@@ -58,8 +58,9 @@ option = $(if $($(1)),--$(shell echo $(1) | tr A-Z_ a-z-) '$($(1))')
 .PHONY: lab
 lab: JSON ?= results/lab.json
 lab: HTML ?= results/lab.html
-lab: build ## The io-mode matrix (KERNELS="6.1 6.12 7", KERNEL_IMAGE= with MODULES=, or TREE= with REV=, FLAVOUR=debug; CASES=glob, SHARES=glob, KERNEL_ARGS=, BOOT_LIMIT=seconds, QEMU=, EXPECT=, JSON=, HTML=, JUNIT=, KTAP=1)
-	@vm/lab/lab $(foreach name,KERNELS KERNEL_IMAGE MODULES TREE REV FLAVOUR KERNEL_ARGS BOOT_LIMIT QEMU CASES SHARES JUDGE_AS EXPECT JSON HTML JUNIT,$(call option,$(name))) $(if $(KTAP),--ktap)
+lab: REPRO ?= results/repro
+lab: build ## The io-mode matrix (KERNELS="6.1 6.12 7", KERNEL_IMAGE= with MODULES=, or TREE= with REV=, FLAVOUR=debug; CASES=glob, SHARES=glob, KERNEL_ARGS=, BOOT_LIMIT=seconds, QEMU=, DEVICE=virtiofsd or dev-fuse, EXPECT=, JSON=, HTML=, JUNIT=, REPRO=, KTAP=1)
+	@vm/lab/lab $(foreach name,KERNELS KERNEL_IMAGE MODULES TREE REV FLAVOUR KERNEL_ARGS BOOT_LIMIT QEMU DEVICE CASES SHARES JUDGE_AS EXPECT JSON HTML JUNIT REPRO,$(call option,$(name))) $(if $(KTAP),--ktap)
 
 .PHONY: lab-bisect
 lab-bisect: build ## The commit that changed what a case observes (TREE=, GOOD=, BAD=; CASES=glob, SHARES=glob)

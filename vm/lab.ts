@@ -1,5 +1,5 @@
 /** `make lab`: the io-mode matrix. Boots kernels, runs cases, compares what was seen with the rules of fs/fuse. */
-import { writeFileSync } from 'node:fs'
+import { existsSync, writeFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { Command, Option } from 'commander'
@@ -12,11 +12,20 @@ import { EXIT_AS_EXPECTED, EXIT_NO_VERDICT, EXIT_UNEXPECTED, runForVerdict } fro
 import { type Expectations, observedIn, rulesOf } from './lab/expectations.js'
 import type { KernelChoice, LabGuest } from './lab/lab-guest.js'
 import { OPTION_SETS, type ShareName } from './lab/option-sets.js'
+import { shellWord, writeRepro } from './lab/repro.js'
 import { type Cell, type KernelResult, type LabResult, unexpectedCells, verdictOf } from './lab/result.js'
 import { ResultFiles } from './lab/result-files.js'
 import { type RunListener, runKernel } from './lab/runner.js'
-import { junitXml, ktapHead, ktapLine } from './lab/test-formats.js'
-import { cellText, matrixText, sharesText, summaryText, unexpectedText } from './lab/text-report.js'
+import { SERVER_NAMES, type ServerName } from './lab/servers/lab-server.js'
+import { junitXml, ktapText } from './lab/test-formats.js'
+import {
+  cellText,
+  matrixText,
+  sharesText,
+  summaryText,
+  transitionTables,
+  unexpectedText,
+} from './lab/text-report.js'
 import { buildKernel, FLAVOURS, type Flavour } from './lab/tree/build-kernel.js'
 import { Worktree } from './lab/tree/worktree.js'
 import type { ReportFiles } from './report/write-reports.js'
@@ -34,11 +43,13 @@ interface Options extends ReportFiles {
   kernelArgs?: string
   bootLimit?: number
   qemu?: string
+  device: ServerName
   cases: string
   shares: string
   judgeAs?: number
   expect?: string
   junit?: string
+  repro?: string
   ktap?: true
   list?: true
 }
@@ -71,6 +82,14 @@ function makeCommand(): Command {
       parseSeconds,
     )
     .option('--qemu <name or path>', 'as make run takes it')
+    .addOption(
+      new Option(
+        '--device <name>',
+        'what serves the shares; dev-fuse: a server of ours in the guest, without virtio',
+      )
+        .choices(SERVER_NAMES)
+        .default('virtiofsd-ts'),
+    )
     .option('--cases <glob>', 'only cases whose names match, such as "io-mode/*"', '**')
     .option('--shares <glob>', 'only shares whose names match, such as "parallel*"', '**')
     .option('--judge-as <7.minor>', "apply the rules of another FUSE version than the guest's", parseVersion)
@@ -78,6 +97,7 @@ function makeCommand(): Command {
     .option('--json <file>', 'write the result as JSON, cell by cell')
     .option('--html <file>', 'write the result as a page, with timelines')
     .option('--junit <file>', 'write the result as JUnit XML')
+    .option('--repro <folder>', 'write a script for each unexpected cell, which runs it alone')
     .option('--ktap', 'print KTAP, and all else on standard error')
     .option('--list', 'list the cases, and run none')
 }
@@ -137,31 +157,32 @@ async function run(options: Options): Promise<number> {
   const result = resultWith()
   files.finish(result)
   if (options.junit !== undefined) writeFileSync(options.junit, junitXml(result))
-  if (options.ktap) writeKtap(result)
+  if (options.ktap) process.stdout.write(ktapText(result))
   report(result, options)
   return statusOf(result, failure)
 }
 
-function writeKtap({ kernels }: LabResult): void {
-  const cells = kernels.flatMap((kernel) => kernel.cells)
-  process.stdout.write(ktapHead(cells.length) + cells.map((cell, n) => ktapLine(n + 1, cell)).join(''))
-}
-
-/** The arguments that run one cell of one kernel alone. */
-function againWords(
-  { tree, flavour, kernelImage, modules, kernelArgs, qemu }: Options,
-  { kernel }: KernelResult,
-  cell: Cell,
-): string[] {
+/** The arguments that run one cell of one kernel alone, from any folder. */
+function againWords(options: Options, { kernel }: KernelResult, cell: Cell): string[] {
+  const { tree, flavour, kernelImage, modules, kernelArgs, bootLimit, qemu, device, judgeAs, expect } =
+    options
   const values: Record<string, string | undefined> = {
     ...(tree === undefined
-      ? { [kernelImage === undefined ? 'kernels' : 'kernel-image']: kernel }
-      : { tree, rev: kernel === tree ? undefined : kernel, flavour }),
-    ...{ modules, 'kernel-args': kernelArgs, qemu, cases: cell.case, shares: cell.share },
+      ? { [kernelImage === undefined ? 'kernels' : 'kernel-image']: pathOrName(kernel) }
+      : { tree: pathOrName(tree), rev: kernel === tree ? undefined : kernel, flavour }),
+    ...{ modules: pathOrName(modules), 'kernel-args': kernelArgs, qemu: pathOrName(qemu) },
+    'boot-limit': bootLimit === undefined ? undefined : `${bootLimit}`,
+    device: device === 'virtiofsd-ts' ? undefined : device,
+    ...{ cases: cell.case, shares: cell.share },
+    'judge-as': judgeAs === undefined ? undefined : `7.${judgeAs}`,
+    expect: pathOrName(expect),
   }
-  return Object.entries(values).flatMap(([name, value]) =>
-    value === undefined ? [] : [`--${name}`, `'${value}'`],
-  )
+  return Object.entries(values).flatMap(([name, value]) => (value === undefined ? [] : [`--${name}`, value]))
+}
+
+/** Some options take a path or a name of ours. */
+function pathOrName(text: string | undefined): string | undefined {
+  return text !== undefined && existsSync(text) ? resolve(text) : text
 }
 
 function report(result: LabResult, options: Options): void {
@@ -169,10 +190,16 @@ function report(result: LabResult, options: Options): void {
   if (result.kernels.length === 0) return
   for (const kernel of result.kernels)
     for (const cell of unexpectedCells(kernel)) {
+      const words = againWords(options, kernel, cell)
       say(unexpectedText(kernel, cell))
-      say(`  alone      vm/lab/lab ${againWords(options, kernel, cell).join(' ')}\n`)
+      say(`  alone      vm/lab/lab ${words.map(shellWord).join(' ')}`)
+      if (options.repro !== undefined) say(`             ${writeRepro(options.repro, kernel, cell, words)}`)
+      say('')
     }
-  say(`\n${matrixText(result)}\n${sharesText(result)}\n${summaryText(result)}`)
+  const transitions = transitionTables(result)
+  say(
+    `\n${matrixText(result)}\n${transitions === '' ? '' : `${transitions}\n`}${sharesText(result)}\n${summaryText(result)}`,
+  )
   for (const file of [json, html]) if (file !== undefined) say(pathToFileURL(resolve(file)).href)
 }
 
@@ -193,8 +220,9 @@ interface Choice extends KernelChoice {
 }
 
 /** What all kernels of a run have in common. */
-function machineOf({ qemu, kernelArgs, bootLimit, flavour }: Options): Omit<Choice, 'kernel'> {
+function machineOf({ qemu, device, kernelArgs, bootLimit, flavour }: Options): Omit<Choice, 'kernel'> {
   return {
+    server: device,
     qemu,
     kernelArgs: wordsOf(kernelArgs),
     ...(flavour === 'debug' ? DEBUG_GUEST : {}),

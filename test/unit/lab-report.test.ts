@@ -1,10 +1,21 @@
 /** The lab's verdicts, and how it reports them. */
+import { statSync } from 'node:fs'
 import t from 'tap'
 import { labPage } from '../../vm/lab/html-report.js'
+import { reproScript, writeRepro } from '../../vm/lab/repro.js'
 import { type Cell, judge, type KernelResult, type LabResult, verdictOf } from '../../vm/lab/result.js'
 import { junitXml, ktapHead, ktapLine } from '../../vm/lab/test-formats.js'
-import { matrixText, sharesText, summaryText, unexpectedText } from '../../vm/lab/text-report.js'
+import {
+  cellText,
+  columnTitle,
+  matrixText,
+  sharesText,
+  summaryText,
+  transitionTables,
+  unexpectedText,
+} from '../../vm/lab/text-report.js'
 import { timelineChart } from '../../vm/lab/timeline.js'
+import { transitionsIn } from '../../vm/lab/transitions.js'
 
 const good: Cell = {
   case: 'overlap/non-extending',
@@ -18,6 +29,7 @@ const good: Cell = {
   requests: [],
   stream: undefined,
   trouble: [],
+  recording: undefined,
   trace: undefined,
 }
 const bad: Cell = {
@@ -35,6 +47,8 @@ function result(...kernels: [release: string, cells: Cell[]][]): LabResult {
     kernels: kernels.map(
       ([release, cells]): KernelResult => ({
         kernel: release,
+        server: 'virtiofsd-ts',
+        hasEvents: true,
         release: `${release}-cloud`,
         fuse: '7.41',
         judgedAs: undefined,
@@ -43,6 +57,7 @@ function result(...kernels: [release: string, cells: Cell[]][]): LabResult {
         ms: 50_000,
         isComplete: true,
         cells,
+        transitions: transitionsIn(cells),
       }),
     ),
   }
@@ -130,6 +145,98 @@ t.test('the page shows every cell, and opens what is unexpected', async (t) => {
   t.match(page, '&lt;b&gt;&amp;')
   t.match(page, 'line 0\n')
   t.notMatch(labPage(result(['6.12.117', [good]])), /<details open>/)
+})
+
+t.test('opens that meet are a table for each share, with what was expected', async (t) => {
+  const meet = (from: string, share: string, expected: string, observed: string): Cell => {
+    return {
+      ...good,
+      case: `transition/${from}`,
+      share,
+      expected,
+      observed,
+      verdict: judge(expected, observed, []),
+    }
+  }
+  const kernels = result([
+    '7.3.4',
+    [
+      meet('cached', 'modes', 'cached: allowed, direct: allowed', 'cached: allowed, direct: EIO'),
+      meet('writing', 'modes', 'cached: waits, direct: allowed', 'cached: waits, direct: allowed'),
+      good,
+    ],
+  ])
+  t.equal(
+    transitionTables(kernels),
+    [
+      'Opens that meet, on modes, 7.3.4:',
+      'from \\ to  cached   direct',
+      '---------  -------  ------------------------',
+      'cached     allowed  ! EIO (expected allowed)',
+      'writing    waits    allowed',
+      '',
+    ].join('\n'),
+  )
+  t.same(kernels.kernels[0]!.transitions[1], {
+    ...{ share: 'modes', from: 'cached', to: 'direct', expected: 'allowed', observed: 'EIO' },
+  })
+  t.match(labPage(kernels), /<td class="bad">! EIO \(expected allowed\)<\/td>/)
+  t.equal(transitionTables(result(['6.1', [good]])), '', 'no table without such cells')
+})
+
+t.test('a cell that another server cannot run says so, and is no failure', async (t) => {
+  const needs: Cell = { ...absent, needs: 'our device' }
+  const kernels = result(['6.12', [good, needs]])
+  t.equal(cellText(needs), '(needs our device)')
+  t.equal(verdictOf(kernels), 'as expected')
+  const [kernel] = kernels.kernels
+  t.equal(columnTitle({ ...kernel!, server: 'dev-fuse' }), '6.12 dev-fuse')
+  t.match(ktapLine(1, needs), /# SKIP needs our device/)
+})
+
+t.test('a repro.sh has all that was started and told, and one command', async (t) => {
+  const recording = {
+    qemu: 'qemu -smp 2',
+    servers: ['node main.js'],
+    steps: ['io-actor 1: open f 2 /x', 'device: release'],
+  }
+  const [kernel] = result(['6.12', [bad]]).kernels
+  const script = reproScript(kernel!, { ...bad, recording }, ['--kernels', '6.12', '--shares', "a b'c"])
+  t.match(
+    script,
+    /^#!\/bin\/sh\n# overlap\/non-extending on parallel, Linux 6.12-cloud, FUSE 7.41, virtiofsd-ts\n/,
+  )
+  for (const line of [
+    '#   qemu -smp 2',
+    '#   node main.js',
+    '#   io-actor 1: open f 2 /x',
+    '#   device: release',
+  ])
+    t.match(script, `\n${line}\n`)
+  t.match(script, /\nexec \S+ \S+\/lab\.js --kernels 6\.12 --shares 'a b'\\''c' "\$@"\n$/)
+  const path = writeRepro(t.testdir(), kernel!, { ...bad, recording }, [])
+  t.match(path, /\/6\.12\/overlap-non-extending@parallel\/repro\.sh$/)
+  t.equal(statSync(path).mode & 0o111, 0o111)
+})
+
+t.test("the guest's side of a request surrounds its bar", async (t) => {
+  const request = {
+    ...{
+      opcode: 'WRITE',
+      path: 'f',
+      fromMs: 5,
+      toMs: 7,
+      offsetBytes: 0,
+      sizeBytes: 4096,
+      cached: false,
+      error: 0,
+    },
+    ...{ guestFromMs: 4, guestToMs: 9 },
+  }
+  const chart = timelineChart([{ kernel: '7.3', cell: { ...good, requests: [request] } }])
+  const [bar] = chart!.marks.find(({ mark }) => mark === 'barX')!.data as Record<string, unknown>[]
+  t.match(bar, { fromMs: 1, toMs: 3, guestFromMs: 0, guestToMs: 5 })
+  t.match(bar!['title'], 'the guest sent it 1.00 ms before, and was done 2.00 ms after')
 })
 
 t.test('KTAP has a line for each cell, with what is wrong before it', async (t) => {

@@ -188,6 +188,11 @@ export class Guest {
     return this.machine.process.exited
   }
 
+  /** QEMU and its arguments. */
+  get commandLine(): readonly string[] {
+    return this.machine.process.commandLine
+  }
+
   get qemuPid(): number {
     return this.machine.process.pid
   }

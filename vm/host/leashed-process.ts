@@ -29,6 +29,8 @@ export class LeashedProcess extends EventEmitter<{ line: [string] }> {
   /** The program's last lines on stdout or stderr. */
   readonly log: string[] = []
   private readonly child: ChildProcess
+  /** The program and its arguments. */
+  readonly commandLine: readonly string[]
   /** True if `exited` has been decided. */
   ended = false
 
@@ -40,6 +42,7 @@ export class LeashedProcess extends EventEmitter<{ line: [string] }> {
     stdin: 'ignore' | 'pipe' = 'ignore',
   ) {
     super()
+    this.commandLine = [program.command, ...program.args, ...args]
     // setpriv and env execute the program, so the process id is the program's own.
     this.child = spawn('setpriv', [...LEASH, program.command, ...program.args, ...args], {
       stdio: [stdin, 'pipe', 'pipe'],

@@ -21,9 +21,11 @@ export class Actor {
   private readonly conversation: Conversation
   private started = 0
 
+  /** `tell` is told each line to the actor. */
   constructor(
     guest: Guest,
     private readonly races: Races,
+    private readonly tell: (line: string) => void = () => {},
   ) {
     this.conversation = guest.converse('exec io-actor')
   }
@@ -63,6 +65,7 @@ export class Actor {
 
   /** Ends the process in the middle of any operation. The kernel closes its files. */
   async leave(): Promise<void> {
+    this.tell('(ends)')
     await this.conversation.kill()
     this.endRace()
   }
@@ -73,6 +76,7 @@ export class Actor {
   }
 
   private async ask<T>(line: string, timeoutMs = ANSWER_TIMEOUT_MS): Promise<T> {
+    this.tell(line)
     return JSON.parse(await this.conversation.ask(line, timeoutMs)) as T
   }
 }

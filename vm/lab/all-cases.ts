@@ -1,28 +1,42 @@
 import picomatch from 'picomatch'
 import { SetupError } from '../host/setup-error.js'
 import type { LabCase } from './case.js'
+import { accountCases } from './cases/accounts.js'
 import { asyncCases } from './cases/async.js'
 import { bootCases } from './cases/boot.js'
 import { cacheCases } from './cases/cache.js'
 import { dataCases } from './cases/data.js'
 import { ioModeCases } from './cases/io-modes.js'
 import { leakCases } from './cases/leaks.js'
+import { listingCases } from './cases/listings.js'
 import { mappingCases } from './cases/mapping.js'
 import { mixedCases } from './cases/mixed.js'
 import { nameCases } from './cases/names.js'
 import { overlapCases } from './cases/overlap.js'
+import { protocolCases } from './cases/protocol.js'
+import { queueCases } from './cases/queues.js'
+import { readDuringWriteCases } from './cases/read-during-write.js'
 import { requestCases } from './cases/requests.js'
+import { tailCases } from './cases/tails.js'
+import { transitionCases } from './cases/transitions.js'
 
 /** In running order, which is also the order of the matrix. */
 export const allCases: readonly LabCase[] = [
   ...bootCases,
   ...overlapCases,
   ...mappingCases,
+  ...readDuringWriteCases,
   ...ioModeCases,
+  ...transitionCases,
   ...asyncCases,
   ...cacheCases,
+  ...listingCases,
   ...dataCases,
+  ...tailCases,
+  ...accountCases,
   ...requestCases,
+  ...protocolCases,
+  ...queueCases,
   ...nameCases,
   ...mixedCases,
   ...leakCases,

@@ -24,6 +24,10 @@ export interface LabCase {
   readonly races?: true
   /** Programs that it needs in the guest besides io-actor. */
   readonly programs?: readonly GuestProgram[]
+  /** It tests the virtio-fs driver, or what our device alone can do to it. */
+  readonly needs?: 'virtio'
+  /** Finds out in the guest what its version does not say. The facts count for `expected` and `run`. */
+  probe?(scene: Scene): Promise<Partial<GuestFacts>>
   /** The outcome by the rules of fs/fuse. Undefined if the question does not apply. */
   expected(facts: GuestFacts): string | undefined
   run(scene: Scene): Promise<Observation>

@@ -5,7 +5,7 @@ import { allCases } from './all-cases.js'
 import type { LabCase } from './case.js'
 import { optionSet, optionWords, type ShareName } from './option-sets.js'
 import type { Cell, KernelResult, LabResult } from './result.js'
-import { groupShares, shortRelease, summaryText } from './text-report.js'
+import { columnTitle, groupShares, shortRelease, summaryText, transitionRows } from './text-report.js'
 import { timelineChart } from './timeline.js'
 
 /** The matrix. Each cell links to its evidence and a timeline of its requests. */
@@ -22,15 +22,23 @@ export function labPage(result: LabResult): string {
 <h2>Matrix</h2>
 <p class="muted">Each cell says what was observed, and leads to its evidence. A dash: the question makes no sense there.</p>
 <div class="scroll">${matrix(cases, kernels)}</div>
+${transitions(kernels)}
 <h2>Shares</h2>
 ${sharesTable(cases)}
 <h2>Evidence</h2>
 <p class="muted">In the timelines a bar is a request of the guest, from seen on the ring to replied. Writers are held at a
 gate in the device until all of them are in flight together, or until the guest is at rest: bars above each other were in
-flight at once.</p>
+flight at once. The pale ends of a bar are the guest's own side of it: from the trace event fuse_request_send to
+fuse_request_end.${withoutEvents(kernels)}</p>
 ${cases.map((labCase) => caseDetails(labCase, kernels))}
 `,
   })
+}
+
+/** Names the kernels that have no trace events. */
+function withoutEvents(kernels: readonly KernelResult[]): string {
+  const names = kernels.filter(({ hasEvents }) => !hasEvents).map(columnTitle)
+  return names.length === 0 ? '' : ` These kernels have no such events: ${names.join(', ')}.`
 }
 
 function kernelCard({
@@ -58,7 +66,7 @@ ${badge}</div>
 
 function matrix(cases: readonly LabCase[], kernels: readonly KernelResult[]): Html {
   return html`<table>
-<thead><tr><th>question</th><th>share</th>${kernels.map(({ release }) => html`<th>${shortRelease(release)}</th>`)}</tr></thead>
+<thead><tr><th>question</th><th>share</th>${kernels.map((kernel) => html`<th>${columnTitle(kernel)}</th>`)}</tr></thead>
 <tbody>${cases.map((labCase) => matrixRows(labCase, kernels))}</tbody>
 </table>
 `
@@ -74,6 +82,23 @@ function matrixRows({ name, question }: LabCase, kernels: readonly KernelResult[
     })
     return html`<tr>${n === 0 ? head : undefined}<td>${shares.join(', ')}</td>${cells}</tr>\n`
   })
+}
+
+/** A table for each kernel and share. */
+function transitions(kernels: readonly KernelResult[]): Html {
+  const tables = kernels.flatMap((kernel) =>
+    [...new Set(kernel.transitions.map(({ share }) => share))].map((share) => {
+      const { head, rows } = transitionRows(kernel, share)
+      return html`<h3>${share}, Linux ${columnTitle(kernel)}</h3>
+<div class="scroll"><table><thead><tr><th>from \\ to</th>${head.map((to) => html`<th>${to}</th>`)}</tr></thead>
+<tbody>${rows.map((row) => html`<tr>${row.map((cell) => html`<td class="${cell.startsWith('!') ? 'bad' : ''}">${cell}</td>`)}</tr>\n`)}</tbody></table></div>
+`
+    }),
+  )
+  if (tables.length === 0) return html``
+  return html`<h2>Opens that meet</h2>
+<p class="muted">Two opens of one inode. A row: what holds it. A column: what comes to it.</p>
+${tables}`
 }
 
 function sharesTable(cases: readonly LabCase[]): Html {
@@ -98,7 +123,7 @@ function caseDetails({ name, question, shares }: LabCase, kernels: readonly Kern
 function shareEvidence(name: string, share: ShareName, kernels: readonly KernelResult[]): Html {
   const found = kernels.flatMap((kernel) => {
     const cell = findCell(kernel, name, share)
-    return cell === undefined ? [] : [{ kernel: shortRelease(kernel.release), cell }]
+    return cell === undefined ? [] : [{ kernel: columnTitle(kernel), cell }]
   })
   const chart = timelineChart(found)
   return html`<h3 id="${anchorOf(name, share)}">${share}</h3>

@@ -19,6 +19,10 @@ export interface GuestFacts {
   readonly allowMmap: boolean
   /** FUSE_ASYNC_DIO was agreed on. */
   readonly asyncDio: boolean
+  /** FUSE_PASSTHROUGH was agreed on, which /dev/fuse alone can have. */
+  readonly passthrough?: boolean
+  /** A probe's finding: a reply with another request's unique becomes EIO. Undefined: nobody has asked. */
+  readonly refusesWrongUnique?: boolean
 }
 
 /** Linux 6.2, and 6.1 since its stable releases adopted the flag and the version. */
@@ -27,6 +31,8 @@ const PARALLEL_SINCE = 38
 const MMAP_SINCE = 39
 /** Linux 6.9: an inode is in caching or in uncached mode (fs/fuse/iomode.c). */
 const IO_MODES_SINCE = 40
+/** Linux 6.18. */
+const COPY_RANGE_64_SINCE = 45
 
 /** Returns true if the guest's kernel has FUSE_DIRECT_IO_ALLOW_MMAP. */
 export function knowsAllowMmap({ minor }: GuestFacts): boolean {
@@ -77,6 +83,51 @@ export function dropsPagesAfterWrite(facts: GuestFacts): boolean | undefined {
   return major === 6 && minor === 18 && patch !== 0 ? undefined : false
 }
 
+/**
+ * The same for asynchronous writes: Linux 7.2 (2b0408d0). Undefined for releases that had an earlier form of the change,
+ * which was taken out again.
+ */
+export function dropsPagesAfterAsyncWrite(facts: GuestFacts): boolean | undefined {
+  if (isSince(facts, 7, 2)) return true
+  return isSince(facts, 6, 18) ? undefined : false
+}
+
+/**
+ * The same for O_APPEND. Linux 6.19 to 7.2 drop the pages at the position before the write, which is another one. Linux 6.12
+ * has the change at a place that knows the right one.
+ */
+export function dropsPagesAfterAppend(facts: GuestFacts): boolean | undefined {
+  if (isSince(facts, 7, 3)) return true
+  return isSince(facts, 6, 18) ? undefined : dropsPagesAfterWrite(facts)
+}
+
+/**
+ * Returns true if the rest of the last page is zeroed when a file grows by truncate, fallocate or a written-through write:
+ * Linux 7.3, and 6.12.117 at the latest. Undefined for other releases.
+ */
+export function zeroesTail(facts: GuestFacts): boolean | undefined {
+  const [major, minor, patch = 0] = releaseOf(facts)
+  return isSince(facts, 7, 3) || (major === 6 && minor === 12 && patch >= 117) ? true : undefined
+}
+
+/** Linux 6.11: each processor has its request queue. Older kernels use one queue alone. */
+export function mapsQueuesToProcessors(facts: GuestFacts): boolean {
+  return isSince(facts, 6, 11)
+}
+
+/** FUSE 7.45, Linux 6.18: the guest asks for FUSE_COPY_FILE_RANGE_64 first. */
+export function asksCopyRange64({ minor }: GuestFacts): boolean {
+  return minor >= COPY_RANGE_64_SINCE
+}
+
+/**
+ * Returns true if the driver compares a reply with its request, and makes EIO of one that does not fit: Linux 7.1 (68b69fa0),
+ * and stable releases that a probe finds out.
+ */
+export function checksReplies(facts: GuestFacts): boolean {
+  return isSince(facts, 7, 1) || facts.refusesWrongUnique === true
+}
+
 /** Largest buffered READ: max_pages from Linux 7.3 (98b4ca23), the read-ahead size before. Undefined for large folios, 7.4. */
 export function largestBufferedReadBytes(facts: GuestFacts): number | undefined {
   if (isSince(facts, 7, 4)) return undefined
@@ -86,4 +137,13 @@ export function largestBufferedReadBytes(facts: GuestFacts): number | undefined 
 /** Returns true if asynchronous O_DIRECT writes overlap. With FUSE_ASYNC_DIO they hold the inode's lock only until sent. */
 export function asyncWritesOverlap(facts: GuestFacts): boolean {
   return facts.asyncDio || writesInParallel(facts)
+}
+
+/**
+ * The same without O_DIRECT. Linux 6.12 and older write synchronously then; Linux 7.3 does not look at O_DIRECT. Undefined for
+ * the releases between them.
+ */
+export function asyncWritesOverlapWithoutODirect(facts: GuestFacts): boolean | undefined {
+  if (isSince(facts, 7, 3)) return asyncWritesOverlap(facts)
+  return isSince(facts, 6, 13) ? undefined : writesInParallel(facts)
 }

@@ -2,9 +2,11 @@ import { bootGuest, type Guest } from '../guest/guest.js'
 import type { GuestProgram } from '../guest/initramfs.js'
 import { loudMessages, parseKernelLog } from '../guest/kernel-log.js'
 import { SetupError } from '../host/setup-error.js'
+import { GuestTrace } from './guest-events.js'
 import type { GuestFacts } from './kernel-rules.js'
-import { LabDevice, type ShareState } from './lab-device.js'
-import type { OptionSet, ShareName } from './option-sets.js'
+import { type OptionSet, optionSet, type ShareName } from './option-sets.js'
+import { type LabServer, NeedsOwnDevice, type ServerName, type ShareState } from './servers/lab-server.js'
+import { startServer } from './servers/start-server.js'
 
 export interface KernelChoice {
   /** A name of vm/kernel.ts, or the path of a bzImage. */
@@ -16,6 +18,8 @@ export interface KernelChoice {
   readonly bootTimeoutMs?: number | undefined
   readonly modulesDir?: string | undefined
   readonly qemu?: string | undefined
+  /** What serves the shares. Default: our device. */
+  readonly server?: ServerName | undefined
   /** Added to the kernel's command line. */
   readonly kernelArgs?: readonly string[] | undefined
 }
@@ -31,10 +35,11 @@ const LOG_TIMEOUT_MS = 10_000
 export class LabGuest {
   private constructor(
     readonly guest: Guest,
-    readonly device: LabDevice,
+    readonly device: LabServer,
     private readonly facts: ReadonlyMap<ShareName, GuestFacts>,
     /** Complaints of the kernel until all shares were mounted. */
     readonly bootTrouble: readonly string[],
+    readonly trace: GuestTrace,
   ) {}
 
   static async boot(
@@ -42,7 +47,7 @@ export class LabGuest {
     sets: readonly OptionSet[],
     programs: GuestProgram[] = [],
   ): Promise<LabGuest> {
-    const device = await LabDevice.start(sets)
+    const device = await startServer(choice.server ?? 'virtiofsd-ts', sets)
     const kernelArgs = [...KERNEL_ARGS, ...(choice.kernelArgs ?? [])]
     let guest: Guest | undefined
     try {
@@ -55,12 +60,12 @@ export class LabGuest {
         ...(choice.guestMiB === undefined ? {} : { memoryMiB: choice.guestMiB }),
       })
       const facts = new Map<ShareName, GuestFacts>()
-      for (const set of sets) facts.set(set.name, await mountShare(guest, device, set))
+      for (const set of device.sets) facts.set(set.name, await mountShare(guest, device, set))
       await settleWriteBack(guest)
       const trouble = await readTrouble(guest)
       if (trouble === undefined)
         throw new SetupError(`Linux ${guest.kernelRelease} has no readable log: it needs CONFIG_PRINTK`)
-      return new LabGuest(guest, device, facts, trouble)
+      return new LabGuest(guest, device, facts, trouble, await GuestTrace.open(guest))
     } catch (error) {
       await guest?.kill()
       await device.stop()
@@ -71,6 +76,12 @@ export class LabGuest {
   /** The features that this guest agreed on with a share. */
   factsOf(share: ShareName): GuestFacts {
     return this.facts.get(share)!
+  }
+
+  /** Unmounts a share and mounts it again. No process may use it. */
+  async remount(share: ShareName): Promise<void> {
+    await this.guest.output(`umount /${share}`)
+    await mountShare(this.guest, this.device, optionSet(share))
   }
 
   /** New kernel messages since the last call: reports of bugs, and warnings of fuse and virtio. */
@@ -87,7 +98,10 @@ export class LabGuest {
   /** Returns true if guest and device still answer. */
   async isAlive(): Promise<boolean> {
     const [{ name }] = this.device.sets as [OptionSet]
-    const answers = [this.guest.output('true', { timeoutMs: LOG_TIMEOUT_MS }), this.device.ask(name, 'state')]
+    const answers = [
+      this.guest.output('true', { timeoutMs: LOG_TIMEOUT_MS }),
+      this.device.ask(name, 'state').catch(passIfMissing),
+    ]
     return Promise.all(answers).then(
       () => true,
       () => false,
@@ -101,6 +115,11 @@ export class LabGuest {
   }
 }
 
+/** Another device says nothing of itself. */
+function passIfMissing(error: unknown): void {
+  if (!(error instanceof NeedsOwnDevice)) throw error
+}
+
 function factsOf(guest: Guest, { name, options }: OptionSet, state: ShareState): GuestFacts {
   return {
     share: name,
@@ -110,14 +129,12 @@ function factsOf(guest: Guest, { name, options }: OptionSet, state: ShareState):
     asksMmap: options['allow-mmap'] === true,
     allowMmap: state.flags.includes('DIRECT_IO_ALLOW_MMAP'),
     asyncDio: state.flags.includes('ASYNC_DIO'),
+    passthrough: state.flags.includes('PASSTHROUGH'),
   }
 }
 
-async function mountShare(guest: Guest, device: LabDevice, set: OptionSet): Promise<GuestFacts> {
-  await guest.mount(set.name, `/${set.name}`)
-  // mount may return before INIT is answered. The first request waits for the answer.
-  await guest.output(`stat /${set.name}`)
-  return factsOf(guest, set, await device.ask<ShareState>(set.name, 'state'))
+async function mountShare(guest: Guest, device: LabServer, set: OptionSet): Promise<GuestFacts> {
+  return factsOf(guest, set, await device.mount(guest, set))
 }
 
 /**

@@ -2,12 +2,31 @@
 export interface OptionSet {
   /** Its mount tag and its name in tables. */
   readonly name: ShareName
-  readonly options: Readonly<Record<string, string | boolean>>
-  /** Other options for read-only opens of matching files. */
-  readonly readOnlyRule?: {
-    readonly match: string
-    readonly options: Readonly<Record<string, string | boolean>>
-  }
+  readonly options: ShareOptions
+  /** Of the virtio-fs device. Default 1. */
+  readonly requestQueues?: number
+  /** Default 1024. */
+  readonly queueSize?: number
+  /** Other options for some opens of matching files: the read-only ones, or those with the guest's O_DIRECT. */
+  readonly rules?: readonly OptionRule[]
+}
+
+/** Options of virtiofsd-ts, and `passthrough`, which a server on /dev/fuse alone can have. */
+export interface ShareOptions {
+  readonly cache?: 'never' | 'metadata' | 'auto' | 'always'
+  readonly 'parallel-dio'?: boolean
+  readonly 'allow-mmap'?: boolean
+  readonly 'keep-cache'?: boolean
+  readonly 'init-off'?: 'ASYNC_DIO'
+  readonly writeback?: boolean
+  readonly passthrough?: boolean
+}
+
+export interface OptionRule {
+  readonly match: string
+  readonly 'read-only'?: true
+  readonly 'o-direct'?: true
+  readonly options: ShareOptions
 }
 
 export type ShareName =
@@ -22,26 +41,47 @@ export type ShareName =
   | 'keep'
   | 'always'
   | 'writeback'
+  | 'modes'
+  | 'passthrough'
 
-const cachedReaders = { match: 'io-mode-cached-open*', options: { cache: 'auto' } }
+const CACHED_READERS: readonly OptionRule[] = [
+  { match: 'io-mode-cached-open*', 'read-only': true, options: { cache: 'auto' } },
+]
+/** Each open chooses its mode: with O_RDONLY cached, with O_DIRECT direct, else parallel. */
+const MODES: readonly OptionRule[] = [
+  { match: 'transition*', 'read-only': true, options: { cache: 'auto' } },
+  { match: 'transition*', 'o-direct': true, options: { 'parallel-dio': false } },
+]
 
 /** All combinations of options that cases need. A guest gets one device for each, so it boots only once. */
 export const OPTION_SETS: readonly OptionSet[] = [
   { name: 'direct', options: { cache: 'never' } },
-  { name: 'parallel', options: { cache: 'never', 'parallel-dio': true }, readOnlyRule: cachedReaders },
+  { name: 'parallel', options: { cache: 'never', 'parallel-dio': true }, rules: CACHED_READERS },
   { name: 'mmap', options: { cache: 'never', 'allow-mmap': true } },
   {
     name: 'parallel+mmap',
     options: { cache: 'never', 'parallel-dio': true, 'allow-mmap': true },
-    readOnlyRule: cachedReaders,
+    rules: CACHED_READERS,
   },
   { name: 'direct-noasync', options: { cache: 'never', 'init-off': 'ASYNC_DIO' } },
-  { name: 'parallel-noasync', options: { cache: 'never', 'parallel-dio': true, 'init-off': 'ASYNC_DIO' } },
-  { name: 'metadata', options: { cache: 'metadata' } },
+  {
+    name: 'parallel-noasync',
+    options: { cache: 'never', 'parallel-dio': true, 'init-off': 'ASYNC_DIO' },
+  },
+  { name: 'metadata', options: { cache: 'metadata' }, requestQueues: 2 },
   { name: 'auto', options: { cache: 'auto' } },
   { name: 'keep', options: { cache: 'auto', 'keep-cache': true } },
   { name: 'always', options: { cache: 'always' } },
   { name: 'writeback', options: { cache: 'auto', writeback: true } },
+  {
+    name: 'modes',
+    options: { cache: 'never', 'parallel-dio': true, 'allow-mmap': true },
+    rules: MODES,
+  },
+  {
+    name: 'passthrough',
+    options: { cache: 'never', 'parallel-dio': true, 'allow-mmap': true, passthrough: true },
+  },
 ]
 
 export function optionSet(name: ShareName): OptionSet {
@@ -49,14 +89,19 @@ export function optionSet(name: ShareName): OptionSet {
 }
 
 /** As on the command line: "--cache never --parallel-dio". */
-export function optionWords({ options, readOnlyRule }: OptionSet): string {
-  const words = wordsOf(options)
-  if (readOnlyRule === undefined) return words
-  return `${words}, and ${wordsOf(readOnlyRule.options)} for read-only opens of ${readOnlyRule.match}`
+export function optionWords({ options, rules = [] }: OptionSet): string {
+  return [wordsOf(options), ...rules.map(ruleWords)].join(', and ')
+}
+
+function ruleWords(rule: OptionRule): string {
+  const which = rule['read-only'] === true ? 'read-only opens' : "opens with the guest's O_DIRECT"
+  return `${wordsOf(rule.options)} for ${which} of ${rule.match}`
 }
 
 function wordsOf(options: OptionSet['options']): string {
   return Object.entries(options)
-    .map(([name, value]) => (value === true ? `--${name}` : `--${name} ${value}`))
+    .map(([name, value]) =>
+      value === true ? `--${name}` : `--${name}${value === false ? '=no' : ` ${value}`}`,
+    )
     .join(' ')
 }

@@ -9,6 +9,9 @@ export interface TimelineRequest {
   /** Time from request to reply, in milliseconds since the cell began. */
   readonly fromMs: number
   readonly toMs: number
+  /** From the event fuse_request_send of the guest's kernel to fuse_request_end, on the same clock. */
+  readonly guestFromMs?: number
+  readonly guestToMs?: number
   readonly offsetBytes: number
   readonly sizeBytes: number
   /** For writes: the page cache wrote it. */
@@ -17,10 +20,29 @@ export interface TimelineRequest {
   readonly error: number
 }
 
+/** What was started and told during a cell, as text. */
+export interface Recording {
+  readonly qemu: string
+  readonly servers: readonly string[]
+  /** Lines to the programs in the guest and commands to the device, in their order. */
+  readonly steps: readonly string[]
+}
+
+/** An open, or a mapping, that came to an inode that was open in some mode. */
+export interface Transition {
+  readonly share: string
+  readonly from: string
+  readonly to: string
+  readonly expected: string | undefined
+  readonly observed: string
+}
+
 /** One case on one share of one kernel. */
 export interface Cell {
   readonly case: string
   readonly share: string
+  /** The cell was not run, or not to its end: the server lacks something that it needs. */
+  readonly needs?: 'our device'
   /** By the rules of fs/fuse. Undefined if the question does not apply. */
   readonly expected: string | undefined
   /** Undefined if the guest cannot run the case, for example without io_uring. */
@@ -35,6 +57,8 @@ export interface Cell {
   readonly stream: readonly string[] | undefined
   /** Complaints of the guest's kernel during the cell. */
   readonly trouble: readonly string[]
+  /** What was started and told during an unexpected cell. */
+  readonly recording: Recording | undefined
   /** All requests of the share during an unexpected cell, as text. */
   readonly trace: readonly string[] | undefined
 }
@@ -42,17 +66,23 @@ export interface Cell {
 export interface KernelResult {
   /** As the user gave it. */
   readonly kernel: string
+  /** What served the shares. */
+  readonly server: string
   readonly release: string
   /** "7.MINOR". */
   readonly fuse: string
   /** The source of the expectations, if it is not the guest's own version: "the rules of FUSE 7.39". */
   readonly judgedAs: string | undefined
+  /** The guest's kernel has trace events fuse:*. */
+  readonly hasEvents: boolean
   readonly accelerator: string
   readonly bootMs: number
   readonly ms: number
   /** False during the run, and after a run that stopped early. */
   readonly isComplete: boolean
   readonly cells: readonly Cell[]
+  /** What opens in different modes make of each other, out of the cells. */
+  readonly transitions: readonly Transition[]
 }
 
 export interface LabResult {

@@ -5,12 +5,16 @@ import { NoAnswer } from '../guest/conversation.js'
 import { GuestError } from '../guest/guest.js'
 import type { LabCase, Observation } from './case.js'
 import type { Expectations } from './expectations.js'
+import { type GuestSide, joinEvents } from './guest-events.js'
 import { stacksOf } from './hung-guest.js'
 import { type KernelChoice, LabGuest } from './lab-guest.js'
 import { OPTION_SETS, type ShareName } from './option-sets.js'
+import { shellWord } from './repro.js'
 import { streamOf } from './request-stream.js'
-import { type Cell, judge, type KernelResult, type TimelineRequest } from './result.js'
+import { type Cell, judge, type KernelResult, type Recording, type TimelineRequest } from './result.js'
 import { type Phase, Scene } from './scene.js'
+import { NeedsOwnDevice } from './servers/lab-server.js'
+import { transitionsIn } from './transitions.js'
 import { Stuck } from './writers.js'
 
 /** Most requests in a timeline: a longer one is unreadable. */
@@ -56,25 +60,31 @@ export async function runKernel(
   )
   const sets = OPTION_SETS.filter(({ name }) => tasks.some(({ share }) => share === name))
   const programs = [...new Set(tasks.flatMap(({ labCase }) => labCase.programs ?? []))]
+  const server = choice.server ?? 'virtiofsd-ts'
   const boot = () => LabGuest.boot(choice, sets, programs)
   const cells: Cell[] = []
   let lab = await boot()
-  const { versions, guest } = lab
+  const { versions, guest, trace } = lab
   const resultSoFar = (isComplete: boolean): KernelResult => ({
     kernel: choice.kernel,
+    server,
     ...versions,
     judgedAs: expectations.source,
+    hasEvents: trace.hasEvents,
     accelerator: guest.accelerator,
     bootMs: guest.bootMs,
     ms: performance.now() - startMs,
     isComplete,
     cells,
+    transitions: transitionsIn(cells),
   })
   try {
     listener.booted(lab)
     for (const { labCase, share } of tasks) {
       listener.begun(labCase, share)
-      const cell = await runCell(lab, labCase, share, expectations)
+      const cell = canRun(lab, labCase, share)
+        ? await runCell(lab, labCase, share, expectations)
+        : needsOwnDevice(labCase, share)
       cells.push(cell)
       listener.ended(cell, resultSoFar(false))
       if (await lab.isAlive()) continue
@@ -87,6 +97,15 @@ export async function runKernel(
   }
 }
 
+function canRun({ device }: LabGuest, { needs }: LabCase, share: ShareName): boolean {
+  return device.sets.some(({ name }) => name === share) && (needs === undefined || device.isVirtio)
+}
+
+function needsOwnDevice({ name }: LabCase, share: ShareName): Cell {
+  const verdict = judge(undefined, undefined, [])
+  return { ...NOTHING, case: name, share, expected: undefined, needs: 'our device', verdict }
+}
+
 /** Runs a case on a share of a booted guest. A suffix for its files lets the case run there again. */
 export async function runCell(
   lab: LabGuest,
@@ -95,33 +114,48 @@ export async function runCell(
   expectations: Expectations,
   suffix = '',
 ): Promise<Cell> {
-  const expected = expectations.of(labCase, lab.factsOf(share))
-  const about = { case: labCase.name, share, expected }
-  if (expected === undefined) return { ...about, ...NOTHING, verdict: judge(undefined, undefined, []) }
   const startMs = performance.now()
   const scene = new Scene(lab, share, `${labCase.name}${suffix}`)
+  const unprobed = await probe(labCase, scene)
+  const expected = expectations.of(labCase, scene.facts)
+  const about = { case: labCase.name, share, expected }
+  if (expected === undefined) return { ...about, ...NOTHING, verdict: judge(undefined, undefined, []) }
   await lab.device.startTrace(share)
-  const seen = await observe(labCase, scene)
-  // A device that has ended has written its whole trace.
-  await lab.device.endTrace(share).catch(() => {})
-  const requests = lab.device.readTrace(share)
-  const { observed, evidence } = await addFaults(seen, scene, requests)
+  await lab.trace.clear()
+  const seen = unprobed ?? (await observe(labCase, scene))
+  const traced = await lab.device.endTrace(share).catch(() => [])
+  const events = await lab.trace.events()
+  const { observed, evidence, needs } = await addFaults(seen, scene, traced)
+  const requests = traced ?? []
   const told = await lab.takeKernelTrouble().catch((error: Error) => error.message.split('\n'))
-  const trouble = [...told, ...seen.stacks]
+  const trouble = [...scene.unallowed(told), ...seen.stacks]
   const verdict = judge(expected, observed, trouble)
   const epochMs = performance.timeOrigin + startMs
   return {
     ...about,
+    ...(needs === undefined ? {} : { needs }),
     observed,
     evidence,
     verdict,
     ms: performance.now() - startMs,
     phases: scene.phases.map((phase): Phase => ({ ...phase, atMs: phase.atMs - epochMs })),
-    requests: timelineOf(requests, scene.file(), epochMs),
-    stream: labCase.races ? undefined : streamOf(requests, scene.file(), scene.races.all),
+    requests: timelineOf(
+      requests,
+      joinEvents(requests, events, await lab.trace.connectionOf(`/${share}`)),
+      scene.file(),
+      epochMs,
+    ),
+    stream:
+      labCase.races || traced === undefined ? undefined : streamOf(traced, scene.file(), scene.races.all),
     trouble,
+    recording: verdict === 'unexpected' ? recordingOf(lab, scene) : undefined,
     trace: verdict === 'unexpected' ? requests.map(requestLine) : undefined,
   }
+}
+
+function recordingOf({ guest, device }: LabGuest, { steps }: Scene): Recording {
+  const words = (line: readonly string[]): string => line.map(shellWord).join(' ')
+  return { qemu: words(guest.commandLine), servers: device.commandLines.map(words), steps }
 }
 
 const NOTHING = {
@@ -132,10 +166,24 @@ const NOTHING = {
   requests: [],
   stream: undefined,
   trouble: [],
+  recording: undefined,
   trace: undefined,
 } as const
 
-type Seen = Observation & { stacks: readonly string[] }
+type Seen = Observation & { stacks: readonly string[]; needs?: Cell['needs'] }
+
+/** Lets a case find out facts. Returns what was seen if that fails. */
+async function probe(labCase: LabCase, scene: Scene): Promise<Seen | undefined> {
+  if (labCase.probe === undefined) return undefined
+  try {
+    scene.learn(await labCase.probe(scene))
+    return undefined
+  } catch (error) {
+    await scene.leave()
+    if (error instanceof NeedsOwnDevice) return { ...NEEDS, stacks: [] }
+    return { observed: 'failed', evidence: `its probe: ${(error as Error).message}`, stacks: [] }
+  }
+}
 
 /** Runs a case. A failure is an observation too, and no rule expects it. */
 async function observe(labCase: LabCase, scene: Scene): Promise<Seen> {
@@ -143,6 +191,7 @@ async function observe(labCase: LabCase, scene: Scene): Promise<Seen> {
     return { ...(await labCase.run(scene)), stacks: [] }
   } catch (error) {
     const { message } = error as Error
+    if (error instanceof NeedsOwnDevice) return { ...NEEDS, stacks: [] }
     // The console output of a guest that ended is reported as trouble of its kernel.
     if (error instanceof GuestError) return { ...nameEnd(message), stacks: [] }
     if (!(error instanceof NoAnswer || error instanceof Stuck))
@@ -161,32 +210,51 @@ function nameEnd(message: string): Observation {
 
 /** Adds the faults of the files to the observation, so that they are compared too. */
 async function addFaults(
-  { observed, evidence }: Observation,
+  { observed, evidence, needs }: Pick<Seen, 'observed' | 'evidence' | 'needs'>,
   scene: Scene,
-  requests: readonly TimedRequest[],
-): Promise<Observation> {
-  if (observed === undefined || BROKEN.has(observed)) return { observed, evidence }
-  const faults = await scene.faults(requests).catch((error: Error) => [error.message.split('\n')[0]!])
-  return { observed: [observed, ...faults].join('; '), evidence }
+  requests: readonly TimedRequest[] | undefined,
+): Promise<Pick<Seen, 'observed' | 'evidence' | 'needs'>> {
+  if (needs !== undefined || observed === undefined || BROKEN.has(observed))
+    return { observed, evidence, ...(needs === undefined ? {} : { needs }) }
+  try {
+    return { observed: [observed, ...(await scene.faults(requests))].join('; '), evidence }
+  } catch (error) {
+    if (error instanceof NeedsOwnDevice) return NEEDS
+    return { observed: [observed, (error as Error).message.split('\n')[0]!].join('; '), evidence }
+  }
 }
+
+const NEEDS = { observed: undefined, evidence: 'needs our device', needs: 'our device' } as const
 
 /** After these outcomes, files are not checked. */
 const BROKEN: ReadonlySet<string> = new Set(['failed', 'hangs', 'panics'])
 
 /** The requests on the files of a case. */
-function timelineOf(requests: readonly TimedRequest[], file: string, startMs: number): TimelineRequest[] {
+function timelineOf(
+  requests: readonly TimedRequest[],
+  guestSides: ReadonlyMap<TimedRequest, GuestSide>,
+  file: string,
+  startMs: number,
+): TimelineRequest[] {
   const shown = requests.filter(
     ({ request: { opcode, path } }) => TIMELINE_OPCODES.has(opcode) && path?.startsWith(file) === true,
   )
   if (shown.length > TIMELINE_REQUESTS) return []
-  return shown.map(({ request, epochMs }) => ({
-    opcode: opcodeName(request.opcode),
-    path: request.path ?? '',
-    fromMs: epochMs - startMs,
-    toMs: epochMs - startMs + request.latencyUs / 1000,
-    offsetBytes: request.offsetBytes,
-    sizeBytes: request.sizeBytes,
-    cached: request.opcode === Opcode.WRITE && (request.detailFlags & FUSE_WRITE_CACHE) !== 0,
-    error: request.error,
-  }))
+  return shown.map((timed) => {
+    const { request, epochMs } = timed
+    const side = guestSides.get(timed)
+    return {
+      opcode: opcodeName(request.opcode),
+      path: request.path ?? '',
+      fromMs: epochMs - startMs,
+      toMs: epochMs - startMs + request.latencyUs / 1000,
+      offsetBytes: request.offsetBytes,
+      sizeBytes: request.sizeBytes,
+      cached: request.opcode === Opcode.WRITE && (request.detailFlags & FUSE_WRITE_CACHE) !== 0,
+      error: request.error,
+      ...(side === undefined
+        ? {}
+        : { guestFromMs: side.sentMs - startMs, guestToMs: side.endedMs - startMs }),
+    }
+  })
 }

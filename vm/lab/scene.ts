@@ -11,6 +11,7 @@ import type { GuestFacts } from './kernel-rules.js'
 import type { LabGuest } from './lab-guest.js'
 import type { ShareName } from './option-sets.js'
 import { Races } from './races.js'
+import { NeedsOwnDevice, type OpenMode } from './servers/lab-server.js'
 
 /** A moment of a case, for its timeline. */
 export interface Phase {
@@ -24,12 +25,19 @@ const VIEW_TIMEOUT_MS = 15_000
 /** A gate left closed after an error opens by itself after this time. */
 const LONGEST_HOLD_MS = 30_000
 
+/** Commands that change nothing. */
+const LOOKS: ReadonlySet<string> = new Set(['latency', 'inodes', 'fault-list', 'state'])
+
 /** One case on one share of a guest: its files, its actors, and the device's view of them. */
 export class Scene {
   readonly phases: Phase[] = []
   readonly races = new Races()
+  /** What the programs in the guest and the device were told. */
+  readonly steps: string[] = []
   private readonly actors: Actor[] = []
   private readonly models = new Map<string, FileModel>()
+  private probed: Partial<GuestFacts> = {}
+  private readonly allowed: RegExp[] = []
   private checkRequests: ((requests: readonly TimedRequest[]) => string[])[] = []
 
   constructor(
@@ -48,7 +56,27 @@ export class Scene {
   }
 
   get facts(): GuestFacts {
-    return this.lab.factsOf(this.share)
+    return { ...this.lab.factsOf(this.share), ...this.probed }
+  }
+
+  /** Adds what a probe has found out to the facts. */
+  learn(probed: Partial<GuestFacts>): void {
+    this.probed = { ...this.probed, ...probed }
+  }
+
+  /** The kernel may log this during the case. */
+  allowTrouble(pattern: RegExp): void {
+    this.allowed.push(pattern)
+  }
+
+  /** The kernel's messages that the case has not allowed. */
+  unallowed(messages: readonly string[]): string[] {
+    return messages.filter((text) => !this.allowed.some((pattern) => pattern.test(text)))
+  }
+
+  /** Mounts the share anew: a new session, with what the guest has learnt of the device forgotten. */
+  async remount(): Promise<void> {
+    await this.lab.remount(this.share)
   }
 
   /** The path of a case's file, below the share. */
@@ -78,6 +106,7 @@ export class Scene {
 
   makeFileOf(bytes: Buffer, suffix = ''): string {
     const file = this.file(suffix)
+    this.record(`host: ${bytes.length} bytes to ${file}`)
     writeFileSync(this.hostPath(file), bytes)
     this.models.set(file, new FileModel(bytes))
     return file
@@ -94,12 +123,16 @@ export class Scene {
   }
 
   /** Returns the faults of bytes, sizes and requests of this case's files. Call after its actors have left. */
-  async faults(requests: readonly TimedRequest[]): Promise<string[]> {
+  async faults(traced: readonly TimedRequest[] | undefined): Promise<string[]> {
+    if (traced === undefined && this.checkRequests.length > 0)
+      throw new NeedsOwnDevice('needs our device: its trace')
+    const requests = traced ?? []
     const inOrder = [...requests].sort((a, b) => a.request.seenMs - b.request.seenMs)
     const faults: string[] = []
     for (const [file, model] of this.models) {
       const own = inOrder.filter(({ request }) => request.path === file)
-      faults.push(...model.writeFaultsOf(own), ...model.faultsOf(this.readFile(file)))
+      if (traced !== undefined) faults.push(...model.writeFaultsOf(own))
+      faults.push(...model.faultsOf(this.readFile(file)))
       if (model.comparesGuest) faults.push(...model.guestFaultsOf(await this.viewOf(file)))
     }
     const ownFiles = inOrder.filter(({ request }) => request.path?.startsWith(this.file()) === true)
@@ -115,15 +148,28 @@ export class Scene {
     return { sizeBytes: Number(size), md5 }
   }
 
+  /** Prepares an open in a mode, and returns the guest's flags for it. */
+  async openFlags(mode: OpenMode): Promise<number> {
+    const flags = await this.lab.device.openFlags(this.share, mode)
+    if (flags === undefined) throw new NeedsOwnDevice(`needs our device: the mode ${mode}`)
+    return flags
+  }
+
   readFile(file: string): Buffer {
     return readFileSync(this.hostPath(file))
   }
 
   /** Starts a process in the guest, which ends with the case. */
   addActor(): Actor {
-    const actor = new Actor(this.guest, this.races)
+    const name = `io-actor ${this.actors.length + 1}`
+    const actor = new Actor(this.guest, this.races, (line) => this.record(`${name}: ${line}`))
     this.actors.push(actor)
     return actor
+  }
+
+  private record(step: string): void {
+    // The same question, asked until the guest is at rest, is one step.
+    if (this.steps.at(-1) !== step) this.steps.push(step)
   }
 
   beginPhase(name: string): void {
@@ -131,6 +177,8 @@ export class Scene {
   }
 
   ask<T>(command: string, argument?: unknown): Promise<T> {
+    if (!LOOKS.has(command))
+      this.record(`device: ${command}${argument === undefined ? '' : ` ${JSON.stringify(argument)}`}`)
     return this.lab.device.ask<T>(this.share, command, argument)
   }
 
@@ -206,7 +254,9 @@ export class Scene {
   /** Ends the actors and the faults. Ends the guest if that fails. */
   async leave(): Promise<void> {
     try {
-      await this.holdNothing()
+      await this.holdNothing().catch((error) => {
+        if (!(error instanceof NeedsOwnDevice)) throw error
+      })
       for (const actor of this.actors) await actor.leave()
     } catch {
       await this.guest.kill()

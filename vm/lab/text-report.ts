@@ -24,7 +24,7 @@ const SUMMARIES: Readonly<Record<Verdict, string>> = {
 export function matrixText({ kernels }: LabResult): string {
   const blocks = casesOf(kernels).map((name) => ({ heading: headingOf(name), rows: rowsOf(name, kernels) }))
   const [titles, rule, versions, ...lines] = ruledTable(
-    [{ title: 'Linux' }, ...kernels.map(({ release }) => ({ title: shortRelease(release) }))],
+    [{ title: 'Linux' }, ...kernels.map((kernel) => ({ title: columnTitle(kernel) }))],
     [
       ['FUSE', ...kernels.map(({ fuse }) => fuse)],
       ...blocks.flatMap(({ rows }) => rows.map(([shares, ...cells]) => [`  ${shares}`, ...cells])),
@@ -32,6 +32,46 @@ export function matrixText({ kernels }: LabResult): string {
   ).split('\n')
   const body = blocks.flatMap(({ heading, rows }) => [heading, ...lines.splice(0, rows.length)])
   return `${[titles, versions, rule, ...body].join('\n')}\n`
+}
+
+/** Transitions: a table for each kernel and share, with a row for what holds the inode. */
+export function transitionTables({ kernels }: LabResult): string {
+  return kernels
+    .flatMap((kernel) => tablesOf(kernel).map(({ title, text }) => `${title}\n${text}`))
+    .join('\n')
+}
+
+function tablesOf(kernel: KernelResult): { title: string; text: string }[] {
+  const shares = [...new Set(kernel.transitions.map(({ share }) => share))]
+  return shares.map((share) => {
+    const { head, rows } = transitionRows(kernel, share)
+    const columns = [{ title: 'from \\ to' }, ...head.map((title) => ({ title }))]
+    return { title: `Opens that meet, on ${share}, ${columnTitle(kernel)}:`, text: ruledTable(columns, rows) }
+  })
+}
+
+/** The head and the rows of a share's transitions. The first cell of a row is what holds the inode. */
+export function transitionRows(
+  { transitions }: KernelResult,
+  share: string,
+): { head: string[]; rows: string[][] } {
+  const here = transitions.filter((transition) => transition.share === share)
+  const head = [...new Set(here.map(({ to }) => to))]
+  const rows = [...new Set(here.map(({ from }) => from))].map((from) => [
+    from,
+    ...head.map((to) => {
+      const found = here.find((transition) => transition.from === from && transition.to === to)
+      if (found === undefined) return NOTHING
+      const { expected, observed } = found
+      return expected === observed ? observed : `! ${observed} (expected ${expected ?? NOTHING})`
+    }),
+  ])
+  return { head, rows }
+}
+
+/** "6.12.117", or "6.12.117 dev-fuse" if another server than ours served it. */
+export function columnTitle({ release, server }: KernelResult): string {
+  return server === 'virtiofsd-ts' ? shortRelease(release) : `${shortRelease(release)} ${server}`
 }
 
 /** The shares of a matrix and their options. */
@@ -44,12 +84,12 @@ export function sharesText({ kernels }: LabResult): string {
 }
 
 /** All details of an unexpected cell, with the end of its trace. */
-export function unexpectedText({ release, fuse, judgedAs }: KernelResult, cell: Cell): string {
+export function unexpectedText({ release, server, fuse, judgedAs }: KernelResult, cell: Cell): string {
   const trace = cell.trace ?? []
   const rules = judgedAs === undefined ? '' : `, by ${judgedAs}`
   const left = trace.length - TRACE_LINES
   return [
-    `UNEXPECTED: ${cell.case} on ${cell.share}, Linux ${release}, FUSE ${fuse}`,
+    `UNEXPECTED: ${cell.case} on ${cell.share}, Linux ${release}, FUSE ${fuse}${server === 'virtiofsd-ts' ? '' : `, ${server}`}`,
     `  expected   ${cell.expected}${rules}`,
     `  observed   ${cell.observed}`,
     `  evidence   ${cell.evidence}`,
@@ -71,6 +111,7 @@ export function summaryText(result: LabResult): string {
 
 /** A cell's text in a table: the observation and, if it is unexpected, the expectation. */
 export function cellText(cell: Cell | undefined): string {
+  if (cell?.needs !== undefined) return `(needs ${cell.needs})`
   if (cell === undefined || cell.verdict === 'not applicable') return NOTHING
   if (cell.verdict === 'as expected') return `${cell.observed}`
   const why = cell.observed === cell.expected ? 'kernel complains' : `expected ${cell.expected}`

@@ -9,6 +9,9 @@ interface Bar {
   toMs: number
   kind: Kind
   title: string
+  /** The guest's own side of the request, around the bar. */
+  guestFromMs: number
+  guestToMs: number
 }
 
 const KINDS = {
@@ -78,6 +81,18 @@ export function timelineChart(
         mark: 'barX',
         data: bars,
         options: {
+          x1: 'guestFromMs',
+          x2: 'guestToMs',
+          y: 'lane',
+          fy: 'kernel',
+          fill: 'kind',
+          fillOpacity: 0.25,
+        },
+      },
+      {
+        mark: 'barX',
+        data: bars,
+        options: {
           x1: 'fromMs',
           x2: 'toMs',
           y: 'lane',
@@ -109,16 +124,18 @@ function barsOf(kernel: string, requests: readonly TimelineRequest[], shortestMs
         toMs: Math.max(request.toMs - startMs, fromMs + shortestMs),
         kind: kindOf(request),
         title: titleOf(request),
+        guestFromMs: (request.guestFromMs ?? request.fromMs) - startMs,
+        guestToMs: (request.guestToMs ?? request.toMs) - startMs,
       }
     })
 }
 
 function firstMs(requests: readonly TimelineRequest[]): number {
-  return Math.min(...requests.map(({ fromMs }) => fromMs))
+  return Math.min(...requests.map(({ fromMs, guestFromMs }) => guestFromMs ?? fromMs))
 }
 
 function lengthMs(requests: readonly TimelineRequest[]): number {
-  return Math.max(...requests.map(({ toMs }) => toMs)) - firstMs(requests)
+  return Math.max(...requests.map(({ toMs, guestToMs }) => guestToMs ?? toMs)) - firstMs(requests)
 }
 
 function isData(opcode: string): boolean {
@@ -131,8 +148,16 @@ function kindOf({ opcode, cached }: TimelineRequest): Kind {
   return cached ? 'write by the page cache' : 'direct write'
 }
 
-function titleOf({ opcode, offsetBytes, sizeBytes, fromMs, toMs, error }: TimelineRequest): string {
+/** How long before the device saw it the guest's kernel had sent it, and how long after the reply it was done. */
+function guestWords({ fromMs, toMs, guestFromMs, guestToMs }: TimelineRequest): string {
+  if (guestFromMs === undefined || guestToMs === undefined) return ''
+  const [before, after] = [fromMs - guestFromMs, guestToMs - toMs].map((ms) => ms.toFixed(2))
+  return `; the guest sent it ${before} ms before, and was done ${after} ms after`
+}
+
+function titleOf(request: TimelineRequest): string {
+  const { opcode, offsetBytes, sizeBytes, fromMs, toMs, error } = request
   const range = isData(opcode) ? ` ${sizeBytes} bytes at ${offsetBytes}` : ''
   const outcome = error === 0 ? '' : `, error ${-error}`
-  return `${opcode}${range}, ${(toMs - fromMs).toFixed(2)} ms${outcome}`
+  return `${opcode}${range}, ${(toMs - fromMs).toFixed(2)} ms${outcome}${guestWords(request)}`
 }

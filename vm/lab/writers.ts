@@ -19,12 +19,12 @@ export interface Together {
 
 export interface WriteOptions {
   /** Default `write`: synchronous. */
-  operation?: 'write' | 'aio' | 'uring' | undefined
+  operation?: 'write' | 'aio' | 'uring' | 'append' | undefined
   /** Offset of the first block. Each writer gets the next block. Default 0. */
   offsetBytes?: number
   /** Distance between block starts. Default BLOCK_BYTES. 0: all write the same bytes to one place. */
   strideBytes?: number
-  /** The file is open with O_APPEND, so offsets are ignored. */
+  /** The file is open with O_APPEND, or the writes have RWF_APPEND, so offsets are ignored. */
   appends?: boolean
 }
 

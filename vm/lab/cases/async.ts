@@ -1,6 +1,6 @@
 import { constants } from 'node:fs'
 import { atOnce, type LabCase, type Observation, WRITERS } from '../case.js'
-import { asyncWritesOverlap, writesInParallel } from '../kernel-rules.js'
+import { asyncWritesOverlap, asyncWritesOverlapWithoutODirect, writesInParallel } from '../kernel-rules.js'
 import type { ShareName } from '../option-sets.js'
 import type { Scene } from '../scene.js'
 import { BLOCK_BYTES, describeTogether, MissingCall, type WriteOptions, writeTogether } from '../writers.js'
@@ -10,10 +10,14 @@ const { O_DIRECT, O_RDWR } = constants
 const SHARES: readonly ShareName[] = ['direct', 'parallel', 'direct-noasync', 'parallel-noasync']
 
 /** Counts writes in flight. Each comes from its own thread, so that nothing else serializes them. */
-async function overlap(scene: Scene, operation: WriteOptions['operation']): Promise<Observation> {
+async function overlap(
+  scene: Scene,
+  operation: WriteOptions['operation'],
+  flags = O_RDWR | O_DIRECT,
+): Promise<Observation> {
   const file = scene.makeFile(WRITERS * BLOCK_BYTES)
   const actor = scene.addActor()
-  await actor.do(`open f ${O_RDWR | O_DIRECT} ${scene.guestPath(file)}`)
+  await actor.do(`open f ${flags} ${scene.guestPath(file)}`)
   try {
     const together = await writeTogether(scene, actor, 'f', file, { operation })
     return { observed: `${together.highest}`, evidence: describeTogether(together) }
@@ -37,6 +41,16 @@ export const asyncCases: readonly LabCase[] = [
     shares: SHARES,
     expected: (facts) => atOnce(asyncWritesOverlap(facts)),
     run: (scene) => overlap(scene, 'aio'),
+  },
+  {
+    name: 'async/libaio-buffered',
+    question: 'io_submit without O_DIRECT to a direct-io file: writes in flight, of 8',
+    shares: SHARES,
+    expected: (facts) => {
+      const overlaps = asyncWritesOverlapWithoutODirect(facts)
+      return overlaps === undefined ? undefined : atOnce(overlaps)
+    },
+    run: (scene) => overlap(scene, 'aio', O_RDWR),
   },
   {
     name: 'async/io_uring',

@@ -210,11 +210,13 @@ async function copyRange(scene: Scene): Promise<Observation> {
   await actor.do(`read f ${3 * PAGE} 0`)
   await actor.do(`write s ${PAGE} 0 9`)
   scene.model(source).fill(0, PAGE, 9)
-  const copied = await actor.do(`copy s f ${2 * PAGE} 0 ${PAGE}`)
-  scene.model(file).fill(PAGE, PAGE, 9)
-  scene.model(file).fill(2 * PAGE, PAGE, FILL)
+  // Begins and ends within cached pages.
+  const [at, sizeBytes] = [PAGE + 100, PAGE + 200]
+  const copied = await actor.do(`copy s f ${sizeBytes} 0 ${at}`)
+  scene.model(file).fill(at, PAGE, 9)
+  scene.model(file).fill(at + PAGE, 200, FILL)
   const seen = await actor.do(`read f ${3 * PAGE} 0`)
-  const right = copied === 2 * PAGE && seen === `1x${PAGE} 9x${PAGE} ${FILL}x${PAGE}`
+  const right = copied === sizeBytes && seen === `1x${at} 9x${PAGE} ${FILL}x200 1x${PAGE - 300}`
   return asIs(right ? 'right' : `${copied}: ${seen}`)
 }
 

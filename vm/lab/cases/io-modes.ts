@@ -140,15 +140,16 @@ async function setODirect(scene: Scene): Promise<Observation> {
 async function waitsForWrites(
   scene: Scene,
   operationsOn: (path: string) => readonly string[],
+  writers = WRITERS,
 ): Promise<Observation> {
   const { writer, reader, file } = await Stage.set(scene)
   const operations = operationsOn(scene.guestPath(file))
   for (const operation of operations.slice(0, -1)) await reader.do(operation)
   const last = operations.at(-1)!
   await scene.resetCounts()
-  await scene.holdWrites(file, WRITERS + 1)
+  await scene.holdWrites(file, writers + 1)
   scene.beginPhase('writes are held')
-  for (let n = 0; n < WRITERS; n++) {
+  for (let n = 0; n < writers; n++) {
     await writer.start(`write f ${BLOCK_BYTES} ${n * BLOCK_BYTES} 2`)
     scene.model(file).fill(n * BLOCK_BYTES, BLOCK_BYTES, 2)
     scene.model(file).expectWrite(n * BLOCK_BYTES, BLOCK_BYTES)
@@ -309,5 +310,12 @@ export const ioModeCases: readonly LabCase[] = [
     shares: ['parallel', 'parallel+mmap'],
     expected: waits,
     run: (scene) => waitsForWrites(scene, (path) => [`open f ${O_RDONLY} ${path}`]),
+  },
+  {
+    name: 'io-mode/cached-open-waits-for-one',
+    question: 'an open without DIRECT_IO, while a single parallel write is in flight',
+    shares: ['parallel'],
+    expected: waits,
+    run: (scene) => waitsForWrites(scene, (path) => [`open f ${O_RDONLY} ${path}`], 1),
   },
 ]

@@ -2,7 +2,7 @@ import { constants, writeFileSync } from 'node:fs'
 import { FUSE_WRITE_CACHE, Opcode } from 'virtio-fs-ts/protocol'
 import type { Outcome } from '../actor.js'
 import type { LabCase, Observation } from '../case.js'
-import { dropsPagesAfterWrite, type GuestFacts, knowsAllowMmap } from '../kernel-rules.js'
+import { type GuestFacts, knowsAllowMmap } from '../kernel-rules.js'
 import type { Scene } from '../scene.js'
 import { describeWaits } from '../writers.js'
 
@@ -231,24 +231,6 @@ async function mapDirty(scene: Scene): Promise<Observation> {
   return { observed: seen === `5x${FILE_BYTES}` ? 'new data' : 'old data', evidence: `bytes: ${seen}` }
 }
 
-/** Reads a page through a mapping while a direct write to it is held. */
-async function peekDuringWrite(scene: Scene): Promise<Observation> {
-  const file = scene.makeFile(FILE_BYTES, FILL)
-  const [mapper, writer] = [scene.addActor(), scene.addActor()]
-  for (const actor of [mapper, writer]) await actor.do(`open f ${O_RDWR} ${scene.guestPath(file)}`)
-  await mapper.do(`map m f ${FILE_BYTES} shared r`)
-  await scene.holdWrites(file, 2)
-  await writer.start('write f 4096 0 2')
-  await scene.rest(writer)
-  await mapper.do('peek m 4096 0')
-  await scene.holdNothing()
-  failOn(await writer.join())
-  scene.model(file).fill(0, 4096, 2)
-  const seen = await mapper.do('peek m 4096 0')
-  scene.model(file).comparesGuest = false
-  return { observed: seen === '2x4096' ? 'new data' : 'old data', evidence: `bytes read after it: ${seen}` }
-}
-
 const onlyMapped = ({ allowMmap }: GuestFacts, outcome: string): string | undefined =>
   allowMmap ? outcome : undefined
 
@@ -316,16 +298,6 @@ export const mappingCases: readonly LabCase[] = [
     shares: ['mmap', 'parallel+mmap'],
     expected: (facts) => onlyMapped(facts, '7 > 2 > 3'),
     run: peekAfterWrite,
-  },
-  {
-    name: 'mmap/peek-during-write',
-    question: 'a page read through a mapping during a direct write: its bytes after the write',
-    shares: ['mmap', 'parallel+mmap'],
-    expected: (facts) => {
-      const drops = dropsPagesAfterWrite(facts)
-      return drops === undefined ? undefined : onlyMapped(facts, drops ? 'new data' : 'old data')
-    },
-    run: peekDuringWrite,
   },
   {
     name: 'mmap/flush-before-write',

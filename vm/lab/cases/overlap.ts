@@ -2,7 +2,13 @@ import { constants } from 'node:fs'
 import { atOnce, type LabCase, type Observation, WRITERS } from '../case.js'
 import { writesInParallel } from '../kernel-rules.js'
 import type { Scene } from '../scene.js'
-import { BLOCK_BYTES, describeTogether, finishTogether, writeTogether } from '../writers.js'
+import {
+  BLOCK_BYTES,
+  describeTogether,
+  finishTogether,
+  type WriteOptions,
+  writeTogether,
+} from '../writers.js'
 
 const { O_APPEND, O_DIRECT, O_RDWR } = constants
 const FILE_BYTES = WRITERS * BLOCK_BYTES
@@ -10,15 +16,22 @@ const FILE_BYTES = WRITERS * BLOCK_BYTES
 /** Counts the synchronous writers of one file in flight at once. */
 async function overlap(
   scene: Scene,
-  { flags = O_RDWR, sizeBytes = FILE_BYTES, offsetBytes = 0, strideBytes = BLOCK_BYTES },
+  {
+    flags = O_RDWR,
+    operation = 'write' as WriteOptions['operation'],
+    sizeBytes = FILE_BYTES,
+    offsetBytes = 0,
+    strideBytes = BLOCK_BYTES,
+  },
 ): Promise<Observation> {
   const file = scene.makeFile(sizeBytes)
   const actor = scene.addActor()
   await actor.do(`open f ${flags} ${scene.guestPath(file)}`)
   const together = await writeTogether(scene, actor, 'f', file, {
+    operation,
     offsetBytes,
     strideBytes,
-    appends: (flags & O_APPEND) !== 0,
+    appends: (flags & O_APPEND) !== 0 || operation === 'append',
   })
   return { observed: `${together.highest}`, evidence: describeTogether(together) }
 }
@@ -82,6 +95,13 @@ export const overlapCases: readonly LabCase[] = [
     shares: ['parallel', 'parallel+mmap'],
     expected: () => '1',
     run: (scene) => overlap(scene, { flags: O_RDWR | O_APPEND }),
+  },
+  {
+    name: 'overlap/rwf-append',
+    question: 'writes by pwritev2 with RWF_APPEND, to a file that is open without O_APPEND',
+    shares: ['parallel', 'parallel+mmap'],
+    expected: () => '1',
+    run: (scene) => overlap(scene, { operation: 'append' }),
   },
   {
     name: 'overlap/o-direct',

@@ -1,6 +1,6 @@
 /** The requests of an operation: their order and their flags. */
 import { chmodSync, constants, statSync } from 'node:fs'
-import { FUSE_WRITE_KILL_SUIDGID, Opcode, opcodeName } from 'virtio-fs-ts/protocol'
+import { FATTR_FH, FATTR_SIZE, FUSE_WRITE_KILL_SUIDGID, Opcode, opcodeName } from 'virtio-fs-ts/protocol'
 import type { TracedRequest } from '../../../src/inspect/trace-format.js'
 import type { TimedRequest } from '../../../src/inspect/trace-reader.js'
 import type { LabCase, Observation } from '../case.js'
@@ -122,6 +122,39 @@ async function flags(scene: Scene): Promise<Observation> {
   return { observed: 'as given', evidence: 'O_RDWR|O_DSYNC, O_WRONLY|O_APPEND' }
 }
 
+/** pwritev2 with RWF_DSYNC asks for what O_DSYNC asks for, for one write alone. */
+async function dsync(scene: Scene): Promise<Observation> {
+  const file = scene.makeFile(PAGE)
+  const actor = scene.addActor()
+  await actor.do(`open f ${O_RDWR} ${scene.guestPath(file)}`)
+  await actor.do(`dsync f ${PAGE} 0 1`)
+  await actor.do(`write f ${PAGE} 0 2`)
+  scene.model(file).fill(0, PAGE, 2)
+  expectRequests(
+    scene,
+    ({ opcode }) => opcode === Opcode.WRITE,
+    ({ flags: seen }) => ((seen & O_DSYNC) === 0 ? 'plain' : 'O_DSYNC'),
+    'O_DSYNC plain',
+  )
+  return { observed: 'for one', evidence: 'pwritev2 with RWF_DSYNC, pwrite' }
+}
+
+/** ftruncate works by the handle: whoever may write to an open file may truncate it, whatever the mode says now. */
+async function truncate(scene: Scene): Promise<Observation> {
+  const file = scene.makeFile(2 * PAGE, 1)
+  const actor = scene.addActor()
+  await actor.do(`open f ${O_RDWR} ${scene.guestPath(file)}`)
+  await actor.do(`truncate f ${PAGE}`)
+  scene.model(file).resize(PAGE)
+  expectRequests(
+    scene,
+    ({ opcode, detailFlags }) => opcode === Opcode.SETATTR && (detailFlags & FATTR_SIZE) !== 0,
+    ({ detailFlags }) => ((detailFlags & FATTR_FH) === 0 ? 'without a handle' : 'with its handle'),
+    'with its handle',
+  )
+  return { observed: 'by the handle', evidence: 'ftruncate' }
+}
+
 /** Reads a file in page-sized pieces, and counts the READs. */
 async function reads(scene: Scene): Promise<Observation> {
   const file = scene.makeFile(16 * PAGE, 3)
@@ -213,6 +246,20 @@ export const requestCases: readonly LabCase[] = [
     shares: ['direct', 'auto'],
     expected: () => 'as given',
     run: flags,
+  },
+  {
+    name: 'requests/rwf-dsync',
+    question: "pwritev2 with RWF_DSYNC, then pwrite: O_DSYNC in the WRITE's flags",
+    shares: ['direct', 'auto'],
+    expected: () => 'for one',
+    run: dsync,
+  },
+  {
+    name: 'requests/ftruncate',
+    question: 'SETATTR of ftruncate',
+    shares: ['direct', 'auto'],
+    expected: () => 'by the handle',
+    run: truncate,
   },
   {
     name: 'requests/reads',

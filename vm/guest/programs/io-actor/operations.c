@@ -6,6 +6,8 @@
  *   write FILE LENGTH OFFSET BYTE     pwrite; value: bytes written
  *   aio FILE LENGTH OFFSET BYTE       the same by io_submit, and by io_uring
  *   uring FILE LENGTH OFFSET BYTE
+ *   append FILE LENGTH OFFSET BYTE    pwritev2 with RWF_APPEND, and with RWF_DSYNC
+ *   dsync FILE LENGTH OFFSET BYTE
  *   read FILE LENGTH OFFSET           pread; value: text "BYTExCOUNT ..." of the runs of equal bytes
  *   fill FILE LENGTH OFFSET SEED      as write, but each byte says where it should be: see pattern()
  *   check FILE LENGTH OFFSET SEED     as read; value: text "right bytes/bytes read"
@@ -16,6 +18,7 @@
  *   seek FILE OFFSET WHENCE           lseek; value: the position
  *   size FILE                         fstat; value: st_size
  *   setfl FILE FLAGS                  fcntl(F_SETFL)
+ *   cpu NUMBER                        the threads that follow run on this processor
  *   user UID                          the process becomes this user and group, without capabilities
  *   map MAP FILE LENGTH shared|private r|rw
  *   unmap MAP
@@ -31,11 +34,13 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "async-write.h"
@@ -170,6 +175,34 @@ static long write_by(writer write_bytes, const char *line)
 static long sync_write(int fd, const void *bytes, size_t len, long offset)
 {
     return result(pwrite(fd, bytes, len, offset));
+}
+
+static long flagged_write(int fd, const void *bytes, size_t len, long offset, int flags)
+{
+    struct iovec part = { (void *)bytes, len };
+    return result(pwritev2(fd, &part, 1, offset, flags));
+}
+
+static long append_write(int fd, const void *bytes, size_t len, long offset)
+{
+    return flagged_write(fd, bytes, len, offset, RWF_APPEND);
+}
+
+static long dsync_write(int fd, const void *bytes, size_t len, long offset)
+{
+    return flagged_write(fd, bytes, len, offset, RWF_DSYNC);
+}
+
+static long do_append(const char *line, struct outcome *outcome)
+{
+    (void)outcome;
+    return write_by(append_write, line);
+}
+
+static long do_dsync(const char *line, struct outcome *outcome)
+{
+    (void)outcome;
+    return write_by(dsync_write, line);
 }
 
 static long do_write(const char *line, struct outcome *outcome)
@@ -312,6 +345,15 @@ static long do_setfl(const char *line, struct outcome *outcome)
     return find(name, &file) < 0 ? -ENOENT : result(fcntl(file.fd, F_SETFL, flags));
 }
 
+static long do_cpu(const char *line, struct outcome *outcome)
+{
+    cpu_set_t set;
+    (void)outcome;
+    CPU_ZERO(&set);
+    CPU_SET(atoi(line), &set);
+    return result(sched_setaffinity(0, sizeof set, &set));
+}
+
 static long do_user(const char *line, struct outcome *outcome)
 {
     unsigned id = (unsigned)atoi(line);
@@ -413,7 +455,7 @@ static const struct operation {
     { "repeat", do_repeat },
     { "fill", do_fill },   { "check", do_check }, { "size", do_size },   { "truncate", do_truncate },
     { "seek", do_seek },   { "setfl", do_setfl }, { "user", do_user },   { "allocate", do_allocate },
-    { "copy", do_copy },
+    { "copy", do_copy },   { "append", do_append }, { "dsync", do_dsync }, { "cpu", do_cpu },
 };
 
 void operate(const char *line, struct outcome *outcome)

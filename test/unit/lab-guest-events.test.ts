@@ -1,0 +1,47 @@
+/** The guest's trace events beside the device's trace. */
+import t from 'tap'
+import type { TimedRequest } from '../../src/inspect/trace-reader.js'
+import { joinEvents, parseGuestEvents } from '../../vm/lab/guest-events.js'
+
+const TEXT = `# tracer: nop
+#
+           <...>-151     [001] .....    10.000000: fuse_request_send: connection 41 req 34 opcode 15 (FUSE_READ) len 80
+        io-actor-151     [001] .....    10.000100: fuse_request_sent: connection 41 req 34 opcode 15 (FUSE_READ)
+    kworker/1:1-9        [001] .....    10.004000: fuse_request_end: connection 41 req 34 len 4112 error 0
+        io-actor-151     [000] d..1.    10.005000: fuse_request_send: connection 42 req 34 opcode 16 (FUSE_WRITE) len 4176
+`
+
+function request(unique: number, epochMs: number, latencyMs: number): TimedRequest {
+  // Only these fields are looked at.
+  return { request: { unique, latencyUs: latencyMs * 1000 }, epochMs } as TimedRequest
+}
+
+t.test('lines of the trace are read, all others left out', async (t) => {
+  t.same(parseGuestEvents(TEXT), [
+    { what: 'send', connection: 41, unique: 34, atMs: 10_000 },
+    { what: 'end', connection: 41, unique: 34, atMs: 10_004 },
+    { what: 'send', connection: 42, unique: 34, atMs: 10_005 },
+  ])
+  t.same(parseGuestEvents(''), [])
+})
+
+t.test('a request lies between its events, whatever the clocks', async (t) => {
+  const seen = request(34, 500_001, 1)
+  const joined = joinEvents([seen, request(36, 500_002, 1)], parseGuestEvents(TEXT), 41)
+  t.same([...joined], [[seen, { sentMs: 499_999.5, endedMs: 500_003.5 }]], '4 ms around 1 ms, in the middle')
+  t.equal(joinEvents([seen], parseGuestEvents(TEXT), 42).size, 0, 'an event without its end joins nothing')
+  t.equal(joinEvents([seen], parseGuestEvents(TEXT), 43).size, 0, 'another connection')
+})
+
+t.test('the bounds of several requests narrow the difference of the clocks', async (t) => {
+  const event = (what: 'send' | 'end', unique: number, atMs: number) => ({
+    what,
+    connection: 1,
+    unique,
+    atMs,
+  })
+  const events = [event('send', 2, 0), event('end', 2, 10), event('send', 4, 20), event('end', 4, 22)]
+  const [first, second] = [request(2, 101, 8), request(4, 120.5, 1)]
+  // The first alone allows 99 to 101; the second 99.5 to 100.5.
+  t.same(joinEvents([first, second], events, 1).get(first), { sentMs: 100, endedMs: 110 })
+})

@@ -1,0 +1,111 @@
+/** What the guest believes of a file: its size, its dirty pages, what a short reply leaves undone. */
+import { constants, truncateSync } from 'node:fs'
+import { Opcode } from 'virtio-fs-ts/protocol'
+import type { LabCase, Observation } from '../case.js'
+import type { Scene } from '../scene.js'
+
+const { O_APPEND, O_DIRECT, O_RDWR } = constants
+const PAGE = 4096
+const MIB = 1 << 20
+const FILL = 7
+const NEW = 9
+
+/** The device writes only 1000 bytes of the first of three requests. The bytes behind must not follow there. */
+async function shortLargeWrite(scene: Scene): Promise<Observation> {
+  const file = scene.makeFile(3 * MIB, FILL)
+  const actor = scene.addActor()
+  await actor.do(`open f ${O_RDWR} ${scene.guestPath(file)}`)
+  await scene.fault(file, 'WRITE', { shortBytes: 1000, limit: 1 })
+  const written = await actor.do(`write f ${2 * MIB + 100} 0 ${NEW}`)
+  scene.model(file).fill(0, 1000, NEW)
+  // The pages that were filled for the request stay in the guest.
+  scene.model(file).comparesGuest = false
+  return { observed: `${written}`, evidence: '' }
+}
+
+/** An asynchronous write that extends the file and fails leaves the old size on both sides. */
+async function failedAio(scene: Scene): Promise<Observation> {
+  const file = scene.makeFile(PAGE, FILL)
+  const actor = scene.addActor()
+  await actor.do(`open f ${O_RDWR | O_DIRECT} ${scene.guestPath(file)}`)
+  await scene.fault(file, 'WRITE', { shortBytes: 1000, limit: 1 })
+  const outcome = await actor.attempt(`aio f ${PAGE} ${PAGE} ${NEW}`)
+  return { observed: 'error' in outcome ? outcome.error : `${outcome.value}`, evidence: '' }
+}
+
+/**
+ * A reply that tells an old size arrives after a write that extended the file. The host makes the file shorter meanwhile, so
+ * that the reply to the GETATTR that is held tells what it would have told before the write. An append then shows the size
+ * that the guest believes.
+ */
+async function lateAttributes(scene: Scene): Promise<Observation> {
+  // Servers that open the host's file with O_APPEND write elsewhere than the guest says, so no bytes are compared.
+  const file = scene.makeAnyFile(PAGE)
+  const [asker, writer] = [scene.addActor(), scene.addActor()]
+  await asker.do(`open f ${O_RDWR} ${scene.guestPath(file)}`)
+  await writer.do(`open f ${O_RDWR} ${scene.guestPath(file)}`)
+  await writer.do(`open a ${O_RDWR | O_APPEND} ${scene.guestPath(file)}`)
+  // After a write the guest has no valid attributes, so fstat asks.
+  await writer.do(`write f 100 0 ${NEW}`)
+  await scene.hold(file, 'GETATTR', 2)
+  await asker.start('size f')
+  await scene.rest(asker)
+  await writer.do(`write f ${PAGE} ${PAGE} ${NEW}`)
+  truncateSync(scene.hostPath(file), PAGE)
+  await scene.release()
+  await asker.join()
+  await scene.holdNothing()
+  await writer.do(`write a 100 0 ${NEW}`)
+  scene.judgeRequests((requests) => {
+    const offsets = requests
+      .filter(({ request }) => request.opcode === Opcode.WRITE)
+      .map(({ request }) => request.offsetBytes)
+    return offsets.at(-1) === 2 * PAGE ? [] : [`appended at ${offsets.at(-1)} instead of ${2 * PAGE}`]
+  })
+  return { observed: 'ignored', evidence: 'the offset of an append afterwards' }
+}
+
+/** Dirty pages with gaps between them, written back together. */
+async function gaps(scene: Scene): Promise<Observation> {
+  const file = scene.makeFile(16 * PAGE, FILL)
+  const actor = scene.addActor()
+  await actor.do(`open f ${O_RDWR} ${scene.guestPath(file)}`)
+  for (const [n, page] of [0, 2, 3, 7, 15].entries()) {
+    await actor.do(`write f ${PAGE} ${page * PAGE} ${n + 10}`)
+    scene.model(file).fill(page * PAGE, PAGE, n + 10)
+  }
+  await actor.do('fsync f')
+  const { cachedWrites } = await scene.counts(file)
+  return { observed: 'each in its place', evidence: `${cachedWrites} WRITEs by the page cache` }
+}
+
+export const accountCases: readonly LabCase[] = [
+  {
+    name: 'data/short-large-write',
+    question: 'the device writes 1000 bytes of the first of three requests',
+    shares: ['direct', 'auto'],
+    expected: () => '1000',
+    run: shortLargeWrite,
+  },
+  {
+    name: 'data/failed-aio',
+    question: 'an io_submit beyond the end, of which the device writes 1000 bytes: the result, and the size',
+    shares: ['direct'],
+    expected: () => 'EIO',
+    run: failedAio,
+  },
+  {
+    name: 'data/late-attributes',
+    question: 'an old size that arrives after a write that extended the file',
+    shares: ['always'],
+    expected: () => 'ignored',
+    run: lateAttributes,
+  },
+  {
+    name: 'data/gaps',
+    question: 'dirty pages with gaps between them',
+    shares: ['writeback', 'auto'],
+    expected: () => 'each in its place',
+    run: gaps,
+  },
+]

@@ -1,0 +1,110 @@
+/** The trace events fuse:* of the guest's kernel, joined with the requests that the device saw. */
+import type { TimedRequest } from '../../src/inspect/trace-reader.js'
+import type { Guest } from '../guest/guest.js'
+
+const TRACING = '/sys/kernel/tracing'
+const EVENTS = `${TRACING}/events/fuse`
+const TIMEOUT_MS = 10_000
+const OPEN_TIMEOUT_MS = 60_000
+/** For each processor: some thousand events. */
+const BUFFER_KIB = 512
+
+/** One event. Its time is of the guest's clock. */
+export interface GuestEvent {
+  readonly what: 'send' | 'end'
+  readonly connection: number
+  readonly unique: number
+  readonly atMs: number
+}
+
+/** The guest's side of a request, in milliseconds on the device's clock. */
+export interface GuestSide {
+  readonly sentMs: number
+  readonly endedMs: number
+}
+
+// "     cat-151     [001] .....    10.123456: fuse_request_send: connection 41 req 34 opcode 15 (FUSE_READ) len 80"
+const LINE = /\s(\d+\.\d+): fuse_request_(send|end): connection (\d+) req (\d+)\s/
+
+export function parseGuestEvents(text: string): GuestEvent[] {
+  return text.split('\n').flatMap((line) => {
+    const [, seconds, what, connection, unique] = LINE.exec(line) ?? []
+    if (seconds === undefined) return []
+    return [
+      {
+        what: what === 'send' ? ('send' as const) : ('end' as const),
+        connection: Number(connection),
+        unique: Number(unique),
+        atMs: Number(seconds) * 1000,
+      },
+    ]
+  })
+}
+
+/**
+ * Joins requests with the events of their connection, by unique. The clocks differ by an unknown time. A request is sent
+ * before the device sees it, and ends after the device's reply, so that time has bounds; the middle between them is taken.
+ */
+export function joinEvents(
+  requests: readonly TimedRequest[],
+  events: readonly GuestEvent[],
+  connection: number,
+): Map<TimedRequest, GuestSide> {
+  const own = events.filter((event) => event.connection === connection)
+  const timesOf = (wanted: GuestEvent['what']) =>
+    new Map(own.filter(({ what }) => what === wanted).map(({ unique, atMs }) => [unique, atMs]))
+  const [sends, ends] = [timesOf('send'), timesOf('end')]
+  const joined = requests.flatMap((timed) => {
+    const [sentMs, endedMs] = [sends.get(timed.request.unique), ends.get(timed.request.unique)]
+    return sentMs === undefined || endedMs === undefined ? [] : [{ timed, sentMs, endedMs }]
+  })
+  if (joined.length === 0) return new Map()
+  const latest = Math.min(...joined.map(({ timed, sentMs }) => timed.epochMs - sentMs))
+  const earliest = Math.max(
+    ...joined.map(({ timed, endedMs }) => timed.epochMs + timed.request.latencyUs / 1000 - endedMs),
+  )
+  const aheadMs = (latest + earliest) / 2
+  return new Map(
+    joined.map(({ timed, sentMs, endedMs }) => [
+      timed,
+      { sentMs: sentMs + aheadMs, endedMs: endedMs + aheadMs },
+    ]),
+  )
+}
+
+/** The events of one guest, if its kernel has them. */
+export class GuestTrace {
+  private constructor(
+    private readonly guest: Guest,
+    /** False: the kernel is older than Linux 6.11, or was built without CONFIG_FTRACE. */
+    readonly hasEvents: boolean,
+  ) {}
+
+  static async open(guest: Guest): Promise<GuestTrace> {
+    const find = `mount -t tracefs none ${TRACING} 2>/dev/null; test -d ${EVENTS} || exit 0`
+    // Switching events on and off changes the kernel's code, which takes long in an emulated machine. They stay on.
+    const switchOn = `echo ${BUFFER_KIB} >${TRACING}/buffer_size_kb; echo 1 >${EVENTS}/enable; echo there`
+    const answer = await guest.output(`${find}; ${switchOn}`, { timeoutMs: OPEN_TIMEOUT_MS })
+    return new GuestTrace(guest, answer.trim() === 'there')
+  }
+
+  /** Forgets what was recorded so far. */
+  async clear(): Promise<void> {
+    if (this.hasEvents) await this.ask(`echo >${TRACING}/trace`)
+  }
+
+  /** Returns what was recorded. */
+  async events(): Promise<GuestEvent[]> {
+    return this.hasEvents ? parseGuestEvents(await this.ask(`cat ${TRACING}/trace`)) : []
+  }
+
+  /** The number that the events of a share's session carry: its device number. */
+  async connectionOf(mountPoint: string): Promise<number> {
+    return this.hasEvents ? Number(await this.ask(`stat -c %d ${mountPoint}`)) : 0
+  }
+
+  /** A guest that is gone, or has no time, has no answer: no verdict depends on it. */
+  private ask(command: string): Promise<string> {
+    return this.guest.output(command, { timeoutMs: TIMEOUT_MS }).catch(() => '')
+  }
+}
