@@ -5,10 +5,11 @@ import { SetupError } from './host/setup-error.js'
 import { allCases } from './lab/all-cases.js'
 import { EXIT_AS_EXPECTED, EXIT_UNEXPECTED, runForVerdict } from './lab/exit-status.js'
 import { allMutants } from './lab/mutants/all-mutants.js'
-import type { Mutant } from './lab/mutants/mutant.js'
-import { cellsOf, type Finding, MutantRun } from './lab/mutants/mutant-run.js'
+import { kernelOf, type Mutant } from './lab/mutants/mutant.js'
+import { type CellChoice, cellsOf, type Finding, MutantRun } from './lab/mutants/mutant-run.js'
 import { makeMutatedTree } from './lab/mutants/mutated-tree.js'
 import { buildKernel } from './lab/tree/build-kernel.js'
+import { SOURCE_NAMES, type SourceName } from './lab/tree/kernel-source.js'
 
 interface Options {
   only?: string
@@ -18,7 +19,7 @@ interface Options {
 function makeCommand(): Command {
   return new Command('lab-mutants')
     .description(
-      'Builds Linux 6.12 with faults in fs/fuse, of which a parameter chooses one, and runs on each the cells that have to find it. ' +
+      'Builds Linux 6.12 and 7.x with faults in fs/fuse, of which a parameter chooses one, and runs on each the cells that have to find it. ' +
         `Ends with ${EXIT_AS_EXPECTED} when all are found, and every case finds one.`,
     )
     .option('--only <numbers>', 'only these faults, such as "1 2 35"')
@@ -27,17 +28,31 @@ function makeCommand(): Command {
 
 async function run({ only, long }: Options): Promise<number> {
   const mutants = chooseMutants(only)
-  const image = await buildKernel(await makeMutatedTree(allMutants))
   const isShort = new Set(
     allCases.filter(({ seconds }) => long || seconds === undefined).map(({ name }) => name),
   )
   const cells = (mutant: Mutant) => cellsOf(mutant).filter(({ labCase }) => isShort.has(labCase.name))
-  const mutantRun = new MutantRun(image)
+  const findings: Finding[] = []
+  for (const name of SOURCE_NAMES) {
+    const chosen = mutants.filter((mutant) => kernelOf(mutant) === name)
+    if (chosen.length > 0) findings.push(...(await lookAt(name, chosen, cells)))
+  }
+  return report(findings, only === undefined ? [...isShort] : [])
+}
+
+/** Builds one kernel with its faults, and runs the cells on each of the chosen ones. */
+async function lookAt(
+  name: SourceName,
+  mutants: readonly Mutant[],
+  cells: (mutant: Mutant) => CellChoice[],
+): Promise<Finding[]> {
+  const all = allMutants.filter((mutant) => kernelOf(mutant) === name)
+  const mutantRun = new MutantRun(await buildKernel(await makeMutatedTree(name, all)))
   const findings: Finding[] = []
   try {
-    const healthy = await mutantRun.checkHealthy(mutants.flatMap(cells))
+    const healthy = await mutantRun.checkHealthy(mutants, cells)
     if (healthy.length > 0)
-      throw new SetupError(`without a fault, these are not as expected: ${healthy.join(', ')}`)
+      throw new SetupError(`Linux ${name} without a fault is not as expected: ${healthy.join(', ')}`)
     for (const mutant of mutants) {
       const finding = await mutantRun.look(mutant, cells(mutant))
       findings.push(finding)
@@ -46,7 +61,7 @@ async function run({ only, long }: Options): Promise<number> {
   } finally {
     await mutantRun.end()
   }
-  return report(findings, only === undefined ? [...isShort] : [])
+  return findings
 }
 
 function chooseMutants(only: string | undefined): readonly Mutant[] {
@@ -64,6 +79,10 @@ function lineOf({ mutant, seen }: Finding): string {
   return `${word} ${`${mutant.id}`.padStart(4)}  ${mutant.what}\n                 ${cells}`
 }
 
+function placeOf({ mutant }: Finding): string {
+  return `${kernelOf(mutant)} ${mutant.file}`
+}
+
 function isFound({ seen }: Finding): boolean {
   return seen.some(({ isUnexpected }) => isUnexpected)
 }
@@ -76,13 +95,13 @@ function report(findings: readonly Finding[], cases: readonly string[]): number 
     ),
   )
   const idle = cases.filter((name) => !finders.has(name))
-  const files = [...new Set(findings.map(({ mutant }) => mutant.file))]
-  const rows = files.map((file) => {
-    const here = findings.filter(({ mutant }) => mutant.file === file)
-    return [file, `${here.filter(isFound).length} of ${here.length}`]
+  const places = [...new Set(findings.map(placeOf))]
+  const rows = places.map((place) => {
+    const here = findings.filter((finding) => placeOf(finding) === place)
+    return [...place.split(' '), `${here.filter(isFound).length} of ${here.length}`]
   })
   const percent = ((100 * found.length) / findings.length).toFixed(0)
-  say(`\n${ruledTable([{ title: 'fs/fuse' }, { title: 'found' }], rows)}`)
+  say(`\n${ruledTable([{ title: 'Linux' }, { title: 'fs/fuse' }, { title: 'found' }], rows)}`)
   say(`${found.length} of ${findings.length} faults found (${percent} %)`)
   for (const finding of findings)
     if (!isFound(finding)) say(`survived: ${finding.mutant.id} ${finding.mutant.what}`)

@@ -2,5 +2,11 @@ import { dataMutants } from './data.js'
 import { lockingMutants } from './locking.js'
 import type { Mutant } from './mutant.js'
 import { nameMutants } from './names.js'
+import { newerMutants } from './newer.js'
 
-export const allMutants: readonly Mutant[] = [...lockingMutants, ...dataMutants, ...nameMutants]
+export const allMutants: readonly Mutant[] = [
+  ...lockingMutants,
+  ...dataMutants,
+  ...nameMutants,
+  ...newerMutants,
+]

@@ -5,6 +5,7 @@ import { LabGuest } from '../lab-guest.js'
 import { OPTION_SETS, type OptionSet, type ShareName } from '../option-sets.js'
 import type { Cell } from '../result.js'
 import { runCell } from '../runner.js'
+import type { ServerName } from '../servers/lab-server.js'
 import type { Mutant } from './mutant.js'
 import { PARAMETER, PARAMETER_FILE } from './mutated-tree.js'
 
@@ -29,22 +30,26 @@ export function cellsOf({ caughtBy }: Mutant): CellChoice[] {
 
 const RULES = rulesOf()
 
-/** One kernel with all faults. A guest runs until a fault stops it. Faults at mount have their own guests. */
+/** One kernel with all faults. A guest for each server runs until a fault stops it. Faults at mount have their own guests. */
 export class MutantRun {
-  private lab: LabGuest | undefined
+  private readonly labs = new Map<ServerName, LabGuest>()
   private runs = 0
 
   constructor(private readonly image: string) {}
 
   /** Cells with unexpected outcomes although no fault is on, as "case@share: observed". */
-  async checkHealthy(cells: readonly CellChoice[]): Promise<string[]> {
-    const different = new Map(cells.map((choice) => [nameOf(choice), choice]))
+  async checkHealthy(mutants: readonly Mutant[], cells: (mutant: Mutant) => CellChoice[]): Promise<string[]> {
+    const checked = new Set<string>()
     const wrong: string[] = []
-    for (const choice of different.values()) {
-      const cell = await this.runOn(await this.guest(), choice)
-      if (cell.verdict !== 'as expected')
-        wrong.push(`${nameOf(choice)}: ${cell.observed} ${cell.trouble.join(' ')}`)
-    }
+    for (const mutant of mutants)
+      for (const choice of cells(mutant)) {
+        const name = `${nameOf(choice)} ${serverOf(mutant)}`
+        if (checked.has(name)) continue
+        checked.add(name)
+        const cell = await this.runOn(await this.guest(serverOf(mutant)), choice)
+        if (cell.verdict !== 'as expected')
+          wrong.push(`${nameOf(choice)}: ${cell.observed} ${cell.trouble.join(' ')}`)
+      }
     return wrong
   }
 
@@ -62,24 +67,24 @@ export class MutantRun {
   }
 
   async end(): Promise<void> {
-    await this.lab?.stop()
-    this.lab = undefined
+    for (const server of [...this.labs.keys()]) await this.endGuest(server)
   }
 
   /** Switches a fault on for one cell. */
-  private async runFaulty({ id }: Mutant, choice: CellChoice): Promise<Cell> {
-    const lab = await this.guest()
-    await choose(lab, id)
+  private async runFaulty(mutant: Mutant, choice: CellChoice): Promise<Cell> {
+    const server = serverOf(mutant)
+    const lab = await this.guest(server)
+    await choose(lab, mutant.id)
     const cell = await this.runOn(lab, choice)
     // A fault can spoil only the case's own files, which no other cell uses.
     if (cell.observed !== 'hangs' && (await lab.isAlive())) await choose(lab, 0)
-    else await this.end()
+    else await this.endGuest(server)
     return cell
   }
 
   private async runMounted({ id }: Mutant, choice: CellChoice): Promise<Cell> {
     const sets = OPTION_SETS.filter(({ name }) => name === choice.share)
-    const lab = await boot(this.image, sets, [`${PARAMETER}=${id}`])
+    const lab = await boot(this.image, 'virtiofsd-ts', sets, [`${PARAMETER}=${id}`])
     try {
       return await this.runOn(lab, choice)
     } finally {
@@ -91,14 +96,31 @@ export class MutantRun {
     return runCell(lab, labCase, share, RULES, `-${this.runs++}`)
   }
 
-  private async guest(): Promise<LabGuest> {
-    this.lab ??= await boot(this.image, OPTION_SETS, [])
-    return this.lab
+  private async guest(server: ServerName): Promise<LabGuest> {
+    const known = this.labs.get(server)
+    if (known !== undefined) return known
+    const lab = await boot(this.image, server, OPTION_SETS, [])
+    this.labs.set(server, lab)
+    return lab
+  }
+
+  private async endGuest(server: ServerName): Promise<void> {
+    await this.labs.get(server)?.stop()
+    this.labs.delete(server)
   }
 }
 
-function boot(image: string, sets: readonly OptionSet[], kernelArgs: readonly string[]): Promise<LabGuest> {
-  return LabGuest.boot({ kernel: 'with faults', image, kernelArgs }, sets)
+function serverOf({ server = 'virtiofsd-ts' }: Mutant): ServerName {
+  return server
+}
+
+function boot(
+  image: string,
+  server: ServerName,
+  sets: readonly OptionSet[],
+  kernelArgs: readonly string[],
+): Promise<LabGuest> {
+  return LabGuest.boot({ kernel: 'with faults', image, server, kernelArgs }, sets)
 }
 
 async function choose(lab: LabGuest, id: number): Promise<void> {

@@ -1,11 +1,16 @@
+import type { ServerName } from '../servers/lab-server.js'
+import type { SourceName } from '../tree/kernel-source.js'
+
 /** A small, realistic fault in fs/fuse. */
 export interface Mutant {
   /** The value of the kernel parameter that enables it. Never reuse a value. */
   readonly id: number
   readonly what: string
+  /** The kernel that has the code. Default 6.12. */
+  readonly linux?: SourceName
   /** Path below fs/fuse. */
   readonly file: string
-  /** Code of Linux 6.12 that occurs once in the file, and its replacement. FAULT stands for "this fault is on". */
+  /** Code that occurs once in the file, and its replacement. FAULT stands for "this fault is on". */
   readonly before: string
   readonly after: string
   /** A second place to change. */
@@ -13,6 +18,12 @@ export interface Mutant {
   readonly elsewhere?: { readonly file: string; readonly before: string; readonly after: string }
   /** Cells that must find the fault: "case@share". */
   readonly caughtBy: readonly string[]
+  /** What serves the shares, if our device does not. */
+  readonly server?: ServerName
   /** The fault acts when a share is mounted, so the guest boots with it. */
   readonly atMount?: true
+}
+
+export function kernelOf({ linux = '6.12' }: Mutant): SourceName {
+  return linux
 }

@@ -2,7 +2,7 @@ import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } fr
 import { join } from 'node:path'
 import { runCommand } from '../../host/command.js'
 import { cacheRoot, withLock } from '../../packages/cache.js'
-import { fetchKernelSource } from '../tree/kernel-source.js'
+import { fetchKernelSource, type SourceName } from '../tree/kernel-source.js'
 import type { Mutant } from './mutant.js'
 
 /** The kernel parameter that selects the fault. 0 is none. */
@@ -18,10 +18,10 @@ unsigned int fuse_lab_fault;
 module_param_named(lab_fault, fuse_lab_fault, uint, 0644);
 `
 
-/** Puts all faults, switched off, into a cached tree of Debian's Linux 6.12. Writes only the files that change. */
-export async function makeMutatedTree(mutants: readonly Mutant[]): Promise<string> {
-  const source = await fetchKernelSource()
-  const tree = join(cacheRoot(), 'lab-mutants/tree')
+/** Puts faults, switched off, into a cached tree of one of Debian's kernels. Writes only the files that change. */
+export async function makeMutatedTree(name: SourceName, mutants: readonly Mutant[]): Promise<string> {
+  const source = await fetchKernelSource(name)
+  const tree = join(cacheRoot(), 'lab-mutants', name === '6.12' ? 'tree' : `tree-${name}`)
   await withLock('lab-mutants', async () => {
     if (!existsSync(join(tree, 'Makefile'))) {
       rmSync(tree, { recursive: true, force: true })
