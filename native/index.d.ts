@@ -378,6 +378,11 @@ export function inodeRemovexattr(fd: number, name: Uint8Array, nameAt: number): 
 // ---- asynchronous system calls; one engine per thread ----
 
 /**
+ * Makes up to `count` io_urings for the engines of threads to come. From then on no others are made, so a thread of a
+ * process that may not make them can still have one. Returns how many were made.
+ */
+export function asyncReserve(count: number): number
+/**
  * Starts this thread's engine: io_uring if the kernel has and allows it, and up to `maxThreads` helper threads,
  * started on demand, for the rest. Returns 1 with io_uring, 0 without. Errors: EBUSY (the thread has an engine
  * already).
@@ -544,6 +549,8 @@ export const constants: Readonly<{
 
 /** The path of the launcher, which makes namespaces, mounts and privileges for another program and supervises it. */
 export const launcherPath: string
+/** The file of the addon, as dlopen(3) knows it. */
+export const addonPath: string
 /**
  * Writes as many of `bytes` from `at` on as fit now, at most 4096; never blocks. Returns the number of bytes. Errors:
  * EAGAIN, EPIPE and those of write(2).

@@ -1,4 +1,6 @@
+import { realpathSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { workerData } from 'node:worker_threads'
 import { loadAddon } from './load-addon.js'
 
 const { addon, path } = loadAddon()
@@ -11,6 +13,7 @@ export const {
   asyncFile,
   asyncPoolFd,
   asyncReap,
+  asyncReserve,
   asyncSubmit,
   asyncTransfer,
   asyncUringFd,
@@ -108,6 +111,9 @@ export const {
   unlinkat,
   writeNow,
 } = addon
+
+/** The addon by the name that dlopen(3) knows it by: under that name glibc finds it again without a file system. */
+export const addonPath = workerData?.nativePath ?? realpathSync(path)
 
 /** The launcher always lies in the addon's folder. */
 export const launcherPath = join(dirname(path), 'launcher')

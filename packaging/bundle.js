@@ -2,14 +2,14 @@
  * Bundles dist/src into dist/program: a few files in place of two hundred. The program starts in two thirds of the
  * time, and needs three quarters of the memory. Packages of others stay packages.
  */
-import { readFileSync, rmSync } from 'node:fs'
+import { cpSync, readFileSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { build } from 'esbuild'
 
 const OUT = 'dist/program'
 
 /** A process or a thread begins in each of these. Bundled apart, each has only what it uses. */
-const ENTRIES = ['main.js', 'confined.js', 'share/share-worker.js']
+const ENTRIES = ['main.js', 'confined.js', 'helper.js', 'share/share-worker.js']
 
 const { dependencies, optionalDependencies } = JSON.parse(readFileSync('package.json', 'utf8'))
 /** Libraries of this repository, which are bundled. The addon is none: it finds its binaries beside itself. */
@@ -33,3 +33,18 @@ for (const entry of ENTRIES) {
     logLevel: 'warning',
   })
 }
+
+// The program of a share that is added when the process sees no files any more: one script, kept in memory from the start.
+const SCRIPT = 'share/share-worker.cjs'
+await build({
+  entryPoints: ['dist/src/share/share-worker.js'],
+  outfile: `${OUT}/${SCRIPT}`,
+  bundle: true,
+  format: 'cjs',
+  platform: 'node',
+  target: 'node20',
+  logLevel: 'warning',
+  // A script has no place of its own; what asks for one is not used there.
+  logOverride: { 'empty-import-meta': 'silent' },
+})
+cpSync(`${OUT}/${SCRIPT}`, `dist/src/${SCRIPT}`)

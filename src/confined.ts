@@ -8,17 +8,23 @@ import { exitWithError } from './exit-with-error.js'
 import { readInheritance } from './sandbox/launch.js'
 import { leaveOldRoot } from './sandbox/own-process.js'
 import { startServer } from './server.js'
+import { Broker } from './sockets/broker.js'
 import { ClaimedSockets, inheritedSockets } from './sockets/listening-sockets.js'
 
 async function main(): Promise<void> {
   const stateFd = Number(process.argv[2])
   const sealFd = Number(process.env['VIRTIOFSD_TS_SEAL_FD'])
-  const procFd = Number(process.env['VIRTIOFSD_TS_PROC_FD'])
+  const brokerFd = inheritedFd('VIRTIOFSD_TS_BROKER_FD')
+  const links = {
+    procFd: Number(process.env['VIRTIOFSD_TS_PROC_FD']),
+    handoverFd: inheritedFd('VIRTIOFSD_TS_HANDOVER_FD'),
+    broker: brokerFd === undefined ? undefined : new Broker(brokerFd),
+  }
   const { sockets, ...plan } = readInheritance(readFileSync(stateFd))
   closeSync(stateFd)
   startServer(
     plan,
-    procFd,
+    links,
     () =>
       sockets === undefined
         ? new ClaimedSockets(plan.configuration)
@@ -27,6 +33,12 @@ async function main(): Promise<void> {
       if (plan.confinement.sandbox !== 'none') leaveOldRoot(sealFd)
     },
   )
+}
+
+/** Returns the descriptor that the launcher has named; it names -1 for none. */
+function inheritedFd(name: string): number | undefined {
+  const fd = Number(process.env[name] ?? -1)
+  return fd < 0 ? undefined : fd
 }
 
 main().catch(exitWithError)

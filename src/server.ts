@@ -1,19 +1,17 @@
 import type { Logger } from 'pino'
-import type { Configuration } from './config/configuration.js'
-import { qemuArguments } from './config/qemu-arguments.js'
-import { ControlCommands } from './control/control-commands.js'
+import { ControlCommands, type SetOptions } from './control/control-commands.js'
 import { serveControl } from './control/control-server.js'
-import { LimitedLines } from './log/limited-lines.js'
+import { ChangeReceiver, loadProgram } from './live/change-receiver.js'
+import { RunningShares } from './live/running-shares.js'
 import { makeLogger } from './log/log.js'
 import type { MetricsService } from './metrics/metrics-service.js'
-import type { Confinement } from './sandbox/confinement.js'
 import type { ServerPlan } from './sandbox/launch.js'
-import { exitNow, limitFiles, limitSystemCalls, writeNow } from './sandbox/own-process.js'
+import { exitNow, limitFiles, limitSystemCalls, reserveRings, writeNow } from './sandbox/own-process.js'
 import { closeDebugger, type EndingSignal, obeySignals } from './sandbox/signals.js'
-import type { ShareConfig } from './share/share-config.js'
-import { type ShareEvents, ShareThread } from './share/share-thread.js'
-import type { LogLevel } from './share/worker-messages.js'
+import type { LoadedProgram } from './share/share-thread.js'
+import type { Broker } from './sockets/broker.js'
 import type { ListeningSockets } from './sockets/listening-sockets.js'
+import { PacketSocket } from './sockets/packet-socket.js'
 import { ServiceManager } from './sockets/service-manager.js'
 
 const EXIT_SUCCESS = 0
@@ -22,34 +20,48 @@ const EXIT_FAILURE = 1
 /** Open files reserved for the process itself, out of the guests' reach. */
 const RESERVED_FILES = 256
 
+/** Shares that can be added to a sealed process and still have an io_uring each; further ones use helper threads. */
+const SPARE_RINGS = 8
+
 /**
  * The main thread's part: starts the shares' threads, confines the process once everything is loaded, and ends it.
  */
 class Server {
-  private readonly threads: ShareThread[] = []
-  private running = 0
+  private readonly shares: RunningShares
   private listening = 0
   private status = EXIT_SUCCESS
 
   constructor(
-    private readonly configuration: Configuration,
-    private readonly confinement: Confinement,
+    private readonly plan: ServerPlan,
+    private readonly links: ServerLinks,
     private readonly sockets: ListeningSockets,
     private readonly log: Logger,
-    private readonly logsToSyslog: boolean,
     private readonly manager: ServiceManager,
-    /** O_PATH on /proc/self/fd. */
-    private readonly procFd: number,
     private readonly flushLog: () => void,
-  ) {}
+  ) {
+    const { configuration } = plan
+    const fileCount = limitFiles(configuration.fileLimit) - RESERVED_FILES
+    const { logLevel } = configuration
+    this.shares = new RunningShares(
+      { log, logLevel, procFd: links.procFd, fileCount },
+      { listening: () => this.listens(), ended: (id, failed) => this.end(id, failed) },
+    )
+  }
 
   /** Starts serving. Calls `leaveOldRoot`, which takes the host's file system away, after all code is loaded. */
   start(leaveOldRoot: () => void): void {
-    const { shares } = this.configuration
-    const fdLimit = Math.floor((limitFiles(this.configuration.fileLimit) - RESERVED_FILES) / shares.length)
+    const { configuration, confinement } = this.plan
+    const { shares } = configuration
     this.sayWhatIsDifferent()
-    this.running = shares.length
-    for (const [n, config] of shares.entries()) this.threads.push(this.startThread(config, n, fdLimit))
+    for (const [n, config] of shares.entries()) {
+      const place = {
+        root: confinement.roots[n] ?? config.directory,
+        trace: confinement.traces[n],
+        // There is a socket for each share.
+        listenFd: this.sockets.shareFds[n] as number,
+      }
+      this.shares.start(config, place, { named: shares.length > 1 })
+    }
     this.confine(leaveOldRoot).catch((error: Error) => {
       this.log.fatal({ err: error }, 'cannot start')
       this.exit(EXIT_FAILURE)
@@ -58,8 +70,8 @@ class Server {
 
   /** Logs the options that have no effect, and other differences from what was asked for. */
   private sayWhatIsDifferent(): void {
-    const { syslog, ignored, shares, dangers } = this.configuration
-    if (syslog !== undefined && !this.logsToSyslog) {
+    const { syslog, ignored, shares, dangers } = this.plan.configuration
+    if (syslog !== undefined && this.plan.syslogFd === undefined) {
       this.log.warn({ socket: syslog }, 'no system log listens there: messages go to standard error')
     }
     for (const [n, share] of shares.entries())
@@ -69,46 +81,39 @@ class Server {
     }
   }
 
-  /** Starts a share's thread, which waits until this process is confined. */
-  private startThread(config: ShareConfig, n: number, fdLimit: number): ShareThread {
-    const { roots, traces } = this.confinement
-    // A single share needs no name in its logs.
-    const log =
-      this.configuration.shares.length === 1 ? this.log : this.log.child({ share: nameOf(config, n) })
-    const place = {
-      root: roots[n] ?? config.directory,
-      trace: traces[n],
-      // There is a socket for each share.
-      listenFd: this.sockets.shareFds[n] as number,
-      procFd: this.procFd,
-      fdLimit,
-    }
-    return new ShareThread(config, place, this.configuration.logLevel, this.eventsOf(config, n, log))
-  }
-
   /**
    * Confines the process in this order: the threads load their code, the old root goes, the threads open what they
    * serve, system calls are given up, the threads serve.
    */
   private async confine(leaveOldRoot: () => void): Promise<void> {
-    const { threads } = this
+    const { shares } = this
+    const { seccomp } = this.plan.configuration
     const metrics = await this.loadMetrics()
-    await Promise.all(threads.map((thread) => thread.reached('loaded')))
+    await shares.reached('loaded')
     // Loads the time zone, which Node reads from files on first use.
     new Date().getTimezoneOffset()
     closeDebugger()
+    const program = this.links.handoverFd === undefined ? undefined : loadProgram()
     leaveOldRoot()
-    for (const thread of threads) thread.allow('loaded')
-    await Promise.all(threads.map((thread) => thread.reached('prepared')))
+    shares.allow('loaded')
+    await shares.reached('prepared')
     this.serveControl(metrics)
-    limitSystemCalls(this.configuration.seccomp)
+    if (program !== undefined && seccomp !== 'none') reserveRings(SPARE_RINGS)
+    limitSystemCalls(seccomp)
     this.logConfinement()
-    for (const thread of threads) thread.allow('prepared')
+    shares.allow('prepared')
+    if (program !== undefined) this.receiveChanges(program)
+  }
+
+  private receiveChanges(program: LoadedProgram): void {
+    const { handoverFd } = this.links
+    if (handoverFd === undefined) return
+    new ChangeReceiver(new PacketSocket(handoverFd), this.shares, program, this.log, this.plan)
   }
 
   private logConfinement(): void {
-    const { sandbox, capabilities, userNamespace } = this.confinement
-    const { seccomp } = this.configuration
+    const { sandbox, capabilities, userNamespace } = this.plan.confinement
+    const { seccomp } = this.plan.configuration
     const privileges =
       sandbox === 'none' ? { capabilities } : { userNamespace: userNamespace !== undefined, capabilities }
     this.log.info({ sandbox, ...privileges, seccomp }, 'confined')
@@ -117,22 +122,25 @@ class Server {
   /** Loads what serves metrics, if they are asked for. */
   private async loadMetrics(): Promise<MetricsService | undefined> {
     if (this.sockets.metricsFd === undefined) return undefined
-    for (const { counters } of this.threads) counters.isTimed = true
+    this.shares.time()
     return (await import('./metrics/metrics-service.js')).loadMetrics()
   }
 
   private serveControl(metrics: MetricsService | undefined): void {
     const { controlFd, metricsFd } = this.sockets
-    const controlled = this.configuration.shares.map((config, n) => ({
-      name: nameOf(config, n),
-      directory: config.directory,
-      socketPath: config.socketPath,
-      // `start` has started the thread.
-      thread: this.threads[n] as ShareThread,
-    }))
-    const commands = new ControlCommands(controlled)
+    const { shares } = this
+    const set: SetOptions = (thread, argument) => shares.set(thread, argument)
+    const commands = new ControlCommands(() => shares.serving, set)
     if (controlFd !== undefined) serveControl(controlFd, commands)
     if (metricsFd !== undefined) metrics?.serve(metricsFd, () => commands.reports())
+  }
+
+  /** Carries out a signal: SIGHUP asks for the configuration file to be read again, if there is one. */
+  obey(signal: EndingSignal): void {
+    const { configFile } = this.plan.configuration
+    if (signal !== 'SIGHUP' || configFile === undefined) this.stop(signal)
+    // With a supervisor, the signal went to it as well, and it asks.
+    else this.links.broker?.askForReload()
   }
 
   /** Ends the process because of a signal. */
@@ -147,39 +155,21 @@ class Server {
     return this.exit(EXIT_FAILURE)
   }
 
-  private eventsOf(config: ShareConfig, n: number, log: Logger): ShareEvents {
-    const lines = new LimitedLines<LogLevel>((level, fields, text) => log[level](fields, text))
-    return {
-      log: (level, fields, text) => lines.line(level, fields, text),
-      listening: (asyncIo) => {
-        const { directory, socketPath } = config
-        // An inherited socket may have no path to give to QEMU.
-        const fields = { directory, asyncIo }
-        if (socketPath === '') log.info(fields, 'ready')
-        else {
-          const qemu = qemuArguments(config)
-          log.info({ ...fields, qemu }, 'ready: attach this share with these QEMU arguments')
-        }
-        if (++this.listening === this.configuration.shares.length) this.tellReady()
-      },
-      ended: () => this.end(n),
-      // The cause is a bug here, or a host that took the share away. The other shares go on.
-      failed: (error) => {
-        log.fatal({ err: error }, 'the share failed')
-        this.status = EXIT_FAILURE
-        this.end(n)
-      },
-    }
+  private listens(): void {
+    if (++this.listening === this.plan.configuration.shares.length) this.tellReady()
   }
 
   private tellReady(): void {
-    const { shares } = this.configuration
+    const { shares } = this.plan.configuration
     this.manager.ready(`Serving ${shares.map(({ directory }) => directory).join(', ')}`)
   }
 
-  private end(n: number): void {
-    this.sockets.releaseShare(n)
-    if (--this.running > 0) return
+  /** A share has ended by itself. The process ends with the last one. */
+  private end(id: number, failed: boolean): void {
+    if (failed) this.status = EXIT_FAILURE
+    // Shares that were added later have higher numbers, and their sockets belong to the broker.
+    if (id < this.plan.configuration.shares.length) this.sockets.releaseShare(id)
+    if (this.shares.serving.length > 0) return
     if (isProfiled) this.exitAfterThreads()
     else this.exit(this.status)
   }
@@ -187,7 +177,7 @@ class Server {
   /** Lets the threads end by themselves, because Node's profiler writes a thread's file only then. */
   private async exitAfterThreads(): Promise<void> {
     this.sockets.releaseAll()
-    await Promise.all(this.threads.map(({ exited }) => exited))
+    await Promise.all(this.shares.threads.map(({ exited }) => exited))
     process.exit(this.status)
   }
 
@@ -195,37 +185,40 @@ class Server {
   private exit(status: number): never {
     this.manager.stopping()
     this.sockets.releaseAll()
+    this.links.broker?.end()
     this.flushLog()
     exitNow(status)
   }
 }
 
+/** The descriptors that this process began with, besides its sockets. */
+export interface ServerLinks {
+  /** O_PATH on /proc/self/fd. */
+  readonly procFd: number
+  /** Leads to the helpers that change this process; undefined: it cannot be changed. */
+  readonly handoverFd: number | undefined
+  /** Undefined if a supervisor has the link, or if there is no broker. */
+  readonly broker: Broker | undefined
+}
+
 /**
  * Starts to serve. Obeys signals from the first moment. Makes the sockets last, and removes them if the start fails.
- * `procFd` is O_PATH on /proc/self/fd. Throws UserError if a socket cannot be made.
+ * Throws UserError if a socket cannot be made.
  */
 export function startServer(
-  { configuration, confinement, syslogFd, managerLink }: ServerPlan,
-  procFd: number,
+  plan: ServerPlan,
+  links: ServerLinks,
   makeSockets: () => ListeningSockets,
   leaveOldRoot: () => void,
 ): void {
-  let stop = (_signal: EndingSignal): void => exitNow(EXIT_SUCCESS)
-  obeySignals((signal) => stop(signal))
+  const { configuration, syslogFd, managerLink } = plan
+  let obey = (_signal: EndingSignal): void => exitNow(EXIT_SUCCESS)
+  obeySignals((signal) => obey(signal))
   const { log, flush } = makeLogger(configuration.logLevel, syslogFd, writeNow)
   const manager = new ServiceManager(managerLink)
   const sockets = makeSockets()
-  const server = new Server(
-    configuration,
-    confinement,
-    sockets,
-    log,
-    syslogFd !== undefined,
-    manager,
-    procFd,
-    flush,
-  )
-  stop = (signal) => server.stop(signal)
+  const server = new Server(plan, links, sockets, log, manager, flush)
+  obey = (signal) => server.obey(signal)
   process.on('uncaughtException', (error) => server.fail(error))
   try {
     server.start(leaveOldRoot)
@@ -236,8 +229,3 @@ export function startServer(
 }
 
 const isProfiled = process.execArgv.some((option) => /^--(cpu|heap)-prof/.test(option))
-
-/** Returns its tag, or its number, counted from 0. */
-function nameOf({ tag }: ShareConfig, n: number): string {
-  return tag ?? `${n}`
-}

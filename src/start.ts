@@ -15,19 +15,25 @@ export async function startServing(asked: Configuration, args: readonly string[]
   const starter = { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 }
   const confinement = planConfinement(configuration, starter)
   const syslogFd = syslog === undefined ? undefined : connectDatagram(syslog)
-  const plan = { configuration, confinement, syslogFd, managerLink: linkToManager(process.env) }
-  // Even without a sandbox, root has privileges to drop.
-  if (confinement.sandbox !== 'none' || starter.uid === 0) {
+  const plan = {
+    configuration,
+    confinement,
+    syslogFd,
+    managerLink: linkToManager(process.env),
+    pid: process.pid,
+  }
+  const { becomeConfined, canChange } = await import('./sandbox/launch.js')
+  // Even without a sandbox, root has privileges to drop, and a process that can be changed needs a broker.
+  if (confinement.sandbox !== 'none' || starter.uid === 0 || canChange(configuration)) {
     // The limit cannot be raised inside the confinement.
     limitFiles(fileLimit)
-    const { becomeConfined } = await import('./sandbox/launch.js')
-    if (confinement.sandbox === 'none') becomeConfined(plan, undefined, args)
+    if (confinement.sandbox === 'none' && !canChange(configuration)) becomeConfined(plan, undefined, args)
     withSockets(configuration, (sockets) => becomeConfined(plan, sockets, args))
   }
   const { startServer } = await import('./server.js')
   startServer(
     plan,
-    openOwnDescriptors(),
+    { procFd: openOwnDescriptors(), handoverFd: undefined, broker: undefined },
     () => new ClaimedSockets(configuration),
     () => {},
   )

@@ -1,5 +1,6 @@
 /* launcher --sandbox KIND [--user-map INSIDE:OUTSIDE:COUNT]... [--group-map INSIDE:OUTSIDE:COUNT]... --capabilities HEX
  *          {--mount NAME=PATH | --mount-readonly NAME=PATH}... [--unlink PATH]... [--private-fd N]...
+ *          [--helper N=SCRIPT [--changes-fd N] [--hangup reload] [--socket LOCK_FD=PATH]...]
  *          -- PROGRAM [ARGUMENT]... */
 #include <errno.h>
 #include <stdio.h>
@@ -39,6 +40,33 @@ static void add_range(struct id_map *map, const char *value)
     map->count++;
 }
 
+/* "NUMBER=TEXT": returns the text. */
+static char *split_number(char *value, int *number)
+{
+    char *const equals = strchr(value, '=');
+
+    want(equals != NULL, "read its arguments");
+    *number = atoi(value);
+    return equals + 1;
+}
+
+static void add_socket(struct plan *plan, char *value)
+{
+    struct socket_file *const file = &plan->sockets[plan->socket_count];
+
+    want(plan->socket_count < MAX_SOCKETS, "take so many sockets");
+    file->path = split_number(value, &file->lock_fd);
+    plan->socket_count++;
+}
+
+static void add_helper(struct plan *plan, char *value)
+{
+    int at;
+
+    plan->helper_script = split_number(value, &at);
+    plan->script_at = (size_t)at;
+}
+
 static void add_option(struct plan *plan, const char *name, char *value)
 {
     if (strcmp(name, "--sandbox") == 0) {
@@ -58,6 +86,14 @@ static void add_option(struct plan *plan, const char *name, char *value)
     } else if (strcmp(name, "--unlink") == 0) {
         want(plan->unlink_count < MAX_UNLINKS, "take so many sockets");
         plan->unlinks[plan->unlink_count++] = value;
+    } else if (strcmp(name, "--helper") == 0) {
+        add_helper(plan, value);
+    } else if (strcmp(name, "--changes-fd") == 0) {
+        plan->changes_fd = atoi(value);
+    } else if (strcmp(name, "--hangup") == 0) {
+        plan->reloads = true;
+    } else if (strcmp(name, "--socket") == 0) {
+        add_socket(plan, value);
     } else if (strcmp(name, "--private-fd") == 0) {
         want(plan->private_fd_count < MAX_PRIVATE_FDS, "take so many locks");
         plan->private_fds[plan->private_fd_count++] = atoi(value);
@@ -70,6 +106,7 @@ void read_arguments(int argc, char **argv, struct plan *plan)
 {
     int n = 1;
 
+    plan->changes_fd = plan->broker_fd = plan->handover_fd = -1;
     while (n < argc && strcmp(argv[n], "--") != 0) {
         want(n + 1 < argc, "read its arguments");
         add_option(plan, argv[n], argv[n + 1]);

@@ -16,6 +16,8 @@
 #include <unistd.h>
 
 #include "arguments.h"
+#include "broker.h"
+#include "hand-over.h"
 #include "namespaces.h"
 #include "plan.h"
 #include "privileges.h"
@@ -68,7 +70,9 @@ _Noreturn static void become_program(int seal_fd)
         mount_new_root(&plan);
     for (size_t n = 0; n < plan.private_fd_count; n++)
         close(plan.private_fds[n]);
+    close(plan.broker_fd);
     tell_descriptor("VIRTIOFSD_TS_SEAL_FD", seal_fd);
+    tell_descriptor("VIRTIOFSD_TS_HANDOVER_FD", plan.handover_fd);
     tell_descriptor("VIRTIOFSD_TS_PROC_FD", open_own_descriptors(&plan));
     drop_privileges(&plan);
     execv(plan.program[0], plan.program);
@@ -78,7 +82,10 @@ _Noreturn static void become_program(int seal_fd)
 /* Without a need to supervise, the program takes this process over, with fewer privileges. */
 _Noreturn static void become_unsupervised_program(void)
 {
+    block_signals(SIG_UNBLOCK);
     tell_descriptor("VIRTIOFSD_TS_PROC_FD", open("/proc/self/fd", O_PATH | O_DIRECTORY));
+    tell_descriptor("VIRTIOFSD_TS_HANDOVER_FD", plan.handover_fd);
+    tell_descriptor("VIRTIOFSD_TS_BROKER_FD", plan.broker_fd);
     drop_privileges(&plan);
     execv(plan.program[0], plan.program);
     refuse("start node");
@@ -89,7 +96,11 @@ int main(int argc, char **argv)
     int fds[2], child;
 
     refuse_for(&plan);
+    if (argc > 1 && strcmp(argv[1], "hand-over") == 0)
+        return hand_over_mount(&plan, argc, argv);
     read_arguments(argc, argv, &plan);
+    if (plan.helper_script != NULL)
+        start_broker(&plan);
     if (plan.none)
         become_unsupervised_program();
     block_signals(SIG_BLOCK);
@@ -105,5 +116,7 @@ int main(int argc, char **argv)
         become_program(fds[1]);
     }
     close(fds[1]);
+    if (plan.handover_fd >= 0)
+        close(plan.handover_fd);
     return supervise(&plan, child, fds[0]);
 }

@@ -57,7 +57,7 @@ static void restrict_mount(int fd, const struct mount_request *request)
         refuse("restrict the mounts of a share");
 }
 
-static int clone_share(const struct mount_request *request)
+int clone_share(const struct mount_request *request)
 {
     const int fd = (int)syscall(SYS_open_tree, AT_FDCWD, request->path,
                                 OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);

@@ -5,6 +5,8 @@
 
 /* Call these in order: before the program is forked, in its first moments, and when it has loaded everything. */
 void enter_namespaces(const struct plan *plan);
+/* Returns a descriptor of a new mount of the directory, with nothing above it. */
+int clone_share(const struct mount_request *request);
 void mount_new_root(const struct plan *plan);
 /* Returns a descriptor of /proc/self/fd, from which there is no way up. */
 int open_own_descriptors(const struct plan *plan);

@@ -10,6 +10,8 @@
 #define MAX_UNLINKS 512
 #define MAX_PRIVATE_FDS 256
 #define MAX_ID_RANGES 64
+/* Shares added later included. */
+#define MAX_SOCKETS 1024
 
 /* A path of the host that the program sees once it is sealed, and its name in the new root. */
 struct mount_request {
@@ -28,6 +30,12 @@ struct id_range {
 struct id_map {
     struct id_range ranges[MAX_ID_RANGES];
     size_t count;
+};
+
+/* The path of a socket of this process, and the descriptor that holds the lock on PATH.pid, or -1. */
+struct socket_file {
+    const char *path;
+    int lock_fd;
 };
 
 struct plan {
@@ -51,6 +59,20 @@ struct plan {
     size_t private_fd_count;
     /* NULL-terminated. */
     char **program;
+    /* A broker stays outside and starts helpers that change the running process; NULL: there is none. A helper is
+     * `program` with this script in place of word `script_at`. */
+    char *helper_script;
+    size_t script_at;
+    /* The socket at which clients ask for changes, or -1. */
+    int changes_fd;
+    /* SIGHUP asks for a reload of the configuration file instead of the end. */
+    bool reloads;
+    /* With a broker, it removes these files; `unlinks` and `private_fds` are empty then. */
+    struct socket_file sockets[MAX_SOCKETS];
+    size_t socket_count;
+    /* Set when the broker runs: this process's link to it, and the program's socket to its helpers. */
+    int broker_fd;
+    int handover_fd;
 };
 
 #endif

@@ -1,6 +1,7 @@
 #include "refuse.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,15 @@ void refuse_for(const struct plan *plan)
     launcher_pid = getpid();
 }
 
+static void remove_socket(const char *path)
+{
+    char pid_path[PATH_MAX];
+
+    unlink(path);
+    if (snprintf(pid_path, sizeof(pid_path), "%s.pid", path) < (int)sizeof(pid_path))
+        unlink(pid_path);
+}
+
 void refuse(const char *what)
 {
     const int error = errno;
@@ -24,6 +34,8 @@ void refuse(const char *what)
     /* If the program refuses, its supervisor cleans up; only the launcher's own process removes files here. */
     for (size_t n = 0; getpid() == launcher_pid && n < refused->unlink_count; n++)
         unlink(refused->unlinks[n]);
+    for (size_t n = 0; getpid() == launcher_pid && n < refused->socket_count; n++)
+        remove_socket(refused->sockets[n].path);
     exit(EXIT_REFUSED);
 }
 

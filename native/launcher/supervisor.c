@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "broker.h"
 #include "namespaces.h"
 #include "privileges.h"
 #include "refuse.h"
@@ -139,7 +140,7 @@ static void take_status(struct supervised *program)
     }
 }
 
-static void handle_signal(int signal_fd, struct supervised *program)
+static void handle_signal(const struct plan *plan, int signal_fd, struct supervised *program)
 {
     struct signalfd_siginfo info;
 
@@ -147,6 +148,8 @@ static void handle_signal(int signal_fd, struct supervised *program)
         return;
     if (info.ssi_signo == SIGCHLD)
         take_status(program);
+    else if (info.ssi_signo == SIGHUP && plan->reloads)
+        ask_for_reload(plan);
     else
         end_program(program, (int)info.ssi_signo);
 }
@@ -188,8 +191,9 @@ int supervise(const struct plan *plan, int child, int seal_fd)
             fds[1].fd = -1;
         }
         if (fds[0].revents != 0)
-            handle_signal(fds[0].fd, &program);
+            handle_signal(plan, fds[0].fd, &program);
     }
     remove_leftovers(plan);
+    end_broker(plan);
     return program.status;
 }

@@ -61,6 +61,17 @@ static napi_value async_create(napi_env env, napi_callback_info info)
     return ret_int(env, engine.ring != NULL);
 }
 
+/* asyncReserve(count): the number of rings made for engines of threads to come; no further ones are made */
+static napi_value async_reserve(napi_env env, napi_callback_info info)
+{
+    napi_value argv[1];
+    int32_t count;
+
+    if (!args_get(env, info, argv, 1) || !arg_i32(env, argv[0], &count))
+        return NULL;
+    return ret_int(env, uring_reserve(count));
+}
+
 /* asyncUringFd(), asyncPoolFd(): descriptors that are readable while results wait; -ENOENT without */
 static napi_value async_uring_fd(napi_env env, napi_callback_info info)
 {
@@ -201,6 +212,7 @@ bool register_async(napi_env env, napi_value exports)
 {
     const napi_property_descriptor methods[] = {
         METHOD("asyncCreate", async_create),
+        METHOD("asyncReserve", async_reserve),
         METHOD("asyncUringFd", async_uring_fd),
         METHOD("asyncPoolFd", async_pool_fd),
         METHOD("asyncTransfer", async_transfer),

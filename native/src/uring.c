@@ -1,9 +1,10 @@
-/* io_uring by its three system calls: one ring, used only by the thread that made it. */
+/* io_uring by its three system calls: one ring for each thread. */
 #include "uring.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <linux/io_uring.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -36,6 +37,9 @@ struct uring {
     unsigned *cq_head, *cq_tail, *cq_mask;
     struct io_uring_cqe *cqes;
     unsigned queued; /* entries written since the last submit */
+    unsigned in_flight; /* entries without a result, cancellations included */
+    bool spare; /* made by uring_reserve: it goes back there */
+    struct uring *next;
     /* The pieces of each queued entry. The kernel copies them when it takes the entry. */
     struct iovec iov[SQ_ENTRIES][IOV_MAX];
 };
@@ -97,7 +101,37 @@ static bool map_rings(struct uring *ring, const struct io_uring_params *params)
     return true;
 }
 
-struct uring *uring_create(void)
+/* Rings that wait for a thread. A thread of a sealed process may not make its own. */
+static struct {
+    pthread_mutex_t lock;
+    struct uring *first;
+    bool closed; /* true: no more rings are made */
+} spares = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static struct uring *take_spare(bool *closed)
+{
+    struct uring *ring;
+
+    pthread_mutex_lock(&spares.lock);
+    *closed = spares.closed;
+    ring = spares.first;
+    if (ring)
+        spares.first = ring->next;
+    pthread_mutex_unlock(&spares.lock);
+    return ring;
+}
+
+static void give_spare(struct uring *ring)
+{
+    pthread_mutex_lock(&spares.lock);
+    ring->next = spares.first;
+    spares.first = ring;
+    pthread_mutex_unlock(&spares.lock);
+}
+
+static void destroy(struct uring *ring);
+
+static struct uring *make_ring(unsigned flags)
 {
     const unsigned needed = IORING_FEAT_SINGLE_MMAP | IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE;
     struct uring *ring = calloc(1, sizeof(*ring));
@@ -107,8 +141,8 @@ struct uring *uring_create(void)
         return NULL;
     ring->rings = MAP_FAILED;
     ring->sqes = MAP_FAILED;
-    ring->fd = setup(&params, IORING_SETUP_SINGLE_ISSUER);
-    if (ring->fd < 0 && errno == EINVAL)
+    ring->fd = setup(&params, flags);
+    if (ring->fd < 0 && errno == EINVAL && flags != 0)
         ring->fd = setup(&params, 0);
     if (ring->fd < 0) {
         free(ring);
@@ -118,11 +152,50 @@ struct uring *uring_create(void)
         errno = ENOSYS;
     else if (restrict_and_enable(ring->fd) == 0 && map_rings(ring, &params))
         return ring;
-    uring_destroy(ring);
+    destroy(ring);
     return NULL;
 }
 
+struct uring *uring_create(void)
+{
+    bool closed;
+    struct uring *const ring = take_spare(&closed);
+
+    if (ring || !closed)
+        return ring ? ring : make_ring(IORING_SETUP_SINGLE_ISSUER);
+    errno = EPERM;
+    return NULL;
+}
+
+int uring_reserve(int count)
+{
+    int made = 0;
+
+    for (; made < count; made++) {
+        /* Several threads use it, one after the other. */
+        struct uring *const ring = make_ring(0);
+
+        if (!ring)
+            break;
+        ring->spare = true;
+        give_spare(ring);
+    }
+    pthread_mutex_lock(&spares.lock);
+    spares.closed = true;
+    pthread_mutex_unlock(&spares.lock);
+    return made;
+}
+
 void uring_destroy(struct uring *ring)
+{
+    /* A result that came later would be taken for one of the next thread. */
+    if (ring->spare && ring->queued == 0 && ring->in_flight == 0)
+        give_spare(ring);
+    else
+        destroy(ring);
+}
+
+static void destroy(struct uring *ring)
 {
     const int error = errno;
 
@@ -189,6 +262,7 @@ int uring_queue(struct uring *ring, const struct async_op *op)
     ring->sq_array[slot] = slot;
     __atomic_store_n(ring->sq_tail, tail + 1, __ATOMIC_RELEASE);
     ring->queued++;
+    ring->in_flight++;
     return 0;
 }
 
@@ -210,6 +284,7 @@ void uring_cancel(struct uring *ring)
     ring->sq_array[slot] = slot;
     __atomic_store_n(ring->sq_tail, tail + 1, __ATOMIC_RELEASE);
     ring->queued++;
+    ring->in_flight++;
     uring_submit(ring);
 }
 
@@ -251,6 +326,7 @@ static int take_results(struct uring *ring, struct async_result *out, int max)
     for (; head != tail && count < max; head++) {
         const struct io_uring_cqe *cqe = &ring->cqes[head & *ring->cq_mask];
 
+        ring->in_flight--;
         if (cqe->user_data == OF_CANCEL)
             continue;
         out[count].token = (uint32_t)cqe->user_data;

@@ -16,6 +16,9 @@ struct uring;
 /* Returns NULL with errno set if io_uring is missing or forbidden. The ring does only transfers, fsync and
  * fallocate. */
 struct uring *uring_create(void);
+/* Makes up to `count` rings for threads to come. From then on, uring_create takes one of these and makes none. Returns
+ * how many were made. */
+int uring_reserve(int count);
 void uring_destroy(struct uring *ring);
 /* Returns a descriptor that is readable while results wait. */
 int uring_fd(const struct uring *ring);

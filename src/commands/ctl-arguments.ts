@@ -8,6 +8,8 @@ import { parseFaultWords } from '../inspect/fault-words.js'
  */
 export function parseCtlArgument(command: string, text: string | undefined): unknown {
   if (text === undefined) return undefined
+  // A share may be called 7.
+  if (command === 'share-remove') return text
   try {
     return JSON.parse(text)
   } catch {
@@ -27,7 +29,11 @@ function parseWords(command: string, text: string): unknown {
     case 'init':
       return pairsOf(command, text, { on: names, off: names, minor: Number })
     case 'limits':
+    case 'set':
       return pairsOf(command, text, {})
+    case 'share-add':
+    case 'share-remove':
+      return text
     case 'withhold':
       return names(text)
     case 'fault-add':

@@ -1,21 +1,25 @@
 import { connect, type Socket } from 'node:net'
 import { createInterface } from 'node:readline'
 import type { Command } from 'commander'
+import { hasName } from '../basics/has-name.js'
 import { visibleJson } from '../basics/visible.js'
 import { UserError } from '../config/user-error.js'
-import { ownCommands, shareCommands } from '../control/control-commands.js'
+import { changeCommands, ownCommands, shareCommands } from '../control/control-commands.js'
+import { changesPath } from '../sockets/changes-path.js'
 import { parseCtlArgument } from './ctl-arguments.js'
 import { viewOf } from './ctl-views.js'
 import { parseArguments, subcommand } from './subcommand.js'
 
 const after = `Commands, with the argument they take:
-${Object.entries({ ...ownCommands, ...shareCommands })
+${Object.entries({ ...ownCommands, ...changeCommands, ...shareCommands })
   .map(([name, text]) => `  ${name.padEnd(13)} ${text}`)
   .join('\n')}
 
 An argument is JSON, or words:
   ctl ... inspect on                       ctl ... inodes top=5,sort=writes,path=db/**
   ctl ... withhold LSEEK+SYNCFS            ctl ... init off=ASYNC_DIO,minor=31
+  ctl ... set cache=never,entry-timeout=0  ctl ... set '{"rules":[{"match":"**/db","cache":"never"}]}'
+  ctl ... share-add tag=home,path=/home,socket=/run/home.sock
   ctl ... fault-add opcode=WRITE,path=**/db,hold=2,timeout-ms=300
 
 Words of a fault. Which requests: opcode=A+B, path=GLOB, probability=0.1, limit=3 (so many, then no more). What happens:
@@ -25,7 +29,8 @@ Words of a fault. Which requests: opcode=A+B, path=GLOB, probability=0.1, limit=
   short-bytes=512         let a READ or WRITE move no more than this
   violation=KIND          unique, length or positive-error: a reply that breaks the protocol (needs --unsafe-faults)`
 
-const ANSWER_TIMEOUT_MS = 10_000
+/** A change waits for others, and opens a directory and a socket. */
+const ANSWER_TIMEOUT_MS = 30_000
 const CLEAR_SCREEN = '\x1b[H\x1b[2J'
 
 interface CtlOptions {
@@ -56,7 +61,8 @@ export async function runCtl(args: readonly string[]): Promise<void> {
   const watchMs = watchTime(options.watch)
   const text = wantsText(options)
   const request = { command, share: options.share, argument: parseCtlArgument(command, words) }
-  const socket = await connectTo(options.controlSocket)
+  const changes = hasName(changeCommands, command)
+  const socket = await connectTo(changes ? changesPath(options.controlSocket) : options.controlSocket)
   try {
     const lines = createInterface({ input: socket })[Symbol.asyncIterator]()
     do {

@@ -50,6 +50,16 @@ export function parseCommandLine(
   name = 'virtiofsd-ts',
   purpose: Purpose = serving,
 ): Parsed | undefined {
+  const read = readOptions(args, name, purpose)
+  return read && { configuration: configure(read.given), positionals: read.positionals }
+}
+
+/** Reads the options without the file that they may name, as `parseCommandLine` does. */
+export function readOptions(
+  args: readonly string[],
+  name = 'virtiofsd-ts',
+  purpose: Purpose = serving,
+): { readonly given: GivenOptions; readonly positionals: readonly string[] } | undefined {
   const given = new GivenOptions()
   const program = command(given, name, purpose)
   try {
@@ -61,7 +71,7 @@ export function parseCommandLine(
   }
   const extra = program.args[purpose.max]
   if (extra !== undefined) throw new UserError(`unexpected argument '${extra}': options begin with --`)
-  return { configuration: configure(given), positionals: program.args }
+  return { given, positionals: program.args }
 }
 
 function command(given: GivenOptions, name: string, { usage, description, after }: Purpose): Command {

@@ -14,6 +14,8 @@ import { UserError } from './user-error.js'
 export interface ConfigFile {
   /** Options of the process, and options that apply to every share. */
   readonly values: OptionValues
+  /** Returns where an option of the process, or of every share, was given: "shares.toml:2: log-level". */
+  where(option: OptionName): string
   readonly shares: readonly ShareDraft[]
 }
 
@@ -50,7 +52,8 @@ export function readConfigFile(path: string): ConfigFile {
 export function parseConfig(source: string, path: string): ConfigFile {
   const values = new OptionValues()
   const shares: { draft: Table; rules: OpenRule[] }[] = []
-  for (const table of tablesOf(source, path)) {
+  const tables = tablesOf(source, path)
+  for (const table of tables) {
     if (table.name === '') {
       for (const entry of table.entries) readEntry(path, entry, values, 'file')
     } else if (table.name === '[[share]]') {
@@ -64,7 +67,22 @@ export function parseConfig(source: string, path: string): ConfigFile {
       )
     }
   }
-  return { values, shares: shares.map(({ draft, rules }) => readShare(path, draft, rules)) }
+  const [top] = tables
+  return {
+    values,
+    where: placesIn(path, 1, top?.entries ?? []),
+    shares: shares.map(({ draft, rules }) => readShare(path, draft, rules)),
+  }
+}
+
+/** Returns a function that tells where a table gives an option; an option that it lacks is missing at the table's line. */
+function placesIn(path: string, tableLine: number, entries: readonly Entry[]): ShareDraft['where'] {
+  const places = new Map<OptionName, string>()
+  for (const { key, line } of entries) {
+    const spec = optionsByName.get(key)
+    if (spec !== undefined) places.set(spec.name, `${path}:${line}: ${key}`)
+  }
+  return (option) => places.get(option) ?? `${path}:${tableLine}: ${option}`
 }
 
 function tablesOf(source: string, path: string): Table[] {
@@ -129,17 +147,8 @@ function isOptionValue(value: unknown): value is OptionValue {
 
 function readShare(path: string, table: Table, rules: readonly OpenRule[]): ShareDraft {
   const values = new OptionValues()
-  const lines = new Map<OptionName, { key: string; line: number }>()
-  for (const entry of table.entries) {
-    readEntry(path, entry, values, 'share')
-    const spec = optionsByName.get(entry.key)
-    if (spec !== undefined) lines.set(spec.name, entry)
-  }
-  const where = (option: OptionName) => {
-    const entry = lines.get(option)
-    return entry === undefined ? `${path}:${table.line}: ${option}` : `${path}:${entry.line}: ${entry.key}`
-  }
-  return { values, where, rules }
+  for (const entry of table.entries) readEntry(path, entry, values, 'share')
+  return { values, where: placesIn(path, table.line, table.entries), rules }
 }
 
 /** The keys of a rule that choose files; all other keys are options. */

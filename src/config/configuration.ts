@@ -6,8 +6,8 @@ import type { GivenOptions } from './given-options.js'
 import { type IdRange, parseIdMap } from './id-map.js'
 import { type MetricsAddress, parseMetricsAddress } from './metrics-address.js'
 import { dashed } from './option-spec.js'
-import { optionTable } from './option-table.js'
-import { ChosenOptions, type OptionValues } from './option-values.js'
+import { type OptionName, optionTable } from './option-table.js'
+import { ChosenOptions, OptionValues } from './option-values.js'
 import type { LogLevel, Sandbox, SeccompAction } from './options/process-options.js'
 import { buildShare } from './share-builder.js'
 import { dangersOf } from './share-dangers.js'
@@ -29,6 +29,8 @@ export interface Configuration {
   readonly controlSocket: string | undefined
   /** Where figures for Prometheus are served; undefined: nowhere. */
   readonly metrics: MetricsAddress | undefined
+  /** The configuration file, which SIGHUP reads again; undefined: there is none. */
+  readonly configFile: string | undefined
   readonly sandbox: Sandbox
   readonly seccomp: SeccompAction
   /** Changes to the kept capabilities, such as "+SYS_ADMIN". */
@@ -42,32 +44,42 @@ export interface Configuration {
   readonly dangers: readonly (readonly string[])[]
 }
 
+/** A share, and where its options were given. */
+export interface DraftedShare {
+  readonly draft: ShareDraft
+  readonly config: ShareConfig
+}
+
+/** A configuration, and where its options were given. */
+export interface DraftedConfiguration {
+  readonly configuration: Configuration
+  readonly shares: readonly DraftedShare[]
+  /** Returns where an option of the process was given. */
+  where(option: OptionName): string
+}
+
 /** Combines the command line, the file it names, and the defaults. Throws UserError. */
 export function configure(given: GivenOptions): Configuration {
-  const path = given.values.get('config')
-  const file = path === undefined ? undefined : readConfigFile(path)
+  return configureWithPlaces(given).configuration
+}
+
+/** Does the same, and keeps where options were given. Throws UserError. */
+export function configureWithPlaces(given: GivenOptions): DraftedConfiguration {
+  const { path, file, common } = readCommon(given)
   const drafts = [...(file?.shares ?? []), ...given.shares]
-  // The command line overrides the file, and both override the defaults.
-  const common = file === undefined ? given.values : given.values.over(file.values)
   const options = new ChosenOptions(common)
   const places = [common, ...drafts.map(({ values }) => values)]
-  const metrics = options.get('metrics')
-  const files = {
-    controlSocket: options.get('control-socket'),
-    metricsSocket: /^unix:(.+)$/.exec(metrics ?? '')?.[1],
-    config: path,
-    syslog: options.get('syslog'),
-  }
+  const files = filesOf(common, path)
   const shares = buildShares(given, drafts, common, files)
-  return {
-    shares,
-    dangers: shares.map((share) => [
-      ...dangersOf(share, process.geteuid?.() ?? 0),
-      ...exposedTo(share, shares),
-    ]),
+  const configs = shares.map(({ config }) => config)
+  const metrics = options.get('metrics')
+  const configuration: Configuration = {
+    shares: configs,
+    dangers: configs.map((share) => dangersAmong(share, configs)),
     logLevel: options.get('log-level'),
     syslog: files.syslog,
     controlSocket: files.controlSocket,
+    configFile: path,
     metrics: metrics === undefined ? undefined : parseMetricsAddress(metrics),
     sandbox: options.get('sandbox'),
     seccomp: options.get('seccomp'),
@@ -81,6 +93,52 @@ export function configure(given: GivenOptions): Configuration {
         : [],
     ),
   }
+  const where = (option: OptionName) =>
+    given.values.has(option) || file === undefined ? dashed(option) : file.where(option)
+  return { configuration, shares, where }
+}
+
+/**
+ * Configures a share that is added to a running process, as another `--share WORDS` of its command line would. Checks it
+ * against the shares that run. Throws UserError.
+ */
+export function configureAdded(
+  given: GivenOptions,
+  draft: ShareDraft,
+  running: readonly ShareConfig[],
+): { readonly config: ShareConfig; readonly dangers: readonly string[] } {
+  const { path, common } = readCommon(given)
+  const files = filesOf(common, path)
+  const config = buildShare(draft, common.without(singleShare))
+  const others = running.map((other) => ({ draft: nowhere, config: other }))
+  const all = [...others, { draft, config }]
+  expectDistinct(all, files.controlSocket, files.metricsSocket)
+  expectOutOfReach(all, files)
+  return { config, dangers: dangersAmong(config, [...running, config]) }
+}
+
+function filesOf(common: OptionValues, config: string | undefined): ProcessFiles {
+  const options = new ChosenOptions(common)
+  return {
+    controlSocket: options.get('control-socket'),
+    metricsSocket: /^unix:(.+)$/.exec(options.get('metrics') ?? '')?.[1],
+    config,
+    syslog: options.get('syslog'),
+  }
+}
+
+/** Lists the harm that a share's guest can do to the host, by itself and because of the other shares. */
+function dangersAmong(share: ShareConfig, shares: readonly ShareConfig[]): readonly string[] {
+  return [...dangersOf(share, process.geteuid?.() ?? 0), ...exposedTo(share, shares)]
+}
+
+const nowhere: ShareDraft = { values: new OptionValues(), where: dashed, rules: [] }
+
+/** Reads the file that the command line names. The command line overrides the file, and both override the defaults. */
+function readCommon(given: GivenOptions) {
+  const path = given.values.get('config')
+  const file = path === undefined ? undefined : readConfigFile(path)
+  return { path, file, common: file === undefined ? given.values : given.values.over(file.values) }
 }
 
 /** Options that define a single share; all other options of the command line apply to every share. */
@@ -91,16 +149,15 @@ function buildShares(
   described: readonly ShareDraft[],
   common: OptionValues,
   files: ProcessFiles,
-): ShareConfig[] {
+): readonly DraftedShare[] {
   const single: ShareDraft = { values: given.values, where: (option) => `--${option}`, rules: [] }
   const isSingle = described.length === 0 || singleShare.some((name) => given.values.has(name))
   const drafts = isSingle ? [single, ...described] : described
   const shared = common.without(singleShare)
   const shares = drafts.map((draft) => ({ draft, config: buildShare(draft, shared) }))
   expectDistinct(shares, files.controlSocket, files.metricsSocket)
-  const configs = shares.map(({ config }) => config)
-  expectOutOfReach(configs, files)
-  return configs
+  expectOutOfReach(shares, files)
+  return shares
 }
 
 function checkedFileLimit(limit: number): number {

@@ -3,7 +3,13 @@ import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { ShareConfig } from '../share/share-config.js'
 import { directoriesOnTheWay } from './path-steps.js'
+import type { ShareDraft } from './share-draft.js'
 import { UserError } from './user-error.js'
+
+interface Share {
+  readonly draft: Pick<ShareDraft, 'where'>
+  readonly config: ShareConfig
+}
 
 /** A file of this process, and the option that named it: "--trace FILE". */
 interface Place {
@@ -28,7 +34,7 @@ const PROGRAM = dirname(fileURLToPath(import.meta.url))
  * choose what this process reads, runs or writes to. Throws UserError. Accepts a share of the whole host, since no other
  * place exists then.
  */
-export function expectOutOfReach(shares: readonly ShareConfig[], files: ProcessFiles): void {
+export function expectOutOfReach(shares: readonly Share[], files: ProcessFiles): void {
   const places = [
     ...placeOf('--control-socket', files.controlSocket, true),
     ...placeOf('--metrics', files.metricsSocket, true),
@@ -36,7 +42,7 @@ export function expectOutOfReach(shares: readonly ShareConfig[], files: ProcessF
     ...placeOf('--syslog', files.syslog, false),
     ...shares.flatMap(placesOf),
   ]
-  for (const share of shares) {
+  for (const { config: share } of shares) {
     const exposed = places.find(({ path, isMade }) => mayRedirect(share, path, isMade))
     if (exposed === undefined) continue
     throw new UserError(
@@ -59,11 +65,12 @@ export function exposedTo(share: ShareConfig, shares: readonly ShareConfig[]): r
   ]
 }
 
-function placesOf({ socketPath, inheritedFd, trace, fileSystem }: ShareConfig): readonly Place[] {
+function placesOf({ draft: { where }, config }: Share): readonly Place[] {
+  const { socketPath, inheritedFd, trace, fileSystem } = config
   return [
-    ...placeOf('--socket-path', inheritedFd === undefined ? socketPath : undefined, true),
-    ...placeOf('--trace', trace, true),
-    ...placeOf('--file-system', fileSystem?.path, false),
+    ...placeOf(where('socket-path'), inheritedFd === undefined ? socketPath : undefined, true),
+    ...placeOf(where('trace'), trace, true),
+    ...placeOf(where('file-system'), fileSystem?.path, false),
   ]
 }
 

@@ -53,25 +53,45 @@ export const shareCommands: Readonly<Record<ShareCommandName, string>> = {
 export const ownCommands: Readonly<Record<string, string>> = {
   shares: 'the shares of this process',
   report: 'everything that is counted of every share; latencies are counted from the first report on',
+  set: '{ OPTION: VALUE, rules: [ RULE ] }: other caching in force, or log-level; the answer says what waits for a mount',
   counts: 'requests and errors by opcode, since the start',
   help: 'this list',
 }
+
+/** Commands for the socket beside this one, which leads to a process that sees the host: see changesPath. */
+export const changeCommands: Readonly<Record<string, string>> = {
+  'share-add': 'WORDS, as of --share: add a share',
+  'share-remove': 'NAME: end a share and remove its socket',
+  reload: 'read the configuration file again, and apply what is different',
+}
+
+/** Sets options of the share that a thread serves. Rejects with an Error whose message is for the client. */
+export type SetOptions = (thread: ShareThread, argument: unknown) => Promise<unknown>
 
 /** Commands that only read. */
 const reports = new Set<string>(['figures', 'inodes', 'totals', 'latency', 'state', 'fault-list', 'locks'])
 
 /** Runs the commands of control clients. */
 export class ControlCommands {
-  private readonly asking: ReadonlyMap<ControlledShare, PacedAsking>
+  private readonly asking = new WeakMap<ShareThread, PacedAsking>()
 
-  constructor(private readonly shares: readonly ControlledShare[]) {
-    this.asking = new Map(shares.map((share) => [share, new PacedAsking(share.thread)]))
+  /** `running` returns the shares of the moment: they come and go. */
+  constructor(
+    private readonly running: () => readonly ControlledShare[],
+    private readonly set: SetOptions,
+  ) {}
+
+  private get shares(): readonly ControlledShare[] {
+    return this.running()
   }
 
   /** Runs a command. Rejects with an Error whose message is for the client. */
   async run(request: ControlRequest): Promise<unknown> {
     const { command } = request
-    if (command === 'help') return { ...ownCommands, ...shareCommands }
+    if (command === 'help') return { ...ownCommands, ...changeCommands, ...shareCommands }
+    if (command === 'set') return this.set(this.shareOf(request).thread, request.argument)
+    if (hasName(changeCommands, command))
+      throw new ControlError(`${command} is for the socket of changes, which is called PATH.live`)
     if (command === 'shares')
       return this.shares.map(({ name, directory, socketPath }) => ({ name, directory, socketPath }))
     if (command === 'report') return this.watchedReports()
@@ -82,7 +102,9 @@ export class ControlCommands {
 
   /** Reports every share. */
   reports(): Promise<ReportedShare[]> {
-    return Promise.all([...this.asking].map(([share, asking]) => reportShare(share, share.thread, asking)))
+    return Promise.all(
+      this.shares.map((share) => reportShare(share, share.thread, this.askingOf(share.thread))),
+    )
   }
 
   /** Reports every share to somebody who looks again and again: latencies are counted meanwhile. */
@@ -92,7 +114,14 @@ export class ControlCommands {
   }
 
   private async ask(request: ControlRequest, command: ShareCommandName): Promise<unknown> {
-    return this.asking.get(this.shareOf(request))?.ask(command, request.argument, reports.has(command))
+    const { thread } = this.shareOf(request)
+    return this.askingOf(thread).ask(command, request.argument, reports.has(command))
+  }
+
+  private askingOf(thread: ShareThread): PacedAsking {
+    const asking = this.asking.get(thread) ?? new PacedAsking(thread)
+    this.asking.set(thread, asking)
+    return asking
   }
 
   private shareOf({ share }: ControlRequest): ControlledShare {

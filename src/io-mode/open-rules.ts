@@ -60,19 +60,25 @@ export function compileGlob(glob: string): (path: string) => boolean {
 
 /** Decides a file's caching from the share's own choices and its rules. */
 export class OpenRules {
-  private readonly share: Decision
-  private readonly compiled: readonly CompiledRule[]
+  private share!: Decision
+  private compiled!: readonly CompiledRule[]
   /** True if the timeouts of names and attributes can differ from the share's. */
-  readonly changesTimeouts: boolean
+  changesTimeouts!: boolean
 
   /** Throws if a glob is wrong. */
   constructor(choices: CacheChoices, rules: readonly OpenRule[]) {
-    this.share = { rule: -1, policy: cachePolicy(choices) }
-    this.compiled = rules.map((rule, n) => ({
+    this.replace(choices, rules)
+  }
+
+  /** Decides differently from the next open, name and attribute on. Throws, and changes nothing, if a glob is wrong. */
+  replace(choices: CacheChoices, rules: readonly OpenRule[]): void {
+    const compiled = rules.map((rule, n) => ({
       matches: compileGlob(rule.match),
       rule,
       decision: { rule: n, policy: cachePolicy({ ...choices, ...rule.choices }) },
     }))
+    this.compiled = compiled
+    this.share = { rule: -1, policy: cachePolicy(choices) }
     const base = this.share.policy
     this.changesTimeouts = this.compiled.some(
       ({ decision: { policy } }) =>

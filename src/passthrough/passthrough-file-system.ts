@@ -148,6 +148,18 @@ export class PassthroughFileSystem implements FileSystem {
     return new LoadedState(this.parts, this.files, this.rootFd, this.parts.options.migration)
   }
 
+  /** Changes the most descriptors that the share may hold. Those beyond it are closed as new ones are needed. */
+  limitDescriptors(limit: number): void {
+    this.parts.budget.limit = limit
+    this.parts.inodeFds.maxOpen = limit / INODE_FD_SHARE
+  }
+
+  /** Gives the directory up, after `destroy`. No request may follow. */
+  close(): void {
+    this.parts.async.close()
+    native.close(this.rootFd)
+  }
+
   destroy(): void {
     const { async, locks, files, directories, leftovers, inodes } = this.parts
     async.drain()
@@ -250,6 +262,7 @@ function partsOf(options: PassthroughOptions, rootFd: number) {
     rules,
     budget,
     inodes,
+    inodeFds,
     opener,
     paths,
     agreed,

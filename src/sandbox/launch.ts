@@ -1,4 +1,5 @@
 import { writeSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { deserialize, serialize } from 'node:v8'
 import { errnoName } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
@@ -13,10 +14,12 @@ import type { Confinement } from './confinement.js'
 export interface Inheritance {
   readonly configuration: Configuration
   readonly confinement: Confinement
-  /** Undefined without a sandbox: the confined process makes the sockets itself. */
+  /** Undefined without a sandbox and without a broker: the confined process makes the sockets itself. */
   readonly sockets: InheritedFds | undefined
   readonly syslogFd: number | undefined
   readonly managerLink: ManagerLink | undefined
+  /** The process that starts, as the world outside sees it. */
+  readonly pid: number
 }
 
 /** Sockets that listen already, since their paths are out of reach inside. */
@@ -39,6 +42,8 @@ const STDIO = [0, 1, 2]
 const LEAN_OPTIONS = ['--v8-pool-size=1', '--max-semi-space-size=1']
 
 const PROGRAM = new URL('../confined.js', import.meta.url).pathname
+/** What the broker starts to change the running process: see native/launcher/broker.c. */
+const HELPER = new URL('../helper.js', import.meta.url).pathname
 
 /**
  * Becomes the launcher, which makes the confinement and starts src/confined.ts in it. The process id, sockets and
@@ -54,11 +59,13 @@ export function becomeConfined(
     shareFds = givenFds(plan.configuration),
     controlFd,
     metricsFd,
-    lockFds = [],
-    files = [],
+    changesFd,
+    locks = [],
   } = sockets ?? {}
+  const lockFds = locks.flatMap(({ lockFd }) => (lockFd < 0 ? [] : [lockFd]))
   const isLean = plan.configuration.shares.every(({ fileSystem }) => fileSystem === undefined)
   if (isLean) becomeLean()
+  const node = [process.execPath, ...(isLean ? LEAN_OPTIONS : []), ...process.execArgv]
   const stateFd = writeInheritance({ ...plan, sockets: sockets && { shareFds, controlFd, metricsFd } })
   const { sandbox, userNamespace, capabilities, entries } = plan.confinement
   const words = [
@@ -69,16 +76,18 @@ export function becomeConfined(
       readonly ? '--mount-readonly' : '--mount',
       `${name}=${path}`,
     ]),
-    ...files.flatMap((path) => ['--unlink', path]),
-    ...lockFds.flatMap((fd) => ['--private-fd', `${fd}`]),
-    ...['--', process.execPath, ...(isLean ? LEAN_OPTIONS : []), ...process.execArgv],
-    ...[PROGRAM, `${stateFd}`, ...args],
+    ...(canChange(plan.configuration)
+      ? brokerWords(plan.configuration, node.length, changesFd, locks)
+      : fileWords(locks)),
+    ...['--', ...node, PROGRAM, `${stateFd}`, ...args],
   ]
   const inherited = [
     ...STDIO,
     stateFd,
     ...shareFds,
-    ...[controlFd, metricsFd, plan.syslogFd, plan.managerLink?.fd].filter((fd) => fd !== undefined),
+    ...[controlFd, changesFd, metricsFd, plan.syslogFd, plan.managerLink?.fd].filter(
+      (fd) => fd !== undefined,
+    ),
     ...lockFds,
   ]
   const result = native.becomeProgram(words, Int32Array.from(inherited))
@@ -91,6 +100,34 @@ function becomeLean(): void {
   delete process.env['NODE_EXTRA_CA_CERTS']
   // With an arena of its own for each thread, glibc keeps what V8's compiler frees.
   process.env['MALLOC_ARENA_MAX'] ??= '1'
+}
+
+/** Returns true if the running process can be changed: by clients of its control socket, or by its configuration file. */
+export function canChange({ controlSocket, configFile }: Configuration): boolean {
+  return controlSocket !== undefined || configFile !== undefined
+}
+
+function brokerWords(
+  { configFile }: Configuration,
+  /** The word of the program, after "--", that is its script. */
+  scriptAt: number,
+  changesFd: number | undefined,
+  locks: ClaimedSockets['locks'],
+): readonly string[] {
+  return [
+    ...['--helper', `${scriptAt}=${HELPER}`],
+    ...(changesFd === undefined ? [] : ['--changes-fd', `${changesFd}`]),
+    ...(configFile === undefined ? [] : ['--hangup', 'reload']),
+    ...locks.flatMap(({ path, lockFd }) => ['--socket', `${lockFd}=${resolve(path)}`]),
+  ]
+}
+
+/** Without a broker the supervisor removes the files, and the program gets no lock. */
+function fileWords(locks: ClaimedSockets['locks']): readonly string[] {
+  return locks.flatMap(({ path, lockFd }) => [
+    ...['--unlink', path, '--unlink', `${path}.pid`],
+    ...(lockFd < 0 ? [] : ['--private-fd', `${lockFd}`]),
+  ])
 }
 
 /** Listening sockets that this process inherited. */

@@ -39,6 +39,17 @@ export function leaveOldRoot(sealFd: number): void {
   if (result < 0) throw new Error(`the old root cannot be left: ${errnoName(-result)}`)
 }
 
+/**
+ * Makes io_urings for `count` threads that start later, since a process that has given system calls up can make none.
+ * Returns how many were made.
+ */
+export function reserveRings(count: number): number {
+  return native.asyncReserve(count)
+}
+
+/** The file of the addon, for threads that start when this process sees no files any more. */
+export const nativePath = native.addonPath
+
 /** Gives up every system call that serving does not need. Throws on failure. */
 export function limitSystemCalls(action: SeccompAction): void {
   if (action === 'none') return

@@ -24,6 +24,7 @@ const CLONE_THREAD = 0x0001_0000
 /** NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET and NEWNS. */
 const CLONE_NEW = 0x7e02_0000
 const ENOSYS = 38
+const CLONE_FS = 0x200
 const PR_SET_NAME = 15
 const PR_GET_NAME = 16
 const PR_SET_VMA = 0x53564d41
@@ -85,6 +86,9 @@ export const systemCallRules: readonly SystemCallRule[] = [
     when: [{ argument: 0, half: 'low', mask: CLONE_THREAD | CLONE_NEW, values: [CLONE_THREAD] }],
   },
   { name: 'clone3', errno: ENOSYS },
+  // A share that is added later has a thread of its own, with a loop, a umask and a working directory.
+  ...allow('pipe2 getcwd readlink'),
+  { name: 'unshare', when: [{ argument: 0, half: 'low', mask: WHOLE, values: [CLONE_FS] }] },
   ...allow('set_robust_list rseq rt_sigprocmask rt_sigaction rt_sigreturn sigaltstack gettid getpid getppid'),
   // abort(3) uses it to dump core after a bug of our own; it cannot reach another process.
   { name: 'tgkill', when: [{ argument: 0, half: 'low', mask: WHOLE, values: [process.pid] }] },

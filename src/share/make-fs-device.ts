@@ -1,6 +1,7 @@
 import { type FileTree, FsDevice, rawOf } from 'virtio-fs-ts'
 import {
   type Counters,
+  ENOTCONN,
   type FileSystem,
   type InitWishes,
   type Introspection,
@@ -36,6 +37,11 @@ export interface ShareDevice {
   readonly limits: ShareLimits
   /** Undefined for a file system that a module made. */
   readonly reports: ShareReports | undefined
+  /** Puts other settings in force: caching at once, what is agreed on at INIT with the next mount. */
+  change(config: ShareConfig): void
+  limitDescriptors(limit: number): void
+  /** Gives the file system up. Requests in flight are answered, and all later ones fail with ENOTCONN. */
+  close(): void
 }
 
 /** Makes the device that a configuration describes, on the directory at `place`. Throws if that cannot be opened. */
@@ -73,7 +79,24 @@ export function makeFsDevice(
   const state = new ShareState({ config, session, passthrough, warn: report })
   const device = new FsDevice({ session, interposer: interceptor, tag: config.tag, state })
   const limits = new ShareLimits(session, config.rateLimits)
-  return { device, session, interceptor, limits, reports: passthrough.reports }
+  return {
+    device,
+    session,
+    interceptor,
+    limits,
+    reports: passthrough.reports,
+    change: (next) => {
+      rules.replace(next, next.rules)
+      limits.replace(next.rateLimits)
+      session.wishes = wishesOf(next, rules, passthrough)
+    },
+    limitDescriptors: (limit) => passthrough.limitDescriptors(limit),
+    close: () => {
+      device.reset()
+      session.shut(ENOTCONN)
+      passthrough.close()
+    },
+  }
 }
 
 /** Makes the device for a module's file system. Throws TypeError if it is not one. */
@@ -92,7 +115,23 @@ export function makeOwnDevice(
   const interceptor = new Interceptor(session, made.introspection ?? blind, report)
   const device = new FsDevice({ session, interposer: interceptor, tag: config.tag })
   const limits = new ShareLimits(session, config.rateLimits)
-  return { device, session, interceptor, limits, reports: undefined }
+  return {
+    device,
+    session,
+    interceptor,
+    limits,
+    reports: undefined,
+    change: (next) => {
+      rules.replace(next, next.rules)
+      limits.replace(next.rateLimits)
+      session.wishes = { ...wishesOf(next, rules, NO_XATTRS), ...notKeptByTrees }
+    },
+    limitDescriptors: () => {},
+    close: () => {
+      device.reset()
+      session.shut(ENOTCONN)
+    },
+  }
 }
 
 const NO_XATTRS = { keeps: { xattrs: false, acls: false } }

@@ -15,7 +15,7 @@ import {
 import { describeInitOverride, parseInitOverride } from './init-override.js'
 import type { ShareDevice } from './make-fs-device.js'
 import type { ShareFigures } from './share-figures.js'
-import type { ShareCommandName, WorkerCommand } from './worker-messages.js'
+import type { ShareCommandName } from './worker-messages.js'
 
 const DEFAULT_TOP = 20
 const MAX_TOP = 10_000
@@ -81,7 +81,7 @@ export class ShareCommands {
   }
 
   /** Runs a command. Throws CommandError or FaultSpecError for a bad argument. */
-  run({ name, argument }: WorkerCommand): unknown {
+  run(name: ShareCommandName, argument: unknown): unknown {
     return this.handlers[name](argument)
   }
 

@@ -26,10 +26,11 @@ export class ShareLimits {
 
   constructor(
     private readonly session: Session,
-    limits: RateLimits,
+    /** As the configuration has them; commands may have changed them since. */
+    private configured: RateLimits,
   ) {
     this.gate = new RateGate(session.counters)
-    this.apply(limits)
+    this.apply(configured)
   }
 
   /** Changes what `argument` names, such as { iops: '1000:50' }; "none" ends a limit. Throws CommandError. */
@@ -41,6 +42,13 @@ export class ShareLimits {
       ...(iops !== undefined && { iops: refused('iops', () => parseIops(`${iops}`)) }),
       ...(bandwidth !== undefined && refused('bandwidth', () => parseBandwidth(`${bandwidth}`))),
     })
+  }
+
+  /** Puts the limits of a configuration in force, if they are others than those of the last one. */
+  replace(limits: RateLimits): void {
+    if (JSON.stringify(limits) === JSON.stringify(this.configured)) return
+    this.configured = limits
+    this.apply(limits)
   }
 
   report(): LimitsReport {

@@ -29,6 +29,7 @@ import { CommandError, isRefusal } from './command-arguments.js'
 import { describeInitOverride } from './init-override.js'
 import { makeFsDevice, makeOwnDevice, type ShareDevice } from './make-fs-device.js'
 import { ShareCommands } from './share-commands.js'
+import type { ShareConfig } from './share-config.js'
 import type { ShareFigures } from './share-figures.js'
 import type { LogLevel, WorkerCommand, WorkerMessage, WorkerStart } from './worker-messages.js'
 
@@ -47,12 +48,21 @@ export class ShareService {
   private readonly faults: FaultLog
   private readonly rules: OpenRules
   private readonly share: ShareDevice
+  private readonly listener: Listener
   private readonly commands: ShareCommands
   private readonly traceAcks: Int32Array
   private chunksSent = 0
   private agreement: InitAgreement | undefined
   private connected = false
   private backend: Pick<Backend, 'inFlightCount' | 'waitingCount'> | undefined
+  /** The settings in force; a change replaces them. */
+  private config: ShareConfig
+  /** True once the share is removed: it serves no further front-end. */
+  private removed = false
+  /** The index of the least severe level to log, or -1 for none. */
+  private leastLevel: number
+  /** Ends the wait for a front-end, if Node's loop waits for one. */
+  private stopWaiting: (() => void) | undefined
 
   constructor(
     private readonly start: WorkerStart,
@@ -61,10 +71,13 @@ export class ShareService {
     private readonly own: FileTree | FileSystem | undefined,
   ) {
     const { config, logLevel, commandPort, commandFd } = start
-    this.logger = makeLogger(logLevel, tell)
+    this.config = config
+    this.leastLevel = levels.indexOf(logLevel)
+    this.logger = makeLogger(() => this.leastLevel, tell)
     this.faults = new FaultLog(this.logger)
     this.rules = new OpenRules(config, config.rules)
     this.traceAcks = new Int32Array(start.traceAcks)
+    this.listener = new Listener(start.listenFd)
     this.share = this.makeDevice()
     this.commands = new ShareCommands(
       this.share,
@@ -79,11 +92,20 @@ export class ShareService {
 
   /** Serves front-ends one after the other; returns when the last has left. Blocks, unless a module's promises need Node. */
   async serve(): Promise<void> {
-    const listener = new Listener(this.start.listenFd)
+    const { listener } = this
     this.tell({ type: 'listening', engine: this.share.device.backgroundEngine })
     if (this.own === undefined) this.serveBlocking(listener)
     else await this.serveFromNode(listener)
+    this.loop.close()
+    if (!this.removed) listener.close()
     this.tell({ type: 'ended' })
+  }
+
+  /** Ends a share that has not begun to serve. */
+  giveUp(): void {
+    this.share.close()
+    this.listener.close()
+    this.loop.close()
   }
 
   private serveBlocking(listener: Listener): void {
@@ -91,10 +113,11 @@ export class ShareService {
     this.backend = backend
     do {
       const fd = this.accept(listener)
+      if (this.removed) return
       this.arrived()
       backend.serve(fd)
       this.left()
-    } while (this.start.config.keepAlive)
+    } while (this.config.keepAlive && !this.removed)
   }
 
   private async serveFromNode(listener: Listener): Promise<void> {
@@ -102,10 +125,11 @@ export class ShareService {
     this.backend = backend
     do {
       const fd = await this.acceptFromNode(listener)
+      if (this.removed) return
       this.arrived()
       await backend.serve(fd)
       this.left()
-    } while (this.start.config.keepAlive)
+    } while (this.config.keepAlive && !this.removed)
   }
 
   private get backendOptions(): BackendOptions {
@@ -155,7 +179,7 @@ export class ShareService {
     })
     for (;;) {
       this.loop.wait(-1)
-      if (fd >= 0) break
+      if (fd >= 0 || this.removed) break
       if (fd === -EAGAIN) continue
       // The front-end still waits: try again, since the host may have free descriptors or memory by then.
       this.faults.warn('front-end cannot be accepted', { error: errnoName(-fd) })
@@ -165,18 +189,40 @@ export class ShareService {
     return fd
   }
 
+  /** Stops listening, and answers everything from now on with an error, until the front-end leaves. */
+  private remove(): object {
+    const { listener } = this
+    if (this.removed) throw new CommandError('the share is removed already')
+    this.removed = true
+    this.loop.remove(listener.fd)
+    listener.close()
+    this.stopWaiting?.()
+    this.share.close()
+    return { connected: this.connected }
+  }
+
+  /** Replaces the settings. Some take effect at the next mount. */
+  private changeSettings(config: ShareConfig): object {
+    this.share.change(config)
+    this.config = config
+    return {}
+  }
+
   /** Waits in the same way while Node's own loop runs. */
   private async acceptFromNode(listener: Listener): Promise<number> {
     for (;;) {
       const fd = await new Promise<number>((resolve) => {
         const unwatch = this.loop.watch(() => this.loop.wait(0))
-        this.loop.addReadable(listener.fd, () => {
+        const end = (accepted: number) => {
           unwatch()
           this.loop.remove(listener.fd)
-          resolve(listener.accept())
-        })
+          this.stopWaiting = undefined
+          resolve(accepted)
+        }
+        this.stopWaiting = () => end(-EAGAIN)
+        this.loop.addReadable(listener.fd, () => end(listener.accept()))
       })
-      if (fd >= 0) return fd
+      if (fd >= 0 || this.removed) return fd
       if (fd === -EAGAIN) continue
       this.faults.warn('front-end cannot be accepted', { error: errnoName(-fd) })
       await sleep(ACCEPT_AGAIN_MS)
@@ -185,7 +231,7 @@ export class ShareService {
 
   private agreed(agreement: InitAgreement): void {
     this.agreement = agreement
-    const { config } = this.start
+    const { config } = this
     const report = reportIoModes(agreement, { ...config, directIo: this.rules.everDirect })
     const flags = `0x${agreement.flags.toString(16)}`
     this.logger.info({ ...report, flags, ioctl: ioctlCaller }, 'guest mounted the share')
@@ -252,10 +298,28 @@ export class ShareService {
 
   private outcomeOf(command: WorkerCommand): { result: unknown } | { error: string } {
     try {
-      return { result: this.commands.run(command) }
+      return { result: this.carryOut(command) }
     } catch (error) {
       if (!isRefusal(error)) throw error
       return { error: error.message }
+    }
+  }
+
+  private carryOut({ name, argument }: WorkerCommand): unknown {
+    switch (name) {
+      case 'remove':
+        return this.remove()
+      case 'settings':
+        // The main thread sends a whole, checked configuration.
+        return this.changeSettings(argument as ShareConfig)
+      case 'log-level':
+        this.leastLevel = levels.indexOf(String(argument))
+        return {}
+      case 'descriptors':
+        this.share.limitDescriptors(Number(argument))
+        return {}
+      default:
+        return this.commands.run(name, argument)
     }
   }
 
@@ -299,15 +363,16 @@ function leftOutMarks(): Pick<BackendOptions, 'leftOutMarks'> {
 }
 
 /** Makes a logger that sends sufficiently severe messages to the main thread. */
-function makeLogger(level: string, tell: (message: WorkerMessage) => void): Logger {
-  const least = levels.indexOf(level)
+function makeLogger(leastLevel: () => number, tell: (message: WorkerMessage) => void): Logger {
   const flood = new Flood()
-  const at = (name: LogLevel) =>
-    least >= 0 && levels.indexOf(name) >= least
-      ? (fields: object, text: string) => {
-          if (flood.admits(text)) tell({ type: 'log', level: name, fields, text })
-        }
-      : () => {}
+  const at = (name: LogLevel) => {
+    const level = levels.indexOf(name)
+    return (fields: object, text: string) => {
+      const least = leastLevel()
+      if (least < 0 || level < least) return
+      if (flood.admits(text)) tell({ type: 'log', level: name, fields, text })
+    }
+  }
   return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
 }
 

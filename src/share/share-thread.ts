@@ -6,9 +6,11 @@ import { TraceFile } from '../inspect/trace-file.js'
 import type { ShareConfig } from './share-config.js'
 import './v8-flags.js'
 import {
+  GIVEN_UP,
   type LogLevel,
   type Milestone,
   milestones,
+  type ShareChangeName,
   type ShareCommandName,
   type WorkerMessage,
   type WorkerStart,
@@ -39,6 +41,15 @@ export interface SharePlace {
   readonly procFd: number
   /** The most descriptors that the share may hold at a time. */
   readonly fdLimit: number
+  /** The program of the thread, if this process sees no files any more; undefined: it is read from its files. */
+  readonly loaded?: LoadedProgram
+}
+
+/** The program of a share's thread, in memory. */
+export interface LoadedProgram {
+  readonly text: string
+  /** The addon's file, by the name under which it is loaded. */
+  readonly nativePath: string
 }
 
 /** Latencies are counted for so long after somebody has asked for them. */
@@ -72,7 +83,7 @@ export class ShareThread {
   /** Starts the thread, which stops at each milestone until it is allowed on. */
   constructor(
     config: ShareConfig,
-    { root, trace, listenFd, procFd, fdLimit }: SharePlace,
+    { root, trace, listenFd, procFd, fdLimit, loaded }: SharePlace,
     logLevel: string,
     private readonly events: ShareEvents,
   ) {
@@ -94,15 +105,23 @@ export class ShareThread {
       counters: this.counters.memory,
       traceAcks: this.traceAcks.buffer,
       allowed: this.allowed.buffer,
+      nativePath: loaded?.nativePath,
     }
-    const worker = new Worker(new URL('../share/share-worker.js', import.meta.url), {
+    const worker = new Worker(loaded?.text ?? new URL('../share/share-worker.js', import.meta.url), {
+      eval: loaded !== undefined,
       workerData: start,
       transferList: [port2],
     })
     worker.on('message', (message: WorkerMessage) => this.handle(message))
     worker.on('error', (error) => this.fail(error))
-    worker.once('exit', () => this.end(new Error('the share has ended')))
-    this.exited = new Promise((resolve) => worker.once('exit', () => resolve()))
+    this.exited = new Promise((resolve) => {
+      worker.once('exit', () => {
+        this.end(new Error('the share has ended'))
+        this.wakeup.close()
+        this.port.close()
+        resolve()
+      })
+    })
   }
 
   /** True if nothing can be asked of it any more. */
@@ -139,8 +158,14 @@ export class ShareThread {
     Atomics.notify(this.allowed, 0)
   }
 
+  /** Ends a thread that waits at a milestone. */
+  giveUp(): void {
+    Atomics.store(this.allowed, 0, GIVEN_UP)
+    Atomics.notify(this.allowed, 0)
+  }
+
   /** Asks the thread something. Rejects with what is wrong with the question, or when the share has ended. */
-  ask(name: ShareCommandName, argument: unknown): Promise<unknown> {
+  ask(name: ShareCommandName | ShareChangeName, argument: unknown): Promise<unknown> {
     if (this.over !== undefined) return Promise.reject(this.over)
     const id = this.nextId++
     return new Promise((resolve, reject) => {

@@ -20,9 +20,14 @@ export interface WorkerStart {
   readonly counters: SharedArrayBuffer
   /** One 32-bit word: the number of trace chunks that the main thread has written. */
   readonly traceAcks: SharedArrayBuffer
-  /** One 32-bit word: the number of the last milestone that the thread may pass. */
+  /** One 32-bit word: the number of the last milestone that the thread may pass, or GIVEN_UP. */
   readonly allowed: SharedArrayBuffer
+  /** The file of the addon, which is loaded already, for a thread that sees no files: see native/load-addon.js. */
+  readonly nativePath: string | undefined
 }
+
+/** A thread that is told this at a milestone ends. */
+export const GIVEN_UP = -1
 
 /**
  * The points at which a thread stops until the main thread allows it on: all code is loaded; everything it serves is
@@ -55,9 +60,16 @@ export type WorkerMessage =
 /** A command of the main thread to a share's thread. Each is answered once, by its id. */
 export interface WorkerCommand {
   readonly id: number
-  readonly name: ShareCommandName
+  readonly name: ShareCommandName | ShareChangeName
   readonly argument: unknown
 }
+
+/**
+ * Changes of a running share, which come from the main thread itself. 'settings': a ShareConfig that replaces the present
+ * one. 'descriptors': the most that the share may hold. 'log-level': the least
+ * severe level to log. 'remove': the share ends, and its guest gets errors.
+ */
+export type ShareChangeName = 'settings' | 'descriptors' | 'log-level' | 'remove'
 
 export type ShareCommandName =
   | 'inspect'

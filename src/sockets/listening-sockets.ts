@@ -1,6 +1,7 @@
 import type { Configuration } from '../config/configuration.js'
+import { changesPath } from './changes-path.js'
 import { claimMetrics } from './metrics-claim.js'
-import { claimSocket, inheritSocket, type SocketClaim } from './socket-claim.js'
+import { claimBeside, claimSocket, inheritSocket, removeFiles, type SocketClaim } from './socket-claim.js'
 
 /** The listening sockets of a process. */
 export interface ListeningSockets {
@@ -18,12 +19,17 @@ export class ClaimedSockets implements ListeningSockets {
   private readonly shares: SocketClaim[] = []
   private readonly control: SocketClaim | undefined
   private readonly metrics: SocketClaim | undefined
+  /** The socket of `ctl` commands that change the process: see changesPath. */
+  readonly changesFd: number | undefined
 
   /** Throws UserError if one of them cannot be made; removes the others then. */
   constructor({ shares, controlSocket, metrics }: Configuration) {
     try {
       // The control socket comes first, so that it is there when a share listens.
-      if (controlSocket !== undefined) this.control = claimSocket(controlSocket, '--control-socket')
+      if (controlSocket !== undefined) {
+        this.control = claimSocket(controlSocket, '--control-socket')
+        this.changesFd = claimBeside(changesPath(controlSocket), '--control-socket')
+      }
       if (metrics !== undefined) this.metrics = claimMetrics(metrics)
       for (const { inheritedFd, socketPath, socketGid } of shares) {
         this.shares.push(
@@ -54,14 +60,17 @@ export class ClaimedSockets implements ListeningSockets {
     return [...this.shares, this.control, this.metrics].filter((claim) => claim !== undefined)
   }
 
-  /** The files to remove at the end. */
-  get files(): readonly string[] {
-    return this.claims.flatMap(({ files }) => files)
+  /** The paths of the sockets, each with the descriptor that holds its lock; -1 for the one beside the control socket. */
+  get locks(): readonly { readonly path: string; readonly lockFd: number }[] {
+    const own = this.claims.flatMap(({ files: [path], lockFd = -1 }) =>
+      path === undefined ? [] : [{ path, lockFd }],
+    )
+    return [...own, ...this.changesFiles.map((path) => ({ path, lockFd: -1 }))]
   }
 
-  /** The descriptors that hold the locks. */
-  get lockFds(): readonly number[] {
-    return this.claims.flatMap(({ lockFd }) => lockFd ?? [])
+  private get changesFiles(): readonly string[] {
+    const [path] = this.control?.files ?? []
+    return path === undefined || this.changesFd === undefined ? [] : [changesPath(path)]
   }
 
   releaseShare(n: number): void {
@@ -70,6 +79,7 @@ export class ClaimedSockets implements ListeningSockets {
 
   releaseAll(): void {
     for (const claim of this.claims) claim.release()
+    removeFiles(this.changesFiles)
   }
 }
 

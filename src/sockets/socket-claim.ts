@@ -37,6 +37,18 @@ export interface SocketClaim {
   release(): void
 }
 
+/** What else has to happen while a socket is claimed. */
+export interface ClaimHooks {
+  /** The process to name in the pid file; undefined: this one. */
+  readonly pid?: number
+  /** Called before PATH.pid is made. */
+  announced(path: string): void
+  /** Called when PATH.pid is locked, before PATH is made. The caller keeps `lockFd`. */
+  locked(path: string, lockFd: number): void
+  /** Called if PATH cannot be made after all: whatever is there belongs to others. */
+  failed(path: string): void
+}
+
 /** Takes an inherited listening socket; its files belong to the starting process. */
 export function inheritSocket(listenFd: number): SocketClaim {
   return { listenFd, lockFd: undefined, files: [], release: () => {} }
@@ -47,12 +59,14 @@ export function inheritSocket(listenFd: number): SocketClaim {
  * listener. Throws UserError if a live process uses the path, if something else is there, or if the directory is not
  * writable.
  */
-export function claimSocket(path: string, option: string, gid?: number): SocketClaim {
+export function claimSocket(path: string, option: string, gid?: number, hooks?: ClaimHooks): SocketClaim {
   const pidPath = `${path}.pid`
   const where = `${option} ${path}`
   if (gid !== undefined) expectOwnDirectory(path, where)
-  const lockFd = lock(pidPath, path, where)
+  hooks?.announced(path)
+  const lockFd = lock(pidPath, path, where, hooks?.pid ?? process.pid)
   try {
+    hooks?.locked(path, lockFd)
     removeStale(path, where)
     const listenFd = native.unixListen(path, SOCKET_MODE)
     if (listenFd < 0) throw cannotListen(where, listenFd)
@@ -62,12 +76,22 @@ export function claimSocket(path: string, option: string, gid?: number): SocketC
   } catch (error) {
     unlinkQuietly(pidPath)
     closeSync(lockFd)
+    hooks?.failed(path)
     throw error
   }
 }
 
+/** Listens at `path`, which belongs to a socket that this process has claimed. Throws UserError. */
+export function claimBeside(path: string, option: string): number {
+  const where = `${option} ${path}`
+  removeStale(path, where)
+  const listenFd = native.unixListen(path, SOCKET_MODE)
+  if (listenFd < 0) throw cannotListen(where, listenFd)
+  return listenFd
+}
+
 /** Opens and locks the pid file; the lock lasts as long as this process. */
-function lock(pidPath: string, path: string, where: string): number {
+function lock(pidPath: string, path: string, where: string, pid: number): number {
   for (;;) {
     const fd = openPid(pidPath, path, where)
     const result = native.lockFile(fd)
@@ -78,7 +102,7 @@ function lock(pidPath: string, path: string, where: string): number {
     // The last owner may have removed the file between our open and our lock: such a lock protects nothing.
     const stat = fstatSync(fd)
     if (lstatSync(pidPath, { throwIfNoEntry: false })?.ino === stat.ino) {
-      writePid(fd, stat, pidPath, where)
+      writePid(fd, stat, pidPath, where, pid)
       return fd
     }
     closeSync(fd)
@@ -86,14 +110,14 @@ function lock(pidPath: string, path: string, where: string): number {
 }
 
 /** Refuses a file with another name, since writing would destroy that file's contents. */
-function writePid(fd: number, stat: Stats, pidPath: string, where: string): void {
+function writePid(fd: number, stat: Stats, pidPath: string, where: string, pid: number): void {
   if (!stat.isFile() || stat.nlink !== 1) {
     closeSync(fd)
     throw new UserError(`${where}: ${pidPath} is no file of its own`)
   }
   try {
     ftruncateSync(fd)
-    writeSync(fd, `${process.pid}\n`)
+    writeSync(fd, `${pid}\n`)
   } catch (error) {
     unlinkQuietly(pidPath)
     closeSync(fd)
@@ -166,7 +190,7 @@ function cannotListen(where: string, result: number): UserError {
 }
 
 /** Removes the files that still exist. */
-function removeFiles(paths: readonly string[]): void {
+export function removeFiles(paths: readonly string[]): void {
   paths.forEach(unlinkQuietly)
 }
 

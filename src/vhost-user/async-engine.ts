@@ -43,6 +43,11 @@ export class AsyncEngine {
     for (const fd of this.fds) native.epollAdd(this.epollFd, fd, EPOLLIN, 0)
   }
 
+  /** Call it when nothing is under way. The rest of the engine ends with its thread. */
+  close(): void {
+    native.close(this.epollFd)
+  }
+
   /** A call has begun: the next `submit` hands it to the kernel. */
   begun(): void {
     this.unsubmitted = true

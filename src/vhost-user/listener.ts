@@ -15,6 +15,11 @@ export class Listener {
   accept(): number {
     return native.unixAccept(this.fd)
   }
+
+  /** Stops listening: connections that wait are refused. For a caller that gives up `fd`. */
+  close(): void {
+    native.close(this.fd)
+  }
 }
 
 /**

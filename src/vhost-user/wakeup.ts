@@ -11,6 +11,11 @@ export class Wakeup {
     native.eventfdSignal(this.fd)
   }
 
+  /** Closes the eventfd. Call it once, when no thread uses it any more. */
+  close(): void {
+    native.close(this.fd)
+  }
+
   /** Calls `handler` while the loop waits, at least once after each `send`. */
   receive(loop: EventLoop, handler: () => void): void {
     loop.addReadable(this.fd, () => {

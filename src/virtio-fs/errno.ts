@@ -24,6 +24,7 @@ export const {
   ENOMEM,
   ENOSPC,
   ENOSYS,
+  ENOTCONN,
   ENOTDIR,
   ENOTEMPTY,
   ENOTTY,

@@ -68,10 +68,13 @@ export class Session {
   private isDue = false
   /** Changes the result of the next INIT. */
   initOverride: InitOverride = noOverride
+  /** The answer to every request once the session is shut, a negative errno; 0: it is not. */
+  private shutWith = 0
 
   constructor(
     readonly fileSystem: FileSystem,
-    private readonly wishes: InitWishes,
+    /** What the device asks for at INIT. A change takes effect at the next INIT. */
+    public wishes: InitWishes,
     private readonly observer: SessionObserver,
     readonly counters = new Counters(),
   ) {
@@ -215,8 +218,15 @@ export class Session {
     if (began) this.observer.ended?.()
   }
 
+  /** Ends the session for good: from now on every request fails with `errno`, INIT included. */
+  shut(errno: number): void {
+    this.end()
+    this.shutWith = -errno
+  }
+
   private run(request: Request): number {
     const { opcode } = request
+    if (this.shutWith !== 0) return hasNoReply(opcode) ? NO_REPLY : this.shutWith
     if (this.agreement === undefined && opcode !== Opcode.INIT) {
       this.observer.fault('request before INIT', { opcode: opcodeName(opcode) })
       return -EIO
@@ -324,6 +334,10 @@ export class Session {
 }
 
 const INIT_EXT = 1 << 30
+
+function hasNoReply(opcode: number): boolean {
+  return isForget(opcode) || opcode === Opcode.INTERRUPT || opcode === Opcode.NOTIFY_REPLY
+}
 
 function isForget(opcode: number): boolean {
   return opcode === Opcode.FORGET || opcode === Opcode.BATCH_FORGET

@@ -41,6 +41,10 @@ export interface LogLine {
   readonly minor?: number
   readonly queue?: number
   readonly leftOut?: number
+  /** Set when the configuration is read again. */
+  readonly added?: number
+  readonly removed?: number
+  readonly changed?: number
 }
 
 /**
@@ -132,8 +136,11 @@ export class Device {
 
   private findServingPid(): number {
     const pid = this.outerPid
-    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim()
-    return children === '' ? pid : Number(children.split(' ')[0])
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ')
+    // A broker is a child, too; it is no node.
+    const isNode = (child: string) =>
+      readFileSync(`/proc/${child}/cmdline`, 'utf8').startsWith(process.execPath)
+    return Number(children.find((child) => child !== '' && isNode(child)) ?? pid)
   }
 
   /** Returns its log so far. Throws on a line that is not JSON, such as a stack trace. */

@@ -132,6 +132,11 @@ export class AsyncIo {
   /** Bytes written by all buffered writes that left the loop. */
   private writtenBytes = 0
 
+  /** Call it when nothing is under way. */
+  close(): void {
+    this.engine.close()
+  }
+
   get isWorking(): boolean {
     return this.working > 0
   }

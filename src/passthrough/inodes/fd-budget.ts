@@ -5,7 +5,8 @@
 export class FdBudget {
   used = 0
 
-  constructor(readonly limit: number) {}
+  /** More may be in use when `limit` is lowered: then none is left until enough are closed. */
+  constructor(public limit: number) {}
 
   take(): void {
     this.used++

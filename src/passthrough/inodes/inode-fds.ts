@@ -50,7 +50,7 @@ export class InodeFds {
 
   constructor(
     private readonly budget: FdBudget,
-    private readonly maxOpen: number,
+    public maxOpen: number,
     private readonly handles: FileHandles | undefined,
     private readonly hosts: HostFileSystems,
     private readonly places: LastPlaces,

@@ -1,0 +1,173 @@
+/*
+ * The files of sockets, kept by the broker: it holds the lock of each, and removes the files when the share is removed
+ * or the process has ended, however it ended.
+ *
+ * Messages of helpers, each answered with one byte:
+ *   "?PATH"  PATH.pid is about to be made
+ *   "+PATH"  PATH.pid is locked by the descriptor that comes with the message; PATH is about to be made
+ *   "!PATH"  PATH could not be made: remove PATH.pid and give up the lock
+ *   "-PATH"  remove both files and give up the lock
+ */
+#include "socket-files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* A path has at most 107 bytes, and ".pid". */
+#define MAX_PATH 128
+
+struct kept {
+    char path[MAX_PATH];
+    int lock_fd;
+    /* Stays valid if a directory above is renamed. */
+    int dir_fd;
+};
+
+static struct kept kept[MAX_SOCKETS];
+static size_t kept_count;
+static char unlocked[MAX_PATH];
+
+static const char *name_of(const struct kept *file)
+{
+    const char *const slash = strrchr(file->path, '/');
+
+    return slash == NULL ? file->path : slash + 1;
+}
+
+static int open_directory_of(const char *path)
+{
+    char copy[MAX_PATH];
+
+    snprintf(copy, sizeof(copy), "%s", path);
+    return open(dirname(copy), O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+static int keep(const char *path, int lock_fd)
+{
+    struct kept *const file = &kept[kept_count];
+
+    if (kept_count == MAX_SOCKETS || strlen(path) >= sizeof(file->path))
+        return -ENOSPC;
+    snprintf(file->path, sizeof(file->path), "%s", path);
+    file->lock_fd = lock_fd;
+    file->dir_fd = open_directory_of(path);
+    if (file->dir_fd < 0)
+        return -errno;
+    kept_count++;
+    return 0;
+}
+
+static void unlink_pid_file(int dir_fd, const char *name)
+{
+    char pid_name[MAX_PATH + 4];
+
+    snprintf(pid_name, sizeof(pid_name), "%s.pid", name);
+    unlinkat(dir_fd, pid_name, 0);
+}
+
+/* Removes the files first: whoever waits for the lock finds a free path. */
+static void drop(size_t n, bool is_made)
+{
+    if (is_made)
+        unlinkat(kept[n].dir_fd, name_of(&kept[n]), 0);
+    unlink_pid_file(kept[n].dir_fd, name_of(&kept[n]));
+    close(kept[n].dir_fd);
+    if (kept[n].lock_fd >= 0)
+        close(kept[n].lock_fd);
+    kept[n] = kept[--kept_count];
+}
+
+static void drop_path(const char *path, bool is_made)
+{
+    for (size_t n = kept_count; n-- > 0;)
+        if (strcmp(kept[n].path, path) == 0)
+            drop(n, is_made);
+}
+
+void keep_socket_files(const struct plan *plan)
+{
+    for (size_t n = 0; n < plan->socket_count; n++)
+        keep(plan->sockets[n].path, plan->sockets[n].lock_fd);
+}
+
+void remove_socket_files(void)
+{
+    while (kept_count > 0)
+        drop(kept_count - 1, true);
+}
+
+void drop_unlocked_file(void)
+{
+    char pid_path[MAX_PATH + 4];
+    int fd;
+
+    if (unlocked[0] == '\0')
+        return;
+    snprintf(pid_path, sizeof(pid_path), "%s.pid", unlocked);
+    unlocked[0] = '\0';
+    fd = open(pid_path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    /* Another process's file is locked. */
+    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+        unlink(pid_path);
+    if (fd >= 0)
+        close(fd);
+}
+
+/* Reads one message and the descriptor that may come with it, or -1. */
+static ssize_t receive(int helper_fd, char *text, size_t room, int *fd)
+{
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct iovec iov = { text, room - 1 };
+    struct msghdr message = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
+    };
+    const ssize_t got = recvmsg(helper_fd, &message, MSG_CMSG_CLOEXEC);
+    const struct cmsghdr *const part = got > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+
+    *fd = -1;
+    if (part != NULL && part->cmsg_type == SCM_RIGHTS && part->cmsg_len == CMSG_LEN(sizeof(int)))
+        memcpy(fd, CMSG_DATA(part), sizeof(int));
+    text[got > 0 ? got : 0] = '\0';
+    return got;
+}
+
+bool serve_socket_files(int helper_fd)
+{
+    char text[1 + MAX_PATH], answer;
+    int fd, result = 0;
+
+    if (receive(helper_fd, text, sizeof(text), &fd) <= 0)
+        return false;
+    switch (text[0]) {
+    case '?':
+        snprintf(unlocked, sizeof(unlocked), "%s", text + 1);
+        break;
+    case '+':
+        unlocked[0] = '\0';
+        result = keep(text + 1, fd);
+        break;
+    case '!':
+    case '-':
+        unlocked[0] = '\0';
+        drop_path(text + 1, text[0] == '-');
+        break;
+    default:
+        result = -EINVAL;
+    }
+    if (fd >= 0 && (text[0] != '+' || result < 0))
+        close(fd);
+    answer = (char)-result;
+    send(helper_fd, &answer, 1, MSG_NOSIGNAL);
+    return true;
+}

@@ -1,0 +1,47 @@
+/**
+ * Changes the running process: adds shares, removes them, and reads its configuration file again. The broker starts it
+ * outside of the confinement (native/launcher/broker.c), with the privileges and the command line of the start: for a
+ * client, or for SIGHUP.
+ */
+import { messageOf } from './basics/errors.js'
+import { readOptions } from './config/command-line.js'
+import { exitWithError } from './exit-with-error.js'
+import { KeptSockets } from './live/kept-sockets.js'
+import { serveLiveClient } from './live/live-client.js'
+import { reload } from './live/reload.js'
+import { RunningProcess } from './live/running-process.js'
+import type { Helper } from './live/share-changes.js'
+import { PacketSocket } from './sockets/packet-socket.js'
+
+/** Returns the descriptor that the broker has named, or -1. */
+function inheritedFd(name: string): number {
+  return Number(process.env[name] ?? -1)
+}
+
+async function main(args: readonly string[]): Promise<void> {
+  const running = new RunningProcess(new PacketSocket(inheritedFd('VIRTIOFSD_TS_HANDOVER_FD')))
+  const broker = new PacketSocket(inheritedFd('VIRTIOFSD_TS_BROKER_FD'))
+  const read = readOptions(args)
+  if (read === undefined) throw new Error('the command line of a process that serves has no --help')
+  const { given } = read
+  const helper: Helper = {
+    process: running,
+    sockets: new KeptSockets(broker, running.describe().pid),
+    given,
+  }
+  const clientFd = inheritedFd('VIRTIOFSD_TS_CLIENT_FD')
+  if (clientFd >= 0) await serveLiveClient(clientFd, helper)
+  else reloadForSignal(helper)
+  process.exit()
+}
+
+function reloadForSignal(helper: Helper): void {
+  try {
+    reload(helper)
+  } catch (error) {
+    helper.process.refused(messageOf(error))
+  }
+}
+
+// The words before: node, this script, and the descriptor of the process that runs.
+main(process.argv.slice(3)).catch(exitWithError)

@@ -1,0 +1,110 @@
+import { readFileSync } from 'node:fs'
+import type { Logger } from 'pino'
+import { EventLoop } from 'vhost-user-ts'
+import { messageOf } from '../basics/errors.js'
+import type { ServerPlan } from '../sandbox/launch.js'
+import { nativePath } from '../sandbox/own-process.js'
+import type { LoadedProgram } from '../share/share-thread.js'
+import { closeFds, type Packet, type PacketSocket } from '../sockets/packet-socket.js'
+import {
+  type Changes,
+  decodeMessage,
+  encodeMessage,
+  type LiveAnswer,
+  type LiveRequest,
+  type NewShare,
+} from './messages.js'
+import type { RunningShares } from './running-shares.js'
+
+/** Reads the program of a share's thread into memory. Call it while this process still sees its files. */
+export function loadProgram(): LoadedProgram {
+  const file = new URL('../share/share-worker.cjs', import.meta.url)
+  return { text: readFileSync(file, 'utf8'), nativePath }
+}
+
+/** Carries out the changes that a helper asks for, one after the other, on the main thread. */
+export class ChangeReceiver {
+  private turn: Promise<void> = Promise.resolve()
+
+  constructor(
+    private readonly socket: PacketSocket,
+    private readonly shares: RunningShares,
+    private readonly program: LoadedProgram,
+    private readonly log: Logger,
+    private readonly plan: Pick<ServerPlan, 'configuration' | 'pid'>,
+  ) {
+    const loop = new EventLoop()
+    const unwatch = loop.watch(() => loop.wait(0))
+    socket.onPacket(loop, (packet) => {
+      if (packet === undefined) unwatch()
+      else if (packet.text !== '') this.turn = this.turn.then(() => this.take(packet))
+    })
+  }
+
+  private async take({ text, fds }: Packet): Promise<void> {
+    let answer: LiveAnswer | undefined
+    try {
+      // Only helpers of our own broker have the other end.
+      answer = await this.answer(decodeMessage(text) as LiveRequest, fds)
+    } catch (error) {
+      answer = { ok: false, error: messageOf(error) }
+    }
+    if (answer === undefined) return
+    try {
+      this.socket.send(encodeMessage(answer))
+    } catch {
+      // The helper is gone; an abort follows.
+    }
+  }
+
+  private async answer(request: LiveRequest, fds: readonly number[]): Promise<LiveAnswer | undefined> {
+    const { shares } = this
+    switch (request.op) {
+      case 'describe': {
+        const running = shares.serving.map(({ id, name, added, config }) => ({ id, name, added, config }))
+        const configuration = { ...this.plan.configuration, logLevel: shares.level }
+        return { ok: true, result: { pid: this.plan.pid, shares: running, configuration } }
+      }
+      case 'prepare':
+        return { ok: true, result: await this.prepare(request, fds) }
+      case 'commit':
+        return { ok: true, result: await this.commit(request) }
+      case 'abort':
+        shares.abort()
+        return undefined
+      case 'refused':
+        this.log.error({ reason: request.reason }, 'the configuration was not reloaded')
+        return undefined
+    }
+  }
+
+  private async prepare({ config, added, dangers }: NewShare, fds: readonly number[]): Promise<number> {
+    const [listenFd, rootFd] = fds
+    if (listenFd === undefined || rootFd === undefined) {
+      closeFds(fds)
+      throw new Error('a share comes with a socket and a directory')
+    }
+    // The working directory of a share's thread is /proc/self/fd.
+    const trace = this.plan.configuration.sandbox === 'none' ? config.trace : undefined
+    const place = { root: `${rootFd}`, trace, listenFd, loaded: this.program }
+    for (const danger of dangers) this.log.warn({ directory: config.directory }, danger)
+    try {
+      return await this.shares.prepare(config, place, added)
+    } catch (error) {
+      closeFds([listenFd])
+      throw error
+    } finally {
+      closeFds([rootFd])
+    }
+  }
+
+  private async commit({ begin, remove, settings, logLevel, said }: Changes): Promise<object> {
+    const { shares } = this
+    shares.setLogLevel(logLevel)
+    for (const { id, config } of settings) await shares.change(id, config)
+    for (const id of remove) await shares.remove(id)
+    for (const id of begin) shares.begin(id)
+    this.log.info({ added: begin.length, removed: remove.length, changed: settings.length }, said)
+    return {}
+  }
+}

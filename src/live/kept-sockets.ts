@@ -1,0 +1,34 @@
+import { resolve } from 'node:path'
+import type { PacketSocket } from '../sockets/packet-socket.js'
+import type { ClaimHooks } from '../sockets/socket-claim.js'
+
+/** The broker, which keeps the files and locks of sockets: see native/launcher/socket-files.c. */
+export class KeptSockets implements ClaimHooks {
+  /** `pid` goes into the pid files. */
+  constructor(
+    private readonly broker: PacketSocket,
+    readonly pid: number,
+  ) {}
+
+  announced(path: string): void {
+    this.tell(`?${resolve(path)}`)
+  }
+
+  locked(path: string, lockFd: number): void {
+    this.tell(`+${resolve(path)}`, [lockFd])
+  }
+
+  failed(path: string): void {
+    this.tell(`!${resolve(path)}`)
+  }
+
+  /** Removes a socket's files and gives up its lock, unless the broker does not know the path. */
+  release(path: string): void {
+    this.tell(`-${resolve(path)}`)
+  }
+
+  private tell(message: string, fds: readonly number[] = []): void {
+    this.broker.send(message, fds)
+    if (this.broker.receive()?.text !== '\0') throw new Error('the broker keeps no more sockets')
+  }
+}

@@ -1,0 +1,81 @@
+/** What a helper and the running process tell each other, as JSON in packets: see PacketSocket. */
+import type { Configuration } from '../config/configuration.js'
+import type { LogLevel } from '../config/options/process-options.js'
+import type { ShareConfig } from '../share/share-config.js'
+
+/** A share as the running process describes it. */
+export interface DescribedShare {
+  readonly id: number
+  /** Its tag, or its number, counted from 0. */
+  readonly name: string
+  /** True if it was added by a command, and not by the command line or the configuration file. */
+  readonly added: boolean
+  readonly config: ShareConfig
+}
+
+/** The running process, as a change needs to know it. */
+export interface Description {
+  /** The process that started it, as the pid files name it. */
+  readonly pid: number
+  readonly shares: readonly DescribedShare[]
+  /** The configuration that it started with; its log level is the present one. */
+  readonly configuration: Configuration
+}
+
+/** A share to be made. */
+export interface NewShare {
+  readonly config: ShareConfig
+  readonly added: boolean
+  /** What its guest can do to the host, for the log. */
+  readonly dangers: readonly string[]
+}
+
+/** New settings for a share that runs. */
+export interface NewSettings {
+  readonly id: number
+  readonly config: ShareConfig
+}
+
+/** Everything that one change does, carried out at once. */
+export interface Changes {
+  /** Shares that `prepare` has made, which begin to serve. */
+  readonly begin: readonly number[]
+  readonly remove: readonly number[]
+  readonly settings: readonly NewSettings[]
+  readonly logLevel: LogLevel
+  /** The line for the log. */
+  readonly said: string
+}
+
+/** A request of a helper. The running process answers each but `abort` and `refused` with one Answer, in order. */
+export type LiveRequest =
+  | { readonly op: 'describe' }
+  /**
+   * Makes a share that does not serve yet. Its descriptors come along: the listening socket and the directory. Answered
+   * with the share's number.
+   */
+  | ({ readonly op: 'prepare' } & NewShare)
+  | ({ readonly op: 'commit' } & Changes)
+  /** Gives up what was prepared and not committed. */
+  | { readonly op: 'abort' }
+  /** A reload was refused; the text is for the log. */
+  | { readonly op: 'refused'; readonly reason: string }
+
+export type LiveAnswer =
+  | { readonly ok: true; readonly result: unknown }
+  | { readonly ok: false; readonly error: string }
+
+/** Writes a message. INIT flags are bigints, which JSON lacks. */
+export function encodeMessage(message: LiveRequest | LiveAnswer): string {
+  return JSON.stringify(message, (_, value: unknown) =>
+    typeof value === 'bigint' ? { bigint: `${value}` } : value,
+  )
+}
+
+/** Reads what `encodeMessage` wrote. Throws SyntaxError for anything else. */
+export function decodeMessage(text: string): unknown {
+  return JSON.parse(text, (_, value: unknown) => {
+    if (typeof value !== 'object' || value === null || !('bigint' in value)) return value
+    return BigInt(String(value.bigint))
+  })
+}

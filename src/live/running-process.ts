@@ -1,0 +1,66 @@
+import { EventLoop } from 'vhost-user-ts'
+import { UserError } from '../config/user-error.js'
+import type { Packet, PacketSocket } from '../sockets/packet-socket.js'
+import {
+  type Changes,
+  type Description,
+  decodeMessage,
+  encodeMessage,
+  type LiveAnswer,
+  type LiveRequest,
+  type NewShare,
+} from './messages.js'
+
+/** The time that the process has for one answer. */
+const ANSWER_TIMEOUT_MS = 30_000
+
+/** The running process, seen from a helper. Nothing that it says is trusted with the host's files. */
+export class RunningProcess {
+  private readonly loop = new EventLoop()
+  private answer: Packet | undefined
+
+  constructor(private readonly socket: PacketSocket) {
+    socket.onPacket(this.loop, (packet) => {
+      if (packet === undefined) throw new UserError('the process has ended')
+      this.answer = packet
+    })
+  }
+
+  describe(): Description {
+    return this.ask({ op: 'describe' }) as Description
+  }
+
+  /** Returns the number of the share. Throws UserError if it cannot be served. */
+  prepare(share: NewShare, listenFd: number, rootFd: number): number {
+    return Number(this.ask({ op: 'prepare', ...share }, [listenFd, rootFd]))
+  }
+
+  /** Throws UserError if something could not be done. */
+  commit(changes: Changes): void {
+    this.ask({ op: 'commit', ...changes })
+  }
+
+  /** Gives up what was prepared. */
+  abort(): void {
+    this.socket.send(encodeMessage({ op: 'abort' }))
+  }
+
+  refused(reason: string): void {
+    this.socket.send(encodeMessage({ op: 'refused', reason }))
+  }
+
+  private ask(request: LiveRequest, fds: readonly number[] = []): unknown {
+    this.answer = undefined
+    this.socket.send(encodeMessage(request), fds)
+    const endMs = performance.now() + ANSWER_TIMEOUT_MS
+    while (this.answer === undefined) {
+      const leftMs = endMs - performance.now()
+      if (leftMs <= 0) throw new UserError('the process does not answer')
+      this.loop.wait(Math.ceil(leftMs))
+    }
+    const { text } = this.answer as Packet
+    const answer = decodeMessage(text) as LiveAnswer
+    if (!answer.ok) throw new UserError(answer.error)
+    return answer.result
+  }
+}

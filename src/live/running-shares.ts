@@ -1,0 +1,246 @@
+import type { Logger } from 'pino'
+import type { LogLevel } from '../config/options/process-options.js'
+import { qemuArguments } from '../config/qemu-arguments.js'
+import type { ControlledShare } from '../control/control-commands.js'
+import { LimitedLines } from '../log/limited-lines.js'
+import type { ShareConfig } from '../share/share-config.js'
+import { type LoadedProgram, type ShareEvents, ShareThread } from '../share/share-thread.js'
+import type { LogLevel as LineLevel } from '../share/worker-messages.js'
+import type { DescribedShare } from './messages.js'
+import { planSet } from './set-command.js'
+
+/** What the shares of a process have in common. */
+export interface SharesParts {
+  readonly log: Logger
+  readonly logLevel: LogLevel
+  /** O_PATH on /proc/self/fd. */
+  readonly procFd: number
+  /** The files that all shares together may have open. */
+  readonly fileCount: number
+}
+
+/** Where a share gets its files from: see SharePlace. */
+export interface Place {
+  readonly root: string
+  readonly trace: string | undefined
+  readonly listenFd: number
+  readonly loaded?: LoadedProgram
+}
+
+/** What happens to the shares of a process. */
+export interface SharesEvents {
+  /** A share waits for front-ends. */
+  listening(): void
+  /** A share that was not removed has ended, or has failed. */
+  ended(id: number, failed: boolean): void
+}
+
+interface RunningShare {
+  readonly id: number
+  readonly name: string
+  readonly added: boolean
+  readonly log: Logger
+  readonly thread: ShareThread
+  config: ShareConfig
+  /** It serves; a share that was only prepared can be given up. */
+  begun: boolean
+  removed: boolean
+}
+
+/** The shares of a process and their threads: they come and go. */
+export class RunningShares {
+  private readonly shares = new Map<number, RunningShare>()
+  private nextId = 0
+  private logLevel: LogLevel
+  private timed = false
+
+  constructor(
+    private readonly parts: SharesParts,
+    private readonly events: SharesEvents,
+  ) {
+    this.logLevel = parts.logLevel
+  }
+
+  /** Starts the thread of a share, which stops at each milestone. A single share needs no name in its logs. */
+  start(config: ShareConfig, place: Place, { added = false, named = true } = {}): number {
+    const id = this.nextId++
+    const name = config.tag ?? `${id}`
+    const log = named ? this.parts.log.child({ share: name }) : this.parts.log
+    log.level = this.parts.log.level
+    const fdLimit = this.fdLimitFor(this.shares.size + 1)
+    const { procFd } = this.parts
+    const thread = new ShareThread(
+      config,
+      { ...place, procFd, fdLimit },
+      this.logLevel,
+      this.eventsOf(id, log),
+    )
+    if (this.timed) thread.counters.isTimed = true
+    this.shares.set(id, { id, name, added, log, thread, config, begun: false, removed: false })
+    this.shareDescriptors()
+    thread.exited.then(() => this.forget(id))
+    return id
+  }
+
+  /** Counts latencies of every share, those to come included. */
+  time(): void {
+    this.timed = true
+    for (const { thread } of this.all) thread.counters.isTimed = true
+  }
+
+  /** Resolves when the threads have reached a milestone. Rejects if one fails. */
+  async reached(...[milestone]: Parameters<ShareThread['reached']>): Promise<void> {
+    await Promise.all(this.all.map(({ thread }) => thread.reached(milestone)))
+  }
+
+  allow(...[milestone]: Parameters<ShareThread['allow']>): void {
+    for (const share of this.all) {
+      share.thread.allow(milestone)
+      if (milestone === 'prepared') share.begun = true
+    }
+  }
+
+  /** Makes a share that serves when it is begun. Resolves to its number. Rejects if it cannot be served. */
+  async prepare(config: ShareConfig, place: Place, added: boolean): Promise<number> {
+    const id = this.start(config, place, { added })
+    const { thread } = this.get(id)
+    try {
+      await thread.reached('loaded')
+      thread.allow('loaded')
+      await thread.reached('prepared')
+    } catch (error) {
+      this.shares.delete(id)
+      throw error
+    }
+    return id
+  }
+
+  begin(id: number): void {
+    const share = this.get(id)
+    share.begun = true
+    share.thread.allow('prepared')
+  }
+
+  /** Gives up the shares that were prepared and have not begun. */
+  abort(): void {
+    for (const share of this.all) {
+      if (share.begun) continue
+      share.removed = true
+      share.thread.giveUp()
+    }
+  }
+
+  /** Stops a share. Resolves when its directory is given up; its thread ends when its front-end leaves. */
+  async remove(id: number): Promise<void> {
+    const share = this.get(id)
+    share.removed = true
+    await share.thread.ask('remove', undefined)
+    share.log.info({ directory: share.config.directory }, 'share removed')
+  }
+
+  async change(id: number, config: ShareConfig): Promise<void> {
+    const share = this.get(id)
+    await share.thread.ask('settings', config)
+    share.config = config
+  }
+
+  /** `ctl set`. Throws UserError, and changes nothing, if the argument is wrong. */
+  async set(thread: ShareThread, argument: unknown): Promise<object> {
+    const share = this.all.find((other) => other.thread === thread)
+    if (share === undefined) throw new Error('the share has ended')
+    const { config, logLevel, atNextMount } = planSet(share.config, argument)
+    if (logLevel !== undefined) this.setLogLevel(logLevel)
+    await this.change(share.id, config)
+    return { atNextMount }
+  }
+
+  setLogLevel(level: LogLevel): void {
+    if (level === this.logLevel) return
+    this.logLevel = level
+    const pinoLevel = level === 'off' ? 'silent' : level
+    this.parts.log.level = pinoLevel
+    for (const { log, thread } of this.all) {
+      log.level = pinoLevel
+      // A share that ends meanwhile logs nothing more.
+      thread.ask('log-level', level).catch(() => {})
+    }
+  }
+
+  get level(): LogLevel {
+    return this.logLevel
+  }
+
+  /** The shares that serve. */
+  get serving(): readonly (DescribedShare & ControlledShare)[] {
+    return this.all
+      .filter(({ begun, removed }) => begun && !removed)
+      .map(({ id, name, added, config, thread }) => ({
+        ...{ id, name, added, config, thread },
+        directory: config.directory,
+        socketPath: config.socketPath,
+      }))
+  }
+
+  /** The threads that have not ended, those of removed shares included. */
+  get threads(): readonly ShareThread[] {
+    return this.all.map(({ thread }) => thread)
+  }
+
+  private get all(): readonly RunningShare[] {
+    return [...this.shares.values()]
+  }
+
+  private get(id: number): RunningShare {
+    const share = this.shares.get(id)
+    if (share === undefined) throw new Error(`there is no share ${id}`)
+    return share
+  }
+
+  private forget(id: number): void {
+    if (this.shares.delete(id)) this.shareDescriptors()
+  }
+
+  private fdLimitFor(count: number): number {
+    return Math.floor(this.parts.fileCount / Math.max(1, count))
+  }
+
+  /** Divides the descriptors evenly. */
+  private shareDescriptors(): void {
+    const limit = this.fdLimitFor(this.shares.size)
+    for (const { begun, thread } of this.all) if (begun) thread.ask('descriptors', limit).catch(() => {})
+  }
+
+  private eventsOf(id: number, log: Logger): ShareEvents {
+    const lines = new LimitedLines<LineLevel>((level, fields, text) => log[level](fields, text))
+    return {
+      log: (level, fields, text) => lines.line(level, fields, text),
+      listening: (asyncIo) => {
+        const { directory, socketPath } = this.get(id).config
+        // An inherited socket may have no path to give to QEMU.
+        const fields = { directory, asyncIo }
+        if (socketPath === '') log.info(fields, 'ready')
+        else {
+          const qemu = qemuArguments(this.get(id).config)
+          log.info({ ...fields, qemu }, 'ready: attach this share with these QEMU arguments')
+        }
+        this.events.listening()
+      },
+      ended: () => this.ended(id, false),
+      // The cause is a bug here, or a host that took the share away. The other shares go on.
+      failed: (error) => {
+        const share = this.shares.get(id)
+        // Who asked for the share hears why it cannot be served.
+        if (share?.begun === false && share.added) return
+        log.fatal({ err: error }, 'the share failed')
+        this.ended(id, true)
+      },
+    }
+  }
+
+  private ended(id: number, failed: boolean): void {
+    const share = this.shares.get(id)
+    if (share === undefined || share.removed) return
+    share.removed = true
+    this.events.ended(id, failed)
+  }
+}

@@ -1,0 +1,107 @@
+import type { OptionName } from '../config/option-table.js'
+import type { ShareConfig } from '../share/share-config.js'
+
+/** When a change of a setting takes effect in a share that runs: at once, with the next mount, or not at all. */
+type Effect = 'now' | 'mount' | 'restart'
+
+/** Settings that have a notation of their own: `set` takes the one, and `limits` changes the other. */
+const special: readonly string[] = ['rules', 'rateLimits']
+
+/** The option behind each setting of a share, and when a change of it takes effect. */
+const settings: Readonly<Record<keyof ShareConfig, readonly [OptionName, Effect]>> = {
+  cache: ['cache', 'now'],
+  directIo: ['direct-io', 'now'],
+  parallelDio: ['parallel-dio', 'now'],
+  keepCache: ['keep-cache', 'now'],
+  noflush: ['noflush', 'now'],
+  entryTimeoutSec: ['entry-timeout', 'now'],
+  attrTimeoutSec: ['attr-timeout', 'now'],
+  negativeTimeoutSec: ['negative-timeout', 'now'],
+  // A rule has no option of its own: it stands in the file.
+  rules: ['cache', 'now'],
+  rateLimits: ['limit-iops', 'now'],
+  keepAlive: ['keep-alive', 'now'],
+  readdirplus: ['readdirplus', 'mount'],
+  allowMmap: ['allow-mmap', 'mount'],
+  killprivV2: ['killpriv-v2', 'mount'],
+  posixLocks: ['posix-lock', 'mount'],
+  flock: ['flock', 'mount'],
+  exportSupport: ['export', 'mount'],
+  announceSubmounts: ['announce-submounts', 'mount'],
+  directory: ['shared-dir', 'restart'],
+  file: ['shared-dir', 'restart'],
+  givesDirectory: ['shared-dir', 'restart'],
+  fileSystem: ['file-system', 'restart'],
+  socketPath: ['socket-path', 'restart'],
+  inheritedFd: ['fd', 'restart'],
+  socketGid: ['socket-group', 'restart'],
+  tag: ['tag', 'restart'],
+  allowSuid: ['suid', 'restart'],
+  allowDev: ['dev', 'restart'],
+  allowProjectIds: ['allow-project-ids', 'restart'],
+  allowDirectIo: ['allow-direct-io', 'restart'],
+  preserveNoatime: ['preserve-noatime', 'restart'],
+  writeback: ['writeback', 'restart'],
+  readonly: ['readonly', 'restart'],
+  xattr: ['xattr', 'restart'],
+  xattrMap: ['xattrmap', 'restart'],
+  posixAcl: ['posix-acl', 'restart'],
+  securityLabel: ['security-label', 'restart'],
+  lockTimeoutSec: ['lock-timeout', 'restart'],
+  fileHandles: ['inode-file-handles', 'restart'],
+  inodeLimit: ['inode-limit', 'restart'],
+  translateUid: ['translate-uid', 'restart'],
+  translateGid: ['translate-gid', 'restart'],
+  inspect: ['inspect', 'restart'],
+  faults: ['fault', 'restart'],
+  withhold: ['withhold', 'restart'],
+  initOverride: ['init-on', 'restart'],
+  unsafeFaults: ['unsafe-faults', 'restart'],
+  trace: ['trace', 'restart'],
+  traceBytes: ['trace-size', 'restart'],
+  pollUs: ['poll-us', 'restart'],
+}
+
+/** Returns the setting behind an option that a running share can change, and when that takes effect. */
+export function changeable(
+  option: OptionName,
+): { name: keyof ShareConfig; effect: 'now' | 'mount' } | undefined {
+  const found = Object.entries(settings).find(
+    ([name, [other, effect]]) => other === option && effect !== 'restart' && !special.includes(name),
+  )
+  if (found === undefined) return undefined
+  const [name, [, effect]] = found
+  // The table's keys are those of a ShareConfig; `find` leaves out what needs a restart.
+  return { name: name as keyof ShareConfig, effect: effect as 'now' | 'mount' }
+}
+
+/** The options that a running share can change. */
+export const changeableOptions: readonly OptionName[] = Object.entries(settings)
+  .filter(([name, [, effect]]) => effect !== 'restart' && !special.includes(name))
+  .map(([, [option]]) => option)
+
+/** The options whose values differ between two configurations of a share, by when they take effect. */
+export interface Difference {
+  readonly now: readonly OptionName[]
+  readonly mount: readonly OptionName[]
+  readonly restart: readonly OptionName[]
+}
+
+/** Compares two configurations of a share. */
+export function differenceOf(before: ShareConfig, after: ShareConfig): Difference {
+  // The table has every key of a ShareConfig.
+  const names = Object.keys(settings) as (keyof ShareConfig)[]
+  const changed = names.filter((name) => textOf(before, name) !== textOf(after, name))
+  const among = (effect: Effect) => [
+    ...new Set(changed.filter((name) => settings[name][1] === effect).map((name) => settings[name][0])),
+  ]
+  return { now: among('now'), mount: among('mount'), restart: among('restart') }
+}
+
+/** A value as text. The line at which a rule stands makes no difference. */
+function textOf(config: ShareConfig, name: keyof ShareConfig): string {
+  return JSON.stringify(config[name], (key, value: unknown) => {
+    if (key === 'source') return undefined
+    return typeof value === 'bigint' ? `${value}` : value
+  })
+}
