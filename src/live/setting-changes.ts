@@ -60,6 +60,7 @@ const settings: Readonly<Record<keyof ShareConfig, readonly [OptionName, Effect]
   trace: ['trace', 'restart'],
   traceBytes: ['trace-size', 'restart'],
   pollUs: ['poll-us', 'restart'],
+  migration: ['migration-mode', 'restart'],
 }
 
 /** Returns the setting behind an option that a running share can change, and when that takes effect. */
