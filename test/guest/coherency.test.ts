@@ -8,6 +8,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -236,7 +237,25 @@ t.test('names: metadata and always keep one that the host removed', async (t) =>
     writeFileSync(host(tag, 'gone'), 'text')
     await a.output(`stat /${tag}/gone`)
     rmSync(host(tag, 'gone'))
-    t.equal(await a.output(`cat /${tag}/gone`), 'text', 'and the file with it')
+    t.equal((await a.run(`stat /${tag}/gone`)).status, 0, 'to those that only look')
+    t.equal((await a.run(`cat /${tag}/gone`)).status, 1, 'but not to those that open it')
+  })
+})
+
+t.test('names: auto, metadata and always write into no file that the host removed', async (t) => {
+  await each(t, ['metadata', 'auto', 'always', 'writeback'], async (t, tag) => {
+    for (const [name, replaced] of [
+      ['removed', false],
+      ['replaced', true],
+    ] as const) {
+      writeFileSync(host(tag, name), 'text')
+      await a.output(`stat /${tag}/${name}`)
+      if (replaced) writeFileSync(host(tag, 'new'), 'host ')
+      if (replaced) renameSync(host(tag, 'new'), host(tag, name))
+      else rmSync(host(tag, name))
+      await a.output(`echo guest >> /${tag}/${name} && sync`)
+      t.equal(readFileSync(host(tag, name), 'utf8'), replaced ? 'host guest\n' : 'guest\n')
+    }
   })
 })
 

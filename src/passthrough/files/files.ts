@@ -28,7 +28,7 @@ import type { FileRecord } from '../../state/handle-records.js'
 import type { Agreed } from '../agreed.js'
 import { descriptorError } from '../descriptors.js'
 import type { FdBudget } from '../inodes/fd-budget.js'
-import type { HostFileSystems } from '../inodes/host-file-system.js'
+import { HandleLife, type HostFileSystems } from '../inodes/host-file-system.js'
 import type { HostPaths } from '../inodes/host-paths.js'
 import type { InodeFinder } from '../inodes/inode-finder.js'
 import type { InodeTable } from '../inodes/inode-table.js'
@@ -101,7 +101,10 @@ export class FileOperations {
 
   constructor(private readonly share: Share) {}
 
-  /** FUSE_OPEN. Reply: open_out. Errors: EBADF unless it is a regular file, and those of open. */
+  /**
+   * FUSE_OPEN. Reply: open_out. Errors: EBADF unless it is a regular file, ESTALE if the host has removed it, and those of
+   * open.
+   */
   open(request: Request): number {
     const { inodes } = this.share
     const slot = inodes.slotOf(request.nodeid)
@@ -255,6 +258,11 @@ export class FileOperations {
     if ((flags & O_TRUNC) !== 0) this.beforeEmptying(request, slot, openInFlags)
     const room = !isDirect || this.share.budget.left >= 2
     const fd = room ? this.openWanted(slot, flags & ~O_DIRECT, guestFlags) : -ENFILE
+    if (fd >= 0 && this.isGone(slot, fd)) {
+      native.close(fd)
+      if (isDirect) native.close(directFd)
+      return -ESTALE
+    }
     if (fd >= 0) {
       // The guest writes an existing program, which must not run as another user afterwards.
       const { allowSuid } = this.share.options
@@ -263,6 +271,21 @@ export class FileOperations {
     }
     if (isDirect) native.close(directFd)
     return fd
+  }
+
+  /**
+   * Returns true if the host has removed or replaced the file that the guest opens by a name that it remembers. What the
+   * guest wrote would be lost; on ESTALE, Linux looks the name up again. A guest can open a file that it has removed itself,
+   * by /proc/PID/fd, as long as it has it open.
+   */
+  private isGone(slot: number, fd: number): boolean {
+    const { inodes, hosts, options } = this.share
+    const { rules } = options
+    if (!rules.any && rules.base.entryTimeoutSec === 0) return false
+    if (inodes.fds.isPinned(slot)) return false
+    // Other file systems may count no links at all.
+    if (hosts.of(inodes.deviceOf(slot), fd).handleLife !== HandleLife.AsFile) return false
+    return native.fstatx(fd, STATX_MASK, this.openSt) === 0 && Statx.nlink(this.openSt) === 0
   }
 
   private openWanted(slot: number, flags: number, guestFlags: number): number {

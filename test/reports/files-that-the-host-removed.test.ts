@@ -1,0 +1,70 @@
+/**
+ * A file that the host removes or replaces while the guest remembers its name: what the guest then writes does not vanish
+ * with the old file. ESTALE makes a guest's kernel look the name up again.
+ */
+import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { Device } from '../support/device.js'
+import { ROOT_ID } from '../support/fuse-abi.js'
+import { mount } from '../support/mount.js'
+import { fails } from '../support/refusals.js'
+import { policies, users } from '../support/users.js'
+
+const O_RDONLY = 0
+const O_RDWR = 2
+const O_TRUNC = 0o1000
+const O_APPEND = 0o2000
+
+t.setTimeout(200_000)
+
+for (const [user, options] of Object.entries(users)) {
+  for (const [policy, args] of Object.entries(policies)) {
+    // Under never, the guest looks each name up before it opens it.
+    if (policy === 'never') continue
+    for (const storage of policy === 'auto' ? (['memory', 'disk'] as const) : (['memory'] as const)) {
+      t.test(`${user}, ${policy}, ${storage}`, async (t) => {
+        const device = await Device.start(t, args, { ...options, storage })
+        const fs = mount(t, device)
+        const path = join(device.directory, 'file')
+        const { nodeid, handle } = fs.create(ROOT_ID, 'file', O_RDWR, 0o644)
+        fs.write(nodeid, handle, 0, Buffer.from('of the guest'))
+        fs.release(nodeid, handle)
+        const held = device.fdCount()
+
+        rmSync(path)
+        for (const flags of [O_RDONLY, O_RDWR, O_RDWR | O_TRUNC, O_RDWR | O_APPEND])
+          fails('ESTALE', () => fs.open(nodeid, flags))
+        t.equal(device.fdCount(), held)
+
+        const other = fs.create(ROOT_ID, 'file', O_RDWR, 0o644)
+        fs.release(other.nodeid, other.handle)
+        writeFileSync(`${path}.new`, 'of the host')
+        renameSync(`${path}.new`, path)
+        fails('ESTALE', () => fs.open(other.nodeid, O_RDWR))
+        const found = fs.lookup(ROOT_ID, 'file').nodeid
+        const reopened = fs.open(found, O_RDONLY)
+        t.equal(Buffer.from(fs.read(found, reopened.handle, 0, 100)).toString(), 'of the host')
+        fs.release(found, reopened.handle)
+
+        linkSync(path, `${path}.backup`)
+        rmSync(path)
+        const again = fs.open(found, O_RDONLY)
+        fs.release(found, again.handle)
+        t.equal(readFileSync(`${path}.backup`, 'utf8'), 'of the host')
+      })
+
+      t.test(`${user}, ${policy}, ${storage}: a file that is open can be opened by /proc`, async (t) => {
+        const device = await Device.start(t, args, { ...options, storage })
+        const fs = mount(t, device)
+        const { nodeid, handle } = fs.create(ROOT_ID, 'file', O_RDWR, 0o644)
+        fs.unlink(ROOT_ID, 'file')
+        fs.write(nodeid, handle, 0, Buffer.from('text'))
+        const second = fs.open(nodeid, O_RDWR)
+        t.equal(Buffer.from(fs.read(nodeid, second.handle, 0, 100)).toString(), 'text')
+        fs.release(nodeid, handle)
+        fs.open(nodeid, O_RDONLY)
+      })
+    }
+  }
+}
