@@ -90,10 +90,6 @@ fuzz: build sanitized ## Fuzz messages, rings and requests under sanitizers (MES
 bench-neighbours: build ## What a flood on one share does to the latency of another (ROUNDS=, RUN_MS=)
 	@node dist/vm/bench-neighbours.js $(foreach name,ROUNDS RUN_MS,$(call option,$(name)))
 
-.PHONY: bench-own
-bench-own: build ## File systems of a user's own beside the passthrough one, on each floor (ROUNDS=, RUN_MS=)
-	@node dist/vm/bench-own.js $(foreach name,ROUNDS RUN_MS,$(call option,$(name)))
-
 .PHONY: bench-confinement
 bench-confinement: build ## What --sandbox namespace --seccomp kill costs, beside none of either (PAIRS=, RUN_MS=, ARGS=)
 	@node dist/vm/bench-confinement.js $(foreach name,PAIRS RUN_MS ARGS,$(call option,$(name)))
@@ -129,7 +125,7 @@ bench: build ## Guest I/O, ours beside a peer in one guest (PEER=virtiofsd, virt
 	  $(if $(QUICK),--quick) $(if $(ALL),--all) $(if $(ARGS),-- $(ARGS))
 
 .PHONY: bench-device
-bench-device: build ## Our device beside others, without a VM (PEER=virtiofsd or none, QUICK=1, ONLY=, RUN_MS=, PLACEMENT=, POLL_US=, SANDBOX=1, JSON=, ARGS=)
+bench-device: build ## Our device beside others, and file systems of a user's own beside it (ONLY=own), without a VM (PEER=virtiofsd or none, QUICK=1, ONLY=, RUN_MS=, PLACEMENT=, POLL_US=, SANDBOX=1, JSON=, ARGS=)
 	@node dist/vm/bench-device.js $(foreach name,PEER ONLY ROUNDS RUN_MS PLACEMENT JSON,$(call option,$(name))) \
 	  $(if $(POLL_US),--poll-us $(POLL_US)) $(if $(QUICK),--quick) $(if $(SANDBOX),--sandbox) $(if $(ARGS),-- $(ARGS))
 

@@ -17,6 +17,7 @@ import {
   PLACEMENTS,
   type Placement,
 } from './measure/bench-device/contender.js'
+import { formatOwn, measureOwn, OWN_CASES } from './measure/bench-device/own-file-systems.js'
 import { formatReport } from './measure/bench-device/report.js'
 import { median } from './measure/statistics.js'
 
@@ -59,13 +60,14 @@ function makeCommand(): Command {
     .exitOverride()
 }
 
-function chooseCases({ quick, only }: Options): Case[] {
+function chooseCases({ quick, only }: Options): { cases: Case[]; own: typeof OWN_CASES } {
   const pattern = new RegExp(only ?? '')
-  const chosen = CASES.filter(
+  const cases = CASES.filter(
     (known) => pattern.test(known.name) && (known.quick || !quick || only !== undefined),
   )
-  if (chosen.length === 0) throw new SetupError(`no workload's name matches ${only}`)
-  return chosen
+  const own = OWN_CASES.filter(({ name }) => pattern.test(name))
+  if (cases.length + own.length === 0) throw new SetupError(`no workload's name matches ${only}`)
+  return { cases, own }
 }
 
 function parsePeers(text: string): DeviceName[] {
@@ -102,7 +104,7 @@ async function measure(
 
 async function run(options: Options, ownArgs: string[]): Promise<void> {
   const devices: DeviceName[] = ['virtiofsd-ts', ...parsePeers(options.peer)]
-  const cases = chooseCases(options)
+  const { cases, own } = chooseCases(options)
   const setup: Setup = {
     rounds: options.rounds ?? (options.quick ? 3 : 7),
     runMs: options.runMs ?? 300,
@@ -123,6 +125,7 @@ async function run(options: Options, ownArgs: string[]): Promise<void> {
     setup,
     devices,
     cases: results,
+    own: await measureOwn(own, setup),
   }
   print(cases, report, options.json)
 }
@@ -134,16 +137,19 @@ function print(cases: readonly Case[], report: BenchReport, file: string | undef
     `medians of ${setup.rounds} rounds of ${setup.runMs} ms; placement ${setup.placement}; ` +
       `${setup.sandbox ? 'each confined as by default' : 'not confined'}; our options: ${setup.ourArgs.join(' ') || 'none'}\n\n`,
   )
-  process.stdout.write(formatReport(cases, report))
+  if (cases.length > 0) process.stdout.write(formatReport(cases, report))
+  if (report.own.length > 0) process.stdout.write(`\n${formatOwn(report.own)}`)
   process.stdout.write(
     `\nother programs used ${disturbance(report).toFixed(2)} processors meanwhile (median)\n`,
   )
   if (file !== undefined) writeFileSync(file, `${JSON.stringify(report)}\n`)
 }
 
-function disturbance({ cases }: BenchReport): number {
+function disturbance({ cases, own }: BenchReport): number {
   return median(
-    cases.flatMap(({ runs }) => Object.values(runs).flatMap((all) => all.map((run) => run.othersCpu))),
+    [...cases, ...own].flatMap(({ runs }) =>
+      Object.values(runs).flatMap((all) => all.map((run) => run.othersCpu)),
+    ),
   )
 }
 

@@ -81,8 +81,7 @@ export function configureWithPlaces(given: GivenOptions): DraftedConfiguration {
     controlSocket: files.controlSocket,
     configFile: path,
     metrics: metrics === undefined ? undefined : parseMetricsAddress(metrics),
-    sandbox: options.get('sandbox'),
-    seccomp: options.get('seccomp'),
+    ...confinementOf(configs, common),
     modcaps: options.get('modcaps'),
     userMap: parseIdMap('--uid-map', options.get('uid-map')),
     groupMap: parseIdMap('--gid-map', options.get('gid-map')),
@@ -139,6 +138,22 @@ function readCommon(given: GivenOptions) {
   const path = given.values.get('config')
   const file = path === undefined ? undefined : readConfigFile(path)
   return { path, file, common: file === undefined ? given.values : given.values.over(file.values) }
+}
+
+/**
+ * Modules alone are not confined unless that is asked for: they are their user's own programs, and most need files, sockets or
+ * threads. Beside a shared directory, they are confined with it.
+ */
+function confinementOf(
+  shares: readonly ShareConfig[],
+  given: OptionValues,
+): Pick<Configuration, 'sandbox' | 'seccomp'> {
+  const options = new ChosenOptions(given)
+  const free = shares.length > 0 && shares.every(({ fileSystem }) => fileSystem !== undefined)
+  return {
+    sandbox: given.get('sandbox') ?? (free ? 'none' : options.get('sandbox')),
+    seccomp: given.get('seccomp') ?? (free ? 'none' : options.get('seccomp')),
+  }
 }
 
 /** Options that define a single share; all other options of the command line apply to every share. */

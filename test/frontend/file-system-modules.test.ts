@@ -19,7 +19,7 @@ import { tempDir } from '../support/temp-dir.js'
 t.setTimeout(240_000)
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url))
-const UNCONFINED = ['--sandbox', 'none', '--seccomp', 'none']
+const CONFINED = ['--sandbox', 'namespace', '--seccomp', 'kill']
 const { O_RDONLY, O_RDWR } = constants
 
 /** Starts the program on a module; returns a guest that has mounted it. */
@@ -70,7 +70,12 @@ t.test('a module is served in the sandbox, with its options and the shared direc
     })`,
   )
   const shared = tempDir(t)
-  const { guest, program } = await serveModule(t, `${module}?a=1&b=x%20y`, ['--shared-dir', shared])
+  const { guest, program } = await serveModule(t, `${module}?a=1&b=x%20y`, [
+    '--shared-dir',
+    shared,
+    ...CONFINED,
+  ])
+  t.match(await program.says('"confined"'), /"sandbox":"namespace".*"seccomp":"kill"/)
   t.same(namesIn(guest), ['a 1', 'b x y', `sharedDir ${shared}`].map(encodeURIComponent))
   guest.close()
   t.same(await program.exited, { status: 0, signal: null })
@@ -121,7 +126,7 @@ t.test('a git revision', async (t) => {
   git('add', '-A')
   git('commit', '-qm', 'one')
   writeFileSync(join(repository, 'sub/file'), 'changed since\n')
-  const { guest } = await serveModule(t, `${example('git-revision')}?repository=${repository}`, UNCONFINED)
+  const { guest } = await serveModule(t, `${example('git-revision')}?repository=${repository}`)
   t.same(namesIn(guest), ['large', 'link', 'sub'])
   t.equal(contentOf(guest, 'sub/file'), 'committed\n')
   t.equal(guest.readlink(guest.lookup(1n, 'link').nodeid), 'sub/file')
@@ -186,7 +191,7 @@ async function startUnconfined(
   module: string,
 ): Promise<{ socketPath: string; says: Promise<unknown> }> {
   const socketPath = join(tempDir(t), 'socket')
-  const program = new RunningProgram(t, ['--file-system', module, '--socket-path', socketPath, ...UNCONFINED])
+  const program = new RunningProgram(t, ['--file-system', module, '--socket-path', socketPath])
   return { socketPath, says: program.says('ready') }
 }
 

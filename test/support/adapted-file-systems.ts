@@ -2,8 +2,11 @@
 import * as node from 'node:fs/promises'
 import { type FileTree, fromPromises } from 'virtio-fs-ts'
 
-export default async ({ kind, directory }: { kind: string; directory: string }): Promise<FileTree> => {
-  if (kind === 'node') return fromPromises(node, directory)
+export default async (
+  { kind, directory }: { kind: string; directory?: string },
+  place?: { sharedDir?: string },
+): Promise<FileTree> => {
+  if (kind === 'node') return fromPromises(node, directory ?? place?.sharedDir)
   if (kind === 'memfs') {
     const { fs } = await import('memfs')
     return fromPromises(fs.promises)

@@ -20,6 +20,9 @@ const PROGRAM = fileURLToPath(new URL('../../program/main.js', import.meta.url))
 /** Only a hang takes this long. */
 const TIMEOUT_MS = 20_000
 const POLL_MS = 5
+/** Set by `test/hostile/own-file-system.test.ts`: a module whose file system is served in place of the directory. */
+const { TEST_FILE_SYSTEM } = process.env
+const ownFileSystem = TEST_FILE_SYSTEM === undefined ? [] : ['--file-system', TEST_FILE_SYSTEM]
 const O_PATH = 0o10000000
 const KILL_AFTER_MS = 5_000
 
@@ -81,7 +84,7 @@ export class Device {
     const state = mkdtempSync(join(tmpdir(), 'vfs-'))
     const { launcher = [], sandbox = 'none', owner } = options
     if (owner !== undefined) for (const path of [directory, state]) chownSync(path, owner, owner)
-    const device = new Device(directory, state, [...args, '--sandbox', sandbox], launcher)
+    const device = new Device(directory, state, [...ownFileSystem, ...args, '--sandbox', sandbox], launcher)
     t.teardown(async () => {
       const { exitCode, signalCode } = device.process
       if (device.hasExited && exitCode !== 0) {

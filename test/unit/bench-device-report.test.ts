@@ -1,6 +1,7 @@
 import t from 'tap'
 import { CASES } from '../../vm/measure/bench-device/cases.js'
 import type { RunResult } from '../../vm/measure/bench-device/load-generator.js'
+import { formatOwn } from '../../vm/measure/bench-device/own-file-systems.js'
 import { formatCase } from '../../vm/measure/bench-device/report.js'
 
 const [known] = CASES.filter(({ name }) => name === 'getattr, 1 deep')
@@ -24,4 +25,18 @@ t.test('processor time is divided as the samples of all runs are, not those of e
 
 t.test('without a sample there is nothing to divide by', async (t) => {
   t.same(split([run(3, 0, 0)]), ['3.00', '', ''])
+})
+
+t.test('kinds of own file systems are compared with the first, round by round', async (t) => {
+  const rounds = (...rates: number[]) =>
+    rates.map(
+      (opsPerSec) => ({ opsPerSec, p50Us: 1000 / opsPerSec, deviceCpuUs: 1, othersCpu: 0 }) as RunResult,
+    )
+  const runs = { passthrough: rounds(100, 200, 400), 'raw floor': rounds(200, 300, 800) }
+  const text = formatOwn([
+    { name: 'a', by: 'rate', runs },
+    { name: 'b', by: 'p50', runs },
+  ])
+  t.match(text, /a +passthrough +200 +5\.0 +1\.00 *\n +raw floor +300 +3\.3 +1\.00 +x 2\.00 ±/)
+  t.match(text, /b +passthrough .*\n +raw floor .* p50 x 0\.50 ±/)
 })

@@ -37,7 +37,7 @@ export const processOptions = [
     argument: 'kind',
     kind: { type: 'choice', choices: sandboxes },
     scope: 'process',
-    text: 'what the process sees of the host: only the shares, in its own namespaces; only the share (chroot, root only); everything',
+    text: 'what the process sees of the host: only the shares, in its own namespaces; only the share (chroot, root only); everything, which is the default with nothing but --file-system',
     default: 'namespace',
   },
   {
@@ -59,7 +59,7 @@ export const processOptions = [
     argument: 'action',
     kind: { type: 'choice', choices: seccompActions },
     scope: 'process',
-    text: 'what happens at a system call that serving does not need: nothing, a line in the kernel log, SIGSYS, or the end of the process',
+    text: 'what happens at a system call that serving does not need: nothing, a line in the kernel log, SIGSYS, or the end of the process; nothing by default with nothing but --file-system',
     default: 'kill',
   },
   {

@@ -21,6 +21,13 @@ export interface CaseResult {
   readonly runs: Readonly<Partial<Record<DeviceName, readonly RunResult[]>>>
 }
 
+/** All rounds of one case of own file systems, by their kind. The kinds are compared with the first, by rate or by p50. */
+export interface OwnResult {
+  readonly name: string
+  readonly by: 'rate' | 'p50'
+  readonly runs: Readonly<Record<string, readonly RunResult[]>>
+}
+
 /** The report that `--json` writes. */
 export interface BenchReport {
   readonly version: 1
@@ -29,6 +36,8 @@ export interface BenchReport {
   readonly setup: Setup
   readonly devices: readonly DeviceName[]
   readonly cases: readonly CaseResult[]
+  /** File systems of a user's own. */
+  readonly own: readonly OwnResult[]
 }
 
 /** Runs a case on all contenders in turn, `rounds` times. Each round starts with another contender. */

@@ -3,6 +3,7 @@
  */
 import { readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { FileTree, FsNode } from 'virtio-fs-ts'
 
 const EMPTY = new Uint8Array(1 << 20)
@@ -33,8 +34,8 @@ function directoryOf(path: string): FsNode {
   }
 }
 
-/** The same node, with every method an async function. */
-function promised(node: FsNode, known = new Map<FsNode, FsNode>()): FsNode {
+/** The same node, with every method an async function. A lookup in a large directory takes `lookupMs`. */
+function promised(node: FsNode, lookupMs: number, known = new Map<FsNode, FsNode>()): FsNode {
   const before = known.get(node)
   if (before !== undefined) return before
   const { stat, lookup, readdir, read, write } = node
@@ -45,7 +46,8 @@ function promised(node: FsNode, known = new Map<FsNode, FsNode>()): FsNode {
     ...(lookup && {
       lookup: async (...args) => {
         const child = await lookup(...args)
-        return child ? promised(child, known) : undefined
+        if (lookupMs > 0 && args[0].startsWith('entry-')) await sleep(lookupMs)
+        return child ? promised(child, lookupMs, known) : undefined
       },
     }),
     ...(readdir && { readdir }),
@@ -55,9 +57,9 @@ function promised(node: FsNode, known = new Map<FsNode, FsNode>()): FsNode {
 }
 
 export default (
-  { promises }: { promises?: string },
+  { promises, lookupMs = '0' }: { promises?: string; lookupMs?: string },
   { sharedDir = '.' }: { sharedDir?: string },
 ): FileTree => {
   const root = directoryOf(sharedDir)
-  return { root: promises === undefined ? root : promised(root) }
+  return { root: promises === undefined ? root : promised(root, Number(lookupMs)) }
 }

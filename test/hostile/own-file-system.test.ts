@@ -1,0 +1,50 @@
+/**
+ * The tests of this folder that speak of the protocol, again on file systems of a user's own: the memory example, and Node's
+ * own promises on the shared directory.
+ */
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import t from 'tap'
+
+t.setTimeout(290_000)
+
+const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
+
+const MEMORY = here('../support/lent-memory.js')
+const PROMISES = `${here('../support/adapted-file-systems.js')}?kind=node`
+
+/** The others ask for locks, ACCESS, copies or appends at the host, which such file systems have not. */
+const suites: Readonly<Record<string, readonly string[]>> = {
+  [MEMORY]: [
+    'aliased-buffers',
+    'bad-descriptor-chains',
+    'broken-frames',
+    'cve-2016-5403-unbounded-pops',
+    'cve-2022-0669-surplus-descriptors',
+    'cve-2024-11614-struct-fields',
+    'forget-with-open-in-flight',
+    'impossible-available-index',
+    'libkrun-329-names',
+    'log-flood',
+    'vanishing-front-end',
+  ],
+  [PROMISES]: [
+    'cve-2024-11614-struct-fields',
+    'forget-with-open-in-flight',
+    'memory-that-changes',
+    'vanishing-front-end',
+  ],
+}
+
+for (const [module, names] of Object.entries(suites)) {
+  for (const name of names) {
+    t.test(`${name}, on ${module === MEMORY ? 'the memory example' : "Node's promises"}`, async (t) => {
+      const { PATH } = process.env
+      const env = { PATH, TEST_FILE_SYSTEM: module }
+      const { stdout } = await promisify(execFile)(process.execPath, [here(`./${name}.test.js`)], { env })
+      const passed = Number(/^# \{.* pass: (\d+)/m.exec(stdout)?.[1])
+      t.ok(passed > 0, `${passed} checks`)
+    })
+  }
+}
