@@ -4,7 +4,15 @@ import { fsConfig } from 'virtio-fs-ts/protocol'
 import { codeOf, messageOf } from '../basics/errors.js'
 import { checkFaultSpec } from '../inspect/fault-spec.js'
 import { parseFaultWords } from '../inspect/fault-words.js'
-import { noRateLimits, parseBandwidth, parseIops, type RateLimits } from '../limits/rate-words.js'
+import {
+  noRateLimits,
+  parseBandwidth,
+  parseIops,
+  parseQuotaBytes,
+  parseQuotaInodes,
+  type RateLimits,
+} from '../limits/rate-words.js'
+import type { QuotaLimits } from '../passthrough/quota/quota-ledger.js'
 import { opcodeNumbers } from '../share/command-arguments.js'
 import { parseInitOverride } from '../share/init-override.js'
 import type { FileSystemModule } from '../share/load-file-system.js'
@@ -51,6 +59,7 @@ export function buildShare(draft: ShareDraft, common: OptionValues): ShareConfig
     trace: tracePath(options.get('trace'), draft.where('trace')),
     traceBytes: options.get('trace-size') * MIB,
     rateLimits: rateLimits(options, draft),
+    quota: quota(options, draft),
     pollUs: options.get('poll-us'),
     keepAlive: options.get('keep-alive'),
   }
@@ -71,6 +80,21 @@ function disturbances(
     initOverride: refusing(`${where('init-on')} or init-off`, () =>
       parseInitOverride({ on: names('init-on'), off: names('init-off'), minor: options.get('init-minor') }),
     ),
+  }
+}
+
+/** Any quota makes the share count its tree. */
+function quota(options: ChosenOptions, { where }: ShareDraft): QuotaLimits | undefined {
+  const bytes = options.get('quota-bytes')
+  const inodes = options.get('quota-inodes')
+  if (bytes === undefined && inodes === undefined) return undefined
+  if (options.get('file-system') !== undefined)
+    throw new UserError(
+      `${where(bytes === undefined ? 'quota-inodes' : 'quota-bytes')}: a module counts its files itself`,
+    )
+  return {
+    bytes: refusing(where('quota-bytes'), () => parseQuotaBytes(bytes ?? 'none')),
+    inodes: refusing(where('quota-inodes'), () => parseQuotaInodes(inodes ?? 'none')),
   }
 }
 

@@ -43,7 +43,7 @@ export const shareCommands: Readonly<Record<ShareCommandName, string>> = {
   init: '{ on, off: [ INIT flags ], minor }: replace the outcome of the next INIT',
   trace: 'true or false: record requests, or stop',
   limits:
-    '{ iops, bandwidth }, as the options --limit-...: changes them; no argument: the limits, and what waits',
+    '{ iops, bandwidth, quota-bytes, quota-inodes }, as the options: changes them; recount: counts the files anew; no argument: the limits, what waits and what is used',
   figures: 'figures of the share now: requests in flight, inodes, open files, descriptors, limits',
   locks: 'locks kept on the host: those held, and those waited for, by which process and since when',
   'locks-release': 'NUMBER of a waiting lock, or no argument for all: the waiting process gets ECANCELED',

@@ -44,6 +44,19 @@ export function parseBytes(text: string): number {
   return bytes
 }
 
+/** Reads a number of bytes, or "none". Throws LimitError. */
+export function parseQuotaBytes(text: string): number | undefined {
+  return text === 'none' ? undefined : parseBytes(text)
+}
+
+/** Reads a number of files, or "none". Throws LimitError. */
+export function parseQuotaInodes(text: string): number | undefined {
+  if (text === 'none') return undefined
+  const count = /^\d+$/.test(text) ? Number(text) : 0
+  if (!(count > 0 && count <= MOST)) throw new LimitError(`'${text}' is not a number of files from 1 on`)
+  return count
+}
+
 function parseCount(text: string): number {
   const count = /^\d+$/.test(text) ? Number(text) : 0
   if (!(count > 0 && count <= MOST)) throw new LimitError(`'${text}' is not a number of requests from 1 on`)

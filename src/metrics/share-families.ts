@@ -2,6 +2,7 @@ import { LATENCY_BUCKETS, type LatencyCounts, latencyBoundUs } from 'virtio-fs-t
 import type { ReportedShare } from '../control/share-reports.js'
 import type { ShareUse } from '../passthrough/passthrough-file-system.js'
 import type { ShareFigures } from '../share/share-figures.js'
+import type { QuotaReport } from '../share/share-limits.js'
 import type { Family, Labels, Sample } from './exposition.js'
 
 const PREFIX = 'virtiofsd_ts_'
@@ -53,6 +54,17 @@ export function shareFamilies(shares: readonly ReportedShare[]): readonly Family
       each(({ figures }, labels) =>
         figures?.use === undefined ? [] : [{ labels, value: value(figures.use) }],
       ),
+    )
+  const held = (name: string, help: string, value: (quota: QuotaReport) => number | 'none') =>
+    family(
+      name,
+      'gauge',
+      help,
+      each(({ figures }, labels) => {
+        const quota = figures?.limits.quota
+        const number = quota === undefined ? 'none' : value(quota)
+        return number === 'none' ? [] : [{ labels, value: number }]
+      }),
     )
   const byOpcode = (
     name: string,
@@ -139,6 +151,10 @@ export function shareFamilies(shares: readonly ReportedShare[]): readonly Family
       'Time that requests waited for limits.',
       ({ limits }) => limits.heldSeconds,
     ),
+    held('quota_used_bytes', 'Bytes that the files of the share occupy.', (quota) => quota.usedBytes),
+    held('quota_bytes', 'Bytes that they may occupy.', (quota) => quota.bytes),
+    held('quota_used_inodes', 'Files and directories that the share holds.', (quota) => quota.usedInodes),
+    held('quota_inodes', 'Files and directories that it may hold.', (quota) => quota.inodes),
   ]
 }
 

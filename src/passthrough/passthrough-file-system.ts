@@ -40,6 +40,7 @@ import { Caller } from './owners/caller.js'
 import { Identities } from './owners/identities.js'
 import { Privileges } from './owners/privileges.js'
 import type { PassthroughOptions } from './passthrough-options.js'
+import { QuotaOperations } from './quota/quota-operations.js'
 import { Replies } from './replies.js'
 import { LoadedState } from './state/loaded-state.js'
 import { SavedState } from './state/saved-state.js'
@@ -93,6 +94,8 @@ export class PassthroughFileSystem implements FileSystem {
   readonly background: Background
   readonly introspection: Introspection
   readonly reports: ShareReports
+  /** Undefined if what the tree holds is not counted. */
+  readonly quota: QuotaOperations | undefined
 
   constructor(options: PassthroughOptions) {
     this.rootFd = openPath(options.directory)
@@ -126,6 +129,10 @@ export class PassthroughFileSystem implements FileSystem {
     const host = hostKeeps(this.rootFd)
     this.keeps = { xattrs: options.xattr && host.xattrs, acls: options.xattr && host.acls }
     if (this.keeps.xattrs) this.serveXattrs()
+    if (options.quota !== undefined) {
+      this.quota = new QuotaOperations(parts, options.quota, this.rootFd)
+      this.quota.wrap(this)
+    }
   }
 
   init(agreement: InitAgreement): void {

@@ -1,6 +1,7 @@
 import type { OpenRules } from '../io-mode/open-rules.js'
 import type { FileHandleUse } from './inodes/file-handle-use.js'
 import type { MigrationOptions } from './state/options.js'
+import type { QuotaLimits } from './quota/quota-ledger.js'
 import type { XattrRule } from './xattrs/xattr-map.js'
 
 /** Options of a passthrough file system. */
@@ -35,6 +36,8 @@ export interface PassthroughOptions {
   readonly translateUid: readonly string[]
   readonly translateGid: readonly string[]
   readonly migration: MigrationOptions
+  /** What the tree may hold; undefined: it is not counted. */
+  readonly quota: QuotaLimits | undefined
   /** Reports a fault that the guest has caused. `kind` comes from a fixed set. */
   report(kind: string, fields: object): void
 }

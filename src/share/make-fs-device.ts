@@ -71,6 +71,8 @@ export function makeFsDevice(
     translateUid: config.translateUid,
     translateGid: config.translateGid,
     migration: config.migration,
+    // A guest that changes nothing needs no quota.
+    quota: config.readonly ? undefined : config.quota,
     report,
   })
   const fileSystem = config.readonly ? readOnly(passthrough) : passthrough
@@ -78,7 +80,7 @@ export function makeFsDevice(
   const interceptor = new Interceptor(session, passthrough.introspection, report)
   const state = new ShareState({ config, session, passthrough, warn: report })
   const device = new FsDevice({ session, interposer: interceptor, tag: config.tag, state })
-  const limits = new ShareLimits(session, config.rateLimits)
+  const limits = new ShareLimits(session, config.rateLimits, passthrough.quota)
   return {
     device,
     session,
@@ -87,7 +89,7 @@ export function makeFsDevice(
     reports: passthrough.reports,
     change: (next) => {
       rules.replace(next, next.rules)
-      limits.replace(next.rateLimits)
+      limits.replace(next.rateLimits, next.quota)
       session.wishes = wishesOf(next, rules, passthrough)
     },
     limitDescriptors: (limit) => passthrough.limitDescriptors(limit),

@@ -4,6 +4,7 @@ import type { OpenRule } from '../io-mode/open-rules.js'
 import type { RateLimits } from '../limits/rate-words.js'
 import type { FileHandleUse } from '../passthrough/inodes/file-handle-use.js'
 import type { MigrationOptions } from '../passthrough/state/options.js'
+import type { QuotaLimits } from '../passthrough/quota/quota-ledger.js'
 import type { FileSystemModule } from './load-file-system.js'
 
 /** Never; if guest and host can; or refuse the guest if not. */
@@ -74,6 +75,8 @@ export interface ShareConfig extends CacheChoices {
   readonly traceBytes: number
   /** What the guest may do in a second. */
   readonly rateLimits: RateLimits
+  /** What the share may hold; undefined: it is not counted. */
+  readonly quota: QuotaLimits | undefined
   /** The longest spin before the thread sleeps, in microseconds; 0: never. */
   readonly pollUs: number
   /** True: listen again after a front-end has left. */

@@ -48,7 +48,11 @@ t.test('the text, the alerts and the dashboard', async (t) => {
   if (dir === undefined) return
   const place = tempDir(t)
   const [port, ownPort] = [await freePort(), await freePort()]
-  const device = await Device.start(t, ['--metrics', `${port}`, '--tag', 'data'], { sandbox: 'namespace' })
+  const device = await Device.start(
+    t,
+    ['--metrics', `${port}`, '--tag', 'data', '--quota-bytes', '1G', '--quota-inodes', '1000'],
+    { sandbox: 'namespace' },
+  )
   const fs = mount(t, device)
   for (let n = 0; n < 100; n++) fs.getattr(ROOT_ID)
   t.throws(() => fs.lookup(ROOT_ID, 'nothing'))
@@ -61,7 +65,7 @@ t.test('the text, the alerts and the dashboard', async (t) => {
     const quoted = [command, ...args].map((word) => `'${word}'`).join(' ')
     const said = runProgram(['-c', `${quoted} check metrics < '${page}'`], [], ['sh'])
     t.same(said, { status: 0, stdout: '', stderr: '' })
-    t.match(promtool(dir, 'check', 'rules', RULES), /SUCCESS: 7 rules found/)
+    t.match(promtool(dir, 'check', 'rules', RULES), /SUCCESS: 8 rules found/)
   })
 
   t.test('each alert fires when it should, and not before', async (t) => {
@@ -164,6 +168,11 @@ function alertTests(): string {
       'VirtiofsdTsOutOfDescriptors',
       '10m',
       [`virtiofsd_ts_descriptors{${share}} 95x60`, `virtiofsd_ts_descriptors_limit{${share}} 100x60`],
+    ],
+    [
+      'VirtiofsdTsQuotaNearlyUsedUp',
+      '10m',
+      [`virtiofsd_ts_quota_used_bytes{${share}} 95x60`, `virtiofsd_ts_quota_bytes{${share}} 100x60`],
     ],
     ['VirtiofsdTsFaultsInForce', '10m', [`virtiofsd_ts_faults_applied_total{${share}} 0+6x60`]],
   ]

@@ -16,4 +16,18 @@ export const limitOptions = [
     scope: 'share',
     text: 'bytes in a second that the guest reads, and that it writes, such as 100M, or 200M/50M for two rates; RATE:BURST as above',
   },
+  {
+    name: 'quota-bytes',
+    argument: 'bytes',
+    kind: text,
+    scope: 'share',
+    text: 'what the files of the share may occupy together, such as 20G: the guest gets EDQUOT, and sees it in statfs',
+  },
+  {
+    name: 'quota-inodes',
+    argument: 'n',
+    kind: text,
+    scope: 'share',
+    text: 'how many files and directories the share may hold',
+  },
 ] as const satisfies readonly OptionSpec[]

@@ -60,6 +60,8 @@ class Task {
   /** Start time of a buffered write (0 for other tasks), and the bytes all buffered writes had written by then. */
   startMs = 0
   writtenBefore = 0
+  /** The most that it may add to its file, for a quota; -1: not counted. */
+  growthBytes = -1
 
   constructor(readonly token: number) {}
 
@@ -122,6 +124,10 @@ export class AsyncIo {
   /** Throws SystemCallError if this thread cannot have one. */
   readonly engine = new AsyncEngine()
   readonly slowWrites = new SlowWrites()
+  /** With a quota: what the next task may add to its file; -1: nothing is counted. */
+  growthBytes = -1
+  /** With a quota: called when a task that was counted ends, with the file that it changed. */
+  onChanged: ((file: HeldFd, growthBytes: number) => void) | undefined
   private readonly tasks: Task[] = []
   private readonly idle: Task[] = []
   private underWay = 0
@@ -277,6 +283,8 @@ export class AsyncIo {
     task.doneBytes = 0
     task.isWhole = false
     task.startMs = 0
+    task.growthBytes = this.growthBytes
+    this.growthBytes = -1
     file.hold()
     return task
   }
@@ -309,6 +317,7 @@ export class AsyncIo {
       this.writtenBytes += task.doneBytes
       this.slowWrites.took(nowMs - task.startMs, this.writtenBytes - task.writtenBefore, nowMs)
     }
+    if (task.growthBytes >= 0) this.onChanged?.(task.otherFile ?? task.file, task.growthBytes)
     task.answer(result)
     task.releaseFiles()
     this.idle.push(task)

@@ -1,6 +1,7 @@
 import * as native from 'virtiofsd-ts-native'
 import type { FdBudget } from '../inodes/fd-budget.js'
 import type { HostFileSystem } from '../inodes/host-file-system.js'
+import type { CountedInode } from '../quota/counted-inode.js'
 import { HeldFd } from './held-fd.js'
 
 const { F_UNLCK, O_NONBLOCK } = native.constants
@@ -41,6 +42,11 @@ export class OpenFile extends HeldFd {
     super(fd, budget)
     if (directFd !== NO_FD) budget.take()
   }
+
+  /** With a quota: what is counted of its inode, the changes in the background, and if the guest has closed it. */
+  counted: CountedInode | undefined
+  pendingChanges = 0
+  isReleased = false
 
   /**
    * Takes O_NONBLOCK off the descriptors, once. io_uring may answer EAGAIN to a transfer with it, and so may file systems

@@ -67,6 +67,9 @@ export class InodeTable {
   /** Number of known inodes, including the root and the forgotten ones that are kept. */
   count = 0
 
+  /** Called before an inode is forgotten. */
+  onRelease: ((slot: number) => void) | undefined
+
   constructor(readonly fds: InodeFds) {}
 
   begin({ flags }: InitAgreement): void {
@@ -129,6 +132,12 @@ export class InodeTable {
     if (this.givenBack.has(slot)) this.drop(slot)
     else this.disown(slot)
     return 0
+  }
+
+  /** The slot of the file with the attributes `st` if the guest knows it, or 0. */
+  slotFor(st: StatxWords): number {
+    const slot = this.index.find(this.deviceFor(st), Statx.inoLow(st), Statx.inoHigh(st))
+    return slot !== 0 && this.chunkOf(slot).lookups[slot & CHUNK_MASK] > 0 ? slot : 0
   }
 
   /** Takes over `fd`, an O_PATH descriptor of the file of `st`, which `find` did not know. Counts one lookup. */
@@ -265,6 +274,7 @@ export class InodeTable {
   }
 
   private keep(slot: number): void {
+    this.onRelease?.(slot)
     this.chunkOf(slot).lookups[slot & CHUNK_MASK] = 0
     this.versions.forget(slot)
     this.givenBack.add(slot)
@@ -277,6 +287,7 @@ export class InodeTable {
   }
 
   private release(slot: number): void {
+    this.onRelease?.(slot)
     const chunk = this.chunkOf(slot)
     const at = slot & CHUNK_MASK
     if ((chunk.type[at] & NOT_INDEXED) === 0) this.index.remove(slot)

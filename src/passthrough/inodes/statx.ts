@@ -20,6 +20,12 @@ export const setStatxBlocks = (st: StatxWords, count: number) => {
   st[BLOCKS] = count
 }
 
+/** The bytes of the file's blocks. */
+export const statxBytes = (st: StatxWords) => (st[BLOCKS + 1] * 0x1_0000_0000 + (st[BLOCKS] >>> 0)) * 512
+
+/** A text that no other existing file of the host has. */
+export const statxIdentity = (st: StatxWords) => `${st[DEV_MAJOR]}:${st[DEV_MINOR]}:${st[INO + 1]}:${st[INO]}`
+
 /** Returns true if two existing files are the same. */
 export const statxIsSame = (a: StatxWords, b: StatxWords) =>
   a[INO] === b[INO] &&

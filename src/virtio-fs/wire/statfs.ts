@@ -1,8 +1,14 @@
 /** STATFS and SYNCFS. Little endian for every guest (virtio 1). */
 
-import { readSafeU64 } from './numbers.js'
+import { readSafeU64, writeU64 } from './numbers.js'
 
 const BYTES = 80
+
+/** Writes `most` in place of a greater number. */
+function writeLeast(v: DataView, at: number, most: number): void {
+  const value = readSafeU64(v, at)
+  if (value < 0 || value > most) writeU64(v, at, most)
+}
 
 /** fuse_statfs_out (a fuse_kstatfs): five counts, block size, longest name, fragment size, padding. 80 bytes. */
 export const StatfsOut = Object.freeze({
@@ -22,6 +28,19 @@ export const StatfsOut = Object.freeze({
     v.setUint32(at + 44, nameMaxBytes, true)
     v.setUint32(at + 48, fragmentBytes, true)
     for (let n = 52; n < BYTES; n += 4) v.setUint32(at + n, 0, true)
+  },
+  /** Shows no more blocks and free blocks than a quota has. */
+  limitBlocks(v: DataView, at: number, limitBytes: number, usedBytes: number) {
+    const unit = StatfsOut.fragmentBytes(v, at) || StatfsOut.blockBytes(v, at) || 512
+    const free = Math.floor(Math.max(0, limitBytes - usedBytes) / unit)
+    writeLeast(v, at, Math.floor(limitBytes / unit))
+    writeLeast(v, at + 8, free)
+    writeLeast(v, at + 16, free)
+  },
+  /** The same for files. */
+  limitFiles(v: DataView, at: number, limit: number, used: number) {
+    writeLeast(v, at + 24, limit)
+    writeLeast(v, at + 32, Math.max(0, limit - used))
   },
   blocks: (v: DataView, at: number) => readSafeU64(v, at),
   freeBlocks: (v: DataView, at: number) => readSafeU64(v, at + 8),

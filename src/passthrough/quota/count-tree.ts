@@ -1,0 +1,77 @@
+import { Statx } from 'virtio-fs-ts/protocol'
+import * as native from 'virtiofsd-ts-native'
+import { STATX_MASK, statxBytes, statxIdentity } from '../inodes/statx.js'
+
+const { AT_SYMLINK_NOFOLLOW, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_RDONLY } = native.constants
+const BUFFER_BYTES = 64 * 1024
+const S_IFMT = 0o170000
+const S_IFDIR = 0o040000
+/** struct linux_dirent64: reclen at 16, name at 19. */
+const D_RECLEN = 16
+const D_NAME = 19
+const DOT = 0x2e
+const DIRECTORY_FLAGS = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
+
+/** What a tree of the host occupies. */
+export interface TreeCount {
+  readonly bytes: number
+  readonly inodes: number
+  /** Directories that could not be read: what is below them is not counted. */
+  readonly unread: number
+}
+
+/** Counts the inodes below a directory (O_PATH or open) and itself, each once, and the blocks that they occupy. */
+export function countTree(rootFd: number): TreeCount {
+  const st = new Int32Array(Statx.WORDS)
+  /** Files with several names. */
+  const seen = new Set<string>()
+  let bytes = 0
+  let inodes = 0
+  let unread = 0
+  const count = () => {
+    bytes += statxBytes(st)
+    inodes++
+  }
+  const visit = (parentFd: number, name: Uint8Array): void => {
+    const fd = native.openat(parentFd, name, 0, DIRECTORY_FLAGS, 0)
+    if (fd < 0) {
+      unread++
+      return
+    }
+    const below: Uint8Array[] = []
+    const complete = forEachName(fd, (records, at, end) => {
+      if (native.statx(fd, records, at, AT_SYMLINK_NOFOLLOW, STATX_MASK, st) < 0) return
+      const isDirectory = (Statx.mode(st) & S_IFMT) === S_IFDIR
+      if (!isDirectory && Statx.nlink(st) > 1) {
+        const identity = statxIdentity(st)
+        if (seen.has(identity)) return
+        seen.add(identity)
+      }
+      count()
+      if (isDirectory) below.push(records.slice(at, end + 1))
+    })
+    if (!complete) unread++
+    for (const child of below) visit(fd, child)
+    native.close(fd)
+  }
+  if (native.fstatx(rootFd, STATX_MASK, st) === 0) count()
+  visit(rootFd, Uint8Array.of(DOT, 0))
+  return { bytes, inodes, unread }
+}
+
+/** Calls `each` with every name but "." and "..", NUL-terminated at `end`. Returns false if reading fails. */
+function forEachName(fd: number, each: (records: Uint8Array, at: number, end: number) => void): boolean {
+  const records = new Uint8Array(BUFFER_BYTES)
+  const view = new DataView(records.buffer)
+  for (;;) {
+    const got = native.getdents64(fd, records)
+    if (got <= 0) return got === 0
+    for (let at = 0; at < got; at += view.getUint16(at + D_RECLEN, true)) {
+      const nameAt = at + D_NAME
+      const end = records.indexOf(0, nameAt)
+      const isDots =
+        records[nameAt] === DOT && (end === nameAt + 1 || (records[nameAt + 1] === DOT && end === nameAt + 2))
+      if (!isDots) each(records, nameAt, end)
+    }
+  }
+}
