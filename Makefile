@@ -86,6 +86,10 @@ tap = npx tap run --reporter=terse --timeout=$(or $(2),120) $(if $(3),--jobs=$(3
 fuzz: build sanitized ## Fuzz messages, rings and requests under sanitizers (MESSAGES=, SEED=, TARGET=, REPLAY=an input)
 	@node dist/test/fuzz/main.js $(foreach name,TARGET MESSAGES SEED REPLAY,$(call option,$(name)))
 
+.PHONY: bench-operate
+bench-operate: build ## What metrics and limits cost, and how exactly a limit holds (ROUNDS=, RUN_MS=)
+	@node dist/vm/bench-operate.js $(foreach name,ROUNDS RUN_MS,$(call option,$(name)))
+
 .PHONY: bench-neighbours
 bench-neighbours: build ## What a flood on one share does to the latency of another (ROUNDS=, RUN_MS=)
 	@node dist/vm/bench-neighbours.js $(foreach name,ROUNDS RUN_MS,$(call option,$(name)))

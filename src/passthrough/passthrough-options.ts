@@ -1,7 +1,7 @@
 import type { OpenRules } from '../io-mode/open-rules.js'
 import type { FileHandleUse } from './inodes/file-handle-use.js'
-import type { MigrationOptions } from './state/options.js'
 import type { QuotaLimits } from './quota/quota-ledger.js'
+import type { MigrationOptions } from './state/options.js'
 import type { XattrRule } from './xattrs/xattr-map.js'
 
 /** Options of a passthrough file system. */

@@ -3,8 +3,8 @@ import type { FaultSpec } from '../inspect/fault-spec.js'
 import type { OpenRule } from '../io-mode/open-rules.js'
 import type { RateLimits } from '../limits/rate-words.js'
 import type { FileHandleUse } from '../passthrough/inodes/file-handle-use.js'
-import type { MigrationOptions } from '../passthrough/state/options.js'
 import type { QuotaLimits } from '../passthrough/quota/quota-ledger.js'
+import type { MigrationOptions } from '../passthrough/state/options.js'
 import type { FileSystemModule } from './load-file-system.js'
 
 /** Never; if guest and host can; or refuse the guest if not. */

@@ -15,6 +15,9 @@ const LATENCIES_AT = BYTES_AT + BYTE_COUNTS
 const FLAGS_AT = LATENCIES_AT + OPCODES * LATENCY_BUCKETS
 const NUMBERS = FLAGS_AT + 1
 
+/** Requests that share a look at the clock. It takes longer than everything else that is counted. */
+const AT_ONCE = 8
+
 /** Replies of a share by opcode. */
 export interface CountsReport {
   readonly requests: Readonly<Record<string, number>>
@@ -43,8 +46,11 @@ export class Counters {
   private readonly bytes: Float64Array
   private readonly latencies: Float64Array
   private readonly flags: Int32Array
-  /** The last look at the clock, until `idle`: the end of one request is the beginning of the next. */
+  /** The last look at the clock, until `idle`: the end of some requests is the beginning of the next. */
   private clockMs = 0
+  /** The opcodes that were answered since then. */
+  private readonly answeredNow = new Uint8Array(AT_ONCE)
+  private answeredCount = 0
 
   /** Uses memory that another thread made, or allocates its own. */
   constructor(readonly memory: SharedArrayBuffer = new SharedArrayBuffer(8 * NUMBERS)) {
@@ -106,19 +112,43 @@ export class Counters {
     return this.clockMs
   }
 
-  /** A request that began at `startMs` is answered. */
+  /**
+   * A request that began at `startMs` is answered. Requests that are answered at once, one after the other, share a look at
+   * the clock: each counts until the last of them is answered.
+   */
   answered(opcode: number, startMs: number): void {
     if (startMs === 0) return
-    const nowMs = performance.now()
-    this.clockMs = nowMs
     const row = opcode < OPCODES ? opcode : OPCODES - 1
-    this.elapsedMs[row] += nowMs - startMs
-    this.latencies[row * LATENCY_BUCKETS + latencyBucketOf(nowMs - startMs)]++
+    if (startMs === this.clockMs) {
+      this.answeredNow[this.answeredCount++] = row
+      if (this.answeredCount === AT_ONCE) this.lookAtClock()
+    } else {
+      this.took(row, performance.now() - startMs)
+    }
   }
 
   /** A batch of requests has ended: time passes until the next one. */
   idle(): void {
+    if (this.answeredCount > 0) this.lookAtClock()
     this.clockMs = 0
+  }
+
+  private lookAtClock(): void {
+    const nowMs = performance.now()
+    const elapsedMs = nowMs - this.clockMs
+    const bucket = latencyBucketOf(elapsedMs)
+    for (let n = 0; n < this.answeredCount; n++) {
+      const row = this.answeredNow[n]
+      this.elapsedMs[row] += elapsedMs
+      this.latencies[row * LATENCY_BUCKETS + bucket]++
+    }
+    this.answeredCount = 0
+    this.clockMs = nowMs
+  }
+
+  private took(row: number, elapsedMs: number): void {
+    this.elapsedMs[row] += elapsedMs
+    this.latencies[row * LATENCY_BUCKETS + latencyBucketOf(elapsedMs)]++
   }
 
   report(): CountsReport {
