@@ -4,8 +4,8 @@ import type { ShareConfig } from '../share/share-config.js'
 /** When a change of a setting takes effect in a share that runs: at once, with the next mount, or not at all. */
 type Effect = 'now' | 'mount' | 'restart'
 
-/** Settings that have a notation of their own: `set` takes the one, and `limits` changes the other. */
-const special: readonly string[] = ['rules', 'rateLimits']
+/** Settings that have a notation of their own: `set` takes the one, and `limits` changes the others. */
+const special: readonly string[] = ['rules', 'rateLimits', 'quota']
 
 /** The option behind each setting of a share, and when a change of it takes effect. */
 const settings: Readonly<Record<keyof ShareConfig, readonly [OptionName, Effect]>> = {
@@ -20,6 +20,7 @@ const settings: Readonly<Record<keyof ShareConfig, readonly [OptionName, Effect]
   // A rule has no option of its own: it stands in the file.
   rules: ['cache', 'now'],
   rateLimits: ['limit-iops', 'now'],
+  quota: ['quota-bytes', 'now'],
   keepAlive: ['keep-alive', 'now'],
   readdirplus: ['readdirplus', 'mount'],
   allowMmap: ['allow-mmap', 'mount'],
@@ -93,8 +94,11 @@ export function differenceOf(before: ShareConfig, after: ShareConfig): Differenc
   // The table has every key of a ShareConfig.
   const names = Object.keys(settings) as (keyof ShareConfig)[]
   const changed = names.filter((name) => textOf(before, name) !== textOf(after, name))
+  // The tree is counted from the start, or never.
+  const counts = (before.quota === undefined) === (after.quota === undefined)
+  const effectOf = (name: keyof ShareConfig) => (name === 'quota' && !counts ? 'restart' : settings[name][1])
   const among = (effect: Effect) => [
-    ...new Set(changed.filter((name) => settings[name][1] === effect).map((name) => settings[name][0])),
+    ...new Set(changed.filter((name) => effectOf(name) === effect).map((name) => settings[name][0])),
   ]
   return { now: among('now'), mount: among('mount'), restart: among('restart') }
 }

@@ -125,7 +125,7 @@ export function makeOwnDevice(
     reports: undefined,
     change: (next) => {
       rules.replace(next, next.rules)
-      limits.replace(next.rateLimits)
+      limits.replace(next.rateLimits, undefined)
       session.wishes = { ...wishesOf(next, rules, NO_XATTRS), ...notKeptByTrees }
     },
     limitDescriptors: () => {},
