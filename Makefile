@@ -118,6 +118,14 @@ work: build ## Real work in a guest, for each cache policy (POLICIES="never auto
 public-suites: build ## Public test suites, built by you, in a guest on ours and a peer, or on a module's file system (PJDFSTEST=, XFSTESTS=, LTP=; POLICIES=, ONLY=, KERNEL=, QEMU=, FILE_SYSTEM=, PEER=)
 	@node dist/vm/public-suites.js $(foreach name,PJDFSTEST XFSTESTS LTP POLICIES ONLY KERNEL QEMU FILE_SYSTEM PEER,$(call option,$(name)))
 
+.PHONY: xfstests
+xfstests: build ## xfstests on two shares: ours, a peer, an earlier run (XFSTESTS=, GROUP=quick or TESTS=, CACHE=, KERNEL= or TREE= with FLAVOUR=, PEER=, BASELINE=, LIMIT=, JSON=, JUNIT=)
+	@node dist/vm/xfstests.js $(foreach name,XFSTESTS GROUP TESTS CACHE KERNEL TREE FLAVOUR QEMU PEER BASELINE LIMIT JSON JUNIT,$(call option,$(name)))
+
+.PHONY: selftests
+selftests: build ## The kernel's own selftests of FUSE, in a guest with that kernel (TREE=, or its tests on another KERNEL=)
+	@node dist/vm/selftests.js $(foreach name,TREE KERNEL QEMU,$(call option,$(name)))
+
 .PHONY: test
 test: check test-frontend test-guest test-package ## Everything (about 25 minutes on two cores without KVM)
 

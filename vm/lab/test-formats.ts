@@ -1,4 +1,5 @@
 /** Results in formats of other tools: KTAP for kernel developers, JUnit for continuous integration. */
+import { escapeXml } from '../report/xml.js'
 import { type Cell, type KernelResult, type LabResult, verdictOf } from './result.js'
 
 /** A result as KTAP. With several kernels, each is a test with subtests. */
@@ -57,14 +58,4 @@ function testCase(cell: Cell): string {
 
 function seconds(ms: number): string {
   return (ms / 1000).toFixed(3)
-}
-
-/** XML 1.0 allows no control characters except tab and line ends. */
-function escapeXml(text: string): string {
-  return text
-    .replaceAll('&', '&amp;')
-    .replaceAll('<', '&lt;')
-    .replaceAll('>', '&gt;')
-    .replaceAll('"', '&quot;')
-    .replaceAll(/[^\t\n\x20-\ud7ff\ue000-\ufffd]/g, '?')
 }

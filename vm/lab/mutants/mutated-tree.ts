@@ -1,4 +1,4 @@
-import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { runCommand } from '../../host/command.js'
 import { cacheRoot, withLock } from '../../packages/cache.js'
@@ -27,7 +27,8 @@ export async function makeMutatedTree(name: SourceName, mutants: readonly Mutant
       rmSync(tree, { recursive: true, force: true })
       mkdirSync(join(cacheRoot(), 'lab-mutants'), { recursive: true })
       // The copy has hard links to the source. Changed files of fs/fuse are replaced below, not written through.
-      await runCommand('cp', ['-al', source, tree])
+      // The path of the source may be a link itself.
+      await runCommand('cp', ['-al', realpathSync(source), tree])
       rmSync(join(tree, 'fs/fuse'), { recursive: true })
       cpSync(join(source, 'fs/fuse'), join(tree, 'fs/fuse'), { recursive: true, preserveTimestamps: true })
     }

@@ -1,0 +1,17 @@
+/** `make selftests`: which programs of a tree are tests, and what their ends mean. */
+import t from 'tap'
+import { buildSelftests, selftestOutcome, testsOf } from '../../vm/lab/tree/selftests.js'
+
+t.test('the tests are what the Makefile names', async (t) => {
+  const makefile = 'TEST_GEN_PROGS := fusectl_test\nTEST_GEN_PROGS += a b\nTEST_GEN_FILES := fuse_mnt\n'
+  t.same(testsOf(makefile), ['fusectl_test', 'a', 'b'])
+})
+
+t.test('statuses are those of kselftest', async (t) => {
+  t.same([0, 4, 1, 2, null].map(selftestOutcome), ['pass', 'skip', 'fail', 'fail', 'fail'])
+})
+
+t.test('a tree without them is refused', async (t) => {
+  const tree = t.testdir({ fs: { fuse: { Kconfig: '' } } })
+  await t.rejects(buildSelftests(tree), { name: 'SetupError', message: /Linux has it since 6\.17/ })
+})

@@ -1,0 +1,154 @@
+import { chmodSync, mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { type DebianRoot, serveDebianRoot } from '../../device/debian-root.js'
+import { DeviceProcess } from '../../device/device-process.js'
+import { bootGuest, type Guest } from '../../guest/guest.js'
+import { makeTemporaryDir } from '../../host/temporary-dir.js'
+import type { Peer } from '../bench/peer.js'
+import { POLICIES, type PolicyName } from '../work/policies.js'
+import { SUITE_DIR, SUITES } from './suites.js'
+
+/** The two file systems of xfstests: their mount tags, and their places in the guest's Debian system. */
+const PLACES = { test: '/mnt', scratch: '/var/tmp/scratch' } as const
+const TAGS = ['test', 'scratch'] as const
+const SUPPLIES_TAG = 'supplies'
+const ROOT = '/debian'
+/** Debian 13 has libaio under another name than the systems on which xfstests may have been built. */
+const LIBAIO = '/usr/lib/x86_64-linux-gnu/libaio.so.1t64'
+const OLD_LIBRARIES = '/run/libraries'
+const MEMORY_MIB = 2_048
+const BOOT_MS = 300_000
+/** What cases need besides a cache policy, in the spelling of ours and of the peer. */
+const OUR_NEEDS = [
+  '--posix-acl=always',
+  '--modcaps=+SYS_ADMIN:+LINUX_IMMUTABLE',
+  '--flock',
+  '--posix-lock',
+  '--keep-alive',
+]
+const PEER_NEEDS = ['--xattr', '--posix-acl', '--modcaps=+sys_admin:+linux_immutable']
+
+export interface BedOptions {
+  readonly policy: PolicyName
+  readonly kernel: string
+  readonly qemu?: string | undefined
+  /** The device to use instead of ours. */
+  readonly peer?: Peer | undefined
+}
+
+/** How a case ended: its status (null: it was killed, or its guest was) and its output. */
+export interface CaseEnd {
+  readonly status: number | null
+  readonly output: string
+}
+
+/** Two shares, TEST and SCRATCH, of one device under one cache policy, and one guest after the other that tests them. */
+export class XfstestsBed {
+  private readonly dir = makeTemporaryDir()
+  private devices: DeviceProcess[] = []
+  private current: Guest | undefined
+  /** Known after the first boot. */
+  release = ''
+
+  private constructor(
+    private readonly options: BedOptions,
+    private readonly root: DebianRoot,
+    private readonly suite: DeviceProcess,
+  ) {
+    for (const tag of TAGS) {
+      mkdirSync(join(this.dir.path, tag))
+      chmodSync(join(this.dir.path, tag), 0o755)
+    }
+    chmodSync(this.dir.path, 0o755)
+  }
+
+  /** `path`: the built xfstests. */
+  static async make(path: string, options: BedOptions): Promise<XfstestsBed> {
+    const root = await serveDebianRoot(SUITES.xfstests.packages)
+    const args = ['--readonly', '--cache', 'always', '--keep-alive']
+    return new XfstestsBed(
+      options,
+      root,
+      await DeviceProcess.start({ device: 'virtiofsd-ts', sharedDir: path, args }),
+    )
+  }
+
+  /** Boots a guest if there is none. Returns its release. */
+  async prepare(): Promise<string> {
+    this.current ??= await this.boot()
+    return this.release
+  }
+
+  /** Runs one case. A guest that hangs is replaced before the next one. */
+  async run(name: string, limitSec: number): Promise<CaseEnd> {
+    await this.prepare()
+    const variables = [
+      'FSTYP=virtiofs',
+      ...['TEST_DEV=test', `TEST_DIR=${PLACES.test}`],
+      ...['SCRATCH_DEV=scratch', `SCRATCH_MNT=${PLACES.scratch}`],
+      'RESULT_BASE=/tmp/results',
+      `LD_LIBRARY_PATH=${OLD_LIBRARIES}`,
+    ]
+    const check = `cd ${SUITE_DIR} && ${variables.join(' ')} timeout -k 5 ${limitSec} ./check ${name} 2>&1`
+    const timeoutMs = limitSec * 1000 + 60_000
+    const end = await this.current!.run(this.root.command(check), { timeoutMs }).catch(() => undefined)
+    if (end === undefined) await this.endGuest()
+    const output = end?.stdout.toString() ?? 'the guest does not answer any more\n'
+    return { status: end?.status ?? null, output }
+  }
+
+  /** What a failed case left in the results: its output beside the expected one, and the kernel's log. */
+  async details(name: string): Promise<string> {
+    const show = `cd /tmp/results && tail -n 40 ${name}.out.bad ${name}.dmesg 2>/dev/null`
+    const end = await this.current?.run(this.root.command(show)).catch(() => undefined)
+    return end?.stdout.toString() ?? ''
+  }
+
+  async close(): Promise<void> {
+    await this.endGuest()
+    await Promise.all([this.suite.stop(), this.root.stop()])
+    this.dir.remove()
+  }
+
+  private async endGuest(): Promise<void> {
+    await this.current?.kill()
+    this.current = undefined
+    for (const device of this.devices) await device.stop()
+    this.devices = []
+  }
+
+  private async boot(): Promise<Guest> {
+    const { kernel, qemu } = this.options
+    this.devices = [await this.serve('test'), await this.serve('scratch')]
+    const guest = await bootGuest({
+      kernel,
+      qemu,
+      shares: [
+        ...this.devices.map(({ socketPath }, n) => ({ tag: TAGS[n]!, socketPath })),
+        { tag: SUPPLIES_TAG, socketPath: this.suite.socketPath },
+        this.root.share,
+      ],
+      memoryMiB: MEMORY_MIB,
+      bootTimeoutMs: BOOT_MS,
+    })
+    this.release = guest.kernelRelease
+    await guest.mount('test', '/mnt')
+    await this.root.enter(guest, '/mnt')
+    // Some cases unmount the file system and mount it again. A second mount would keep its caches.
+    await guest.output(`umount /mnt && mkdir -p ${ROOT}${PLACES.scratch}`)
+    const libaio = `${ROOT}${OLD_LIBRARIES}/libaio.so.1`
+    await guest.output(`mkdir -p ${ROOT}${OLD_LIBRARIES} && ln -s ${LIBAIO} ${libaio}`)
+    await guest.mount(SUPPLIES_TAG, `${ROOT}${SUITE_DIR}`, 'ro')
+    return guest
+  }
+
+  private serve(tag: (typeof TAGS)[number]): Promise<DeviceProcess> {
+    const { peer, policy } = this.options
+    return DeviceProcess.start({
+      device: peer?.device ?? 'virtiofsd-ts',
+      program: peer?.program,
+      sharedDir: join(this.dir.path, tag),
+      args: [...POLICIES[policy], ...(peer === undefined ? OUR_NEEDS : PEER_NEEDS)],
+    })
+  }
+}
