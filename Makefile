@@ -49,8 +49,8 @@ build: native/build/native.node $(IOCTL_NAPI) $(TAP) ## Build the addon, compile
 	@node dist/src/reference/write-manual.js dist/virtiofsd-ts.1
 
 .PHONY: run
-run: build ## A Linux guest with DIR on /mnt (KERNEL=6.1, 6.12, 7 or a bzImage; QEMU=, DEVICE=): a shell, or a tour
-	@node dist/vm/run.js $(foreach name,DIR KERNEL MODULES QEMU DEVICE MEMORY CPUS,$(call option,$(name))) $(if $(ARGS),-- $(ARGS))
+run: build ## A Linux guest with DIR, or what a module FILE_SYSTEM makes, on /mnt (KERNEL=6.1, 6.12, 7 or a bzImage; QEMU=, DEVICE=): a shell, or a tour
+	@node dist/vm/run.js $(foreach name,DIR FILE_SYSTEM KERNEL MODULES QEMU DEVICE MEMORY CPUS,$(call option,$(name))) $(if $(ARGS),-- $(ARGS))
 
 # DIR=path becomes --dir 'path', KERNEL_IMAGE=path becomes --kernel-image 'path'
 option = $(if $($(1)),--$(shell echo $(1) | tr A-Z_ a-z-) '$($(1))')

@@ -19,6 +19,7 @@ const SCRATCH_DIR = fileURLToPath(new URL('../../.cache/share', import.meta.url)
 
 interface Options {
   dir?: string
+  fileSystem?: string
   kernel: string
   modules?: string
   qemu?: string
@@ -31,6 +32,7 @@ function makeCommand(): Command {
   return new Command('run')
     .description('Boots a Linux guest with a folder of this host on /mnt. Options after -- go to the device.')
     .option('--dir <path>', 'the folder to share (default: a scratch folder of its own)')
+    .option('--file-system <module>', 'share what a module makes instead, as virtiofsd-ts --file-system does')
     .option('--kernel <name or path>', `one of ${KERNEL_NAMES.join(', ')}, or a bzImage`, DEFAULT_KERNEL)
     .option('--modules <path>', 'for a bzImage: its modules, a folder like /lib/modules/RELEASE')
     .option(
@@ -46,11 +48,16 @@ function makeCommand(): Command {
 
 async function run(options: Options, deviceArgs: string[]): Promise<void> {
   const sharedDir = prepareDir(options.dir)
+  const own = options.fileSystem === undefined ? [] : ['--file-system', resolve(options.fileSystem)]
   // Fetches first what may be missing; bootGuest then finds it in the cache.
   await findKernel(options.kernel, options.modules)
   await findQemu(options.qemu)
   const interactive = process.stdin.isTTY && process.stdout.isTTY
-  const device = await DeviceProcess.start({ device: options.device, sharedDir, args: deviceArgs })
+  const device = await DeviceProcess.start({
+    device: options.device,
+    sharedDir,
+    args: [...own, ...deviceArgs],
+  })
   const guest = await showProgress(`booting Linux ${options.kernel}`, () =>
     bootGuest({
       kernel: options.kernel,
@@ -65,10 +72,13 @@ async function run(options: Options, deviceArgs: string[]): Promise<void> {
     }),
   )
   await guest.mount(TAG, MOUNT_POINT)
-  await introduce(guest, device, sharedDir)
+  await introduce(guest, device, options.fileSystem ?? sharedDir)
   if (interactive) {
     item('leave', 'with exit or Ctrl-D; Ctrl-] ends a guest that hangs\n')
     await runShell(guest, MOUNT_POINT)
+  } else if (options.fileSystem !== undefined) {
+    section(`ls -l ${MOUNT_POINT}`)
+    process.stdout.write(await guest.output(`ls -l ${MOUNT_POINT}`))
   } else {
     await takeTour(guest, sharedDir, MOUNT_POINT)
   }

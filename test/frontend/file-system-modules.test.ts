@@ -291,7 +291,7 @@ function written(t: Test, name: string, change = (text: string) => text): string
 }
 
 t.test("the tutorial's first program, as it is printed", async (t) => {
-  t.same([...code.keys()], ['hello.mjs', 'weather.mjs', 'in-memory.mjs'])
+  t.same([...code.keys()], ['hello.mjs', 'weather.mjs', 'notes.mjs', 'in-memory.mjs'])
   const socketPath = join(tempDir(t), 'hello.sock')
   const path = written(t, 'hello.mjs', (text) => text.replace('/tmp/hello.sock', socketPath))
   const child = spawn(process.execPath, [path], { stdio: ['ignore', 'pipe', 'inherit'] })
@@ -313,4 +313,38 @@ t.test("the tutorial's modules, as they are printed", async (t) => {
   )
   const { guest: other } = await serveModule(t, written(t, 'in-memory.mjs'))
   t.equal(contentOf(other, 'greeting.txt'), 'from memfs\n')
+})
+
+t.test('notes are kept from one guest to the next', async (t) => {
+  const file = join(tempDir(t), 'notes.json')
+  const module = `${written(t, 'notes.mjs')}?file=${file}`
+  const { guest: writer, program } = await serveModule(t, module)
+  const { nodeid, handle } = writer.create(1n, 'a', O_RDWR)
+  writer.write(nodeid, handle, 0, Buffer.from('0123456789'))
+  writer.setattr(nodeid, { size: 4 })
+  writer.write(nodeid, handle, 6, Buffer.from('end'))
+  writer.flush(nodeid, handle)
+  const gone = writer.create(1n, 'gone', O_RDWR)
+  writer.flush(gone.nodeid, gone.handle)
+  writer.unlink(1n, 'gone')
+  writer.close()
+  await program.exited
+  const { guest: reader } = await serveModule(t, module)
+  t.same(namesIn(reader), ['a'])
+  t.equal(contentOf(reader, 'a'), '0123\0\0end')
+})
+
+t.test('a name that is listed without its node, where no method looks names up, says so', async (t) => {
+  const module = join(tempDir(t), 'names.mjs')
+  writeFileSync(module, "export default { root: { readdir: () => ['a'] } }")
+  const { guest, program } = await serveModule(t, module)
+  t.equal(
+    codeOf(() => guest.lookup(1n, 'a')),
+    'EIO',
+  )
+  t.equal(
+    codeOf(() => guest.lookup(1n, 'b')),
+    'ENOENT',
+  )
+  t.match(await program.says("lists 'a' without its node, and there is no lookup"), 'readdir() failed')
 })

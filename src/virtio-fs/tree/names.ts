@@ -5,6 +5,7 @@ import { LinkIn, MkdirIn, MknodIn, Rename2In, RenameIn } from '../wire/names.js'
 import { listed } from './attributes.js'
 import { andThen, type Call } from './calls.js'
 import type { Found } from './found-nodes.js'
+import { MethodError } from './method-error.js'
 import type { Awaitable, FsNode } from './node.js'
 import type { KnownNode } from './node-table.js'
 import { nodeOf, type TreeParts } from './parts.js'
@@ -28,8 +29,16 @@ export function childOf(parent: FsNode, name: string, call: Call): Awaitable<FsN
   if (parent.lookup !== undefined) return andThen(parent.lookup(name, call), (node) => node ?? undefined)
   if (parent.readdir === undefined) return undefined
   return andThen(parent.readdir(call), (entries) => {
-    for (const entry of listed(entries))
-      if (typeof entry === 'object' && entry.name === name) return entry.node
+    for (const entry of listed(entries)) {
+      const node = typeof entry === 'object' ? entry.node : undefined
+      if ((typeof entry === 'object' ? entry.name : entry) !== name) continue
+      if (node === undefined)
+        throw new MethodError(
+          'readdir',
+          new TypeError(`lists '${name}' without its node, and there is no lookup`),
+        )
+      return node
+    }
     return undefined
   })
 }
