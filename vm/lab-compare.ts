@@ -43,7 +43,7 @@ async function run(options: Options, [a, b]: string[]): Promise<number> {
   const shares = parsePair(options.beside)
   const [left, right] = [await resultOf(a!, options), await resultOf(b!, options)]
   const { differences, compared } = compareKernels(left, right, shares)
-  const titles = [left.release, right.release] as const
+  const titles = [titleOf(left), titleOf(right)] as const
   for (const difference of differences) say(textOf(difference))
   if (differences.length > 0) say(tableOf(differences, titles))
   const onWire = differences.filter(({ stream }) => stream.length > 0).length
@@ -53,6 +53,11 @@ async function run(options: Options, [a, b]: string[]): Promise<number> {
     comparePage(differences, titles, summary),
   )
   return differences.length === 0 ? EXIT_AS_EXPECTED : EXIT_UNEXPECTED
+}
+
+/** Another server than ours is named, so that two servers of one kernel can be told apart. */
+function titleOf({ release, server }: KernelResult): string {
+  return server === 'virtiofsd-ts' ? release : `${release} ${server}`
 }
 
 function parsePair(text: string | undefined): SharePair | undefined {

@@ -251,6 +251,16 @@ export class Scene {
     }
   }
 
+  /** The device's counts for a file in words, for the evidence. Empty if the server counts nothing. */
+  async countWords(file: string, words: (counts: TotalsReport) => string): Promise<string> {
+    try {
+      return words(await this.counts(file))
+    } catch (error) {
+      if (error instanceof NeedsOwnDevice) return ''
+      throw error
+    }
+  }
+
   /** Ends the actors and the faults. Ends the guest if that fails. */
   async leave(): Promise<void> {
     try {

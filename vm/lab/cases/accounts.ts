@@ -75,8 +75,11 @@ async function gaps(scene: Scene): Promise<Observation> {
     scene.model(file).fill(page * PAGE, PAGE, n + 10)
   }
   await actor.do('fsync f')
-  const { cachedWrites } = await scene.counts(file)
-  return { observed: 'each in its place', evidence: `${cachedWrites} WRITEs by the page cache` }
+  const evidence = await scene.countWords(
+    file,
+    ({ cachedWrites }) => `${cachedWrites} WRITEs by the page cache`,
+  )
+  return { observed: 'each in its place', evidence }
 }
 
 export const accountCases: readonly LabCase[] = [

@@ -50,11 +50,7 @@ async function reopen(scene: Scene): Promise<Observation> {
   changeOnHost(scene, file)
   await sleep(ATTRIBUTES_EXPIRE_MS)
   const seen = await readAnew()
-  const { reads, opens } = await scene.counts(file)
-  return {
-    observed: nameData(seen),
-    evidence: `${reads} READs, opens answered with ${describeOpens(opens)}`,
-  }
+  return { observed: nameData(seen), evidence: await readsAndOpens(scene, file) }
 }
 
 /** The same with a change that alters neither size nor mtime. */
@@ -75,8 +71,7 @@ async function reopenSameTime(scene: Scene): Promise<Observation> {
   utimesSync(path, atime, mtime)
   expectChange(scene, file, FILE_BYTES)
   const seen = await readAnew()
-  const { reads, opens } = await scene.counts(file)
-  return { observed: nameData(seen), evidence: `${reads} READs, opens answered with ${describeOpens(opens)}` }
+  return { observed: nameData(seen), evidence: await readsAndOpens(scene, file) }
 }
 
 /** The same without a change: checks if the second open finds the data in the guest's page cache. */
@@ -107,7 +102,7 @@ async function readOpenFile(scene: Scene): Promise<Observation> {
   changeOnHost(scene, file)
   await sleep(ATTRIBUTES_EXPIRE_MS)
   const seen = await actor.do(`read f ${FILE_BYTES} 0`)
-  return { observed: nameData(seen), evidence: `${(await scene.counts(file)).reads} READs` }
+  return { observed: nameData(seen), evidence: await scene.countWords(file, ({ reads }) => `${reads} READs`) }
 }
 
 /** The host appends bytes to a page that the guest has cached. */
@@ -189,11 +184,21 @@ async function close(scene: Scene): Promise<Observation> {
   scene.model(file).fill(0, FILE_BYTES, NEW)
   await actor.do('close f')
   const written = scene.readFile(file).filter((byte) => byte === NEW).length
-  const { directWrites, cachedWrites } = await scene.counts(file)
+  const by = await scene.countWords(
+    file,
+    (counts) => `, by ${counts.directWrites + counts.cachedWrites} WRITEs`,
+  )
   return {
     observed: written === FILE_BYTES ? 'new data' : 'old data',
-    evidence: `${written} of ${FILE_BYTES} bytes on the host, by ${directWrites + cachedWrites} WRITEs`,
+    evidence: `${written} of ${FILE_BYTES} bytes on the host${by}`,
   }
+}
+
+function readsAndOpens(scene: Scene, file: string): Promise<string> {
+  return scene.countWords(
+    file,
+    ({ reads, opens }) => `${reads} READs, opens answered with ${describeOpens(opens)}`,
+  )
 }
 
 function describeOpens(opens: Readonly<Record<string, number>>): string {

@@ -59,10 +59,10 @@ async function neighbours(scene: Scene): Promise<Observation> {
     const part = Math.floor((at % pageBytes) / partBytes)
     return bytes[at] !== ([stored, written, stored][part] ?? 0)
   })
-  const { cachedWrites, directWrites } = await scene.counts(file)
+  const by = await writesOf(scene, file)
   return {
     observed: wrong.length === 0 ? 'nothing lost' : `${wrong.length} bytes lost`,
-    evidence: `${directWrites} direct writes, ${cachedWrites} by the page cache; ${FILE_BYTES - wrong.length} of ${FILE_BYTES} bytes right on the host`,
+    evidence: `${by}; ${FILE_BYTES - wrong.length} of ${FILE_BYTES} bytes right on the host`,
   }
 }
 
@@ -95,11 +95,18 @@ async function racingNeighbours(scene: Scene): Promise<Observation> {
       if (byte !== [stored, written][Math.floor(at / pageBytes) % 2]) lost.add(at)
     })
   }
-  const { cachedWrites, directWrites } = await scene.counts(file)
+  const by = await writesOf(scene, file)
   return {
     observed: lost.size === 0 ? 'nothing lost' : `${lost.size} bytes lost`,
-    evidence: `${ROUNDS} rounds, ${directWrites} direct writes, ${cachedWrites} by the page cache`,
+    evidence: `${ROUNDS} rounds, ${by}`,
   }
+}
+
+function writesOf(scene: Scene, file: string): Promise<string> {
+  return scene.countWords(
+    file,
+    ({ directWrites, cachedWrites }) => `${directWrites} direct writes, ${cachedWrites} by the page cache`,
+  )
 }
 
 function failOn(outcomes: readonly Outcome[]): void {
@@ -191,8 +198,7 @@ async function leaveDirty(scene: Scene): Promise<Observation> {
   await mapper.do(`poke m ${FILE_BYTES} 0 5`)
   await mapper.do('unmap m')
   scene.model(file).fill(0, FILE_BYTES, 5)
-  const { cachedWrites } = await scene.counts(file)
-  return { observed: 'written', evidence: `${cachedWrites} WRITEs by the page cache` }
+  return { observed: 'written', evidence: await writesOf(scene, file) }
 }
 
 /** Holds the reply to the write-back of a dirty page, and starts another operation. */
