@@ -33,6 +33,19 @@ async function failedAio(scene: Scene): Promise<Observation> {
   return { observed: 'error' in outcome ? outcome.error : `${outcome.value}`, evidence: '' }
 }
 
+/** Appends twice, and asks for nothing in between: the second append has to know of the first. */
+async function appendAio(scene: Scene): Promise<Observation> {
+  const file = scene.makeFile(PAGE, FILL)
+  const actor = scene.addActor()
+  await actor.do(`open f ${O_RDWR | O_DIRECT | O_APPEND} ${scene.guestPath(file)}`)
+  for (const n of [1, 2]) {
+    await actor.do(`aio f ${PAGE} 0 ${n}`)
+    scene.model(file).fill(n * PAGE, PAGE, n)
+    scene.model(file).expectWrite(n * PAGE, PAGE)
+  }
+  return { observed: 'one behind the other', evidence: '' }
+}
+
 /**
  * A reply that tells an old size arrives after a write that extended the file. The host makes the file shorter meanwhile, so
  * that the reply to the GETATTR that is held tells what it would have told before the write. An append then shows the size
@@ -96,6 +109,13 @@ export const accountCases: readonly LabCase[] = [
     shares: ['direct'],
     expected: () => 'EIO',
     run: failedAio,
+  },
+  {
+    name: 'data/append-aio',
+    question: 'two io_submits with O_APPEND',
+    shares: ['direct'],
+    expected: () => 'one behind the other',
+    run: appendAio,
   },
   {
     name: 'data/late-attributes',

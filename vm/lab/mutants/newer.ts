@@ -213,7 +213,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'file.c',
     before: '	if ((offset + count > i_size) && io->write)\n		io->blocking = true;',
     after: '	if ((offset + count > i_size) && io->write && !FAULT)\n		io->blocking = true;',
-    caughtBy: ['data/size-after-aio@direct'],
+    caughtBy: ['data/append-aio@direct'],
   },
   {
     id: 258,
