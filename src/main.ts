@@ -12,6 +12,7 @@ import { exitWithError } from './exit-with-error.js'
 const commands: Readonly<Record<CommandName, (args: readonly string[]) => Promise<void> | void>> = {
   'check-config': async (args) => (await import('./commands/check-config.js')).runCheckConfig(args),
   ctl: async (args) => (await import('./commands/ctl.js')).runCtl(args),
+  top: async (args) => (await import('./commands/top.js')).runTop(args),
   trace: async (args) => (await import('./commands/trace.js')).runTrace(args),
   bench: async (args) => (await import('./commands/bench.js')).runBench(args),
   completion: async (args) => (await import('./commands/completion.js')).runCompletion(args),

@@ -1,11 +1,10 @@
-import { connect, type Socket } from 'node:net'
-import { createInterface } from 'node:readline'
 import type { Command } from 'commander'
 import { hasName } from '../basics/has-name.js'
 import { visibleJson } from '../basics/visible.js'
 import { UserError } from '../config/user-error.js'
 import { changeCommands, ownCommands, shareCommands } from '../control/control-commands.js'
 import { changesPath } from '../sockets/changes-path.js'
+import { ControlConnection } from './control-connection.js'
 import { parseCtlArgument } from './ctl-arguments.js'
 import { viewOf } from './ctl-views.js'
 import { parseArguments, subcommand } from './subcommand.js'
@@ -29,8 +28,6 @@ Words of a fault. Which requests: opcode=A+B, path=GLOB, probability=0.1, limit=
   short-bytes=512         let a READ or WRITE move no more than this
   violation=KIND          unique, length or positive-error: a reply that breaks the protocol (needs --unsafe-faults)`
 
-/** A change waits for others, and opens a directory and a socket. */
-const ANSWER_TIMEOUT_MS = 30_000
 const CLEAR_SCREEN = '\x1b[H\x1b[2J'
 
 interface CtlOptions {
@@ -62,18 +59,17 @@ export async function runCtl(args: readonly string[]): Promise<void> {
   const text = wantsText(options)
   const request = { command, share: options.share, argument: parseCtlArgument(command, words) }
   const changes = hasName(changeCommands, command)
-  const socket = await connectTo(changes ? changesPath(options.controlSocket) : options.controlSocket)
+  const path = changes ? changesPath(options.controlSocket) : options.controlSocket
+  const connection = await ControlConnection.open(path, 'ctl')
   try {
-    const lines = createInterface({ input: socket })[Symbol.asyncIterator]()
     do {
-      socket.write(`${JSON.stringify(request)}\n`)
-      const result = resultOf(await nextAnswer(lines))
+      const result = await connection.ask(request)
       if (watchMs !== undefined && process.stdout.isTTY) process.stdout.write(CLEAR_SCREEN)
       process.stdout.write(text ? viewOf(command, result) : jsonOf(result))
       if (watchMs !== undefined) await new Promise((resolve) => setTimeout(resolve, watchMs))
     } while (watchMs !== undefined)
   } finally {
-    socket.destroy()
+    connection.close()
   }
 }
 
@@ -91,31 +87,4 @@ function wantsText({ json, text }: CtlOptions): boolean {
 
 function jsonOf(result: unknown): string {
   return `${visibleJson(JSON.stringify(result, undefined, 2))}\n`
-}
-
-function connectTo(path: string): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    const socket = connect(path)
-    socket.once('connect', () => resolve(socket))
-    socket.once('error', (error: NodeJS.ErrnoException) => {
-      reject(new UserError(`ctl: nobody answers at ${path} (${error.code})`))
-    })
-  })
-}
-
-async function nextAnswer(lines: AsyncIterator<string>): Promise<string> {
-  const late = new Promise<never>((_, reject) => {
-    setTimeout(() => reject(new UserError('ctl: no answer in time')), ANSWER_TIMEOUT_MS).unref()
-  })
-  const { value, done } = await Promise.race([lines.next(), late])
-  if (done) throw new UserError('ctl: the process closed the connection')
-  return value
-}
-
-/** Returns the result in an answer. Throws UserError if the answer is an error. */
-function resultOf(line: string): unknown {
-  // The answer comes from control-server.ts.
-  const answer = JSON.parse(line) as { ok: boolean; result?: unknown; error?: string }
-  if (!answer.ok) throw new UserError(`ctl: ${answer.error}`)
-  return answer.result
 }

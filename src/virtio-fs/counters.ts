@@ -29,7 +29,7 @@ export interface CountsReport {
 export interface LatencyCounts {
   readonly opcode: string
   /** By bucket: see latency-buckets.ts. */
-  readonly buckets: Readonly<Float64Array>
+  readonly buckets: readonly number[]
   readonly count: number
   readonly sumMs: number
 }
@@ -158,7 +158,9 @@ export class Counters {
   /** The opcodes with any latency. A writer may add to them meanwhile, so the count is that of the buckets. */
   latencyReport(): LatencyCounts[] {
     return Array.from({ length: OPCODES }, (_, opcode) => {
-      const buckets = this.latencies.slice(opcode * LATENCY_BUCKETS, (opcode + 1) * LATENCY_BUCKETS)
+      const buckets = Array.from(
+        this.latencies.subarray(opcode * LATENCY_BUCKETS, (opcode + 1) * LATENCY_BUCKETS),
+      )
       const count = buckets.reduce((sum, one) => sum + one, 0)
       return { opcode: opcodeName(opcode), buckets, count, sumMs: this.elapsedMs[opcode] }
     }).filter(({ count }) => count > 0)
