@@ -11,6 +11,7 @@ import { EMPTY } from '../support/fuse-client.js'
 import { concat, u32, u64 } from '../support/fuse-wire.js'
 import { mount } from '../support/mount.js'
 import { tempDir } from '../support/temp-dir.js'
+import { users } from '../support/users.js'
 
 const BUSY_URING = fileURLToPath(new URL('../support/busy-uring.js', import.meta.url))
 const FSYNC = 2
@@ -53,21 +54,23 @@ t.test('a kernel that takes no more for now is no end: helper threads do it', sk
   t.match(JSON.parse(stdout), { left: 64, ended: 136 })
 })
 
-t.test(`${QUEUES} queues of 1024, each full of FSYNC`, async (t) => {
-  const device = await Device.start(t, [], { storage: 'disk' })
-  const fs = mount(t, device, { queueSize: 1024, requestQueues: QUEUES })
-  const { nodeid, handle } = fs.create(ROOT_ID, 'file', O_RDWR)
-  const args = concat(u64(handle), u32(0, 0))
-  const queues = Array.from({ length: QUEUES }, (_, n) => n + 1)
-  for (let round = 0; round < 2; round++) {
-    // Stopped, the device finds all of them at once.
-    process.kill(device.pid, 'SIGSTOP')
-    for (const queue of queues)
-      for (let n = 0; n < IN_EACH; n++) fs.start({ opcode: Op.FSYNC, nodeid, args, reply: EMPTY }, queue)
-    process.kill(device.pid, 'SIGCONT')
-    for (const queue of queues) for (let n = 0; n < IN_EACH; n++) t.equal(fs.finish(queue).reply?.error, 0)
-  }
-  const base = fs.frontend.stopQueue(1)
-  t.type(base, 'number', 'a queue can be stopped')
-  fs.close()
-})
+for (const [user, options] of Object.entries(users)) {
+  t.test(`${user}: ${QUEUES} queues of 1024, each full of FSYNC`, async (t) => {
+    const device = await Device.start(t, [], { ...options, storage: 'disk' })
+    const fs = mount(t, device, { queueSize: 1024, requestQueues: QUEUES })
+    const { nodeid, handle } = fs.create(ROOT_ID, 'file', O_RDWR)
+    const args = concat(u64(handle), u32(0, 0))
+    const queues = Array.from({ length: QUEUES }, (_, n) => n + 1)
+    for (let round = 0; round < 2; round++) {
+      // Stopped, the device finds all of them at once.
+      process.kill(device.pid, 'SIGSTOP')
+      for (const queue of queues)
+        for (let n = 0; n < IN_EACH; n++) fs.start({ opcode: Op.FSYNC, nodeid, args, reply: EMPTY }, queue)
+      process.kill(device.pid, 'SIGCONT')
+      for (const queue of queues) for (let n = 0; n < IN_EACH; n++) t.equal(fs.finish(queue).reply?.error, 0)
+    }
+    const base = fs.frontend.stopQueue(1)
+    t.type(base, 'number', 'a queue can be stopped')
+    fs.close()
+  })
+}

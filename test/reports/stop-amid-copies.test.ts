@@ -9,6 +9,7 @@ import { REQUEST_QUEUE } from '../support/fuse-client.js'
 import { concat, Reader, u64 } from '../support/fuse-wire.js'
 import { mount } from '../support/mount.js'
 import { tempDir } from '../support/temp-dir.js'
+import { users } from '../support/users.js'
 
 const O_RDWR = 2
 const MIB = 1 << 20
@@ -20,32 +21,34 @@ const FSYNC = 2
 const COPY_RANGE = 5
 const ALL_KINDS = 255
 
-t.test(`GET_VRING_BASE amid ${COPIES} copies of ${COPY_BYTES / MIB} MiB`, async (t) => {
-  const device = await Device.start(t)
-  const fs = mount(t, device, { queueSize: 256 })
-  const from = fs.create(ROOT_ID, 'from', O_RDWR)
-  fs.setattr(from.nodeid, { size: COPY_BYTES })
-  const to = fs.create(ROOT_ID, 'to', O_RDWR)
-  const args = concat(u64(from.handle, 0, to.nodeid, to.handle, 0, COPY_BYTES, 0))
-  const nodeid = from.nodeid
-  for (let n = 0; n < COPIES; n++)
-    fs.start({ opcode: Op.COPY_FILE_RANGE, nodeid, args, reply: { argBytes: 8 } })
-  // What was put on the ring before it has been taken off when it is answered.
-  const last = fs.start({ opcode: Op.STATFS, nodeid, reply: { argBytes: 80 } })
-  t.equal(fs.finish(), last)
-  fs.frontend.stopQueue(REQUEST_QUEUE)
-  let whole = 0
-  let left = 0
-  for (let n = 0; n < COPIES; n++) {
-    const { error = -1, body = new Uint8Array() } = fs.finish().reply ?? {}
-    if (error === EOPNOTSUPP) left++
-    else if (error === 0 && new Reader(body).u32() === COPY_BYTES) whole++
-    else t.equal(error, 0, 'one that has begun says how far it came')
-  }
-  t.ok(left > 0, `${left} had not begun: the guest copies by itself`)
-  t.ok(whole < COPIES / 2, `${whole} came to their end`)
-  fs.close()
-})
+for (const [user, options] of Object.entries(users)) {
+  t.test(`${user}: GET_VRING_BASE amid ${COPIES} copies of ${COPY_BYTES / MIB} MiB`, async (t) => {
+    const device = await Device.start(t, [], options)
+    const fs = mount(t, device, { queueSize: 256 })
+    const from = fs.create(ROOT_ID, 'from', O_RDWR)
+    fs.setattr(from.nodeid, { size: COPY_BYTES })
+    const to = fs.create(ROOT_ID, 'to', O_RDWR)
+    const args = concat(u64(from.handle, 0, to.nodeid, to.handle, 0, COPY_BYTES, 0))
+    const nodeid = from.nodeid
+    for (let n = 0; n < COPIES; n++)
+      fs.start({ opcode: Op.COPY_FILE_RANGE, nodeid, args, reply: { argBytes: 8 } })
+    // What was put on the ring before it has been taken off when it is answered.
+    const last = fs.start({ opcode: Op.STATFS, nodeid, reply: { argBytes: 80 } })
+    t.equal(fs.finish(), last)
+    fs.frontend.stopQueue(REQUEST_QUEUE)
+    let whole = 0
+    let left = 0
+    for (let n = 0; n < COPIES; n++) {
+      const { error = -1, body = new Uint8Array() } = fs.finish().reply ?? {}
+      if (error === EOPNOTSUPP) left++
+      else if (error === 0 && new Reader(body).u32() === COPY_BYTES) whole++
+      else t.equal(error, 0, 'one that has begun says how far it came')
+    }
+    t.ok(left > 0, `${left} had not begun: the guest copies by itself`)
+    t.ok(whole < COPIES / 2, `${whole} came to their end`)
+    fs.close()
+  })
+}
 
 t.test('what no thread has begun can be given up', async (t) => {
   const path = join(tempDir(t), 'file')
