@@ -37,11 +37,12 @@ const works: Readonly<Record<string, readonly [string, string]>> = {
      make -s -j2 && make -q && ./prog && touch all.h && ! make -q && make -s && echo ' rebuilt'`,
   ],
   'extended attributes': [
-    'user.a="value" user.b=0x0001ff security.c="s"',
+    'user.a="value" user.b=0sAAH/ security.c="s"',
     `touch x && setfattr -n user.a -v first x && setfattr -n user.a -v value x && setfattr -n user.b -v 0x0001ff x
      setfattr -n security.c -v s x && setfattr -n user.gone -v 1 x && setfattr -x user.gone x
      ! getfattr -n user.gone x 2>/dev/null && cp --preserve=all x y && mkdir d && setfattr -n user.d -v 1 d
      head -c 65000 /dev/zero | tr '\\0' v > value && setfattr -n user.big -v "$(cat value)" d
+     ! setfacl -m u:1:r x 2>/dev/null
      [ "$(getfattr --only-values -n user.big d | wc -c)" = 65000 ]
      getfattr -d -m- y | tail -n +2 | grep = | sort -t. -k2 | tr '\\n' ' ' | sed 's/ $//'`,
   ],
