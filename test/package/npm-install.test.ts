@@ -2,7 +2,8 @@
  * The npm packages as npm installs them without any install script: packed, installed into an empty folder with the
  * dependencies of the registry, and started in its sandbox. `make test-package` runs it.
  */
-import { execFileSync, spawnSync } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { copyFileSync, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -110,6 +111,34 @@ t.test('packed, installed and started', async (t) => {
       })
       t.same([stdout, status], ['', 0], resolution.join(' '))
     }
+  })
+
+  t.test("the tutorial's code, as it is printed, but for its socket", async (t) => {
+    const tutorial = readFileSync(join(ROOT, 'docs/own-file-system.md'), 'utf8')
+    const code = [...tutorial.matchAll(/```js\n\/\/ (\S+)\n([\s\S]*?)```/g)]
+    for (const [, name = '', text = ''] of code) {
+      const socketPath = join(home, `${name}.sock`)
+      writeFileSync(join(home, name), text.replace('/tmp/hello.sock', socketPath))
+      const words = [process.execPath, name]
+      const served = ['--file-system', join(home, name), '--socket-path', socketPath]
+      if (name === 'in-memory.mjs') npm(home, ['install', '--no-audit', '--no-fund', 'memfs'])
+      const isProgram = text.includes('serveFileSystem')
+      const running = isProgram ? undefined : new RunningProgram(t, served, [], [], program)
+      if (running === undefined) {
+        const child = spawn('env', ['-i', `PATH=${PATH}`, ...words], {
+          cwd: home,
+          stdio: ['ignore', 'pipe', 'inherit'],
+        })
+        t.teardown(() => child.kill('SIGKILL'))
+        const [said] = await once(child.stdout, 'data')
+        t.match(String(said), socketPath)
+      } else await running.says('ready')
+      const fs = attach(t, { socketPath })
+      fs.init()
+      t.ok(fs.readdir(1n, fs.opendir(1n).handle, 0n).length >= 2, name)
+      fs.close()
+    }
+    t.equal(code.length, 4)
   })
 
   t.test('where no addon came along, a line says what to type, and that helps', async (t) => {
