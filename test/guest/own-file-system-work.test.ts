@@ -5,7 +5,7 @@ import type { Guest } from '../../vm/guest/guest.js'
 import { bootWith, expectQuietKernel } from '../support/real-guest.js'
 import { example, ServedModule } from '../support/served-module.js'
 
-const LONG_MS = 500_000
+const LONG_MS = 900_000
 
 t.setTimeout(1_100_000)
 
@@ -16,12 +16,12 @@ const works: Readonly<Record<string, readonly [string, string]>> = {
   'git clone': [
     'clean',
     `mkdir origin && cd origin && ${GIT} init -q
-     for n in $(seq 60); do mkdir -p d$((n % 7)); seq $((n * 100)) > d$((n % 7))/f$n; done
+     for n in 1 2 3 4 5 6 7 8 9; do mkdir -p d$((n % 7)); seq $((n * 500)) > d$((n % 7))/f$n; done
      ln -s d1/f1 link; ${GIT} add -A; ${GIT} commit -qm one
-     for n in $(seq 30); do echo $n >> d1/f1; ${GIT} commit -qam "change $n"; done
+     for n in 1 2 3; do echo $n >> d1/f1; ${GIT} commit -qam "change $n"; done
      cd ..; ${GIT} clone -q origin linked; ${GIT} clone -q --no-hardlinks origin copied
-     cd linked; ${GIT} checkout -q -b other HEAD~20; echo more >> d2/f2; ${GIT} commit -qam more
-     ${GIT} merge -q --no-edit main; ${GIT} gc -q; ${GIT} fsck --strict
+     cd linked; ${GIT} checkout -q -b other HEAD~2; echo more >> d2/f2; ${GIT} commit -qam more
+     ${GIT} merge -q --no-edit main; ${GIT} repack -qad; ${GIT} fsck --strict
      cd ../copied; ${GIT} pull -q ../linked other; diff -r --exclude .git . ../linked
      [ -z "$(${GIT} status --porcelain)" ] && echo clean`,
   ],
