@@ -299,6 +299,8 @@ export function statusFlags(fd: number): number
 export function setStatusFlags(fd: number, flags: number): number
 /** Sets the limit of open files as far as this process may; 0 leaves it. Returns the limit now in force. */
 export function setFileLimit(limit: number): number
+/** Raises the limit of locked memory (RLIMIT_MEMLOCK) as far as privileges allow, if it is lower. */
+export function raiseLockedLimit(limitBytes: number): number
 /** Makes shared memory that can be passed to another process and cannot shrink. */
 export function memfdCreate(sizeBytes: number): number
 export function fsync(fd: number): number

@@ -85,6 +85,7 @@ export const {
   pollStop,
   preemptions,
   putOffSignals,
+  raiseLockedLimit,
   readlinkat,
   receiveMessage,
   renameat2,

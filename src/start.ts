@@ -1,7 +1,7 @@
 /** Starts serving: becomes a confined process, or serves here with its own sockets. */
 import type { Configuration } from './config/configuration.js'
 import { planConfinement } from './sandbox/confinement.js'
-import { limitFiles, openOwnDescriptors } from './sandbox/own-process.js'
+import { allowRings, limitFiles, openOwnDescriptors } from './sandbox/own-process.js'
 import { putOffSignals } from './sandbox/signals.js'
 import { connectDatagram } from './sockets/connect-datagram.js'
 import { withInheritedPaths } from './sockets/inherited-paths.js'
@@ -25,8 +25,9 @@ export async function startServing(asked: Configuration, args: readonly string[]
   const { becomeConfined, canChange } = await import('./sandbox/launch.js')
   // Even without a sandbox, root has privileges to drop, and a process that can be changed needs a broker.
   if (confinement.sandbox !== 'none' || starter.uid === 0 || canChange(configuration)) {
-    // The limit cannot be raised inside the confinement.
+    // Limits cannot be raised inside the confinement.
     limitFiles(fileLimit)
+    allowRings()
     if (confinement.sandbox === 'none' && !canChange(configuration)) becomeConfined(plan, undefined, args)
     withSockets(configuration, (sockets) => becomeConfined(plan, sockets, args))
   }

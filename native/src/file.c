@@ -58,29 +58,54 @@ static napi_value file_set_status_flags(napi_env env, napi_callback_info info)
     return ret_errno(env, fcntl(fd, F_SETFL, flags));
 }
 
+/* Sets a limit as far as privileges allow. Returns the limit in force, or -1 with errno. */
+static int64_t set_limit(int resource, uint64_t limit)
+{
+    struct rlimit now, wanted;
+
+    if (getrlimit(resource, &now) < 0)
+        return -1;
+    wanted.rlim_cur = limit;
+    wanted.rlim_max = limit > now.rlim_max ? limit : now.rlim_max;
+    /* Raising the hard limit needs a privilege; without it the hard limit is the most. */
+    if (setrlimit(resource, &wanted) < 0) {
+        wanted.rlim_max = now.rlim_max;
+        wanted.rlim_cur = limit < now.rlim_max ? limit : now.rlim_max;
+        if (setrlimit(resource, &wanted) < 0)
+            return -1;
+    }
+    return (int64_t)wanted.rlim_cur;
+}
+
 /* setFileLimit(limit): the limit of open files now in force: `limit` (0: unchanged), as far as privileges allow */
 static napi_value file_set_limit(napi_env env, napi_callback_info info)
 {
     napi_value argv[1];
-    struct rlimit now, wanted;
+    struct rlimit now;
     uint64_t limit;
 
     if (!args_get(env, info, argv, 1) || !arg_u53(env, argv[0], &limit))
         return NULL;
-    if (getrlimit(RLIMIT_NOFILE, &now) < 0)
+    if (limit > 0)
+        return ret_errno(env, set_limit(RLIMIT_NOFILE, limit));
+    return ret_errno(env, getrlimit(RLIMIT_NOFILE, &now) < 0 ? -1 : (int64_t)now.rlim_cur);
+}
+
+/* raiseLockedLimit(limitBytes): 0; a limit of locked memory below `limitBytes` is raised as far as privileges allow */
+static napi_value file_raise_locked_limit(napi_env env, napi_callback_info info)
+{
+    napi_value argv[1];
+    struct rlimit now;
+    uint64_t limit_bytes;
+
+    if (!args_get(env, info, argv, 1) || !arg_u53(env, argv[0], &limit_bytes))
+        return NULL;
+    if (getrlimit(RLIMIT_MEMLOCK, &now) < 0)
         return ret_errno(env, -1);
-    if (limit == 0)
-        return ret_int(env, (int64_t)now.rlim_cur);
-    wanted.rlim_cur = limit;
-    wanted.rlim_max = limit > now.rlim_max ? limit : now.rlim_max;
-    /* Raising the hard limit needs a privilege; without it the hard limit is the most. */
-    if (setrlimit(RLIMIT_NOFILE, &wanted) < 0) {
-        wanted.rlim_max = now.rlim_max;
-        wanted.rlim_cur = limit < now.rlim_max ? limit : now.rlim_max;
-        if (setrlimit(RLIMIT_NOFILE, &wanted) < 0)
-            return ret_errno(env, -1);
-    }
-    return ret_int(env, (int64_t)wanted.rlim_cur);
+    /* RLIM_INFINITY is the highest number. */
+    if (now.rlim_cur >= limit_bytes)
+        return ret_int(env, 0);
+    return ret_errno(env, set_limit(RLIMIT_MEMLOCK, limit_bytes) < 0 ? -1 : 0);
 }
 
 /* memfdCreate(sizeBytes): fd of shared memory that cannot shrink */
@@ -234,6 +259,7 @@ bool register_file(napi_env env, napi_value exports)
         METHOD("statusFlags", file_status_flags),
         METHOD("setStatusFlags", file_set_status_flags),
         METHOD("setFileLimit", file_set_limit),
+        METHOD("raiseLockedLimit", file_raise_locked_limit),
         METHOD("memfdCreate", file_memfd_create),
         METHOD("fsync", file_fsync),
         METHOD("fdatasync", file_fdatasync),

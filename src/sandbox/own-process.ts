@@ -4,6 +4,9 @@ import type { SeccompAction } from '../config/options/process-options.js'
 import { seccompFilter } from './seccomp-filter.js'
 import { systemCallRules } from './system-calls.js'
 
+/** What io_urings of one user may lock together: some thousands of 136 KiB. */
+const LOCKED_BYTES = 1024 * 1024 * 1024
+
 /** Ends the process at once, without waiting for threads that are blocked in a system call. */
 export function exitNow(status: number): never {
   return native.exitNow(status)
@@ -22,6 +25,14 @@ export function writeNow(fd: number, bytes: Uint8Array, at: number): number {
 /** Sets the limit of open files as far as this process may; 0 leaves it. Returns the limit in force. */
 export function limitFiles(limit: number): number {
   return native.setFileLimit(limit)
+}
+
+/**
+ * Lets the devices of this user have thousands of io_urings: the kernel counts each as locked memory, and allows sixty
+ * by default. A device that gets none does with helper threads.
+ */
+export function allowRings(): void {
+  native.raiseLockedLimit(LOCKED_BYTES)
 }
 
 /** Opens /proc/self/fd, which is needed to reopen inodes. Throws if there is no /proc. */

@@ -53,6 +53,21 @@ async function until(t: Test, what: string, holds: () => boolean): Promise<void>
   t.pass(what)
 }
 
+t.test(
+  'memory that may be locked, of which each io_uring takes some, is raised to the most',
+  skip,
+  async (t) => {
+    const limits = (pid: number | 'self') =>
+      /^Max locked memory +(\S+) +(\S+)/m.exec(readFileSync(`/proc/${pid}/limits`, 'utf8'))?.slice(1) ?? []
+    const [, most] = limits('self')
+    for (const sandbox of ['namespace', 'none'] as const) {
+      const launcher = ['prlimit', `--memlock=4096:${most}`]
+      const device = await Device.start(t, [], { sandbox, launcher })
+      t.ok(Number(limits(device.pid)[0]) > 4096, sandbox)
+    }
+  },
+)
+
 for (const sandbox of ['namespace', 'chroot'] as const) {
   t.test(`every opcode in the sandbox ${sandbox}`, skip, async (t) => {
     const device = await Device.start(t, ['--keep-alive'], { sandbox })

@@ -6,7 +6,7 @@ import * as native from 'virtiofsd-ts-native'
 // From dist/test/unit/native back to the sources: it is JavaScript.
 const LOADER = new URL('../../../../native/load-addon.js', import.meta.url).href
 /** Beside what the addon has. */
-const OWN = ['launcherPath']
+const OWN = ['addonPath', 'launcherPath']
 /** In a build with sanitizers alone. */
 const SANITIZED = 'sanitizerTrap'
 
