@@ -140,7 +140,7 @@ static void end_helper(struct broker *broker)
     close(broker->helper_fd);
     broker->helper_fd = -1;
     waitpid(broker->helper_pid, NULL, 0);
-    drop_unlocked_file();
+    drop_fresh_files();
     send(broker->handover_fd, ABORT, strlen(ABORT), MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 

@@ -7,6 +7,7 @@
  *   "+PATH"  PATH.pid is locked by the descriptor that comes with the message; PATH is about to be made
  *   "!PATH"  PATH could not be made: remove PATH.pid and give up the lock
  *   "-PATH"  remove both files and give up the lock
+ *   "*"      the shares of all these sockets are about to serve: keep the files when the helper ends
  */
 #include "socket-files.h"
 
@@ -29,6 +30,8 @@ struct kept {
     int lock_fd;
     /* Stays valid if a directory above is renamed. */
     int dir_fd;
+    /* A helper has announced it, and not yet that it serves. */
+    bool fresh;
 };
 
 static struct kept kept[MAX_SOCKETS];
@@ -50,7 +53,7 @@ static int open_directory_of(const char *path)
     return open(dirname(copy), O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
-static int keep(const char *path, int lock_fd)
+static int keep(const char *path, int lock_fd, bool fresh)
 {
     struct kept *const file = &kept[kept_count];
 
@@ -58,6 +61,7 @@ static int keep(const char *path, int lock_fd)
         return -ENOSPC;
     snprintf(file->path, sizeof(file->path), "%s", path);
     file->lock_fd = lock_fd;
+    file->fresh = fresh;
     file->dir_fd = open_directory_of(path);
     if (file->dir_fd < 0)
         return -errno;
@@ -95,7 +99,7 @@ static void drop_path(const char *path, bool is_made)
 void keep_socket_files(const struct plan *plan)
 {
     for (size_t n = 0; n < plan->socket_count; n++)
-        keep(plan->sockets[n].path, plan->sockets[n].lock_fd);
+        keep(plan->sockets[n].path, plan->sockets[n].lock_fd, false);
 }
 
 void remove_socket_files(void)
@@ -104,7 +108,7 @@ void remove_socket_files(void)
         drop(kept_count - 1, true);
 }
 
-void drop_unlocked_file(void)
+static void drop_unlocked_file(void)
 {
     char pid_path[MAX_PATH + 4];
     int fd;
@@ -119,6 +123,14 @@ void drop_unlocked_file(void)
         unlink(pid_path);
     if (fd >= 0)
         close(fd);
+}
+
+void drop_fresh_files(void)
+{
+    for (size_t n = kept_count; n-- > 0;)
+        if (kept[n].fresh)
+            drop(n, true);
+    drop_unlocked_file();
 }
 
 /* Reads one message and the descriptor that may come with it, or -1. */
@@ -155,7 +167,11 @@ bool serve_socket_files(int helper_fd)
         break;
     case '+':
         unlocked[0] = '\0';
-        result = keep(text + 1, fd);
+        result = keep(text + 1, fd, true);
+        break;
+    case '*':
+        for (size_t n = 0; n < kept_count; n++)
+            kept[n].fresh = false;
         break;
     case '!':
     case '-':

@@ -7,8 +7,8 @@
 void keep_socket_files(const struct plan *plan);
 /* Carries out one message of a helper. Returns false if the helper has ended. */
 bool serve_socket_files(int helper_fd);
-/* Removes the pid file that a helper announced and did not live to lock. */
-void drop_unlocked_file(void);
+/* A helper has ended: removes the files of sockets whose shares it did not live to see serve. */
+void drop_fresh_files(void);
 /* Removes the files of all sockets. */
 void remove_socket_files(void);
 

@@ -13,6 +13,7 @@ import {
   type LiveAnswer,
   type LiveRequest,
   type NewShare,
+  type SentRequest,
 } from './messages.js'
 import type { RunningShares } from './running-shares.js'
 
@@ -42,14 +43,13 @@ export class ChangeReceiver {
   }
 
   private async take({ text, fds }: Packet): Promise<void> {
-    let answer: LiveAnswer | undefined
-    try {
-      // Only helpers of our own broker have the other end.
-      answer = await this.answer(decodeMessage(text) as LiveRequest, fds)
-    } catch (error) {
-      answer = { ok: false, error: messageOf(error) }
-    }
-    if (answer === undefined) return
+    // Only helpers of our own broker have the other end, and the broker itself.
+    const { id, ...request } = decodeMessage(text) as SentRequest
+    const answer = await this.answer(request, fds).then(
+      (result): LiveAnswer => ({ id, ok: true, result }),
+      (error: unknown): LiveAnswer => ({ id, ok: false, error: messageOf(error) }),
+    )
+    if (id === undefined) return
     try {
       this.socket.send(encodeMessage(answer))
     } catch {
@@ -57,18 +57,18 @@ export class ChangeReceiver {
     }
   }
 
-  private async answer(request: LiveRequest, fds: readonly number[]): Promise<LiveAnswer | undefined> {
+  private async answer(request: LiveRequest, fds: readonly number[]): Promise<unknown> {
     const { shares } = this
     switch (request.op) {
       case 'describe': {
         const running = shares.serving.map(({ id, name, added, config }) => ({ id, name, added, config }))
         const configuration = { ...this.plan.configuration, logLevel: shares.level }
-        return { ok: true, result: { pid: this.plan.pid, shares: running, configuration } }
+        return { pid: this.plan.pid, shares: running, configuration }
       }
       case 'prepare':
-        return { ok: true, result: await this.prepare(request, fds) }
+        return this.prepare(request, fds)
       case 'commit':
-        return { ok: true, result: await this.commit(request) }
+        return this.commit(request)
       case 'abort':
         shares.abort()
         return undefined

@@ -22,6 +22,11 @@ export class KeptSockets implements ClaimHooks {
     this.tell(`!${resolve(path)}`)
   }
 
+  /** The shares of all new sockets are about to serve: their files outlive this helper. */
+  confirm(): void {
+    this.tell('*')
+  }
+
   /** Removes a socket's files and gives up its lock, unless the broker does not know the path. */
   release(path: string): void {
     this.tell(`-${resolve(path)}`)

@@ -61,12 +61,16 @@ export type LiveRequest =
   /** A reload was refused; the text is for the log. */
   | { readonly op: 'refused'; readonly reason: string }
 
-export type LiveAnswer =
+/** A request, with the id of its answer: a helper that was killed may have left an answer unread. */
+export type SentRequest = LiveRequest & { readonly id?: string }
+
+export type LiveAnswer = { readonly id: string | undefined } & (
   | { readonly ok: true; readonly result: unknown }
   | { readonly ok: false; readonly error: string }
+)
 
 /** Writes a message. INIT flags are bigints, which JSON lacks. */
-export function encodeMessage(message: LiveRequest | LiveAnswer): string {
+export function encodeMessage(message: SentRequest | LiveAnswer): string {
   return JSON.stringify(message, (_, value: unknown) =>
     typeof value === 'bigint' ? { bigint: `${value}` } : value,
   )

@@ -44,6 +44,9 @@ export function reload(helper: Helper): object {
   const wanted = configureWithPlaces(given)
   const { add, remove, settings, atNextMount } = planReload(description, wanted)
   const begin = addAll(helper, description, wanted, add)
+  // In this order, whenever this helper is killed: a share without a socket can be removed, a socket made again.
+  helper.sockets.confirm()
+  for (const { config } of remove) releaseSocket(helper, config)
   process.commit({
     begin,
     remove: remove.map(({ id }) => id),
@@ -51,7 +54,6 @@ export function reload(helper: Helper): object {
     logLevel: wanted.configuration.logLevel,
     said: 'configuration reloaded',
   })
-  for (const { config } of remove) releaseSocket(helper, config)
   return {
     added: add.map(nameOf),
     removed: remove.map(({ name }) => name),

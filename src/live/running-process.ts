@@ -18,6 +18,7 @@ const ANSWER_TIMEOUT_MS = 30_000
 export class RunningProcess {
   private readonly loop = new EventLoop()
   private answer: Packet | undefined
+  private nextId = 0
 
   constructor(private readonly socket: PacketSocket) {
     socket.onPacket(this.loop, (packet) => {
@@ -50,17 +51,23 @@ export class RunningProcess {
   }
 
   private ask(request: LiveRequest, fds: readonly number[] = []): unknown {
-    this.answer = undefined
-    this.socket.send(encodeMessage(request), fds)
+    const id = `${process.pid}.${this.nextId++}`
+    this.socket.send(encodeMessage({ ...request, id }), fds)
     const endMs = performance.now() + ANSWER_TIMEOUT_MS
-    while (this.answer === undefined) {
+    for (;;) {
+      const answer = this.takeAnswer()
+      if (answer?.id === id && answer.ok) return answer.result
+      if (answer?.id === id && !answer.ok) throw new UserError(answer.error)
       const leftMs = endMs - performance.now()
       if (leftMs <= 0) throw new UserError('the process does not answer')
       this.loop.wait(Math.ceil(leftMs))
     }
-    const { text } = this.answer as Packet
-    const answer = decodeMessage(text) as LiveAnswer
-    if (!answer.ok) throw new UserError(answer.error)
-    return answer.result
+  }
+
+  private takeAnswer(): LiveAnswer | undefined {
+    const { answer } = this
+    this.answer = undefined
+    // The process runs our program; what it says is looked at, and never obeyed.
+    return answer === undefined || answer.text === '' ? undefined : (decodeMessage(answer.text) as LiveAnswer)
   }
 }

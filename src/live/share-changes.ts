@@ -23,6 +23,7 @@ export function addShare(helper: Helper, words: string): object {
   const running = description.shares.map(({ config }) => config)
   const { config, dangers } = configureAdded(helper.given, parseShareWords(words), running)
   const id = prepareShare(helper, description, { config, added: true, dangers })
+  helper.sockets.confirm()
   commit(helper, description, { begin: [id], said: 'share added' })
   return { name: config.tag ?? `${id}`, directory: config.directory, socketPath: config.socketPath, dangers }
 }
@@ -31,8 +32,8 @@ export function addShare(helper: Helper, words: string): object {
 export function removeShare(helper: Helper, name: string | undefined): object {
   const description = helper.process.describe()
   const share = shareCalled(name, description.shares)
-  commit(helper, description, { remove: [share.id], said: 'share removed' })
   releaseSocket(helper, share.config)
+  commit(helper, description, { remove: [share.id], said: 'share removed' })
   return { removed: share.name }
 }
 
@@ -45,6 +46,8 @@ export function prepareShare(
   const { config } = share
   expectAddable(config, sandbox !== 'none')
   const rootFd = openForSandbox(config.directory, config.readonly, sandbox)
+  // A helper that was killed may have left its socket's files to the broker. No share that runs listens there.
+  sockets.release(config.socketPath)
   try {
     const claim = claimSocket(config.socketPath, '--socket-path', config.socketGid, sockets)
     try {

@@ -75,6 +75,7 @@ export class Device {
   private readonly logPath: string
   private readonly process: ChildProcess
   private servingPid: number | undefined
+  private isKilled = false
   private readonly ended: Promise<{ status: number | null; signal: string | null }>
 
   /** Starts it with `args` and waits until it listens. */
@@ -87,7 +88,7 @@ export class Device {
     const device = new Device(directory, state, [...ownFileSystem, ...args, '--sandbox', sandbox], launcher)
     t.teardown(async () => {
       const { exitCode, signalCode } = device.process
-      if (device.hasExited && exitCode !== 0) {
+      if (device.hasExited && exitCode !== 0 && !device.isKilled) {
         t.fail(
           `the device ended by itself (${exitCode ?? signalCode}):\n${readFileSync(device.logPath, 'utf8')}`,
         )
@@ -231,6 +232,12 @@ export class Device {
   /** Waits for its end. Returns the exit status or signal. */
   exited(): Promise<{ status: number | null; signal: string | null }> {
     return this.ended
+  }
+
+  /** Kills it, which is not a failure of the test then. */
+  killOnPurpose(): void {
+    this.isKilled = true
+    this.process.kill('SIGKILL')
   }
 
   kill(signal: NodeJS.Signals): void {

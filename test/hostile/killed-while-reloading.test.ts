@@ -1,0 +1,112 @@
+/** The process, or the helper that changes it, is killed at any moment of a reload: nothing is left behind. */
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { isRoot } from '../support/cases.js'
+import { ControlClient } from '../support/control-client.js'
+import { Device, sleep } from '../support/device.js'
+import { ROOT_ID } from '../support/fuse-abi.js'
+import { until } from '../support/live-device.js'
+import { mount } from '../support/mount.js'
+import { Random } from '../support/random.js'
+import { tempDir } from '../support/temp-dir.js'
+
+const MOMENTS = 12
+/** A reload takes about as long; on a busy machine, much longer. */
+const SPREAD_MS = 500
+const sandbox = isRoot ? 'namespace' : 'none'
+
+const shareOf = (place: string, name: string) =>
+  `[[share]]\ntag = "${name}"\nshared-dir = "${place}/${name}"\nsocket-path = "${place}/run/${name}.sock"\n`
+
+async function start(t: Test) {
+  const place = tempDir(t)
+  for (const name of ['run', 'a', 'b', 'c']) mkdirSync(join(place, name))
+  const path = join(place, 'shares.toml')
+  writeFileSync(path, shareOf(place, 'a'))
+  const args = ['--keep-alive', '--config', path, '--control-socket', join(place, 'run', 'control')]
+  const device = await Device.start(t, args, { sandbox })
+  return { place, path, device, runs: () => readdirSync(join(place, 'run')).sort() }
+}
+
+/** The processes that name a directory in their command line. */
+function processesOf(place: string): string[] {
+  return readdirSync('/proc').filter((pid) => {
+    if (!/^\d+$/.test(pid)) return false
+    try {
+      return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(place)
+    } catch {
+      return false
+    }
+  })
+}
+
+t.test('the process, by SIGTERM', async (t) => {
+  const random = new Random(17)
+  for (let n = 0; n < MOMENTS; n++) {
+    const { place, path, device, runs } = await start(t)
+    writeFileSync(path, shareOf(place, 'b') + shareOf(place, 'c'))
+    device.kill('SIGHUP')
+    await sleep(random.below(SPREAD_MS))
+    device.kill('SIGTERM')
+    t.same(await device.exited(), { status: 0, signal: null })
+    t.same(runs(), [], 'no file is left')
+    await until(
+      () => processesOf(place).length === 0,
+      () => `processes are left: ${processesOf(place).join(' ')}`,
+    )
+  }
+})
+
+t.test('the helper, by SIGKILL: all of the change has happened, or nothing', async (t) => {
+  const random = new Random(18)
+  const { place, path, device, runs } = await start(t)
+  const control = await ControlClient.connect(t, join(place, 'run', 'control'))
+  const names = async () =>
+    (await control.ask<readonly { name: string }[]>('shares')).map(({ name }) => name).sort()
+  const helpers = () =>
+    processesOf(place).filter((pid) => {
+      try {
+        const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8')
+        // The launcher's words name the script, too.
+        return words.startsWith(process.execPath) && words.includes('helper.js')
+      } catch {
+        return false
+      }
+    })
+  for (let n = 0; n < MOMENTS; n++) {
+    writeFileSync(path, shareOf(place, 'a') + shareOf(place, 'b') + shareOf(place, 'c'))
+    device.kill('SIGHUP')
+    await sleep(random.below(SPREAD_MS))
+    for (const pid of helpers()) process.kill(Number(pid), 'SIGKILL')
+    await until(
+      () => helpers().length === 0,
+      () => 'a helper is left',
+    )
+    // What it leaves is settled when the next change has been carried out.
+    writeFileSync(path, shareOf(place, 'a'))
+    const changes = await ControlClient.connect(t, join(place, 'run', 'control.live'))
+    t.match(await changes.ask('reload'), { added: [] })
+    changes.socket.destroy()
+    t.same(await names(), ['0', 'a'])
+    t.same(runs(), ['a.sock', 'a.sock.pid', 'control', 'control.live', 'control.pid'])
+  }
+  mount(t, { socketPath: join(place, 'run', 'a.sock') }).getattr(ROOT_ID)
+})
+
+t.test('all of it, by SIGKILL of the process that was started', async (t) => {
+  const random = new Random(19)
+  for (let n = 0; n < 4; n++) {
+    const { place, path, device, runs } = await start(t)
+    writeFileSync(path, shareOf(place, 'b') + shareOf(place, 'c'))
+    device.kill('SIGHUP')
+    await sleep(random.below(SPREAD_MS))
+    device.killOnPurpose()
+    await device.exited()
+    await until(
+      () => runs().length === 0 && processesOf(place).length === 0,
+      () => `left: ${runs().join(' ')}, processes ${processesOf(place).join(' ')}`,
+    )
+    t.pass('the broker has removed the files')
+  }
+})

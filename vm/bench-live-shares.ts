@@ -1,0 +1,113 @@
+/**
+ * `make bench-live-shares`: what it costs the guest of one share that other shares of its process come and go, and what
+ * is left of them.
+ */
+import { mkdirSync, readdirSync, readFileSync } from 'node:fs'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { Command } from 'commander'
+import { DeviceProcess } from './device/device-process.js'
+import { parseCount, runAsProgram } from './host/command-program.js'
+import { makeTemporaryDir } from './host/temporary-dir.js'
+import { makeBenchShare, SHARE_PATHS } from './measure/bench-device/bench-share.js'
+import { describeFailure } from './measure/bench-device/command-failure.js'
+import { LoadGenerator } from './measure/bench-device/load-generator.js'
+
+const ROUND_MS = 5000
+/** The shares that come before the first count of what is held: V8 grows its tables with them. */
+const WARM_UP = 50
+
+interface Options {
+  count: number
+}
+
+/** A client of the socket for changes. */
+class Changes {
+  private readonly socket
+  private readonly lines
+
+  constructor(path: string) {
+    this.socket = connect(path)
+    this.lines = createInterface({ input: this.socket })[Symbol.asyncIterator]()
+  }
+
+  async ask(command: string, argument: string): Promise<void> {
+    this.socket.write(`${JSON.stringify({ command, argument })}\n`)
+    const { value = '{"ok":false}' } = await this.lines.next()
+    const answer = JSON.parse(value) as { ok: boolean; error?: string }
+    if (!answer.ok) throw new Error(answer.error ?? 'the connection was closed')
+  }
+
+  close(): void {
+    this.socket.destroy()
+  }
+}
+
+/** What the process that serves holds. */
+function heldBy(launcherPid: number): { fds: number; threads: number; privateKib: number } {
+  const children = readFileSync(`/proc/${launcherPid}/task/${launcherPid}/children`, 'utf8').trim().split(' ')
+  const isNode = (pid: string) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').startsWith(process.execPath)
+  const pid = children.find((child) => child !== '' && isNode(child)) ?? `${launcherPid}`
+  const memory = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8').matchAll(/^Private_\w+: +(\d+)/gm)
+  return {
+    fds: readdirSync(`/proc/${pid}/fd`).length,
+    threads: readdirSync(`/proc/${pid}/task`).length,
+    privateKib: [...memory].reduce((sum, [, kib]) => sum + Number(kib), 0),
+  }
+}
+
+async function run({ count }: Options): Promise<void> {
+  const dir = makeTemporaryDir()
+  const share = makeBenchShare(SHARE_PATHS.memory)
+  const [socket, control] = [join(dir.path, 'socket'), join(dir.path, 'control')] as const
+  mkdirSync(join(dir.path, 'other'))
+  const words = `tag=other,path=${join(dir.path, 'other')},socket=${join(dir.path, 'other.sock')}`
+  const options = ['--keep-alive', '--sandbox', 'namespace', '--control-socket', control]
+  const device = await DeviceProcess.startOurs(
+    ['--shared-dir', share.path, '--socket-path', socket, ...options],
+    [socket],
+  )
+  const victim = await LoadGenerator.start(socket, share)
+  const changes = new Changes(`${control}.live`)
+  const comeAndGo = async (times: number) => {
+    for (let n = 0; n < times; n++) {
+      await changes.ask('share-add', words)
+      await changes.ask('share-remove', 'other')
+    }
+  }
+  await comeAndGo(WARM_UP)
+  const pid = device.pid
+  const before = heldBy(pid)
+  let done = false
+  const coming = comeAndGo(count).then(() => {
+    done = true
+  })
+  const beside: number[] = []
+  while (!done) beside.push((await victim.run({ workload: 'getattr', depth: 1 }, ROUND_MS, 0)).maxUs)
+  await coming
+  const after = heldBy(pid)
+  const alone: number[] = []
+  for (const _ of beside) alone.push((await victim.run({ workload: 'getattr', depth: 1 }, ROUND_MS, 0)).maxUs)
+  const worst = (values: readonly number[]) =>
+    values
+      .map((us) => (us / 1000).toFixed(1))
+      .sort((a, b) => Number(a) - Number(b))
+      .join(' ')
+  process.stdout.write(`${count} shares came and went; before and after, the process had\n`)
+  for (const name of ['fds', 'threads', 'privateKib'] as const)
+    process.stdout.write(`  ${name}: ${before[name]} -> ${after[name]}\n`)
+  process.stdout.write(`longest GETATTR of another share in each ${ROUND_MS} ms, in ms\n`)
+  process.stdout.write(`  while they came and went: ${worst(beside)}\n  alone: ${worst(alone)}\n`)
+  changes.close()
+  await victim.stop()
+  await device.stop()
+  dir.remove()
+}
+
+const command = new Command('bench-live-shares')
+  .description('Adds and removes shares beside a share under load.')
+  .option('--count <n>', 'how many shares come and go', parseCount, 1000)
+  .exitOverride()
+
+await runAsProgram(command, run, describeFailure)
