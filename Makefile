@@ -98,10 +98,6 @@ bench-neighbours: build ## What a flood on one share does to the latency of anot
 bench-live-shares: build ## What shares that come and go cost another share of the process, and what they leave (COUNT=)
 	@node dist/vm/bench-live-shares.js $(call option,COUNT)
 
-.PHONY: bench-own
-bench-own: build ## File systems of a user's own beside the passthrough one, on each floor (ROUNDS=, RUN_MS=)
-	@node dist/vm/bench-own.js $(foreach name,ROUNDS RUN_MS,$(call option,$(name)))
-
 .PHONY: bench-confinement
 bench-confinement: build ## What --sandbox namespace --seccomp kill costs, beside none of either (PAIRS=, RUN_MS=, ARGS=)
 	@node dist/vm/bench-confinement.js $(foreach name,PAIRS RUN_MS ARGS,$(call option,$(name)))

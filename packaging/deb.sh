@@ -21,7 +21,7 @@ build() {
   PREFIX=/usr DESTDIR="$stage/tree" PREBUILT="linux-$2" CC="$3" share/install.sh
   local lib=$stage/tree/usr/lib/virtiofsd-ts
   # Debian's Node, whatever PATH says; licenses stand in /usr/share/doc; no documents of ours or of packages, twice.
-  sed -i '1s#.*#\#!/usr/bin/node#' "$lib/dist/src/main.js"
+  sed -i '1s#.*#\#!/usr/bin/node#' "$lib/dist/program/main.js"
   rm -rf "$lib"/{LICENSE,README.md,share,dist/virtiofsd-ts.1}
   find "$lib/node_modules" -depth \( -name .github -o -name test -o -name tests -o -name benchmarks -o -name docs \) -exec rm -rf {} +
   find "$lib/node_modules" \( -name '.*' -o -name '*.md' -not -iname 'license*' -o -name '*.cc' -o -name binding.gyp \

@@ -79,6 +79,32 @@ const launches: Readonly<Record<string, Launch>> = {
       '--announce-submounts',
     ],
   },
+  'systemd-vmspawn': {
+    inherits: true,
+    line: ({ directory }) => [
+      ...['--shared-dir', directory, '--xattr', '--fd', '3', '--no-announce-submounts'],
+      ...['--log-level=info', '--modcaps=-mknod'],
+    ],
+  },
+  mkosi: {
+    inherits: true,
+    line: ({ directory }) => [
+      ...['--shared-dir', directory, '--xattr', '--no-announce-submounts', '--sandbox=chroot', '--fd', '3'],
+    ],
+  },
+  'RunCVM, in the notation of the older virtiofsd': {
+    line: ({ directory, socketPath }) => [
+      ...['-o', 'cache=always', '-o', 'announce_submounts', '-o', 'xattr', `--socket-path=${socketPath}`],
+      ...['-o', `source=${directory.replaceAll(',', ',,')}`, '-o', 'sandbox=chroot'],
+    ],
+  },
+  'a Firecracker with virtio-fs': {
+    line: ({ directory, socketPath }) => [
+      ...['--shared-dir', directory, '--socket-path', socketPath, '--readonly', '--no-announce-submounts'],
+      ...['--sandbox', 'namespace', '--inode-file-handles=never'],
+      ...['--migration-mode', 'find-paths', '--migration-on-error', 'abort'],
+    ],
+  },
   'cloud-hypervisor': {
     line: ({ directory, socketPath }) => [
       ...[`--socket-path=${socketPath}`, `--shared-dir=${directory}`, '--cache=never'],
