@@ -66,7 +66,6 @@ const wanted = {
   execveat: 322,
   userfaultfd: 323,
   pidfd_send_signal: 424,
-  io_uring_setup: 425,
   io_uring_register: 427,
   open_tree: 428,
   move_mount: 429,

@@ -28,7 +28,6 @@ const attempts: Readonly<Record<string, () => unknown>> = {
   // The first such call starts libuv's pool.
   'make threads': async () => (await readdir('/')).join(','),
   'make a namespace': () => native.detachFs(),
-  'set up io_uring': () => native.asyncCreate(1, 1),
   'kill another': () => process.kill(process.ppid, 0),
 }
 
