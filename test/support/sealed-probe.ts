@@ -27,7 +27,6 @@ const attempts: Readonly<Record<string, () => unknown>> = {
   'make a socket': () => connect('/s0/socket'),
   // The first such call starts libuv's pool.
   'make threads': async () => (await readdir('/')).join(','),
-  'make a namespace': () => native.detachFs(),
   'kill another': () => process.kill(process.ppid, 0),
 }
 
