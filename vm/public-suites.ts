@@ -18,6 +18,8 @@ import { Workplace } from './measure/work/workplace.js'
 
 /** A case that takes longer has failed. */
 const CASE_TIMEOUT_SEC = 300
+/** The exit status of timeout(1) for a command that it has ended. */
+const STATUS_OF_TIMEOUT = 124
 const GRACE_MS = 60_000
 const SHOWN_LINES = 12
 const OURS = 'virtiofsd-ts'
@@ -132,6 +134,7 @@ async function runCase(
   n: number,
 ): Promise<Outcome> {
   const directory = `case-${n}`
+  const startMs = performance.now()
   const guest = await place.guest()
   const limited = `timeout -k 5 ${CASE_TIMEOUT_SEC} bash -c "$CASE"`
   const command = `export CASE=${quote(suite.command(name, path))}; ${limited}`
@@ -141,9 +144,12 @@ async function runCase(
   if (ended === undefined) await place.killGuest()
   const output = ended?.stdout.toString() ?? ''
   const outcome = ended === undefined ? 'fail' : suite.outcomeOf(ended.status, output)
+  const seconds = Math.round((performance.now() - startMs) / 1000)
+  say(`  ${name}: ${outcome}, ${seconds} s`)
   if (outcome === 'fail') {
     const last = output.trimEnd().split('\n').slice(-SHOWN_LINES).join('\n')
-    say(`  ${name} fails${ended === undefined ? ': no end' : ''}\n${last.replaceAll(/^/gm, '    ')}`)
+    const isLate = ended === undefined || ended.status === STATUS_OF_TIMEOUT
+    say(`${isLate ? `    no end in ${CASE_TIMEOUT_SEC} s\n` : ''}${last.replaceAll(/^/gm, '    ')}`)
   }
   return outcome
 }

@@ -1,4 +1,5 @@
 /** `make public-suites`: which cases a suite has, and what their ends mean. */
+import { spawnSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -53,6 +54,13 @@ t.test('xfstests: generic cases of the group quick', async (t) => {
     'tests/generic/069': '_begin_fstest rw udf auto\n',
   })
   t.same(xfstests.cases(path), ['generic/001'])
+  const command = xfstests.command('generic/001', path)
+  t.match(
+    command,
+    /fsgqa:2001.*LD_LIBRARY_PATH=.*cd \/run\/supplies && .*check generic\/001 2>&1$/,
+    'users, then the case',
+  )
+  t.equal(spawnSync('bash', ['-n', '-c', command]).status, 0)
   t.equal(xfstests.outcomeOf(0, 'generic/001 [not run] no reflink'), 'skip')
   t.equal(xfstests.outcomeOf(0, 'Passed all 1 tests'), 'pass')
   t.equal(xfstests.outcomeOf(1, 'Failed 1 of 1 tests'), 'fail')

@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { SetupError } from '../../host/setup-error.js'
+import { ENTER_XFSTESTS_HOME } from './xfstests-home.js'
 
 /** The outcome of a case. `skip`: the case itself says that it does not apply. */
 export type Outcome = 'pass' | 'fail' | 'skip'
@@ -87,7 +88,7 @@ const xfstests: Suite = {
       .map((name) => `generic/${name}`)
   },
   command: (name) =>
-    `cd ${SUITE_DIR} && FSTYP=virtiofs TEST_DEV=work TEST_DIR=/mnt RESULT_BASE=/tmp/results ./check ${name} 2>&1`,
+    `${ENTER_XFSTESTS_HOME}; cd ${SUITE_DIR} && FSTYP=virtiofs TEST_DEV=work TEST_DIR=/mnt RESULT_BASE=/tmp/results ./check ${name} 2>&1`,
   outcomeOf: (status, output) => (/\[not run\]/.test(output) ? 'skip' : status === 0 ? 'pass' : 'fail'),
 }
 
