@@ -32,7 +32,7 @@ const works: Readonly<Record<string, readonly [string, string]>> = {
      printf 'int part1(void), part2(void), part3(void), part4(void), part5(void);\\n#define MORE 27\\n' > all.h
      printf '#include <stdio.h>\\n#include "all.h"\\nint main(void) {\\n' > main.c
      printf '  printf("%%d", part1() + part2() + part3() + part4() + part5() + MORE); return 0; }\\n' >> main.c
-     printf 'prog: main.o part1.o part2.o part3.o part4.o part5.o\\n\\t$(CC) -o $@ $^\\n%%.o: %%.c all.h\\n' > Makefile
+     printf 'CC = gcc\\nprog: main.o part1.o part2.o part3.o part4.o part5.o\\n\\t$(CC) -o $@ $^\\n%%.o: %%.c all.h\\n' > Makefile
      printf '\\t$(CC) -O2 -g -c -o $@ $<\\n' >> Makefile
      make -s -j2 && make -q && ./prog && touch all.h && ! make -q && make -s && echo ' rebuilt'`,
   ],
