@@ -112,6 +112,31 @@ t.test('inodes, open files and directories move there and back', async (t) => {
   t.pass('no descriptor is left over on either side')
 })
 
+for (const mode of ['find-paths', 'file-handles']) {
+  t.test(`confined devices move a guest, too: ${mode}`, async (t) => {
+    const options = ['--migration-mode', mode, '--seccomp', 'kill', ...KEEP]
+    const from = await Device.start(t, options, { sandbox: 'namespace' })
+    const to = await Device.start(t, options, { sandbox: 'namespace', directory: from.directory })
+    const fs = mount(t, from)
+    mkdirSync(join(from.directory, 'sub'))
+    const sub = fs.lookup(ROOT_ID, 'sub').nodeid
+    const file = fs.create(sub, 'file', O_RDWR)
+    fs.write(file.nodeid, file.handle, 0n, bytesOf('confined'))
+    const listing = fs.opendir(sub)
+    const isRoot = process.geteuid?.() === 0
+    if (!isRoot && mode === 'file-handles') {
+      t.pass('by file handle', { skip: 'needs root: CAP_DAC_READ_SEARCH' })
+      return
+    }
+    for (const device of [to, from]) {
+      migrate(fs, device)
+      t.equal(text(fs.read(file.nodeid, file.handle, 0n, 100)), 'confined')
+      t.equal(fs.readdir(sub, listing.handle, 0n).length, 3)
+      t.equal(fs.lookup(sub, 'file').nodeid, file.nodeid)
+    }
+  })
+}
+
 t.test('a guest that has not mounted moves, and a migration that is given up changes nothing', async (t) => {
   const { fs, to, from } = await pair(t)
   const file = fs.create(ROOT_ID, 'file', O_RDWR)
