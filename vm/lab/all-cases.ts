@@ -6,6 +6,7 @@ import { asyncCases } from './cases/async.js'
 import { bootCases } from './cases/boot.js'
 import { cacheCases } from './cases/cache.js'
 import { dataCases } from './cases/data.js'
+import { errorCases } from './cases/errors.js'
 import { ioModeCases } from './cases/io-modes.js'
 import { leakCases } from './cases/leaks.js'
 import { listingCases } from './cases/listings.js'
@@ -38,6 +39,7 @@ export const allCases: readonly LabCase[] = [
   ...protocolCases,
   ...queueCases,
   ...nameCases,
+  ...errorCases,
   ...mixedCases,
   ...leakCases,
 ]

@@ -15,8 +15,8 @@ import type { ShareName } from '../option-sets.js'
 import type { Scene } from '../scene.js'
 
 const POLICIES: readonly ShareName[] = ['direct', 'auto', 'always']
-/** More entries than fit into one READDIR or READDIRPLUS. */
-const ENTRIES = 120
+/** More entries than fit into one READDIR or READDIRPLUS, or into a page of the guest's cache. */
+const ENTRIES = 200
 
 function makeDirectory(scene: Scene, entries: number): { host: string; guest: string } {
   const host = scene.hostPath(scene.file())

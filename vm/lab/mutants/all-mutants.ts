@@ -1,4 +1,5 @@
 import { dataMutants } from './data.js'
+import { errorMutants } from './errors.js'
 import { lockingMutants } from './locking.js'
 import type { Mutant } from './mutant.js'
 import { nameMutants } from './names.js'
@@ -8,5 +9,6 @@ export const allMutants: readonly Mutant[] = [
   ...lockingMutants,
   ...dataMutants,
   ...nameMutants,
+  ...errorMutants,
   ...newerMutants,
 ]

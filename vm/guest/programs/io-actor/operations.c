@@ -427,6 +427,20 @@ static long do_peek(const char *line, struct outcome *outcome)
     return error;
 }
 
+/* FILE MAP LENGTH: reads from the start of the file into the start of the mapping. */
+static long do_pull(const char *line, struct outcome *outcome)
+{
+    char from[NAME_BYTES], to[NAME_BYTES];
+    struct named file, map;
+    size_t len;
+    (void)outcome;
+    if (sscanf(line, "%31s %31s %zu", from, to, &len) != 3)
+        return -EINVAL;
+    if (find(from, &file) < 0 || find(to, &map) < 0)
+        return -ENOENT;
+    return len <= map.len ? result(pread(file.fd, map.bytes, len, 0)) : -ERANGE;
+}
+
 static long do_msync(const char *line, struct outcome *outcome)
 {
     struct named map;
@@ -456,6 +470,7 @@ static const struct operation {
     { "fill", do_fill },   { "check", do_check }, { "size", do_size },   { "truncate", do_truncate },
     { "seek", do_seek },   { "setfl", do_setfl }, { "user", do_user },   { "allocate", do_allocate },
     { "copy", do_copy },   { "append", do_append }, { "dsync", do_dsync }, { "cpu", do_cpu },
+    { "pull", do_pull },
 };
 
 void operate(const char *line, struct outcome *outcome)
