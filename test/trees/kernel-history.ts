@@ -132,7 +132,7 @@ export async function makeKernelHistory(): Promise<string> {
     await git(dir, ['config', 'gc.auto', '0'])
     // The kernel's .gitignore names files that Debian's archive has.
     await git(dir, ['add', '--all', '--force'])
-    await commit(dir, "Debian's Linux", GOOD)
+    await commit(dir, "Debian's Linux", GOOD, 1)
   })
   // The steps may have changed since the first commit was made, which takes longest.
   await build(repository, FAULTS, FAULTY)
@@ -143,7 +143,7 @@ export async function makeKernelHistory(): Promise<string> {
 /** Makes a commit of each step, from the first commit on, and tags the last. */
 async function build(repository: string, steps: readonly Step[], tag: string): Promise<void> {
   await git(repository, ['checkout', '--quiet', '--force', '--detach', GOOD])
-  for (const { subject, file, before, after } of steps) {
+  for (const [n, { subject, file, before, after }] of steps.entries()) {
     const path = join(repository, 'fs/fuse', file)
     const text = readFileSync(path, 'utf8')
     if (text.split(before).length !== 2) throw new Error(`${subject}: not once in ${file}: ${before}`)
@@ -151,16 +151,21 @@ async function build(repository: string, steps: readonly Step[], tag: string): P
       path,
       text.replace(before, () => after),
     )
-    await commit(repository, subject, tag)
+    await commit(repository, subject, tag, n + 2)
   }
 }
 
-async function commit(dir: string, message: string, tag: string): Promise<void> {
+/** Commits everything. The dates decide, too, which commit a bisection takes in place of one that it skips. */
+async function commit(dir: string, message: string, tag: string, day: number): Promise<void> {
   const author = ['-c', 'user.name=The lab', '-c', 'user.email=lab@example.org']
-  await git(dir, [...author, 'commit', '--all', '--quiet', '--message', message])
+  const date = `2026-01-${String(day).padStart(2, '0')}T00:00:00Z`
+  await git(dir, [...author, 'commit', '--all', '--quiet', '--message', message], {
+    GIT_AUTHOR_DATE: date,
+    GIT_COMMITTER_DATE: date,
+  })
   await git(dir, ['tag', '--force', tag])
 }
 
-function git(dir: string, args: string[]): Promise<string> {
-  return runCommand('git', ['-C', dir, ...args])
+function git(dir: string, args: string[], env: Record<string, string> = {}): Promise<string> {
+  return runCommand('git', ['-C', dir, ...args], { env })
 }
