@@ -17,7 +17,7 @@ export const GOOD = 'good'
 export const BAD = 'bad'
 /** The commit that changes what overlap/append observes. */
 export const CULPRIT = 'fuse: appends do not need the whole lock'
-/** Commits that a bisection meets and has to skip. */
+/** Commits that a bisection has to skip. */
 export const SKIPPED = {
   doesNotBuild: 'fuse: count the opens',
   doesNotBoot: 'fuse: insist on a state',
@@ -26,10 +26,7 @@ export const SKIPPED = {
 const APPENDS = 'if (iocb->ki_flags & IOCB_APPEND)'
 const REGISTERED = 'INIT_LIST_HEAD(&fuse_conn_list);'
 
-/**
- * Bisection looks at the fourth commit first, then at the second, the fifth, the seventh and the sixth. So it meets both
- * that give no verdict.
- */
+/** Bisection looks at the fourth commit first, which does not build. */
 const STEPS: readonly Step[] = [
   comment('fuse: say where modes are', 'iomode.c', ' * FUSE inode io modes.'),
   comment('fuse: say what dir.c is', 'dir.c', 'FUSE: Filesystem in Userspace'),
@@ -155,7 +152,7 @@ async function build(repository: string, steps: readonly Step[], tag: string): P
   }
 }
 
-/** Commits everything. The dates decide, too, which commit a bisection takes in place of one that it skips. */
+/** Commits everything. With fixed dates, a history has the same commits each time. */
 async function commit(dir: string, message: string, tag: string, day: number): Promise<void> {
   const author = ['-c', 'user.name=The lab', '-c', 'user.email=lab@example.org']
   const date = `2026-01-${String(day).padStart(2, '0')}T00:00:00Z`
