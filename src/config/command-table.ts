@@ -7,7 +7,7 @@ export interface CommandSpec {
 export const commandTable = [
   { name: 'check-config', text: 'explain a configuration, and which rule wins for a path' },
   { name: 'ctl', text: 'query a running virtiofsd-ts, or make it fail on purpose' },
-  { name: 'top', text: 'show what the shares of a running virtiofsd-ts do, second by second' },
+  { name: 'top', text: 'show what running shares do, second by second' },
   { name: 'trace', text: 'print what --trace recorded' },
   { name: 'bench', text: 'measure guest I/O beside another device (from a checkout)' },
   { name: 'completion', text: 'print the completion script for bash, zsh or fish' },

@@ -132,7 +132,7 @@ t.test('--help lists every option; the commands have help of their own', async (
 
 t.test('check-config explains which rule wins', async (t) => {
   const directory = tempDir(t)
-  const config = join(directory, 'shares.toml')
+  const config = join(tempDir(t), 'shares.toml')
   writeFileSync(
     config,
     `[[share]]\ntag = "data"\npath = "${directory}"\nsocket = "${tempDir(t)}/s"\n

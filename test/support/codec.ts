@@ -79,9 +79,12 @@ export function checkStructs(t: Test, structs: Readonly<Record<string, RequestSt
 }
 
 const notReaders = [
+  'limitBlocks',
+  'limitFiles',
   'write',
   'writeHead',
   'writeHeader',
+  'writeLenBytes',
   'writeName',
   'writeNothing',
   'paddedBytes',

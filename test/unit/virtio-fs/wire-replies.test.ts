@@ -2,7 +2,7 @@
 import t from 'tap'
 import * as wire from 'virtio-fs-ts/protocol'
 import { checkStructs, checkWordWriter, checkWriter, type RequestStruct } from '../../support/codec.js'
-import { bytesOf } from '../../support/hex.js'
+import { bytesOf, viewOf } from '../../support/hex.js'
 
 const ATTR = `
   07 06 05 04 03 02 01 00  # ino
@@ -249,6 +249,20 @@ t.test('statfs is written whole from five counts', async (t) => {
   const { golden } = structs['fuse_statfs_out']
   const counts = new DataView(bytesOf(`ee ee ee ee ${golden}`).buffer)
   checkWriter(t, (v, at) => wire.StatfsOut.write(v, at, counts, 4, 0x80001000, 255, 512), golden)
+})
+
+t.test('statfs of a quota: the budget and what is left of it, never more than the host has', async (t) => {
+  const reply = viewOf(bytesOf(structs['fuse_statfs_out'].golden))
+  wire.StatfsOut.limitBlocks(reply, 0, 4096, 1024)
+  t.equal(wire.StatfsOut.blocks(reply, 0), 8)
+  t.equal(wire.StatfsOut.freeBlocks(reply, 0), 6)
+  t.equal(wire.StatfsOut.availableBlocks(reply, 0), 6)
+  wire.StatfsOut.limitBlocks(reply, 0, 8192, 16384)
+  t.equal(wire.StatfsOut.blocks(reply, 0), 8, 'a smaller number stays')
+  t.equal(wire.StatfsOut.freeBlocks(reply, 0), 0, 'nothing is left of an overdrawn quota')
+  wire.StatfsOut.limitFiles(reply, 0, 10, 4)
+  t.equal(wire.StatfsOut.files(reply, 0), 10)
+  t.equal(wire.StatfsOut.freeFiles(reply, 0), 6)
 })
 
 function hexFrom(from: number, to: number): string {

@@ -1,7 +1,7 @@
 import t from 'tap'
 import * as wire from 'virtio-fs-ts/protocol'
 import { checkStructs, checkWriter, type RequestStruct } from '../../support/codec.js'
-import { bytesOf, viewOf } from '../../support/hex.js'
+import { bytesOf, hexOf, viewOf } from '../../support/hex.js'
 
 const requestStructs: Readonly<Record<string, RequestStruct>> = {
   fuse_in_header: {
@@ -247,6 +247,16 @@ const requestStructs: Readonly<Record<string, RequestStruct>> = {
 }
 
 checkStructs(t, requestStructs)
+
+t.test('the length of a copy can be shortened in its request', async (t) => {
+  const { golden } = requestStructs['fuse_copy_file_range_in']
+  const view = viewOf(bytesOf(golden))
+  wire.CopyFileRangeIn.writeLenBytes(view, 0, 0x3_0000_1000)
+  t.equal(
+    hexOf(new Uint8Array(view.buffer)),
+    hexOf(bytesOf(golden.replace('00 00 00 80 00 00 00 00', '00 10 00 00 03 00 00 00'))),
+  )
+})
 
 t.test('fuse_batch_forget_in: a count, then pairs of node id and lookups', async (t) => {
   const { BatchForgetIn } = wire
