@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { Command } from 'commander'
 import { DeviceProcess } from './device/device-process.js'
+import { servingPidOf } from './device/serving-pid.js'
 import { parseCount, runAsProgram } from './host/command-program.js'
 import { makeTemporaryDir } from './host/temporary-dir.js'
 import { makeBenchShare, SHARE_PATHS } from './measure/bench-device/bench-share.js'
@@ -46,9 +47,7 @@ class Changes {
 
 /** What the process that serves holds. */
 function heldBy(launcherPid: number): { fds: number; threads: number; privateKib: number } {
-  const children = readFileSync(`/proc/${launcherPid}/task/${launcherPid}/children`, 'utf8').trim().split(' ')
-  const isNode = (pid: string) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').startsWith(process.execPath)
-  const pid = children.find((child) => child !== '' && isNode(child)) ?? `${launcherPid}`
+  const pid = servingPidOf(launcherPid)
   const memory = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8').matchAll(/^Private_\w+: +(\d+)/gm)
   return {
     fds: readdirSync(`/proc/${pid}/fd`).length,

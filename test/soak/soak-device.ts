@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ControlClient } from '../../vm/device/control-client.js'
 import { DeviceProcess } from '../../vm/device/device-process.js'
+import { servingPidOf } from '../../vm/device/serving-pid.js'
 
 const WAIT_MS = 20_000
 const POLL_MS = 5
@@ -25,9 +26,8 @@ export class SoakDevice {
       socketPath: join(state, 'socket'),
       args: ['--keep-alive', '--tag', TAG, '--control-socket', controlPath, '--log-level', 'error'],
     })
-    const [child] = readFileSync(`/proc/${device.pid}/task/${device.pid}/children`, 'utf8').trim().split(' ')
     const control = await ControlClient.connect(controlPath)
-    return new SoakDevice(device, control, child === undefined || child === '' ? device.pid : Number(child))
+    return new SoakDevice(device, control, servingPidOf(device.pid))
   }
 
   get socketPath(): string {

@@ -15,6 +15,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
+import { servingPidOf } from '../../vm/device/serving-pid.js'
 
 const PROGRAM = fileURLToPath(new URL('../../program/main.js', import.meta.url))
 /** Only a hang takes this long. */
@@ -98,7 +99,7 @@ export class Device {
       rmSync(state, { recursive: true, force: true })
     })
     await device.waitForLog((line) => line.msg.startsWith('ready'))
-    device.servingPid = device.findServingPid()
+    device.servingPid = servingPidOf(device.outerPid)
     return device
   }
 
@@ -136,15 +137,6 @@ export class Device {
   /** The id of the started process. */
   get outerPid(): number {
     return this.process.pid as number
-  }
-
-  private findServingPid(): number {
-    const pid = this.outerPid
-    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ')
-    // A broker is a child, too; it is no node.
-    const isNode = (child: string) =>
-      readFileSync(`/proc/${child}/cmdline`, 'utf8').startsWith(process.execPath)
-    return Number(children.find((child) => child !== '' && isNode(child)) ?? pid)
   }
 
   /** Returns its log so far. Throws on a line that is not JSON, such as a stack trace. */
