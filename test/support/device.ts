@@ -76,7 +76,8 @@ export class Device {
   private readonly logPath: string
   private readonly process: ChildProcess
   private servingPid: number | undefined
-  private isKilled = false
+  /** Its end is no news: it was killed on purpose, or its start has failed and said so. */
+  private endIsKnown = false
   private readonly ended: Promise<{ status: number | null; signal: string | null }>
 
   /** Starts it with `args` and waits until it listens. */
@@ -89,7 +90,7 @@ export class Device {
     const device = new Device(directory, state, [...ownFileSystem, ...args, '--sandbox', sandbox], launcher)
     t.teardown(async () => {
       const { exitCode, signalCode } = device.process
-      if (device.hasExited && exitCode !== 0 && !device.isKilled) {
+      if (device.hasExited && exitCode !== 0 && !device.endIsKnown) {
         t.fail(
           `the device ended by itself (${exitCode ?? signalCode}):\n${readFileSync(device.logPath, 'utf8')}`,
         )
@@ -98,7 +99,12 @@ export class Device {
       if (options.directory === undefined) rmSync(directory, { recursive: true, force: true })
       rmSync(state, { recursive: true, force: true })
     })
-    await device.waitForLog((line) => line.msg.startsWith('ready'))
+    await device
+      .waitForLog((line) => line.msg.startsWith('ready'))
+      .catch((error) => {
+        device.endIsKnown = true
+        throw error
+      })
     device.servingPid = servingPidOf(device.outerPid)
     return device
   }
@@ -228,7 +234,7 @@ export class Device {
 
   /** Kills it, which is not a failure of the test then. */
   killOnPurpose(): void {
-    this.isKilled = true
+    this.endIsKnown = true
     this.process.kill('SIGKILL')
   }
 
