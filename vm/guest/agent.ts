@@ -56,12 +56,25 @@ export class Agent {
   /** The kernel's release, sent by an agent that has just started: after boot, and after each expected reboot. */
   hello: Promise<string> = this.expectHello()
 
+  private lines: Socket[] = []
+
   /** The agent chooses one of `lines` by its greeting. */
   constructor(lines: Socket[]) {
-    for (const line of lines) {
-      readLines(line, (text) => this.receive(text, line))
-    }
     this.line = lines[0]!
+    this.listen(lines)
+  }
+
+  /** Goes on behind the same lines of another machine, to which the guest has moved. */
+  moveTo(lines: Socket[]): void {
+    this.line = lines[this.lines.indexOf(this.line)]!
+    this.listen(lines)
+    this.awaitsAck = false
+    this.sendNext()
+  }
+
+  private listen(lines: Socket[]): void {
+    this.lines = lines
+    for (const line of lines) readLines(line, (text) => this.receive(text, line))
   }
 
   /** Makes `hello` wait for a new agent from now on, and drops messages not yet sent to the old one. */

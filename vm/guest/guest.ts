@@ -1,18 +1,21 @@
 import { statSync } from 'node:fs'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ensureHostTools } from '../host/host-tools.js'
 import { describeExit, type ProcessExit } from '../host/leashed-process.js'
 import { whenLate } from '../host/patience.js'
 import { SetupError } from '../host/setup-error.js'
+import { makeTemporaryDir } from '../host/temporary-dir.js'
 import { type Accelerator, findAccelerator } from './accelerator.js'
-import type { CommandReport } from './agent.js'
+import { Agent, type CommandReport } from './agent.js'
 import type { Console } from './console.js'
 import { Conversation } from './conversation.js'
 import { buildInitramfs, type GuestProgram } from './initramfs.js'
 import { findKernel } from './kernel.js'
 import { type KernelMessage, parseKernelLog } from './kernel-log.js'
 import { type Machine, startMachine } from './machine.js'
-import { type Disk, findQemu, type Share } from './qemu.js'
+import { moveGuest, waitUntilRunning } from './migration.js'
+import { type Disk, findQemu, type MachineOptions, type Share } from './qemu.js'
 import type { Qmp } from './qmp.js'
 
 export const DEFAULT_KERNEL = '6.12'
@@ -125,7 +128,7 @@ export async function bootGuest(options: GuestOptions = {}): Promise<Guest> {
   const qemu = await findQemu(options.qemu)
 
   const startMs = performance.now()
-  const machine = await startMachine(qemu, {
+  const machineOptions = {
     accelerator,
     kernelImage: kernel.image,
     initramfs,
@@ -139,8 +142,9 @@ export async function bootGuest(options: GuestOptions = {}): Promise<Guest> {
     cpus: options.cpus ?? 2,
     shares: options.shares ?? [],
     disks: options.disks ?? [],
-  })
-  const guest = new Guest(machine, accelerator)
+  }
+  const machine = await startMachine(qemu, machineOptions)
+  const guest = new Guest(machine, machineOptions)
   await guest.awaitAgent('boot', options.bootTimeoutMs ?? BOOT_TIMEOUT_MS)
   guest.bootMs = performance.now() - startMs
   return guest
@@ -161,15 +165,28 @@ export class Guest {
     this.fail = reject
   })
 
+  private readonly agent: Agent
+
   /** Use bootGuest. */
   constructor(
-    private readonly machine: Machine,
-    readonly accelerator: Accelerator,
+    private machine: Machine,
+    private readonly options: Omit<MachineOptions, 'sockets' | 'incomingPath'>,
   ) {
     this.failed.catch(() => {})
-    machine.process.exited.then((exit) => this.end(describeExit(machine.process, exit)))
+    this.agent = new Agent(machine.agentLines)
+    this.watch(machine)
+  }
+
+  get accelerator(): Accelerator {
+    return this.options.accelerator
+  }
+
+  private watch(machine: Machine): void {
+    machine.process.exited.then((exit) => {
+      if (machine === this.machine) this.end(describeExit(machine.process, exit))
+    })
     machine.qmp.on('event', ({ event, data }) => {
-      if (event !== 'RESET' || data?.guest !== true || this.rebooting) return
+      if (event !== 'RESET' || data?.guest !== true || this.rebooting || machine !== this.machine) return
       // The last words of a panic arrive by another line than this event, so give them time.
       setTimeout(() => this.end('the guest restarted by itself'), CONSOLE_SETTLE_MS)
     })
@@ -213,7 +230,7 @@ export class Guest {
   /** Starts a shell command and returns at once. */
   spawn(command: string, { timeoutMs = 0, stdin }: RunOptions = {}): RunningCommand {
     this.expectRunning()
-    const { agent } = this.machine
+    const { agent } = this
     const input = typeof stdin === 'string' ? Buffer.from(stdin) : stdin
     const { id, report } = agent.start(command, { timeoutMs, stdin: input })
     const result = this.judge(command, timeoutMs, report)
@@ -225,7 +242,7 @@ export class Guest {
   /** Starts a program that answers each line of its standard input with one line. */
   converse(command: string): Conversation {
     this.expectRunning()
-    return new Conversation(this.machine.agent, command, this.qemuPid)
+    return new Conversation(this.agent, command, this.qemuPid)
   }
 
   /** Mounts a share. Rejects if the guest's kernel refuses. */
@@ -258,11 +275,40 @@ export class Guest {
   /** Restarts the guest. QEMU and its connection to the device stay. Commands in flight fail. */
   async reboot(timeoutMs = BOOT_TIMEOUT_MS): Promise<void> {
     this.rebooting = true
-    this.machine.agent.expectHello()
-    this.machine.agent.endMachine('reboot')
-    this.machine.agent.fail(new GuestError('the guest reboots'))
+    this.agent.expectHello()
+    this.agent.endMachine('reboot')
+    this.agent.fail(new GuestError('the guest reboots'))
     await this.awaitAgent('reboot', timeoutMs)
     this.rebooting = false
+  }
+
+  /**
+   * Moves the running guest to a new QEMU, whose shares are served at other sockets in the same order. Resolves to the
+   * time between stop and go. After a failure the guest goes on in its old QEMU, and this rejects with QEMU's reason.
+   */
+  async migrate(socketPaths: readonly string[], qemuName?: string): Promise<{ downtimeMs: number }> {
+    const dir = makeTemporaryDir()
+    const incomingPath = join(dir.path, 'incoming')
+    const shares = this.options.shares.map((share, n) => ({ ...share, socketPath: socketPaths[n]! }))
+    const from = this.machine
+    const to = await startMachine(await findQemu(qemuName), { ...this.options, shares, incomingPath })
+    try {
+      const downtimeMs = await moveGuest(from.qmp, incomingPath)
+      await waitUntilRunning(to.qmp)
+      this.machine = to
+      this.agent.moveTo(to.agentLines)
+      this.watch(to)
+      from.process.signal('SIGKILL')
+      await from.process.exited
+      return { downtimeMs }
+    } catch (error) {
+      to.process.signal('SIGKILL')
+      await to.process.exited
+      await waitUntilRunning(from.qmp)
+      throw error
+    } finally {
+      dir.remove()
+    }
   }
 
   /** Makes the guest sync and power off. */
@@ -272,7 +318,7 @@ export class Guest {
       () => this.end(`the guest did not switch itself off within ${timeoutMs} ms`),
       timeoutMs,
     )
-    this.machine.agent.endMachine('poweroff')
+    this.agent.endMachine('poweroff')
     const { status } = await this.exited.finally(() => clearTimeout(timer))
     if (status !== 0) throw this.failure
   }
@@ -288,7 +334,7 @@ export class Guest {
     const callOff = whenLate(this.qemuPid, timeoutMs, () =>
       this.end(`the ${what} took more than ${timeoutMs} ms`),
     )
-    this.kernelRelease = await Promise.race([this.machine.agent.hello, this.failed]).finally(callOff)
+    this.kernelRelease = await Promise.race([this.agent.hello, this.failed]).finally(callOff)
   }
 
   private expectRunning(): void {
@@ -326,7 +372,7 @@ export class Guest {
     if (this.failure !== undefined) return
     this.failure = this.describe(what)
     this.fail(this.failure)
-    this.machine.agent.fail(this.failure)
+    this.agent.fail(this.failure)
     this.machine.process.signal('SIGKILL')
   }
 

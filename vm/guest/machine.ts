@@ -4,7 +4,6 @@ import { describeExit, LeashedProcess } from '../host/leashed-process.js'
 import type { Program } from '../host/program.js'
 import { SetupError } from '../host/setup-error.js'
 import { makeTemporaryDir } from '../host/temporary-dir.js'
-import { Agent } from './agent.js'
 import { Console } from './console.js'
 import { type MachineOptions, type MachineSockets, machineArguments } from './qemu.js'
 import { Qmp } from './qmp.js'
@@ -13,7 +12,8 @@ import { Qmp } from './qmp.js'
 export interface Machine {
   process: LeashedProcess
   console: Console
-  agent: Agent
+  /** The two lines to the agent in the guest. */
+  agentLines: Socket[]
   qmp: Qmp
 }
 
@@ -46,7 +46,7 @@ export async function startMachine(
   const machine = {
     process,
     console: new Console(console),
-    agent: new Agent([agentPort, agentSerial]),
+    agentLines: [agentPort, agentSerial],
     // A QEMU that cannot make the machine ends right after it has connected.
     qmp: await Qmp.open(qmp).catch(() => refused),
   }
