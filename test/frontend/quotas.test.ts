@@ -277,6 +277,21 @@ t.test('a guest that forgets what it has open gains nothing', async (t) => {
   await agrees(t, control, device.directory, 'a session that ends lets go of everything')
 })
 
+t.test('what is under way when a session ends is counted', async (t) => {
+  const { device, control } = await startControlled(t, ['--quota-bytes', '8M'], { storage: 'disk' })
+  for (let round = 0; round < 3; round++) {
+    const fs = mount(t, device)
+    const { nodeid, handle } = fs.create(ROOT_ID, `file${round}`, O_RDWR)
+    const args = concat(u64(handle, 0, 6 * MIB), u32(0, 0))
+    const call = fs.start({ opcode: Op.FALLOCATE, nodeid, args, reply: { argBytes: 0 } })
+    fs.start({ opcode: Op.DESTROY, nodeid: 0, reply: { argBytes: 0 } })
+    while (call.reply === undefined) fs.finish()
+    await agrees(t, control, device.directory, `round ${round}`)
+    fs.close()
+  }
+  t.ok(counted(device.directory).usedBytes <= 8 * MIB)
+})
+
 t.test('exchange, and a rename to another name of the same file', async (t) => {
   const { device, control } = await startControlled(t, ['--quota-bytes', '1G'])
   const fs = mount(t, device)

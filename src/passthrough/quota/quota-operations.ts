@@ -118,6 +118,8 @@ export class QuotaOperations {
     around('statfs', this.statfs)
     const destroy = fs.destroy.bind(fs)
     fs.destroy = () => {
+      // What is still under way is measured too: its files are closed afterwards.
+      this.share.async.drain()
       this.ledger.settle()
       destroy()
       this.ledger.endSession()
