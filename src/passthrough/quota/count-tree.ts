@@ -10,6 +10,7 @@ const S_IFDIR = 0o040000
 const D_RECLEN = 16
 const D_NAME = 19
 const DOT = 0x2e
+const PARENT = Uint8Array.of(DOT, DOT, 0)
 const DIRECTORY_FLAGS = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
 
 /** What a tree of the host occupies. */
@@ -32,12 +33,8 @@ export function countTree(rootFd: number): TreeCount {
     bytes += statxBytes(st)
     inodes++
   }
-  const visit = (parentFd: number, name: Uint8Array): void => {
-    const fd = native.openat(parentFd, name, 0, DIRECTORY_FLAGS, 0)
-    if (fd < 0) {
-      unread++
-      return
-    }
+  /** Counts what is in an open directory. Returns its directories. */
+  const list = (fd: number): Uint8Array[] => {
     const below: Uint8Array[] = []
     const complete = forEachName(fd, (records, at, end) => {
       if (native.statx(fd, records, at, AT_SYMLINK_NOFOLLOW, STATX_MASK, st) < 0) return
@@ -51,11 +48,49 @@ export function countTree(rootFd: number): TreeCount {
       if (isDirectory) below.push(records.slice(at, end + 1))
     })
     if (!complete) unread++
-    for (const child of below) visit(fd, child)
-    native.close(fd)
+    return below
+  }
+  /** The directories from the root down to the present one, each with what is left below it. */
+  const way: { readonly identity: string; readonly below: Uint8Array[] }[] = []
+  const enter = (fd: number, below: Uint8Array[]): void => {
+    native.fstatx(fd, STATX_MASK, st)
+    way.push({ identity: statxIdentity(st), below })
   }
   if (native.fstatx(rootFd, STATX_MASK, st) === 0) count()
-  visit(rootFd, Uint8Array.of(DOT, 0))
+  let fd = native.openat(rootFd, Uint8Array.of(DOT, 0), 0, DIRECTORY_FLAGS, 0)
+  if (fd < 0) return { bytes, inodes, unread: 1 }
+  enter(fd, list(fd))
+  // No recursion, and no descriptor for each level: a guest can make a tree as deep as it likes.
+  for (let here = way.at(-1); here !== undefined; here = way.at(-1)) {
+    const name = here.below.pop()
+    if (name === undefined) {
+      way.pop()
+      const above = way.at(-1)
+      if (above === undefined) break
+      const up = native.openat(fd, PARENT, 0, DIRECTORY_FLAGS, 0)
+      if (up >= 0) {
+        native.close(fd)
+        fd = up
+      }
+      // The host may have moved this directory: what is left above it is out of reach then.
+      if (up < 0 || native.fstatx(fd, STATX_MASK, st) < 0 || statxIdentity(st) !== above.identity) {
+        unread += way.length
+        break
+      }
+      continue
+    }
+    const next = native.openat(fd, name, 0, DIRECTORY_FLAGS, 0)
+    if (next < 0) {
+      unread++
+      continue
+    }
+    const below = list(next)
+    // Whoever may not search a directory finds no directories in it, and no way up.
+    if (below.length > 0) enter(next, below)
+    native.close(below.length > 0 ? fd : next)
+    if (below.length > 0) fd = next
+  }
+  native.close(fd)
   return { bytes, inodes, unread }
 }
 
