@@ -31,6 +31,8 @@ const COPY_SECONDS = 0.1
 const LEAST_COPY_BYTES = 64 * 1024
 /** One turn serves so many requests at most; then new requests are looked for. */
 const TURN = 64
+/** The longest time until it is looked again: epoll_wait(2) takes 24 days at most, and a debt may last longer. */
+const LONGEST_MS = 60_000
 
 /**
  * Limits what a share does in a second: requests, bytes read and bytes written. A request above a limit waits here in
@@ -123,7 +125,7 @@ export class RateGate implements Gate {
     if (this.count === 0) return -1
     this.refill(performance.now())
     const waiting = this.lanes.filter(({ length }) => length > 0)
-    return Math.min(...waiting.map(({ opensInMs }) => opensInMs))
+    return Math.min(LONGEST_MS, ...waiting.map(({ opensInMs }) => opensInMs))
   }
 
   drain(serve: (carrier: Carrier, sinceMs: number) => void): void {

@@ -211,3 +211,20 @@ t.test('limits that are none are refused at the start', async (t) => {
   t.match(start('--limit-iops', 'many'), { status: 2, stderr: /--limit-iops: 'many' is not a number/ })
   t.match(start('--limit-bandwidth', '1M/2M/3M'), { status: 2, stderr: /--limit-bandwidth: .*two parts/ })
 })
+
+t.test('a request that is due in a hundred days waits, and nothing else does', async (t) => {
+  const { device, control } = await startControlled(t)
+  const fs = mount(t, device)
+  const file = fs.create(ROOT_ID, 'file', O_RDWR)
+  await limitsOf(control, { bandwidth: '1:1' })
+  const bytes = 9 * 1024 * KIB
+  fs.roomMayChange = true
+  const args = concat(u64(file.handle, 0), u32(bytes, 0), u64(0), u32(0, 0))
+  const read = { opcode: Op.READ, nodeid: file.nodeid, args, reply: { argBytes: 0, dataBytes: bytes } }
+  fs.succeed(read)
+  const call = fs.start(read)
+  await untilSomeWait(control)
+  fs.getattr(ROOT_ID)
+  await limitsOf(control, { bandwidth: 'none' })
+  finishUntil(fs, call)
+})
