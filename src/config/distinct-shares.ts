@@ -1,6 +1,7 @@
 import { realpathSync } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import type { ShareConfig } from '../share/share-config.js'
+import { changesPath } from './changes-path.js'
 import type { ShareDraft } from './share-draft.js'
 import { UserError } from './user-error.js'
 
@@ -18,10 +19,13 @@ export function expectDistinct(
   metricsSocket: string | undefined,
 ): void {
   const sockets = new Map<string, string>()
-  if (controlSocket !== undefined) sockets.set(placeOf(controlSocket), 'the control socket is')
+  if (controlSocket !== undefined) {
+    sockets.set(placeOf(controlSocket), 'the control socket is')
+    sockets.set(placeOf(changesPath(controlSocket)), 'changes are asked for')
+  }
   if (metricsSocket !== undefined) {
-    if (sockets.has(placeOf(metricsSocket)))
-      throw new UserError(`--metrics unix:${metricsSocket}: the control socket is there already`)
+    const taken = sockets.get(placeOf(metricsSocket))
+    if (taken !== undefined) throw new UserError(`--metrics unix:${metricsSocket}: ${taken} there already`)
     sockets.set(placeOf(metricsSocket), 'metrics are served')
   }
   const tags = new Set<string>()

@@ -1,5 +1,5 @@
+import { changesPath } from '../config/changes-path.js'
 import type { Configuration } from '../config/configuration.js'
-import { changesPath } from './changes-path.js'
 import { claimMetrics } from './metrics-claim.js'
 import { claimBeside, claimSocket, inheritSocket, removeFiles, type SocketClaim } from './socket-claim.js'
 

@@ -105,6 +105,7 @@ t.test('what a start refuses, share-add refuses, and nothing is left behind', as
     [`${words},tag=first`, /another share has this tag/],
     [socket(device.socketPath), /another share listens there/],
     [socket(join(place, 'control')), /the control socket is there/],
+    [socket(join(place, 'control.live')), /changes are asked for there/],
     [socket(join(device.directory, 's')), /lies in the shared directory/],
     [socket(join(place, 'link', 's')), /lies in the shared directory/],
     [socket(join(directory, 's')), /lies in the shared directory/],
