@@ -125,7 +125,8 @@ function brokerWords(
 /** Without a broker the supervisor removes the files, and the program gets no lock. */
 function fileWords(locks: ClaimedSockets['locks']): readonly string[] {
   return locks.flatMap(({ path, lockFd }) => [
-    ...['--unlink', path, '--unlink', `${path}.pid`],
+    // The supervisor's working directory is /.
+    ...['--unlink', resolve(path), '--unlink', `${resolve(path)}.pid`],
     ...(lockFd < 0 ? [] : ['--private-fd', `${lockFd}`]),
   ])
 }
