@@ -24,11 +24,10 @@ async function main(args: readonly string[]): Promise<void> {
   const read = readOptions(args)
   if (read === undefined) throw new Error('the command line of a process that serves has no --help')
   const { given } = read
-  const helper: Helper = {
-    process: running,
-    sockets: new KeptSockets(broker, running.describe().pid),
-    given,
-  }
+  const { pid, shares } = running.describe()
+  const sockets = new KeptSockets(broker, pid)
+  sockets.settle(shares.map(({ config }) => config))
+  const helper: Helper = { process: running, sockets, given }
   const clientFd = inheritedFd('VIRTIOFSD_TS_CLIENT_FD')
   if (clientFd >= 0) await serveLiveClient(clientFd, helper)
   else reloadForSignal(helper)

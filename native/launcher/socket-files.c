@@ -8,6 +8,9 @@
  *   "!PATH"  PATH could not be made: remove PATH.pid and give up the lock
  *   "-PATH"  remove both files and give up the lock
  *   "*"      the shares of all these sockets are about to serve: keep the files when the helper ends
+ *   "=PATH"  a share serves at PATH
+ *   "."      all that serve were named: what an earlier helper made for others is removed. It was killed, or its share
+ *            has ended.
  */
 #include "socket-files.h"
 
@@ -20,18 +23,22 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-/* A path has at most 107 bytes, and ".pid". */
-#define MAX_PATH 128
+/* A socket's own path has at most 107 bytes, but it may be relative to a long one. */
+#define MAX_PATH PATH_MAX
 
 struct kept {
-    char path[MAX_PATH];
+    char *path;
     int lock_fd;
     /* Stays valid if a directory above is renamed. */
     int dir_fd;
     /* A helper has announced it, and not yet that it serves. */
     bool fresh;
+    /* A helper has made it: it is not of the start. */
+    bool added;
+    bool serves;
 };
 
 static struct kept kept[MAX_SOCKETS];
@@ -57,32 +64,46 @@ static int keep(const char *path, int lock_fd, bool fresh)
 {
     struct kept *const file = &kept[kept_count];
 
-    if (kept_count == MAX_SOCKETS || strlen(path) >= sizeof(file->path))
+    if (kept_count == MAX_SOCKETS)
         return -ENOSPC;
-    snprintf(file->path, sizeof(file->path), "%s", path);
-    file->lock_fd = lock_fd;
-    file->fresh = fresh;
+    *file = (struct kept){ .lock_fd = lock_fd, .fresh = fresh, .added = fresh };
     file->dir_fd = open_directory_of(path);
     if (file->dir_fd < 0)
         return -errno;
+    file->path = strdup(path);
+    if (file->path == NULL) {
+        close(file->dir_fd);
+        return -ENOMEM;
+    }
     kept_count++;
     return 0;
 }
 
 static void unlink_pid_file(int dir_fd, const char *name)
 {
-    char pid_name[MAX_PATH + 4];
+    char pid_name[NAME_MAX + 1];
 
     snprintf(pid_name, sizeof(pid_name), "%s.pid", name);
     unlinkat(dir_fd, pid_name, 0);
+}
+
+/* A helper that was killed may not have seen yet that the path is a file of others. */
+static void unlink_socket(int dir_fd, const char *name)
+{
+    struct stat stat;
+
+    if (fstatat(dir_fd, name, &stat, AT_SYMLINK_NOFOLLOW) == 0 && S_ISSOCK(stat.st_mode))
+        unlinkat(dir_fd, name, 0);
 }
 
 /* Removes the files first: whoever waits for the lock finds a free path. */
 static void drop(size_t n, bool is_made)
 {
     if (is_made)
-        unlinkat(kept[n].dir_fd, name_of(&kept[n]), 0);
-    unlink_pid_file(kept[n].dir_fd, name_of(&kept[n]));
+        unlink_socket(kept[n].dir_fd, name_of(&kept[n]));
+    if (kept[n].lock_fd >= 0)
+        unlink_pid_file(kept[n].dir_fd, name_of(&kept[n]));
+    free(kept[n].path);
     close(kept[n].dir_fd);
     if (kept[n].lock_fd >= 0)
         close(kept[n].lock_fd);
@@ -111,6 +132,7 @@ void remove_socket_files(void)
 static void drop_unlocked_file(void)
 {
     char pid_path[MAX_PATH + 4];
+    struct stat stat;
     int fd;
 
     if (unlocked[0] == '\0')
@@ -118,8 +140,9 @@ static void drop_unlocked_file(void)
     snprintf(pid_path, sizeof(pid_path), "%s.pid", unlocked);
     unlocked[0] = '\0';
     fd = open(pid_path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    /* Another process's file is locked. */
-    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+    /* Another process's file is locked, and a file with several names, or none of its own, is refused as a lock. */
+    if (fd >= 0 && fstat(fd, &stat) == 0 && S_ISREG(stat.st_mode) && stat.st_nlink == 1 &&
+        flock(fd, LOCK_EX | LOCK_NB) == 0)
         unlink(pid_path);
     if (fd >= 0)
         close(fd);
@@ -131,6 +154,22 @@ void drop_fresh_files(void)
         if (kept[n].fresh)
             drop(n, true);
     drop_unlocked_file();
+}
+
+static void mark_as_serving(const char *path)
+{
+    for (size_t n = 0; n < kept_count; n++)
+        if (strcmp(kept[n].path, path) == 0)
+            kept[n].serves = true;
+}
+
+static void drop_left_files(void)
+{
+    for (size_t n = kept_count; n-- > 0;)
+        if (kept[n].added && !kept[n].serves)
+            drop(n, true);
+    for (size_t n = 0; n < kept_count; n++)
+        kept[n].serves = false;
 }
 
 /* Reads one message and the descriptor that may come with it, or -1. */
@@ -151,12 +190,16 @@ static ssize_t receive(int helper_fd, char *text, size_t room, int *fd)
     if (part != NULL && part->cmsg_type == SCM_RIGHTS && part->cmsg_len == CMSG_LEN(sizeof(int)))
         memcpy(fd, CMSG_DATA(part), sizeof(int));
     text[got > 0 ? got : 0] = '\0';
+    /* A path cut short would be another one. */
+    if (got > 0 && (message.msg_flags & MSG_TRUNC) != 0)
+        text[0] = '\0';
     return got;
 }
 
 bool serve_socket_files(int helper_fd)
 {
-    char text[1 + MAX_PATH], answer;
+    static char text[1 + MAX_PATH];
+    char answer;
     int fd, result = 0;
 
     if (receive(helper_fd, text, sizeof(text), &fd) <= 0)
@@ -172,6 +215,12 @@ bool serve_socket_files(int helper_fd)
     case '*':
         for (size_t n = 0; n < kept_count; n++)
             kept[n].fresh = false;
+        break;
+    case '=':
+        mark_as_serving(text + 1);
+        break;
+    case '.':
+        drop_left_files();
         break;
     case '!':
     case '-':

@@ -1,4 +1,5 @@
 import { resolve } from 'node:path'
+import type { ShareConfig } from '../share/share-config.js'
 import type { PacketSocket } from '../sockets/packet-socket.js'
 import type { ClaimHooks } from '../sockets/socket-claim.js'
 
@@ -25,6 +26,12 @@ export class KeptSockets implements ClaimHooks {
   /** The shares of all new sockets are about to serve: their files outlive this helper. */
   confirm(): void {
     this.tell('*')
+  }
+
+  /** Removes what earlier helpers made for shares that do not serve: they were killed, or the shares have ended. */
+  settle(serving: readonly ShareConfig[]): void {
+    for (const { socketPath } of serving) if (socketPath !== '') this.tell(`=${resolve(socketPath)}`)
+    this.tell('.')
   }
 
   /** Removes a socket's files and gives up its lock, unless the broker does not know the path. */

@@ -94,6 +94,33 @@ t.test('the helper, by SIGKILL: all of the change has happened, or nothing', asy
   mount(t, { socketPath: join(place, 'run', 'a.sock') }).getattr(ROOT_ID)
 })
 
+t.test('the helper, by SIGKILL, when the files are to stay and the shares do not serve yet', async (t) => {
+  const { place, path, device, runs } = await start(t)
+  const broker = processesOf(place).find((pid) => {
+    const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8')
+    return /^[^\0]*launcher\0--sandbox/.test(words) && Number(pid) !== device.outerPid
+  })
+  const childrenOf = (pid: string) =>
+    readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter(Boolean).map(Number)
+  if (broker === undefined) throw new Error('there is no broker')
+  writeFileSync(path, shareOf(place, 'a') + shareOf(place, 'b'))
+  device.kill('SIGHUP')
+  while (!runs().includes('b.sock')) {}
+  process.kill(Number(broker), 'SIGSTOP')
+  // The helper waits for the broker now, which has its word that the files are to stay.
+  await sleep(SPREAD_MS)
+  for (const pid of childrenOf(broker)) process.kill(pid, 'SIGKILL')
+  process.kill(Number(broker), 'SIGCONT')
+  await until(
+    () => childrenOf(broker).length === 0,
+    () => 'a helper is left',
+  )
+  writeFileSync(path, shareOf(place, 'a'))
+  const changes = await ControlClient.connect(t, join(place, 'run', 'control.live'))
+  t.match(await changes.ask('reload'), { added: [], removed: [] })
+  t.same(runs(), ['a.sock', 'a.sock.pid', 'control', 'control.live', 'control.pid'])
+})
+
 t.test('all of it, by SIGKILL of the process that was started', async (t) => {
   const random = new Random(19)
   for (let n = 0; n < 4; n++) {
