@@ -39,6 +39,8 @@ interface RunningShare {
   readonly id: number
   readonly name: string
   readonly added: boolean
+  /** A change asks for it, and hears why it cannot be served. */
+  readonly isAsked: boolean
   readonly log: Logger
   readonly thread: ShareThread
   config: ShareConfig
@@ -62,7 +64,7 @@ export class RunningShares {
   }
 
   /** Starts the thread of a share, which stops at each milestone. A single share needs no name in its logs. */
-  start(config: ShareConfig, place: Place, { added = false, named = true } = {}): number {
+  start(config: ShareConfig, place: Place, { added = false, isAsked = false, named = true } = {}): number {
     const id = this.nextId++
     const name = config.tag ?? `${id}`
     const log = named ? this.parts.log.child({ share: name }) : this.parts.log
@@ -76,7 +78,7 @@ export class RunningShares {
       this.eventsOf(id, log),
     )
     if (this.timed) thread.counters.isTimed = true
-    this.shares.set(id, { id, name, added, log, thread, config, begun: false, removed: false })
+    this.shares.set(id, { id, name, added, isAsked, log, thread, config, begun: false, removed: false })
     this.shareDescriptors()
     thread.exited.then(() => this.forget(id))
     return id
@@ -102,14 +104,14 @@ export class RunningShares {
 
   /** Makes a share that serves when it is begun. Resolves to its number. Rejects if it cannot be served. */
   async prepare(config: ShareConfig, place: Place, added: boolean): Promise<number> {
-    const id = this.start(config, place, { added })
+    const id = this.start(config, place, { added, isAsked: true })
     const { thread } = this.get(id)
     try {
       await thread.reached('loaded')
       thread.allow('loaded')
       await thread.reached('prepared')
     } catch (error) {
-      this.shares.delete(id)
+      this.forget(id)
       throw error
     }
     return id
@@ -229,8 +231,7 @@ export class RunningShares {
       // The cause is a bug here, or a host that took the share away. The other shares go on.
       failed: (error) => {
         const share = this.shares.get(id)
-        // Who asked for the share hears why it cannot be served.
-        if (share?.begun === false && share.added) return
+        if (share?.begun === false && share.isAsked) return
         log.fatal({ err: error }, 'the share failed')
         this.ended(id, true)
       },

@@ -136,6 +136,26 @@ t.test('what cannot be applied is refused whole, with file and line', async (t) 
   mount(t, configured.at('a')).getattr(ROOT_ID)
 })
 
+t.test('a share that its thread cannot serve is refused, and changes nothing for the others', async (t) => {
+  const configured = await Configured.start(t, shareA)
+  const { device, control } = configured
+  const limit = async () =>
+    (await control.ask<{ use: { descriptorLimit: number } }>('figures', undefined, 'a')).use.descriptorLimit
+  const before = await limit()
+  // Inodes of /proc have no handles.
+  const shareD =
+    '[[share]]\nshared-dir = "/proc"\nsocket-path = "HERE/d.sock"\ninode-file-handles = "mandatory"\n'
+  configured.write(shareA + shareD)
+  t.match((await configured.hangUp()).reason, /cannot be opened by file handles/)
+  t.same(
+    device.logs().filter(({ level }) => level >= 60),
+    [],
+    'no share has failed',
+  )
+  t.equal(await limit(), before)
+  t.same((await configured.shares()).sort(), ['0', 'a'])
+})
+
 t.test('a share that a command added stays; one that a command removed comes back', async (t) => {
   const configured = await Configured.start(t, shareA)
   const { place } = configured
