@@ -1,3 +1,4 @@
+import { closeSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
 import {
@@ -186,7 +187,14 @@ export class ShareService {
       Atomics.wait(this.traceAcks, 0, Atomics.load(this.traceAcks, 0), ACCEPT_AGAIN_MS)
     }
     this.loop.remove(listener.fd)
-    return fd
+    return this.unlessRemoved(fd)
+  }
+
+  /** A front-end that came as the share was removed is sent away: it would wait for ever. */
+  private unlessRemoved(fd: number): number {
+    if (!this.removed || fd < 0) return fd
+    closeSync(fd)
+    return -EAGAIN
   }
 
   /** Stops listening, and answers everything from now on with an error, until the front-end leaves. */
@@ -222,7 +230,7 @@ export class ShareService {
         this.stopWaiting = () => end(-EAGAIN)
         this.loop.addReadable(listener.fd, () => end(listener.accept()))
       })
-      if (fd >= 0 || this.removed) return fd
+      if (fd >= 0 || this.removed) return this.unlessRemoved(fd)
       if (fd === -EAGAIN) continue
       this.faults.warn('front-end cannot be accepted', { error: errnoName(-fd) })
       await sleep(ACCEPT_AGAIN_MS)
