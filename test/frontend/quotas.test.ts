@@ -292,6 +292,32 @@ t.test('what is under way when a session ends is counted', async (t) => {
   t.ok(counted(device.directory).usedBytes <= 8 * MIB)
 })
 
+t.test('directories do not grow without end by renames (disk)', async (t) => {
+  const { device, control } = await startControlled(t, ['--quota-bytes', '1M'], { storage: 'disk' })
+  const fs = mount(t, device)
+  const dir = fs.mkdir(ROOT_ID, 'dir').nodeid
+  const NAMES = 2000
+  for (let n = 0; n < NAMES; n++) fs.forget(fs.mknod(dir, `${n}`, 0o100644).nodeid, 1)
+  fill(fs, fs.create(ROOT_ID, 'file', O_RDWR))
+  let renamed = 0
+  for (let n = 0; n < NAMES; n++) {
+    try {
+      fs.rename(dir, `${n}`, dir, `${n}${'y'.repeat(240)}`)
+      renamed++
+    } catch (error) {
+      t.equal((error as { code?: string }).code, 'EDQUOT')
+      break
+    }
+  }
+  t.ok(renamed > 200 && renamed < NAMES, `${renamed} renamed`)
+  t.ok(counted(device.directory).usedBytes <= MIB + 256 * KIB + SOME)
+  fs.rename(dir, `${NAMES - 1}`, dir, `${NAMES - 2}`)
+  await agrees(t, control, device.directory, 'over another name, as ever')
+  fs.setattr(fs.lookup(ROOT_ID, 'file').nodeid, { size: 0 })
+  fs.rename(dir, `${NAMES - 2}`, dir, `${NAMES - 2}${'y'.repeat(240)}`)
+  await agrees(t, control, device.directory, 'with room again')
+})
+
 t.test('exchange, and a rename to another name of the same file', async (t) => {
   const { device, control } = await startControlled(t, ['--quota-bytes', '1G'])
   const fs = mount(t, device)

@@ -12,6 +12,8 @@ export interface QuotaLimits {
 
 /** A change may need this much more than its data: the rest of its first and last block, and blocks that find data. */
 const SLACK_BYTES = 8192
+/** When all bytes are used up, directories may grow by so much more because names in them change. */
+const MOST_BEYOND_BYTES = 256 * 1024
 /** So many files may wait to be measured. */
 const MOST_CHANGED = 256
 /** A range is looked at in so many pieces at most; the rest of it counts as missing. */
@@ -33,6 +35,8 @@ export class QuotaLedger {
   /** What changes may have added since their files were measured, and what those under way may add. */
   private growthBytes = 0
   private pendingBytes = 0
+  /** What directories have grown by through renames since all bytes were used up. */
+  private beyondBytes = 0
   private readonly changed = new Set<CountedInode>()
   private readonly inodes = new Map<string, CountedInode>()
   private readonly st = new Int32Array(Statx.WORDS)
@@ -121,6 +125,24 @@ export class QuotaLedger {
     if (bytes === undefined || this.most + SLACK_BYTES <= bytes) return 0
     this.settle()
     return this.most < bytes ? 0 : -EDQUOT
+  }
+
+  /**
+   * Carries out a rename to a name that is not there, which may make the directory `inode` grow. Renames go on when all
+   * bytes are used up, but not without end: names of 255 bytes, moved through many directories, would fill the disk.
+   */
+  rename(inode: CountedInode | undefined, work: () => number): number {
+    const { bytes } = this.limits
+    if (bytes === undefined || inode === undefined) return work()
+    if (this.most + SLACK_BYTES > bytes) this.settle()
+    if (this.most < bytes) this.beyondBytes = 0
+    if (this.most + SLACK_BYTES <= bytes) return work()
+    if (this.beyondBytes >= MOST_BEYOND_BYTES) return -EDQUOT
+    const usedBefore = this.usedBytes
+    const result = work()
+    this.measure(inode)
+    this.beyondBytes += Math.max(0, this.usedBytes - usedBefore)
+    return result
   }
 
   /** The guest has removed the last name of an inode, whose attributes were `st`. */

@@ -284,15 +284,19 @@ export class QuotaOperations {
 
   private rename(request: Request, inner: Operation, newNodeid: number, flags: number): number {
     const { st, sourceSt } = this
+    const isThere = this.statChild(newNodeid, request, request.secondNameAt, st)
     const replaces =
+      isThere &&
       (flags & RENAME_EXCHANGE) === 0 &&
-      this.statChild(newNodeid, request, request.secondNameAt, st) &&
       this.statChild(request.nodeid, request, request.nameAt, sourceSt) &&
       statxIdentity(st) !== statxIdentity(sourceSt)
     const leaves = (flags & RENAME_WHITEOUT) !== 0 ? 1 : 0
     const refused = leaves > 0 ? this.ledger.admitName(leaves) : 0
     if (refused < 0) return refused
-    const result = this.touch(newNodeid, NAME_BYTES, () => inner(request))
+    const slot = isThere ? 0 : this.share.inodes.slotOf(newNodeid)
+    const result = this.ledger.rename(slot === 0 ? undefined : this.inodeOf(slot), () =>
+      this.touch(newNodeid, NAME_BYTES, () => inner(request)),
+    )
     if (result !== 0) return result
     if (replaces) this.nameGone(st)
     this.ledger.usedInodes += leaves
