@@ -95,6 +95,8 @@ function parseRequest(line: string): ControlRequest & { readonly id?: unknown } 
 export function serveControl(listenFd: number, commands: ControlCommands): Server {
   const server = createServer((socket) => new ControlClient(socket, commands))
   server.maxConnections = MAX_CLIENTS
+  // A connection that cannot be accepted, for want of memory: the next one may be.
+  server.on('error', () => {})
   server.listen({ fd: listenFd })
   // The process ends when its shares end; this server does not keep it alive.
   server.unref()

@@ -45,6 +45,8 @@ export function serveMetrics(listenFd: number, families: () => Promise<readonly 
   // No other protocol is spoken here.
   server.on('upgrade', (_request, socket) => socket.destroy())
   server.on('connect', (_request, socket) => socket.destroy())
+  // A connection that cannot be accepted, for want of memory: the next one may be.
+  server.on('error', () => {})
   server.listen({ fd: listenFd })
   // The process ends when its shares end.
   server.unref()
