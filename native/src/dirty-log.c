@@ -104,13 +104,21 @@ static napi_value dirty_log_close(napi_env env, napi_callback_info info)
 /* Marks each page of [gpa, gpa + len_bytes), which is not empty. The front-end clears bits at the same time. */
 static bool mark(struct dirty_log *log, uint64_t gpa, uint64_t len_bytes)
 {
+    const uint64_t first = gpa >> LOG_PAGE_SHIFT;
     const uint64_t last = (gpa + len_bytes - 1) >> LOG_PAGE_SHIFT;
 
     if (!log->bits || last / 8 >= log->size_bytes)
         return false;
-    /* In bounds: page / 8 <= last / 8 < size_bytes. */
-    for (uint64_t page = gpa >> LOG_PAGE_SHIFT; page <= last; page++)
-        __atomic_fetch_or(&log->bits[page / 8], (uint8_t)(1U << (page % 8)), __ATOMIC_SEQ_CST);
+    /* In bounds: at <= last / 8 < size_bytes. */
+    for (uint64_t at = first / 8; at <= last / 8; at++) {
+        unsigned bits = 0xff;
+
+        if (at == first / 8)
+            bits &= 0xffU << (first % 8);
+        if (at == last / 8)
+            bits &= 0xffU >> (7 - last % 8);
+        __atomic_fetch_or(&log->bits[at], (uint8_t)bits, __ATOMIC_SEQ_CST);
+    }
     return true;
 }
 

@@ -292,7 +292,8 @@ export class SplitVirtqueue {
 
   /**
    * Fills the chain's segments from the descriptors that start at `head`. The walk continues past a descriptor
-   * outside guest memory, to find room for a reply. In the direction of that descriptor the chain ends before it.
+   * outside guest memory or beyond 4 GiB, to find room for a reply. In the direction of that descriptor the chain ends
+   * before it.
    */
   private walk(chain: DescriptorChain, head: number): ChainFault | undefined {
     const { segments } = chain
@@ -341,6 +342,12 @@ export class SplitVirtqueue {
           lost |= writes === 0 ? READ : VRING_DESC_F_WRITE
           if (!isBehind) reachedBytes = this.memory.reachableBytes(gpa, lenBytes)
         }
+        if ((writes === 0 ? readableBytes : writableBytes) + reachedBytes > MAX_CHAIN_BYTES) {
+          // What lies behind is as good as unreachable: the dirty log marks every page of a chain, so it must have an end.
+          fault ??= 'more than 4 GiB in one chain'
+          lost |= writes === 0 ? READ : VRING_DESC_F_WRITE
+          reachedBytes = 0
+        }
         if (reachedBytes > 0) {
           if (count === this.size) {
             brokenOff = 'chain longer than the queue'
@@ -365,8 +372,6 @@ export class SplitVirtqueue {
       }
       at = next * DESC_WORDS
     }
-    if (readableBytes > MAX_CHAIN_BYTES || writableBytes > MAX_CHAIN_BYTES)
-      fault = 'more than 4 GiB in one chain'
     chain.readableSegments = readable
     chain.segmentCount = count
     chain.readableBytes = readableBytes

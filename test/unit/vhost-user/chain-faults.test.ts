@@ -239,6 +239,43 @@ t.test('a chain of more than 4 GiB is refused, in either direction', async (t) =
   }
 })
 
+t.test(
+  'what is kept of a chain of more than 4 GiB ends below that, and the reply still has its place',
+  async (t) => {
+    const memory = guestRam(t, { gpa: 0, sizeBytes: MIB }, { gpa: 4 * GIB, sizeBytes: 3 * GIB })
+    const part = { gpa: 4 * GIB, lenBytes: 3 * GIB }
+    const kept: readonly (readonly [string, Parameters<typeof offer>[1], object])[] = [
+      [
+        'written',
+        [
+          { gpa: DATA, lenBytes: 16, flags: WRITE | NEXT, next: 1 },
+          { ...part, flags: WRITE | NEXT, next: 2 },
+          { ...part, flags: WRITE | NEXT, next: 3 },
+          { gpa: DATA, lenBytes: 8, flags: WRITE },
+        ],
+        { writableBytes: 3 * GIB + 16, segmentCount: 2 },
+      ],
+      [
+        'read',
+        [
+          { ...part, flags: NEXT, next: 1 },
+          { ...part, flags: NEXT, next: 2 },
+          { gpa: DATA, lenBytes: 16, flags: WRITE },
+        ],
+        { readableBytes: 3 * GIB, writableBytes: 16, segmentCount: 2 },
+      ],
+    ]
+    for (const [what, descriptors, chain] of kept) {
+      const ring = makeRing(t, memory, { size: SIZE })
+      offer(ring, descriptors)
+      t.equal(ring.device.pop(), undefined)
+      t.equal(ring.device.fault, 'more than 4 GiB in one chain', what)
+      t.match(ring.device.refused, chain, what)
+      clearRing(ring)
+    }
+  },
+)
+
 t.test('one byte less than 4 GiB is one chain', async (t) => {
   const memory = guestRam(t, { gpa: 0, sizeBytes: MIB }, { gpa: 4 * GIB, sizeBytes: 3 * GIB })
   const ring = makeRing(t, memory, { size: SIZE })
