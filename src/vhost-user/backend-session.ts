@@ -324,6 +324,7 @@ export class BackendSession {
   /** Keeps memory, protocol features and the call and error descriptors: the front-end does not send them again. */
   private resetDevice(message: Message): number {
     expect(message, 0, 0)
+    this.state?.abort('the device was reset')
     this.rings.stopAll()
     for (const vring of this.rings.vrings) vring.reset()
     this.device.reset?.()

@@ -1,4 +1,4 @@
-import { closeSync, openSync, readSync } from 'node:fs'
+import { closeSync, openSync, readSync, writeSync } from 'node:fs'
 import t from 'tap'
 import { StateError, type StateLoader, type VhostUserDevice } from 'vhost-user-ts'
 import * as native from 'virtiofsd-ts-native'
@@ -275,6 +275,56 @@ t.test('a refused state, a started ring and a lost reader fail the transfer', (t
     device,
   )
   t.strictSame(device.loaded, ['abort'], 'the front-end left')
+  t.end()
+})
+
+t.test('a reset ends the transfer: what is left of the state would be another one', (t) => {
+  const device = new Movable()
+  device.pieces = Array.from({ length: 300 }, () => new Uint8Array(5000))
+  withPeer(
+    t,
+    (peer) => {
+      ready(peer)
+      for (const request of [Req.RESET_DEVICE, Req.RESET_OWNER]) {
+        const saved = transfer(peer, SAVE)
+        peer.turn(() => receiveBytes(saved).length > 0)
+        t.equal(peer.takes(request), true)
+        t.equal(peer.askU64(Req.CHECK_DEVICE_STATE), 1n)
+        const loaded = transfer(peer, LOAD)
+        t.equal(peer.takes(request), true)
+        t.equal(peer.askU64(Req.CHECK_DEVICE_STATE), 1n)
+        t.strictSame(device.loaded.splice(0), ['abort'])
+        native.close(saved)
+        native.close(loaded)
+      }
+    },
+    device,
+  )
+  t.end()
+})
+
+t.test('a log has a bit for each page, also of ranges that begin and end inside a byte', (t) => {
+  const memfd = ok(native.memfdCreate(PAGE))
+  const mapped = native.dirtyLogOpen(memfd, 0, 4)
+  if (typeof mapped === 'number') throw new Error(`errno ${-mapped}`)
+  const bits = new Uint8Array(4)
+  for (let first = 0; first < 32; first++) {
+    for (let last = first; last < 32; last++) {
+      const range = Float64Array.of(first * PAGE + 5, (last - first) * PAGE + 1)
+      t.equal(native.dirtyLogMark(mapped, range, 0, 1), 0)
+      readSync(memfd, bits, 0, 4, 0)
+      const word = new DataView(bits.buffer).getUint32(0, true)
+      const wanted = Array.from({ length: 32 }, (_, page) => (page >= first && page <= last ? 2 ** page : 0))
+      t.equal(
+        word,
+        wanted.reduce((sum, bit) => sum + bit),
+        `${first} to ${last}`,
+      )
+      writeSync(memfd, new Uint8Array(4), 0, 4, 0)
+    }
+  }
+  native.dirtyLogClose(mapped)
+  native.close(memfd)
   t.end()
 })
 
