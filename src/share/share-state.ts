@@ -1,5 +1,5 @@
 import { StateError, type StateLoader } from 'vhost-user-ts'
-import type { Session } from 'virtio-fs-ts/protocol'
+import type { InitAgreement, Session } from 'virtio-fs-ts/protocol'
 import type { PassthroughFileSystem } from '../passthrough/passthrough-file-system.js'
 import type { LoadedState } from '../passthrough/state/loaded-state.js'
 import { type BlockReader, damaged } from '../state/blocks.js'
@@ -24,9 +24,14 @@ export interface StateParts {
 export class ShareState {
   constructor(private readonly parts: StateParts) {}
 
-  /** Yields the state. The share stays as it is. */
-  save(): Iterable<Uint8Array> {
-    return stateStream(this.sections())
+  /** Yields the state. The share stays as it is. Throws StateError between pieces if the session ends meanwhile. */
+  *save(): Generator<Uint8Array> {
+    const { session } = this.parts
+    const { agreed } = session
+    for (const piece of stateStream(this.sections())) {
+      yield piece
+      if (session.agreed !== agreed) throw new StateError('the session ended while its state was saved')
+    }
   }
 
   private *sections(): Generator<Iterable<Uint8Array>> {
@@ -37,7 +42,9 @@ export class ShareState {
     if (agreed !== undefined) yield* passthrough.savedSections()
   }
 
+  /** Throws StateError for a share that was removed: its directory is closed. */
   load(): StateLoader {
+    if (this.parts.session.isShut) throw new StateError('this share was removed')
     return new ShareLoader(this.parts)
   }
 }
@@ -47,6 +54,8 @@ class ShareLoader implements StateLoader {
   private readonly reader: BlockReader
   private readonly loaded: LoadedState
   private begun = false
+  /** The agreement that came with the state. Undefined for a guest that has not mounted. */
+  private agreement: InitAgreement | undefined
 
   constructor(private readonly parts: StateParts) {
     const { session, passthrough } = parts
@@ -69,6 +78,8 @@ class ShareLoader implements StateLoader {
   end(): void {
     this.reader.end()
     if (!this.begun) throw damaged('section META is missing')
+    if (this.parts.session.agreed !== this.agreement)
+      throw new StateError('the session ended while its state was loaded')
     this.loaded.end((kind, fields) => this.parts.warn(kind, fields))
   }
 
@@ -86,6 +97,7 @@ class ShareLoader implements StateLoader {
     if (must !== undefined) throw new StateError(must)
     if (may !== undefined) warn('the source had other caching options: those of this device are used', may)
     if (agreement === null) return
-    session.resume(agreementOf(agreement))
+    this.agreement = agreementOf(agreement)
+    session.resume(this.agreement)
   }
 }

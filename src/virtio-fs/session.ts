@@ -224,6 +224,11 @@ export class Session {
     this.shutWith = -errno
   }
 
+  /** True once the session is shut. */
+  get isShut(): boolean {
+    return this.shutWith !== 0
+  }
+
   private run(request: Request): number {
     const { opcode } = request
     if (this.shutWith !== 0) return hasNoReply(opcode) ? NO_REPLY : this.shutWith

@@ -1,0 +1,142 @@
+/** States of a guest, as nobody saves them, from a front-end that is not to be trusted. */
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { loadState, saveState } from 'vhost-user-ts/frontend'
+import { FUSE_ROOT_ID } from 'virtio-fs-ts/protocol'
+import { FILES, FileRecords } from '../../src/state/handle-records.js'
+import { INODES, InodeEncoder, type InodeRecord } from '../../src/state/inode-records.js'
+import { type Records, recordSection, stateStream, textSection } from '../../src/state/sections.js'
+import { Device } from '../support/device.js'
+import { ROOT_ID } from '../support/fuse-abi.js'
+import type { FuseGuest } from '../support/fuse-guest.js'
+import { LiveDevice } from '../support/live-device.js'
+import { resume, suspend } from '../support/migrate.js'
+import { mount } from '../support/mount.js'
+import { refused } from '../support/refusals.js'
+
+const META = { tag: 'META', version: 1, isRequired: true }
+const O_RDWR = 2
+
+interface Agreement {
+  readonly guestMinor: number
+  readonly guestFlags: string
+  readonly flags: string
+  readonly reply: object
+}
+
+/** Returns the agreement that a device saves. */
+function savedAgreement(state: Uint8Array): Agreement {
+  const bytes = Buffer.from(state)
+  const lenBytes = bytes.readUInt32LE(16)
+  return JSON.parse(bytes.subarray(24, 24 + lenBytes).toString()).agreement
+}
+
+/** A state with this agreement, and no options that could differ. */
+const stateOf = (agreement: object | null, ...sections: Iterable<Uint8Array>[]) =>
+  Uint8Array.from(
+    Buffer.concat([...stateStream([textSection(META, { agreement, options: {} }), ...sections])]),
+  )
+
+const accepts = (fs: FuseGuest, state: Uint8Array): boolean => {
+  try {
+    loadState(fs.frontend, state)
+    return true
+  } catch {
+    return false
+  }
+}
+
+t.test('a share that was removed takes no state, and its process lives', async (t) => {
+  const live = await LiveDevice.start(t)
+  const changes = await live.changes()
+  const { socketPath, words } = live.share('extra')
+  await changes.ask('share-add', words)
+  const fs = mount(t, { socketPath })
+  const bases = suspend(fs)
+  const state = saveState(fs.frontend)
+  t.equal(accepts(fs, state), true)
+  await changes.ask('share-remove', 'extra')
+  t.equal(accepts(fs, state), false)
+  resume(fs, bases)
+  refused(t, 'ENOTCONN', () => fs.getattr(ROOT_ID))
+  fs.close()
+  t.ok(mount(t, live.device).getattr(ROOT_ID), 'the other share')
+})
+
+const INODE: InodeRecord = {
+  type: 8,
+  slot: 2,
+  generation: 0,
+  lookups: 1,
+  device: 1,
+  inoLow: 0,
+  inoHigh: 0,
+  isOpen: false,
+  isLost: false,
+  path: undefined,
+  handle: undefined,
+}
+
+t.test('paths of a state lead nowhere else, and its files are opened as files', async (t) => {
+  const device = await Device.start(t, ['--migration-on-error', 'guest-error', '--keep-alive'])
+  const { directory } = device
+  writeFileSync(join(directory, 'file'), 'inside')
+  writeFileSync(join(directory, '..data'), 'inside')
+  mkdirSync(join(directory, 'sub'))
+  symlinkSync('/', join(directory, 'out'))
+  symlinkSync('file', join(directory, 'link'))
+  const fs = mount(t, device)
+  const bases = suspend(fs)
+  const agreement = savedAgreement(saveState(fs.frontend))
+  const paths = ['../etc/passwd', '/etc/passwd', 'sub/../../etc', 'out/etc/passwd', 'link', '', '.', 'file/']
+  const good = ['file', 'file', '..data']
+  const encoder = new InodeEncoder()
+  const inodes = [...paths, ...good].map((path, n) =>
+    encoder.encode({ ...INODE, slot: n + 2, path: new TextEncoder().encode(path) }).slice(),
+  )
+  const file = (slot: number, inodeSlot: number, hostFlags: number) =>
+    FileRecords.encode({
+      slot,
+      generation: 0,
+      inodeSlot,
+      inodeGeneration: 0,
+      hostFlags,
+      openFlags: 0xffff_ffff,
+      hasDirect: true,
+      isWritable: true,
+      isAppendOnly: false,
+      writesPages: true,
+      flock: 0,
+    })
+  const first = 2 + paths.length
+  const files = [
+    // O_CREAT, O_EXCL, O_TRUNC, O_DIRECTORY, O_PATH and O_TMPFILE are nothing to open a file with.
+    file(1, first, O_RDWR | 0o1100 | 0o200 | 0o200000 | 0o10000000 | 0o20200000),
+    file(2, first + 1, -1),
+    ...paths.map((_, n) => file(3 + n, 2 + n, O_RDWR)),
+    file(3 + paths.length, FUSE_ROOT_ID, O_RDWR),
+  ]
+  const records = (list: readonly Uint8Array[]): Records => list
+  const state = stateOf(
+    agreement,
+    recordSection(INODES, records(inodes)),
+    recordSection(FILES, records(files)),
+  )
+  t.equal(accepts(fs, state), true)
+  const held = device.openFiles().length
+  t.equal(accepts(fs, state), true, 'again')
+  t.equal(device.openFiles().length, held, 'what came before is closed')
+  resume(fs, bases)
+  paths.forEach((path, n) => {
+    refused(t, 'ESTALE', () => fs.getattr(BigInt(2 + n)), path)
+    refused(t, 'EBADF', () => fs.read(BigInt(2 + n), BigInt(3 + n), 0n, 10), path)
+  })
+  for (const [n] of good.entries()) t.equal(fs.getattr(BigInt(first + n)).attr.size, 6n)
+  t.equal(Buffer.from(fs.read(BigInt(first), 1n, 0n, 10)).toString(), 'inside', 'not emptied')
+  refused(t, 'EBADF', () => fs.read(ROOT_ID, BigInt(3 + paths.length), 0n, 10))
+  for (const [n] of good.entries()) fs.forget(BigInt(first + n), 9n)
+  for (const path of device.openFiles())
+    if (!path.startsWith('/proc') && /passwd|etc$/.test(path)) t.fail(path)
+  fs.close()
+})
