@@ -1,5 +1,5 @@
 import { StateError, type StateLoader } from 'vhost-user-ts'
-import type { InitAgreement, Session } from 'virtio-fs-ts/protocol'
+import { type InitAgreement, type InitWishes, type Session, wishFlags } from 'virtio-fs-ts/protocol'
 import type { PassthroughFileSystem } from '../passthrough/passthrough-file-system.js'
 import type { LoadedState } from '../passthrough/state/loaded-state.js'
 import { type BlockReader, damaged } from '../state/blocks.js'
@@ -98,6 +98,29 @@ class ShareLoader implements StateLoader {
     if (may !== undefined) warn('the source had other caching options: those of this device are used', may)
     if (agreement === null) return
     this.agreement = agreementOf(agreement)
+    mustBeOffered(this.agreement, session.wishes)
     session.resume(this.agreement)
   }
+}
+
+/** The wishes that come from options which the guest relies on. */
+const reliedOn = [
+  'writeback',
+  'posixAcl',
+  'securityLabel',
+  'killprivV2',
+  'posixLocks',
+  'flock',
+  'exportSupport',
+  'submounts',
+] as const satisfies readonly (keyof InitWishes)[]
+
+/**
+ * Throws StateError for an agreement on what this share does not offer. A state can leave out the options that would tell,
+ * and some of these let a guest do what it may not do here, such as name the security context of a file.
+ */
+function mustBeOffered({ flags }: InitAgreement, wishes: InitWishes): void {
+  const missing = reliedOn.find((wish) => !wishes[wish] && (flags & wishFlags[wish]) !== 0n)
+  if (missing !== undefined)
+    throw new StateError(`the guest and its source agreed on ${missing}, which is not offered here`)
 }

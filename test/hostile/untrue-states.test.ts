@@ -3,7 +3,7 @@ import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { loadState, saveState } from 'vhost-user-ts/frontend'
-import { FUSE_ROOT_ID } from 'virtio-fs-ts/protocol'
+import { FUSE_ROOT_ID, InitFlag } from 'virtio-fs-ts/protocol'
 import { FILES, FileRecords } from '../../src/state/handle-records.js'
 import { INODES, InodeEncoder, type InodeRecord } from '../../src/state/inode-records.js'
 import { type Records, recordSection, stateStream, textSection } from '../../src/state/sections.js'
@@ -62,6 +62,32 @@ t.test('a share that was removed takes no state, and its process lives', async (
   refused(t, 'ENOTCONN', () => fs.getattr(ROOT_ID))
   fs.close()
   t.ok(mount(t, live.device).getattr(ROOT_ID), 'the other share')
+})
+
+const without = ['--security-label', 'never', '--no-killpriv-v2', '--no-announce-submounts']
+
+t.test('a state agrees on nothing that this device does not offer', async (t) => {
+  const device = await Device.start(t, [...without, '--keep-alive'])
+  const fs = mount(t, device)
+  const bases = suspend(fs)
+  const agreement = savedAgreement(saveState(fs.frontend))
+  const flags = BigInt(`0x${agreement.flags}`)
+  for (const [name, flag] of Object.entries({
+    SECURITY_CTX: InitFlag.SECURITY_CTX,
+    EXPORT_SUPPORT: InitFlag.EXPORT_SUPPORT,
+    POSIX_ACL: InitFlag.POSIX_ACL,
+    SETXATTR_EXT: InitFlag.SETXATTR_EXT,
+    WRITEBACK_CACHE: InitFlag.WRITEBACK_CACHE,
+    HANDLE_KILLPRIV_V2: InitFlag.HANDLE_KILLPRIV_V2,
+    POSIX_LOCKS: InitFlag.POSIX_LOCKS,
+    SUBMOUNTS: InitFlag.SUBMOUNTS,
+  })) {
+    const more = (flags | (1n << BigInt(flag))).toString(16)
+    t.equal(accepts(fs, stateOf({ ...agreement, flags: more })), false, name)
+  }
+  t.equal(accepts(fs, stateOf(agreement)), true)
+  resume(fs, bases)
+  t.ok(fs.getattr(ROOT_ID))
 })
 
 const INODE: InodeRecord = {
