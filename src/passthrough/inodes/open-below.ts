@@ -32,8 +32,8 @@ function openByComponents(rootFd: number, opener: NameOpener, path: Uint8Array, 
     const slash = path.indexOf(SLASH, at)
     const end = slash < 0 ? path.length : slash
     const name = path.subarray(at, end)
-    const isBad = name.length === 0 || (name[0] === DOT && (name.length === 1 || name[1] === DOT))
-    const next = isBad
+    const isDots = name.length <= 2 && name.every((byte) => byte === DOT)
+    const next = isDots
       ? -EINVAL
       : opener.open(fd, terminated(name), 0, slash < 0 ? flags : O_PATH | O_DIRECTORY, 0)
     if (fd !== rootFd) native.close(fd)
