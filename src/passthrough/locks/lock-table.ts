@@ -31,10 +31,11 @@ export class LockTable {
     return result
   }
 
-  /** Knows a lock that the guest holds already. Returns 0, or an error of FileLocks.adopt. */
+  /** Knows a lock that the guest holds already. Returns 0, an error of FileLocks.adopt, or -ENOLCK if there are too many. */
   adopt(held: OwnedRange): number {
     const { nodeid } = held.file
     const locks = this.byNode.get(nodeid) ?? new FileLocks()
+    if (!this.memory.hasRoom('locks', 2 * BYTES_EACH)) return -ENOLCK
     const before = locks.ranges.count
     const result = locks.adopt(held)
     this.memory.add('locks', (locks.ranges.count - before) * BYTES_EACH)

@@ -70,7 +70,7 @@ export class LoadedState {
     private readonly migration: MigrationOptions,
   ) {
     this.places = new InodePlaces(share, rootFd, false)
-    this.mounts = new Mounts(rootFd, share.opener)
+    this.mounts = new Mounts(rootFd, share.opener, share.budget)
     this.lost = new LostItems(migration.onError)
     this.maxInodeSlot = FREE_SLOTS_FACTOR * share.options.inodeLimit + SPARE_SLOTS
     this.maxHandleSlot = FREE_SLOTS_FACTOR * share.options.fdLimit + SPARE_SLOTS
@@ -86,7 +86,7 @@ export class LoadedState {
         })
     }
     return [
-      { kind: DEVICES, take: (contents) => this.mounts.take(objectOf(contents)) },
+      { kind: DEVICES, take: (contents) => this.devices(objectOf(contents)) },
       { kind: INODES, take: (contents) => this.decoder.decode(contents, (record) => this.inode(record)) },
       { kind: FREE_INODES, take: free(inodes, this.maxInodeSlot) },
       { kind: FILES, take: (contents) => FileRecords.decode(contents, (file) => this.file(file)) },
@@ -112,6 +112,11 @@ export class LoadedState {
 
   close(): void {
     this.mounts.close()
+  }
+
+  /** Without handles the directories on devices are of no use. */
+  private devices(paths: Record<string, unknown>): void {
+    if (this.migration.mode === 'file-handles') this.mounts.take(paths)
   }
 
   private inode(record: InodeRecord): void {

@@ -1,6 +1,7 @@
 import { EOPNOTSUPP } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import { damaged } from '../../state/blocks.js'
+import type { FdBudget } from '../inodes/fd-budget.js'
 import { openBelow } from '../inodes/open-below.js'
 import type { NameOpener } from '../names/name-opener.js'
 
@@ -16,19 +17,21 @@ export class Mounts {
   constructor(
     private readonly rootFd: number,
     private readonly opener: NameOpener,
+    private readonly budget: FdBudget,
   ) {}
 
-  /** Takes section DEVS. A directory that is not here leaves its device without handles. */
+  /** Takes section DEVS. A directory that is not here, or too many of them, leaves a device without handles. */
   take(paths: Record<string, unknown>): void {
     for (const [device, path] of Object.entries(paths)) {
       if (typeof path !== 'string') throw damaged('a device has no path')
       const flags = O_RDONLY | O_DIRECTORY | O_NONBLOCK
       const bytes = new Uint8Array(Buffer.from(path, 'base64'))
       if (bytes.includes(0)) throw damaged('a path contains a NUL')
+      if (this.fds.has(Number(device))) throw damaged('a device comes twice')
+      if (this.budget.left === 0) return
       const fd = openBelow(this.rootFd, this.opener, bytes, flags)
       if (fd < 0) continue
-      const before = this.fds.get(Number(device))
-      if (before !== undefined) native.close(before)
+      this.budget.take()
       this.fds.set(Number(device), fd)
     }
   }
@@ -40,7 +43,10 @@ export class Mounts {
   }
 
   close(): void {
-    for (const fd of this.fds.values()) native.close(fd)
+    for (const fd of this.fds.values()) {
+      native.close(fd)
+      this.budget.give()
+    }
     this.fds.clear()
   }
 }
