@@ -44,7 +44,7 @@ export class ShareState {
 
   /** Throws StateError for a share that was removed: its directory is closed. */
   load(): StateLoader {
-    if (this.parts.session.isShut) throw new StateError('this share was removed')
+    mustNotBeRemoved(this.parts.session)
     return new ShareLoader(this.parts)
   }
 }
@@ -97,10 +97,15 @@ class ShareLoader implements StateLoader {
     if (must !== undefined) throw new StateError(must)
     if (may !== undefined) warn('the source had other caching options: those of this device are used', may)
     if (agreement === null) return
+    mustNotBeRemoved(session)
     this.agreement = agreementOf(agreement)
     mustBeOffered(this.agreement, session.wishes)
     session.resume(this.agreement)
   }
+}
+
+function mustNotBeRemoved(session: Session): void {
+  if (session.isShut) throw new StateError('this share was removed')
 }
 
 /** The wishes that come from options which the guest relies on. */
