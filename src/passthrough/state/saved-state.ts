@@ -80,20 +80,22 @@ export class SavedState {
 
   private *inodes(): Records {
     const { inodes } = this.share
-    const nameless = new Map<string, number>()
+    const nameless = new Map<string, number[]>()
     let count = 0
     for (const slot of inodes.known()) {
       if (++count % INODES_PER_PIECE === 0) yield undefined
       const { record } = this
       if (this.describe(slot)) yield this.encoder.encode(record)
-      else nameless.set(`${record.inoHigh}:${record.inoLow}`, slot)
+      else add(nameless, keyOf(record.inoLow, record.inoHigh), slot)
     }
     if (nameless.size > 0) yield* this.searched(nameless)
   }
 
-  /** Writes the inodes whose names the kernel did not tell, after a walk through the whole share. */
-  private *searched(nameless: Map<string, number>): Records {
-    const keyOf = (inoLow: number, inoHigh: number) => `${inoHigh}:${inoLow}`
+  /**
+   * Writes the inodes whose names the kernel did not tell, after a walk through the whole share. They come by inode number,
+   * which several file systems may have.
+   */
+  private *searched(nameless: Map<string, number[]>): Records {
     const found = search(this.rootFd, this.share.opener, (low, high) => nameless.has(keyOf(low, high)))
     for (const name of found) {
       if (name === undefined) {
@@ -101,19 +103,25 @@ export class SavedState {
         continue
       }
       const key = keyOf(name.inoLow, name.inoHigh)
-      const slot = nameless.get(key)
-      const fd = slot === undefined ? -1 : this.share.inodes.fdOf(slot)
-      if (slot === undefined || fd < 0 || !this.places.isAt(name.path, fd)) continue
-      nameless.delete(key)
+      const slots = nameless.get(key) ?? []
+      const slot = slots.find((each) => this.isAt(name.path, each))
+      if (slot === undefined) continue
+      if (slots.length === 1) nameless.delete(key)
+      else slots.splice(slots.indexOf(slot), 1)
       this.describe(slot)
       this.record.path = name.path
       yield this.encoder.encode(this.record)
       if (nameless.size === 0) break
     }
-    for (const slot of nameless.values()) {
+    for (const slot of [...nameless.values()].flat()) {
       this.describe(slot)
       yield this.encoder.encode(this.record)
     }
+  }
+
+  private isAt(path: Uint8Array, slot: number): boolean {
+    const fd = this.share.inodes.fdOf(slot)
+    return fd >= 0 && this.places.isAt(path, fd)
   }
 
   /** Fills the record of a slot. Returns false if a search might find its name. */
@@ -212,6 +220,16 @@ export class SavedState {
       })
     }
   }
+}
+
+function keyOf(inoLow: number, inoHigh: number): string {
+  return `${inoHigh}:${inoLow}`
+}
+
+function add(lists: Map<string, number[]>, key: string, slot: number): void {
+  const list = lists.get(key)
+  if (list === undefined) lists.set(key, [slot])
+  else list.push(slot)
 }
 
 function* freeRecords(slots: Iterable<FreeSlot>): Records {
