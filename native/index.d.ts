@@ -559,6 +559,11 @@ export const addonPath: string
  */
 export function writeNow(fd: number, bytes: Uint8Array, at: number): number
 /**
+ * Reads into `bytes` what a pipe or socket holds now; never blocks. Returns the number of bytes, 0 at its end. Errors:
+ * EAGAIN and those of read(2).
+ */
+export function readNow(fd: number, bytes: Uint8Array): number
+/**
  * Blocks SIGTERM, SIGINT, SIGHUP, SIGQUIT and SIGUSR1 from now on, so they stay pending for the program that this
  * process becomes. Returns 0.
  */

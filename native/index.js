@@ -111,6 +111,7 @@ export const {
   unixPair,
   unlinkat,
   writeNow,
+  readNow,
 } = addon
 
 /** The addon by the name that dlopen(3) knows it by: under that name glibc finds it again without a file system. */

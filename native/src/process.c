@@ -176,12 +176,41 @@ static napi_value write_now(napi_env env, napi_callback_info info)
     return ret_errno(env, result);
 }
 
+/*
+ * readNow(fd, bytes): reads into `bytes` what a pipe or socket holds now; 0 at its end, -EAGAIN if it holds nothing. It
+ * polls each time: another process that shares the descriptor can put it into blocking mode.
+ */
+static napi_value read_now(napi_env env, napi_callback_info info)
+{
+    struct pollfd pollfd = { .events = POLLIN };
+    struct iovec room;
+    napi_value argv[2];
+    uint8_t *bytes;
+    ssize_t result;
+
+    if (!args_get(env, info, argv, 2) || !arg_fd(env, argv[0], &pollfd.fd) ||
+        !arg_bytes(env, argv[1], &bytes, &room.iov_len))
+        return NULL;
+    if (poll(&pollfd, 1, 0) != 1)
+        return ret_int(env, -EAGAIN);
+    /* In bounds: all of the array. */
+    room.iov_base = bytes;
+    result = recv(pollfd.fd, room.iov_base, room.iov_len, MSG_DONTWAIT);
+    /* Another reader may have been quicker: pipes of Linux 6.4 and later report this. */
+    if (result < 0 && errno == ENOTSOCK && is_pipe(pollfd.fd))
+        result = kernel_preadv2(pollfd.fd, &room, 1, -1, RWF_NOWAIT);
+    if (result < 0 && (errno == ENOTSOCK || errno == EOPNOTSUPP || errno == ENOSYS))
+        result = read(pollfd.fd, room.iov_base, room.iov_len);
+    return ret_errno(env, result);
+}
+
 bool register_process(napi_env env, napi_value exports)
 {
     const napi_property_descriptor methods[] = {
         METHOD("putOffSignals", put_off_all),
         METHOD("becomeProgram", become_program),
         METHOD("writeNow", write_now),
+        METHOD("readNow", read_now),
         METHOD("sealRequest", seal_request),
     };
 

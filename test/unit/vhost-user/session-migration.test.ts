@@ -1,5 +1,7 @@
+import { execFileSync } from 'node:child_process'
 import { closeSync, openSync, readSync, writeSync } from 'node:fs'
-import t from 'tap'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
 import { StateError, type StateLoader, type VhostUserDevice } from 'vhost-user-ts'
 import * as native from 'virtiofsd-ts-native'
 import { eventfd, ok, receiveBytes, sendBytes, socketPair } from '../../support/descriptors.js'
@@ -17,6 +19,7 @@ import {
   u64,
   withPeer,
 } from '../../support/session-peer.js'
+import { tempDir } from '../../support/temp-dir.js'
 
 const SAVE = 0
 const LOAD = 1
@@ -45,6 +48,14 @@ class Movable implements Pick<VhostUserDevice, 'saveState' | 'loadState'> {
     end: () => void this.loaded.push('end'),
     abort: () => void this.loaded.push('abort'),
   })
+}
+
+/** The write end and the read end of a pipe. */
+function fifo(t: Test): [number, number] {
+  const path = join(tempDir(t), 'fifo')
+  execFileSync('mkfifo', [path])
+  const theirs = openSync(path, native.constants.O_RDONLY | native.constants.O_NONBLOCK)
+  return [openSync(path, native.constants.O_WRONLY), theirs]
 }
 
 const ready = (peer: SessionPeer) => peer.negotiate(FEATURES).share()
@@ -275,6 +286,34 @@ t.test('a refused state, a started ring and a lost reader fail the transfer', (t
     device,
   )
   t.strictSame(device.loaded, ['abort'], 'the front-end left')
+  t.end()
+})
+
+t.test('a front-end that makes the descriptor block stops nobody', (t) => {
+  const device = new Movable()
+  const words = new TextEncoder().encode('state')
+  withPeer(
+    t,
+    (peer) => {
+      ready(peer)
+      for (const [kind, [mine, theirs]] of [
+        ['socket', socketPair()],
+        ['pipe', fifo(t)],
+      ] as const) {
+        t.equal(peer.askU64(Req.SET_DEVICE_STATE_FD, u32s(LOAD, 0), [theirs]), NO_FD)
+        native.setStatusFlags(theirs, 0)
+        writeSync(mine, words)
+        peer.turn(() => device.loaded.length === 1)
+        peer.loop.wait(1)
+        native.setStatusFlags(theirs, 0)
+        native.close(mine)
+        peer.turn(() => device.loaded.length === 2)
+        t.strictSame(device.loaded.splice(0), [Buffer.from(words).toString('hex'), 'end'], kind)
+        native.close(theirs)
+      }
+    },
+    device,
+  )
   t.end()
 })
 
