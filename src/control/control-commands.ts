@@ -132,8 +132,9 @@ export class ControlCommands {
       return only
     }
     const [found, ...others] = this.shares.filter(({ name }) => name === share)
-    if (found === undefined || others.length > 0)
-      throw new ControlError(`no share or several are called '${share}': there are ${names}`)
+    if (found === undefined)
+      throw new ControlError(`no share is called '${share}', or it has ended. There are: ${names}`)
+    if (others.length > 0) throw new ControlError(`several shares are called '${share}': ${names}`)
     return found
   }
 }
