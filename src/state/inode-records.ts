@@ -32,6 +32,23 @@ export interface InodeRecord {
   handle: Uint8Array | undefined
 }
 
+/** Returns a record to fill. */
+export function blankInode(): InodeRecord {
+  return {
+    type: 0,
+    slot: 0,
+    generation: 0,
+    lookups: 0,
+    device: 0,
+    inoLow: 0,
+    inoHigh: 0,
+    isOpen: false,
+    isLost: false,
+    path: undefined,
+    handle: undefined,
+  }
+}
+
 /** u16 length; u8 type; u8 flags; u32 slot, generation; f64 lookups; u32 device, ino; u16 shared, path, handle bytes. */
 const HEAD_BYTES = 40
 const HAS_PATH = 1
@@ -83,19 +100,7 @@ export class InodeEncoder {
 /** Reads what InodeEncoder wrote. Throws StateError for numbers that no share has. */
 export class InodeDecoder {
   private lastPath = NOTHING
-  private readonly record: InodeRecord = {
-    type: 0,
-    slot: 0,
-    generation: 0,
-    lookups: 0,
-    device: 0,
-    inoLow: 0,
-    inoHigh: 0,
-    isOpen: false,
-    isLost: false,
-    path: undefined,
-    handle: undefined,
-  }
+  private readonly record = blankInode()
 
   /** Calls `take` with each record of a block, which is valid until it returns. */
   decode(contents: Uint8Array, take: (record: InodeRecord) => void): void {

@@ -1,29 +1,19 @@
 import * as native from 'virtiofsd-ts-native'
+import { Dirents } from '../inodes/dirents.js'
 import type { FdBudget } from '../inodes/fd-budget.js'
 import { HeldFd } from './held-fd.js'
 import { type Leftovers, NOWHERE } from './leftovers.js'
 
-/** Most bytes of one directory read. */
-const BUFFER_BYTES = 64 * 1024
 /** Room for a few of the longest names. */
 const LEAST_READ_BYTES = 1024
-/** struct linux_dirent64: ino, off, reclen, type, name. */
-const D_OFF = 8
-const D_RECLEN = 16
-const D_TYPE = 18
-const D_NAME = 19
 
 const NOTHING = new Uint8Array(0)
 
 /** Walks the records of one read. One reader serves all directories of a thread: it keeps nothing after a request. */
-export class DirentReader {
-  readonly bytes = new Uint8Array(BUFFER_BYTES + 8)
-  private readonly view = new DataView(this.bytes.buffer)
-  private end = 0
-  /** Offset of the current record. */
-  at = 0
-
-  constructor(private readonly leftovers: Leftovers) {}
+export class DirentReader extends Dirents {
+  constructor(private readonly leftovers: Leftovers) {
+    super()
+  }
 
   /**
    * Goes to the entry after the position [low, high] and reads records from there. Uses the records left from the last read
@@ -56,49 +46,21 @@ export class DirentReader {
    */
   more(directory: OpenDirectory, wantBytes: number): number {
     if (this.at < this.end) return 1
-    const readBytes = Math.min(BUFFER_BYTES, Math.max(LEAST_READ_BYTES, wantBytes))
-    const got = native.getdents64(directory.fd, this.bytes.subarray(0, readBytes))
-    if (got <= 0) return got
-    this.at = 0
-    this.end = got
-    return 1
+    const got = this.read(directory.fd, Math.max(LEAST_READ_BYTES, wantBytes))
+    return got > 0 ? 1 : got
   }
 
   /** Steps over the current record and moves the directory's position after it. */
   next(directory: OpenDirectory): void {
     directory.atLow = this.offLow
     directory.atHigh = this.offHigh
-    this.at += this.view.getUint16(this.at + D_RECLEN, true)
+    this.step()
   }
 
   /** Keeps the records that were read and not stepped over, for the next request. */
   close(directory: OpenDirectory): void {
     if (this.at < this.end) this.leftovers.keep(directory, this.bytes.subarray(this.at, this.end))
     else this.leftovers.drop(directory)
-  }
-
-  get inoLow(): number {
-    return this.view.getUint32(this.at, true)
-  }
-  get inoHigh(): number {
-    return this.view.getUint32(this.at + 4, true)
-  }
-  /** The opaque position after this record, in 32-bit halves. */
-  get offLow(): number {
-    return this.view.getUint32(this.at + D_OFF, true)
-  }
-  get offHigh(): number {
-    return this.view.getUint32(this.at + D_OFF + 4, true)
-  }
-  get type(): number {
-    return this.bytes[this.at + D_TYPE]
-  }
-  /** Offset of the NUL-terminated name in `bytes`. */
-  get nameAt(): number {
-    return this.at + D_NAME
-  }
-  get nameBytes(): number {
-    return this.bytes.indexOf(0, this.at + D_NAME) - this.at - D_NAME
   }
 }
 

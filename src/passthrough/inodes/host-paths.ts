@@ -1,22 +1,27 @@
 import * as native from 'virtiofsd-ts-native'
 import type { InodeTable } from './inode-table.js'
+import { terminated } from './open-below.js'
 
 const PATH_MAX_BYTES = 4096
-const LOST = ' (deleted)'
+const SLASH = 0x2f
+const NOTHING = new Uint8Array(0)
+/** What the kernel adds to the path of a file without a name. A name may end so, too. */
+const LOST = new TextEncoder().encode(' (deleted)')
 
 /** Present paths of inodes below the shared directory, by their names on the host. */
 export class HostPaths {
   private readonly bytes = new Uint8Array(PATH_MAX_BYTES)
   private readonly decoder = new TextDecoder()
-  private readonly encoder = new TextEncoder()
-  private readonly root: string
+  /** The path of the shared directory; empty for "/", which is the root of a sandbox. */
+  private readonly root: Uint8Array
 
   constructor(
     private readonly procFd: number,
     rootFd: number,
     private readonly inodes: InodeTable,
   ) {
-    this.root = this.read(rootFd) ?? '/'
+    const root = this.read(rootFd) ?? NOTHING
+    this.root = root.length === 1 ? NOTHING : root.slice()
   }
 
   /** The path of an inode below the shared directory, "" for the directory itself, undefined without a name there. */
@@ -27,28 +32,43 @@ export class HostPaths {
 
   /** The path of the file of `fd`, without a leading slash. Undefined if it has no name below the directory. */
   below(fd: number): string | undefined {
-    const path = this.read(fd)
-    if (path === undefined || path.endsWith(LOST)) return undefined
-    if (path === this.root) return ''
-    const prefix = this.root === '/' ? '/' : `${this.root}/`
-    return path.startsWith(prefix) ? path.slice(prefix.length) : undefined
+    const path = this.namedBelow(fd)
+    return path === undefined ? undefined : this.decoder.decode(path)
   }
 
   /** The same path for openat2(2): the host's bytes, NUL-terminated. Also undefined for the directory itself. */
   nameBelow(fd: number): Uint8Array | undefined {
-    const path = this.below(fd)
-    if (path === undefined || path === '') return undefined
-    const lenBytes = native.inodePath(this.procFd, fd, this.bytes)
-    const rootBytes = this.root === '/' ? 1 : this.encoder.encode(this.root).length + 1
-    if (lenBytes <= rootBytes || lenBytes === PATH_MAX_BYTES) return undefined
-    this.bytes[lenBytes] = 0
-    return this.bytes.slice(rootBytes, lenBytes + 1)
+    const path = this.namedBelow(fd)
+    return path === undefined || path.length === 0 ? undefined : terminated(path)
   }
 
-  private read(fd: number): string | undefined {
+  /**
+   * The bytes of the path, valid until the next call. Undefined outside of the directory. A file without a name has the one
+   * it had last, and ` (deleted)` behind it: see `endsAsLost`.
+   */
+  bytesBelow(fd: number): Uint8Array | undefined {
+    const path = this.read(fd)
+    const { root } = this
+    if (path === undefined || path.length < root.length) return undefined
+    for (let n = 0; n < root.length; n++) if (path[n] !== root[n]) return undefined
+    if (path.length === root.length) return NOTHING
+    return path[root.length] === SLASH ? path.subarray(root.length + 1) : undefined
+  }
+
+  private namedBelow(fd: number): Uint8Array | undefined {
+    const path = this.bytesBelow(fd)
+    return path === undefined || endsAsLost(path) ? undefined : path
+  }
+
+  private read(fd: number): Uint8Array | undefined {
     const lenBytes = native.inodePath(this.procFd, fd, this.bytes)
     // A path that fills the buffer may be cut off.
-    if (lenBytes < 0 || lenBytes === PATH_MAX_BYTES) return undefined
-    return this.decoder.decode(this.bytes.subarray(0, lenBytes))
+    return lenBytes < 0 || lenBytes === PATH_MAX_BYTES ? undefined : this.bytes.subarray(0, lenBytes)
   }
+}
+
+/** Returns true if this may be the path of a file without a name. */
+export function endsAsLost(path: Uint8Array): boolean {
+  const from = path.length - LOST.length
+  return from >= 0 && LOST.every((byte, n) => path[from + n] === byte)
 }

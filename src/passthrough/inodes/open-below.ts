@@ -44,7 +44,8 @@ function openByComponents(rootFd: number, opener: NameOpener, path: Uint8Array, 
   return fd
 }
 
-function terminated(name: Uint8Array): Uint8Array {
+/** The bytes and a NUL behind them. */
+export function terminated(name: Uint8Array): Uint8Array {
   const bytes = new Uint8Array(name.length + 1)
   bytes.set(name)
   return bytes

@@ -26,6 +26,11 @@ export const statxBytes = (st: StatxWords) => (st[BLOCKS + 1] * 0x1_0000_0000 + 
 /** A text that no other existing file of the host has. */
 export const statxIdentity = (st: StatxWords) => `${st[DEV_MAJOR]}:${st[DEV_MINOR]}:${st[INO + 1]}:${st[INO]}`
 
+const S_IFMT = 0o170000
+const S_IFDIR = 0o040000
+
+export const statxIsDirectory = (st: StatxWords) => (Statx.mode(st) & S_IFMT) === S_IFDIR
+
 /** Returns true if two existing files are the same. */
 export const statxIsSame = (a: StatxWords, b: StatxWords) =>
   a[INO] === b[INO] &&

@@ -1,14 +1,9 @@
 import { Statx } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
-import { STATX_MASK, statxBytes, statxIdentity } from '../inodes/statx.js'
+import { DirectoryNames } from '../inodes/dirents.js'
+import { STATX_MASK, statxBytes, statxIdentity, statxIsDirectory } from '../inodes/statx.js'
 
 const { AT_SYMLINK_NOFOLLOW, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_RDONLY } = native.constants
-const BUFFER_BYTES = 64 * 1024
-const S_IFMT = 0o170000
-const S_IFDIR = 0o040000
-/** struct linux_dirent64: reclen at 16, name at 19. */
-const D_RECLEN = 16
-const D_NAME = 19
 const DOT = 0x2e
 const PARENT = Uint8Array.of(DOT, DOT, 0)
 const DIRECTORY_FLAGS = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
@@ -24,6 +19,7 @@ export interface TreeCount {
 /** Counts the inodes below a directory (O_PATH or open) and itself, each once, and the blocks that they occupy. */
 export function countTree(rootFd: number): TreeCount {
   const st = new Int32Array(Statx.WORDS)
+  const names = new DirectoryNames()
   /** Files with several names. */
   const seen = new Set<string>()
   let bytes = 0
@@ -36,18 +32,20 @@ export function countTree(rootFd: number): TreeCount {
   /** Counts what is in an open directory. Returns its directories. */
   const list = (fd: number): Uint8Array[] => {
     const below: Uint8Array[] = []
-    const complete = forEachName(fd, (records, at, end) => {
-      if (native.statx(fd, records, at, AT_SYMLINK_NOFOLLOW, STATX_MASK, st) < 0) return
-      const isDirectory = (Statx.mode(st) & S_IFMT) === S_IFDIR
+    let got = names.first(fd)
+    for (; got > 0; got = names.next(fd)) {
+      const { bytes: records, nameAt, nameBytes } = names
+      if (native.statx(fd, records, nameAt, AT_SYMLINK_NOFOLLOW, STATX_MASK, st) < 0) continue
+      const isDirectory = statxIsDirectory(st)
       if (!isDirectory && Statx.nlink(st) > 1) {
         const identity = statxIdentity(st)
-        if (seen.has(identity)) return
+        if (seen.has(identity)) continue
         seen.add(identity)
       }
       count()
-      if (isDirectory) below.push(records.slice(at, end + 1))
-    })
-    if (!complete) unread++
+      if (isDirectory) below.push(records.slice(nameAt, nameAt + nameBytes + 1))
+    }
+    if (got < 0) unread++
     return below
   }
   /** The directories from the root down to the present one, each with what is left below it. */
@@ -92,21 +90,4 @@ export function countTree(rootFd: number): TreeCount {
   }
   native.close(fd)
   return { bytes, inodes, unread }
-}
-
-/** Calls `each` with every name but "." and "..", NUL-terminated at `end`. Returns false if reading fails. */
-function forEachName(fd: number, each: (records: Uint8Array, at: number, end: number) => void): boolean {
-  const records = new Uint8Array(BUFFER_BYTES)
-  const view = new DataView(records.buffer)
-  for (;;) {
-    const got = native.getdents64(fd, records)
-    if (got <= 0) return got === 0
-    for (let at = 0; at < got; at += view.getUint16(at + D_RECLEN, true)) {
-      const nameAt = at + D_NAME
-      const end = records.indexOf(0, nameAt)
-      const isDots =
-        records[nameAt] === DOT && (end === nameAt + 1 || (records[nameAt + 1] === DOT && end === nameAt + 2))
-      if (!isDots) each(records, nameAt, end)
-    }
-  }
 }

@@ -32,7 +32,7 @@ import type { HeldFd } from '../files/held-fd.js'
 import { OpenFile } from '../files/open-file.js'
 import { wantsAppend } from '../files/open-flags.js'
 import type { InodeTable } from '../inodes/inode-table.js'
-import { STATX_MASK, statxIdentity } from '../inodes/statx.js'
+import { STATX_MASK, statxIdentity, statxIsDirectory } from '../inodes/statx.js'
 import { countTree } from './count-tree.js'
 import type { CountedInode } from './counted-inode.js'
 import { QuotaLedger, type QuotaLimits } from './quota-ledger.js'
@@ -47,8 +47,6 @@ const {
 } = native.constants
 /** These free room, or move what is there. */
 const FREEING = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE
-const S_IFMT = 0o170000
-const S_IFDIR = 0o040000
 const NAME_BYTES = 512
 /** No file has data there. */
 const BEHIND_THE_END = 2 ** 52
@@ -327,8 +325,7 @@ export class QuotaOperations {
 
   /** The last name of a file is gone, or one of several. */
   private nameGone(st: StatxWords): void {
-    const isDirectory = (Statx.mode(st) & S_IFMT) === S_IFDIR
-    if (!isDirectory && Statx.nlink(st) > 1) return
+    if (!statxIsDirectory(st) && Statx.nlink(st) > 1) return
     this.ledger.removed(this.knownInode(st), st)
   }
 

@@ -1,5 +1,7 @@
 import { Statx } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
+import { HANDLE_MAX_BYTES } from '../../state/inode-records.js'
+import { endsAsLost, HostPaths } from '../inodes/host-paths.js'
 import type { InodeTable } from '../inodes/inode-table.js'
 import { TYPE_DIRECTORY } from '../inodes/inode-table.js'
 import { openBelow } from '../inodes/open-below.js'
@@ -8,13 +10,10 @@ import type { NameOpener } from '../names/name-opener.js'
 
 const { AT_EMPTY_PATH, O_PATH } = native.constants
 
-const PATH_MAX_BYTES = 4096
-const SLASH = 0x2f
-const HANDLE_ANSWER_BYTES = 136
+/** What name_to_handle_at(2) writes: the size of a handle, then the handle. */
+const HANDLE_ANSWER_BYTES = 4 + HANDLE_MAX_BYTES
 
 const emptyName = new Uint8Array(1)
-const encoder = new TextEncoder()
-const LOST = encoder.encode(' (deleted)')
 
 /** The parts of the share that paths come from. */
 interface Share {
@@ -28,21 +27,17 @@ interface Share {
  * missed, whoever made it.
  */
 export class InodePlaces {
-  private readonly bytes = new Uint8Array(PATH_MAX_BYTES)
+  private readonly paths: HostPaths
   private readonly answer = new Uint8Array(HANDLE_ANSWER_BYTES)
   private readonly st = new Int32Array(Statx.WORDS)
   private readonly otherSt = new Int32Array(Statx.WORDS)
-  private readonly root: Uint8Array
 
   constructor(
     private readonly share: Share,
     private readonly rootFd: number,
     private readonly confirms: boolean,
   ) {
-    const lenBytes = native.inodePath(share.procFd, rootFd, this.bytes)
-    const root = this.bytes.slice(0, Math.max(0, lenBytes))
-    // The root of a sandbox is "/".
-    this.root = root.length === 1 ? root.subarray(1) : root
+    this.paths = new HostPaths(share.procFd, rootFd, share.inodes)
   }
 
   /**
@@ -50,14 +45,10 @@ export class InodePlaces {
    * `wasOpen` is false for a descriptor that was opened by file handle just now: the kernel may not know a name for it.
    */
   pathOf(slot: number, fd: number, wasOpen: boolean): Uint8Array | undefined {
-    const lenBytes = native.inodePath(this.share.procFd, fd, this.bytes)
-    const { root, bytes } = this
-    if (lenBytes < root.length || lenBytes === PATH_MAX_BYTES) return undefined
-    for (let n = 0; n < root.length; n++) if (bytes[n] !== root[n]) return undefined
-    if (lenBytes === root.length) return emptyName.subarray(1)
-    if (bytes[root.length] !== SLASH) return undefined
-    const path = bytes.slice(root.length + 1, lenBytes)
-    const mayBeLost = endsWith(path, LOST)
+    const bytes = this.paths.bytesBelow(fd)
+    if (bytes === undefined || bytes.length === 0) return bytes
+    const path = bytes.slice()
+    const mayBeLost = endsAsLost(path)
     const isSure = wasOpen || this.share.inodes.typeOf(slot) === TYPE_DIRECTORY
     if (isSure && !mayBeLost && !this.confirms) return path
     return this.isAt(path, fd) ? path : undefined
@@ -86,9 +77,4 @@ export class InodePlaces {
     native.close(other)
     return isSame
   }
-}
-
-function endsWith(bytes: Uint8Array, end: Uint8Array): boolean {
-  const from = bytes.length - end.length
-  return from >= 0 && end.every((byte, n) => bytes[from + n] === byte)
 }

@@ -13,7 +13,7 @@ import {
   LOCKS,
   LockRecords,
 } from '../../state/handle-records.js'
-import { FREE_INODES, INODES, InodeEncoder, type InodeRecord } from '../../state/inode-records.js'
+import { blankInode, FREE_INODES, INODES, InodeEncoder } from '../../state/inode-records.js'
 import { type Records, recordSection, textSection } from '../../state/sections.js'
 import type { OpenDirectory } from '../files/open-directory.js'
 import { NO_FD, type OpenFile } from '../files/open-file.js'
@@ -44,19 +44,7 @@ interface Share {
 export class SavedState {
   private readonly places: InodePlaces
   private readonly encoder = new InodeEncoder()
-  private readonly record: InodeRecord = {
-    type: 0,
-    slot: 0,
-    generation: 0,
-    lookups: 0,
-    device: 0,
-    inoLow: 0,
-    inoHigh: 0,
-    isOpen: false,
-    isLost: false,
-    path: undefined,
-    handle: undefined,
-  }
+  private readonly record = blankInode()
 
   constructor(
     private readonly share: Share,
