@@ -1,6 +1,6 @@
 import { isIP } from 'node:net'
 import { resolve } from 'node:path'
-import { SOCKET_PATH_MAX_BYTES } from 'vhost-user-ts/socket-path'
+import { checkSocketPath } from './socket-path.js'
 import { UserError } from './user-error.js'
 
 /** Where metrics are served: a TCP port of an address of this host, or a unix socket. */
@@ -12,7 +12,10 @@ const MOST_PORTS = 65_535
 /** Reads `PORT`, `HOST:PORT`, `[HOST]:PORT` or `unix:PATH`. HOST is an address or localhost. Throws UserError. */
 export function parseMetricsAddress(text: string): MetricsAddress {
   const [, path] = /^unix:(.+)$/.exec(text) ?? []
-  if (path !== undefined) return checkedPath(resolve(path), text)
+  if (path !== undefined) {
+    checkSocketPath(resolve(path), `--metrics ${text}`)
+    return { path: resolve(path) }
+  }
   const [, bracketed, plain, digits = ''] = /^(?:(?:\[(.+)\]|([^:]*)):)?(\d+)$/.exec(text) ?? []
   const port = Number(digits)
   if (digits === '' || port > MOST_PORTS)
@@ -24,15 +27,6 @@ export function parseMetricsAddress(text: string): MetricsAddress {
       `--metrics ${text}: '${given}' is not an address of this host, such as 127.0.0.1 or 0.0.0.0`,
     )
   return { host, port }
-}
-
-function checkedPath(path: string, text: string): MetricsAddress {
-  const lenBytes = Buffer.byteLength(path)
-  if (lenBytes > SOCKET_PATH_MAX_BYTES)
-    throw new UserError(
-      `--metrics ${text}: ${lenBytes} bytes, a socket path has at most ${SOCKET_PATH_MAX_BYTES}`,
-    )
-  return { path }
 }
 
 /** The address as it is written. */

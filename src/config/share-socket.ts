@@ -1,8 +1,8 @@
 import { execFileSync } from 'node:child_process'
-import { SOCKET_PATH_MAX_BYTES } from 'vhost-user-ts/socket-path'
 import type { ShareConfig } from '../share/share-config.js'
 import type { ChosenOptions } from './option-values.js'
 import type { ShareDraft } from './share-draft.js'
+import { checkSocketPath } from './socket-path.js'
 import { UserError } from './user-error.js'
 
 type ShareSocket = Pick<ShareConfig, 'socketPath' | 'inheritedFd' | 'socketGid'>
@@ -29,12 +29,7 @@ export function checkedSocket(options: ChosenOptions, { where }: ShareDraft): Sh
 
 function checkedPath(path: string | undefined, where: string): string {
   if (path === undefined) throw new UserError(`${where} is missing: where is QEMU to connect?`)
-  const lenBytes = Buffer.byteLength(path)
-  if (lenBytes > SOCKET_PATH_MAX_BYTES) {
-    throw new UserError(
-      `${where} ${path}: ${lenBytes} bytes, a socket path has at most ${SOCKET_PATH_MAX_BYTES}`,
-    )
-  }
+  checkSocketPath(path, `${where} ${path}`)
   return path
 }
 
