@@ -48,7 +48,8 @@ for (const entry of ENTRIES) {
 }
 
 // The program of a share that is added when the process sees no files any more: one script, kept in memory from the
-// start. esbuild puts the packages of others into it, too.
+// start. esbuild puts the packages of others into it, too. It makes variables of constants, but for those whose value it
+// writes in their place: minifySyntax.
 const SCRIPT = 'share/share-worker.cjs'
 await build({
   entryPoints: ['dist/src/share/share-worker.js'],
@@ -57,6 +58,7 @@ await build({
   format: 'cjs',
   platform: 'node',
   target: 'node20',
+  minifySyntax: true,
   logLevel: 'warning',
   // A script has no place of its own; what asks for one is not used there.
   logOverride: { 'empty-import-meta': 'silent' },
