@@ -4,11 +4,9 @@ import type { VhostUserDevice } from './device.js'
 import { DeviceState, isMovable, type TransferHost } from './device-state.js'
 import type { LeftOutMarks } from './dirty-log.js'
 import { ProtocolError } from './errors.js'
-import { GuestMemory } from './guest-memory.js'
 import type { FaultLog } from './logger.js'
 import {
   BackendRequest,
-  CONFIG_MAX_BYTES,
   DEVICE_STATE_NOFD_MASK,
   DEVICE_STATE_REFUSED,
   FrontendRequest,
@@ -16,7 +14,6 @@ import {
   hasBit,
   hasOwnReply,
   MAX_MEM_SLOTS,
-  MEM_TABLE_MAX_REGIONS,
   ProtocolFeature,
   requestName,
   VHOST_USER_NEED_REPLY_FLAG,
@@ -28,18 +25,12 @@ import {
   VRING_NOFD_MASK,
 } from './protocol.js'
 import { type RingHost, RingSet } from './ring-set.js'
+import { SessionConfig } from './session-config.js'
 import { SessionLog } from './session-log.js'
+import { SessionMemory } from './session-memory.js'
 import type { SplitVirtqueue } from './split-virtqueue.js'
 import type { RingAddresses, Vring } from './vring.js'
-import {
-  ConfigAccess,
-  MemoryRegion,
-  MemoryTable,
-  SingleRegion,
-  U64,
-  VringAddress,
-  VringState,
-} from './wire.js'
+import { U64, VringAddress, VringState } from './wire.js'
 
 const DEFAULT_MAX_QUEUE_SIZE = 1024
 
@@ -81,6 +72,8 @@ export class BackendSession {
   private features = 0n
   private protocolFeatures = 0n
   private backchannelFd = -1
+  private readonly memory: SessionMemory
+  private readonly config: SessionConfig
   private readonly dirtyLog: SessionLog
   private readonly state: DeviceState | undefined
 
@@ -96,6 +89,8 @@ export class BackendSession {
       finish: () => this.finish(),
       cancel: (queue) => this.cancelRequests(queue),
     })
+    this.memory = new SessionMemory(this.rings)
+    this.config = new SessionConfig(connection, device)
     this.dirtyLog = new SessionLog(connection, this.rings, leftOutMarks)
     const movable = isMovable(device)
     if (movable)
@@ -230,11 +225,16 @@ export class BackendSession {
       case FrontendRequest.SET_BACKEND_REQ_FD:
         return this.setBackchannel(message)
       case FrontendRequest.SET_MEM_TABLE:
-        return this.setMemoryTable(message)
+        this.memory.setTable(message)
+        return 0
       case FrontendRequest.ADD_MEM_REG:
-        return this.addMemory(message)
+        this.needFeature(ProtocolFeature.CONFIGURE_MEM_SLOTS)
+        this.memory.add(message)
+        return 0
       case FrontendRequest.REM_MEM_REG:
-        return this.removeMemory(message)
+        this.needFeature(ProtocolFeature.CONFIGURE_MEM_SLOTS)
+        this.memory.remove(message)
+        return 0
       case FrontendRequest.SET_VRING_NUM:
         return this.setRingSize(message)
       case FrontendRequest.SET_VRING_BASE:
@@ -262,9 +262,10 @@ export class BackendSession {
       case FrontendRequest.CHECK_DEVICE_STATE:
         return this.checkTransfer(message)
       case FrontendRequest.GET_CONFIG:
-        return this.getConfig(message)
+        return this.config.get(message)
       case FrontendRequest.SET_CONFIG:
-        return this.setConfig(message)
+        this.config.set(message)
+        return 0
       default:
         throw new ProtocolError('BAD_REQUEST', `request ${message.request} is unknown`)
     }
@@ -336,62 +337,6 @@ export class BackendSession {
     expect(message, 0, 1)
     if (this.backchannelFd >= 0) native.close(this.backchannelFd)
     this.backchannelFd = this.connection.takeFd(message, 0)
-    return 0
-  }
-
-  /** Replaces all memory. Running rings keep their position and look up their parts in the new memory. */
-  private setMemoryTable(message: Message): number {
-    const { payload } = message
-    const count = message.payloadBytes >= MemoryTable.HEADER_BYTES ? MemoryTable.regionCount(payload) : 0
-    if (count === 0 || count > MEM_TABLE_MAX_REGIONS) {
-      throw new ProtocolError(
-        'BAD_PAYLOAD',
-        `memory table of ${count} regions, not 1 to ${MEM_TABLE_MAX_REGIONS}`,
-      )
-    }
-    expect(message, MemoryTable.regionAt(count), count)
-    const fresh = new GuestMemory()
-    try {
-      for (let n = 0; n < count; n++) mapRegion(fresh, message, MemoryTable.regionAt(n), n)
-    } catch (error) {
-      fresh.destroy()
-      throw error
-    }
-    try {
-      this.rings.mustBeLogged(fresh.endGpa)
-    } catch (error) {
-      fresh.destroy()
-      throw error
-    }
-    this.rings.replaceMemory(fresh)
-    return 0
-  }
-
-  private addMemory(message: Message): number {
-    this.needFeature(ProtocolFeature.CONFIGURE_MEM_SLOTS)
-    expect(message, SingleRegion.BYTES, 1)
-    if (this.rings.memory.regionCount >= MAX_MEM_SLOTS) {
-      throw new ProtocolError('BAD_MEMORY', `more than ${MAX_MEM_SLOTS} memory regions`)
-    }
-    const at = SingleRegion.REGION_AT
-    this.rings.mustBeLogged(
-      MemoryRegion.gpa(message.payload, at) + MemoryRegion.sizeBytes(message.payload, at),
-    )
-    mapRegion(this.rings.memory, message, at, 0)
-    return 0
-  }
-
-  private removeMemory(message: Message): number {
-    this.needFeature(ProtocolFeature.CONFIGURE_MEM_SLOTS)
-    // Older front-ends send the region's descriptor too; the connection closes it.
-    if (message.fds.length > 1)
-      throw new ProtocolError('BAD_FDS', `${message.fds.length} descriptors, not 0 or 1`)
-    expect(message, SingleRegion.BYTES, message.fds.length)
-    const { payload } = message
-    const at = SingleRegion.REGION_AT
-    const gpa = MemoryRegion.gpa(payload, at)
-    const sizeBytes = MemoryRegion.sizeBytes(payload, at)
-    this.rings.removeMemory(gpa, sizeBytes, MemoryRegion.uva(payload, at))
     return 0
   }
 
@@ -516,45 +461,6 @@ export class BackendSession {
     return 0
   }
 
-  private getConfig(message: Message): number {
-    const { offsetBytes, sizeBytes, config } = this.configAccess(message)
-    const { body } = this.connection
-    ConfigAccess.writeHeader(body, offsetBytes, sizeBytes, 0)
-    for (let n = 0; n < sizeBytes; n++)
-      body.setUint8(ConfigAccess.HEADER_BYTES + n, config[offsetBytes + n] ?? 0)
-    return ConfigAccess.HEADER_BYTES + sizeBytes
-  }
-
-  private setConfig(message: Message): number {
-    const { offsetBytes, sizeBytes } = this.configAccess(message)
-    const { payload } = message
-    const bytes = new Uint8Array(payload.buffer, payload.byteOffset + ConfigAccess.HEADER_BYTES, sizeBytes)
-    // A copy, because the next message reuses the buffer.
-    if (this.device.writeConfig?.(offsetBytes, bytes.slice()) !== true) {
-      const range = `configuration bytes ${offsetBytes} to ${offsetBytes + sizeBytes}`
-      throw new ProtocolError('BAD_REQUEST', `${range} are read-only, or refused by the device`)
-    }
-    return 0
-  }
-
-  /** Returns the part of the configuration space that a message accesses. */
-  private configAccess(message: Message): { offsetBytes: number; sizeBytes: number; config: Uint8Array } {
-    const { config } = this.device
-    if (config === undefined) throw new ProtocolError('BAD_REQUEST', 'this device has no configuration space')
-    const { payload } = message
-    if (message.payloadBytes < ConfigAccess.HEADER_BYTES) expect(message, ConfigAccess.HEADER_BYTES, 0)
-    const offsetBytes = ConfigAccess.offsetBytes(payload)
-    const sizeBytes = ConfigAccess.sizeBytes(payload)
-    expect(message, ConfigAccess.HEADER_BYTES + Math.min(sizeBytes, CONFIG_MAX_BYTES), 0)
-    if (sizeBytes > CONFIG_MAX_BYTES || offsetBytes + sizeBytes > CONFIG_MAX_BYTES) {
-      throw new ProtocolError(
-        'BAD_PAYLOAD',
-        `configuration bytes ${offsetBytes} to ${offsetBytes + sizeBytes}`,
-      )
-    }
-    return { offsetBytes, sizeBytes, config }
-  }
-
   private needFeature(bit: number): void {
     if (!hasBit(this.protocolFeatures, bit)) {
       throw new ProtocolError('BAD_REQUEST', `protocol feature ${bit} was not negotiated`)
@@ -568,17 +474,6 @@ export class BackendSession {
     if (vring.queue !== undefined) throw new ProtocolError('BAD_REQUEST', `queue ${vring.index} is running`)
     return vring
   }
-}
-
-function mapRegion(memory: GuestMemory, message: Message, at: number, fdIndex: number): void {
-  const { payload } = message
-  memory.add(
-    message.fds[fdIndex],
-    MemoryRegion.gpa(payload, at),
-    MemoryRegion.sizeBytes(payload, at),
-    MemoryRegion.uva(payload, at),
-    MemoryRegion.fileOffsetBytes(payload, at),
-  )
 }
 
 function addressesOf(payload: DataView): RingAddresses {
