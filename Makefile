@@ -13,13 +13,13 @@ help: ## Show this list
 INSTALLED := node_modules/.installed-lock.json
 # No package's install script is run: ours need none, and ioctl-napi's would download Node's headers.
 $(STAMP): package.json package-lock.json native/package.json src/vhost-user/package.json src/virtio-fs/package.json
-	@cmp -s package-lock.json $(INSTALLED) || { npm ci --ignore-scripts && cp package-lock.json $(INSTALLED); }
+	@cmp -s package-lock.json $(INSTALLED) || { npm ci --ignore-scripts --loglevel=error && cp package-lock.json $(INSTALLED); }
 	@touch $@
 
 # Tests run compiled: tap without its TypeScript plugin, as package.json asks; that one cannot load with TypeScript 7.
 TAP := node_modules/.tap-built
 $(TAP): $(STAMP)
-	npx tap build >/dev/null
+	@npx tap build >/dev/null
 	@touch $@
 
 NATIVE_SOURCES := $(wildcard native/src/* native/launcher/*) native/Makefile
