@@ -8,8 +8,7 @@ export class CountedInode {
   slot = 0
   /** It has no name any more: it is given back when the guest lets go of it. */
   isOrphan = false
-  /** It was changed since it was measured, by at most `growthBytes`. */
-  isChanged = false
+  /** What it may have grown by since it was measured. */
   growthBytes = 0
 
   constructor(readonly identity: string) {}

@@ -74,7 +74,7 @@ export class QuotaLedger {
   made(inode: CountedInode): void {
     this.usedInodes++
     inode.bytes = 0
-    this.measure(inode)
+    this.look(inode)
   }
 
   /** Says that an inode may have grown by `bytes` since `begin`. */
@@ -82,8 +82,6 @@ export class QuotaLedger {
     const more = bytes + SLACK_BYTES
     inode.growthBytes += more
     this.growthBytes += more
-    if (inode.isChanged) return
-    inode.isChanged = true
     this.changed.add(inode)
     if (this.changed.size > MOST_CHANGED) this.settle()
   }
@@ -160,7 +158,7 @@ export class QuotaLedger {
   /** Forgets an inode that the guest neither knows nor has open. */
   letGo(inode: CountedInode): void {
     if (inode.slot !== 0 || inode.files.size > 0) return
-    if (inode.isChanged) this.measure(inode)
+    this.measure(inode)
     if (inode.isOrphan) {
       this.usedBytes = Math.max(0, this.usedBytes - Math.max(0, inode.bytes))
       this.usedInodes--
@@ -170,15 +168,19 @@ export class QuotaLedger {
 
   /** Measures everything that has changed. */
   settle(): void {
-    for (const inode of [...this.changed]) this.measure(inode)
+    for (const inode of [...this.changed]) this.look(inode)
+  }
+
+  /** Measures one inode, if it has changed. */
+  measure(inode: CountedInode): void {
+    if (this.changed.has(inode)) this.look(inode)
   }
 
   /** Measures one inode, if it is still there. */
-  measure(inode: CountedInode): void {
+  private look(inode: CountedInode): void {
     this.changed.delete(inode)
     this.growthBytes -= inode.growthBytes
     inode.growthBytes = 0
-    inode.isChanged = false
     if (inode.bytes < 0 || this.stat(inode, this.st) < 0) return
     const bytes = statxBytes(this.st)
     this.usedBytes = Math.max(0, this.usedBytes + bytes - inode.bytes)
@@ -190,13 +192,6 @@ export class QuotaLedger {
     for (const inode of [...this.inodes.values()]) {
       inode.slot = 0
       inode.files.clear()
-      // It can be measured no more, but for what `settle` has seen.
-      if (inode.isChanged) {
-        this.changed.delete(inode)
-        this.growthBytes -= inode.growthBytes
-        inode.isChanged = false
-        inode.growthBytes = 0
-      }
       this.letGo(inode)
     }
     this.pendingBytes = 0

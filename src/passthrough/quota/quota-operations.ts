@@ -198,7 +198,7 @@ export class QuotaOperations {
 
   /** A file is closed, and nothing changes it any more. */
   private closed(file: OpenFile, inode: CountedInode): void {
-    if (inode.isChanged) this.ledger.measure(inode)
+    this.ledger.measure(inode)
     inode.files.delete(file)
     this.ledger.letGo(inode)
   }
@@ -399,7 +399,7 @@ export class QuotaOperations {
   private forgotten(slot: number): void {
     const inode = this.bySlot.get(slot)
     if (inode === undefined) return
-    if (inode.isChanged) this.ledger.measure(inode)
+    this.ledger.measure(inode)
     this.bySlot.delete(slot)
     inode.slot = 0
     this.ledger.letGo(inode)
