@@ -152,8 +152,8 @@ export function guestWrite(
 /** A log of written guest pages, one bit for each 4 KiB of guest-physical addresses. */
 export type DirtyLogMapping = object & { readonly dirtyLog: unique symbol }
 /**
- * Maps `sizeBytes` of `fd` from `offsetBytes` as a log. The caller keeps `fd`. Errors: EFBIG (the file is shorter, or not
- * memory), EINVAL (no bytes), and those of mmap(2).
+ * Maps `sizeBytes` of `fd` from `offsetBytes` as a log. The caller keeps `fd`. Errors: EFBIG (the file is shorter, or no
+ * regular file), EINVAL (no bytes), and those of mmap(2).
  */
 export function dirtyLogOpen(fd: number, offsetBytes: number, sizeBytes: number): DirtyLogMapping | number
 /** Unmaps a log. It takes no more marks. */

@@ -4,8 +4,6 @@
 #include <fcntl.h>
 #include <string.h>
 
-#define MAX_SAFE_INTEGER 9007199254740991.0
-
 static bool refuse(napi_env env, const char *what)
 {
     napi_throw_type_error(env, "ERR_INVALID_ARG_TYPE", what);

@@ -12,6 +12,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* The highest integer below which a Number holds all of them. */
+#define MAX_SAFE_INTEGER 9007199254740991.0
+
 /* Fills argv with exactly `count` arguments. */
 bool args_get(napi_env env, napi_callback_info info, napi_value *argv, size_t count);
 

@@ -5,13 +5,12 @@
 #include <unistd.h>
 
 #include "args.h"
+#include "guest-cursor.h"
 #include "kernel-calls.h"
 #include "module.h"
 
 /* vhost-user: one bit for each 4 KiB page of guest-physical addresses, whatever the host's page size. */
 #define LOG_PAGE_SHIFT 12
-
-#define MAX_SAFE_INTEGER 9007199254740991.0
 
 struct dirty_log {
     uint8_t *bits; /* NULL once closed */
@@ -131,25 +130,15 @@ static napi_value dirty_log_mark(napi_env env, napi_callback_info info)
     napi_value argv[4];
     struct dirty_log *log;
     const double *segments;
-    size_t len_bytes;
-    uint8_t *bytes;
     uint32_t first, end;
 
-    if (!args_get(env, info, argv, 4) || !(log = arg_log(env, argv[0])) ||
-        !arg_bytes(env, argv[1], &bytes, &len_bytes) || !arg_u32(env, argv[2], &first) || !arg_u32(env, argv[3], &end))
+    if (!args_get(env, info, argv, 4) || !(log = arg_log(env, argv[0])) || !arg_u32(env, argv[2], &first) ||
+        !arg_u32(env, argv[3], &end) || !arg_segments(env, argv[1], end, &segments))
         return NULL;
-    if ((uintptr_t)bytes % sizeof(double) != 0 || end > len_bytes / (2 * sizeof(double))) {
-        napi_throw_range_error(env, "ERR_OUT_OF_RANGE", "more segments than the array holds");
-        return NULL;
-    }
-    segments = (const double *)(const void *)bytes;
     for (uint32_t n = first; n < end; n++) {
-        const double gpa = segments[2 * n], len = segments[2 * n + 1];
+        uint64_t gpa, len_bytes;
 
-        /* Also refuses NaN. After this check both numbers convert exactly, and their sum does not overflow. */
-        if (!(gpa >= 0 && gpa <= MAX_SAFE_INTEGER && len >= 0 && len <= UINT32_MAX))
-            return ret_int(env, -EFAULT);
-        if (len > 0 && !mark(log, (uint64_t)gpa, (uint64_t)len))
+        if (!segment_at(segments, n, &gpa, &len_bytes) || (len_bytes > 0 && !mark(log, gpa, len_bytes)))
             return ret_int(env, -EFAULT);
     }
     return ret_int(env, 0);

@@ -5,45 +5,56 @@
 
 #include "args.h"
 
-#define MAX_SAFE_INTEGER 9007199254740991.0
-
-bool arg_cursor(napi_env env, const napi_value *argv, struct cursor *cursor)
+bool arg_segments(napi_env env, napi_value value, uint32_t end, const double **segments)
 {
     size_t len_bytes;
     uint8_t *bytes;
 
-    cursor->memory = arg_memory(env, argv[0]);
-    if (!cursor->memory || !arg_bytes(env, argv[1], &bytes, &len_bytes) || !arg_u32(env, argv[2], &cursor->next) ||
-        !arg_u32(env, argv[3], &cursor->end) || !arg_u53(env, argv[4], &cursor->skip_bytes) ||
-        !arg_u53(env, argv[5], &cursor->remaining_bytes))
+    if (!arg_bytes(env, value, &bytes, &len_bytes))
         return false;
-    if ((uintptr_t)bytes % sizeof(double) != 0 || cursor->end > len_bytes / (2 * sizeof(double))) {
+    if ((uintptr_t)bytes % sizeof(double) != 0 || end > len_bytes / (2 * sizeof(double))) {
         napi_throw_range_error(env, "ERR_OUT_OF_RANGE", "more segments than the array holds");
         return false;
     }
-    cursor->segments = (const double *)(const void *)bytes;
+    *segments = (const double *)(const void *)bytes;
     return true;
+}
+
+bool segment_at(const double *segments, uint32_t n, uint64_t *gpa, uint64_t *len_bytes)
+{
+    const double at = segments[2 * n], len = segments[2 * n + 1];
+
+    /* Also refuses NaN. After this check both numbers convert exactly, and their sum does not overflow. */
+    if (!(at >= 0 && at <= MAX_SAFE_INTEGER && len >= 0 && len <= UINT32_MAX))
+        return false;
+    *gpa = (uint64_t)at;
+    *len_bytes = (uint64_t)len;
+    return true;
+}
+
+bool arg_cursor(napi_env env, const napi_value *argv, struct cursor *cursor)
+{
+    cursor->memory = arg_memory(env, argv[0]);
+    return cursor->memory && arg_u32(env, argv[2], &cursor->next) && arg_u32(env, argv[3], &cursor->end) &&
+           arg_segments(env, argv[1], cursor->end, &cursor->segments) &&
+           arg_u53(env, argv[4], &cursor->skip_bytes) && arg_u53(env, argv[5], &cursor->remaining_bytes);
 }
 
 int cursor_next(struct cursor *cursor, struct iovec *out)
 {
     while (cursor->remaining_bytes > 0 && cursor->next < cursor->end) {
-        const double gpa = cursor->segments[2 * cursor->next];
-        const double len = cursor->segments[2 * cursor->next + 1];
-        uint64_t len_bytes, span_bytes;
+        uint64_t gpa, len_bytes, span_bytes;
         uint8_t *base;
 
-        /* Also refuses NaN. After this check both numbers convert exactly. */
-        if (!(gpa >= 0 && gpa <= MAX_SAFE_INTEGER && len >= 0 && len <= UINT32_MAX))
+        if (!segment_at(cursor->segments, cursor->next, &gpa, &len_bytes))
             return -EFAULT;
-        len_bytes = (uint64_t)len;
         if (cursor->skip_bytes >= len_bytes) {
             cursor->skip_bytes -= len_bytes;
             cursor->next++;
             continue;
         }
         len_bytes -= cursor->skip_bytes;
-        base = memory_translate(cursor->memory, (uint64_t)gpa + cursor->skip_bytes, &span_bytes);
+        base = memory_translate(cursor->memory, gpa + cursor->skip_bytes, &span_bytes);
         if (!base)
             return -EFAULT;
         if (len_bytes > span_bytes)

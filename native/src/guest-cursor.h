@@ -14,6 +14,12 @@
 
 #include "guest-memory.h"
 
+/* Reads a Float64Array that holds at least `end` segments. */
+bool arg_segments(napi_env env, napi_value value, uint32_t end, const double **segments);
+
+/* Reads segment n. Returns false for numbers that are no guest address or no length. */
+bool segment_at(const double *segments, uint32_t n, uint64_t *gpa, uint64_t *len_bytes);
+
 /* Walks the bytes [skip, skip + remaining) of segments [next, end). */
 struct cursor {
     struct guest_memory *memory;

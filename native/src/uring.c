@@ -189,7 +189,7 @@ int uring_reserve(int count)
 void uring_destroy(struct uring *ring)
 {
     /* A result that came later would be taken for one of the next thread. */
-    if (ring->spare && ring->queued == 0 && ring->in_flight == 0)
+    if (ring->spare && ring->in_flight == 0)
         give_spare(ring);
     else
         destroy(ring);
