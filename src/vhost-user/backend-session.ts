@@ -397,29 +397,31 @@ export class BackendSession {
   }
 
   private startTransfer(message: Message): number {
-    this.movable(message).start(message)
+    const state = this.movable()
+    const running = this.rings.vrings.find(({ queue }) => queue !== undefined)
+    if (running !== undefined) throw new ProtocolError('BAD_REQUEST', `queue ${running.index} is running`)
+    state.start(message)
     U64.write(this.connection.body, BigInt(DEVICE_STATE_NOFD_MASK))
     return U64.BYTES
   }
 
   private checkTransfer(message: Message): number {
-    const good = this.movable(message).check(message)
-    if (good === undefined) return LATER
+    const good = this.movable().check(message)
+    return good === undefined ? LATER : this.writeCheck(good)
+  }
+
+  private answerCheck(good: boolean): void {
+    this.reply(FrontendRequest.CHECK_DEVICE_STATE, this.writeCheck(good))
+  }
+
+  private writeCheck(good: boolean): number {
     U64.write(this.connection.body, good ? 0n : 1n)
     return U64.BYTES
   }
 
-  private answerCheck(good: boolean): void {
-    U64.write(this.connection.body, good ? 0n : 1n)
-    this.reply(FrontendRequest.CHECK_DEVICE_STATE, U64.BYTES)
-  }
-
-  /** Returns the transfers of a device that is suspended, as these messages require. */
-  private movable({ request }: Message): DeviceState {
+  /** Returns the transfers of a device that has a state. */
+  private movable(): DeviceState {
     this.needFeature(ProtocolFeature.DEVICE_STATE)
-    const running = this.rings.vrings.find(({ queue }) => queue !== undefined)
-    if (running !== undefined && request === FrontendRequest.SET_DEVICE_STATE_FD)
-      throw new ProtocolError('BAD_REQUEST', `queue ${running.index} is running`)
     if (this.state === undefined)
       throw new ProtocolError('BAD_REQUEST', 'this device has no state to transfer')
     return this.state

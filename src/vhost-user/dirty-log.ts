@@ -4,6 +4,11 @@ import type { DescriptorChain } from './descriptor-chain.js'
 import { mustSucceed, ProtocolError } from './errors.js'
 import { VHOST_LOG_PAGE } from './protocol.js'
 
+/** The bytes of a log for guest addresses up to `endGpa`. */
+export function logBytesFor(endGpa: number): number {
+  return Math.ceil(endGpa / VHOST_LOG_PAGE / 8)
+}
+
 /**
  * Marks to leave out: 'reply' those of the first writable segment of a request, 'data' those of the others, 'used ring'
  * those of the rings. Only for tests, which must then fail.
@@ -35,7 +40,7 @@ export class DirtyLog {
 
   /** Throws ProtocolError BAD_LOG if guest addresses up to `endGpa` are more than the log has bits for. */
   mustCover(endGpa: number): void {
-    const needBytes = Math.ceil(endGpa / VHOST_LOG_PAGE / 8)
+    const needBytes = logBytesFor(endGpa)
     if (needBytes > this.sizeBytes) {
       throw new ProtocolError(
         'BAD_LOG',

@@ -322,8 +322,7 @@ export class Frontend {
 
   /** The guest address behind the last region. */
   get endOfMemory(): number {
-    const last = this.regions.at(-1)
-    return last === undefined ? 0 : last.gpa + last.sizeBytes
+    return this.memory.endGpa
   }
 
   private writeRegion(at: number, gpa: number, sizeBytes: number): void {

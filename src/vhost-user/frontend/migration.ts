@@ -1,11 +1,11 @@
 import { readSync } from 'node:fs'
 import * as native from 'virtiofsd-ts-native'
+import { logBytesFor } from '../dirty-log.js'
 import { mustSucceed, ProtocolError } from '../errors.js'
 import {
   DEVICE_STATE_NOFD_MASK,
   FrontendRequest,
   featureBits,
-  VHOST_LOG_PAGE,
   VHOST_TRANSFER_STATE_DIRECTION_LOAD,
   VHOST_TRANSFER_STATE_DIRECTION_SAVE,
   VHOST_TRANSFER_STATE_PHASE_STOPPED,
@@ -23,7 +23,7 @@ export class DirtyPages {
 
   /** Has the back-end log, as QEMU does at the beginning of a migration. Throws ProtocolError. */
   constructor(private readonly frontend: Frontend) {
-    this.sizeBytes = Math.ceil(frontend.endOfMemory / VHOST_LOG_PAGE / 8)
+    this.sizeBytes = logBytesFor(frontend.endOfMemory)
     this.fd = mustSucceed('memfd_create', native.memfdCreate(this.sizeBytes))
     LogBase.write(frontend.connection.body, this.sizeBytes, 0)
     frontend.send(FrontendRequest.SET_LOG_BASE, LogBase.BYTES, false, Int32Array.of(this.fd))
