@@ -1,12 +1,12 @@
 import { StateError } from 'vhost-user-ts'
-import { type Block, BlockReader, damaged, END_TAG, encodeBlock, MAGIC } from './blocks.js'
+import { type Block, BlockReader, damaged, END_TAG, encodeBlock, MAGIC, viewOf } from './blocks.js'
 
 /** Records collect until they fill a block. */
 const BLOCK_FILL_BYTES = 60 * 1024
 /** Room for the longest record behind that. */
 const BUFFER_BYTES = 128 * 1024
 /** A record begins with its length, this one included. */
-export const RECORD_LENGTH_BYTES = 2
+const RECORD_LENGTH_BYTES = 2
 
 /** A kind of section. */
 export interface SectionKind {
@@ -63,7 +63,7 @@ const NOTHING = new Uint8Array(0)
 /** Takes the contents of a section. */
 export interface SectionTaker {
   readonly kind: SectionKind
-  /** `isLast` never tells: a section ends with the next one. Throws StateError. */
+  /** Called for each block of the section, whose end is the next section. Throws StateError. */
   take(contents: Uint8Array): void
 }
 
@@ -94,7 +94,7 @@ export function eachRecord(
   leastBytes: number,
   take: (view: DataView, at: number, lenBytes: number) => void,
 ): void {
-  const view = new DataView(contents.buffer, contents.byteOffset, contents.length)
+  const view = viewOf(contents)
   for (let at = 0; at < contents.length; ) {
     const lenBytes = contents.length - at < RECORD_LENGTH_BYTES ? 0 : view.getUint16(at, true)
     if (lenBytes < leastBytes || at + lenBytes > contents.length) throw damaged('a record is cut')

@@ -2,6 +2,7 @@ import type { DescriptorChain, EventLoop, StateLoader, VhostUserDevice } from 'v
 import type { Background } from './file-system.js'
 import { fsConfig } from './fs-config.js'
 import type { Session } from './session.js'
+import { sooner } from './sooner.js'
 
 /** One priority queue, and as many request queues as vhost-user messages can number. Unused queues cost nothing. */
 export const QUEUE_COUNT = 256
@@ -120,9 +121,4 @@ export class FsDevice implements VhostUserDevice {
     this.session.end()
     this.interposer.sessionEnded()
   }
-}
-
-/** The earlier of two times in milliseconds. -1 means never. */
-function sooner(aMs: number, bMs: number): number {
-  return aMs < 0 || bMs < 0 ? Math.max(aMs, bMs) : Math.min(aMs, bMs)
 }

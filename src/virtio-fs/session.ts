@@ -24,6 +24,7 @@ import {
   POSTPONED,
   Request,
 } from './request.js'
+import { sooner } from './sooner.js'
 import { checkTrailer } from './trailer.js'
 import { InitIn, InitOut } from './wire/init.js'
 
@@ -107,8 +108,7 @@ export class Session {
   /** Milliseconds until `progress` has work, or -1 for never. */
   nextDueMs(): number {
     const postponedMs = this.postponed.nextDueMs()
-    const heldMs = this.gate === undefined ? -1 : this.gate.nextDueMs()
-    return heldMs < 0 || postponedMs < 0 ? Math.max(heldMs, postponedMs) : Math.min(heldMs, postponedMs)
+    return this.gate === undefined ? postponedMs : sooner(postponedMs, this.gate.nextDueMs())
   }
 
   /** Serves all held requests, and ends the wait of all postponed ones with the error of an interrupted call. */

@@ -57,7 +57,6 @@ const {
   O_DSYNC,
   O_EXCL,
   O_NOATIME,
-  O_NOFOLLOW,
   O_SYNC,
   O_NONBLOCK,
   O_PATH,
@@ -201,31 +200,17 @@ export class FileOperations {
 
   /** Opens a file again that the guest has had open on another device. Returns it, or a negative errno. */
   reopen(slot: number, saved: FileRecord): OpenFile | number {
-    const { inodes, hosts, budget } = this.share
-    const flags = (saved.hostFlags & REOPENED) | O_NOFOLLOW
+    const { inodes, budget } = this.share
+    const flags = saved.hostFlags & REOPENED
     const fd = this.openInode(slot, flags)
     if (fd < 0) return fd
     const opened = saved.hasDirect && budget.left >= 2 ? this.openInode(slot, flags | O_DIRECT) : NO_FD
     const directFd = opened < 0 ? NO_FD : opened
-    const host = hosts.of(inodes.deviceOf(slot), fd)
-    inodes.fds.pin(slot)
-    if (saved.writesPages) inodes.dirty.addWriter(slot)
     // What the guest has in its page cache is not known here.
     inodes.dirty.filled(slot)
     inodes.versions.movedOpen(slot, saved.isWritable)
-    const file = new OpenFile(
-      fd,
-      budget,
-      inodes.idOf(slot),
-      directFd,
-      saved.openFlags,
-      host,
-      saved.isWritable,
-      saved.isAppendOnly,
-      saved.writesPages,
-    )
-    if (!host.ignoresNonblock) file.setBlocking()
-    return file
+    const { openFlags, isWritable, isAppendOnly, writesPages } = saved
+    return this.hold(slot, fd, directFd, openFlags, isWritable, isAppendOnly, writesPages)
   }
 
   /** FUSE_SYNCFS. Reply: empty. */
@@ -405,15 +390,27 @@ export class FileOperations {
     const kept = keeps ? FOPEN_KEEP_CACHE : 0
     const openFlags = appendOnly ? FOPEN_DIRECT_IO : (chosen & ~hidden) | kept
     const writesPages = writable && this.usesPages(openFlags)
-    const host = share.hosts.of(inodes.deviceOf(slot), fd)
+    if ((openFlags & (FOPEN_DIRECT_IO | FOPEN_KEEP_CACHE)) === 0) inodes.dirty.dropped(slot)
+    return this.hold(slot, fd, directFd, openFlags, writable, appendOnly, writesPages)
+  }
+
+  private hold(
+    slot: number,
+    fd: number,
+    directFd: number,
+    openFlags: number,
+    writable: boolean,
+    appendOnly: boolean,
+    writesPages: boolean,
+  ): OpenFile {
+    const { inodes, hosts, budget } = this.share
+    const host = hosts.of(inodes.deviceOf(slot), fd)
     inodes.fds.pin(slot)
     if (writesPages) inodes.dirty.addWriter(slot)
-    if ((openFlags & (FOPEN_DIRECT_IO | FOPEN_KEEP_CACHE)) === 0) inodes.dirty.dropped(slot)
-    const nodeid = inodes.idOf(slot)
     const file = new OpenFile(
       fd,
-      share.budget,
-      nodeid,
+      budget,
+      inodes.idOf(slot),
       directFd,
       openFlags,
       host,

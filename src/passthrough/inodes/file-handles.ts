@@ -40,9 +40,16 @@ export class FileHandles {
     return new Uint8Array(words.buffer, words.byteOffset + 4 * (at + 1), words[at])
   }
 
+  /** Returns the handle of the file of `fd`, type and bytes, or undefined if it has none. */
+  static of(fd: number): Uint8Array | undefined {
+    const answer = new Uint8Array(ANSWER_BYTES)
+    const lenBytes = native.nameToHandleAt(fd, emptyName, 0, AT_EMPTY_PATH, answer)
+    return lenBytes < 0 ? undefined : answer.subarray(4, 8 + lenBytes)
+  }
+
   /** Returns true if the file of `fd` has a handle. */
   static exists(fd: number): boolean {
-    return native.nameToHandleAt(fd, emptyName, 0, AT_EMPTY_PATH, new Uint8Array(ANSWER_BYTES)) >= 0
+    return FileHandles.of(fd) !== undefined
   }
 
   /**
@@ -71,7 +78,7 @@ export class FileHandles {
     const lenBytes = native.nameToHandleAt(parentFd, name, nameAt, flags, this.answer)
     if (lenBytes < 0 || 4 + lenBytes !== words[at]) return false
     // Compares bytes: the last word may end with bytes of earlier results.
-    const kept = new Uint8Array(words.buffer, words.byteOffset + 4 * (at + 1), words[at])
+    const kept = FileHandles.bytesOf(words, at)
     for (let n = 0; n < kept.length; n++) if (kept[n] !== this.answer[4 + n]) return false
     return true
   }

@@ -7,7 +7,7 @@ import type { FdBudget } from './fd-budget.js'
 import { FileHandles } from './file-handles.js'
 import { HandleLife, handleLifeAt } from './host-file-system.js'
 import type { InodeTable } from './inode-table.js'
-import { STATX_MASK, statxIsSame } from './statx.js'
+import { STATX_MASK, statxSameFile } from './statx.js'
 
 const EMPTY_NAME = new Uint8Array(1)
 
@@ -66,20 +66,10 @@ export class InodeFinder {
    */
   adoptMade(fd: number, parentFd: number, name: Uint8Array, at: number, st: StatxWords): number {
     const named = this.opener.open(parentFd, name, at, O_PATH, 0)
-    if (named >= 0 && this.isSame(fd, named, st)) return this.adoptStated(named, st)
+    if (named >= 0 && statxSameFile(fd, named, st, this.otherSt)) return this.adoptStated(named, st)
     if (named >= 0) native.close(named)
     const pathFd = native.inodeOpen(this.options.procFd, fd, O_PATH)
     return pathFd < 0 ? descriptorError(pathFd) : this.adopt(pathFd, st)
-  }
-
-  /** Returns true if two descriptors stand for the same file. Fills `st`. */
-  private isSame(fd: number, other: number, st: StatxWords): boolean {
-    const { otherSt } = this
-    return (
-      native.fstatx(other, STATX_MASK, otherSt) === 0 &&
-      native.fstatx(fd, STATX_MASK, st) === 0 &&
-      statxIsSame(st, otherSt)
-    )
   }
 
   private adoptStated(fd: number, st: StatxWords): number {

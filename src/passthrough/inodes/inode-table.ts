@@ -137,7 +137,7 @@ export class InodeTable {
   /** The slot of the file with the attributes `st` if the guest knows it, or 0. */
   slotFor(st: StatxWords): number {
     const slot = this.index.find(this.deviceFor(st), Statx.inoLow(st), Statx.inoHigh(st))
-    return slot !== 0 && this.chunkOf(slot).lookups[slot & CHUNK_MASK] > 0 ? slot : 0
+    return slot !== 0 && this.lookupsOf(slot) > 0 ? slot : 0
   }
 
   /** Takes over `fd`, an O_PATH descriptor of the file of `st`, which `find` did not know. Counts one lookup. */
@@ -231,11 +231,6 @@ export class InodeTable {
   /** Counts one more lookup by the guest. */
   ref(slot: number): void {
     if (this.chunkOf(slot).lookups[slot & CHUNK_MASK]++ === 0) this.givenBack.remove(slot)
-  }
-
-  /** Returns true if the guest has been told of the inode just once. */
-  isKnownOnce(slot: number): boolean {
-    return this.chunkOf(slot).lookups[slot & CHUNK_MASK] === 1
   }
 
   /** Drops `count` lookups. A count above the current one drops them all. Without lookups the inode is closed, unless kept. */

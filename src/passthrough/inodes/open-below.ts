@@ -2,7 +2,7 @@ import { EAGAIN, EINVAL } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import type { NameOpener } from '../names/name-opener.js'
 
-const { O_DIRECTORY, O_NOFOLLOW, O_PATH, RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS } = native.constants
+const { O_DIRECTORY, O_PATH } = native.constants
 
 const SLASH = 0x2f
 const DOT = 0x2e
@@ -19,9 +19,8 @@ export function openBelow(rootFd: number, opener: NameOpener, path: Uint8Array, 
   if (path.length === 0) return native.openat(rootFd, dot, 0, flags, 0)
   if (!opener.locked) return openByComponents(rootFd, opener, path, flags)
   const name = terminated(path)
-  const resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
   for (let n = 1; ; n++) {
-    const fd = native.openat2(rootFd, name, 0, flags | O_NOFOLLOW, 0, resolve)
+    const fd = opener.open(rootFd, name, 0, flags, 0)
     if (fd !== -EAGAIN || n === TRIES) return fd
   }
 }

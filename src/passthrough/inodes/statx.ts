@@ -1,5 +1,5 @@
 import { Statx, type StatxWords } from 'virtio-fs-ts/protocol'
-import { constants } from 'virtiofsd-ts-native'
+import { constants, fstatx } from 'virtiofsd-ts-native'
 
 /** Reads the parts of the host's struct statx that a guest does not get, and compares two of them. */
 
@@ -37,6 +37,10 @@ export const statxIsSame = (a: StatxWords, b: StatxWords) =>
   a[INO + 1] === b[INO + 1] &&
   a[DEV_MAJOR] === b[DEV_MAJOR] &&
   a[DEV_MINOR] === b[DEV_MINOR]
+
+/** Stats two descriptors. Returns true if they stand for the same file. */
+export const statxSameFile = (fd: number, other: number, st: StatxWords, otherSt: StatxWords) =>
+  fstatx(other, STATX_MASK, otherSt) === 0 && fstatx(fd, STATX_MASK, st) === 0 && statxIsSame(st, otherSt)
 
 const NSEC_PER_MS = 1e6
 const timeMs = (st: StatxWords, at: number) =>

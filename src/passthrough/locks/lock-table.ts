@@ -19,25 +19,20 @@ export class LockTable {
 
   /** Takes a lock. Returns 0 or an error of FileLocks.take, or -ENOLCK if the guest holds too many. */
   take(wanted: OwnedRange): number {
-    const { nodeid } = wanted.file
-    const known = this.byNode.get(nodeid)
-    const locks = known ?? new FileLocks()
-    // Counted beforehand: a lock on the middle of another one splits it, which makes three.
-    if (!this.memory.hasRoom('locks', 2 * BYTES_EACH)) return -ENOLCK
-    const before = locks.ranges.count
-    const result = locks.take(wanted)
-    this.memory.add('locks', (locks.ranges.count - before) * BYTES_EACH)
-    if (result === 0 && known === undefined) this.byNode.set(nodeid, locks)
-    return result
+    return this.put(wanted.file.nodeid, (locks) => locks.take(wanted))
   }
 
   /** Knows a lock that the guest holds already. Returns 0, an error of FileLocks.adopt, or -ENOLCK if there are too many. */
   adopt(held: OwnedRange): number {
-    const { nodeid } = held.file
+    return this.put(held.file.nodeid, (locks) => locks.adopt(held))
+  }
+
+  private put(nodeid: number, add: (locks: FileLocks) => number): number {
     const locks = this.byNode.get(nodeid) ?? new FileLocks()
+    // Counted beforehand: a lock on the middle of another one splits it, which makes three.
     if (!this.memory.hasRoom('locks', 2 * BYTES_EACH)) return -ENOLCK
     const before = locks.ranges.count
-    const result = locks.adopt(held)
+    const result = add(locks)
     this.memory.add('locks', (locks.ranges.count - before) * BYTES_EACH)
     if (result === 0) this.byNode.set(nodeid, locks)
     return result

@@ -29,7 +29,7 @@ export class MovedLocks {
   }
 
   /** Number of files with locks that the host has not given yet. */
-  get count(): number {
+  private get count(): number {
     return this.nodes.size + this.files.size
   }
 

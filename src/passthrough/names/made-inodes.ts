@@ -41,6 +41,6 @@ function isMade(
   type: number,
   st: StatxWords,
 ): boolean {
-  const isNew = inodes.typeOf(slot) === type && inodes.isKnownOnce(slot)
+  const isNew = inodes.typeOf(slot) === type && inodes.lookupsOf(slot) === 1
   return isNew && (!labels.areTaken || Statx.uid(st) === caller.ownerFor(request))
 }

@@ -1,19 +1,13 @@
 import { Statx } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
-import { HANDLE_MAX_BYTES } from '../../state/inode-records.js'
 import { endsAsLost, HostPaths } from '../inodes/host-paths.js'
 import type { InodeTable } from '../inodes/inode-table.js'
 import { TYPE_DIRECTORY } from '../inodes/inode-table.js'
 import { openBelow } from '../inodes/open-below.js'
-import { STATX_MASK, statxIsSame } from '../inodes/statx.js'
+import { STATX_MASK, statxSameFile } from '../inodes/statx.js'
 import type { NameOpener } from '../names/name-opener.js'
 
-const { AT_EMPTY_PATH, O_PATH } = native.constants
-
-/** What name_to_handle_at(2) writes: the size of a handle, then the handle. */
-const HANDLE_ANSWER_BYTES = 4 + HANDLE_MAX_BYTES
-
-const emptyName = new Uint8Array(1)
+const { O_PATH } = native.constants
 
 /** The parts of the share that paths come from. */
 interface Share {
@@ -23,12 +17,11 @@ interface Share {
 }
 
 /**
- * Present paths and file handles of inodes, as bytes. The kernel tells the path of a descriptor, so no rename can be
+ * Present paths of inodes, as bytes. The kernel tells the path of a descriptor, so no rename can be
  * missed, whoever made it.
  */
 export class InodePlaces {
   private readonly paths: HostPaths
-  private readonly answer = new Uint8Array(HANDLE_ANSWER_BYTES)
   private readonly st = new Int32Array(Statx.WORDS)
   private readonly otherSt = new Int32Array(Statx.WORDS)
 
@@ -54,12 +47,6 @@ export class InodePlaces {
     return this.isAt(path, fd) ? path : undefined
   }
 
-  /** Returns the host's file handle, type and bytes; undefined if the file system has none. Valid until the next call. */
-  handleOf(fd: number): Uint8Array | undefined {
-    const lenBytes = native.nameToHandleAt(fd, emptyName, 0, AT_EMPTY_PATH, this.answer)
-    return lenBytes < 0 ? undefined : this.answer.subarray(4, 8 + lenBytes)
-  }
-
   /** Returns true if the file of `fd` has no name any more. */
   isUnlinked(fd: number): boolean {
     return native.fstatx(fd, STATX_MASK, this.st) === 0 && Statx.nlink(this.st) === 0
@@ -69,11 +56,7 @@ export class InodePlaces {
   isAt(path: Uint8Array, fd: number): boolean {
     const other = openBelow(this.rootFd, this.share.opener, path, O_PATH)
     if (other < 0) return false
-    const { st, otherSt } = this
-    const isSame =
-      native.fstatx(fd, STATX_MASK, st) === 0 &&
-      native.fstatx(other, STATX_MASK, otherSt) === 0 &&
-      statxIsSame(st, otherSt)
+    const isSame = statxSameFile(fd, other, this.st, this.otherSt)
     native.close(other)
     return isSame
   }

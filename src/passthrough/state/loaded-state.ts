@@ -23,12 +23,12 @@ import type { FileOperations } from '../files/files.js'
 import { OpenDirectory } from '../files/open-directory.js'
 import type { OpenFile } from '../files/open-file.js'
 import type { FdBudget } from '../inodes/fd-budget.js'
+import { FileHandles } from '../inodes/file-handles.js'
 import { type InodeTable, TYPE_DIRECTORY } from '../inodes/inode-table.js'
 import { openBelow } from '../inodes/open-below.js'
 import { STATX_MASK } from '../inodes/statx.js'
 import type { LockOperations } from '../locks/locks.js'
 import type { NameOpener } from '../names/name-opener.js'
-import { InodePlaces } from './inode-places.js'
 import { LostItems, type LostKind } from './lost-items.js'
 import { DEVICES, Mounts } from './mounts.js'
 import type { MigrationOptions } from './options.js'
@@ -38,6 +38,12 @@ const { F_RDLCK, F_WRLCK, O_DIRECTORY, O_PATH, O_RDONLY } = native.constants
 /** Slots that are free at the source are counted too, so there may be more than inodes or handles. */
 const FREE_SLOTS_FACTOR = 2
 const SPARE_SLOTS = 65_536
+
+/** The type of a lock for each value of Flock but `none`. */
+const lockTypes: ReadonlyMap<number, number> = new Map([
+  [Flock.shared, F_RDLCK],
+  [Flock.exclusive, F_WRLCK],
+])
 
 /** The parts of the share that are filled. */
 interface Share {
@@ -53,14 +59,13 @@ interface Share {
 
 /** Fills a share that has only its root from the sections of another one. */
 export class LoadedState {
-  private readonly places: InodePlaces
   private readonly mounts: Mounts
   private readonly lost: LostItems
   private readonly decoder = new InodeDecoder()
   private readonly st = new Int32Array(Statx.WORDS)
   private readonly maxInodeSlot: number
   private readonly maxHandleSlot: number
-  /** Slots of inodes that no migration has to find: their handles are lost quietly, too. */
+  /** Slots of inodes that no migration has to find: their open directories are lost quietly, too. */
   private readonly lostSlots = new Set<number>()
 
   constructor(
@@ -69,7 +74,6 @@ export class LoadedState {
     private readonly rootFd: number,
     private readonly migration: MigrationOptions,
   ) {
-    this.places = new InodePlaces(share, rootFd, false)
     this.mounts = new Mounts(rootFd, share.opener, share.budget)
     this.lost = new LostItems(migration.onError)
     this.maxInodeSlot = FREE_SLOTS_FACTOR * share.options.inodeLimit + SPARE_SLOTS
@@ -177,7 +181,7 @@ export class LoadedState {
     const { st } = this
     if (Statx.mode(st) >>> 12 !== type) return false
     if (handle === undefined) return true
-    const here = this.places.handleOf(fd)
+    const here = FileHandles.of(fd)
     if (here === undefined) return Statx.inoLow(st) === inoLow && Statx.inoHigh(st) === inoHigh
     return here.length === handle.length && here.every((byte, n) => byte === handle[n])
   }
@@ -197,8 +201,7 @@ export class LoadedState {
     const { files, inodes } = this.share
     mustFit(record.slot, record.generation, this.maxHandleSlot)
     const slot = inodes.slotOf(idOf(record.inodeSlot, record.inodeGeneration))
-    const isWritten = record.flock !== Flock.none
-    const flock = !isWritten ? undefined : record.flock === Flock.exclusive ? F_WRLCK : F_RDLCK
+    const flock = lockTypes.get(record.flock)
     const file = slot === 0 ? -ESTALE : this.fileOperations.reopen(slot, record)
     if (typeof file === 'number') this.lost.add('open files that cannot be opened again', undefined, file)
     const value = typeof file === 'number' ? undefined : file

@@ -21,9 +21,9 @@ export class LostItems {
   constructor(private readonly onError: MigrationErrorUse) {}
 
   /** Throws StateError if the migration must then fail. */
-  add(kind: LostKind, path: Uint8Array | undefined, error = 0): void {
+  add(kind: LostKind, path: Uint8Array | undefined, error: number): void {
     const what = path === undefined ? 'no path' : `/${decoder.decode(path)}`
-    const first = error < 0 ? `${what} (${errnoName(-error)})` : what
+    const first = `${what} (${errnoName(-error)})`
     if (this.onError === 'abort')
       throw new StateError(`${kind}: ${first}; --migration-on-error guest-error would go on without`)
     this.addQuietly(kind, first)

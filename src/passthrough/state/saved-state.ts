@@ -17,6 +17,7 @@ import { blankInode, FREE_INODES, INODES, InodeEncoder } from '../../state/inode
 import { type Records, recordSection, textSection } from '../../state/sections.js'
 import type { OpenDirectory } from '../files/open-directory.js'
 import { NO_FD, type OpenFile } from '../files/open-file.js'
+import { FileHandles } from '../inodes/file-handles.js'
 import { type InodeTable, TYPE_DIRECTORY } from '../inodes/inode-table.js'
 import type { LockOperations } from '../locks/locks.js'
 import type { NameOpener } from '../names/name-opener.js'
@@ -136,7 +137,7 @@ export class SavedState {
       record.isLost = true
       return true
     }
-    if (byHandle || options.verifyHandles) record.handle = this.places.handleOf(fd)
+    if (byHandle || options.verifyHandles) record.handle = FileHandles.of(fd)
     if (byHandle && record.handle !== undefined) return true
     record.path = this.places.pathOf(slot, fd, wasOpen)
     return record.path !== undefined || this.places.isUnlinked(fd)
