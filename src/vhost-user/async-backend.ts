@@ -1,13 +1,13 @@
 import type { BackendOptions } from './backend.js'
-import { BackendSession } from './backend-session.js'
-import { Connection, type Message } from './connection.js'
 import { checkDevice, type DeviceHost, type VhostUserDevice } from './device.js'
 import { mustSucceed } from './errors.js'
 import { EventLoop } from './event-loop.js'
 import { FaultLog, type Logger, silentLogger } from './logger.js'
-import { receiveMessages } from './receive-messages.js'
-import { RingServer } from './ring-server.js'
-import type { Vring } from './vring.js'
+import { RingServer } from './rings/ring-server.js'
+import type { Vring } from './rings/vring.js'
+import { BackendSession } from './session/backend-session.js'
+import { Connection, type Message } from './session/connection.js'
+import { receiveMessages } from './session/receive-messages.js'
 
 /** Busy rings yield to everything else on Node's loop this often. */
 const TURN_MS = 1

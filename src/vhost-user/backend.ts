@@ -1,12 +1,12 @@
-import { BackendSession } from './backend-session.js'
-import { Connection } from './connection.js'
 import { checkDevice, type DeviceHost, type VhostUserDevice } from './device.js'
-import type { LeftOutMarks } from './dirty-log.js'
 import { mustSucceed } from './errors.js'
 import { EventLoop } from './event-loop.js'
 import { FaultLog, type Logger, silentLogger } from './logger.js'
-import { receiveMessages } from './receive-messages.js'
-import { RingServer } from './ring-server.js'
+import type { LeftOutMarks } from './memory/dirty-log.js'
+import { RingServer } from './rings/ring-server.js'
+import { BackendSession } from './session/backend-session.js'
+import { Connection } from './session/connection.js'
+import { receiveMessages } from './session/receive-messages.js'
 
 /** While rings are busy, messages and other descriptors are checked this often. */
 const CHECK_EVERY_MS = 1

@@ -1,7 +1,7 @@
-import type { DescriptorChain } from './descriptor-chain.js'
 import type { EventLoop } from './event-loop.js'
-import type { FileIo } from './file-io.js'
+import type { FileIo } from './io/file-io.js'
 import { CONFIG_MAX_BYTES, DEVICE_CLASS_FEATURES, MAX_QUEUES, VIRTQUEUE_MAX_SIZE } from './protocol.js'
+import type { DescriptorChain } from './rings/descriptor-chain.js'
 
 /** The services that a back-end offers its device. */
 export interface DeviceHost {

@@ -1,8 +1,8 @@
 import type { Test } from 'tap'
 import type { GuestMemory } from 'vhost-user-ts'
 import { DriverVirtqueue } from 'vhost-user-ts/frontend'
-import type { RingLayout } from '#vhost-user/ring-layout'
-import { SplitVirtqueue } from '#vhost-user/split-virtqueue'
+import type { RingLayout } from '#vhost-user/rings/ring-layout'
+import { SplitVirtqueue } from '#vhost-user/rings/split-virtqueue'
 
 export interface RingOptions {
   readonly size?: number

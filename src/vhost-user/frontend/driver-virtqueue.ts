@@ -1,14 +1,14 @@
 import * as native from 'virtiofsd-ts-native'
 import { mustSucceed, ProtocolError } from '../errors.js'
 import { EventLoop } from '../event-loop.js'
-import type { GuestMemory } from '../guest-memory.js'
+import type { GuestMemory } from '../memory/guest-memory.js'
 import {
   VRING_DESC_F_INDIRECT,
   VRING_DESC_F_NEXT,
   VRING_DESC_F_WRITE,
   VRING_USED_F_NO_NOTIFY,
 } from '../protocol.js'
-import { availBytes, descBytes, type RingLayout, usedBytes } from '../ring-layout.js'
+import { availBytes, descBytes, type RingLayout, usedBytes } from '../rings/ring-layout.js'
 
 /** A piece of guest memory that belongs to a request. */
 export interface Buffer {

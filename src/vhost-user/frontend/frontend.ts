@@ -1,8 +1,7 @@
 import * as native from 'virtiofsd-ts-native'
-import { Connection, type Message } from '../connection.js'
 import { mustSucceed, ProtocolError } from '../errors.js'
 import { EventLoop } from '../event-loop.js'
-import { GuestMemory } from '../guest-memory.js'
+import { GuestMemory } from '../memory/guest-memory.js'
 import {
   FrontendRequest,
   featureBits,
@@ -15,7 +14,8 @@ import {
   VHOST_VRING_F_LOG,
   VirtioFeature,
 } from '../protocol.js'
-import { availBytes, descBytes, usedBytes } from '../ring-layout.js'
+import { availBytes, descBytes, usedBytes } from '../rings/ring-layout.js'
+import { Connection, type Message } from '../session/connection.js'
 import {
   ConfigAccess,
   MemoryRegion,
@@ -24,7 +24,7 @@ import {
   U64,
   VringAddress,
   VringState,
-} from '../wire.js'
+} from '../session/wire.js'
 import { type Buffer, DriverVirtqueue } from './driver-virtqueue.js'
 
 const PAGE_BYTES = 4096

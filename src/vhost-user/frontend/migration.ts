@@ -1,7 +1,7 @@
 import { readSync } from 'node:fs'
 import * as native from 'virtiofsd-ts-native'
-import { logBytesFor } from '../dirty-log.js'
 import { mustSucceed, ProtocolError } from '../errors.js'
+import { logBytesFor } from '../memory/dirty-log.js'
 import {
   DEVICE_STATE_NOFD_MASK,
   FrontendRequest,
@@ -11,7 +11,7 @@ import {
   VHOST_TRANSFER_STATE_PHASE_STOPPED,
   VirtioFeature,
 } from '../protocol.js'
-import { DeviceStateTransfer, LogBase, U64 } from '../wire.js'
+import { DeviceStateTransfer, LogBase, U64 } from '../session/wire.js'
 import type { Frontend } from './frontend.js'
 
 const PIECE_BYTES = 64 * 1024

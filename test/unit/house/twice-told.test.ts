@@ -3,7 +3,7 @@ import t from 'tap'
 import { PENDING as chainPending } from 'vhost-user-ts'
 import { QUEUE_COUNT } from 'virtio-fs-ts'
 import { MAX_QUEUES } from '#vhost-user/protocol'
-import * as vhostUserWire from '#vhost-user/wire'
+import * as vhostUserWire from '#vhost-user/session/wire'
 import { PENDING } from '#virtio-fs/session'
 import * as virtioFsWire from '#virtio-fs/wire/numbers'
 

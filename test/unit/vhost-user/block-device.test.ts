@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { type DriverVirtqueue, type Frontend, FrontendRequest } from 'vhost-user-ts/frontend'
-import { ConfigAccess } from '#vhost-user/wire'
+import { ConfigAccess } from '#vhost-user/session/wire'
 import { connectSoon } from '../../support/eager-frontend.js'
 import { tempDir } from '../../support/temp-dir.js'
 

@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap'
 import type { GuestMemory } from 'vhost-user-ts'
-import type { ChainFault } from '#vhost-user/split-virtqueue'
+import type { ChainFault } from '#vhost-user/rings/split-virtqueue'
 import { GIB, guestRam, KIB, MIB, poke } from '../../support/guest-ram.js'
 import {
   type Descriptor,

@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap'
 import * as native from 'virtiofsd-ts-native'
-import { Connection } from '#vhost-user/connection'
+import { Connection } from '#vhost-user/session/connection'
 import {
   checkNoFdLeak,
   countOpenFds,

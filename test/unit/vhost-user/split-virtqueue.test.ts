@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import type { DescriptorChain, GuestMemory } from 'vhost-user-ts'
-import type { RingLayout } from '#vhost-user/ring-layout'
-import { SplitVirtqueue } from '#vhost-user/split-virtqueue'
+import type { RingLayout } from '#vhost-user/rings/ring-layout'
+import { SplitVirtqueue } from '#vhost-user/rings/split-virtqueue'
 import { guestRam, KIB, MIB, poke } from '../../support/guest-ram.js'
 import { INDIRECT, layoutAt, makeRing, NEXT, offer, type Ring, tableOf, WRITE } from '../../support/ring.js'
 

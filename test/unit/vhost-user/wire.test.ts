@@ -12,7 +12,7 @@ import {
   VringAddress,
   VringState,
   writeSafeU64,
-} from '#vhost-user/wire'
+} from '#vhost-user/session/wire'
 import { checkReaders, checkWriter } from '../../support/codec.js'
 import { bytesOf, viewOf } from '../../support/hex.js'
 

@@ -1,6 +1,6 @@
 import { constants as os } from 'node:os'
 import * as native from 'virtiofsd-ts-native'
-import { mustSucceed, ProtocolError } from './errors.js'
+import { mustSucceed, ProtocolError } from '../errors.js'
 
 /** A power of two. Typed arrays of Node 20 end at 4 GiB, and indexes below 2^30 stay small integers. */
 const WINDOW_BYTES = 2 ** 30

@@ -1,6 +1,6 @@
 import { constants as os } from 'node:os'
 import * as native from 'virtiofsd-ts-native'
-import type { GuestMemory } from './guest-memory.js'
+import type { GuestMemory } from '../memory/guest-memory.js'
 
 /** The return value of `process` for a request that `DescriptorChain.complete` will complete later. */
 export const PENDING = -1

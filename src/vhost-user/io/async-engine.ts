@@ -1,5 +1,5 @@
 import * as native from 'virtiofsd-ts-native'
-import { mustSucceed } from './errors.js'
+import { mustSucceed } from '../errors.js'
 
 const { EPOLLIN, URING_RESULTS } = native.constants
 

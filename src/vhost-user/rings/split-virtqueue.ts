@@ -1,14 +1,14 @@
-import { DescriptorChain } from './descriptor-chain.js'
-import type { QueueLog } from './dirty-log.js'
-import { ProtocolError } from './errors.js'
-import type { GuestMemory } from './guest-memory.js'
+import { ProtocolError } from '../errors.js'
+import type { QueueLog } from '../memory/dirty-log.js'
+import type { GuestMemory } from '../memory/guest-memory.js'
 import {
   VRING_AVAIL_F_NO_INTERRUPT,
   VRING_DESC_F_INDIRECT,
   VRING_DESC_F_NEXT,
   VRING_DESC_F_WRITE,
   VRING_USED_F_NO_NOTIFY,
-} from './protocol.js'
+} from '../protocol.js'
+import { DescriptorChain } from './descriptor-chain.js'
 import { availBytes, DESC_BYTES, descBytes, type RingLayout, usedBytes } from './ring-layout.js'
 
 const DESC_WORDS = 4

@@ -1,7 +1,7 @@
 import { constants as os } from 'node:os'
 import * as native from 'virtiofsd-ts-native'
-import { ProtocolError } from './errors.js'
-import { VHOST_USER_VERSION, VHOST_USER_VERSION_MASK } from './protocol.js'
+import { ProtocolError } from '../errors.js'
+import { VHOST_USER_VERSION, VHOST_USER_VERSION_MASK } from '../protocol.js'
 import { MessageHeader } from './wire.js'
 
 /** The longest payload of the protocol; checked before a byte of it is read. */

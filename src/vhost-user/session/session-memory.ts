@@ -1,8 +1,8 @@
+import { ProtocolError } from '../errors.js'
+import { GuestMemory } from '../memory/guest-memory.js'
+import { MAX_MEM_SLOTS, MEM_TABLE_MAX_REGIONS } from '../protocol.js'
+import type { RingSet } from '../rings/ring-set.js'
 import { expect, type Message } from './connection.js'
-import { ProtocolError } from './errors.js'
-import { GuestMemory } from './guest-memory.js'
-import { MAX_MEM_SLOTS, MEM_TABLE_MAX_REGIONS } from './protocol.js'
-import type { RingSet } from './ring-set.js'
 import { MemoryRegion, MemoryTable, SingleRegion } from './wire.js'
 
 /** The guest memory of a connection, as messages change it. */

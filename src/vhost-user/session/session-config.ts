@@ -1,7 +1,7 @@
+import type { VhostUserDevice } from '../device.js'
+import { ProtocolError } from '../errors.js'
+import { CONFIG_MAX_BYTES } from '../protocol.js'
 import { type Connection, expect, type Message } from './connection.js'
-import type { VhostUserDevice } from './device.js'
-import { ProtocolError } from './errors.js'
-import { CONFIG_MAX_BYTES } from './protocol.js'
 import { ConfigAccess } from './wire.js'
 
 /** The device's configuration space, as messages read and write it. */

@@ -1,7 +1,7 @@
 import * as native from 'virtiofsd-ts-native'
+import type { EventLoop } from '../event-loop.js'
+import type { DescriptorChain } from '../rings/descriptor-chain.js'
 import { AsyncEngine, type FileIoOptions } from './async-engine.js'
-import type { DescriptorChain } from './descriptor-chain.js'
-import type { EventLoop } from './event-loop.js'
 
 const { ASYNC_FALLOCATE, ASYNC_FDATASYNC, ASYNC_FSYNC, ASYNC_SYNCFS } = native.constants
 

@@ -1,13 +1,13 @@
-import { type Connection, expect, type Message } from './connection.js'
-import type { VhostUserDevice } from './device.js'
-import { ProtocolError, StateError } from './errors.js'
-import type { EventLoop } from './event-loop.js'
-import type { FaultLog } from './logger.js'
+import type { VhostUserDevice } from '../device.js'
+import { ProtocolError, StateError } from '../errors.js'
+import type { EventLoop } from '../event-loop.js'
+import type { FaultLog } from '../logger.js'
 import {
   VHOST_TRANSFER_STATE_DIRECTION_LOAD,
   VHOST_TRANSFER_STATE_DIRECTION_SAVE,
   VHOST_TRANSFER_STATE_PHASE_STOPPED,
-} from './protocol.js'
+} from '../protocol.js'
+import { type Connection, expect, type Message } from './connection.js'
 import { LoadedState, mustBePipe, SavedState, type StateTransfer } from './state-transfer.js'
 import { DeviceStateTransfer } from './wire.js'
 

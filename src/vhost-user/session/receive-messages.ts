@@ -1,6 +1,6 @@
+import { ProtocolError } from '../errors.js'
+import type { Logger } from '../logger.js'
 import type { Connection, Message } from './connection.js'
-import { ProtocolError } from './errors.js'
-import type { Logger } from './logger.js'
 
 /** A limit, so that a front-end that sends without end cannot keep the rings waiting. */
 const MESSAGES_PER_TURN = 32

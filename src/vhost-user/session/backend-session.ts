@@ -1,10 +1,8 @@
 import * as native from 'virtiofsd-ts-native'
-import { type Connection, expect, type Message, sendHeader } from './connection.js'
-import type { VhostUserDevice } from './device.js'
-import { DeviceState, isMovable, type TransferHost } from './device-state.js'
-import type { LeftOutMarks } from './dirty-log.js'
-import { ProtocolError } from './errors.js'
-import type { FaultLog } from './logger.js'
+import type { VhostUserDevice } from '../device.js'
+import { ProtocolError } from '../errors.js'
+import type { FaultLog } from '../logger.js'
+import type { LeftOutMarks } from '../memory/dirty-log.js'
 import {
   BackendRequest,
   DEVICE_STATE_NOFD_MASK,
@@ -23,13 +21,15 @@ import {
   VirtioFeature,
   VRING_INDEX_MASK,
   VRING_NOFD_MASK,
-} from './protocol.js'
-import { type RingHost, RingSet } from './ring-set.js'
+} from '../protocol.js'
+import { type RingHost, RingSet } from '../rings/ring-set.js'
+import type { SplitVirtqueue } from '../rings/split-virtqueue.js'
+import type { RingAddresses, Vring } from '../rings/vring.js'
+import { type Connection, expect, type Message, sendHeader } from './connection.js'
+import { DeviceState, isMovable, type TransferHost } from './device-state.js'
 import { SessionConfig } from './session-config.js'
 import { SessionLog } from './session-log.js'
 import { SessionMemory } from './session-memory.js'
-import type { SplitVirtqueue } from './split-virtqueue.js'
-import type { RingAddresses, Vring } from './vring.js'
 import { U64, VringAddress, VringState } from './wire.js'
 
 const DEFAULT_MAX_QUEUE_SIZE = 1024

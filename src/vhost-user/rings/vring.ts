@@ -1,6 +1,6 @@
 import * as native from 'virtiofsd-ts-native'
-import { ProtocolError } from './errors.js'
-import type { GuestMemory } from './guest-memory.js'
+import { ProtocolError } from '../errors.js'
+import type { GuestMemory } from '../memory/guest-memory.js'
 import { availBytes, descBytes, type RingFeatures, usedBytes } from './ring-layout.js'
 import { SplitVirtqueue } from './split-virtqueue.js'
 

@@ -1,8 +1,8 @@
 import { constants as os } from 'node:os'
 import * as native from 'virtiofsd-ts-native'
-import type { DescriptorChain } from './descriptor-chain.js'
-import { mustSucceed, ProtocolError } from './errors.js'
-import { VHOST_LOG_PAGE } from './protocol.js'
+import { mustSucceed, ProtocolError } from '../errors.js'
+import { VHOST_LOG_PAGE } from '../protocol.js'
+import type { DescriptorChain } from '../rings/descriptor-chain.js'
 
 /** The bytes of a log for guest addresses up to `endGpa`. */
 export function logBytesFor(endGpa: number): number {

@@ -1,9 +1,9 @@
 import { fstatSync } from 'node:fs'
 import { constants as os } from 'node:os'
 import * as native from 'virtiofsd-ts-native'
-import type { StateLoader, VhostUserDevice } from './device.js'
-import { mustSucceed, ProtocolError, StateError } from './errors.js'
-import type { EventLoop } from './event-loop.js'
+import type { StateLoader, VhostUserDevice } from '../device.js'
+import { mustSucceed, ProtocolError, StateError } from '../errors.js'
+import type { EventLoop } from '../event-loop.js'
 
 const { EPOLLIN, EPOLLOUT, O_ACCMODE, O_NONBLOCK, O_RDONLY, O_WRONLY } = native.constants
 const { EAGAIN } = os.errno

@@ -1,7 +1,7 @@
 import * as native from 'virtiofsd-ts-native'
+import { DirtyLog, type LeftOutMarks } from '../memory/dirty-log.js'
+import type { RingSet } from '../rings/ring-set.js'
 import { type Connection, expect, type Message } from './connection.js'
-import { DirtyLog, type LeftOutMarks } from './dirty-log.js'
-import type { RingSet } from './ring-set.js'
 import { LogBase } from './wire.js'
 
 /**
