@@ -24,7 +24,14 @@ export const ANSWERED = 1
 export const CANCELLED = 2
 
 /** Counters that the worker keeps in `counts`. */
-export const Count = Object.freeze({ ABORTED: 0, LATE_COMPLETIONS: 1, LATE_WRITES: 2, CANCELS: 3, RESETS: 4 })
+export const Count = Object.freeze({
+  ABORTED: 0,
+  LATE_COMPLETIONS: 1,
+  LATE_WRITES: 2,
+  CANCELS: 3,
+  RESETS: 4,
+  TIMERS: 5,
+})
 
 export interface PromiseDeviceData {
   readonly socketPath: string
@@ -63,6 +70,7 @@ class PromiseDevice implements VhostUserDevice {
         return Promise.resolve().then(() => this.answer(chain))
       case Reply.AFTER_A_TIMER:
         this.timers++
+        this.count(Count.TIMERS)
         return new Promise((resolve) =>
           setTimeout(() => {
             this.timers--
