@@ -6,14 +6,14 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { constants as os, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { Opcode } from 'virtio-fs-ts/protocol'
 import { dashed, type OptionSpec } from '../../src/config/option-spec.js'
 import { optionsByName, optionTable } from '../../src/config/option-table.js'
 import { DeviceProcess } from '../../vm/device/device-process.js'
 import { runCommand } from '../../vm/host/command.js'
-import { fetchBundle } from '../../vm/packages/bundle.js'
 import { collectedProgram } from '../../vm/packages/collected-program.js'
+import { fetchOrSkip } from '../support/fetch-or-skip.js'
 import { ROOT_ID } from '../support/fuse-abi.js'
 import type { FuseClient, GuestRequest } from '../support/fuse-client.js'
 import { concat, cstring, u32 } from '../support/fuse-wire.js'
@@ -66,15 +66,6 @@ function peerOptions(help: string): Map<string, string> {
   return options
 }
 
-async function fetchPeer(t: Test, name: typeof PEER | typeof OLDER_PEER = PEER): Promise<string | undefined> {
-  try {
-    return await fetchBundle(name)
-  } catch (error) {
-    t.pass(`skipped: ${name} cannot be fetched: ${(error as Error).message}`, { skip: true })
-    return undefined
-  }
-}
-
 t.test('every option has a row, with the default that it has', async (t) => {
   for (const [option, , ours, difference] of comparedRows) {
     const name = (option as string).replace(/^-+/, '')
@@ -97,7 +88,7 @@ t.test('every option has a row, with the default that it has', async (t) => {
 })
 
 t.test('the options of virtiofsd are those of its --help', async (t) => {
-  const dir = await fetchPeer(t)
+  const dir = await fetchOrSkip(t, PEER)
   if (dir === undefined) return
   const { command, args } = collectedProgram(dir, 'virtiofsd')
   const peer = peerOptions(await runCommand(command, [...args, '--help']))
@@ -123,7 +114,7 @@ t.test('the options of virtiofsd are those of its --help', async (t) => {
 })
 
 t.test('those of the older virtiofsd are the same, but for what the page says', async (t) => {
-  const dir = await fetchPeer(t, OLDER_PEER)
+  const dir = await fetchOrSkip(t, OLDER_PEER)
   if (dir === undefined) return
   const { command, args } = collectedProgram(dir, 'virtiofsd')
   const older = peerOptions(await runCommand(command, [...args, '--help']))
@@ -172,7 +163,7 @@ for (const [column, device] of [
   [2, 'virtiofsd-ts'],
 ] as const) {
   t.test(`opcodes: what ${device} answers`, async (t) => {
-    if (device === PEER && (await fetchPeer(t)) === undefined) return
+    if (device === PEER && (await fetchOrSkip(t, PEER)) === undefined) return
     const sharedDir = mkdtempSync(join(tmpdir(), 'compatibility-'))
     t.teardown(() => rmSync(sharedDir, { recursive: true, force: true }))
     const options = device === PEER ? ['--xattr'] : ['--posix-lock', '--flock']

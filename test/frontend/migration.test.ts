@@ -202,7 +202,7 @@ t.test('another file in the place of one is never taken for it', async (t) => {
   const path = join(from.directory, 'file')
   writeFileSync(path, 'first')
   const file = fs.lookup(ROOT_ID, 'file')
-  const handle = fs.open(file.nodeid, O_RDWR).handle
+  fs.open(file.nodeid, O_RDWR)
   const replace = () => {
     writeFileSync(`${path}.new`, 'other')
     renameSync(`${path}.new`, path)
@@ -224,7 +224,6 @@ t.test('another file in the place of one is never taken for it', async (t) => {
   // What is lost already is no reason to fail the next time.
   migrate(again, from)
   refused(t, 'ESTALE', () => again.getattr(kept.nodeid))
-  t.ok(handle)
 })
 
 t.test('without verification a path is enough, and the type must be right', async (t) => {

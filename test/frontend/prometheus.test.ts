@@ -1,11 +1,11 @@
 /** A real Prometheus scrapes --metrics; its tools check the text, the alerts and the dashboard's questions. Debian has it. */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { join } from 'node:path'
-import t, { type Test } from 'tap'
-import { fetchBundle } from '../../vm/packages/bundle.js'
+import t from 'tap'
 import { collectedProgram } from '../../vm/packages/collected-program.js'
 import { Device, sleep } from '../support/device.js'
+import { fetchOrSkip } from '../support/fetch-or-skip.js'
+import { freePort } from '../support/free-port.js'
 import { ROOT_ID } from '../support/fuse-abi.js'
 import { mount } from '../support/mount.js'
 import { RunningProgram, runProgram } from '../support/program.js'
@@ -17,15 +17,6 @@ const file = (name: string) => new URL(`../../../share/${name}`, import.meta.url
 const RULES = file('prometheus/virtiofsd-ts.rules.yml')
 const DASHBOARD = file('grafana/virtiofsd-ts.json')
 
-async function fetchPrometheus(t: Test): Promise<string | undefined> {
-  try {
-    return await fetchBundle('prometheus')
-  } catch (error) {
-    t.pass(`skipped: prometheus cannot be fetched: ${(error as Error).message}`, { skip: true })
-    return undefined
-  }
-}
-
 /** Runs promtool. Throws what it complains about. */
 function promtool(dir: string, ...args: readonly string[]): string {
   const { command, args: first } = collectedProgram(dir, 'promtool')
@@ -34,17 +25,8 @@ function promtool(dir: string, ...args: readonly string[]): string {
   return `${stdout}${stderr}`
 }
 
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const address = server.address()
-      server.close(() => resolve(typeof address === 'object' && address !== null ? address.port : 0))
-    })
-  })
-}
-
 t.test('the text, the alerts and the dashboard', async (t) => {
-  const dir = await fetchPrometheus(t)
+  const dir = await fetchOrSkip(t, 'prometheus')
   if (dir === undefined) return
   const place = tempDir(t)
   const [port, ownPort] = [await freePort(), await freePort()]
