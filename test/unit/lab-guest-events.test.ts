@@ -33,15 +33,22 @@ t.test('a request lies between its events, whatever the clocks', async (t) => {
   t.equal(joinEvents([seen], parseGuestEvents(TEXT), 43).size, 0, 'another connection')
 })
 
-t.test('the bounds of several requests narrow the difference of the clocks', async (t) => {
+t.test('the difference of the clocks is the median of several requests', async (t) => {
   const event = (what: 'send' | 'end', unique: number, atMs: number) => ({
     what,
     connection: 1,
     unique,
     atMs,
   })
-  const events = [event('send', 2, 0), event('end', 2, 10), event('send', 4, 20), event('end', 4, 22)]
-  const [first, second] = [request(2, 101, 8), request(4, 120.5, 1)]
-  // The first alone allows 99 to 101; the second 99.5 to 100.5.
-  t.same(joinEvents([first, second], events, 1).get(first), { sentMs: 100, endedMs: 110 })
+  const events = [2, 4, 6].flatMap((unique, n) => [
+    event('send', unique, 20 * n),
+    event('end', unique, 20 * n + 10),
+  ])
+  // The middles differ by 900 (a clock that jumped), 101 and 100.
+  const requests = [request(2, 901, 8), request(4, 122, 8), request(6, 141, 8)]
+  const joined = joinEvents(requests, events, 1)
+  t.same(
+    [...joined.values()],
+    [0, 20, 40].map((sentMs) => ({ sentMs: sentMs + 101, endedMs: sentMs + 111 })),
+  )
 })

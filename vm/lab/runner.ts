@@ -123,9 +123,10 @@ export async function runCell(
   await lab.device.startTrace(share)
   await lab.trace.clear()
   const seen = unprobed ?? (await observe(labCase, scene))
-  const traced = await lab.device.endTrace(share).catch(() => [])
+  const ended = await lab.device.endTrace(share).catch((error: Error) => error)
   const events = await lab.trace.events()
-  const { observed, evidence, needs } = await addFaults(seen, scene, traced)
+  const { observed, evidence, needs } = await addFaults(seen, scene, ended)
+  const traced = ended instanceof Error ? undefined : ended
   const requests = traced ?? []
   const told = await lab.takeKernelTrouble().catch((error: Error) => error.message.split('\n'))
   const trouble = [...scene.unallowed(told), ...seen.stacks]
@@ -212,12 +213,14 @@ function nameEnd(message: string): Observation {
 async function addFaults(
   { observed, evidence, needs }: Pick<Seen, 'observed' | 'evidence' | 'needs'>,
   scene: Scene,
-  requests: readonly TimedRequest[] | undefined,
+  traced: readonly TimedRequest[] | Error | undefined,
 ): Promise<Pick<Seen, 'observed' | 'evidence' | 'needs'>> {
   if (needs !== undefined || observed === undefined || BROKEN.has(observed))
     return { observed, evidence, ...(needs === undefined ? {} : { needs }) }
   try {
-    return { observed: [observed, ...(await scene.faults(requests))].join('; '), evidence }
+    // Without the requests, nothing can be said of them.
+    if (traced instanceof Error) throw traced
+    return { observed: [observed, ...(await scene.faults(traced))].join('; '), evidence }
   } catch (error) {
     if (error instanceof NeedsOwnDevice) return NEEDS
     return { observed: [observed, (error as Error).message.split('\n')[0]!].join('; '), evidence }

@@ -9,7 +9,7 @@ const FILE_BYTES = 8192
 const OLD = 1
 const NEW = 2
 /** Longer than the second for which `--cache auto` lets the guest cache attributes. */
-const ATTRIBUTES_EXPIRE_MS = 1_300
+export const ATTRIBUTES_EXPIRE_MS = 1_300
 /** After this pause, the times of two versions of a file differ. */
 const SETTLED_MS = 100
 

@@ -1,6 +1,12 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { errnoNumber, FOPEN_DIRECT_IO, FOPEN_PARALLEL_DIRECT_WRITES, Opcode } from 'virtio-fs-ts/protocol'
+import {
+  errnoNumber,
+  FOPEN_DIRECT_IO,
+  FOPEN_PARALLEL_DIRECT_WRITES,
+  initFlagNames,
+  Opcode,
+} from 'virtio-fs-ts/protocol'
 import type { FaultSpec } from '../../../src/inspect/fault-spec.js'
 import type { InodeReport } from '../../../src/inspect/inode-activity.js'
 import type { TimedRequest } from '../../../src/inspect/trace-reader.js'
@@ -101,7 +107,8 @@ export class DevFuseServer implements LabServer {
 
   async endTrace(share: ShareName): Promise<TimedRequest[]> {
     await this.order(share, 'trace off')
-    const { requests } = await this.order<{ requests: GuestRequest[] }>(share, 'trace')
+    const { lost, requests } = await this.order<{ lost: number; requests: GuestRequest[] }>(share, 'trace')
+    if (lost > 0) throw new Error(`the trace lacks its last ${lost} requests`)
     const aheadMs = this.clockAheadMs.get(share) ?? 0
     return requests.map((request) => timedRequest(request, aheadMs))
   }
@@ -119,12 +126,8 @@ export class DevFuseServer implements LabServer {
 
   private async stateOf(share: ShareName): Promise<ShareState> {
     const { minor, flags } = await this.order<{ minor: number; flags: [number, number] }>(share, 'state')
-    const has = (half: number, bit: number): boolean => (flags[half]! & (1 << bit)) !== 0
-    const names = { ASYNC_DIO: has(0, 15), DIRECT_IO_ALLOW_MMAP: has(1, 4), PASSTHROUGH: has(1, 5) }
-    return {
-      guest: `7.${minor}`,
-      flags: Object.entries(names).flatMap(([name, isThere]) => (isThere ? [name] : [])),
-    }
+    const [low, high] = flags
+    return { guest: `7.${minor}`, flags: initFlagNames((BigInt(high) << 32n) | BigInt(low)) }
   }
 
   private async obey(share: ShareName, command: string, argument: unknown): Promise<unknown> {
