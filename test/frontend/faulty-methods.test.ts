@@ -5,6 +5,7 @@ import { faults } from '../support/faulty-file-system.js'
 import type { FuseGuest } from '../support/fuse-guest.js'
 import { mount } from '../support/mount.js'
 import { getxattr, listxattr, removexattr, setxattr } from '../support/posix-calls.js'
+import { errorOf } from '../support/refusals.js'
 import { fixture, ServedModule } from '../support/served-module.js'
 
 const { O_RDONLY, O_RDWR, S_IFIFO } = constants
@@ -73,15 +74,6 @@ function expectedOf(method: string, fault: string): string {
   return allowed.includes('anything') || allowed.includes(fault) ? 'no error' : 'EIO'
 }
 
-function codeOf(run: () => unknown): string {
-  try {
-    run()
-    return 'no error'
-  } catch (error) {
-    return (error as { code?: string }).code ?? String(error)
-  }
-}
-
 t.test('every method, every fault', async (t) => {
   const device = await ServedModule.start(t, fixture('faulty-file-system'), {
     serve: { methodTimeoutMs: 20 },
@@ -92,7 +84,7 @@ t.test('every method, every fault', async (t) => {
     const expected: Record<string, string> = {}
     for (const fault of Object.keys(faults)) {
       expected[fault] = expectedOf(method, fault)
-      codes[fault] = codeOf(() => ask(guest, guest.lookup(1n, `${method} ${fault}`).nodeid))
+      codes[fault] = errorOf(() => ask(guest, guest.lookup(1n, `${method} ${fault}`).nodeid))
     }
     t.same(codes, expected, method)
     t.equal(guest.lookup(1n, 'good').attr.size, 10n, 'the device lives')

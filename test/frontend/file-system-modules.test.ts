@@ -13,6 +13,7 @@ import type { FuseGuest } from '../support/fuse-guest.js'
 import { mount } from '../support/mount.js'
 import { pattern } from '../support/pattern.js'
 import { RunningProgram, runProgram } from '../support/program.js'
+import { errorOf } from '../support/refusals.js'
 import { example, fixture, ServedModule } from '../support/served-module.js'
 import { tempDir } from '../support/temp-dir.js'
 
@@ -51,15 +52,6 @@ function namesIn(guest: FuseGuest, nodeid = 1n): string[] {
   return names.filter((name) => !name.startsWith('.')).sort()
 }
 
-function codeOf(run: () => unknown): string {
-  try {
-    run()
-    return 'no error'
-  } catch (error) {
-    return (error as { code?: string }).code ?? String(error)
-  }
-}
-
 t.test('a module is served in the sandbox, with its options and the shared directory', async (t) => {
   const directory = tempDir(t)
   const module = join(directory, 'told.mjs')
@@ -90,13 +82,13 @@ t.test('the memory example by the program: traces, faults, rules and read-only h
   const { nodeid, handle } = guest.create(1n, 'a', O_RDWR)
   t.equal(guest.write(nodeid, handle, 0, Buffer.from('text')), 4)
   t.equal(
-    codeOf(() => guest.unlink(1n, 'a')),
+    errorOf(() => guest.unlink(1n, 'a')),
     'EBUSY',
   )
   guest.close()
   const { guest: reader } = await serveModule(t, example('memory'), ['--readonly'])
   t.equal(
-    codeOf(() => reader.create(1n, 'a', O_RDWR)),
+    errorOf(() => reader.create(1n, 'a', O_RDWR)),
     'EROFS',
   )
 })
@@ -208,7 +200,7 @@ t.test('the trickster misleads, and lives', async (t) => {
   const flags = [1, 2, 3, 4].map(() => guest.open(modes, O_RDWR).flags & 0b100_0011)
   t.same(flags, [0b100_0001, 0, 1, 2])
   t.equal(
-    codeOf(() => contentOf(guest, 'fails-to-read')),
+    errorOf(() => contentOf(guest, 'fails-to-read')),
     'ESTALE',
   )
   t.equal(contentOf(guest, 'reads-slowly').length, 4096)
@@ -234,7 +226,7 @@ for (const kind of ['node', 'memfs', 'zenfs']) {
       guest.rename(1n, 'a', sub, 'b')
       t.equal(guest.lookup(sub, 'b').nodeid, nodeid, 'the same inode')
       t.equal(
-        codeOf(() => guest.lookup(1n, 'a')),
+        errorOf(() => guest.lookup(1n, 'a')),
         'ENOENT',
       )
       t.equal(guest.setattr(nodeid, { size: 10 }).attr.size, 10n)
@@ -262,7 +254,7 @@ for (const kind of ['node', 'memfs', 'zenfs']) {
       t.same(namesIn(guest), ['l', 'sub'])
       guest.unlink(sub, 'b')
       t.equal(
-        codeOf(() => guest.lookup(sub, 'b')),
+        errorOf(() => guest.lookup(sub, 'b')),
         'ENOENT',
       )
       if (kind !== 'zenfs')
@@ -308,7 +300,7 @@ t.test("the tutorial's modules, as they are printed", async (t) => {
   t.equal(contentOf(guest, 'Oslo'), 'Oslo: 28 degrees\n')
   t.same(namesIn(guest), ['Oslo'])
   t.equal(
-    codeOf(() => guest.lookup(1n, 'oslo')),
+    errorOf(() => guest.lookup(1n, 'oslo')),
     'ENOENT',
   )
   const { guest: other } = await serveModule(t, written(t, 'in-memory.mjs'))
@@ -339,11 +331,11 @@ t.test('a name that is listed without its node, where no method looks names up, 
   writeFileSync(module, "export default { root: { readdir: () => ['a'] } }")
   const { guest, program } = await serveModule(t, module)
   t.equal(
-    codeOf(() => guest.lookup(1n, 'a')),
+    errorOf(() => guest.lookup(1n, 'a')),
     'EIO',
   )
   t.equal(
-    codeOf(() => guest.lookup(1n, 'b')),
+    errorOf(() => guest.lookup(1n, 'b')),
     'ENOENT',
   )
   t.match(await program.says("lists 'a' without its node, and there is no lookup"), 'readdir() failed')

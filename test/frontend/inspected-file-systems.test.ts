@@ -5,6 +5,7 @@ import t from 'tap'
 import { ControlClient } from '../support/control-client.js'
 import { mount } from '../support/mount.js'
 import { RunningProgram, runProgram } from '../support/program.js'
+import { errorOf } from '../support/refusals.js'
 import { example } from '../support/served-module.js'
 import { tempDir } from '../support/temp-dir.js'
 import { finishAll, startWrite } from '../support/writers.js'
@@ -12,15 +13,6 @@ import { finishAll, startWrite } from '../support/writers.js'
 const O_RDWR = 2
 const FOPEN_DIRECT_IO = 1
 const FOPEN_PARALLEL_DIRECT_WRITES = 1 << 6
-
-function codeOf(run: () => unknown): string {
-  try {
-    run()
-    return 'no error'
-  } catch (error) {
-    return (error as { code?: string }).code ?? String(error)
-  }
-}
 
 for (const confined of [false, true]) {
   t.test(confined ? 'confined' : 'as it comes', async (t) => {
@@ -61,7 +53,7 @@ for (const confined of [false, true]) {
     t.equal(guest.statfs().blocks, 768n, 'options of its own')
     t.equal(tricks.lookup(1n, 'honest').attr.size, 4096n)
     t.equal(
-      codeOf(() => tricks.mkdir(1n, 'x')),
+      errorOf(() => tricks.mkdir(1n, 'x')),
       'EROFS',
     )
 
@@ -72,7 +64,7 @@ for (const confined of [false, true]) {
     t.equal(guest.create(1n, 'cached', O_RDWR).flags & both, 0)
 
     t.equal(
-      codeOf(() => guest.unlink(folder, 'file')),
+      errorOf(() => guest.unlink(folder, 'file')),
       'EBUSY',
       'a fault from the start',
     )

@@ -6,6 +6,7 @@ import t, { type Test } from 'tap'
 import { Op } from '../support/fuse-abi.js'
 import type { FuseGuest } from '../support/fuse-guest.js'
 import { attach, mount } from '../support/mount.js'
+import { errorOf } from '../support/refusals.js'
 import { fixture, ServedModule } from '../support/served-module.js'
 
 const { S_IFIFO } = constants
@@ -23,22 +24,13 @@ async function expectCounts(t: Test, guest: FuseGuest, expected: Counts): Promis
   let counts: Counts | undefined
   for (let tries = 0, more = 3; tries < TRIES && more > 0; tries++) {
     // What is let go may begin to wait for something else.
-    failure(() => guest.lookup(1n, 'let-go'))
+    errorOf(() => guest.lookup(1n, 'let-go'))
     const sizeOf = (name: string) => Number(guest.lookup(1n, name).attr.size)
     counts = { opened: sizeOf('opened'), released: sizeOf('released'), forgotten: sizeOf('forgotten') }
     if (isDeepStrictEqual(counts, expected)) more--
     await sleep(5)
   }
   t.same(counts, expected)
-}
-
-function failure(run: () => unknown): string {
-  try {
-    run()
-    return 'no error'
-  } catch (error) {
-    return (error as { code?: string }).code ?? String(error)
-  }
 }
 
 async function start(t: Test): Promise<ServedModule> {
@@ -98,7 +90,7 @@ for (const [name, [expected, run]] of Object.entries(requests)) {
   t.test(`${name}: what it made too late is given back`, async (t) => {
     const guest = mount(t, await start(t))
     t.equal(
-      failure(() => run(guest)),
+      errorOf(() => run(guest)),
       'ETIMEDOUT',
     )
     await expectCounts(t, guest, expected)
@@ -163,7 +155,7 @@ for (const [name, [expected, run]] of Object.entries(refused)) {
   t.test(`${name}: the guest gets EIO, and what was made is given back`, async (t) => {
     const guest = mount(t, await start(t))
     t.equal(
-      failure(() => run(guest)),
+      errorOf(() => run(guest)),
       'EIO',
     )
     await expectCounts(t, guest, expected)

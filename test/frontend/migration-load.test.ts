@@ -4,13 +4,14 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { loadState, saveState } from 'vhost-user-ts/frontend'
-import { Device, sleep } from '../support/device.js'
+import { Device } from '../support/device.js'
 import { ROOT_ID } from '../support/fuse-abi.js'
 import type { Call } from '../support/fuse-client.js'
 import type { FuseGuest } from '../support/fuse-guest.js'
 import { migrate, resume, suspend } from '../support/migrate.js'
 import { attach, mount } from '../support/mount.js'
 import { Random } from '../support/random.js'
+import { comesTo, shareDescriptors } from '../support/share-descriptors.js'
 import { finishAll, startWrite } from '../support/writers.js'
 
 const MIGRATIONS = 50
@@ -92,18 +93,6 @@ class Worker {
   }
 }
 
-/** The descriptors that a device has in its shared directory. */
-const ofShare = (device: Device) =>
-  device.openFiles().filter((path) => path.startsWith(device.directory)).length
-
-async function comesTo(device: Device, count: number): Promise<boolean> {
-  for (let n = 0; n < 4000; n++) {
-    if (ofShare(device) === count) return true
-    await sleep(5)
-  }
-  return false
-}
-
 async function pair(t: Test, options: readonly string[], storage: 'memory' | 'disk') {
   const from = await Device.start(t, [...options, '--keep-alive'], { storage })
   const to = await Device.start(t, [...options, '--keep-alive'], { directory: from.directory })
@@ -119,7 +108,7 @@ for (const [storage, options] of [
 ] as const) {
   t.test(`${MIGRATIONS} migrations with ${options.join(' ')}, files on ${storage}`, async (t) => {
     const { from, to } = await pair(t, options, storage)
-    const [heldFrom, heldTo] = [ofShare(from), ofShare(to)]
+    const [heldFrom, heldTo] = [shareDescriptors(from), shareDescriptors(to)]
     const fs = mount(t, from)
     const worker = new Worker(fs, new Random(options.length))
     for (let n = 1; n <= MIGRATIONS; n++) {
@@ -131,9 +120,10 @@ for (const [storage, options] of [
       worker.work()
     }
     worker.end()
-    t.ok(await comesTo(to, heldTo), 'nothing is left over at the one side')
+    await comesTo(to, heldTo)
     fs.close()
-    t.ok(await comesTo(from, heldFrom), 'nor at the other')
+    await comesTo(from, heldFrom)
+    t.pass('nothing is left over on either side')
   })
 }
 

@@ -3,14 +3,16 @@ import { mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } 
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { loadState, saveState } from 'vhost-user-ts/frontend'
-import { Device, sleep } from '../support/device.js'
+import { Device } from '../support/device.js'
 import { ROOT_ID } from '../support/fuse-abi.js'
 import type { FuseGuest } from '../support/fuse-guest.js'
+import { until } from '../support/live-device.js'
 import { migrate, resume, suspend } from '../support/migrate.js'
 import { mount } from '../support/mount.js'
 import { F_RDLCK, F_UNLCK, F_WRLCK, setlk } from '../support/posix-calls.js'
 import { Random } from '../support/random.js'
 import { refused } from '../support/refusals.js'
+import { comesTo, shareDescriptors } from '../support/share-descriptors.js'
 
 const O_RDWR = 2
 const KEEP = ['--keep-alive']
@@ -41,18 +43,10 @@ async function hostLocks(directory: string, name: string, count: number): Promis
     readFileSync('/proc/locks', 'utf8')
       .split('\n')
       .filter((line) => line.includes(`:${ino} `)).length
-  await waitUntil(() => held() === count)
-}
-
-/** The descriptors that a device has in its shared directory. */
-const ofShare = (device: Device) =>
-  device.openFiles().filter((path) => path.startsWith(device.directory)).length
-
-async function waitUntil(isSo: () => boolean): Promise<void> {
-  for (let n = 0; !isSo(); n++) {
-    if (n === 4000) throw new Error(`it never came: ${isSo}`)
-    await sleep(5)
-  }
+  await until(
+    () => held() === count,
+    () => `${held()} locks instead of ${count}`,
+  )
 }
 
 t.test('inodes, open files and directories move there and back', async (t) => {
@@ -72,7 +66,7 @@ t.test('inodes, open files and directories move there and back', async (t) => {
   fs.write(file.nodeid, file.handle, 0n, bytesOf('before'))
   const directory = fs.opendir(ROOT_ID)
   const first = fs.readdir(ROOT_ID, directory.handle, 0n, 512)
-  const held = ofShare(to)
+  const held = shareDescriptors(to)
 
   for (const device of [to, from, to]) {
     renameSync(join(from.directory, 'sub'), join(from.directory, 'renamed'))
@@ -106,9 +100,9 @@ t.test('inodes, open files and directories move there and back', async (t) => {
   fs.releasedir(ROOT_ID, directory.handle)
   fs.release(file.nodeid, file.handle)
   fs.forgetAll()
-  await waitUntil(() => ofShare(from) === held)
+  await comesTo(from, held)
   fs.close()
-  await waitUntil(() => ofShare(to) === held)
+  await comesTo(to, held)
   t.pass('no descriptor is left over on either side')
 })
 
@@ -167,13 +161,13 @@ t.test('locks are held at the destination as soon as the source lets them go', a
   const theirWholeHandle = outside.open(theirWhole.nodeid, O_RDWR).handle
   const wanted = { owner: OTHER, type: F_WRLCK, start: 0, last: 10 }
 
-  const free = ofShare(to)
+  const free = shareDescriptors(to)
   for (const [source, destination] of [
     [from, to],
     [to, from],
   ] as const) {
     migrate(fs, destination)
-    await waitUntil(() => ofShare(source) === free)
+    await comesTo(source, free)
     await hostLocks(from.directory, 'file', 2)
     await hostLocks(from.directory, 'whole', 1)
     refused(t, 'EAGAIN', () => setlk(outside, theirs.nodeid, theirHandle, wanted))

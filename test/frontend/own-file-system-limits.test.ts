@@ -4,27 +4,19 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { mount } from '../support/mount.js'
 import { setxattr } from '../support/posix-calls.js'
+import { errorOf } from '../support/refusals.js'
 import { example, fixture, ServedModule } from '../support/served-module.js'
 import { tempDir } from '../support/temp-dir.js'
 
 const { O_RDWR } = constants
 const MIB = 1 << 20
 
-function codeOf(run: () => unknown): string {
-  try {
-    run()
-    return 'no error'
-  } catch (error) {
-    return (error as { code?: string }).code ?? String(error)
-  }
-}
-
 t.test('a guest may know so many nodes, and others once it has forgotten some', async (t) => {
   const device = await ServedModule.start(t, example('scratch'), { serve: { nodeLimit: 10 } })
   const guest = mount(t, device)
   const made = Array.from({ length: 9 }, (_, n) => guest.create(1n, `f${n}`, O_RDWR))
   t.equal(
-    codeOf(() => guest.mkdir(1n, 'one-too-many')),
+    errorOf(() => guest.mkdir(1n, 'one-too-many')),
     'ENFILE',
   )
   const first = made[0]
@@ -44,7 +36,7 @@ t.test('the memory example is full at its limit, and has its memory again once f
   const before = room()
   guest.write(big.nodeid, big.handle, 0, new Uint8Array(MIB))
   t.equal(
-    codeOf(() => guest.write(small.nodeid, small.handle, 0, new Uint8Array(MIB))),
+    errorOf(() => guest.write(small.nodeid, small.handle, 0, new Uint8Array(MIB))),
     'ENOSPC',
   )
   guest.unlink(1n, 'big')
@@ -56,12 +48,12 @@ t.test('the memory example is full at its limit, and has its memory again once f
   t.equal(guest.write(small.nodeid, small.handle, 0, new Uint8Array(MIB)), MIB)
   let names = 0
   const link = () => guest.link(small.nodeid, 1n, `link-${names++}`)
-  let code = codeOf(link)
-  while (code === 'no error' && names < 5000) code = codeOf(link)
+  let code = errorOf(link)
+  while (code === 'no error' && names < 5000) code = errorOf(link)
   t.equal(code, 'ENOSPC', 'names are counted')
   const attribute = (n: number) => setxattr(guest, small.nodeid, `user.${n}`, new Uint8Array(60_000))
   t.equal(
-    codeOf(() => attribute(1)),
+    errorOf(() => attribute(1)),
     'ENOSPC',
     'and so are attributes',
   )
@@ -78,7 +70,7 @@ t.test('holes are found, and take no memory', async (t) => {
   t.same([seek(0, 3), seek(70000, 3), seek(2 ** 17, 3)], [65536, 70000, 2 ** 52])
   t.same([seek(0, 4), seek(65536, 4), seek(2 ** 52 + 1, 4)], [0, 2 ** 17, 2 ** 52 + 3])
   t.equal(
-    codeOf(() => seek(2 ** 52 + 3, 3)),
+    errorOf(() => seek(2 ** 52 + 3, 3)),
     'ENXIO',
   )
 })

@@ -4,19 +4,11 @@ import t, { type Test } from 'tap'
 import type { FuseGuest } from '../support/fuse-guest.js'
 import { mount } from '../support/mount.js'
 import { pattern } from '../support/pattern.js'
+import { errorOf } from '../support/refusals.js'
 import { example, fixture, type ModuleOptions, ServedModule } from '../support/served-module.js'
 
 const { O_RDONLY, O_RDWR, O_WRONLY } = constants
 const MIB = 1 << 20
-
-function codeOf(run: () => unknown): string {
-  try {
-    run()
-    return 'no error'
-  } catch (error) {
-    return (error as { code?: string }).code ?? String(error)
-  }
-}
 
 async function memory(t: Test, module: string, options: ModuleOptions = {}): Promise<FuseGuest> {
   const device = await ServedModule.start(t, module, options)
@@ -52,17 +44,17 @@ for (const [kind, module, options] of kinds) {
     t.equal(directory.attr.mode, 0o040750)
     guest.rename(1n, 'a', directory.nodeid, 'b')
     t.equal(
-      codeOf(() => guest.lookup(1n, 'a')),
+      errorOf(() => guest.lookup(1n, 'a')),
       'ENOENT',
     )
     t.equal(guest.lookup(directory.nodeid, 'b').nodeid, made.nodeid, 'the same node')
     t.equal(guest.link(made.nodeid, 1n, 'c').attr.nlink, 2)
     t.equal(
-      codeOf(() => guest.link(made.nodeid, 1n, 'c')),
+      errorOf(() => guest.link(made.nodeid, 1n, 'c')),
       'EEXIST',
     )
     t.equal(
-      codeOf(() => guest.rmdir(1n, 'd')),
+      errorOf(() => guest.rmdir(1n, 'd')),
       'ENOTEMPTY',
     )
     guest.unlink(1n, 'c')
@@ -75,7 +67,7 @@ for (const [kind, module, options] of kinds) {
     t.equal(guest.readlink(link.nodeid), 'a/b/c')
     guest.forgetAll()
     t.equal(
-      codeOf(() => guest.getattr(made.nodeid)),
+      errorOf(() => guest.getattr(made.nodeid)),
       'EBADF',
     )
   })
@@ -136,7 +128,7 @@ t.test('a method that goes wrong is an errno, and says which method it was', asy
   ]
   for (const name of names)
     t.equal(
-      codeOf(() => guest.lookup(1n, name)),
+      errorOf(() => guest.lookup(1n, name)),
       expected[name] ?? 'EIO',
       name,
     )
@@ -148,7 +140,7 @@ t.test('a method that goes wrong is an errno, and says which method it was', asy
   for (const name of ['reads-text', 'reads-nothing', 'reads-too-much']) {
     const { nodeid, handle } = open(name)
     t.equal(
-      codeOf(() => guest.read(nodeid, handle, 0, 4096)),
+      errorOf(() => guest.read(nodeid, handle, 0, 4096)),
       'EIO',
       name,
     )
@@ -156,25 +148,25 @@ t.test('a method that goes wrong is an errno, and says which method it was', asy
   for (const name of ['writes-too-much', 'writes-text']) {
     const { nodeid, handle } = open(name, O_WRONLY)
     t.equal(
-      codeOf(() => guest.write(nodeid, handle, 0, Buffer.from('x'))),
+      errorOf(() => guest.write(nodeid, handle, 0, Buffer.from('x'))),
       'EIO',
       name,
     )
   }
   for (const name of ['opens-oddly', 'opens-a-number'])
     t.equal(
-      codeOf(() => open(name)),
+      errorOf(() => open(name)),
       'EIO',
       name,
     )
   t.equal(
-    codeOf(() => open('good', O_RDWR)),
+    errorOf(() => open('good', O_RDWR)),
     'EROFS',
     'no method writes',
   )
   for (const name of ['links-nowhere', 'links-to-nul', 'links-to-number'])
     t.equal(
-      codeOf(() => guest.readlink(guest.lookup(1n, name).nodeid)),
+      errorOf(() => guest.readlink(guest.lookup(1n, name).nodeid)),
       'EIO',
       name,
     )
@@ -183,7 +175,7 @@ t.test('a method that goes wrong is an errno, and says which method it was', asy
     const { handle } = guest.opendir(nodeid)
     for (const list of ['readdir', 'readdirplus'] as const)
       t.equal(
-        codeOf(() => guest[list](nodeid, handle, 0n)),
+        errorOf(() => guest[list](nodeid, handle, 0n)),
         'EIO',
         `${list} ${name}`,
       )
@@ -204,32 +196,32 @@ t.test('a method that goes wrong is an errno, and says which method it was', asy
   )
   guest.lookup(1n, 'shared')
   t.equal(
-    codeOf(() => guest.mkdir(guest.lookup(1n, 'makes-old').nodeid, 'x')),
+    errorOf(() => guest.mkdir(guest.lookup(1n, 'makes-old').nodeid, 'x')),
     'EIO',
   )
   t.equal(
-    codeOf(() => guest.mkdir(guest.lookup(1n, 'makes-nothing').nodeid, 'x')),
+    errorOf(() => guest.mkdir(guest.lookup(1n, 'makes-nothing').nodeid, 'x')),
     'EIO',
   )
   t.equal(
-    codeOf(() => guest.create(guest.lookup(1n, 'makes-nothing').nodeid, 'x', O_RDWR)),
+    errorOf(() => guest.create(guest.lookup(1n, 'makes-nothing').nodeid, 'x', O_RDWR)),
     'EIO',
   )
   t.equal(
-    codeOf(() => guest.mkdir(1n, 'x')),
+    errorOf(() => guest.mkdir(1n, 'x')),
     'EROFS',
     'no method makes directories',
   )
   t.equal(
-    codeOf(() => guest.symlink(1n, 'x', 'y')),
+    errorOf(() => guest.symlink(1n, 'x', 'y')),
     'EPERM',
   )
   t.equal(
-    codeOf(() => guest.statfs()),
+    errorOf(() => guest.statfs()),
     'EIO',
   )
   t.equal(
-    codeOf(() => guest.lookup(1n, 'throws-nothing')),
+    errorOf(() => guest.lookup(1n, 'throws-nothing')),
     'EIO',
   )
   guest.forget(guest.lookup(1n, 'forgets-badly').nodeid, 1)
@@ -268,7 +260,7 @@ t.test('a request whose method does not settle gets ETIMEDOUT where that is aske
   const device = await ServedModule.start(t, fixture('wild-file-system'), { serve: { methodTimeoutMs: 100 } })
   const guest = mount(t, device)
   t.equal(
-    codeOf(() => guest.lookup(1n, 'never-stats')),
+    errorOf(() => guest.lookup(1n, 'never-stats')),
     'ETIMEDOUT',
   )
   await device.says(/lookup\(\) has not settled: the guest gets ETIMEDOUT/)
@@ -287,7 +279,7 @@ t.test('a write of more than was agreed on is refused before its data is copied'
   const guest = await memory(t, example('memory'))
   const { nodeid, handle } = guest.create(1n, 'a', O_RDWR, 0o640)
   t.equal(
-    codeOf(() => guest.write(nodeid, handle, 0, pattern(MIB + 1, 1))),
+    errorOf(() => guest.write(nodeid, handle, 0, pattern(MIB + 1, 1))),
     'EINVAL',
   )
   t.equal(guest.write(nodeid, handle, 0, pattern(MIB, 1)), MIB)

@@ -112,7 +112,7 @@ export class TreeDirectories {
     const found: Awaitable<Found | undefined>[] = []
     let filled = 0
     let waits = false
-    for (let n = at; n >= 0 && n < listing.length; n++) {
+    for (let n = at; n < listing.length; n++) {
       const entry = listing[n] as DirectoryEntry
       filled += EntryOut.BYTES + Dirent.paddedBytes(Buffer.byteLength(entry.name))
       if (filled > roomBytes) break
