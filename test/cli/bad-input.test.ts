@@ -3,8 +3,8 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSy
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
-import { runProgram } from '../support/program.js'
-import { tempDir } from '../support/temp-dir.js'
+import { runProgram } from '../support/device/program.js'
+import { tempDir } from '../support/host/temp-dir.js'
 
 const home = tempDir(t)
 const path = (name: string) => join(home, name)

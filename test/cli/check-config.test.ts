@@ -2,8 +2,8 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { runProgram } from '../support/program.js'
-import { tempDir } from '../support/temp-dir.js'
+import { runProgram } from '../support/device/program.js'
+import { tempDir } from '../support/host/temp-dir.js'
 
 const home = tempDir(t)
 const directory = join(home, 'share')

@@ -4,9 +4,9 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, writeFi
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import { attach } from '../support/mount.js'
-import { RunningProgram, runProgram } from '../support/program.js'
-import { tempDir } from '../support/temp-dir.js'
+import { RunningProgram, runProgram } from '../support/device/program.js'
+import { attach } from '../support/fuse/mount.js'
+import { tempDir } from '../support/host/temp-dir.js'
 
 const SCRIPT = fileURLToPath(new URL('../../../share/install.sh', import.meta.url))
 

@@ -6,9 +6,9 @@ import t, { type Test } from 'tap'
 import * as native from 'virtiofsd-ts-native'
 import { dashed } from '../../src/config/option-spec.js'
 import { optionTable } from '../../src/config/option-table.js'
-import { attach } from '../support/mount.js'
-import { RunningProgram, runProgram } from '../support/program.js'
-import { tempDir } from '../support/temp-dir.js'
+import { RunningProgram, runProgram } from '../support/device/program.js'
+import { attach } from '../support/fuse/mount.js'
+import { tempDir } from '../support/host/temp-dir.js'
 
 /** FUSE_DIRECT_IO_ALLOW_MMAP is bit 36. */
 const GUEST_6_12 = { minor: 41 }

@@ -3,11 +3,11 @@ import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'no
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import * as native from 'virtiofsd-ts-native'
-import { isRoot } from '../support/cases.js'
-import { receiveDatagrams } from '../support/datagram-receiver.js'
-import { attach } from '../support/mount.js'
-import { RunningProgram, runProgram } from '../support/program.js'
-import { tempDir } from '../support/temp-dir.js'
+import { isRoot } from '../support/device/cases.js'
+import { receiveDatagrams } from '../support/device/datagram-receiver.js'
+import { RunningProgram, runProgram } from '../support/device/program.js'
+import { attach } from '../support/fuse/mount.js'
+import { tempDir } from '../support/host/temp-dir.js'
 
 const NOGROUP = 65534
 const sandboxes = isRoot ? ['none', 'namespace', 'chroot'] : ['none', 'namespace']

@@ -7,7 +7,7 @@ import { commandTable } from '../../src/config/command-table.js'
 import { optionsByName, optionTable } from '../../src/config/option-table.js'
 import { typedForms } from '../../src/config/option-text.js'
 import { manualPage } from '../../src/reference/manual-page.js'
-import { tempDir } from '../support/temp-dir.js'
+import { tempDir } from '../support/host/temp-dir.js'
 
 const read = (page: string) => readFileSync(new URL(`../../../${page}`, import.meta.url), 'utf8')
 const options = read('docs/options.md')

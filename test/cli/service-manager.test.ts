@@ -2,11 +2,11 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { isRoot } from '../support/cases.js'
-import { receiveDatagrams } from '../support/datagram-receiver.js'
-import { attach } from '../support/mount.js'
-import { RunningProgram } from '../support/program.js'
-import { tempDir } from '../support/temp-dir.js'
+import { isRoot } from '../support/device/cases.js'
+import { receiveDatagrams } from '../support/device/datagram-receiver.js'
+import { RunningProgram } from '../support/device/program.js'
+import { attach } from '../support/fuse/mount.js'
+import { tempDir } from '../support/host/temp-dir.js'
 
 const sandboxes = isRoot ? ['none', 'namespace', 'chroot'] : ['none', 'namespace']
 

@@ -4,8 +4,8 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import { runProgram } from '../support/program.js'
-import { tempDir } from '../support/temp-dir.js'
+import { runProgram } from '../support/device/program.js'
+import { tempDir } from '../support/host/temp-dir.js'
 
 const MAIN = fileURLToPath(new URL('../../program/main.js', import.meta.url))
 const MISSING = ['env', 'VIRTIOFSD_TS_NATIVE=/nowhere/native.node']

@@ -1,4 +1,4 @@
-import { Op } from '../support/fuse-abi.js'
+import { Op } from '../support/fuse/fuse-abi.js'
 import type { ByteSource } from './byte-source.js'
 import { type Field, fuseShapes } from './fuse-shapes.js'
 

@@ -14,7 +14,7 @@ import {
 import { join } from 'node:path'
 import { getegid, geteuid } from 'node:process'
 import * as native from 'virtiofsd-ts-native'
-import { ok } from '../support/descriptors.js'
+import { ok } from '../support/device/descriptors.js'
 
 const SECRET = 'nobody who serves the share may see or change this'
 const S_IFIFO = 0o10000

@@ -6,8 +6,8 @@ import { execa } from 'execa'
 import t from 'tap'
 import type { BenchResult } from '../../vm/measure/bench/report.js'
 import { findChromium, viewPage } from '../../vm/report/chromium.js'
-import { runProgram } from '../support/program.js'
-import { tempDir } from '../support/temp-dir.js'
+import { runProgram } from '../support/device/program.js'
+import { tempDir } from '../support/host/temp-dir.js'
 
 const BENCH = fileURLToPath(new URL('../../vm/bench.js', import.meta.url))
 const KINDS = '{randread 4k psync direct,storm}'

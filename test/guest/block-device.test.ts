@@ -7,8 +7,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { bootGuest } from '../../vm/guest/guest.js'
-import { expectQuietKernel } from '../support/real-guest.js'
-import { tempDir } from '../support/temp-dir.js'
+import { expectQuietKernel } from '../support/host/real-guest.js'
+import { tempDir } from '../support/host/temp-dir.js'
 
 // From dist/test/guest back to the sources.
 const EXAMPLE = fileURLToPath(new URL('../../../src/vhost-user/examples/block-device.js', import.meta.url))

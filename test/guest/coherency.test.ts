@@ -21,7 +21,7 @@ import t, { type Test } from 'tap'
 import { DeviceProcess } from '../../vm/device/device-process.js'
 import { bootGuest, type Guest } from '../../vm/guest/guest.js'
 import { compileGuestPrograms } from '../../vm/guest/guest-programs.js'
-import { expectQuietKernel } from '../support/real-guest.js'
+import { expectQuietKernel } from '../support/host/real-guest.js'
 
 const KERNEL = '6.12'
 const LINES = 200

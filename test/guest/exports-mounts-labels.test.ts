@@ -6,8 +6,8 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { DeviceProcess } from '../../vm/device/device-process.js'
 import type { Guest } from '../../vm/guest/guest.js'
-import { isRoot } from '../support/cases.js'
-import { bootWith, expectQuietKernel, type SharedDirectory, serve } from '../support/real-guest.js'
+import { isRoot } from '../support/device/cases.js'
+import { bootWith, expectQuietKernel, type SharedDirectory, serve } from '../support/host/real-guest.js'
 
 t.setTimeout(900_000)
 

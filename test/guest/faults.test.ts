@@ -5,10 +5,16 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { Guest } from '../../vm/guest/guest.js'
-import { ControlClient } from '../support/control-client.js'
+import { ControlClient } from '../support/device/control-client.js'
+import {
+  bootWith,
+  expectQuietKernel,
+  pairs,
+  type SharedDirectory,
+  serve,
+} from '../support/host/real-guest.js'
+import { tempDir } from '../support/host/temp-dir.js'
 import { pattern } from '../support/pattern.js'
-import { bootWith, expectQuietKernel, pairs, type SharedDirectory, serve } from '../support/real-guest.js'
-import { tempDir } from '../support/temp-dir.js'
 
 const DELAY_MS = 400
 /** Only a gate that never opens waits so long. */

@@ -13,7 +13,6 @@ import {
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { Guest } from '../../vm/guest/guest.js'
-import { pattern } from '../support/pattern.js'
 import {
   bootWith,
   expectQuietKernel,
@@ -21,7 +20,8 @@ import {
   pairs,
   type SharedDirectory,
   serve,
-} from '../support/real-guest.js'
+} from '../support/host/real-guest.js'
+import { pattern } from '../support/pattern.js'
 
 const TREE_FILES = 5_120
 const FILES_PER_DIRECTORY = 64

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { Guest } from '../../vm/guest/guest.js'
-import { bootWith, hashOf, type SharedDirectory, serve } from '../support/real-guest.js'
+import { bootWith, hashOf, type SharedDirectory, serve } from '../support/host/real-guest.js'
 
 const RECORDS = 12
 const LOAD_MS = 1_000

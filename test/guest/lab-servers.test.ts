@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { execa } from 'execa'
 import t from 'tap'
 import type { Cell, LabResult } from '../../vm/lab/result.js'
-import { tempDir } from '../support/temp-dir.js'
+import { tempDir } from '../support/host/temp-dir.js'
 
 const LAB = fileURLToPath(new URL('../../vm/lab.js', import.meta.url))
 

@@ -9,7 +9,7 @@ import { execa } from 'execa'
 import t from 'tap'
 import type { LabResult } from '../../vm/lab/result.js'
 import { findChromium, viewPage } from '../../vm/report/chromium.js'
-import { tempDir } from '../support/temp-dir.js'
+import { tempDir } from '../support/host/temp-dir.js'
 
 const LAB = fileURLToPath(new URL('../../vm/lab.js', import.meta.url))
 const TELLING = '{overlap,io-mode}/*'

@@ -4,8 +4,8 @@ import { chmodSync, existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { serveDebianRoot } from '../../vm/device/debian-root.js'
-import { sleep } from '../support/device.js'
-import { bootWith, expectQuietKernel, serve } from '../support/real-guest.js'
+import { sleep } from '../support/device/device.js'
+import { bootWith, expectQuietKernel, serve } from '../support/host/real-guest.js'
 
 t.setTimeout(900_000)
 

@@ -2,7 +2,13 @@
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { Guest } from '../../vm/guest/guest.js'
-import { bootWith, expectQuietKernel, hashOf, type SharedDirectory, serve } from '../support/real-guest.js'
+import {
+  bootWith,
+  expectQuietKernel,
+  hashOf,
+  type SharedDirectory,
+  serve,
+} from '../support/host/real-guest.js'
 
 const LARGE_MIB = 6 * 1024
 const PIECES = 5

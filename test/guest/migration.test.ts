@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { DeviceProcess } from '../../vm/device/device-process.js'
-import { bootWith, expectQuietKernel, type SharedDirectory, serve } from '../support/real-guest.js'
+import { bootWith, expectQuietKernel, type SharedDirectory, serve } from '../support/host/real-guest.js'
 
 const MIGRATIONS = Number(process.env['MIGRATIONS'] ?? 3)
 /** A migration on a busy machine without KVM; the work in the guest lasts longer than all of them. */

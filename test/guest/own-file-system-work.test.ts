@@ -2,8 +2,8 @@
 import t, { type Test } from 'tap'
 import { type DebianRoot, serveDebianRoot } from '../../vm/device/debian-root.js'
 import type { Guest } from '../../vm/guest/guest.js'
-import { bootWith, expectQuietKernel } from '../support/real-guest.js'
-import { example, ServedModule } from '../support/served-module.js'
+import { example, ServedModule } from '../support/file-systems/served-module.js'
+import { bootWith, expectQuietKernel } from '../support/host/real-guest.js'
 
 const LONG_MS = 900_000
 

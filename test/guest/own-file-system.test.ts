@@ -8,10 +8,10 @@ import { join } from 'node:path'
 import { strToU8, zipSync } from 'fflate'
 import t, { type Test } from 'tap'
 import type { Guest } from '../../vm/guest/guest.js'
+import { example, fixture, ServedModule } from '../support/file-systems/served-module.js'
+import { bootWith, expectQuietKernel } from '../support/host/real-guest.js'
+import { tempDir } from '../support/host/temp-dir.js'
 import { pattern } from '../support/pattern.js'
-import { bootWith, expectQuietKernel } from '../support/real-guest.js'
-import { example, fixture, ServedModule } from '../support/served-module.js'
-import { tempDir } from '../support/temp-dir.js'
 
 const LONG_MS = 300_000
 

@@ -2,7 +2,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { bootWith, expectQuietKernel, serve } from '../support/real-guest.js'
+import { bootWith, expectQuietKernel, serve } from '../support/host/real-guest.js'
 
 const others = [
   { kernel: '6.1', qemu: '10' },

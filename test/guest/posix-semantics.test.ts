@@ -1,6 +1,6 @@
 /** Names, modes, owners, times and open files on a share are what they are on a file system of the guest's own. */
 import t from 'tap'
-import { bootWith, expectQuietKernel, serve } from '../support/real-guest.js'
+import { bootWith, expectQuietKernel, serve } from '../support/host/real-guest.js'
 
 /** Of each cache policy, and of what changes who does what. */
 const shares: Readonly<Record<string, readonly string[]>> = {

@@ -6,7 +6,7 @@ import { chartFigure } from '../../vm/report/chart.js'
 import { findChromium, viewPage } from '../../vm/report/chromium.js'
 import { type Html, html } from '../../vm/report/html.js'
 import { renderPage } from '../../vm/report/page.js'
-import { tempDir } from '../support/temp-dir.js'
+import { tempDir } from '../support/host/temp-dir.js'
 
 t.setTimeout(300_000)
 

@@ -9,7 +9,7 @@ import {
   pairs,
   type SharedDirectory,
   serve,
-} from '../support/real-guest.js'
+} from '../support/host/real-guest.js'
 
 const FIO_TIMEOUT_MS = 180_000
 

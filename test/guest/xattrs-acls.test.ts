@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { type DebianRoot, serveDebianRoot } from '../../vm/device/debian-root.js'
 import type { Guest } from '../../vm/guest/guest.js'
-import { bootWith, expectQuietKernel, type SharedDirectory, serve } from '../support/real-guest.js'
+import { bootWith, expectQuietKernel, type SharedDirectory, serve } from '../support/host/real-guest.js'
 
 t.setTimeout(900_000)
 

@@ -2,14 +2,14 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { Device } from '../support/device.js'
-import { Op, ROOT_ID } from '../support/fuse-abi.js'
-import { REQUEST_QUEUE } from '../support/fuse-client.js'
-import type { FuseGuest } from '../support/fuse-guest.js'
-import { concat, Reader, u32, u64 } from '../support/fuse-wire.js'
-import { mount } from '../support/mount.js'
-import { RawRing, WRITE } from '../support/raw-ring.js'
-import { assertSurvival } from '../support/survival.js'
+import { Device } from '../support/device/device.js'
+import { assertSurvival } from '../support/device/survival.js'
+import { Op, ROOT_ID } from '../support/fuse/fuse-abi.js'
+import { REQUEST_QUEUE } from '../support/fuse/fuse-client.js'
+import type { FuseGuest } from '../support/fuse/fuse-guest.js'
+import { concat, Reader, u32, u64 } from '../support/fuse/fuse-wire.js'
+import { mount } from '../support/fuse/mount.js'
+import { RawRing, WRITE } from '../support/fuse/raw-ring.js'
 
 const MIB = 1 << 20
 const REQUEST_GPA = 50 * MIB

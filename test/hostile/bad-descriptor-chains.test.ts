@@ -3,14 +3,14 @@
  * can be written it says EIO. Among them the indirect tables that overflowed libvhost-user.
  */
 import t, { type Test } from 'tap'
-import { Device } from '../support/device.js'
-import { Op, ROOT_ID } from '../support/fuse-abi.js'
-import { REQUEST_QUEUE } from '../support/fuse-client.js'
-import type { FuseGuest } from '../support/fuse-guest.js'
-import { concat, u32, u64 } from '../support/fuse-wire.js'
-import { mount } from '../support/mount.js'
-import { type Descriptor, INDIRECT, NEXT, RawRing, WRITE } from '../support/raw-ring.js'
-import { assertLogged, assertSurvival } from '../support/survival.js'
+import { Device } from '../support/device/device.js'
+import { assertLogged, assertSurvival } from '../support/device/survival.js'
+import { Op, ROOT_ID } from '../support/fuse/fuse-abi.js'
+import { REQUEST_QUEUE } from '../support/fuse/fuse-client.js'
+import type { FuseGuest } from '../support/fuse/fuse-guest.js'
+import { concat, u32, u64 } from '../support/fuse/fuse-wire.js'
+import { mount } from '../support/fuse/mount.js'
+import { type Descriptor, INDIRECT, NEXT, RawRing, WRITE } from '../support/fuse/raw-ring.js'
 
 const MIB = 1 << 20
 const GIB = 2 ** 30

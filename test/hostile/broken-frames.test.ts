@@ -1,13 +1,13 @@
 /** A byte stream that cannot be followed ends the connection, and nothing else; half a message holds nobody up. */
 import t, { type Test } from 'tap'
 import * as native from 'virtiofsd-ts-native'
-import { Device } from '../support/device.js'
-import { ROOT_ID } from '../support/fuse-abi.js'
-import { concat, u32, u64 } from '../support/fuse-wire.js'
-import { mount } from '../support/mount.js'
-import { RawSocket } from '../support/raw-socket.js'
-import { Req } from '../support/session-peer.js'
-import { assertLogged, assertSurvival } from '../support/survival.js'
+import { Device } from '../support/device/device.js'
+import { assertLogged, assertSurvival } from '../support/device/survival.js'
+import { ROOT_ID } from '../support/fuse/fuse-abi.js'
+import { concat, u32, u64 } from '../support/fuse/fuse-wire.js'
+import { mount } from '../support/fuse/mount.js'
+import { RawSocket } from '../support/rings/raw-socket.js'
+import { Req } from '../support/rings/session-peer.js'
 
 const VERSION_1 = 1
 const device = await Device.start(t, ['--keep-alive'])

@@ -2,9 +2,9 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { Device } from '../support/device.js'
-import { ROOT_ID } from '../support/fuse-abi.js'
-import { mount } from '../support/mount.js'
+import { Device } from '../support/device/device.js'
+import { ROOT_ID } from '../support/fuse/fuse-abi.js'
+import { mount } from '../support/fuse/mount.js'
 
 const NAMES = 500
 const ROOM_BYTES = 4096

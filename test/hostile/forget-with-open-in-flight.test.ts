@@ -1,12 +1,12 @@
 /** A FORGET of everything races an OPEN, a LOOKUP and a READ of the same inode: no count goes wrong, no handle is lost. */
 import { writeFileSync } from 'node:fs'
 import t from 'tap'
-import { Device } from '../support/device.js'
-import { Op, ROOT_ID } from '../support/fuse-abi.js'
-import { HIPRIO_QUEUE, REQUEST_QUEUE } from '../support/fuse-client.js'
-import { cstring, Reader, readOpened, u32, u64 } from '../support/fuse-wire.js'
-import { mount } from '../support/mount.js'
-import { assertSurvival } from '../support/survival.js'
+import { Device } from '../support/device/device.js'
+import { assertSurvival } from '../support/device/survival.js'
+import { Op, ROOT_ID } from '../support/fuse/fuse-abi.js'
+import { HIPRIO_QUEUE, REQUEST_QUEUE } from '../support/fuse/fuse-client.js'
+import { cstring, Reader, readOpened, u32, u64 } from '../support/fuse/fuse-wire.js'
+import { mount } from '../support/fuse/mount.js'
 
 const ROUNDS = 300
 const EBADF = 9

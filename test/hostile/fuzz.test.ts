@@ -9,8 +9,8 @@ import { mutate, RECORD_BYTES, randomInput, recordsOf } from '../fuzz/input.js'
 import { FuzzFailure, runChild } from '../fuzz/run-child.js'
 import { findSanitizers, type Sanitizers } from '../fuzz/sanitizers.js'
 import { ScratchShare } from '../fuzz/scratch-share.js'
+import { tempDir } from '../support/host/temp-dir.js'
 import { Random, seeded } from '../support/random.js'
-import { tempDir } from '../support/temp-dir.js'
 
 const FUZZ = fileURLToPath(new URL('../fuzz/main.js', import.meta.url))
 const ADDON = fileURLToPath(new URL('../../../native/build/sanitized/native.node', import.meta.url))

@@ -16,14 +16,14 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { isRoot } from '../support/cases.js'
-import { Device, sleep } from '../support/device.js'
-import { Op, ROOT_ID } from '../support/fuse-abi.js'
-import type { FuseGuest } from '../support/fuse-guest.js'
-import { mount } from '../support/mount.js'
+import { isRoot } from '../support/device/cases.js'
+import { Device, sleep } from '../support/device/device.js'
+import { assertSurvival } from '../support/device/survival.js'
+import { Op, ROOT_ID } from '../support/fuse/fuse-abi.js'
+import type { FuseGuest } from '../support/fuse/fuse-guest.js'
+import { mount } from '../support/fuse/mount.js'
+import { errorOf, refused } from '../support/fuse/refusals.js'
 import { pattern } from '../support/pattern.js'
-import { errorOf, refused } from '../support/refusals.js'
-import { assertSurvival } from '../support/survival.js'
 
 const O_RDONLY = 0
 const O_RDWR = 2

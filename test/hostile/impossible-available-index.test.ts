@@ -2,11 +2,11 @@
 import t from 'tap'
 import { FrontendRequest } from 'vhost-user-ts/frontend'
 import * as native from 'virtiofsd-ts-native'
-import { Device } from '../support/device.js'
-import { Op, ROOT_ID } from '../support/fuse-abi.js'
-import { EMPTY, REQUEST_QUEUE } from '../support/fuse-client.js'
-import { mount } from '../support/mount.js'
-import { assertLogged, assertSurvival } from '../support/survival.js'
+import { Device } from '../support/device/device.js'
+import { assertLogged, assertSurvival } from '../support/device/survival.js'
+import { Op, ROOT_ID } from '../support/fuse/fuse-abi.js'
+import { EMPTY, REQUEST_QUEUE } from '../support/fuse/fuse-client.js'
+import { mount } from '../support/fuse/mount.js'
 
 const OTHER_QUEUE = 2
 const device = await Device.start(t, ['--keep-alive'])

@@ -6,12 +6,12 @@ import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { connectGuest } from '../soak/front-end.js'
 import { SoakDevice } from '../soak/soak-device.js'
-import { Op, ROOT_ID } from '../support/fuse-abi.js'
-import type { Call } from '../support/fuse-client.js'
-import { FuseError } from '../support/fuse-client.js'
-import { concat, u32, u64 } from '../support/fuse-wire.js'
+import { Op, ROOT_ID } from '../support/fuse/fuse-abi.js'
+import type { Call } from '../support/fuse/fuse-client.js'
+import { FuseError } from '../support/fuse/fuse-client.js'
+import { concat, u32, u64 } from '../support/fuse/fuse-wire.js'
+import { tempDir } from '../support/host/temp-dir.js'
 import { seeded } from '../support/random.js'
-import { tempDir } from '../support/temp-dir.js'
 
 const SOAK = fileURLToPath(new URL('../soak/main.js', import.meta.url))
 const ROUNDS = 8

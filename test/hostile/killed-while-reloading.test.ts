@@ -2,14 +2,14 @@
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { isRoot } from '../support/cases.js'
-import { ControlClient } from '../support/control-client.js'
-import { Device, sleep } from '../support/device.js'
-import { ROOT_ID } from '../support/fuse-abi.js'
-import { until } from '../support/live-device.js'
-import { mount } from '../support/mount.js'
+import { isRoot } from '../support/device/cases.js'
+import { ControlClient } from '../support/device/control-client.js'
+import { Device, sleep } from '../support/device/device.js'
+import { until } from '../support/device/live-device.js'
+import { ROOT_ID } from '../support/fuse/fuse-abi.js'
+import { mount } from '../support/fuse/mount.js'
+import { tempDir } from '../support/host/temp-dir.js'
 import { Random } from '../support/random.js'
-import { tempDir } from '../support/temp-dir.js'
 
 const MOMENTS = 12
 /** A reload takes about as long; on a busy machine, much longer. */

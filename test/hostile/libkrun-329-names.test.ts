@@ -1,12 +1,12 @@
 /** libkrun issue 329: names with "/" and ".." in operations other than LOOKUP led out of the share. */
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import t from 'tap'
-import { Device } from '../support/device.js'
-import { ROOT_ID } from '../support/fuse-abi.js'
-import type { FuseGuest, Name } from '../support/fuse-guest.js'
-import { mount } from '../support/mount.js'
-import { refused } from '../support/refusals.js'
-import { assertLogged, assertSurvival } from '../support/survival.js'
+import { Device } from '../support/device/device.js'
+import { assertLogged, assertSurvival } from '../support/device/survival.js'
+import { ROOT_ID } from '../support/fuse/fuse-abi.js'
+import type { FuseGuest, Name } from '../support/fuse/fuse-guest.js'
+import { mount } from '../support/fuse/mount.js'
+import { refused } from '../support/fuse/refusals.js'
 
 const O_RDWR = 2
 const badNames: readonly Name[] = [

@@ -2,12 +2,12 @@
 import { strict as assert } from 'node:assert'
 import t from 'tap'
 import { FrontendRequest } from 'vhost-user-ts/frontend'
-import { Device, sleep } from '../support/device.js'
-import { Op, ROOT_ID } from '../support/fuse-abi.js'
-import { EMPTY, REQUEST_QUEUE } from '../support/fuse-client.js'
-import type { FuseGuest } from '../support/fuse-guest.js'
-import { mount } from '../support/mount.js'
-import { RawRing } from '../support/raw-ring.js'
+import { Device, sleep } from '../support/device/device.js'
+import { Op, ROOT_ID } from '../support/fuse/fuse-abi.js'
+import { EMPTY, REQUEST_QUEUE } from '../support/fuse/fuse-client.js'
+import type { FuseGuest } from '../support/fuse/fuse-guest.js'
+import { mount } from '../support/fuse/mount.js'
+import { RawRing } from '../support/fuse/raw-ring.js'
 
 const FLOOD = 1000
 const INTERVAL_MS = 1000

@@ -4,11 +4,11 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { isRoot } from '../support/cases.js'
-import { Device } from '../support/device.js'
-import { ROOT_ID } from '../support/fuse-abi.js'
-import { mount } from '../support/mount.js'
-import { refused } from '../support/refusals.js'
+import { isRoot } from '../support/device/cases.js'
+import { Device } from '../support/device/device.js'
+import { ROOT_ID } from '../support/fuse/fuse-abi.js'
+import { mount } from '../support/fuse/mount.js'
+import { refused } from '../support/fuse/refusals.js'
 
 const [O_RDONLY, O_RDWR, O_TRUNC] = [0, 2, 0o1000]
 const skip = isRoot ? {} : { skip: 'needs root: mounts' }

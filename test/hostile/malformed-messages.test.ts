@@ -1,11 +1,11 @@
 /** Every vhost-user message one byte short and long, with descriptors too few and too many, and each field at its edges. */
 import t, { type Test } from 'tap'
 import * as native from 'virtiofsd-ts-native'
-import { Device } from '../support/device.js'
-import { concat, u32, u64 } from '../support/fuse-wire.js'
-import { RawSocket } from '../support/raw-socket.js'
-import { Req } from '../support/session-peer.js'
-import { assertLogged, assertSurvival } from '../support/survival.js'
+import { Device } from '../support/device/device.js'
+import { assertLogged, assertSurvival } from '../support/device/survival.js'
+import { concat, u32, u64 } from '../support/fuse/fuse-wire.js'
+import { RawSocket } from '../support/rings/raw-socket.js'
+import { Req } from '../support/rings/session-peer.js'
 
 const MIB = 1 << 20
 const UVA = 0x7f00_0000_0000n

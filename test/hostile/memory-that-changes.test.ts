@@ -3,14 +3,14 @@ import { readdirSync, readlinkSync, rmdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import t from 'tap'
-import { Device } from '../support/device.js'
-import type { FlipperStart } from '../support/flipper.js'
-import { Op, ROOT_ID } from '../support/fuse-abi.js'
-import { REQUEST_QUEUE } from '../support/fuse-client.js'
-import { concat, cstring, Reader, u32, u64 } from '../support/fuse-wire.js'
-import { mount } from '../support/mount.js'
-import { RawRing, WRITE } from '../support/raw-ring.js'
-import { assertSurvival } from '../support/survival.js'
+import { Device } from '../support/device/device.js'
+import { assertSurvival } from '../support/device/survival.js'
+import { Op, ROOT_ID } from '../support/fuse/fuse-abi.js'
+import { REQUEST_QUEUE } from '../support/fuse/fuse-client.js'
+import { concat, cstring, Reader, u32, u64 } from '../support/fuse/fuse-wire.js'
+import { mount } from '../support/fuse/mount.js'
+import { RawRing, WRITE } from '../support/fuse/raw-ring.js'
+import type { FlipperStart } from '../support/rings/flipper.js'
 
 const ROUNDS = 4000
 const MEMORY_BYTES = 64 << 20
@@ -47,7 +47,7 @@ t.test(`descriptors, header and name go to and fro under ${ROUNDS} requests`, as
     [REQUEST_GPA + HEADER_BYTES + 8, word('good'), word('../x')],
   ]
   const start: FlipperStart = { memoryFd: memoryFd(), sizeBytes: MEMORY_BYTES, words, control }
-  const worker = new Worker(new URL('../support/flipper.js', import.meta.url), { workerData: start })
+  const worker = new Worker(new URL('../support/rings/flipper.js', import.meta.url), { workerData: start })
   await new Promise((resolve, reject) => {
     worker.once('online', resolve)
     worker.once('error', reject)

@@ -11,8 +11,8 @@ t.setTimeout(290_000)
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 
-const MEMORY = here('../support/lent-memory.js')
-const PROMISES = `${here('../support/adapted-file-systems.js')}?kind=node`
+const MEMORY = here('../support/file-systems/lent-memory.js')
+const PROMISES = `${here('../support/file-systems/adapted-file-systems.js')}?kind=node`
 
 /**
  * vanishing-front-end measures the memory of a process, which here is the garbage collector's. The others ask for locks,

@@ -2,13 +2,13 @@
 import { spawnSync } from 'node:child_process'
 import { truncateSync } from 'node:fs'
 import t from 'tap'
-import { Device } from '../support/device.js'
-import { Op, ROOT_ID } from '../support/fuse-abi.js'
-import { REQUEST_QUEUE } from '../support/fuse-client.js'
-import { concat, u32, u64 } from '../support/fuse-wire.js'
-import { mount } from '../support/mount.js'
-import { RawRing, WRITE } from '../support/raw-ring.js'
-import { assertSurvival } from '../support/survival.js'
+import { Device } from '../support/device/device.js'
+import { assertSurvival } from '../support/device/survival.js'
+import { Op, ROOT_ID } from '../support/fuse/fuse-abi.js'
+import { REQUEST_QUEUE } from '../support/fuse/fuse-client.js'
+import { concat, u32, u64 } from '../support/fuse/fuse-wire.js'
+import { mount } from '../support/fuse/mount.js'
+import { RawRing, WRITE } from '../support/fuse/raw-ring.js'
 
 t.setTimeout(120_000)
 

@@ -5,13 +5,13 @@
 import { execFileSync } from 'node:child_process'
 import { lstatSync, mkdirSync } from 'node:fs'
 import t, { type Test } from 'tap'
-import { Device } from '../support/device.js'
-import { ROOT_ID } from '../support/fuse-abi.js'
-import { FuseError } from '../support/fuse-client.js'
-import type { FuseGuest } from '../support/fuse-guest.js'
-import type { Entry } from '../support/fuse-wire.js'
-import { mount } from '../support/mount.js'
-import { race } from '../support/race.js'
+import { Device } from '../support/device/device.js'
+import { ROOT_ID } from '../support/fuse/fuse-abi.js'
+import { FuseError } from '../support/fuse/fuse-client.js'
+import type { FuseGuest } from '../support/fuse/fuse-guest.js'
+import type { Entry } from '../support/fuse/fuse-wire.js'
+import { mount } from '../support/fuse/mount.js'
+import { race } from '../support/host/race.js'
 
 const TRIES = 800
 const S_IFIFO = 0o010644

@@ -6,10 +6,10 @@ import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { launcherPath } from 'virtiofsd-ts-native'
 import { capabilityMask, keptCapabilities } from '../../src/sandbox/capabilities.js'
-import { isRoot } from '../support/cases.js'
-import { tempDir } from '../support/temp-dir.js'
+import { isRoot } from '../support/device/cases.js'
+import { tempDir } from '../support/host/temp-dir.js'
 
-const PROBE = fileURLToPath(new URL('../support/sealed-probe.js', import.meta.url))
+const PROBE = fileURLToPath(new URL('../support/device/sealed-probe.js', import.meta.url))
 /** 128 and the number of SIGSYS. */
 const KILLED_BY_SECCOMP = 159
 

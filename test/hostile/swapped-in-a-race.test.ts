@@ -15,13 +15,13 @@ import {
   writeFileSync,
 } from 'node:fs'
 import t, { type Test } from 'tap'
-import { isRoot } from '../support/cases.js'
-import { Device } from '../support/device.js'
-import { ROOT_ID } from '../support/fuse-abi.js'
-import { FuseError } from '../support/fuse-client.js'
-import type { FuseGuest } from '../support/fuse-guest.js'
-import { mount } from '../support/mount.js'
-import { race } from '../support/race.js'
+import { isRoot } from '../support/device/cases.js'
+import { Device } from '../support/device/device.js'
+import { ROOT_ID } from '../support/fuse/fuse-abi.js'
+import { FuseError } from '../support/fuse/fuse-client.js'
+import type { FuseGuest } from '../support/fuse/fuse-guest.js'
+import { mount } from '../support/fuse/mount.js'
+import { race } from '../support/host/race.js'
 
 const TRIES = 3000
 const O_WRONLY = 1

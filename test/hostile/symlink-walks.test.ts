@@ -10,11 +10,11 @@ import {
   writeFileSync,
 } from 'node:fs'
 import t, { type Test } from 'tap'
-import { Device } from '../support/device.js'
-import { ROOT_ID } from '../support/fuse-abi.js'
-import { mount } from '../support/mount.js'
-import { refused } from '../support/refusals.js'
-import { assertSurvival } from '../support/survival.js'
+import { Device } from '../support/device/device.js'
+import { assertSurvival } from '../support/device/survival.js'
+import { ROOT_ID } from '../support/fuse/fuse-abi.js'
+import { mount } from '../support/fuse/mount.js'
+import { refused } from '../support/fuse/refusals.js'
 
 const O_RDWR = 2
 const O_TRUNC = 0o1000

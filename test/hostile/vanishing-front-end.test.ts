@@ -2,13 +2,13 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import t from 'tap'
 import { Frontend, type FrontendOptions } from 'vhost-user-ts/frontend'
-import { Device } from '../support/device.js'
-import { Op, ROOT_ID } from '../support/fuse-abi.js'
-import { REQUEST_QUEUE } from '../support/fuse-client.js'
-import { FuseGuest } from '../support/fuse-guest.js'
-import { concat, u32, u64 } from '../support/fuse-wire.js'
-import { mount } from '../support/mount.js'
-import { assertSurvival } from '../support/survival.js'
+import { Device } from '../support/device/device.js'
+import { assertSurvival } from '../support/device/survival.js'
+import { Op, ROOT_ID } from '../support/fuse/fuse-abi.js'
+import { REQUEST_QUEUE } from '../support/fuse/fuse-client.js'
+import { FuseGuest } from '../support/fuse/fuse-guest.js'
+import { concat, u32, u64 } from '../support/fuse/fuse-wire.js'
+import { mount } from '../support/fuse/mount.js'
 
 const MIB = 1 << 20
 const O_RDWR = 2

@@ -1,4 +1,4 @@
-import type { Case } from '../support/cases.js'
+import type { Case } from '../support/device/cases.js'
 import { attributeCases } from './attributes.js'
 import { creatingCases, removingCases } from './creating.js'
 import { dataCases } from './data.js'

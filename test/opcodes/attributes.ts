@@ -1,11 +1,11 @@
 import { strict as assert } from 'node:assert'
 import { chmodSync, lstatSync, mkdirSync, statfsSync, symlinkSync, writeFileSync } from 'node:fs'
 import { constants as os } from 'node:os'
-import { assertAttr, type Case, type Stage } from '../support/cases.js'
-import { Fattr, Op, ROOT_ID } from '../support/fuse-abi.js'
-import { setattrArgs } from '../support/fuse-args.js'
-import { u32 } from '../support/fuse-wire.js'
-import { errorOf, fails } from '../support/refusals.js'
+import { assertAttr, type Case, type Stage } from '../support/device/cases.js'
+import { Fattr, Op, ROOT_ID } from '../support/fuse/fuse-abi.js'
+import { setattrArgs } from '../support/fuse/fuse-args.js'
+import { u32 } from '../support/fuse/fuse-wire.js'
+import { errorOf, fails } from '../support/fuse/refusals.js'
 import { STALE_NODE } from './lookup.js'
 
 const O_RDWR = 2

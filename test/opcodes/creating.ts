@@ -1,7 +1,7 @@
 import { strict as assert } from 'node:assert'
 import { chmodSync, linkSync, lstatSync, mkdirSync, readdirSync, readlinkSync, writeFileSync } from 'node:fs'
-import { assertAttr, type Case, type Stage } from '../support/cases.js'
-import { fails } from '../support/refusals.js'
+import { assertAttr, type Case, type Stage } from '../support/device/cases.js'
+import { fails } from '../support/fuse/refusals.js'
 import { STALE_NODE } from './lookup.js'
 
 /** Node ids that are no directory of the guest: made up, and a file. */

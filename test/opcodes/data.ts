@@ -1,10 +1,10 @@
 import { strict as assert } from 'node:assert'
 import { closeSync, constants, openSync, readFileSync, statSync, writeFileSync, writeSync } from 'node:fs'
-import type { Case, Stage } from '../support/cases.js'
-import { Op, WRITE_CACHE } from '../support/fuse-abi.js'
-import { concat, type Id, u32, u64 } from '../support/fuse-wire.js'
+import type { Case, Stage } from '../support/device/cases.js'
+import { Op, WRITE_CACHE } from '../support/fuse/fuse-abi.js'
+import { concat, type Id, u32, u64 } from '../support/fuse/fuse-wire.js'
+import { errorOf, fails } from '../support/fuse/refusals.js'
 import { pattern } from '../support/pattern.js'
-import { errorOf, fails } from '../support/refusals.js'
 
 const { O_APPEND, O_RDONLY, O_RDWR, O_WRONLY } = constants
 const KIB = 1024

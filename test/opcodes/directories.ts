@@ -1,10 +1,10 @@
 import { strict as assert } from 'node:assert'
 import { lstatSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { assertAttr, type Case, type Stage } from '../support/cases.js'
-import { ROOT_ID } from '../support/fuse-abi.js'
-import type { FuseGuest } from '../support/fuse-guest.js'
-import type { Dirent } from '../support/fuse-wire.js'
-import { fails } from '../support/refusals.js'
+import { assertAttr, type Case, type Stage } from '../support/device/cases.js'
+import { ROOT_ID } from '../support/fuse/fuse-abi.js'
+import type { FuseGuest } from '../support/fuse/fuse-guest.js'
+import type { Dirent } from '../support/fuse/fuse-wire.js'
+import { fails } from '../support/fuse/refusals.js'
 import { STALE_NODE } from './lookup.js'
 
 const DT_FIFO = 1

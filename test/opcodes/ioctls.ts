@@ -1,17 +1,17 @@
 import { strict as assert } from 'node:assert'
 import { constants } from 'node:fs'
 import { constants as os } from 'node:os'
-import type { Case, Stage } from '../support/cases.js'
-import { Op } from '../support/fuse-abi.js'
-import { concat, u32, u64 } from '../support/fuse-wire.js'
+import type { Case, Stage } from '../support/device/cases.js'
+import { Op } from '../support/fuse/fuse-abi.js'
+import { concat, u32, u64 } from '../support/fuse/fuse-wire.js'
 import {
   FS_IOC_FSGETXATTR,
   FS_IOC_FSSETXATTR,
   FS_IOC_GETFLAGS,
   FS_IOC_SETFLAGS,
   ioctl,
-} from '../support/posix-calls.js'
-import { fails } from '../support/refusals.js'
+} from '../support/fuse/posix-calls.js'
+import { fails } from '../support/fuse/refusals.js'
 
 const { O_RDONLY } = constants
 const FS_NODUMP_FL = 0x40

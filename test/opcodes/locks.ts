@@ -1,9 +1,9 @@
 import { strict as assert } from 'node:assert'
 import { constants } from 'node:fs'
-import type { Case, Stage } from '../support/cases.js'
-import type { Call } from '../support/fuse-client.js'
-import { F_RDLCK, F_UNLCK, F_WRLCK, flushBy, getlk, setlk, startSetlkw } from '../support/posix-calls.js'
-import { errorOf, fails } from '../support/refusals.js'
+import type { Case, Stage } from '../support/device/cases.js'
+import type { Call } from '../support/fuse/fuse-client.js'
+import { F_RDLCK, F_UNLCK, F_WRLCK, flushBy, getlk, setlk, startSetlkw } from '../support/fuse/posix-calls.js'
+import { errorOf, fails } from '../support/fuse/refusals.js'
 
 const { O_RDONLY, O_RDWR } = constants
 const ONE = 0x8877_6655_4433_2211n

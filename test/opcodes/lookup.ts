@@ -1,11 +1,11 @@
 import { strict as assert } from 'node:assert'
 import { execFileSync } from 'node:child_process'
 import { linkSync, mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { assertAttr, type Case } from '../support/cases.js'
-import { Op, ROOT_ID } from '../support/fuse-abi.js'
-import { EMPTY, REQUEST_QUEUE } from '../support/fuse-client.js'
-import { cstring, u32, u64 } from '../support/fuse-wire.js'
-import { fails } from '../support/refusals.js'
+import { assertAttr, type Case } from '../support/device/cases.js'
+import { Op, ROOT_ID } from '../support/fuse/fuse-abi.js'
+import { EMPTY, REQUEST_QUEUE } from '../support/fuse/fuse-client.js'
+import { cstring, u32, u64 } from '../support/fuse/fuse-wire.js'
+import { fails } from '../support/fuse/refusals.js'
 
 export const STALE_NODE = 0x7fff_ffffn
 

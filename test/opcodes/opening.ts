@@ -1,7 +1,7 @@
 import { strict as assert } from 'node:assert'
 import { constants, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
-import { assertAttr, type Case } from '../support/cases.js'
-import { errorOf, fails } from '../support/refusals.js'
+import { assertAttr, type Case } from '../support/device/cases.js'
+import { errorOf, fails } from '../support/fuse/refusals.js'
 import { STALE_NODE } from './lookup.js'
 
 const { O_CREAT, O_DIRECTORY, O_EXCL, O_NOATIME, O_NOFOLLOW, O_NONBLOCK } = constants

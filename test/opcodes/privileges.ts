@@ -1,7 +1,7 @@
 import { strict as assert } from 'node:assert'
 import { chmodSync, chownSync, constants, statSync, writeFileSync } from 'node:fs'
-import type { Case, Stage } from '../support/cases.js'
-import { OPEN_KILL_SUIDGID, WRITE_KILL_SUIDGID } from '../support/fuse-abi.js'
+import type { Case, Stage } from '../support/device/cases.js'
+import { OPEN_KILL_SUIDGID, WRITE_KILL_SUIDGID } from '../support/fuse/fuse-abi.js'
 
 const { O_RDWR, O_TRUNC } = constants
 const user = { uid: 1000, gid: 1000 }

@@ -1,9 +1,9 @@
 import { strict as assert } from 'node:assert'
 import { lstatSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import type { Case, Stage } from '../support/cases.js'
-import { RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT } from '../support/fuse-abi.js'
-import type { FuseGuest } from '../support/fuse-guest.js'
-import { errorOf, fails } from '../support/refusals.js'
+import type { Case, Stage } from '../support/device/cases.js'
+import { RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT } from '../support/fuse/fuse-abi.js'
+import type { FuseGuest } from '../support/fuse/fuse-guest.js'
+import { errorOf, fails } from '../support/fuse/refusals.js'
 import { STALE_NODE } from './lookup.js'
 
 type Rename = (fs: FuseGuest, from: bigint, name: string, to: bigint, newName: string) => void

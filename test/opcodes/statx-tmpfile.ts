@@ -1,11 +1,11 @@
 import { strict as assert } from 'node:assert'
 import { constants, lstatSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
-import { assertAttr, type Case } from '../support/cases.js'
-import { Op } from '../support/fuse-abi.js'
-import { concat, u32, u64 } from '../support/fuse-wire.js'
+import { assertAttr, type Case } from '../support/device/cases.js'
+import { Op } from '../support/fuse/fuse-abi.js'
+import { concat, u32, u64 } from '../support/fuse/fuse-wire.js'
+import { statx } from '../support/fuse/posix-calls.js'
+import { fails } from '../support/fuse/refusals.js'
 import { pattern } from '../support/pattern.js'
-import { statx } from '../support/posix-calls.js'
-import { fails } from '../support/refusals.js'
 import { STALE_NODE } from './lookup.js'
 
 const { O_EXCL, O_RDONLY, O_RDWR, O_WRONLY } = constants

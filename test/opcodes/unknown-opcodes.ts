@@ -1,8 +1,8 @@
 import { strict as assert } from 'node:assert'
 import { constants as os } from 'node:os'
-import type { Case } from '../support/cases.js'
-import { Op } from '../support/fuse-abi.js'
-import { EMPTY } from '../support/fuse-client.js'
+import type { Case } from '../support/device/cases.js'
+import { Op } from '../support/fuse/fuse-abi.js'
+import { EMPTY } from '../support/fuse/fuse-client.js'
 import { pattern } from '../support/pattern.js'
 
 const known = new Set<number>(Object.values(Op))

@@ -1,8 +1,8 @@
 import { strict as assert } from 'node:assert'
 import { constants, existsSync, readFileSync } from 'node:fs'
-import type { Case, Stage } from '../support/cases.js'
+import type { Case, Stage } from '../support/device/cases.js'
+import { fails } from '../support/fuse/refusals.js'
 import { pattern } from '../support/pattern.js'
-import { fails } from '../support/refusals.js'
 
 const { O_RDONLY, O_RDWR, O_TRUNC } = constants
 

@@ -1,11 +1,10 @@
 import { strict as assert } from 'node:assert'
 import { execFileSync } from 'node:child_process'
 import { constants as os } from 'node:os'
-import type { Case, Stage } from '../support/cases.js'
-import { Op } from '../support/fuse-abi.js'
-import { EMPTY } from '../support/fuse-client.js'
-import { concat, cstring, u32 } from '../support/fuse-wire.js'
-import { pattern } from '../support/pattern.js'
+import type { Case, Stage } from '../support/device/cases.js'
+import { Op } from '../support/fuse/fuse-abi.js'
+import { EMPTY } from '../support/fuse/fuse-client.js'
+import { concat, cstring, u32 } from '../support/fuse/fuse-wire.js'
 import {
   getxattr,
   getxattrSize,
@@ -13,8 +12,9 @@ import {
   listxattrSize,
   removexattr,
   setxattr,
-} from '../support/posix-calls.js'
-import { errorOf, fails } from '../support/refusals.js'
+} from '../support/fuse/posix-calls.js'
+import { errorOf, fails } from '../support/fuse/refusals.js'
+import { pattern } from '../support/pattern.js'
 import { STALE_NODE } from './lookup.js'
 
 const XATTR_CREATE = 1

@@ -8,9 +8,9 @@ import { copyFileSync, existsSync, readdirSync, readFileSync, rmSync, statSync, 
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
-import { attach } from '../support/mount.js'
-import { RunningProgram, runProgram } from '../support/program.js'
-import { tempDir } from '../support/temp-dir.js'
+import { RunningProgram, runProgram } from '../support/device/program.js'
+import { attach } from '../support/fuse/mount.js'
+import { tempDir } from '../support/host/temp-dir.js'
 
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url))
 const PACKAGES = ['virtiofsd-ts', 'virtiofsd-ts-native', 'vhost-user-ts', 'virtio-fs-ts']

@@ -7,12 +7,12 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSy
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { isRoot } from '../support/cases.js'
-import { Device } from '../support/device.js'
-import { ROOT_ID, WRITE_CACHE } from '../support/fuse-abi.js'
-import { mount } from '../support/mount.js'
+import { isRoot } from '../support/device/cases.js'
+import { Device } from '../support/device/device.js'
+import { ROOT_ID, WRITE_CACHE } from '../support/fuse/fuse-abi.js'
+import { mount } from '../support/fuse/mount.js'
+import { errorOf, refused } from '../support/fuse/refusals.js'
 import { pattern } from '../support/pattern.js'
-import { errorOf, refused } from '../support/refusals.js'
 
 const O_RDWR = 2
 const KIB = 1024

@@ -2,9 +2,9 @@
 import { mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { isRoot } from '../support/cases.js'
-import { runProgram } from '../support/program.js'
-import { tempDir } from '../support/temp-dir.js'
+import { isRoot } from '../support/device/cases.js'
+import { runProgram } from '../support/device/program.js'
+import { tempDir } from '../support/host/temp-dir.js'
 
 const sandboxes = isRoot ? ['namespace', 'chroot', 'none'] : ['namespace', 'none']
 

@@ -15,9 +15,9 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { TraceFile } from '../../src/inspect/trace-file.js'
-import { isRoot } from '../support/cases.js'
-import { RunningProgram, runProgram } from '../support/program.js'
-import { tempDir } from '../support/temp-dir.js'
+import { isRoot } from '../support/device/cases.js'
+import { RunningProgram, runProgram } from '../support/device/program.js'
+import { tempDir } from '../support/host/temp-dir.js'
 
 /** A directory to share, with one in it, and a place beside it. */
 function places(t: Test) {

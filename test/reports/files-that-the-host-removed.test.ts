@@ -5,11 +5,11 @@
 import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { Device } from '../support/device.js'
-import { ROOT_ID } from '../support/fuse-abi.js'
-import { mount } from '../support/mount.js'
-import { fails } from '../support/refusals.js'
-import { policies, users } from '../support/users.js'
+import { Device } from '../support/device/device.js'
+import { policies, users } from '../support/device/users.js'
+import { ROOT_ID } from '../support/fuse/fuse-abi.js'
+import { mount } from '../support/fuse/mount.js'
+import { fails } from '../support/fuse/refusals.js'
 
 const O_RDONLY = 0
 const O_RDWR = 2

@@ -5,13 +5,13 @@
 import { chownSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { Device } from '../support/device.js'
-import { flagBits, Init, ROOT_ID } from '../support/fuse-abi.js'
-import type { FuseGuest } from '../support/fuse-guest.js'
-import { mount } from '../support/mount.js'
+import { Device } from '../support/device/device.js'
+import { policies, users } from '../support/device/users.js'
+import { flagBits, Init, ROOT_ID } from '../support/fuse/fuse-abi.js'
+import type { FuseGuest } from '../support/fuse/fuse-guest.js'
+import { mount } from '../support/fuse/mount.js'
+import { refused } from '../support/fuse/refusals.js'
 import { pattern } from '../support/pattern.js'
-import { refused } from '../support/refusals.js'
-import { policies, users } from '../support/users.js'
 
 const O_RDONLY = 0
 const O_RDWR = 2

@@ -5,12 +5,12 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { isRoot } from '../support/cases.js'
-import { Device } from '../support/device.js'
-import { EVERY_FLAG, ROOT_ID } from '../support/fuse-abi.js'
-import { mount } from '../support/mount.js'
-import { getxattr, setxattr } from '../support/posix-calls.js'
-import { refused } from '../support/refusals.js'
+import { isRoot } from '../support/device/cases.js'
+import { Device } from '../support/device/device.js'
+import { EVERY_FLAG, ROOT_ID } from '../support/fuse/fuse-abi.js'
+import { mount } from '../support/fuse/mount.js'
+import { getxattr, setxattr } from '../support/fuse/posix-calls.js'
+import { refused } from '../support/fuse/refusals.js'
 
 const LABEL = 'security.selinux'
 const context = Uint8Array.from(Buffer.from('system_u:object_r:tmp_t:s0\0'))

@@ -3,12 +3,12 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { chownSync, constants, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { startControlled } from '../support/control-client.js'
-import type { Device } from '../support/device.js'
-import { Op, ROOT_ID } from '../support/fuse-abi.js'
-import { concat, cstring, u32 } from '../support/fuse-wire.js'
-import { mount } from '../support/mount.js'
-import { users } from '../support/users.js'
+import { startControlled } from '../support/device/control-client.js'
+import type { Device } from '../support/device/device.js'
+import { users } from '../support/device/users.js'
+import { Op, ROOT_ID } from '../support/fuse/fuse-abi.js'
+import { concat, cstring, u32 } from '../support/fuse/fuse-wire.js'
+import { mount } from '../support/fuse/mount.js'
 
 const { O_CREAT, O_RDONLY, O_RDWR, O_WRONLY } = constants
 const EINTR = 4

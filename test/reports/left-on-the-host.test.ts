@@ -2,11 +2,12 @@
 import { chmodSync, chownSync, mkdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { isRoot } from '../support/cases.js'
-import { Device } from '../support/device.js'
-import { ROOT_ID } from '../support/fuse-abi.js'
-import { u32 } from '../support/fuse-wire.js'
-import { mount } from '../support/mount.js'
+import { isRoot } from '../support/device/cases.js'
+import { Device } from '../support/device/device.js'
+import { runProgram } from '../support/device/program.js'
+import { ROOT_ID } from '../support/fuse/fuse-abi.js'
+import { u32 } from '../support/fuse/fuse-wire.js'
+import { mount } from '../support/fuse/mount.js'
 import {
   FS_IOC_FSGETXATTR,
   FS_IOC_FSSETXATTR,
@@ -14,10 +15,9 @@ import {
   FS_IOC_SETFLAGS,
   ioctl,
   setxattr,
-} from '../support/posix-calls.js'
-import { runProgram } from '../support/program.js'
-import { fails } from '../support/refusals.js'
-import { tempDir } from '../support/temp-dir.js'
+} from '../support/fuse/posix-calls.js'
+import { fails } from '../support/fuse/refusals.js'
+import { tempDir } from '../support/host/temp-dir.js'
 
 const O_RDONLY = 0
 const O_RDWR = 2

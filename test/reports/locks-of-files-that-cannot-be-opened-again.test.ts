@@ -1,12 +1,12 @@
 /** A lock through a handle needs no permission that the handle has not: the file's mode may forbid to open it again. */
 import { chmodSync, constants } from 'node:fs'
 import t from 'tap'
-import { Device } from '../support/device.js'
-import { ROOT_ID } from '../support/fuse-abi.js'
-import { mount } from '../support/mount.js'
-import { F_RDLCK, F_UNLCK, F_WRLCK, getlk, setlk } from '../support/posix-calls.js'
-import { refused } from '../support/refusals.js'
-import { users } from '../support/users.js'
+import { Device } from '../support/device/device.js'
+import { users } from '../support/device/users.js'
+import { ROOT_ID } from '../support/fuse/fuse-abi.js'
+import { mount } from '../support/fuse/mount.js'
+import { F_RDLCK, F_UNLCK, F_WRLCK, getlk, setlk } from '../support/fuse/posix-calls.js'
+import { refused } from '../support/fuse/refusals.js'
 
 const { O_RDONLY, O_RDWR, O_WRONLY } = constants
 const MODES = [0o444, 0o400, 0o200, 0o222, 0o100, 0, 0o644]

@@ -2,14 +2,14 @@
 import { constants, openSync, writeFileSync } from 'node:fs'
 import t from 'tap'
 import * as native from 'virtiofsd-ts-native'
-import { startControlled } from '../support/control-client.js'
-import { Op, ROOT_ID } from '../support/fuse-abi.js'
-import { EMPTY } from '../support/fuse-client.js'
-import type { FuseGuest } from '../support/fuse-guest.js'
-import { concat, u32, u64 } from '../support/fuse-wire.js'
-import { mount } from '../support/mount.js'
-import { F_RDLCK, F_UNLCK, F_WRLCK, setlk, startSetlkw } from '../support/posix-calls.js'
-import { refused } from '../support/refusals.js'
+import { startControlled } from '../support/device/control-client.js'
+import { Op, ROOT_ID } from '../support/fuse/fuse-abi.js'
+import { EMPTY } from '../support/fuse/fuse-client.js'
+import type { FuseGuest } from '../support/fuse/fuse-guest.js'
+import { concat, u32, u64 } from '../support/fuse/fuse-wire.js'
+import { mount } from '../support/fuse/mount.js'
+import { F_RDLCK, F_UNLCK, F_WRLCK, setlk, startSetlkw } from '../support/fuse/posix-calls.js'
+import { refused } from '../support/fuse/refusals.js'
 
 t.setTimeout(120_000)
 

@@ -5,12 +5,12 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
-import { isRoot } from '../support/cases.js'
-import { ControlClient } from '../support/control-client.js'
-import { Device, sleep } from '../support/device.js'
-import { attach } from '../support/mount.js'
-import { tempDir } from '../support/temp-dir.js'
-import { users } from '../support/users.js'
+import { isRoot } from '../support/device/cases.js'
+import { ControlClient } from '../support/device/control-client.js'
+import { Device, sleep } from '../support/device/device.js'
+import { users } from '../support/device/users.js'
+import { attach } from '../support/fuse/mount.js'
+import { tempDir } from '../support/host/temp-dir.js'
 
 const PROGRAM = fileURLToPath(new URL('../../program/main.js', import.meta.url))
 const FLOOD = 1000

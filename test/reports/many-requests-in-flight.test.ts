@@ -5,15 +5,15 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import * as native from 'virtiofsd-ts-native'
-import { Device } from '../support/device.js'
-import { Op, ROOT_ID } from '../support/fuse-abi.js'
-import { EMPTY } from '../support/fuse-client.js'
-import { concat, u32, u64 } from '../support/fuse-wire.js'
-import { mount } from '../support/mount.js'
-import { tempDir } from '../support/temp-dir.js'
-import { users } from '../support/users.js'
+import { Device } from '../support/device/device.js'
+import { users } from '../support/device/users.js'
+import { Op, ROOT_ID } from '../support/fuse/fuse-abi.js'
+import { EMPTY } from '../support/fuse/fuse-client.js'
+import { concat, u32, u64 } from '../support/fuse/fuse-wire.js'
+import { mount } from '../support/fuse/mount.js'
+import { tempDir } from '../support/host/temp-dir.js'
 
-const BUSY_URING = fileURLToPath(new URL('../support/busy-uring.js', import.meta.url))
+const BUSY_URING = fileURLToPath(new URL('../support/host/busy-uring.js', import.meta.url))
 const FSYNC = 2
 const O_RDWR = 2
 const QUEUES = 9

@@ -2,11 +2,11 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { startControlled } from '../support/control-client.js'
-import { ROOT_ID } from '../support/fuse-abi.js'
-import type { FuseGuest } from '../support/fuse-guest.js'
-import { mount } from '../support/mount.js'
-import { users } from '../support/users.js'
+import { startControlled } from '../support/device/control-client.js'
+import { users } from '../support/device/users.js'
+import { ROOT_ID } from '../support/fuse/fuse-abi.js'
+import type { FuseGuest } from '../support/fuse/fuse-guest.js'
+import { mount } from '../support/fuse/mount.js'
 
 t.setTimeout(120_000)
 

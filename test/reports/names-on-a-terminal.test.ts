@@ -4,11 +4,11 @@ import { join } from 'node:path'
 import t from 'tap'
 import { visible, visibleJson, visibleLines } from '../../src/basics/visible.js'
 import { html, jsonForScript } from '../../vm/report/html.js'
-import { startControlled } from '../support/control-client.js'
-import { ROOT_ID } from '../support/fuse-abi.js'
-import { mount } from '../support/mount.js'
-import { runProgram } from '../support/program.js'
-import { tempDir } from '../support/temp-dir.js'
+import { startControlled } from '../support/device/control-client.js'
+import { runProgram } from '../support/device/program.js'
+import { ROOT_ID } from '../support/fuse/fuse-abi.js'
+import { mount } from '../support/fuse/mount.js'
+import { tempDir } from '../support/host/temp-dir.js'
 
 const O_RDWR = 2
 /** Escape sequences of 7 and 8 bits, a forged line, text that runs backwards, an invisible and an astral character. */

@@ -2,14 +2,14 @@
 import { closeSync, constants, openSync } from 'node:fs'
 import t from 'tap'
 import * as native from 'virtiofsd-ts-native'
-import { Device } from '../support/device.js'
-import { Op, ROOT_ID } from '../support/fuse-abi.js'
-import { EMPTY } from '../support/fuse-client.js'
-import { u64 } from '../support/fuse-wire.js'
-import { mount } from '../support/mount.js'
-import { F_RDLCK, F_UNLCK, F_WRLCK, flushBy, getlk, setlk, startSetlkw } from '../support/posix-calls.js'
-import { refused } from '../support/refusals.js'
-import { policies, users } from '../support/users.js'
+import { Device } from '../support/device/device.js'
+import { policies, users } from '../support/device/users.js'
+import { Op, ROOT_ID } from '../support/fuse/fuse-abi.js'
+import { EMPTY } from '../support/fuse/fuse-client.js'
+import { u64 } from '../support/fuse/fuse-wire.js'
+import { mount } from '../support/fuse/mount.js'
+import { F_RDLCK, F_UNLCK, F_WRLCK, flushBy, getlk, setlk, startSetlkw } from '../support/fuse/posix-calls.js'
+import { refused } from '../support/fuse/refusals.js'
 
 t.setTimeout(200_000)
 

@@ -4,10 +4,10 @@ import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
-import { isRoot } from '../support/cases.js'
-import { sleep } from '../support/device.js'
-import { attach } from '../support/mount.js'
-import { tempDir } from '../support/temp-dir.js'
+import { isRoot } from '../support/device/cases.js'
+import { sleep } from '../support/device/device.js'
+import { attach } from '../support/fuse/mount.js'
+import { tempDir } from '../support/host/temp-dir.js'
 
 const PROGRAM = fileURLToPath(new URL('../../program/main.js', import.meta.url))
 const MOMENTS = 50

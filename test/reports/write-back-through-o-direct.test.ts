@@ -5,12 +5,12 @@
 import { chownSync, closeSync, constants, openSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { Device } from '../support/device.js'
-import { ROOT_ID, WRITE_CACHE } from '../support/fuse-abi.js'
-import { mount } from '../support/mount.js'
+import { Device } from '../support/device/device.js'
+import { policies, users } from '../support/device/users.js'
+import { ROOT_ID, WRITE_CACHE } from '../support/fuse/fuse-abi.js'
+import { mount } from '../support/fuse/mount.js'
+import { refused } from '../support/fuse/refusals.js'
 import { pattern } from '../support/pattern.js'
-import { refused } from '../support/refusals.js'
-import { policies, users } from '../support/users.js'
 
 const { O_CREAT, O_DIRECT, O_EXCL, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY } = constants
 const BLOCK_BYTES = 4096

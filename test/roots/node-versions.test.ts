@@ -4,8 +4,8 @@ import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import { expectToServe } from '../support/served-directory.js'
-import { tempDir } from '../support/temp-dir.js'
+import { expectToServe } from '../support/device/served-directory.js'
+import { tempDir } from '../support/host/temp-dir.js'
 
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url))
 const FETCH = join(ROOT, 'packaging/fetch-node.sh')

@@ -3,9 +3,9 @@ import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFi
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
-import { FreshRoot } from '../support/fresh-root.js'
-import { attach } from '../support/mount.js'
-import { Systemd } from '../support/systemd.js'
+import { attach } from '../support/fuse/mount.js'
+import { FreshRoot } from '../support/host/fresh-root.js'
+import { Systemd } from '../support/host/systemd.js'
 
 const RELEASE = fileURLToPath(new URL('../../../release', import.meta.url))
 

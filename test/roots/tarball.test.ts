@@ -3,8 +3,8 @@ import { copyFileSync, existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import { FreshRoot } from '../support/fresh-root.js'
-import { expectToServe } from '../support/served-directory.js'
+import { expectToServe } from '../support/device/served-directory.js'
+import { FreshRoot } from '../support/host/fresh-root.js'
 
 const RELEASE = fileURLToPath(new URL('../../../release', import.meta.url))
 

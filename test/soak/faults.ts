@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { FrontendRequest } from 'vhost-user-ts/frontend'
-import type { FuseGuest } from '../support/fuse-guest.js'
+import type { FuseGuest } from '../support/fuse/fuse-guest.js'
 import { connectGuest } from './front-end.js'
 import { INJECTED, type Load } from './load.js'
 import type { SoakDevice } from './soak-device.js'

@@ -1,5 +1,5 @@
 import { Frontend } from 'vhost-user-ts/frontend'
-import { FuseGuest } from '../support/fuse-guest.js'
+import { FuseGuest } from '../support/fuse/fuse-guest.js'
 
 const MIB = 1 << 20
 const REGION_BYTES = [64 * MIB]

@@ -2,7 +2,7 @@ import { strict as assert } from 'node:assert'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Guest, RunningCommand } from '../../vm/guest/guest.js'
-import { hashOf } from '../support/real-guest.js'
+import { hashOf } from '../support/host/real-guest.js'
 
 const PROCESSES = 3
 const WHERE = '/soak'

@@ -1,5 +1,5 @@
-import type { Device } from './device.js'
-import { until } from './live-device.js'
+import type { Device } from './device/device.js'
+import { until } from './device/live-device.js'
 
 /** Counts the descriptors that a device has in its shared directory. */
 export function shareDescriptors(device: Device): number {

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { execa } from 'execa'
 import t from 'tap'
 import type { LabResult } from '../../vm/lab/result.js'
-import { tempDir } from '../support/temp-dir.js'
+import { tempDir } from '../support/host/temp-dir.js'
 import { FAULTY, makeKernelHistory } from './kernel-history.js'
 
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url))

@@ -3,7 +3,7 @@ import t from 'tap'
 import { constants } from 'virtiofsd-ts-native'
 import { seccompFilter } from '../../src/sandbox/seccomp-filter.js'
 import { systemCallRules } from '../../src/sandbox/system-calls.js'
-import * as calls from '../support/system-calls.js'
+import * as calls from '../support/host/system-calls.js'
 
 const ALLOW = 0x7fff_0000
 const KILL = 0x8000_0000

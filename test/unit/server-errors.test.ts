@@ -4,7 +4,7 @@ import t from 'tap'
 import * as native from 'virtiofsd-ts-native'
 import { serveControl } from '../../src/control/control-server.js'
 import { serveMetrics } from '../../src/metrics/metrics-server.js'
-import { tempDir } from '../support/temp-dir.js'
+import { tempDir } from '../support/host/temp-dir.js'
 
 t.test('accept fails', async (t) => {
   const listen = () => native.unixListen(join(tempDir(t), 's'), 0o600)

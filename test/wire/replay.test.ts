@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import * as native from 'virtiofsd-ts-native'
-import { eventfd, ok } from '../support/descriptors.js'
+import { eventfd, ok } from '../support/device/descriptors.js'
 import { viewOf } from '../support/hex.js'
 import {
   CONFIG_FEATURES,
@@ -15,7 +15,7 @@ import {
   u32s,
   u64,
   withPeer,
-} from '../support/session-peer.js'
+} from '../support/rings/session-peer.js'
 import { type RecordedRequest, readTranscript } from './transcript.js'
 
 // From dist/test/wire back to the sources.

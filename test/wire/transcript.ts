@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { type Req, u32s, u64 } from '../support/session-peer.js'
+import { type Req, u32s, u64 } from '../support/rings/session-peer.js'
 
 /** A request of a recorded front-end. */
 export interface RecordedRequest {

@@ -2,7 +2,7 @@ import { strict as assert } from 'node:assert'
 import { pathToFileURL } from 'node:url'
 import { type FileTree, FsDevice, TreeFileSystem, uniformPolicy } from 'virtio-fs-ts'
 import { cachePolicy, Session } from 'virtio-fs-ts/protocol'
-import { example } from '../../support/served-module.js'
+import { example } from '../../support/file-systems/served-module.js'
 
 const WISHES = {
   readdirplus: true,

@@ -6,8 +6,8 @@ import { join } from 'node:path'
 import t from 'tap'
 import { serveDebianRoot } from '../../../vm/device/debian-root.js'
 import { DeviceProcess } from '../../../vm/device/device-process.js'
-import { isRoot } from '../../support/cases.js'
-import { bootWith, expectQuietKernel } from '../../support/real-guest.js'
+import { isRoot } from '../../support/device/cases.js'
+import { bootWith, expectQuietKernel } from '../../support/host/real-guest.js'
 
 const COPIES = 'COPY_FILE_RANGE+COPY_FILE_RANGE_64'
 

@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { bootWith, serve } from '../../support/real-guest.js'
+import { bootWith, serve } from '../../support/host/real-guest.js'
 
 const WAIT_MS = 5_000
 

@@ -6,8 +6,8 @@ import { join } from 'node:path'
 import t from 'tap'
 import { serveDebianRoot } from '../../../vm/device/debian-root.js'
 import { DeviceProcess } from '../../../vm/device/device-process.js'
-import { bootWith, expectQuietKernel } from '../../support/real-guest.js'
-import { policies } from '../../support/users.js'
+import { policies } from '../../support/device/users.js'
+import { bootWith, expectQuietKernel } from '../../support/host/real-guest.js'
 
 t.setTimeout(900_000)
 

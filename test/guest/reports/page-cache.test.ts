@@ -4,7 +4,7 @@
  */
 import t from 'tap'
 import { serveDebianRoot } from '../../../vm/device/debian-root.js'
-import { bootWith, expectQuietKernel, serve } from '../../support/real-guest.js'
+import { bootWith, expectQuietKernel, serve } from '../../support/host/real-guest.js'
 
 const BYTES = 100_000
 

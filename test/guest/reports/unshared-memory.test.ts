@@ -6,8 +6,8 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { bootWith, hashOf, serve } from '../../support/host/real-guest.js'
 import { pattern } from '../../support/pattern.js'
-import { bootWith, hashOf, serve } from '../../support/real-guest.js'
 
 const MIB = 1 << 20
 const FILE_MIB = 8

@@ -4,10 +4,10 @@ import { join } from 'node:path'
 import t from 'tap'
 import * as native from 'virtiofsd-ts-native'
 import { serveDebianRoot } from '../../../vm/device/debian-root.js'
-import { ControlClient } from '../../support/control-client.js'
-import { sleep } from '../../support/device.js'
-import { bootWith, expectQuietKernel, serve } from '../../support/real-guest.js'
-import { tempDir } from '../../support/temp-dir.js'
+import { ControlClient } from '../../support/device/control-client.js'
+import { sleep } from '../../support/device/device.js'
+import { bootWith, expectQuietKernel, serve } from '../../support/host/real-guest.js'
+import { tempDir } from '../../support/host/temp-dir.js'
 
 t.setTimeout(900_000)
 

@@ -8,7 +8,7 @@ import { dashed } from '../../../src/config/option-spec.js'
 import { optionTable } from '../../../src/config/option-table.js'
 import { ChosenOptions, OptionValues } from '../../../src/config/option-values.js'
 import { UserError } from '../../../src/config/user-error.js'
-import { tempDir } from '../../support/temp-dir.js'
+import { tempDir } from '../../support/host/temp-dir.js'
 
 const directory = tempDir(t)
 const socketPath = join(tempDir(t), 'socket')

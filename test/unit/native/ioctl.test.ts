@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import ioctlNapi from 'ioctl-napi'
 import t from 'tap'
 import * as native from 'virtiofsd-ts-native'
-import { tempDir } from '../../support/temp-dir.js'
+import { tempDir } from '../../support/host/temp-dir.js'
 
 const FIONREAD = 0x541b
 const FS_IOC_FSGETXATTR = 0x801c_581f

@@ -18,7 +18,7 @@ import { HandleLife, HostFileSystems } from '../../../src/passthrough/inodes/hos
 import { InodeFds } from '../../../src/passthrough/inodes/inode-fds.js'
 import { LastPlaces } from '../../../src/passthrough/inodes/last-places.js'
 import { MemoryAccount } from '../../../src/passthrough/memory-account.js'
-import { tempDir } from '../../support/temp-dir.js'
+import { tempDir } from '../../support/host/temp-dir.js'
 
 const { O_DIRECTORY, O_PATH } = native.constants
 const ESTALE = 116

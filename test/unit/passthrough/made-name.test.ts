@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import * as native from 'virtiofsd-ts-native'
 import { removeMadeName } from '../../../src/passthrough/names/made-name.js'
-import { tempDir } from '../../support/temp-dir.js'
+import { tempDir } from '../../support/host/temp-dir.js'
 
 const name = new TextEncoder().encode('..made\0')
 const AT = 2

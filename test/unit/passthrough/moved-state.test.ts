@@ -13,8 +13,8 @@ import { LockTable } from '../../../src/passthrough/locks/lock-table.js'
 import { MemoryAccount } from '../../../src/passthrough/memory-account.js'
 import { NameOpener } from '../../../src/passthrough/names/name-opener.js'
 import { Mounts } from '../../../src/passthrough/state/mounts.js'
-import { checkNoFdLeak, countOpenFds } from '../../support/descriptors.js'
-import { tempDir } from '../../support/temp-dir.js'
+import { checkNoFdLeak, countOpenFds } from '../../support/device/descriptors.js'
+import { tempDir } from '../../support/host/temp-dir.js'
 
 const { F_WRLCK, O_PATH } = native.constants
 const { EINVAL, ENOLCK, ENOTDIR } = os.errno

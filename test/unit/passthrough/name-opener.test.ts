@@ -4,8 +4,8 @@ import t, { type Test } from 'tap'
 import * as native from 'virtiofsd-ts-native'
 import { openPath } from '../../../src/passthrough/descriptors.js'
 import { NameOpener } from '../../../src/passthrough/names/name-opener.js'
-import { checkNoFdLeak } from '../../support/descriptors.js'
-import { tempDir } from '../../support/temp-dir.js'
+import { checkNoFdLeak } from '../../support/device/descriptors.js'
+import { tempDir } from '../../support/host/temp-dir.js'
 
 const { O_PATH, O_RDONLY, O_CREAT, O_EXCL, O_RDWR } = native.constants
 const { EXDEV, ELOOP, ENOENT } = os.errno

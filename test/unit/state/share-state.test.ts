@@ -11,8 +11,8 @@ import { SavedState } from '../../../src/passthrough/state/saved-state.js'
 import { ShareState, type StateParts } from '../../../src/share/share-state.js'
 import { INODES, InodeDecoder } from '../../../src/state/inode-records.js'
 import { recordSection, sectionReader, stateStream, textSection } from '../../../src/state/sections.js'
-import { ok } from '../../support/descriptors.js'
-import { tempDir } from '../../support/temp-dir.js'
+import { ok } from '../../support/device/descriptors.js'
+import { tempDir } from '../../support/host/temp-dir.js'
 
 const META = { tag: 'META', version: 1, isRequired: true }
 

@@ -4,9 +4,15 @@ import { Worker } from 'node:worker_threads'
 import t, { type Test } from 'tap'
 import { type DriverVirtqueue, type Frontend, FrontendRequest } from 'vhost-user-ts/frontend'
 import { VringState } from '#vhost-user/session/wire'
-import { connectSoon } from '../../support/eager-frontend.js'
-import { ANSWERED, CANCELLED, Count, type PromiseDeviceData, Reply } from '../../support/promise-device.js'
-import { tempDir } from '../../support/temp-dir.js'
+import { connectSoon } from '../../support/device/eager-frontend.js'
+import { tempDir } from '../../support/host/temp-dir.js'
+import {
+  ANSWERED,
+  CANCELLED,
+  Count,
+  type PromiseDeviceData,
+  Reply,
+} from '../../support/rings/promise-device.js'
 
 const TIMEOUT_MS = 20_000
 const MIB = 2 ** 20
@@ -30,7 +36,9 @@ class Rig {
       once: true,
       ...options,
     }
-    this.worker = new Worker(new URL('../../support/promise-device.js', import.meta.url), { workerData })
+    this.worker = new Worker(new URL('../../support/rings/promise-device.js', import.meta.url), {
+      workerData,
+    })
     this.closed = once(this.worker, 'message').then(([message]) => message)
     this.exited = once(this.worker, 'exit').then(([status]) => status)
     t.teardown(() => this.worker.terminate())

@@ -1,9 +1,9 @@
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import t from 'tap'
-import { connectSoon } from '../../support/eager-frontend.js'
-import { KNOWS_OF_FIRST, SECOND_IS_SERVED, type SlowDeviceData } from '../../support/slow-device.js'
-import { tempDir } from '../../support/temp-dir.js'
+import { connectSoon } from '../../support/device/eager-frontend.js'
+import { tempDir } from '../../support/host/temp-dir.js'
+import { KNOWS_OF_FIRST, SECOND_IS_SERVED, type SlowDeviceData } from '../../support/rings/slow-device.js'
 
 const TIMEOUT_MS = 10_000
 /** Long enough for the driver to go to sleep. */
@@ -13,7 +13,7 @@ t.test('a driver that sleeps is told of the first of a batch while the second is
   const socketPath = join(tempDir(t), 'socket')
   const flags = new Int32Array(new SharedArrayBuffer(8))
   const workerData: SlowDeviceData = { socketPath, flags, firstMs: FIRST_MS, secondAtMostMs: TIMEOUT_MS }
-  const worker = new Worker(new URL('../../support/slow-device.js', import.meta.url), { workerData })
+  const worker = new Worker(new URL('../../support/rings/slow-device.js', import.meta.url), { workerData })
   const ended = new Promise((resolve) => worker.once('exit', resolve))
 
   const frontend = await connectSoon(socketPath)

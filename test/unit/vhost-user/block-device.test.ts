@@ -8,8 +8,8 @@ import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { type DriverVirtqueue, type Frontend, FrontendRequest } from 'vhost-user-ts/frontend'
 import { ConfigAccess } from '#vhost-user/session/wire'
-import { connectSoon } from '../../support/eager-frontend.js'
-import { tempDir } from '../../support/temp-dir.js'
+import { connectSoon } from '../../support/device/eager-frontend.js'
+import { tempDir } from '../../support/host/temp-dir.js'
 
 const ROOT = fileURLToPath(new URL('../../../../', import.meta.url))
 const EXAMPLE = join(ROOT, 'src/vhost-user/examples/block-device.js')

@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import type { GuestMemory } from 'vhost-user-ts'
 import type { ChainFault } from '#vhost-user/rings/split-virtqueue'
-import { GIB, guestRam, KIB, MIB, poke } from '../../support/guest-ram.js'
+import { GIB, guestRam, KIB, MIB, poke } from '../../support/rings/guest-ram.js'
 import {
   type Descriptor,
   INDIRECT,
@@ -12,7 +12,7 @@ import {
   type RingOptions,
   tableOf,
   WRITE,
-} from '../../support/ring.js'
+} from '../../support/rings/ring.js'
 
 const SIZE = 8
 const DATA = 128 * KIB

@@ -9,7 +9,7 @@ import {
   sendBytes,
   socketPair,
   targetOf,
-} from '../../support/descriptors.js'
+} from '../../support/device/descriptors.js'
 import { bytesOf, hexOf } from '../../support/hex.js'
 
 /** SET_FEATURES with NEED_REPLY, 8 bytes of payload. */

@@ -3,10 +3,10 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { DescriptorChain, GuestMemory } from 'vhost-user-ts'
 import type { Buffer as Segment } from 'vhost-user-ts/frontend'
-import { GIB, guestRam, KIB, MIB, patternOf, peek, poke } from '../../support/guest-ram.js'
+import { tempDir } from '../../support/host/temp-dir.js'
 import { type Random, seeded } from '../../support/random.js'
-import { makeRing, type Ring } from '../../support/ring.js'
-import { tempDir } from '../../support/temp-dir.js'
+import { GIB, guestRam, KIB, MIB, patternOf, peek, poke } from '../../support/rings/guest-ram.js'
+import { makeRing, type Ring } from '../../support/rings/ring.js'
 
 /** Where buffers of these tests begin, behind the rings. */
 const DATA = 128 * KIB

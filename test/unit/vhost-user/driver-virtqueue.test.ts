@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import { DriverVirtqueue } from 'vhost-user-ts/frontend'
 import * as native from 'virtiofsd-ts-native'
-import { checkNoFdLeak } from '../../support/descriptors.js'
-import { GIB, guestRam, KIB, MIB, peek } from '../../support/guest-ram.js'
+import { checkNoFdLeak } from '../../support/device/descriptors.js'
+import { GIB, guestRam, KIB, MIB, peek } from '../../support/rings/guest-ram.js'
 import {
   INDIRECT,
   layoutAt,
@@ -13,7 +13,7 @@ import {
   type RingOptions,
   WRITE,
   wordsOf,
-} from '../../support/ring.js'
+} from '../../support/rings/ring.js'
 
 const SIZE = 8
 const TABLES = 0x8000

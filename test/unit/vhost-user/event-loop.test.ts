@@ -2,7 +2,7 @@ import { openSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import { EventLoop } from 'vhost-user-ts'
 import * as native from 'virtiofsd-ts-native'
-import { checkNoFdLeak, eventfd, socketPair } from '../../support/descriptors.js'
+import { checkNoFdLeak, eventfd, socketPair } from '../../support/device/descriptors.js'
 
 const { EPOLLIN, EPOLLHUP, EPOLLRDHUP, EPOLLET } = native.constants
 const ENOENT = 2

@@ -7,9 +7,9 @@ import { Worker } from 'node:worker_threads'
 import t, { type Test } from 'tap'
 import { type DescriptorChain, FileIo } from 'vhost-user-ts'
 import type { DriverVirtqueue, Frontend } from 'vhost-user-ts/frontend'
-import { connectSoon } from '../../support/eager-frontend.js'
-import { CALL_BYTES, Call, type FileIoDeviceData, RESULT_BYTES } from '../../support/file-io-device.js'
-import { tempDir } from '../../support/temp-dir.js'
+import { connectSoon } from '../../support/device/eager-frontend.js'
+import { tempDir } from '../../support/host/temp-dir.js'
+import { CALL_BYTES, Call, type FileIoDeviceData, RESULT_BYTES } from '../../support/rings/file-io-device.js'
 
 const TIMEOUT_MS = 20_000
 const EBADF = 9
@@ -72,7 +72,7 @@ async function withDevice(
   truncateSync(path, FILE_BYTES)
   const socketPath = join(directory, 'socket')
   const workerData = { socketPath, path, uring: true, blocking: false, late: false, ...options }
-  const worker = new Worker(new URL('../../support/file-io-device.js', import.meta.url), { workerData })
+  const worker = new Worker(new URL('../../support/rings/file-io-device.js', import.meta.url), { workerData })
   t.teardown(() => worker.terminate())
   const exited = once(worker, 'exit')
   const [engine] = await once(worker, 'message')

@@ -3,8 +3,8 @@ import t from 'tap'
 import { SystemCallError } from 'vhost-user-ts'
 import { Frontend } from 'vhost-user-ts/frontend'
 import * as native from 'virtiofsd-ts-native'
-import { checkNoFdLeak, ok } from '../../support/descriptors.js'
-import { tempDir } from '../../support/temp-dir.js'
+import { checkNoFdLeak, ok } from '../../support/device/descriptors.js'
+import { tempDir } from '../../support/host/temp-dir.js'
 
 const ENOENT = 2
 const ECONNREFUSED = 111

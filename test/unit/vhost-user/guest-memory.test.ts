@@ -2,8 +2,8 @@ import { openSync, readFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import { GuestMemory } from 'vhost-user-ts'
 import * as native from 'virtiofsd-ts-native'
-import { checkNoFdLeak, eventfd, ok } from '../../support/descriptors.js'
-import { GIB, guestRam, MIB, patternOf, peek, poke, UVA_BASE } from '../../support/guest-ram.js'
+import { checkNoFdLeak, eventfd, ok } from '../../support/device/descriptors.js'
+import { GIB, guestRam, MIB, patternOf, peek, poke, UVA_BASE } from '../../support/rings/guest-ram.js'
 
 function countMappings(): number {
   return readFileSync('/proc/self/maps', 'utf8').match(/memfd:guest-memory/g)?.length ?? 0

@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap'
-import { guestRam, KIB, MIB } from '../../support/guest-ram.js'
-import { makeRing, type Ring, type RingOptions } from '../../support/ring.js'
+import { guestRam, KIB, MIB } from '../../support/rings/guest-ram.js'
+import { makeRing, type Ring, type RingOptions } from '../../support/rings/ring.js'
 
 const SIZE = 8
 const buffer = { gpa: 128 * KIB, lenBytes: 16 }

@@ -5,9 +5,9 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
-import { sleep } from '../../support/device.js'
-import { connectSoon } from '../../support/eager-frontend.js'
-import { tempDir } from '../../support/temp-dir.js'
+import { sleep } from '../../support/device/device.js'
+import { connectSoon } from '../../support/device/eager-frontend.js'
+import { tempDir } from '../../support/host/temp-dir.js'
 
 // From dist/test/unit/vhost-user back to the root.
 const ROOT = fileURLToPath(new URL('../../../../', import.meta.url))

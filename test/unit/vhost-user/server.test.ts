@@ -5,8 +5,8 @@ import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import { AsyncBackend, listen, type VhostUserDevice } from 'vhost-user-ts'
-import { countOpenFds, socketPair } from '../../support/descriptors.js'
-import { tempDir } from '../../support/temp-dir.js'
+import { countOpenFds, socketPair } from '../../support/device/descriptors.js'
+import { tempDir } from '../../support/host/temp-dir.js'
 
 const EADDRINUSE = 98
 /** GET_FEATURES, version 1, no payload. */

@@ -4,8 +4,9 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { StateError, type StateLoader, type VhostUserDevice } from 'vhost-user-ts'
 import * as native from 'virtiofsd-ts-native'
-import { eventfd, ok, receiveBytes, sendBytes, socketPair } from '../../support/descriptors.js'
-import { MIB, UVA_BASE } from '../../support/guest-ram.js'
+import { eventfd, ok, receiveBytes, sendBytes, socketPair } from '../../support/device/descriptors.js'
+import { tempDir } from '../../support/host/temp-dir.js'
+import { MIB, UVA_BASE } from '../../support/rings/guest-ram.js'
 import {
   FEATURES,
   LOG_ALL,
@@ -18,8 +19,7 @@ import {
   u32s,
   u64,
   withPeer,
-} from '../../support/session-peer.js'
-import { tempDir } from '../../support/temp-dir.js'
+} from '../../support/rings/session-peer.js'
 
 const SAVE = 0
 const LOAD = 1

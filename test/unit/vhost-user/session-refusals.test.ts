@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import * as native from 'virtiofsd-ts-native'
-import { eventfd, ok } from '../../support/descriptors.js'
-import { MIB, UVA_BASE } from '../../support/guest-ram.js'
+import { eventfd, ok } from '../../support/device/descriptors.js'
+import { MIB, UVA_BASE } from '../../support/rings/guest-ram.js'
 import {
   CONFIG_FEATURES,
   FEATURES,
@@ -14,7 +14,7 @@ import {
   u32s,
   u64,
   withPeer,
-} from '../../support/session-peer.js'
+} from '../../support/rings/session-peer.js'
 
 const REGION = { gpa: 0, sizeBytes: MIB }
 

@@ -9,8 +9,8 @@ import {
   ok,
   receiveBytes,
   socketPair,
-} from '../../support/descriptors.js'
-import { MIB, UVA_BASE } from '../../support/guest-ram.js'
+} from '../../support/device/descriptors.js'
+import { MIB, UVA_BASE } from '../../support/rings/guest-ram.js'
 import {
   FEATURES,
   memoryTable,
@@ -22,7 +22,7 @@ import {
   u32s,
   u64,
   withPeer,
-} from '../../support/session-peer.js'
+} from '../../support/rings/session-peer.js'
 
 const LOW = { gpa: 0, sizeBytes: MIB }
 const HIGH = { gpa: 8 * MIB, sizeBytes: MIB }

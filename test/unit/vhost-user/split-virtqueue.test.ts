@@ -2,8 +2,17 @@ import t, { type Test } from 'tap'
 import type { DescriptorChain, GuestMemory } from 'vhost-user-ts'
 import type { RingLayout } from '#vhost-user/rings/ring-layout'
 import { SplitVirtqueue } from '#vhost-user/rings/split-virtqueue'
-import { guestRam, KIB, MIB, poke } from '../../support/guest-ram.js'
-import { INDIRECT, layoutAt, makeRing, NEXT, offer, type Ring, tableOf, WRITE } from '../../support/ring.js'
+import { guestRam, KIB, MIB, poke } from '../../support/rings/guest-ram.js'
+import {
+  INDIRECT,
+  layoutAt,
+  makeRing,
+  NEXT,
+  offer,
+  type Ring,
+  tableOf,
+  WRITE,
+} from '../../support/rings/ring.js'
 
 const DATA = 128 * KIB
 const TABLE = 64 * KIB

@@ -3,7 +3,7 @@ import { Worker } from 'node:worker_threads'
 import t from 'tap'
 import { EventLoop, Listener, Wakeup } from 'vhost-user-ts'
 import * as native from 'virtiofsd-ts-native'
-import { tempDir } from '../../support/temp-dir.js'
+import { tempDir } from '../../support/host/temp-dir.js'
 
 t.test('another thread wakes a loop that blocks', async (t) => {
   const loop = new EventLoop()

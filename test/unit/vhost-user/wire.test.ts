@@ -13,7 +13,7 @@ import {
   VringState,
   writeSafeU64,
 } from '#vhost-user/session/wire'
-import { checkReaders, checkWriter } from '../../support/codec.js'
+import { checkReaders, checkWriter } from '../../support/fuse/codec.js'
 import { bytesOf, viewOf } from '../../support/hex.js'
 
 // Golden bytes follow QEMU's docs/interop/vhost-user.rst and the structs of linux/vhost_types.h, field by field.

@@ -2,7 +2,7 @@
 
 import t from 'tap'
 import * as wire from 'virtio-fs-ts/protocol'
-import { checkStructs, checkWriter, type RequestStruct } from '../../support/codec.js'
+import { checkStructs, checkWriter, type RequestStruct } from '../../support/fuse/codec.js'
 import { bytesOf, viewOf } from '../../support/hex.js'
 
 const structs: Readonly<Record<string, RequestStruct>> = {

@@ -1,7 +1,7 @@
 /** Structs of replies: what is written is what is read, and both are golden bytes. */
 import t from 'tap'
 import * as wire from 'virtio-fs-ts/protocol'
-import { checkStructs, checkWordWriter, checkWriter, type RequestStruct } from '../../support/codec.js'
+import { checkStructs, checkWordWriter, checkWriter, type RequestStruct } from '../../support/fuse/codec.js'
 import { bytesOf, viewOf } from '../../support/hex.js'
 
 const ATTR = `

@@ -1,6 +1,6 @@
 import t from 'tap'
 import * as wire from 'virtio-fs-ts/protocol'
-import { checkStructs, checkWriter, type RequestStruct } from '../../support/codec.js'
+import { checkStructs, checkWriter, type RequestStruct } from '../../support/fuse/codec.js'
 import { bytesOf, hexOf, viewOf } from '../../support/hex.js'
 
 const requestStructs: Readonly<Record<string, RequestStruct>> = {

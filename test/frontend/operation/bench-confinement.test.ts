@@ -1,0 +1,30 @@
+/** `make bench-confinement` in short: not what it measures, but that it does. */
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+import { runProgram } from '../../support/device/program.js'
+
+const BENCH = fileURLToPath(new URL('../../../vm/bench-confinement.js', import.meta.url))
+
+t.test('every workload, both measures, and all together', async (t) => {
+  const { status, stdout } = runProgram(['--pairs', '1', '--run-ms', '10'], [], BENCH)
+  t.equal(status, 0)
+  const rows = stdout.split('\n').filter((line) => / [+-][\d.]+ % ±[\d.]+ +[+-][\d.]+ % ±[\d.]+$/.test(line))
+  t.same(
+    rows.map((line) => line.split(/ {2,}/)[0]),
+    [
+      ...['getattr', 'lookup + forget', 'open + release', 'create + unlink'].flatMap(atBothDepths),
+      ...['4 KiB random', '128 KiB', '1 MiB'].flatMap((size) =>
+        ['read', 'write'].flatMap((kind) => atBothDepths(`${kind} ${size}`)),
+      ),
+      'all together',
+    ],
+  )
+})
+
+t.test('what cannot be', async (t) => {
+  t.match(runProgram(['--pairs', '0'], [], BENCH), { status: 2, stderr: 'not a positive number: 0' })
+})
+
+function atBothDepths(name: string): string[] {
+  return [`${name}, 1 deep`, `${name}, 32 deep`]
+}

@@ -1,0 +1,342 @@
+/** The examples of virtio-fs-ts and the tutorial's code, served by the program; the adapter for node:fs/promises. */
+import { execFile, execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { constants, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import { promisify } from 'node:util'
+import { strToU8, zipSync } from 'fflate'
+import t, { type Test } from 'tap'
+import { RunningProgram, runProgram } from '../../support/device/program.js'
+import { example, fixture, ServedModule } from '../../support/file-systems/served-module.js'
+import type { FuseGuest } from '../../support/fuse/fuse-guest.js'
+import { mount } from '../../support/fuse/mount.js'
+import { errorOf } from '../../support/fuse/refusals.js'
+import { tempDir } from '../../support/host/temp-dir.js'
+import { pattern } from '../../support/pattern.js'
+
+t.setTimeout(240_000)
+
+const ROOT = fileURLToPath(new URL('../../../../', import.meta.url))
+const CONFINED = ['--sandbox', 'namespace', '--seccomp', 'kill']
+const { O_RDONLY, O_RDWR } = constants
+
+/** Starts the program on a module; returns a guest that has mounted it. */
+async function serveModule(
+  t: Test,
+  module: string,
+  args: readonly string[] = [],
+): Promise<{ guest: FuseGuest; program: RunningProgram }> {
+  const socketPath = join(tempDir(t), 'socket')
+  const program = new RunningProgram(t, ['--file-system', module, '--socket-path', socketPath, ...args])
+  await program.says('ready')
+  return { guest: mount(t, { socketPath }), program }
+}
+
+/** The whole of a file, by its path. */
+function contentOf(guest: FuseGuest, path: string): string {
+  let nodeid = 1n
+  for (const name of path.split('/')) nodeid = guest.lookup(nodeid, name).nodeid
+  const { handle } = guest.open(nodeid, O_RDONLY)
+  const content = guest.read(nodeid, handle, 0, 1 << 20)
+  guest.release(nodeid, handle)
+  return Buffer.from(content).toString()
+}
+
+function namesIn(guest: FuseGuest, nodeid = 1n): string[] {
+  const { handle } = guest.opendir(nodeid)
+  const names = guest.readdir(nodeid, handle, 0n).map(({ name }) => name)
+  guest.releasedir(nodeid, handle)
+  return names.filter((name) => !name.startsWith('.')).sort()
+}
+
+t.test('a module is served in the sandbox, with its options and the shared directory', async (t) => {
+  const directory = tempDir(t)
+  const module = join(directory, 'told.mjs')
+  writeFileSync(
+    module,
+    `export default (options, place) => ({
+      root: { readdir: () => Object.entries({ ...options, ...place }).map((entry) => encodeURIComponent(entry.join(' '))) },
+    })`,
+  )
+  const shared = tempDir(t)
+  const { guest, program } = await serveModule(t, `${module}?a=1&b=x%20y`, [
+    '--shared-dir',
+    shared,
+    ...CONFINED,
+  ])
+  t.match(await program.says('"confined"'), /"sandbox":"namespace".*"seccomp":"kill"/)
+  t.same(namesIn(guest), ['a 1', 'b x y', `sharedDir ${shared}`].map(encodeURIComponent))
+  guest.close()
+  t.same(await program.exited, { status: 0, signal: null })
+})
+
+t.test('the memory example by the program: traces, faults, rules and read-only hold for it', async (t) => {
+  const { guest } = await serveModule(t, example('memory'), [
+    '--inspect',
+    '--fault',
+    'opcode=UNLINK,errno=EBUSY',
+  ])
+  const { nodeid, handle } = guest.create(1n, 'a', O_RDWR)
+  t.equal(guest.write(nodeid, handle, 0, Buffer.from('text')), 4)
+  t.equal(
+    errorOf(() => guest.unlink(1n, 'a')),
+    'EBUSY',
+  )
+  guest.close()
+  const { guest: reader } = await serveModule(t, example('memory'), ['--readonly'])
+  t.equal(
+    errorOf(() => reader.create(1n, 'a', O_RDWR)),
+    'EROFS',
+  )
+})
+
+t.test('what is no file system is said so', async (t) => {
+  const directory = tempDir(t)
+  const nothing = join(directory, 'nothing.mjs')
+  const broken = join(directory, 'broken.mjs')
+  writeFileSync(nothing, 'export default {}')
+  writeFileSync(broken, "throw new Error('a bug at the top')")
+  const run = (module: string) =>
+    runProgram(['--file-system', module, '--socket-path', join(directory, 'socket'), '--sandbox', 'none'])
+  t.match(run(join(directory, 'missing.mjs')).stderr, /--file-system .*missing.mjs: no such/)
+  t.match(run(nothing).stderr, /a file system is an object with a root/)
+  t.match(run(broken).stderr, /a bug at the top/)
+})
+
+t.test('a git revision', async (t) => {
+  const repository = tempDir(t)
+  const git = (...args: string[]) =>
+    execFileSync('git', ['-C', repository, '-c', 'user.name=a', '-c', 'user.email=a@b', ...args])
+  git('init', '-q')
+  execFileSync('mkdir', [join(repository, 'sub')])
+  writeFileSync(join(repository, 'sub/file'), 'committed\n')
+  writeFileSync(join(repository, 'large'), pattern(500_000, 3))
+  execFileSync('ln', ['-s', 'sub/file', join(repository, 'link')])
+  git('add', '-A')
+  git('commit', '-qm', 'one')
+  writeFileSync(join(repository, 'sub/file'), 'changed since\n')
+  const { guest } = await serveModule(t, `${example('git-revision')}?repository=${repository}`)
+  t.same(namesIn(guest), ['large', 'link', 'sub'])
+  t.equal(contentOf(guest, 'sub/file'), 'committed\n')
+  t.equal(guest.readlink(guest.lookup(1n, 'link').nodeid), 'sub/file')
+  const { nodeid, attr } = guest.lookup(1n, 'large')
+  t.equal(attr.size, 500_000n)
+  const { handle } = guest.open(nodeid, O_RDONLY)
+  t.same(Buffer.from(guest.read(nodeid, handle, 0, 1 << 20)), Buffer.from(pattern(500_000, 3)))
+})
+
+t.test('a zip archive', async (t) => {
+  const archive = join(tempDir(t), 'archive.zip')
+  writeFileSync(
+    archive,
+    zipSync({ 'a.txt': strToU8('first\n'), dir: { 'b.txt': strToU8('second\n'.repeat(1000)) } }),
+  )
+  const { guest } = await serveModule(t, `${example('zip')}?archive=${archive}`)
+  t.same(namesIn(guest), ['a.txt', 'dir'])
+  t.equal(contentOf(guest, 'a.txt'), 'first\n')
+  t.equal(contentOf(guest, 'dir/b.txt'), 'second\n'.repeat(1000))
+})
+
+t.test('files of a web server', async (t) => {
+  const content = Buffer.from(pattern(10_000, 5))
+  const ranges: string[] = []
+  const server = createServer(({ url, method, headers: { range } }, reply) => {
+    if (url === '/list') return reply.end('["data", "gone"]')
+    if (url !== '/data') return reply.writeHead(404).end()
+    if (method === 'HEAD') return reply.writeHead(200, { 'content-length': content.length }).end()
+    ranges.push(range ?? '')
+    const [, from, to] = /^bytes=(\d+)-(\d+)$/.exec(range ?? '') ?? []
+    return reply.writeHead(206).end(content.subarray(Number(from), Number(to) + 1))
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  const { port } = server.address() as AddressInfo
+  const module = `${example('http')}?url=${encodeURIComponent(`http://127.0.0.1:${port}/list`)}`
+  const { socketPath, says } = await startUnconfined(t, module)
+  // The guest that is played here blocks this thread, and with it the server.
+  const script = `
+    import t from 'tap'
+    import { mount } from ${JSON.stringify(pathToFileURL(join(ROOT, 'dist/test/support/fuse/mount.js')).href)}
+    t.test('ranges', async (t) => {
+      const guest = mount(t, { socketPath: ${JSON.stringify(socketPath)} })
+      const { nodeid, attr } = guest.lookup(1n, 'data')
+      t.equal(attr.size, 10000n)
+      const { handle } = guest.open(nodeid, 0)
+      process.stderr.write(Buffer.from(guest.read(nodeid, handle, 4000, 100)).toString('hex'))
+      t.throws(() => guest.lookup(1n, 'gone'), { code: 'ENOENT' })
+    })`
+  await says
+  const file = join(ROOT, `node_modules/.http-guest-${process.pid}.mjs`)
+  writeFileSync(file, script)
+  t.teardown(() => rmSync(file))
+  const { stderr } = await promisify(execFile)(process.execPath, [file])
+  t.equal(stderr, content.subarray(4000, 4100).toString('hex'))
+  t.same(ranges, ['bytes=4000-4099'])
+})
+
+async function startUnconfined(
+  t: Test,
+  module: string,
+): Promise<{ socketPath: string; says: Promise<unknown> }> {
+  const socketPath = join(tempDir(t), 'socket')
+  const program = new RunningProgram(t, ['--file-system', module, '--socket-path', socketPath])
+  return { socketPath, says: program.says('ready') }
+}
+
+t.test('the trickster misleads, and lives', async (t) => {
+  const { guest } = await serveModule(t, `${example('trickster')}?slowMs=50`)
+  const { nodeid, attr } = guest.lookup(1n, 'shorter-than-it-says')
+  const { handle } = guest.open(nodeid, O_RDONLY)
+  t.ok(guest.read(nodeid, handle, 0, 1 << 16).length < Number(attr.size))
+  const sizes = [1, 2, 3].map(() => guest.lookup(1n, 'grows-when-looked-at').attr.size)
+  t.equal(new Set(sizes).size, 3)
+  const generations = [1, 2].map(() => guest.lookup(1n, 'new-generation').generation)
+  t.not(generations[0], generations[1])
+  const modes = guest.lookup(1n, 'opens-another-way-each-time').nodeid
+  const flags = [1, 2, 3, 4].map(() => guest.open(modes, O_RDWR).flags & 0b100_0011)
+  t.same(flags, [0b100_0001, 0, 1, 2])
+  t.equal(
+    errorOf(() => contentOf(guest, 'fails-to-read')),
+    'ESTALE',
+  )
+  t.equal(contentOf(guest, 'reads-slowly').length, 4096)
+  t.equal(guest.lookup(1n, 'slow-to-find').attr.size, 4096n)
+})
+
+for (const kind of ['node', 'memfs', 'zenfs']) {
+  t.test(
+    `${kind} by its promises: files are made, written, renamed, linked, and open without a name`,
+    async (t) => {
+      const directory = tempDir(t)
+      const device = await ServedModule.start(t, fixture('adapted-file-systems'), {
+        make: { kind, directory },
+      })
+      const guest = mount(t, device)
+      const { nodeid, handle, attr } = guest.create(1n, 'a', O_RDWR, 0o640)
+      t.equal(attr.mode & 0o777, 0o640)
+      const data = Buffer.from(pattern(100_000, 7))
+      t.equal(guest.write(nodeid, handle, 0, data), data.length)
+      t.same(Buffer.from(guest.read(nodeid, handle, 50_000, 100_000)), data.subarray(50_000))
+      t.equal(guest.getattr(nodeid).attr.size, 100_000n)
+      const sub = guest.mkdir(1n, 'sub').nodeid
+      guest.rename(1n, 'a', sub, 'b')
+      t.equal(guest.lookup(sub, 'b').nodeid, nodeid, 'the same inode')
+      t.equal(
+        errorOf(() => guest.lookup(1n, 'a')),
+        'ENOENT',
+      )
+      t.equal(guest.setattr(nodeid, { size: 10 }).attr.size, 10n)
+      t.equal(guest.setattr(nodeid, { mode: 0o600 }).attr.mode & 0o777, 0o600)
+      guest.setattr(nodeid, { mtimeNs: 1_600_000_000_000_000_000n })
+      t.equal(guest.getattr(nodeid).attr.mtimeNs / 1_000_000_000n, 1_600_000_000n)
+      t.equal(guest.readlink(guest.symlink(1n, 'l', 'sub/b').nodeid), 'sub/b')
+      if (kind !== 'zenfs') {
+        t.equal(guest.link(nodeid, 1n, 'hard').nodeid, nodeid)
+        guest.unlink(1n, 'hard')
+      }
+      // memfs does not take its own links apart again.
+      if (kind === 'node') {
+        const other = guest.create(1n, 'first', O_RDWR)
+        guest.link(other.nodeid, sub, 'second')
+        guest.unlink(1n, 'first')
+        t.equal(guest.getattr(other.nodeid).attr.nlink, 1, 'reached by its other name')
+        const third = guest.create(1n, 'a-third', O_RDWR)
+        guest.release(third.nodeid, third.handle)
+        guest.rename(1n, 'a-third', sub, 'second')
+        t.equal(guest.getattr(other.nodeid).attr.size, 0n, 'and, replaced, by its open file')
+        guest.release(other.nodeid, other.handle)
+        guest.unlink(sub, 'second')
+      }
+      t.same(namesIn(guest), ['l', 'sub'])
+      guest.unlink(sub, 'b')
+      t.equal(
+        errorOf(() => guest.lookup(sub, 'b')),
+        'ENOENT',
+      )
+      if (kind !== 'zenfs')
+        t.same(Buffer.from(guest.read(nodeid, handle, 0, 100)), data.subarray(0, 10), 'open without a name')
+      guest.release(nodeid, handle)
+      guest.rmdir(1n, 'sub')
+      guest.unlink(1n, 'l')
+      t.same(namesIn(guest), [])
+    },
+  )
+}
+
+const tutorial = readFileSync(join(ROOT, 'docs/own-file-system.md'), 'utf8')
+const code = new Map(
+  [...tutorial.matchAll(/```js\n\/\/ (\S+)\n([\s\S]*?)```/g)].map(([, name, text]) => [name, text ?? '']),
+)
+
+/** Puts a piece of the tutorial where its packages are found. */
+function written(t: Test, name: string, change = (text: string) => text): string {
+  const text = code.get(name)
+  if (text === undefined) throw new Error(`the tutorial has no ${name}`)
+  const path = join(ROOT, 'node_modules', `.tutorial-${process.pid}-${name}`)
+  writeFileSync(path, change(text))
+  t.teardown(() => rmSync(path))
+  return path
+}
+
+t.test("the tutorial's first program, as it is printed", async (t) => {
+  t.same([...code.keys()], ['hello.mjs', 'weather.mjs', 'notes.mjs', 'in-memory.mjs'])
+  const socketPath = join(tempDir(t), 'hello.sock')
+  const path = written(t, 'hello.mjs', (text) => text.replace('/tmp/hello.sock', socketPath))
+  const child = spawn(process.execPath, [path], { stdio: ['ignore', 'pipe', 'inherit'] })
+  t.teardown(() => child.kill('SIGKILL'))
+  const [said] = await once(child.stdout, 'data')
+  t.match(String(said), `QEMU may connect to ${socketPath}`)
+  const guest = mount(t, { socketPath })
+  t.equal(contentOf(guest, 'hello.txt'), 'Hello, guest!\n')
+  t.equal(contentOf(guest, 'docs/readme.md'), '# Files that are not there\n')
+})
+
+t.test("the tutorial's modules, as they are printed", async (t) => {
+  const { guest } = await serveModule(t, written(t, 'weather.mjs'), ['--cache', 'never'])
+  t.equal(contentOf(guest, 'Oslo'), 'Oslo: 28 degrees\n')
+  t.same(namesIn(guest), ['Oslo'])
+  t.equal(
+    errorOf(() => guest.lookup(1n, 'oslo')),
+    'ENOENT',
+  )
+  const { guest: other } = await serveModule(t, written(t, 'in-memory.mjs'))
+  t.equal(contentOf(other, 'greeting.txt'), 'from memfs\n')
+})
+
+t.test('notes are kept from one guest to the next', async (t) => {
+  const file = join(tempDir(t), 'notes.json')
+  const module = `${written(t, 'notes.mjs')}?file=${file}`
+  const { guest: writer, program } = await serveModule(t, module)
+  const { nodeid, handle } = writer.create(1n, 'a', O_RDWR)
+  writer.write(nodeid, handle, 0, Buffer.from('0123456789'))
+  writer.setattr(nodeid, { size: 4 })
+  writer.write(nodeid, handle, 6, Buffer.from('end'))
+  writer.flush(nodeid, handle)
+  const gone = writer.create(1n, 'gone', O_RDWR)
+  writer.flush(gone.nodeid, gone.handle)
+  writer.unlink(1n, 'gone')
+  writer.close()
+  await program.exited
+  const { guest: reader } = await serveModule(t, module)
+  t.same(namesIn(reader), ['a'])
+  t.equal(contentOf(reader, 'a'), '0123\0\0end')
+})
+
+t.test('a name that is listed without its node, where no method looks names up, says so', async (t) => {
+  const module = join(tempDir(t), 'names.mjs')
+  writeFileSync(module, "export default { root: { readdir: () => ['a'] } }")
+  const { guest, program } = await serveModule(t, module)
+  t.equal(
+    errorOf(() => guest.lookup(1n, 'a')),
+    'EIO',
+  )
+  t.equal(
+    errorOf(() => guest.lookup(1n, 'b')),
+    'ENOENT',
+  )
+  t.match(await program.says("lists 'a' without its node, and there is no lookup"), 'readdir() failed')
+})

@@ -1,0 +1,62 @@
+/** Set-user-id and set-group-id bits, with and without FUSE_HANDLE_KILLPRIV_V2: what guests see of their going. */
+import { chmodSync, constants, mkdirSync, statSync, writeFileSync } from 'node:fs'
+import t from 'tap'
+import { Device } from '../../support/device/device.js'
+import { EVERY_FLAG, ROOT_ID, WRITE_KILL_SUIDGID } from '../../support/fuse/fuse-abi.js'
+import { mount } from '../../support/fuse/mount.js'
+
+const { O_RDWR } = constants
+const byte = Uint8Array.of(1)
+const allBits = 0o6777
+
+t.test('a WRITE that says so takes them: Linux asks for it with direct writes, agreed or not', async (t) => {
+  const device = await Device.start(t, ['--cache', 'never', '--no-killpriv-v2'])
+  const path = `${device.directory}/file`
+  writeFileSync(path, '')
+  chmodSync(path, allBits)
+  const fs = mount(t, device, { init: { flags: EVERY_FLAG } })
+  const { nodeid } = fs.lookup(ROOT_ID, 'file')
+  const { handle } = fs.open(nodeid, O_RDWR)
+  const bits = () => statSync(path).mode & 0o7777
+
+  // The host takes them from anybody else at every change.
+  if (process.geteuid?.() === 0) {
+    fs.fallocate(nodeid, handle, 0, 100)
+    fs.copyFileRange([nodeid, handle, 0], [nodeid, handle, 100], 1)
+    t.equal(bits(), allBits, 'the guest has taken what had to go before these')
+    fs.write(nodeid, handle, 0, byte)
+    t.equal(bits(), allBits, 'a writer that may keep them')
+  }
+  fs.write(nodeid, handle, 0, byte, 0, WRITE_KILL_SUIDGID)
+  t.equal(bits(), 0o777)
+})
+
+t.test('a guest keeps no mode whose bits are taken behind its back', async (t) => {
+  const device = await Device.start(t, ['--cache', 'always'])
+  const day = 86_400_000_000_000n
+  const fs = mount(t, device, { init: { flags: EVERY_FLAG } })
+  const validity = (name: string) => {
+    const { nodeid, entryValidNs, attrValidNs } = fs.lookup(ROOT_ID, name)
+    t.equal(fs.getattr(nodeid).validNs, attrValidNs, `${name}: GETATTR says the same`)
+    return [entryValidNs, attrValidNs]
+  }
+  for (const mode of [0o4755, 0o2755, 0o2644]) {
+    const name = mode.toString(8)
+    writeFileSync(`${device.directory}/${name}`, '')
+    chmodSync(`${device.directory}/${name}`, mode)
+    t.same(validity(name), [day, 0n], name)
+  }
+  writeFileSync(`${device.directory}/plain`, '')
+  t.same(validity('plain'), [day, day])
+  mkdirSync(`${device.directory}/directory`)
+  chmodSync(`${device.directory}/directory`, 0o2755)
+  t.same(validity('directory'), [day, day], 'a directory keeps its bit')
+})
+
+t.test('without the flag a guest sees to the bits itself, and may keep every mode', async (t) => {
+  const device = await Device.start(t, ['--cache', 'always', '--no-killpriv-v2'])
+  writeFileSync(`${device.directory}/file`, '')
+  chmodSync(`${device.directory}/file`, 0o6755)
+  const fs = mount(t, device, { init: { flags: EVERY_FLAG } })
+  t.ok(fs.lookup(ROOT_ID, 'file').attrValidNs > 0n)
+})
