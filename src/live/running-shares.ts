@@ -100,6 +100,7 @@ export class RunningShares {
       share.thread.allow(milestone)
       if (milestone === 'prepared') share.begun = true
     }
+    this.shareDescriptors()
   }
 
   /** Makes a share that serves when it is begun. Resolves to its number. Rejects if it cannot be served. */
@@ -121,6 +122,7 @@ export class RunningShares {
     const share = this.get(id)
     share.begun = true
     share.thread.allow('prepared')
+    this.shareDescriptors()
   }
 
   /** Gives up the shares that were prepared and have not begun. */
@@ -206,7 +208,7 @@ export class RunningShares {
     return Math.floor(this.parts.fileCount / Math.max(1, count))
   }
 
-  /** Divides the descriptors evenly. */
+  /** Divides the descriptors evenly among the shares that serve; those that are prepared count already. */
   private shareDescriptors(): void {
     const limit = this.fdLimitFor(this.shares.size)
     for (const { begun, thread } of this.all) if (begun) thread.ask('descriptors', limit).catch(() => {})

@@ -136,6 +136,29 @@ t.test('what cannot be applied is refused whole, with file and line', async (t) 
   mount(t, configured.at('a')).getattr(ROOT_ID)
 })
 
+t.test('shares have equal parts of the descriptors, from the start and after a reload', async (t) => {
+  const configured = await Configured.start(t, shareA)
+  const { control } = configured
+  const limits = async () => {
+    const names = await configured.shares()
+    return Promise.all(
+      names.map(async (name) => {
+        const { use } = await control.ask<{ use: { descriptorLimit: number } }>('figures', undefined, name)
+        return use.descriptorLimit
+      }),
+    )
+  }
+  const atStart = await limits()
+  t.equal(atStart.length, 2)
+  t.equal(new Set(atStart).size, 1, `at the start: ${atStart}`)
+  configured.write(shareA + shareB + shareC)
+  t.match(await configured.hangUp(), { added: 2 })
+  const later = await limits()
+  t.equal(later.length, 4)
+  t.equal(new Set(later).size, 1, `with two more: ${later}`)
+  t.ok(later[0]! * 4 <= atStart[0]! * 2 + 1, 'together they have no more than before')
+})
+
 t.test('a share that its thread cannot serve is refused, and changes nothing for the others', async (t) => {
   const configured = await Configured.start(t, shareA)
   const { device, control } = configured
