@@ -1,7 +1,7 @@
 import type { ShareConfig } from '../share/share-config.js'
 import { readConfigFile } from './config-file.js'
 import { expectDistinct } from './distinct-shares.js'
-import { expectOutOfReach, exposedTo, type ProcessFiles } from './exposed-places.js'
+import { expectOutOfReach, exposureAmong, type ProcessFiles } from './exposed-places.js'
 import type { GivenOptions } from './given-options.js'
 import { type IdRange, parseIdMap } from './id-map.js'
 import { type MetricsAddress, parseMetricsAddress } from './metrics-address.js'
@@ -75,7 +75,7 @@ export function configureWithPlaces(given: GivenOptions): DraftedConfiguration {
   const metrics = options.get('metrics')
   const configuration: Configuration = {
     shares: configs,
-    dangers: configs.map((share) => dangersAmong(share, configs)),
+    dangers: configs.map(dangersAmong(configs)),
     logLevel: options.get('log-level'),
     syslog: files.syslog,
     controlSocket: files.controlSocket,
@@ -113,7 +113,7 @@ export function configureAdded(
   const all = [...others, { draft, config }]
   expectDistinct(all, files.controlSocket, files.metricsSocket)
   expectOutOfReach(all, files)
-  return { config, dangers: dangersAmong(config, [...running, config]) }
+  return { config, dangers: dangersAmong([...running, config])(config) }
 }
 
 function filesOf(common: OptionValues, config: string | undefined): ProcessFiles {
@@ -126,9 +126,11 @@ function filesOf(common: OptionValues, config: string | undefined): ProcessFiles
   }
 }
 
-/** Lists the harm that a share's guest can do to the host, by itself and because of the other shares. */
-function dangersAmong(share: ShareConfig, shares: readonly ShareConfig[]): readonly string[] {
-  return [...dangersOf(share, process.geteuid?.() ?? 0), ...exposedTo(share, shares)]
+/** Returns a function that lists the harm that a share's guest can do to the host, by itself and because of the others. */
+function dangersAmong(shares: readonly ShareConfig[]): (share: ShareConfig) => readonly string[] {
+  const exposedTo = exposureAmong(shares)
+  const uid = process.geteuid?.() ?? 0
+  return (share) => [...dangersOf(share, uid), ...exposedTo(share)]
 }
 
 const nowhere: ShareDraft = { values: new OptionValues(), where: dashed, rules: [] }

@@ -1,5 +1,5 @@
 import { statSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { ShareConfig } from '../share/share-config.js'
 import { directoriesOnTheWay } from './path-steps.js'
@@ -27,7 +27,9 @@ export interface ProcessFiles {
   readonly syslog: string | undefined
 }
 
-const PROGRAM = dirname(fileURLToPath(import.meta.url))
+/** The folder of this program, bundled or not. */
+const PROGRAM = resolve(fileURLToPath(new URL('..', import.meta.url)))
+const MAIN = join(PROGRAM, 'main.js')
 
 /**
  * Checks that the way to no file of this process leads through a writable share, where a guest could replace it: it would
@@ -41,9 +43,11 @@ export function expectOutOfReach(shares: readonly Share[], files: ProcessFiles):
     ...placeOf('--config', files.config, false),
     ...placeOf('--syslog', files.syslog, false),
     ...shares.flatMap(placesOf),
-  ]
+  ].map((place) => ({ ...place, way: wayTo(place.path, !place.isMade) }))
   for (const { config: share } of shares) {
-    const exposed = places.find(({ path, isMade }) => mayRedirect(share, path, isMade))
+    const root = changeableRoot(share)
+    if (root === undefined) continue
+    const exposed = places.find(({ way }) => way.has(root))
     if (exposed === undefined) continue
     throw new UserError(
       `${exposed.where} ${exposed.path}: lies in the shared directory ${share.directory}, whose guest could replace it; put it elsewhere`,
@@ -51,18 +55,27 @@ export function expectOutOfReach(shares: readonly Share[], files: ProcessFiles):
   }
 }
 
-/** Lists what a share's guest could change that this process uses when it starts again. These are no errors: some want it so. */
-export function exposedTo(share: ShareConfig, shares: readonly ShareConfig[]): readonly string[] {
-  const inner = shares.filter((other) => other !== share && mayRedirect(share, other.directory, false))
-  return [
-    ...inner.map(
-      ({ directory }) =>
-        `the shared directory ${directory} lies in this one, whose guest can put a link in its place: the next start then shares what the link leads to`,
-    ),
-    ...(mayRedirect(share, PROGRAM, false)
-      ? [`this program lies in it (${PROGRAM}): the guest can change what the host runs at the next start`]
-      : []),
-  ]
+/**
+ * Returns a function that lists what the guest of one of the shares could change that this process uses when it starts
+ * again. These are no errors: some want it so.
+ */
+export function exposureAmong(shares: readonly ShareConfig[]): (share: ShareConfig) => readonly string[] {
+  const others = shares.map((share) => ({ share, way: wayTo(share.directory, true) }))
+  const wayToProgram = wayTo(MAIN, true)
+  return (share) => {
+    const root = changeableRoot(share)
+    if (root === undefined) return []
+    const inner = others.filter(({ share: other, way }) => other !== share && way.has(root))
+    return [
+      ...inner.map(
+        ({ share: { directory } }) =>
+          `the shared directory ${directory} lies in this one, whose guest can put a link in its place: the next start then shares what the link leads to`,
+      ),
+      ...(wayToProgram.has(root)
+        ? [`this program lies in it (${PROGRAM}): the guest can change what the host runs at the next start`]
+        : []),
+    ]
+  }
 }
 
 function placesOf({ draft: { where }, config }: Share): readonly Place[] {
@@ -78,16 +91,16 @@ function placeOf(where: string, path: string | undefined, isMade: boolean): read
   return path === undefined || path === '' ? [] : [{ path, where, isMade }]
 }
 
-/** Returns true if the guest of a share can decide where a path leads. */
-function mayRedirect(
-  { directory, file, readonly, givesDirectory }: ShareConfig,
-  path: string,
-  isMade: boolean,
-): boolean {
-  if (readonly || file !== undefined || !givesDirectory) return false
+/** The directories on the way to a path. The guest of a share that is one of them can decide where the path leads. */
+function wayTo(path: string, followsLast: boolean): ReadonlySet<string | undefined> {
+  return new Set(directoriesOnTheWay(path, followsLast).map(identityOf))
+}
+
+/** Identifies the directory of a share whose guest can change it. Undefined for all others, and for the whole host. */
+function changeableRoot({ directory, file, readonly, givesDirectory }: ShareConfig): string | undefined {
+  if (readonly || file !== undefined || !givesDirectory) return undefined
   const root = identityOf(directory)
-  if (root === undefined || root === identityOf('/')) return false
-  return directoriesOnTheWay(path, !isMade).some((step) => identityOf(step) === root)
+  return root === identityOf('/') ? undefined : root
 }
 
 /** Identifies a directory by device and inode number, because it can have several paths. Undefined if it does not exist. */

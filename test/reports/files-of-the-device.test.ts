@@ -109,10 +109,12 @@ t.test('a share inside another, and the program in a share, come with a warning'
   t.notMatch(runProgram(both(',readonly')).stdout, inside)
   const program = fileURLToPath(new URL('../../..', import.meta.url))
   const socket = ['--socket-path', join(beside, 'socket')]
-  t.match(
-    runProgram(['check-config', '--shared-dir', program, ...socket]).stdout,
-    /warning: this program lies in it/,
-  )
+  for (const directory of [program, join(program, 'dist/program')]) {
+    const { stdout } = runProgram(['check-config', '--shared-dir', directory, ...socket])
+    t.match(stdout, /warning: this program lies in it/)
+    const [, named = ''] = /this program lies in it \((.+?)\)/.exec(stdout) ?? []
+    t.ok(existsSync(named), `${named} is there`)
+  }
 })
 
 t.test('the whole host, and /proc, are shared with a warning', async (t) => {
