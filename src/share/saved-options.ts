@@ -1,6 +1,9 @@
 import { damaged } from '../state/blocks.js'
 import type { ShareConfig } from './share-config.js'
 
+/** The name of `--export` in a state. */
+const SAVED_EXPORT = 'export-support'
+
 /** Options that the guest relies on since INIT, or that decide what names, owners and rights it sees. */
 const agreedOptions = {
   writeback: (config: ShareConfig) => config.writeback,
@@ -12,7 +15,7 @@ const agreedOptions = {
   'killpriv-v2': (config: ShareConfig) => config.killprivV2,
   'posix-lock': (config: ShareConfig) => config.posixLocks,
   flock: (config: ShareConfig) => config.flock,
-  'export-support': (config: ShareConfig) => config.exportSupport,
+  [SAVED_EXPORT]: (config: ShareConfig) => config.exportSupport,
   'announce-submounts': (config: ShareConfig) => config.announceSubmounts,
   'allow-mmap': (config: ShareConfig) => config.allowMmap,
   'translate-uid': (config: ShareConfig) => config.translateUid,
@@ -54,8 +57,9 @@ export function differences(ours: Values, theirs: unknown): { must?: string; may
   )
   const [must] = differing.filter((name) => name in agreedOptions)
   if (must !== undefined) {
+    const option = must === SAVED_EXPORT ? 'export' : must
     const [source, here] = [text(given[must]).slice(0, 200), text(ours[must]).slice(0, 200)]
-    return { must: `--${must} was ${source} at the source and is ${here} here: give both the same` }
+    return { must: `--${option} was ${source} at the source and is ${here} here: give both the same` }
   }
   if (differing.length === 0) return {}
   return {

@@ -290,6 +290,13 @@ t.test('options that the guest relies on must be the same; caching may differ', 
   await hasRefused(strict, /^--writeback was false at the source and is true here: give both the same$/)
 })
 
+t.test('--export must be the same on both sides, and is called by its name', async (t) => {
+  const { fs, from } = await pair(t)
+  const strict = await Device.start(t, ['--export', ...KEEP], { directory: from.directory })
+  t.throws(() => migrate(fs, strict), { code: 'BAD_REQUEST' })
+  await hasRefused(strict, /^--export was false at the source and is true here: give both the same$/)
+})
+
 t.test('a state that is cut or changed is refused in one line, and the device lives', async (t) => {
   const { fs, from, to } = await pair(t)
   for (let n = 0; n < 20; n++) {
