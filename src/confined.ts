@@ -5,6 +5,7 @@
 
 import { closeSync, readFileSync } from 'node:fs'
 import { exitWithError } from './exit-with-error.js'
+import { inheritedFd } from './sandbox/inherited-fd.js'
 import { readInheritance } from './sandbox/launch.js'
 import { leaveOldRoot } from './sandbox/own-process.js'
 import { startServer } from './server.js'
@@ -33,12 +34,6 @@ async function main(): Promise<void> {
       if (plan.confinement.sandbox !== 'none') leaveOldRoot(sealFd)
     },
   )
-}
-
-/** Returns the descriptor that the launcher has named; it names -1 for none. */
-function inheritedFd(name: string): number | undefined {
-  const fd = Number(process.env[name] ?? -1)
-  return fd < 0 ? undefined : fd
 }
 
 main().catch(exitWithError)

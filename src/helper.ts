@@ -11,16 +11,19 @@ import { serveLiveClient } from './live/live-client.js'
 import { reload } from './live/reload.js'
 import { RunningProcess } from './live/running-process.js'
 import type { Helper } from './live/share-changes.js'
+import { inheritedFd } from './sandbox/inherited-fd.js'
 import { PacketSocket } from './sockets/packet-socket.js'
 
-/** Returns the descriptor that the broker has named, or -1. */
-function inheritedFd(name: string): number {
-  return Number(process.env[name] ?? -1)
+/** Takes the other end of a socket that the broker has named. */
+function linkTo(variable: string): PacketSocket {
+  const fd = inheritedFd(variable)
+  if (fd === undefined) throw new Error(`${variable} is not set: the broker starts this program`)
+  return new PacketSocket(fd)
 }
 
 async function main(args: readonly string[]): Promise<void> {
-  const running = new RunningProcess(new PacketSocket(inheritedFd('VIRTIOFSD_TS_HANDOVER_FD')))
-  const broker = new PacketSocket(inheritedFd('VIRTIOFSD_TS_BROKER_FD'))
+  const running = new RunningProcess(linkTo('VIRTIOFSD_TS_HANDOVER_FD'))
+  const broker = linkTo('VIRTIOFSD_TS_BROKER_FD')
   const read = readOptions(args)
   if (read === undefined) throw new Error('the command line of a process that serves has no --help')
   const { given } = read
@@ -29,7 +32,7 @@ async function main(args: readonly string[]): Promise<void> {
   sockets.settle(shares.map(({ config }) => config))
   const helper: Helper = { process: running, sockets, given }
   const clientFd = inheritedFd('VIRTIOFSD_TS_CLIENT_FD')
-  if (clientFd >= 0) await serveLiveClient(clientFd, helper)
+  if (clientFd !== undefined) await serveLiveClient(clientFd, helper)
   else reloadForSignal(helper)
   process.exit()
 }

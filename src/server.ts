@@ -8,7 +8,6 @@ import type { MetricsService } from './metrics/metrics-service.js'
 import type { ServerPlan } from './sandbox/launch.js'
 import { exitNow, limitFiles, limitSystemCalls, reserveRings, writeNow } from './sandbox/own-process.js'
 import { closeDebugger, type EndingSignal, obeySignals } from './sandbox/signals.js'
-import type { LoadedProgram } from './share/share-thread.js'
 import type { Broker } from './sockets/broker.js'
 import type { ListeningSockets } from './sockets/listening-sockets.js'
 import { PacketSocket } from './sockets/packet-socket.js'
@@ -93,22 +92,19 @@ class Server {
     // Loads the time zone, which Node reads from files on first use.
     new Date().getTimezoneOffset()
     closeDebugger()
-    const program = this.links.handoverFd === undefined ? undefined : loadProgram()
+    const { handoverFd } = this.links
+    const changes = handoverFd === undefined ? undefined : { handoverFd, program: loadProgram() }
     leaveOldRoot()
     shares.allow('loaded')
     await shares.reached('prepared')
     this.serveControl(metrics)
-    if (program !== undefined && seccomp !== 'none') reserveRings(SPARE_RINGS)
+    if (changes !== undefined && seccomp !== 'none') reserveRings(SPARE_RINGS)
     limitSystemCalls(seccomp)
     this.logConfinement()
     shares.allow('prepared')
-    if (program !== undefined) this.receiveChanges(program)
-  }
-
-  private receiveChanges(program: LoadedProgram): void {
-    const { handoverFd } = this.links
-    if (handoverFd === undefined) return
-    new ChangeReceiver(new PacketSocket(handoverFd), this.shares, program, this.log, this.plan)
+    if (changes === undefined) return
+    const socket = new PacketSocket(changes.handoverFd)
+    new ChangeReceiver(socket, shares, changes.program, this.log, this.plan)
   }
 
   private logConfinement(): void {

@@ -1,5 +1,5 @@
 /*
- * The broker stays outside of the confinement, where it sees the host. It starts a helper (src/live/helper.ts) for each
+ * The broker stays outside of the confinement, where it sees the host. It starts a helper (src/helper.ts) for each
  * client that asks for a change of the running process, and for each SIGHUP, and it removes the sockets' files at the
  * end. The confined program cannot ask the broker for anything: the program's end of `handover` leads to the helpers,
  * which send descriptors there and take no requests from it.
@@ -98,7 +98,7 @@ static void set_number(const char *name, int number)
     setenv(name, text, 1);
 }
 
-/* Becomes the program with another script: see src/live/helper.ts for the descriptors. */
+/* Becomes the program with another script: see src/helper.ts for the descriptors. */
 _Noreturn static void become_helper(const struct broker *broker, int helper_fd, int client_fd)
 {
     char **const words = broker->plan->program;

@@ -16,12 +16,13 @@ void refuse_for(const struct plan *plan)
     launcher_pid = getpid();
 }
 
-static void remove_socket(const char *path)
+/* A socket without a lock has no pid file. */
+static void remove_socket(const char *path, int lock_fd)
 {
     char pid_path[PATH_MAX];
 
     unlink(path);
-    if (snprintf(pid_path, sizeof(pid_path), "%s.pid", path) < (int)sizeof(pid_path))
+    if (lock_fd >= 0 && snprintf(pid_path, sizeof(pid_path), "%s.pid", path) < (int)sizeof(pid_path))
         unlink(pid_path);
 }
 
@@ -35,7 +36,7 @@ void refuse(const char *what)
     for (size_t n = 0; getpid() == launcher_pid && n < refused->unlink_count; n++)
         unlink(refused->unlinks[n]);
     for (size_t n = 0; getpid() == launcher_pid && n < refused->socket_count; n++)
-        remove_socket(refused->sockets[n].path);
+        remove_socket(refused->sockets[n].path, refused->sockets[n].lock_fd);
     exit(EXIT_REFUSED);
 }
 

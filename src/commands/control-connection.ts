@@ -1,7 +1,7 @@
 import { connect, type Socket } from 'node:net'
 import { createInterface } from 'node:readline'
 import { UserError } from '../config/user-error.js'
-import type { ControlRequest } from '../control/control-commands.js'
+import type { ControlRequest } from '../control/control-request.js'
 
 /** A change waits for others, and opens a directory and a socket. */
 const ANSWER_TIMEOUT_MS = 30_000

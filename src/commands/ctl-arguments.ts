@@ -32,7 +32,6 @@ function parseWords(command: string, text: string): unknown {
     case 'set':
       return pairsOf(command, text, {})
     case 'share-add':
-    case 'share-remove':
       return text
     case 'withhold':
       return names(text)

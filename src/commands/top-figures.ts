@@ -43,8 +43,8 @@ export function shareRow(
     share,
     perSecond: sum((row) => row.perSecond),
     errorsPerSecond: sum((row) => row.errorsPerSecond),
-    readPerSecond: rate(share.bytes.read, before.bytes.read ?? 0),
-    writtenPerSecond: rate(share.bytes.written, before.bytes.written ?? 0),
+    readPerSecond: rate(share.bytes.read, before.bytes.read),
+    writtenPerSecond: rate(share.bytes.written, before.bytes.written),
     // A wait for a lock says nothing about the share.
     ...percentiles(sinceThen(before.latencies, share.latencies, (one) => one !== 'SETLKW')),
     opcodes,
@@ -53,7 +53,7 @@ export function shareRow(
 
 /** The buckets of some opcodes together, less what was in them before. */
 function sinceThen(
-  before: readonly LatencyCounts[] = [],
+  before: readonly LatencyCounts[],
   now: readonly LatencyCounts[],
   wanted: (opcode: string) => boolean,
 ): readonly number[] {

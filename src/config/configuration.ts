@@ -72,7 +72,6 @@ export function configureWithPlaces(given: GivenOptions): DraftedConfiguration {
   const files = filesOf(common, path)
   const shares = buildShares(given, drafts, common, files)
   const configs = shares.map(({ config }) => config)
-  const metrics = options.get('metrics')
   const configuration: Configuration = {
     shares: configs,
     dangers: configs.map(dangersAmong(configs)),
@@ -80,7 +79,7 @@ export function configureWithPlaces(given: GivenOptions): DraftedConfiguration {
     syslog: files.syslog,
     controlSocket: files.controlSocket,
     configFile: path,
-    metrics: metrics === undefined ? undefined : parseMetricsAddress(metrics),
+    metrics: metricsOf(options),
     ...confinementOf(configs, common),
     modcaps: options.get('modcaps'),
     userMap: parseIdMap('--uid-map', options.get('uid-map')),
@@ -118,12 +117,18 @@ export function configureAdded(
 
 function filesOf(common: OptionValues, config: string | undefined): ProcessFiles {
   const options = new ChosenOptions(common)
+  const metrics = metricsOf(options)
   return {
     controlSocket: options.get('control-socket'),
-    metricsSocket: /^unix:(.+)$/.exec(options.get('metrics') ?? '')?.[1],
+    metricsSocket: metrics !== undefined && 'path' in metrics ? metrics.path : undefined,
     config,
     syslog: options.get('syslog'),
   }
+}
+
+function metricsOf(options: ChosenOptions): MetricsAddress | undefined {
+  const text = options.get('metrics')
+  return text === undefined ? undefined : parseMetricsAddress(text)
 }
 
 /** Returns a function that lists the harm that a share's guest can do to the host, by itself and because of the others. */

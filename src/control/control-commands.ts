@@ -1,6 +1,7 @@
 import { hasName } from '../basics/has-name.js'
 import type { ShareThread } from '../share/share-thread.js'
 import type { ShareCommandName } from '../share/worker-messages.js'
+import type { ControlRequest } from './control-request.js'
 import { PacedAsking } from './paced-asking.js'
 import { type ReportedShare, reportShare } from './share-reports.js'
 
@@ -11,14 +12,6 @@ export interface ControlledShare {
   readonly directory: string
   readonly socketPath: string
   readonly thread: ShareThread
-}
-
-/** A parsed request of a control client. */
-export interface ControlRequest {
-  readonly command: string
-  /** Required if the process has several shares. */
-  readonly share?: string | undefined
-  readonly argument?: unknown
 }
 
 /** The request is wrong; the message explains why. */

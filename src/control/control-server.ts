@@ -1,10 +1,10 @@
 import { createServer, type Server, type Socket } from 'node:net'
 import { messageOf } from '../basics/errors.js'
 import { visibleJson } from '../basics/visible.js'
-import type { ControlCommands, ControlRequest } from './control-commands.js'
+import type { ControlCommands } from './control-commands.js'
+import { MAX_LINE_LENGTH, parseRequest, tooLong } from './control-request.js'
 
 const MAX_CLIENTS = 16
-const MAX_LINE_BYTES = 64 * 1024
 /** The most requests of one client that may wait for answers. */
 const MAX_WAITING = 32
 /** The server disconnects a client that leaves this many bytes of answers unread. */
@@ -31,8 +31,8 @@ class ControlClient {
   private receive(text: string): void {
     const lines = (this.pending + text).split('\n')
     this.pending = lines.pop() ?? ''
-    if (this.pending.length > MAX_LINE_BYTES || lines.some((line) => line.length > MAX_LINE_BYTES)) {
-      this.refuse(`a line has at most ${MAX_LINE_BYTES} bytes`)
+    if (this.pending.length > MAX_LINE_LENGTH || lines.some((line) => line.length > MAX_LINE_LENGTH)) {
+      this.refuse(tooLong)
       return
     }
     for (const line of lines) if (line.trim() !== '') this.take(line)
@@ -73,22 +73,6 @@ class ControlClient {
     this.socket.removeAllListeners('data')
     this.socket.resume()
   }
-}
-
-function parseRequest(line: string): ControlRequest & { readonly id?: unknown } {
-  let value: unknown
-  try {
-    value = JSON.parse(line)
-  } catch {
-    throw new Error('not a line of JSON')
-  }
-  if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw new Error('a request is an object')
-  // The value is an object of unknown shape; the checks below look at each field.
-  const { id, command, share, argument } = value as Readonly<Record<string, unknown>>
-  if (typeof command !== 'string') throw new Error('a request has a command')
-  if (share !== undefined && typeof share !== 'string') throw new Error('share is a name')
-  return { id, command, share, argument }
 }
 
 /** Serves the control socket on the main thread; a share's thread never waits for a client. */

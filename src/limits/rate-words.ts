@@ -23,7 +23,7 @@ const factors: Readonly<Record<string, number>> = { '': 1, K: 2 ** 10, M: 2 ** 2
 
 /** Reads `N[:BURST]`, requests in a second; "none" is no limit. Throws LimitError. */
 export function parseIops(text: string): Rate | undefined {
-  return text === 'none' ? undefined : parseRate(text, parseCount)
+  return orNone(text, (rate) => parseRate(rate, (part) => parseCount(part, 'requests')))
 }
 
 /** Reads `RATE[:BURST][/RATE[:BURST]]`, bytes in a second of reads and of writes; one rate is for each. Throws LimitError. */
@@ -31,8 +31,8 @@ export function parseBandwidth(text: string): Pick<RateLimits, 'readBytes' | 'wr
   const parts = text.split('/')
   const [reads = '', writes = reads] = parts
   if (parts.length > 2) throw new LimitError(`'${text}' has more than two parts: READS/WRITES`)
-  const rateOf = (part: string) => (part === 'none' ? undefined : parseRate(part, parseBytes))
-  return { readBytes: rateOf(reads), writeBytes: rateOf(writes) }
+  const rateOf = (part: string) => parseRate(part, parseBytes)
+  return { readBytes: orNone(reads, rateOf), writeBytes: orNone(writes, rateOf) }
 }
 
 /** Reads a number of bytes: `N`, or with K, M, G or T, which are powers of 1024. Throws LimitError. */
@@ -46,20 +46,21 @@ export function parseBytes(text: string): number {
 
 /** Reads a number of bytes, or "none". Throws LimitError. */
 export function parseQuotaBytes(text: string): number | undefined {
-  return text === 'none' ? undefined : parseBytes(text)
+  return orNone(text, parseBytes)
 }
 
 /** Reads a number of files, or "none". Throws LimitError. */
 export function parseQuotaInodes(text: string): number | undefined {
-  if (text === 'none') return undefined
-  const count = /^\d+$/.test(text) ? Number(text) : 0
-  if (!(count > 0 && count <= MOST)) throw new LimitError(`'${text}' is not a number of files from 1 on`)
-  return count
+  return orNone(text, (digits) => parseCount(digits, 'files'))
 }
 
-function parseCount(text: string): number {
+function orNone<Value>(text: string, parse: (text: string) => Value): Value | undefined {
+  return text === 'none' ? undefined : parse(text)
+}
+
+function parseCount(text: string, what: string): number {
   const count = /^\d+$/.test(text) ? Number(text) : 0
-  if (!(count > 0 && count <= MOST)) throw new LimitError(`'${text}' is not a number of requests from 1 on`)
+  if (!(count > 0 && count <= MOST)) throw new LimitError(`'${text}' is not a number of ${what} from 1 on`)
   return count
 }
 

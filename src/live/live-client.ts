@@ -3,24 +3,16 @@ import { createInterface } from 'node:readline'
 import { messageOf } from '../basics/errors.js'
 import { visibleJson } from '../basics/visible.js'
 import { UserError } from '../config/user-error.js'
+import { type ControlRequest, MAX_LINE_LENGTH, parseRequest, tooLong } from '../control/control-request.js'
 import { reload } from './reload.js'
 import { addShare, type Helper, removeShare } from './share-changes.js'
 
 /** A client that asks for nothing would keep others, and SIGHUP, waiting. */
 const IDLE_MS = 5000
-const MAX_LINE_BYTES = 64 * 1024
-
-/** A parsed request of a client. */
-interface Request {
-  readonly id?: unknown
-  readonly command?: unknown
-  readonly share?: unknown
-  readonly argument?: unknown
-}
 
 /**
  * Serves one client of the socket for changes: lines of JSON, with one line of JSON as the answer to each, as at the
- * control socket. `client` is the connected socket. Resolves when the client has left.
+ * control socket. `clientFd` is the connected socket. Resolves when the client has left.
  */
 export async function serveLiveClient(clientFd: number, helper: Helper): Promise<void> {
   const socket = new Socket({ fd: clientFd, readable: true, writable: true })
@@ -28,13 +20,11 @@ export async function serveLiveClient(clientFd: number, helper: Helper): Promise
   socket.setTimeout(IDLE_MS, () => socket.destroy())
   for await (const line of createInterface({ input: socket })) {
     if (line.trim() === '') continue
-    const answer = line.length > MAX_LINE_BYTES ? tooLong : answerTo(line, helper)
+    const answer = line.length > MAX_LINE_LENGTH ? { ok: false, error: tooLong } : answerTo(line, helper)
     socket.write(`${visibleJson(JSON.stringify(answer))}\n`)
   }
   socket.end()
 }
-
-const tooLong = { ok: false, error: `a line has at most ${MAX_LINE_BYTES} bytes` }
 
 function answerTo(line: string, helper: Helper): object {
   let id: unknown
@@ -47,13 +37,7 @@ function answerTo(line: string, helper: Helper): object {
   }
 }
 
-function parseRequest(line: string): Request {
-  const value: unknown = JSON.parse(line)
-  if (typeof value !== 'object' || value === null) throw new UserError('a request is an object')
-  return value
-}
-
-function carryOut({ command, share, argument }: Request, helper: Helper): object {
+function carryOut({ command, share, argument }: ControlRequest, helper: Helper): object {
   switch (command) {
     case 'share-add':
       if (typeof argument !== 'string') throw new UserError('share-add takes the words of --share')

@@ -8,7 +8,7 @@ import type { LogLevel } from '../config/options/process-options.js'
 import { UserError } from '../config/user-error.js'
 import { compileGlob, type OpenRule } from '../io-mode/open-rules.js'
 import type { ShareConfig } from '../share/share-config.js'
-import { changeable, changeableOptions } from './setting-changes.js'
+import { changeable } from './setting-changes.js'
 
 /** What `set` changes. */
 export interface SetPlan {
@@ -34,7 +34,7 @@ export function planSet(config: ShareConfig, argument: unknown): SetPlan {
     }
     const option = readOption(values, key, value)
     if (option === 'log-level') continue
-    const setting = changeable(option)
+    const setting = changeable.get(option)
     if (setting === undefined)
       throw new UserError(`set: ${key} cannot change in a share that runs: remove the share and add it`)
     next = { ...next, [setting.name]: values.get(option) }
@@ -47,7 +47,7 @@ export function planSet(config: ShareConfig, argument: unknown): SetPlan {
 function readOption(values: OptionValues, key: string, value: unknown): OptionName {
   const spec = optionsByName.get(key)
   if (spec === undefined)
-    throw new UserError(`set: unknown option '${key}'${nearestName(key, changeableOptions)}`)
+    throw new UserError(`set: unknown option '${key}'${nearestName(key, [...changeable.keys()])}`)
   if (typeof value !== 'string' && typeof value !== 'number' && typeof value !== 'boolean')
     throw new UserError(`set: ${key} is text, a number, true or false`)
   const raw: OptionValue = value

@@ -64,23 +64,15 @@ const settings: Readonly<Record<keyof ShareConfig, readonly [OptionName, Effect]
   migration: ['migration-mode', 'restart'],
 }
 
-/** Returns the setting behind an option that a running share can change, and when that takes effect. */
-export function changeable(
-  option: OptionName,
-): { name: keyof ShareConfig; effect: 'now' | 'mount' } | undefined {
-  const found = Object.entries(settings).find(
-    ([name, [other, effect]]) => other === option && effect !== 'restart' && !special.includes(name),
-  )
-  if (found === undefined) return undefined
-  const [name, [, effect]] = found
-  // The table's keys are those of a ShareConfig; `find` leaves out what needs a restart.
-  return { name: name as keyof ShareConfig, effect: effect as 'now' | 'mount' }
-}
+/** The table's keys: all those of a ShareConfig. */
+const names = Object.keys(settings) as (keyof ShareConfig)[]
 
-/** The options that a running share can change. */
-export const changeableOptions: readonly OptionName[] = Object.entries(settings)
-  .filter(([name, [, effect]]) => effect !== 'restart' && !special.includes(name))
-  .map(([, [option]]) => option)
+/** The options that `set` can change in a running share: the setting behind each, and when a change takes effect. */
+export const changeable: ReadonlyMap<OptionName, { name: keyof ShareConfig; effect: Effect }> = new Map(
+  names
+    .filter((name) => settings[name][1] !== 'restart' && !special.includes(name))
+    .map((name) => [settings[name][0], { name, effect: settings[name][1] }]),
+)
 
 /** The options whose values differ between two configurations of a share, by when they take effect. */
 export interface Difference {
@@ -91,8 +83,6 @@ export interface Difference {
 
 /** Compares two configurations of a share. */
 export function differenceOf(before: ShareConfig, after: ShareConfig): Difference {
-  // The table has every key of a ShareConfig.
-  const names = Object.keys(settings) as (keyof ShareConfig)[]
   const changed = names.filter((name) => textOf(before, name) !== textOf(after, name))
   // The tree is counted from the start, or never.
   const counts = (before.quota === undefined) === (after.quota === undefined)

@@ -12,7 +12,10 @@ the host, and can make no system call that serving does not need.
 It ends with status 0 when its front-ends have left.`
 
 const exitStatus: readonly (readonly [string, string])[] = [
-  ['0', 'The front-end has left, or SIGTERM, SIGINT or SIGHUP came.'],
+  [
+    '0',
+    'The front-end has left, or SIGTERM, SIGINT or SIGQUIT came, or SIGHUP without --config, which otherwise reads the file again.',
+  ],
   ['1', 'A share failed.'],
   ['2', 'An option or a file is wrong, or a sandbox cannot be had; one line says which and why.'],
   ['128+N', 'The process that serves was ended by signal N.'],

@@ -124,11 +124,11 @@ function brokerWords(
 
 /** Without a broker the supervisor removes the files, and the program gets no lock. */
 function fileWords(locks: ClaimedSockets['locks']): readonly string[] {
-  return locks.flatMap(({ path, lockFd }) => [
-    // The supervisor's working directory is /.
-    ...['--unlink', resolve(path), '--unlink', `${resolve(path)}.pid`],
-    ...(lockFd < 0 ? [] : ['--private-fd', `${lockFd}`]),
-  ])
+  // The supervisor's working directory is /. Only the socket of changes has no lock, and with it there is a broker.
+  return locks.flatMap(({ path, lockFd }) => {
+    const socketPath = resolve(path)
+    return ['--unlink', socketPath, '--unlink', `${socketPath}.pid`, '--private-fd', `${lockFd}`]
+  })
 }
 
 /** Listening sockets that this process inherited. */

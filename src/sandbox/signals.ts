@@ -1,16 +1,16 @@
 import * as inspector from 'node:inspector'
 import * as native from 'virtiofsd-ts-native'
 
-/** The signals that end this program. */
+/** The signals that end this program; with a configuration file, SIGHUP reads that again instead. */
 const ENDING = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT'] as const
 export type EndingSignal = (typeof ENDING)[number]
 
 /**
- * From now on, calls `end` for each signal that ends the program. Also disables SIGUSR1, by which Node starts its
+ * From now on, calls `obey` for each of these signals. Also disables SIGUSR1, by which Node starts its
  * debugger.
  */
-export function obeySignals(end: (signal: EndingSignal) => void): void {
-  for (const signal of ENDING) process.on(signal, () => end(signal))
+export function obeySignals(obey: (signal: EndingSignal) => void): void {
+  for (const signal of ENDING) process.on(signal, () => obey(signal))
   process.on('SIGUSR1', () => {})
 }
 
