@@ -1,5 +1,5 @@
 import type { Logger } from 'pino'
-import { ControlCommands, type SetOptions } from './control/control-commands.js'
+import { ControlCommands } from './control/control-commands.js'
 import { serveControl } from './control/control-server.js'
 import { ChangeReceiver, loadProgram } from './live/change-receiver.js'
 import { RunningShares } from './live/running-shares.js'
@@ -125,8 +125,7 @@ class Server {
   private serveControl(metrics: MetricsService | undefined): void {
     const { controlFd, metricsFd } = this.sockets
     const { shares } = this
-    const set: SetOptions = (thread, argument) => shares.set(thread, argument)
-    const commands = new ControlCommands(() => shares.serving, set)
+    const commands = new ControlCommands(shares)
     if (controlFd !== undefined) serveControl(controlFd, commands)
     if (metricsFd !== undefined) metrics?.serve(metricsFd, () => commands.reports())
   }

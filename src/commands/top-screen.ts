@@ -85,7 +85,7 @@ function sharesTable(shares: readonly ShareRow[]): string {
 }
 
 function stateOf({ share: { state, figures } }: ShareRow): string {
-  if (state === 'ended') return 'ended'
+  if (state === 'failed') return state
   if (figures === undefined) return 'stuck'
   if (figures.mounted) return 'mounted'
   return figures.connected ? 'connected' : 'idle'

@@ -3,7 +3,7 @@ import type { ShareThread } from '../share/share-thread.js'
 import type { ShareCommandName } from '../share/worker-messages.js'
 import type { ControlRequest } from './control-request.js'
 import { PacedAsking } from './paced-asking.js'
-import { type ReportedShare, reportShare } from './share-reports.js'
+import { type ReportedShare, reportFailed, reportShare } from './share-reports.js'
 
 /** A share as the control socket sees it. */
 export interface ControlledShare {
@@ -58,8 +58,15 @@ export const changeCommands: Readonly<Record<string, string>> = {
   reload: 'read the configuration file again, and apply what is different',
 }
 
-/** Sets options of the share that a thread serves. Rejects with an Error whose message is for the client. */
-export type SetOptions = (thread: ShareThread, argument: unknown) => Promise<unknown>
+/** The shares of the process; they come and go. */
+export interface ControlledShares {
+  /** The shares that serve. */
+  readonly serving: readonly ControlledShare[]
+  /** The shares that have ended by an error, and whose places nobody has taken. */
+  readonly failed: readonly ControlledShare[]
+  /** Sets options of the share that a thread serves. Rejects with an Error whose message is for the client. */
+  set(thread: ShareThread, argument: unknown): Promise<unknown>
+}
 
 /** Commands that only read. */
 const reports = new Set<string>(['figures', 'inodes', 'totals', 'latency', 'state', 'fault-list', 'locks'])
@@ -68,21 +75,17 @@ const reports = new Set<string>(['figures', 'inodes', 'totals', 'latency', 'stat
 export class ControlCommands {
   private readonly asking = new WeakMap<ShareThread, PacedAsking>()
 
-  /** `running` returns the shares of the moment: they come and go. */
-  constructor(
-    private readonly running: () => readonly ControlledShare[],
-    private readonly set: SetOptions,
-  ) {}
+  constructor(private readonly running: ControlledShares) {}
 
   private get shares(): readonly ControlledShare[] {
-    return this.running()
+    return this.running.serving
   }
 
   /** Runs a command. Rejects with an Error whose message is for the client. */
   async run(request: ControlRequest): Promise<unknown> {
     const { command } = request
     if (command === 'help') return { ...ownCommands, ...changeCommands, ...shareCommands }
-    if (command === 'set') return this.set(this.shareOf(request).thread, request.argument)
+    if (command === 'set') return this.running.set(this.shareOf(request).thread, request.argument)
     if (hasName(changeCommands, command))
       throw new ControlError(`${command} is for the socket of changes, which is called PATH.live`)
     if (command === 'shares')
@@ -93,15 +96,17 @@ export class ControlCommands {
     throw new ControlError(`unknown command '${command}': help lists them`)
   }
 
-  /** Reports every share. */
-  reports(): Promise<ReportedShare[]> {
-    return Promise.all(
-      this.shares.map((share) => reportShare(share, share.thread, this.askingOf(share.thread))),
-    )
+  /** Reports every share that serves or has failed. */
+  async reports(): Promise<readonly ReportedShare[]> {
+    const { shares } = this
+    const reports = await Promise.all(shares.map((share) => reportShare(share, this.askingOf(share.thread))))
+    // A share that has ended meanwhile has not answered, and is none that waits for the host.
+    const serving = reports.filter((_, n) => shares[n]?.thread.hasEnded === false)
+    return [...serving, ...this.running.failed.map(reportFailed)]
   }
 
   /** Reports every share to somebody who looks again and again: latencies are counted meanwhile. */
-  private watchedReports(): Promise<ReportedShare[]> {
+  private watchedReports(): Promise<readonly ReportedShare[]> {
     for (const { thread } of this.shares) thread.timeForAWhile()
     return this.reports()
   }

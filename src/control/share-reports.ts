@@ -10,30 +10,45 @@ const PATIENCE_MS = 1000
 export interface ReportedShare {
   readonly name: string
   readonly directory: string
-  readonly state: 'answers' | 'busy' | 'ended'
+  /** A share that has failed is gone; what it did until then is still counted. */
+  readonly state: 'answers' | 'busy' | 'failed'
   readonly counts: CountsReport
   readonly bytes: { readonly read: number; readonly written: number; readonly copied: number }
   readonly latencies: readonly LatencyCounts[]
-  /** Undefined if the thread does not answer. */
+  /** Undefined if the thread does not answer, or is gone. */
   readonly figures: ShareFigures | undefined
 }
 
 /** Reports a share: what is counted in shared memory at once, the rest within a second. */
-export async function reportShare(
-  { name, directory }: { readonly name: string; readonly directory: string },
-  thread: ShareThread,
-  asking: PacedAsking,
-): Promise<ReportedShare> {
-  const answer = await Promise.race([figuresOf(asking), later()])
-  const { counters } = thread
+export async function reportShare(share: Served, asking: PacedAsking): Promise<ReportedShare> {
+  const figures = await Promise.race([figuresOf(asking), later()])
+  return reportCounts(share, figures === undefined ? 'busy' : 'answers', figures)
+}
+
+/** Reports a share whose thread has failed. */
+export function reportFailed(share: Served): ReportedShare {
+  return reportCounts(share, 'failed', undefined)
+}
+
+interface Served {
+  readonly name: string
+  readonly directory: string
+  readonly thread: Pick<ShareThread, 'counters'>
+}
+
+function reportCounts(
+  { name, directory, thread: { counters } }: Served,
+  state: ReportedShare['state'],
+  figures: ShareFigures | undefined,
+): ReportedShare {
   return {
     name,
     directory,
-    state: thread.hasEnded ? 'ended' : answer === undefined ? 'busy' : 'answers',
+    state,
     counts: counters.report(),
     bytes: { read: counters.readBytes, written: counters.writtenBytes, copied: counters.copiedBytes },
     latencies: counters.latencyReport(),
-    figures: answer,
+    figures,
   }
 }
 

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino'
 import type { LogLevel } from '../config/options/process-options.js'
 import { qemuArguments } from '../config/qemu-arguments.js'
-import type { ControlledShare } from '../control/control-commands.js'
+import type { ControlledShare, ControlledShares } from '../control/control-commands.js'
 import { LimitedLines } from '../log/limited-lines.js'
 import type { ShareConfig } from '../share/share-config.js'
 import { type LoadedProgram, type ShareEvents, ShareThread } from '../share/share-thread.js'
@@ -50,8 +50,10 @@ interface RunningShare {
 }
 
 /** The shares of a process and their threads: they come and go. */
-export class RunningShares {
+export class RunningShares implements ControlledShares {
   private readonly shares = new Map<number, RunningShare>()
+  /** By socket. The next share that listens there takes the place of a failed one. */
+  private readonly failures = new Map<string, ControlledShare>()
   private nextId = 0
   private logLevel: LogLevel
   private timed = false
@@ -178,11 +180,13 @@ export class RunningShares {
   get serving(): readonly (DescribedShare & ControlledShare)[] {
     return this.all
       .filter(({ begun, removed }) => begun && !removed)
-      .map(({ id, name, added, config, thread }) => ({
-        ...{ id, name, added, config, thread },
-        directory: config.directory,
-        socketPath: config.socketPath,
-      }))
+      .map((share) => ({ ...controlled(share), id: share.id, added: share.added, config: share.config }))
+  }
+
+  /** Of a share that goes by the name of one that serves, nothing more is said. */
+  get failed(): readonly ControlledShare[] {
+    const names = new Set(this.serving.map(({ name }) => name))
+    return [...this.failures.values()].filter(({ name }) => !names.has(name))
   }
 
   /** The threads that have not ended, those of removed shares included. */
@@ -220,6 +224,7 @@ export class RunningShares {
       log: (level, fields, text) => lines.line(level, fields, text),
       listening: (asyncIo) => {
         const { directory, socketPath } = this.get(id).config
+        this.failures.delete(socketPath)
         // An inherited socket may have no path to give to QEMU.
         const fields = { directory, asyncIo }
         if (socketPath === '') log.info(fields, 'ready')
@@ -244,6 +249,11 @@ export class RunningShares {
     const share = this.shares.get(id)
     if (share === undefined || share.removed) return
     share.removed = true
+    if (failed) this.failures.set(share.config.socketPath, controlled(share))
     this.events.ended(id, failed)
   }
+}
+
+function controlled({ name, config: { directory, socketPath }, thread }: RunningShare): ControlledShare {
+  return { name, directory, socketPath, thread }
 }

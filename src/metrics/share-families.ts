@@ -86,14 +86,17 @@ export function shareFamilies(shares: readonly ReportedShare[]): readonly Family
       'What a share serves; always 1.',
       each(({ directory }, labels) => [{ labels: { ...labels, directory }, value: 1 }]),
     ),
-    always('share_running', 'gauge', '1 while the share is served, 0 once it has ended.', (share) =>
-      Number(share.state !== 'ended'),
+    always(
+      'share_failed',
+      'gauge',
+      '1 if the share has ended by an error and none listens in its place.',
+      ({ state }) => Number(state === 'failed'),
     ),
     always(
       'share_answers',
       'gauge',
-      "1 if the share's thread answered, 0 if it waits for the host's file system or has ended.",
-      (share) => Number(share.state === 'answers'),
+      "1 if the share's thread answered, 0 if it waits for the host's file system or has failed.",
+      ({ state }) => Number(state === 'answers'),
     ),
     present('front_end_connected', 'gauge', '1 while a front-end is connected.', (figures) =>
       Number(figures.connected),

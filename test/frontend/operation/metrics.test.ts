@@ -5,7 +5,7 @@ import { connect, type NetConnectOpts, type Socket } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { isRoot } from '../../support/device/cases.js'
-import { startControlled } from '../../support/device/control-client.js'
+import { ControlClient, startControlled } from '../../support/device/control-client.js'
 import { Device, sleep } from '../../support/device/device.js'
 import { runProgram } from '../../support/device/program.js'
 import { freePort } from '../../support/free-port.js'
@@ -70,7 +70,7 @@ t.test('counts, bytes, latencies and what the guest holds', async (t) => {
   const expected: readonly (readonly [number, string, ...string[]])[] = [
     [1, 'virtiofsd_ts_front_end_connected'],
     [1, 'virtiofsd_ts_guest_mounted'],
-    [1, 'virtiofsd_ts_share_running'],
+    [0, 'virtiofsd_ts_share_failed'],
     [1, 'virtiofsd_ts_share_answers'],
     [5, 'virtiofsd_ts_requests_total', 'opcode="GETATTR"'],
     [1, 'virtiofsd_ts_request_errors_total', 'opcode="LOOKUP"'],
@@ -150,6 +150,41 @@ t.test('several shares, over TCP of this host alone', async (t) => {
     status: 2,
     stderr: `virtiofsd-ts: --metrics 127.0.0.1:${port}: cannot listen there (EADDRINUSE)`,
   })
+})
+
+t.test('a share that ends by an error is seen to have failed, until one listens in its place', async (t) => {
+  const place = tempDir(t)
+  const [path, control, socketPath] = [join(place, 'metrics'), join(place, 'control'), join(place, 'own.sock')]
+  const module = join(place, 'bug.mjs')
+  writeFileSync(
+    module,
+    `const bug = () => { throw new Error('a bug of the module') }
+    export default () => ({ root: { readdir: () => { setTimeout(bug); return [] } } })`,
+  )
+  const own = ['--share', `tag=own,file-system=${module},socket=${socketPath}`]
+  const args = ['--tag', 'data', ...own, '--keep-alive', '--control-socket', control]
+  const device = await Device.start(t, [...args, '--metrics', `unix:${path}`])
+  t.equal(sampleOf(await scrape(path), 'virtiofsd_ts_share_failed', 'share="own"'), 0)
+  const fs = mount(t, { socketPath })
+  const { handle } = fs.opendir(ROOT_ID)
+  fs.readdir(ROOT_ID, handle, 0n)
+  await device.waitForLog((line) => line.msg === 'the share failed')
+  const after = await scrape(path)
+  t.equal(sampleOf(after, 'virtiofsd_ts_share_failed', 'share="own"'), 1)
+  t.equal(sampleOf(after, 'virtiofsd_ts_share_answers', 'share="own"'), 0)
+  t.equal(sampleOf(after, 'virtiofsd_ts_requests_total', 'share="own"', 'READDIR"'), 1, 'counts stay')
+  t.equal(sampleOf(after, 'virtiofsd_ts_share_failed', 'share="data"'), 0, 'the other one goes on')
+  t.match(runProgram(['top', '--control-socket', control, '--once', '--interval', '0.1']), {
+    status: 0,
+    stdout: /^own +failed /m,
+  })
+  const changes = await ControlClient.connect(t, `${control}.live`)
+  mkdirSync(join(place, 'directory'))
+  await changes.ask('share-add', `tag=own,path=${join(place, 'directory')},socket=${socketPath}`)
+  mount(t, { socketPath }).getattr(ROOT_ID)
+  const again = await scrape(path)
+  t.equal(sampleOf(again, 'virtiofsd_ts_share_failed', 'share="own"'), 0)
+  t.equal(sampleOf(again, 'virtiofsd_ts_share_answers', 'share="own"'), 1)
 })
 
 t.test('addresses that are none, and places that a guest reaches', async (t) => {

@@ -126,9 +126,9 @@ function alertTests(): string {
     [
       'VirtiofsdTsShareStuck',
       '5m',
-      [`virtiofsd_ts_share_running{${share}} 1x60`, `virtiofsd_ts_share_answers{${share}} 0x60`],
+      [`virtiofsd_ts_share_failed{${share}} 0x60`, `virtiofsd_ts_share_answers{${share}} 0x60`],
     ],
-    ['VirtiofsdTsShareEnded', '5m', [`virtiofsd_ts_share_running{${share}} 0x60`]],
+    ['VirtiofsdTsShareFailed', '5m', [`virtiofsd_ts_share_failed{${share}} 1x60`]],
     [
       'VirtiofsdTsErrors',
       '30m',
