@@ -1,4 +1,5 @@
 import type { CountsReport, LatencyCounts } from 'virtio-fs-ts/protocol'
+import { inTime } from '../basics/in-time.js'
 import type { ShareFigures } from '../share/share-figures.js'
 import type { ShareThread } from '../share/share-thread.js'
 import type { PacedAsking } from './paced-asking.js'
@@ -21,7 +22,7 @@ export interface ReportedShare {
 
 /** Reports a share: what is counted in shared memory at once, the rest within a second. */
 export async function reportShare(share: Served, asking: PacedAsking): Promise<ReportedShare> {
-  const figures = await Promise.race([figuresOf(asking), later()])
+  const figures = await inTime(figuresOf(asking), PATIENCE_MS)
   return reportCounts(share, figures === undefined ? 'busy' : 'answers', figures)
 }
 
@@ -59,8 +60,4 @@ async function figuresOf(asking: PacedAsking): Promise<ShareFigures | undefined>
   } catch {
     return undefined
   }
-}
-
-function later(): Promise<undefined> {
-  return new Promise((resolve) => setTimeout(() => resolve(undefined), PATIENCE_MS).unref())
 }

@@ -98,13 +98,18 @@ export class ChangeReceiver {
     }
   }
 
+  /** Does all that it can: a share that is late, or has just ended, keeps no other from its change. */
   private async commit({ begin, remove, settings, logLevel, said }: Changes): Promise<object> {
     const { shares } = this
     shares.setLogLevel(logLevel)
-    for (const { id, config } of settings) await shares.change(id, config)
-    for (const id of remove) await shares.remove(id)
+    const changes = await Promise.allSettled([
+      ...settings.map(({ id, config }) => shares.change(id, config)),
+      ...remove.map((id) => shares.remove(id)),
+    ])
     for (const id of begin) shares.begin(id)
-    this.log.info({ added: begin.length, removed: remove.length, changed: settings.length }, said)
+    const late = changes.flatMap((change) => (change.status === 'rejected' ? [messageOf(change.reason)] : []))
+    this.log.info({ added: begin.length, removed: remove.length, changed: settings.length, late }, said)
+    if (late.length > 0) throw new Error(late.join('; '))
     return {}
   }
 }

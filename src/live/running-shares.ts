@@ -1,13 +1,17 @@
 import type { Logger } from 'pino'
+import { inTime } from '../basics/in-time.js'
 import type { LogLevel } from '../config/options/process-options.js'
 import { qemuArguments } from '../config/qemu-arguments.js'
 import type { ControlledShare, ControlledShares } from '../control/control-commands.js'
 import { LimitedLines } from '../log/limited-lines.js'
 import type { ShareConfig } from '../share/share-config.js'
 import { type LoadedProgram, type ShareEvents, ShareThread } from '../share/share-thread.js'
-import type { LogLevel as LineLevel } from '../share/worker-messages.js'
+import type { LogLevel as LineLevel, ShareChangeName } from '../share/worker-messages.js'
 import type { DescribedShare } from './messages.js'
 import { planSet } from './set-command.js'
+
+/** A share's thread that takes longer to make a change waits for the host's file system. */
+const PATIENCE_MS = 5000
 
 /** What the shares of a process have in common. */
 export interface SharesParts {
@@ -140,14 +144,31 @@ export class RunningShares implements ControlledShares {
   async remove(id: number): Promise<void> {
     const share = this.get(id)
     share.removed = true
-    await share.thread.ask('remove', undefined)
-    share.log.info({ directory: share.config.directory }, 'share removed')
+    await this.made(share, 'remove', undefined, () => {
+      share.log.info({ directory: share.config.directory }, 'share removed')
+    })
   }
 
   async change(id: number, config: ShareConfig): Promise<void> {
     const share = this.get(id)
-    await share.thread.ask('settings', config)
-    share.config = config
+    await this.made(share, 'settings', config, () => {
+      share.config = config
+    })
+  }
+
+  /** Has a thread make a change, then calls `then`. Rejects if it must be waited for; it makes the change all the same. */
+  private async made(
+    { name, thread }: RunningShare,
+    change: ShareChangeName,
+    argument: unknown,
+    then: () => void,
+  ): Promise<void> {
+    const answer = thread.ask(change, argument).then(() => {
+      then()
+      return true
+    })
+    if (await inTime(answer, PATIENCE_MS)) return
+    throw new Error(`the share ${name} waits for the host's file system, and changes when that answers`)
   }
 
   /** `ctl set`. Throws UserError, and changes nothing, if the argument is wrong. */

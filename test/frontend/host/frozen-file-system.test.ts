@@ -1,10 +1,10 @@
 /** The host holds a file system still (fsfreeze): what waits for it keeps nothing else waiting. Needs root and loop devices. */
-import { spawnSync } from 'node:child_process'
-import { constants, mkdirSync, writeFileSync } from 'node:fs'
+import { constants, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { Device } from '../../support/device/device.js'
 import { Op, ROOT_ID } from '../../support/fuse/fuse-abi.js'
+import { DiskImage } from '../../support/host/disk-image.js'
 import { EMPTY, type GuestRequest } from '../../support/fuse/fuse-client.js'
 import { concat, u32, u64 } from '../../support/fuse/fuse-wire.js'
 import { mount } from '../../support/fuse/mount.js'
@@ -14,36 +14,14 @@ const { O_RDWR } = constants
 const MIB = 1024 * 1024
 const READS = 200
 
-const run = (command: string, ...args: string[]): boolean => spawnSync(command, args).status === 0
-
-/** An ext4 of its own on `directory`, while the test runs. */
-function mountImage(t: Test, directory: string, image: string): boolean {
-  writeFileSync(image, '')
-  mkdirSync(directory)
-  const mounted =
-    run('truncate', '-s', String(64 * MIB), image) &&
-    run('mkfs.ext4', '-q', image) &&
-    run('mount', '-o', 'loop', image, directory)
-  if (mounted) {
-    t.teardown(() => {
-      run('fsfreeze', '--unfreeze', directory)
-      run('umount', directory)
-    })
-  }
-  return mounted
-}
-type Test = typeof t
-
 const dir = tempDir(t)
 const directory = join(dir, 'share')
-if (!mountImage(t, directory, join(dir, 'image')) || !run('fsfreeze', '--freeze', directory))
+const disk = DiskImage.mount(t, directory, join(dir, 'image'))
+if (disk === undefined)
   t.plan(0, 'needs root, mkfs.ext4, fsfreeze and a loop device: it freezes a file system')
-else {
-  run('fsfreeze', '--unfreeze', directory)
-  await frozenTest()
-}
+else await frozenTest(disk)
 
-async function frozenTest(): Promise<void> {
+async function frozenTest(disk: DiskImage): Promise<void> {
   writeFileSync(join(directory, 'file'), 'some bytes')
   writeFileSync(join(directory, 'other'), 'others')
   const device = await Device.start(t, [], { directory })
@@ -57,7 +35,7 @@ async function frozenTest(): Promise<void> {
     args: concat(u64(handle, 0, MIB), u32(0, 0)),
     reply: EMPTY,
   }
-  t.ok(run('fsfreeze', '--freeze', directory))
+  t.ok(disk.freeze())
   const held = [0, 1, 2].map(() => fs.start(allocate))
   const getattr: GuestRequest = {
     opcode: Op.GETATTR,
@@ -74,7 +52,7 @@ async function frozenTest(): Promise<void> {
     held.every(({ reply }) => reply === undefined),
     'the host still holds them',
   )
-  t.ok(run('fsfreeze', '--unfreeze', directory))
+  t.ok(disk.unfreeze())
   const finished = held.map(() => fs.finish())
   t.same(new Set(finished), new Set(held))
   t.same(

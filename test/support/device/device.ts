@@ -32,6 +32,8 @@ export interface LogLine {
   readonly level: number
   readonly time: number
   readonly msg: string
+  /** Set when a share begins or is removed. */
+  readonly directory?: string
   /** Set when a guest mounts. */
   readonly guest?: string
   readonly allowMmap?: string
