@@ -106,6 +106,10 @@ bench-confinement: build ## What --sandbox namespace --seccomp kill costs, besid
 soak: build ## Mixed load, verified, under random faults, for MINUTES= (10) or HOURS= (SEED=; GUEST=6.12: in a guest)
 	@node dist/test/soak/main.js $(foreach name,MINUTES HOURS SEED GUEST,$(call option,$(name)))
 
+.PHONY: kills
+kills: build ## Signals at random moments of start, reload, change and stop, and what is left behind then (COUNT=, SEED=)
+	@node dist/test/soak/kills.js $(foreach name,COUNT SEED,$(call option,$(name)))
+
 .PHONY: test-frontend
 test-frontend: build sanitized ## The program, its guest played without a VM, well-behaved and hostile
 	$(call tap,frontend hostile reports,300,2)

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { DeviceProcess } from '../../vm/device/device-process.js'
 import { bootGuest, type Guest } from '../../vm/guest/guest.js'
-import { expectQuietKernel } from '../support/real-guest.js'
+import { expectQuietKernel } from '../support/host/real-guest.js'
 
 const KIB = 1024
 const QUOTA_KIB = 8 * KIB

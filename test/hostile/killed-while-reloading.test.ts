@@ -1,5 +1,5 @@
 /** The process, or the helper that changes it, is killed at any moment of a reload: nothing is left behind. */
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { isRoot } from '../support/device/cases.js'
@@ -8,6 +8,7 @@ import { Device, sleep } from '../support/device/device.js'
 import { until } from '../support/device/live-device.js'
 import { ROOT_ID } from '../support/fuse/fuse-abi.js'
 import { mount } from '../support/fuse/mount.js'
+import { processesOf, textOf } from '../support/host/processes.js'
 import { tempDir } from '../support/host/temp-dir.js'
 import { Random } from '../support/random.js'
 
@@ -27,18 +28,6 @@ async function start(t: Test) {
   const args = ['--keep-alive', '--config', path, '--control-socket', join(place, 'run', 'control')]
   const device = await Device.start(t, args, { sandbox })
   return { place, path, device, runs: () => readdirSync(join(place, 'run')).sort() }
-}
-
-/** The processes that name a directory in their command line. */
-function processesOf(place: string): string[] {
-  return readdirSync('/proc').filter((pid) => {
-    if (!/^\d+$/.test(pid)) return false
-    try {
-      return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(place)
-    } catch {
-      return false
-    }
-  })
 }
 
 t.test('the process, by SIGTERM', async (t) => {
@@ -66,19 +55,15 @@ t.test('the helper, by SIGKILL: all of the change has happened, or nothing', asy
     (await control.ask<readonly { name: string }[]>('shares')).map(({ name }) => name).sort()
   const helpers = () =>
     processesOf(place).filter((pid) => {
-      try {
-        const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8')
-        // The launcher's words name the script, too.
-        return words.startsWith(process.execPath) && words.includes('helper.js')
-      } catch {
-        return false
-      }
+      const words = textOf(`/proc/${pid}/cmdline`)
+      // The launcher's words name the script, too.
+      return words.startsWith(process.execPath) && words.includes('helper.js')
     })
   for (let n = 0; n < MOMENTS; n++) {
     writeFileSync(path, shareOf(place, 'a') + shareOf(place, 'b') + shareOf(place, 'c'))
     device.kill('SIGHUP')
     await sleep(random.below(SPREAD_MS))
-    for (const pid of helpers()) process.kill(Number(pid), 'SIGKILL')
+    for (const pid of helpers()) process.kill(pid, 'SIGKILL')
     await until(
       () => helpers().length === 0,
       () => 'a helper is left',
@@ -97,20 +82,20 @@ t.test('the helper, by SIGKILL: all of the change has happened, or nothing', asy
 t.test('the helper, by SIGKILL, when the files are to stay and the shares do not serve yet', async (t) => {
   const { place, path, device, runs } = await start(t)
   const broker = processesOf(place).find((pid) => {
-    const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8')
-    return /^[^\0]*launcher\0--sandbox/.test(words) && Number(pid) !== device.outerPid
+    const words = textOf(`/proc/${pid}/cmdline`)
+    return /^[^\0]*launcher\0--sandbox/.test(words) && pid !== device.outerPid
   })
-  const childrenOf = (pid: string) =>
-    readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter(Boolean).map(Number)
+  const childrenOf = (pid: number) =>
+    textOf(`/proc/${pid}/task/${pid}/children`).trim().split(' ').filter(Boolean).map(Number)
   if (broker === undefined) throw new Error('there is no broker')
   writeFileSync(path, shareOf(place, 'a') + shareOf(place, 'b'))
   device.kill('SIGHUP')
   while (!runs().includes('b.sock')) {}
-  process.kill(Number(broker), 'SIGSTOP')
+  process.kill(broker, 'SIGSTOP')
   // The helper waits for the broker now, which has its word that the files are to stay.
   await sleep(SPREAD_MS)
   for (const pid of childrenOf(broker)) process.kill(pid, 'SIGKILL')
-  process.kill(Number(broker), 'SIGCONT')
+  process.kill(broker, 'SIGCONT')
   await until(
     () => childrenOf(broker).length === 0,
     () => 'a helper is left',

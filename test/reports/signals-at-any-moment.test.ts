@@ -1,12 +1,13 @@
 /** A signal ends the program at whatever moment of its start it comes, and nothing of the start is left behind. */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { readdirSync, readlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { isRoot } from '../support/device/cases.js'
 import { sleep } from '../support/device/device.js'
 import { attach } from '../support/fuse/mount.js'
+import { processesOf, textOf } from '../support/host/processes.js'
 import { tempDir } from '../support/host/temp-dir.js'
 
 const PROGRAM = fileURLToPath(new URL('../../program/main.js', import.meta.url))
@@ -66,21 +67,14 @@ class Start {
     return this.stderr.includes('"ready')
   }
 
-  /** Processes that name its directory. */
-  private processes(): string[] {
-    return readdirSync('/proc').filter(
-      (pid) => /^\d+$/.test(pid) && textOf(`/proc/${pid}/cmdline`).includes(this.directory),
-    )
-  }
-
   /** Files that are not the share's, and processes. */
   leftBehind(): string[] {
-    return [...readdirSync(this.directory), ...this.processes().map((pid) => `process ${pid}`)]
+    return [...readdirSync(this.directory), ...processesOf(this.directory).map((pid) => `process ${pid}`)]
   }
 
   /** TCP ports that a process of it listens at. */
   ports(): string[] {
-    return this.processes().flatMap((pid) => {
+    return processesOf(this.directory).flatMap((pid) => {
       const sockets = new Set(readdirSync(`/proc/${pid}/fd`).map((fd) => linkOf(`/proc/${pid}/fd/${fd}`)))
       return textOf(`/proc/${pid}/net/tcp`)
         .split('\n')
@@ -88,15 +82,6 @@ class Start {
         .filter(([, , , state, , , , , , inode]) => state === LISTENS && sockets.has(`socket:[${inode}]`))
         .map(([, address]) => `${pid}: ${address}`)
     })
-  }
-}
-
-/** "" for what is gone. */
-function textOf(path: string): string {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch {
-    return ''
   }
 }
 

@@ -4,10 +4,10 @@ import { join } from 'node:path'
 import t from 'tap'
 import { Device } from '../../support/device/device.js'
 import { Op, ROOT_ID } from '../../support/fuse/fuse-abi.js'
-import { DiskImage } from '../../support/host/disk-image.js'
 import { EMPTY, type GuestRequest } from '../../support/fuse/fuse-client.js'
 import { concat, u32, u64 } from '../../support/fuse/fuse-wire.js'
 import { mount } from '../../support/fuse/mount.js'
+import { DiskImage } from '../../support/host/disk-image.js'
 import { tempDir } from '../../support/host/temp-dir.js'
 
 const { O_RDWR } = constants

@@ -154,7 +154,11 @@ t.test('several shares, over TCP of this host alone', async (t) => {
 
 t.test('a share that ends by an error is seen to have failed, until one listens in its place', async (t) => {
   const place = tempDir(t)
-  const [path, control, socketPath] = [join(place, 'metrics'), join(place, 'control'), join(place, 'own.sock')]
+  const [path, control, socketPath] = [
+    join(place, 'metrics'),
+    join(place, 'control'),
+    join(place, 'own.sock'),
+  ]
   const module = join(place, 'bug.mjs')
   writeFileSync(
     module,
