@@ -75,30 +75,16 @@ export function makeFsDevice(
     quota: config.readonly ? undefined : config.quota,
     report,
   })
-  const fileSystem = config.readonly ? readOnly(passthrough) : passthrough
-  const session = new Session(fileSystem, wishesOf(config, rules, passthrough), observer, counters)
-  const interceptor = new Interceptor(session, passthrough.introspection, report)
-  const state = new ShareState({ config, session, passthrough, warn: report })
-  const device = new FsDevice({ session, interposer: interceptor, tag: config.tag, state })
-  const limits = new ShareLimits(session, config.rateLimits, passthrough.quota)
-  return {
-    device,
-    session,
-    interceptor,
-    limits,
+  return assemble(config, counters, rules, observer, {
+    fileSystem: passthrough,
+    introspection: passthrough.introspection,
+    keeps: passthrough.keeps,
+    state: (session) => new ShareState({ config, session, passthrough, warn: report }),
+    quota: passthrough.quota,
     reports: passthrough.reports,
-    change: (next) => {
-      rules.replace(next, next.rules)
-      limits.replace(next.rateLimits, next.quota)
-      session.wishes = wishesOf(next, rules, passthrough)
-    },
     limitDescriptors: (limit) => passthrough.limitDescriptors(limit),
-    close: () => {
-      device.reset()
-      session.shut(ENOTCONN)
-      passthrough.close()
-    },
-  }
+    close: () => passthrough.close(),
+  })
 }
 
 /** Makes the device for a module's file system. Throws TypeError if it is not one. */
@@ -111,32 +97,71 @@ export function makeOwnDevice(
 ): ShareDevice {
   const report = (kind: string, fields: object) => observer.fault(kind, fields)
   const made = rawOf(own, rules, report, { nodeLimit: config.inodeLimit })
-  const fileSystem = config.readonly ? readOnly(made) : made
-  const wishes = { ...wishesOf(config, rules, NO_XATTRS), ...notKeptByTrees }
-  const session = new Session(fileSystem, wishes, observer, counters)
-  const interceptor = new Interceptor(session, made.introspection ?? blind, report)
-  const device = new FsDevice({ session, interposer: interceptor, tag: config.tag })
-  const limits = new ShareLimits(session, config.rateLimits)
+  return assemble(config, counters, rules, observer, {
+    fileSystem: made,
+    introspection: made.introspection ?? blind,
+    keeps: { xattrs: false, acls: false },
+    fixed: notKeptByTrees,
+    limitDescriptors: () => {},
+    close: () => {},
+  })
+}
+
+/** What a device serves, and in what a directory of the host differs from a module's file system. */
+interface Served {
+  readonly fileSystem: FileSystem
+  readonly introspection: Introspection
+  readonly keeps: PassthroughFileSystem['keeps']
+  /** Wishes that no option changes. */
+  readonly fixed?: Partial<InitWishes>
+  /** Without it, the share cannot move to another device. */
+  state?(session: Session): ShareState
+  readonly quota?: PassthroughFileSystem['quota']
+  readonly reports?: ShareReports
+  limitDescriptors(limit: number): void
+  close(): void
+}
+
+function assemble(
+  config: ShareConfig,
+  counters: Counters,
+  rules: OpenRules,
+  observer: SessionObserver,
+  served: Served,
+): ShareDevice {
+  const wishes = (now: ShareConfig) => ({ ...wishesOf(now, rules, served.keeps), ...served.fixed })
+  const fileSystem = config.readonly ? readOnly(served.fileSystem) : served.fileSystem
+  const session = new Session(fileSystem, wishes(config), observer, counters)
+  const interceptor = new Interceptor(session, served.introspection, (kind, fields) =>
+    observer.fault(kind, fields),
+  )
+  const state = served.state?.(session)
+  const device = new FsDevice({
+    session,
+    interposer: interceptor,
+    tag: config.tag,
+    ...(state === undefined ? {} : { state }),
+  })
+  const limits = new ShareLimits(session, config.rateLimits, served.quota)
   return {
     device,
     session,
     interceptor,
     limits,
-    reports: undefined,
+    reports: served.reports,
     change: (next) => {
       rules.replace(next, next.rules)
-      limits.replace(next.rateLimits, undefined)
-      session.wishes = { ...wishesOf(next, rules, NO_XATTRS), ...notKeptByTrees }
+      limits.replace(next.rateLimits, next.quota)
+      session.wishes = wishes(next)
     },
-    limitDescriptors: () => {},
+    limitDescriptors: (limit) => served.limitDescriptors(limit),
     close: () => {
       device.reset()
       session.shut(ENOTCONN)
+      served.close()
     },
   }
 }
-
-const NO_XATTRS = { keeps: { xattrs: false, acls: false } }
 
 /** Options without effect on a module's file system: its guests' kernels handle locks and privileges themselves. */
 const notKeptByTrees = {
@@ -154,11 +179,7 @@ const notKeptByTrees = {
 const blind: Introspection = { pathOf: () => undefined, sizeOf: () => -1, openFlagsOf: () => 0 }
 
 /** The features that the share asks for at INIT. */
-function wishesOf(
-  config: ShareConfig,
-  rules: OpenRules,
-  { keeps }: Pick<PassthroughFileSystem, 'keeps'>,
-): InitWishes {
+function wishesOf(config: ShareConfig, rules: OpenRules, keeps: PassthroughFileSystem['keeps']): InitWishes {
   return {
     posixAcl: config.posixAcl === 'always' || (config.posixAcl === 'auto' && keeps.acls),
     securityLabel: config.securityLabel !== 'never' && keeps.xattrs,
