@@ -24,6 +24,8 @@
 #define END 'q'
 /* The time that the supervisor gives the broker to remove files, which a dead disk can prevent. */
 #define PATIENCE_MS 5000
+/* A helper that is silent for longer waits for the host's file system: it waits for an answer of the program for 30 s. */
+#define SILENCE_MS 40000
 /* Tells the program that a helper is gone, and with it every change that it has not committed. */
 #define ABORT "{\"op\":\"abort\"}"
 
@@ -135,6 +137,7 @@ static void start_helper(struct broker *broker, int client_fd)
     }
 }
 
+/* What it has not finished is undone, as if it had never been asked. */
 static void end_helper(struct broker *broker)
 {
     close(broker->helper_fd);
@@ -142,6 +145,12 @@ static void end_helper(struct broker *broker)
     waitpid(broker->helper_pid, NULL, 0);
     drop_fresh_files();
     send(broker->handover_fd, ABORT, strlen(ABORT), MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+static void kill_helper(struct broker *broker)
+{
+    kill(broker->helper_pid, SIGKILL);
+    end_helper(broker);
 }
 
 static void take_client(struct broker *broker)
@@ -175,8 +184,14 @@ static void serve(struct broker *broker)
             { .fd = idle ? broker->plan->changes_fd : -1, .events = POLLIN },
         };
 
-        if (poll(fds, COUNT_OF(fds), -1) < 0)
+        const int ready = poll(fds, COUNT_OF(fds), idle ? -1 : SILENCE_MS);
+
+        if (ready < 0)
             continue;
+        if (ready == 0) {
+            kill_helper(broker);
+            continue;
+        }
         if (fds[0].revents != 0 && !take_request(broker))
             return;
         if (fds[1].revents != 0 && !serve_socket_files(broker->helper_fd))
@@ -196,10 +211,8 @@ _Noreturn static void run_broker(struct broker *broker)
     close_others(broker);
     keep_socket_files(broker->plan);
     serve(broker);
-    if (broker->helper_fd >= 0) {
-        kill(broker->helper_pid, SIGKILL);
-        end_helper(broker);
-    }
+    if (broker->helper_fd >= 0)
+        kill_helper(broker);
     remove_socket_files();
     _exit(EXIT_SUCCESS);
 }

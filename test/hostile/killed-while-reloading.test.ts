@@ -12,6 +12,8 @@ import { processesOf, textOf } from '../support/host/processes.js'
 import { tempDir } from '../support/host/temp-dir.js'
 import { Random } from '../support/random.js'
 
+t.setTimeout(120_000)
+
 const MOMENTS = 12
 /** A reload takes about as long; on a busy machine, much longer. */
 const SPREAD_MS = 500
@@ -28,6 +30,14 @@ async function start(t: Test) {
   const args = ['--keep-alive', '--config', path, '--control-socket', join(place, 'run', 'control')]
   const device = await Device.start(t, args, { sandbox })
   return { place, path, device, runs: () => readdirSync(join(place, 'run')).sort() }
+}
+
+/** The helpers that change a process. The launcher's words name their script, too. */
+function helpersOf(place: string): readonly number[] {
+  return processesOf(place).filter((pid) => {
+    const words = textOf(`/proc/${pid}/cmdline`)
+    return words.startsWith(process.execPath) && words.includes('helper.js')
+  })
 }
 
 t.test('the process, by SIGTERM', async (t) => {
@@ -53,12 +63,7 @@ t.test('the helper, by SIGKILL: all of the change has happened, or nothing', asy
   const control = await ControlClient.connect(t, join(place, 'run', 'control'))
   const names = async () =>
     (await control.ask<readonly { name: string }[]>('shares')).map(({ name }) => name).sort()
-  const helpers = () =>
-    processesOf(place).filter((pid) => {
-      const words = textOf(`/proc/${pid}/cmdline`)
-      // The launcher's words name the script, too.
-      return words.startsWith(process.execPath) && words.includes('helper.js')
-    })
+  const helpers = () => helpersOf(place)
   for (let n = 0; n < MOMENTS; n++) {
     writeFileSync(path, shareOf(place, 'a') + shareOf(place, 'b') + shareOf(place, 'c'))
     device.kill('SIGHUP')
@@ -104,6 +109,20 @@ t.test('the helper, by SIGKILL, when the files are to stay and the shares do not
   const changes = await ControlClient.connect(t, join(place, 'run', 'control.live'))
   t.match(await changes.ask('reload'), { added: [], removed: [] })
   t.same(runs(), ['a.sock', 'a.sock.pid', 'control', 'control.live', 'control.pid'])
+})
+
+t.test('a helper that is stuck is ended after a while, and the next change is made', async (t) => {
+  const { place, path, device } = await start(t)
+  writeFileSync(path, shareOf(place, 'a') + shareOf(place, 'b'))
+  device.kill('SIGHUP')
+  await until(
+    () => helpersOf(place).length > 0,
+    () => 'there is no helper',
+  )
+  for (const pid of helpersOf(place)) process.kill(pid, 'SIGSTOP')
+  const changes = await ControlClient.connect(t, join(place, 'run', 'control.live'))
+  t.match(await changes.ask('reload'), { added: ['b'], removed: [] })
+  mount(t, { socketPath: join(place, 'run', 'b.sock') }).getattr(ROOT_ID)
 })
 
 t.test('all of it, by SIGKILL of the process that was started', async (t) => {
