@@ -386,17 +386,20 @@ export function inodeRemovexattr(fd: number, name: Uint8Array, nameAt: number): 
 export function asyncReserve(count: number): number
 /**
  * Starts this thread's engine: io_uring if the kernel has and allows it, and up to `maxThreads` helper threads,
- * started on demand, for the rest. Returns 1 with io_uring, 0 without. Errors: EBUSY (the thread has an engine
- * already).
+ * started on demand, for the rest. Up to `maxCopiers` others share reads of cached data with this thread. Returns 1
+ * with io_uring, 0 without. Errors: EBUSY (the thread has an engine already).
  */
-export function asyncCreate(useUring: 0 | 1, maxThreads: number): number
+export function asyncCreate(useUring: 0 | 1, maxThreads: number, maxCopiers: number): number
 /** Returns a descriptor that is readable while io_uring results wait. Errors: ENOENT (no io_uring). */
 export function asyncUringFd(): number
 /** Returns a descriptor that is readable while results of helper threads wait. */
 export function asyncPoolFd(): number
+/** The same for the threads that copy. Errors: ENOENT (none may). */
+export function asyncCopierFd(): number
 /**
- * Starts a preadv2 (kind ASYNC_READ) or pwritev2 (ASYNC_WRITE) on guest memory. The result, which may be short,
- * carries `token` (u32). Until then the memory must stay mapped and `fd` open.
+ * Starts a preadv2 (kind ASYNC_READ, or ASYNC_CACHED_READ for data that is in memory) or pwritev2 (ASYNC_WRITE) on
+ * guest memory. The result, which may be short, carries `token` (u32). Until then the memory must stay mapped and `fd`
+ * open. An ASYNC_CACHED_READ begins at once.
  */
 export function asyncTransfer(
   kind: number,
@@ -438,6 +441,11 @@ export function asyncSubmit(): number
  * io_uring has begun and can interrupt ends with EINTR. Returns 0.
  */
 export function asyncCancel(kind: number): number
+/**
+ * Carries out an ASYNC_CACHED_READ that no thread has begun, on this thread. Returns 1, or 0 if there is none. Its result
+ * comes by asyncReap.
+ */
+export function asyncHelp(): number
 /** Returns the number of pairs [token, result] in `out`; a result is >= 0 or a negative errno. */
 export function asyncReap(out: Int32Array): number
 
@@ -471,6 +479,7 @@ export const constants: Readonly<{
   ASYNC_FALLOCATE: number
   ASYNC_SYNCFS: number
   ASYNC_COPY_RANGE: number
+  ASYNC_CACHED_READ: number
   AUDIT_ARCH: number
   AT_EMPTY_PATH: number
   AT_FDCWD: number

@@ -8,9 +8,11 @@ const { addon, path } = loadAddon()
 // Each export is named: the compiler treats a module's bindings as constants, but not the addon object's properties.
 export const {
   asyncCancel,
+  asyncCopierFd,
   asyncCopyRange,
   asyncCreate,
   asyncFile,
+  asyncHelp,
   asyncPoolFd,
   asyncReap,
   asyncReserve,

@@ -14,6 +14,8 @@ enum async_kind {
     ASYNC_FALLOCATE,
     ASYNC_COPY_RANGE,
     ASYNC_SYNCFS,
+    /* A read of cached data, which keeps a processor busy and waits for nothing. */
+    ASYNC_CACHED_READ,
     ASYNC_KINDS
 };
 

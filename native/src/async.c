@@ -1,6 +1,6 @@
 /*
  * Asynchronous system calls: a thread starts them and takes their results later. Each thread has one engine: an
- * io_uring if the kernel allows it, and helper threads for the rest.
+ * io_uring if the kernel allows it, helper threads for the rest, and others that copy cached data.
  */
 #include "async.h"
 
@@ -20,11 +20,13 @@
 static _Thread_local struct {
     struct uring *ring;
     struct pool *pool;
+    struct pool *copiers; /* NULL: no thread may copy beside this one */
 } engine;
 
 bool async_ready(void)
 {
-    return (engine.ring && uring_ready(engine.ring)) || (engine.pool && pool_ready(engine.pool));
+    return (engine.ring && uring_ready(engine.ring)) || (engine.pool && pool_ready(engine.pool)) ||
+           (engine.copiers && pool_ready(engine.copiers));
 }
 
 static void engine_destroy(void *arg)
@@ -33,28 +35,34 @@ static void engine_destroy(void *arg)
         uring_destroy(engine.ring);
     if (engine.pool)
         pool_destroy(engine.pool);
+    if (engine.copiers)
+        pool_destroy(engine.copiers);
     engine.ring = NULL;
     engine.pool = NULL;
+    engine.copiers = NULL;
 }
 
 /*
- * asyncCreate(useUring, maxThreads): 1 with an io_uring, 0 with helper threads alone, -EBUSY if this thread has an
+ * asyncCreate(useUring, maxThreads, maxCopiers): 1 with an io_uring, 0 with helper threads alone, -EBUSY if this thread has an
  * engine already. The engine ends with the thread.
  */
 static napi_value async_create(napi_env env, napi_callback_info info)
 {
-    napi_value argv[2];
-    int32_t use_uring, max_threads;
+    napi_value argv[3];
+    int32_t use_uring, max_threads, max_copiers;
 
-    if (!args_get(env, info, argv, 2) || !arg_i32(env, argv[0], &use_uring) || !arg_i32(env, argv[1], &max_threads))
+    if (!args_get(env, info, argv, 3) || !arg_i32(env, argv[0], &use_uring) || !arg_i32(env, argv[1], &max_threads) ||
+        !arg_i32(env, argv[2], &max_copiers))
         return NULL;
     if (engine.pool)
         return ret_int(env, -EBUSY);
-    if (max_threads < 1 || max_threads > MAX_THREADS)
+    if (max_threads < 1 || max_threads > MAX_THREADS || max_copiers < 0 || max_copiers > MAX_THREADS)
         return ret_int(env, -EINVAL);
-    engine.pool = pool_create(max_threads);
+    engine.pool = pool_create(max_threads, false);
     if (!engine.pool)
         return ret_errno(env, -1);
+    if (max_copiers > 0)
+        engine.copiers = pool_create(max_copiers, true);
     napi_add_env_cleanup_hook(env, engine_destroy, NULL);
     if (use_uring)
         engine.ring = uring_create();
@@ -72,7 +80,7 @@ static napi_value async_reserve(napi_env env, napi_callback_info info)
     return ret_int(env, uring_reserve(count));
 }
 
-/* asyncUringFd(), asyncPoolFd(): descriptors that are readable while results wait; -ENOENT without */
+/* asyncUringFd(), asyncPoolFd(), asyncCopierFd(): descriptors that are readable while results wait; -ENOENT without */
 static napi_value async_uring_fd(napi_env env, napi_callback_info info)
 {
     return ret_int(env, engine.ring ? uring_fd(engine.ring) : -ENOENT);
@@ -83,12 +91,19 @@ static napi_value async_pool_fd(napi_env env, napi_callback_info info)
     return ret_int(env, engine.pool ? pool_fd(engine.pool) : -ENOENT);
 }
 
+static napi_value async_copier_fd(napi_env env, napi_callback_info info)
+{
+    return ret_int(env, engine.copiers ? pool_fd(engine.copiers) : -ENOENT);
+}
+
 static int queue(const struct async_op *op)
 {
     int result;
 
     if (!engine.pool)
         return -EINVAL;
+    if (op->kind == ASYNC_CACHED_READ && engine.copiers)
+        return pool_queue(engine.copiers, op);
     if (!engine.ring || !uring_can(op->kind))
         return pool_queue(engine.pool, op);
     result = uring_queue(engine.ring, op);
@@ -120,7 +135,7 @@ static napi_value async_transfer(napi_env env, napi_callback_info info)
         !arg_fd(env, argv[2 + CURSOR_ARGS], &op.fd) || !arg_u53(env, argv[3 + CURSOR_ARGS], &offset) ||
         !arg_i32(env, argv[4 + CURSOR_ARGS], &op.flags))
         return NULL;
-    if (kind != ASYNC_READ && kind != ASYNC_WRITE)
+    if (kind != ASYNC_READ && kind != ASYNC_WRITE && kind != ASYNC_CACHED_READ)
         return ret_int(env, -EINVAL);
     op.kind = (enum async_kind)kind;
     op.offset = (int64_t)offset;
@@ -139,7 +154,7 @@ static napi_value async_file(napi_env env, napi_callback_info info)
         !arg_fd(env, argv[2], &op.fd) || !arg_i32(env, argv[3], &op.flags) || !arg_i64(env, argv[4], &op.offset) ||
         !arg_i64(env, argv[5], &op.len))
         return NULL;
-    if (kind < ASYNC_FSYNC || kind >= ASYNC_KINDS || kind == ASYNC_COPY_RANGE)
+    if (kind < ASYNC_FSYNC || kind > ASYNC_SYNCFS || kind == ASYNC_COPY_RANGE)
         return ret_int(env, -EINVAL);
     op.kind = (enum async_kind)kind;
     return ret_int(env, queue(&op));
@@ -177,9 +192,24 @@ static napi_value async_cancel(napi_env env, napi_callback_info info)
         return NULL;
     if (engine.pool)
         pool_cancel(engine.pool, kind < ASYNC_KINDS ? (enum async_kind)kind : ASYNC_KINDS);
+    if (engine.copiers)
+        pool_cancel(engine.copiers, kind < ASYNC_KINDS ? (enum async_kind)kind : ASYNC_KINDS);
     if (engine.ring && kind >= ASYNC_KINDS)
         uring_cancel(engine.ring);
     return ret_int(env, 0);
+}
+
+static int reap_pool(struct pool *pool, struct async_result *out, int room)
+{
+    const int taken = pool && room > 0 ? pool_reap(pool, out, room) : 0;
+
+    return taken > 0 ? taken : 0;
+}
+
+/* asyncHelp(): 1; carries out a read of cached data that no thread has begun. 0: there is none. */
+static napi_value async_help(napi_env env, napi_callback_info info)
+{
+    return ret_int(env, engine.copiers && pool_help(engine.copiers));
 }
 
 /* asyncReap(out: Int32Array): the number of pairs [token, result] in out */
@@ -199,12 +229,8 @@ static napi_value async_reap(napi_env env, napi_callback_info info)
     /* In bounds: at most `room` results, each a pair of words of the array. */
     if (engine.ring)
         taken = uring_reap(engine.ring, (struct async_result *)(void *)bytes, room);
-    if (engine.pool && taken < room) {
-        int more = pool_reap(engine.pool, (struct async_result *)(void *)bytes + taken, room - taken);
-
-        if (more > 0)
-            taken += more;
-    }
+    taken += reap_pool(engine.pool, (struct async_result *)(void *)bytes + taken, room - taken);
+    taken += reap_pool(engine.copiers, (struct async_result *)(void *)bytes + taken, room - taken);
     return ret_int(env, taken);
 }
 
@@ -215,10 +241,12 @@ bool register_async(napi_env env, napi_value exports)
         METHOD("asyncReserve", async_reserve),
         METHOD("asyncUringFd", async_uring_fd),
         METHOD("asyncPoolFd", async_pool_fd),
+        METHOD("asyncCopierFd", async_copier_fd),
         METHOD("asyncTransfer", async_transfer),
         METHOD("asyncFile", async_file),
         METHOD("asyncCopyRange", async_copy_range),
         METHOD("asyncSubmit", async_submit),
+        METHOD("asyncHelp", async_help),
         METHOD("asyncReap", async_reap),
         METHOD("asyncCancel", async_cancel),
     };

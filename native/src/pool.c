@@ -38,6 +38,7 @@ struct pool {
     int max_threads;
     int threads;
     int idle_threads;
+    bool owner_helps;
     bool ending;
     pthread_t ids[];
 };
@@ -73,6 +74,7 @@ static int64_t carry_out(const struct async_op *op)
 
     switch (op->kind) {
     case ASYNC_READ:
+    case ASYNC_CACHED_READ:
         return kernel_preadv2(op->fd, op->iov, op->iov_count, op->offset, op->flags);
     case ASYNC_WRITE:
         return kernel_pwritev2(op->fd, op->iov, op->iov_count, op->offset, op->flags);
@@ -92,9 +94,37 @@ static int64_t carry_out(const struct async_op *op)
     }
 }
 
-static void *helper(void *arg)
+/* Adds a result. The descriptor stays readable until pool_reap has taken the last. Call it with the lock held. */
+static void add_result(struct pool *pool, struct job *job, int32_t result)
 {
     const uint64_t one = 1;
+    const bool first = !pool->done.first;
+
+    job->result = result;
+    jobs_add(&pool->done, job);
+    __atomic_add_fetch(&pool->done_count, 1, __ATOMIC_RELEASE);
+    /* The write cannot block or fail: the counter is far from its limit. */
+    if (first && write(pool->event_fd, &one, sizeof(one)) < 0)
+        abort();
+}
+
+/* Carries out an operation, without the lock that is held before and after. */
+static void carry_out_unlocked(struct pool *pool, struct job *job)
+{
+    int64_t result;
+
+    pthread_mutex_unlock(&pool->lock);
+    do
+        result = carry_out(&job->op);
+    while (result < 0 && errno == EINTR && job->op.kind == ASYNC_CACHED_READ);
+    if (result < 0)
+        result = -errno;
+    pthread_mutex_lock(&pool->lock);
+    add_result(pool, job, (int32_t)result);
+}
+
+static void *helper(void *arg)
+{
     struct pool *pool = arg;
 
     pthread_mutex_lock(&pool->lock);
@@ -109,15 +139,7 @@ static void *helper(void *arg)
             pool->idle_threads--;
             continue;
         }
-        pthread_mutex_unlock(&pool->lock);
-        int64_t result = carry_out(&job->op);
-        job->result = result < 0 ? -errno : (int32_t)result;
-        pthread_mutex_lock(&pool->lock);
-        jobs_add(&pool->done, job);
-        __atomic_add_fetch(&pool->done_count, 1, __ATOMIC_RELEASE);
-        /* The write cannot block or fail: the counter is far from its limit. */
-        if (write(pool->event_fd, &one, sizeof(one)) < 0)
-            abort();
+        carry_out_unlocked(pool, job);
     }
     pthread_mutex_unlock(&pool->lock);
     return NULL;
@@ -142,7 +164,7 @@ static int start_thread(struct pool *pool)
     return error;
 }
 
-struct pool *pool_create(int max_threads)
+struct pool *pool_create(int max_threads, bool owner_helps)
 {
     struct pool *pool = calloc(1, sizeof(*pool) + (size_t)max_threads * sizeof(pthread_t));
 
@@ -154,6 +176,7 @@ struct pool *pool_create(int max_threads)
         return NULL;
     }
     pool->max_threads = max_threads;
+    pool->owner_helps = owner_helps;
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->work, NULL);
     jobs_init(&pool->waiting);
@@ -203,7 +226,7 @@ int pool_queue(struct pool *pool, const struct async_op *op)
     pthread_mutex_lock(&pool->lock);
     if (pool->idle_threads == 0 && pool->threads < pool->max_threads)
         error = start_thread(pool);
-    if (pool->threads == 0) {
+    if (pool->threads == 0 && !pool->owner_helps) {
         pthread_mutex_unlock(&pool->lock);
         free(job);
         return -error;
@@ -212,6 +235,18 @@ int pool_queue(struct pool *pool, const struct async_op *op)
     pthread_cond_signal(&pool->work);
     pthread_mutex_unlock(&pool->lock);
     return 0;
+}
+
+bool pool_help(struct pool *pool)
+{
+    struct job *job;
+
+    pthread_mutex_lock(&pool->lock);
+    job = jobs_take(&pool->waiting);
+    if (job)
+        carry_out_unlocked(pool, job);
+    pthread_mutex_unlock(&pool->lock);
+    return job != NULL;
 }
 
 bool pool_ready(const struct pool *pool)
@@ -244,7 +279,6 @@ int pool_reap(struct pool *pool, struct async_result *out, int max)
 
 void pool_cancel(struct pool *pool, enum async_kind kind)
 {
-    const uint64_t one = 1;
     struct jobs kept;
 
     pthread_mutex_lock(&pool->lock);
@@ -254,14 +288,9 @@ void pool_cancel(struct pool *pool, enum async_kind kind)
             jobs_add(&kept, job);
             continue;
         }
-        job->result = -ECANCELED;
-        jobs_add(&pool->done, job);
-        __atomic_add_fetch(&pool->done_count, 1, __ATOMIC_RELEASE);
+        add_result(pool, job, -ECANCELED);
     }
     pool->waiting.first = kept.first;
     pool->waiting.last = kept.first ? kept.last : &pool->waiting.first;
-    /* The write cannot block or fail: the counter is far from its limit. */
-    if (pool->done.first && write(pool->event_fd, &one, sizeof(one)) < 0)
-        abort();
     pthread_mutex_unlock(&pool->lock);
 }

@@ -61,6 +61,7 @@ export function buildShare(draft: ShareDraft, common: OptionValues): ShareConfig
     rateLimits: rateLimits(options, draft),
     quota: quota(options, draft),
     pollUs: options.get('poll-us'),
+    threadPoolSize: options.get('thread-pool-size'),
     keepAlive: options.get('keep-alive'),
   }
 }

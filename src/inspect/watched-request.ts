@@ -47,6 +47,10 @@ export class WatchedRequest implements Carrier {
     this.writableBytes = carrier.writableBytes
   }
 
+  get hasFollowers(): boolean {
+    return this.carrier.hasFollowers === true
+  }
+
   readWords(skipBytes: number, lenBytes: number, out: Int32Array, outBytes: Uint8Array): boolean {
     return this.carrier.readWords(skipBytes, lenBytes, out, outBytes)
   }
@@ -83,8 +87,9 @@ export class WatchedRequest implements Carrier {
     fd: number,
     offsetBytes: number,
     flags: number,
+    isCached?: boolean,
   ): number {
-    return this.carrier.startReadFromFile(token, skipBytes, lenBytes, fd, offsetBytes, flags)
+    return this.carrier.startReadFromFile(token, skipBytes, lenBytes, fd, offsetBytes, flags, isCached)
   }
 
   startWriteToFile(

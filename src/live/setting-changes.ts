@@ -61,6 +61,7 @@ const settings: Readonly<Record<keyof ShareConfig, readonly [OptionName, Effect]
   trace: ['trace', 'restart'],
   traceBytes: ['trace-size', 'restart'],
   pollUs: ['poll-us', 'restart'],
+  threadPoolSize: ['thread-pool-size', 'restart'],
   migration: ['migration-mode', 'restart'],
 }
 

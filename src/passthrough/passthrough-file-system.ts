@@ -21,6 +21,7 @@ import { IoctlOperations } from './files/ioctls.js'
 import { Leftovers } from './files/leftovers.js'
 import type { OpenDirectory } from './files/open-directory.js'
 import type { OpenFile } from './files/open-file.js'
+import { copierCount } from './files/shared-copies.js'
 import { HostIntrospection } from './host-introspection.js'
 import { ExportOperations } from './inodes/export.js'
 import { FdBudget } from './inodes/fd-budget.js'
@@ -286,7 +287,7 @@ function partsOf(options: PassthroughOptions, rootFd: number) {
     replies: new Replies({ inodes, paths, identities, rules, agreed }),
     memory,
     locks: new LockOperations({ files, paths, memory, options }),
-    async: new AsyncIo(),
+    async: new AsyncIo(copierCount(options.threadPoolSize)),
   }
 }
 

@@ -36,6 +36,8 @@ export interface PassthroughOptions {
   readonly translateUid: readonly string[]
   readonly translateGid: readonly string[]
   readonly migration: MigrationOptions
+  /** The most threads that copy large reads beside this one; undefined: from the processors. */
+  readonly threadPoolSize: number | undefined
   /** What the tree may hold; undefined: it is not counted. */
   readonly quota: QuotaLimits | undefined
   /** Reports a fault that the guest has caused. `kind` comes from a fixed set. */

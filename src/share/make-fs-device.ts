@@ -71,6 +71,7 @@ export function makeFsDevice(
     translateUid: config.translateUid,
     translateGid: config.translateGid,
     migration: config.migration,
+    threadPoolSize: config.threadPoolSize,
     // A guest that changes nothing needs no quota.
     quota: config.readonly ? undefined : config.quota,
     report,

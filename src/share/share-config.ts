@@ -79,6 +79,8 @@ export interface ShareConfig extends CacheChoices {
   readonly quota: QuotaLimits | undefined
   /** The longest spin before the thread sleeps, in microseconds; 0: never. */
   readonly pollUs: number
+  /** The most threads that copy large reads beside the share's; undefined: from the processors. */
+  readonly threadPoolSize: number | undefined
   /** True: listen again after a front-end has left. */
   readonly keepAlive: boolean
 }

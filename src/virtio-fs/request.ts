@@ -10,6 +10,8 @@ import { InHeader, OutHeader } from './wire/header.js'
 export interface Carrier {
   readonly readableBytes: number
   readonly writableBytes: number
+  /** True if the sender has more requests waiting. */
+  readonly hasFollowers?: boolean
   /** Copies readable bytes, words first. `skipBytes` is a multiple of 4. Returns false if there are too few. */
   readWords(skipBytes: number, lenBytes: number, out: Int32Array, outBytes: Uint8Array): boolean
   read(skipBytes: number, lenBytes: number, out: Uint8Array, at: number): boolean
@@ -20,7 +22,10 @@ export interface Carrier {
   readFromFile(skipBytes: number, lenBytes: number, fd: number, offsetBytes: number, flags: number): number
   /** pwritev2 of the request's bytes from `skipBytes` on to a file. Returns bytes written, or a negative errno. */
   writeToFile(skipBytes: number, lenBytes: number, fd: number, offsetBytes: number, flags: number): number
-  /** Starts such a transfer and returns at once. `token` comes back with the result. Returns 0 or a negative errno. */
+  /**
+   * Starts such a transfer and returns at once. `token` comes back with the result. `isCached`: the data of the file is in
+   * memory, so that copying it takes a processor and no wait. Returns 0 or a negative errno.
+   */
   startReadFromFile(
     token: number,
     skipBytes: number,
@@ -28,6 +33,7 @@ export interface Carrier {
     fd: number,
     offsetBytes: number,
     flags: number,
+    isCached?: boolean,
   ): number
   startWriteToFile(
     token: number,

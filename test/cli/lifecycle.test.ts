@@ -37,7 +37,7 @@ t.test('it prints the QEMU arguments that attach the share, as JSON off a termin
 
 t.test('it says who waits for the host instead of the thread of the share', async (t) => {
   const { ready } = await start(t)
-  t.equal(ready.asyncIo, native.asyncCreate(1, 1) === 1 ? 'io_uring' : 'threads')
+  t.equal(ready.asyncIo, native.asyncCreate(1, 1, 0) === 1 ? 'io_uring' : 'threads')
 })
 
 t.test('only its user may connect', async (t) => {

@@ -53,7 +53,7 @@ for (const [user, options] of Object.entries(users)) {
 t.test('what no thread has begun can be given up', async (t) => {
   const path = join(tempDir(t), 'file')
   const fd = openSync(path, 'w+')
-  t.equal(native.asyncCreate(0, 1), 0)
+  t.equal(native.asyncCreate(0, 1, 0), 0)
   native.ftruncate(fd, 64 * MIB)
   for (let token = 0; token < 100; token++) native.asyncCopyRange(token, fd, 0, fd, 64 * MIB, 64 * MIB)
   for (let token = 100; token < 200; token++) native.asyncFile(FSYNC, token, fd, 0, 0, 0)

@@ -23,12 +23,4 @@ export const compatibilityOptions = [
     text: 'accepted without effect: the program always stays in the foreground',
     ignored: 'the program always stays in the foreground',
   },
-  {
-    name: 'thread-pool-size',
-    argument: 'n',
-    kind: { type: 'count', min: 0, max: 2 ** 16, unit: 'threads' },
-    scope: 'share',
-    text: 'without effect: one thread serves a share, and io_uring does the work that would block it',
-    ignored: 'one thread serves a share, and io_uring does the work that would block it',
-  },
 ] as const satisfies readonly OptionSpec[]

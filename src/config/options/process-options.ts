@@ -25,6 +25,13 @@ export const processOptions = [
     default: '50',
   },
   {
+    name: 'thread-pool-size',
+    argument: 'n',
+    kind: { type: 'count', min: 0, max: 2 ** 16, unit: 'threads' },
+    scope: 'share',
+    text: 'how many threads may copy large reads beside the one that serves the share; by default one for each further processor, at most 4, and only while they find a free one',
+  },
+  {
     name: 'rlimit-nofile',
     argument: 'n',
     kind: { type: 'count', min: 0, max: 2 ** 30, unit: 'files' },

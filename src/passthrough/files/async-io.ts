@@ -1,118 +1,20 @@
 import { AsyncEngine } from 'vhost-user-ts'
-import {
-  type DeferredReply,
-  ECANCELED,
-  EINTR,
-  EIO,
-  EOPNOTSUPP,
-  OutHeader,
-  PENDING_REPLY,
-  type Request,
-  WriteOut,
-} from 'virtio-fs-ts/protocol'
+import { EIO, OutHeader, PENDING_REPLY, type Request } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import type { HeldFd } from './held-fd.js'
 import type { OpenFile } from './open-file.js'
+import { SharedCopies } from './shared-copies.js'
 import { SlowWrites } from './slow-writes.js'
+import { Task, type TaskKind } from './task.js'
 
 /** Calls on one file with an empty reply. */
-const { ASYNC_COPY_RANGE } = native.constants
+const { ASYNC_COPY_RANGE, RWF_NOWAIT } = native.constants
 export const { ASYNC_FALLOCATE, ASYNC_FDATASYNC, ASYNC_FSYNC, ASYNC_SYNCFS } = native.constants
 
-/** Copies are done in pieces of this size, so that a stop need not wait for the whole copy. */
-const COPY_PIECE_BYTES = 8 * 1024 * 1024
 /** Stopping rings wait this long for a task to begin, then give it up. */
 const PATIENCE_MS = 5000
 const LOOK_MS = 100
 const ALL_KINDS = 255
-
-/** The meaning of a task's result for its request. */
-type TaskKind = 'read' | 'write' | 'copy' | 'empty'
-
-/** The errno for a call that was given up. After a given-up copy, Linux reads and writes the data itself. */
-const GIVEN_UP: Readonly<Record<TaskKind, number>> = {
-  read: -EIO,
-  write: -EIO,
-  copy: -EOPNOTSUPP,
-  empty: -EINTR,
-}
-
-/** One system call under way for one request. Objects are reused. */
-class Task {
-  kind: TaskKind = 'empty'
-  reply!: DeferredReply
-  file!: HeldFd
-  /** For a transfer: the descriptor of `file` that it uses. */
-  fd = -1
-  /** The second file of a copy. */
-  otherFile: HeldFd | undefined
-  /** For a transfer: its file offset, its offset in the request or reply, the bytes left and the bytes done. */
-  offsetBytes = 0
-  skipBytes = 0
-  leftBytes = 0
-  doneBytes = 0
-  /** For a transfer: its RWF_* flags. */
-  flags = 0
-  /** For a transfer: an error is the result even after a part was done. */
-  isWhole = false
-  /** For a copy: its offset in the second file. */
-  outOffsetBytes = 0
-  /** Start time of a buffered write (0 for other tasks), and the bytes all buffered writes had written by then. */
-  startMs = 0
-  writtenBefore = 0
-  /** The most that it may add to its file, for a quota; -1: not counted. */
-  growthBytes = -1
-
-  constructor(readonly token: number) {}
-
-  /** Starts the rest of a transfer. Returns 0 or a negative errno. */
-  startTransfer(): number {
-    const { token, skipBytes, leftBytes, offsetBytes, flags, fd } = this
-    if (this.kind === 'copy') return this.startPiece()
-    const { carrier } = this.reply
-    return this.kind === 'read'
-      ? carrier.startReadFromFile(token, skipBytes, leftBytes, fd, offsetBytes, flags)
-      : carrier.startWriteToFile(token, skipBytes, leftBytes, fd, offsetBytes, flags)
-  }
-
-  private startPiece(): number {
-    const { token, file, otherFile, offsetBytes, outOffsetBytes } = this
-    if (otherFile === undefined) throw new Error('a copy has two files')
-    const lenBytes = Math.min(this.leftBytes, COPY_PIECE_BYTES)
-    return native.asyncCopyRange(token, file.fd, offsetBytes, otherFile.fd, outOffsetBytes, lenBytes)
-  }
-
-  advance(bytes: number): void {
-    this.offsetBytes += bytes
-    this.outOffsetBytes += bytes
-    this.skipBytes += bytes
-    this.leftBytes -= bytes
-    this.doneBytes += bytes
-  }
-
-  /** Sends the reply. */
-  answer(result: number): void {
-    const { reply, kind, doneBytes } = this
-    if (result === -ECANCELED && doneBytes === 0) {
-      reply.fail(GIVEN_UP[kind])
-    } else if (result < 0 && (doneBytes === 0 || this.isWhole)) {
-      reply.fail(result)
-    } else if (kind === 'empty') {
-      reply.succeed(0)
-    } else if (kind === 'read') {
-      reply.succeedInPlace(doneBytes)
-    } else {
-      WriteOut.write(reply.reply, 0, doneBytes)
-      reply.succeed(WriteOut.BYTES)
-    }
-  }
-
-  releaseFiles(): void {
-    this.file.release()
-    this.otherFile?.release()
-    this.otherFile = undefined
-  }
-}
 
 /**
  * System calls that would keep other requests waiting. They start here, run in io_uring or helper threads, and are
@@ -121,8 +23,8 @@ class Task {
  * Each call starts with a request that is owed a reply, and returns PENDING_REPLY or a negative errno.
  */
 export class AsyncIo {
-  /** Throws SystemCallError if this thread cannot have one. */
-  readonly engine = new AsyncEngine()
+  readonly engine: AsyncEngine
+  readonly copies: SharedCopies
   readonly slowWrites = new SlowWrites()
   /** With a quota: what the next task may add to its file; -1: nothing is counted. */
   growthBytes = -1
@@ -131,12 +33,18 @@ export class AsyncIo {
   private readonly tasks: Task[] = []
   private readonly idle: Task[] = []
   private underWay = 0
-  /** Tasks under way other than reads. The kernel runs these in its threads; reads only wait for the disk. */
+  /** Tasks under way other than reads from the disk: they need a processor, and such reads only wait. */
   private working = 0
   /** The rings are stopping: no copy begins another piece. */
   private stopping = false
   /** Bytes written by all buffered writes that left the loop. */
   private writtenBytes = 0
+
+  /** `copiers`: the most threads that share cached reads. Throws SystemCallError if this thread cannot have an engine. */
+  constructor(copiers = 0) {
+    this.engine = new AsyncEngine({ maxCopiers: copiers })
+    this.copies = new SharedCopies(copiers)
+  }
 
   /** Call it when nothing is under way. */
   close(): void {
@@ -161,6 +69,13 @@ export class AsyncIo {
     this.slowWrites.endBatch()
     if (this.underWay === 0) return false
     this.engine.submit()
+    return this.engine.reap(this.resume) || this.help()
+  }
+
+  /** Carries out a cached read that no other thread has begun. Returns false if there is none. */
+  private help(): boolean {
+    if (!this.engine.help()) return false
+    this.copies.tookBack()
     return this.engine.reap(this.resume)
   }
 
@@ -180,7 +95,8 @@ export class AsyncIo {
         patient = false
         native.asyncCancel(ALL_KINDS)
       }
-      if (!this.engine.reap(this.resume)) this.engine.wait(patient ? LOOK_MS : this.nextDueMs())
+      if (!this.engine.reap(this.resume) && !this.help())
+        this.engine.wait(patient ? LOOK_MS : this.nextDueMs())
     }
     this.stopping = false
   }
@@ -198,6 +114,34 @@ export class AsyncIo {
     doneBytes: number,
     isWhole: boolean,
   ): number {
+    const task = this.takeRead(request, file, fd, offsetBytes, lenBytes, doneBytes, isWhole)
+    return this.begin(task, task.startTransfer())
+  }
+
+  /** The same for data that may be in the host's page cache: another thread takes what is there. */
+  readCached(
+    request: Request,
+    file: OpenFile,
+    offsetBytes: number,
+    lenBytes: number,
+    isWhole: boolean,
+  ): number {
+    const task = this.takeRead(request, file, file.fd, offsetBytes, lenBytes, 0, isWhole)
+    task.isCached = true
+    task.flags = file.host.nowaitReads ? RWF_NOWAIT : 0
+    this.copies.handedOver()
+    return this.begin(task, task.startTransfer())
+  }
+
+  private takeRead(
+    request: Request,
+    file: OpenFile,
+    fd: number,
+    offsetBytes: number,
+    lenBytes: number,
+    doneBytes: number,
+    isWhole: boolean,
+  ): Task {
     const task = this.take(request, file, 'read')
     file.setBlocking()
     task.fd = fd
@@ -207,7 +151,7 @@ export class AsyncIo {
     task.flags = 0
     task.isWhole = isWhole
     task.advance(doneBytes)
-    return this.begin(task, task.startTransfer())
+    return task
   }
 
   /**
@@ -282,6 +226,7 @@ export class AsyncIo {
     task.reply = request.defer()
     task.doneBytes = 0
     task.isWhole = false
+    task.isCached = false
     task.startMs = 0
     task.growthBytes = this.growthBytes
     this.growthBytes = -1
@@ -291,7 +236,7 @@ export class AsyncIo {
 
   private begin(task: Task, started: number): number {
     this.underWay++
-    if (task.kind !== 'read') this.working++
+    if (task.needsProcessor) this.working++
     if (started < 0) this.end(task, started)
     else this.engine.begun()
     return PENDING_REPLY
@@ -301,8 +246,10 @@ export class AsyncIo {
   private readonly resume = (token: number, result: number): void => {
     const task = this.tasks[token]
     if (result > 0) task.advance(result)
+    const turned = task.becomesUncached(result)
+    if (turned) this.working--
     const mayGoOn = task.kind !== 'empty' && !(this.stopping && task.kind === 'copy')
-    const goesOn = mayGoOn && result > 0 && task.leftBytes > 0
+    const goesOn = turned || (mayGoOn && result > 0 && task.leftBytes > 0)
     const started = goesOn ? task.startTransfer() : result
     if (goesOn && started === 0) this.engine.begun()
     // Without this, a write of no bytes would be a short success.
@@ -311,7 +258,7 @@ export class AsyncIo {
 
   private end(task: Task, result: number): void {
     this.underWay--
-    if (task.kind !== 'read') this.working--
+    if (task.needsProcessor) this.working--
     if (task.startMs > 0) {
       const nowMs = performance.now()
       this.writtenBytes += task.doneBytes

@@ -91,6 +91,9 @@ export class DataOperations {
     if (!fillsPages && isDirect(file, ReadIn.flags(args, ARGS)))
       return this.share.async.read(request, file, file.directFd, offsetBytes, lenBytes, 0, false)
     if (fillsPages) this.share.inodes.dirty.filled(slotOfId(file.nodeid))
+    const { async } = this.share
+    if (async.copies.wants(lenBytes) && request.carrier.hasFollowers === true)
+      return async.readCached(request, file, offsetBytes, lenBytes, fillsPages)
     return this.readCached(request, file, offsetBytes, lenBytes, fillsPages)
   }
 

@@ -15,6 +15,12 @@ export interface FileIoOptions {
   readonly maxThreads?: number
 }
 
+/** The options of an engine. */
+export interface EngineOptions extends FileIoOptions {
+  /** The most threads, 0 to 64, that share reads of cached data with this one. Default 0. */
+  readonly maxCopiers?: number
+}
+
 /** Takes the result of the call that began under `token`: >= 0, or a negative errno. Tokens are 32 bits, here signed. */
 export type Deliver = (token: number, result: number) => void
 
@@ -35,10 +41,13 @@ export class AsyncEngine {
   private unsubmitted = false
 
   /** Throws SystemCallError EBUSY if this thread has an engine already. */
-  constructor({ uring = true, maxThreads = DEFAULT_MAX_THREADS }: FileIoOptions = {}) {
-    const made = mustSucceed('an engine for this thread', native.asyncCreate(uring ? 1 : 0, maxThreads))
+  constructor({ uring = true, maxThreads = DEFAULT_MAX_THREADS, maxCopiers = 0 }: EngineOptions = {}) {
+    const made = mustSucceed(
+      'an engine for this thread',
+      native.asyncCreate(uring ? 1 : 0, maxThreads, maxCopiers),
+    )
     this.kind = made === 1 ? 'io_uring' : 'threads'
-    this.fds = made === 1 ? [native.asyncPoolFd(), native.asyncUringFd()] : [native.asyncPoolFd()]
+    this.fds = [native.asyncPoolFd(), native.asyncUringFd(), native.asyncCopierFd()].filter((fd) => fd >= 0)
     this.epollFd = mustSucceed('epoll_create1', native.epollCreate())
     for (const fd of this.fds) native.epollAdd(this.epollFd, fd, EPOLLIN, 0)
   }
@@ -64,6 +73,11 @@ export class AsyncEngine {
     const count = native.asyncReap(results)
     for (let n = 0; n < count; n++) deliver(results[2 * n], results[2 * n + 1])
     return count > 0
+  }
+
+  /** Carries out a read of cached data that no other thread has begun. Returns false if there is none. */
+  help(): boolean {
+    return native.asyncHelp() === 1
   }
 
   /** Waits for results. -1: for as long as it takes. */

@@ -6,11 +6,13 @@ import type { GuestMemory } from '../memory/guest-memory.js'
 export const PENDING = -1
 
 const { ECANCELED } = os.errno
-const { ASYNC_READ, ASYNC_WRITE } = native.constants
+const { ASYNC_CACHED_READ, ASYNC_READ, ASYNC_WRITE } = native.constants
 
 /** The queue that a chain came from. */
 interface ChainQueue {
   complete(chain: DescriptorChain, writtenBytes: number): void
+  /** The number of requests that wait and were not taken. */
+  readonly waitingCount: number
   /** Called when a request is completed after `process` has returned. */
   readonly onLateCompletion: (() => void) | undefined
 }
@@ -49,6 +51,11 @@ export class DescriptorChain {
   /** True until the request is completed or given up. */
   get isOpen(): boolean {
     return this.head >= 0
+  }
+
+  /** True if the driver has more requests on the queue that were not taken. */
+  get hasFollowers(): boolean {
+    return this.queue.waitingCount > 0
   }
 
   /** Aborted when the request can wait no longer, at the same time as VhostUserDevice.cancel. Made on first use. */
@@ -150,7 +157,10 @@ export class DescriptorChain {
     return native.guestPwritev(memory.id, segments, 0, end, skipBytes, lenBytes, fd, offsetBytes, flags)
   }
 
-  /** Starts `readFromFile`; `asyncReap` returns `token` with the result. Returns 0 or a negative errno. */
+  /**
+   * Starts `readFromFile`; `asyncReap` returns `token` with the result. With `isCached`, the data is in memory, and a
+   * thread that copies beside this one carries it out. Returns 0 or a negative errno.
+   */
   startReadFromFile(
     token: number,
     skipBytes: number,
@@ -158,11 +168,12 @@ export class DescriptorChain {
     fd: number,
     offsetBytes: number,
     flags: number,
+    isCached = false,
   ): number {
     if (this.head < 0) return -ECANCELED
     const { memory, segments, readableSegments, segmentCount } = this
     return native.asyncTransfer(
-      ASYNC_READ,
+      isCached ? ASYNC_CACHED_READ : ASYNC_READ,
       token,
       memory.id,
       segments,

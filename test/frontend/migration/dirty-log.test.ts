@@ -41,6 +41,13 @@ const kinds: Readonly<Record<string, (fs: FuseGuest, file: { nodeid: bigint; han
       calls.push(fs.start(fs.readRequest(nodeid, handle, BigInt(n * 4 * PAGE), 4 * PAGE)))
     finishAll(fs, calls)
   },
+  'many large reads at once, which several threads copy': (fs, { nodeid, handle }) => {
+    const offsets = [0, 1, 2, 3, 4, 5, 6, 7.5].map((n) => BigInt(n * 128 * 1024))
+    finishAll(
+      fs,
+      offsets.map((offset) => fs.start(fs.readRequest(nodeid, handle, offset, 128 * 1024))),
+    )
+  },
   'listings, with and without attributes': (fs) => {
     const { handle } = fs.opendir(ROOT_ID)
     fs.readdir(ROOT_ID, handle, 0n, 8 * PAGE)

@@ -29,7 +29,7 @@ function refuseEnter(): Uint8Array {
 }
 
 const fd = openSync('.', 'r')
-if (native.asyncCreate(1, 1) !== 1) throw new Error('no io_uring')
+if (native.asyncCreate(1, 1, 0) !== 1) throw new Error('no io_uring')
 if (native.seccompInstall(refuseEnter()) !== 0) throw new Error('no seccomp')
 for (let token = 0; token < CALLS; token++) {
   const started = native.asyncFile(FSYNC, token, fd, 0, 0, 0)
