@@ -86,12 +86,12 @@ export function memoryCloseWindow(memory: Memory, gpa: number, window: ArrayBuff
 /** Makes memorySpin watch the 16-bit word at `gpa` in slot `slot` (0-255); gpa -1 clears the slot. Errors: EFAULT. */
 export function memoryWatch(memory: Memory, slot: number, gpa: number): number
 /**
- * Returns 1 as soon as a watched word differs from seen[slot] or asyncReap has a result, 0 after `spinNs`
- * nanoseconds.
+ * Returns SPIN_CAUGHT as soon as a watched word differs from seen[slot] or asyncReap has a result, 0 after `spinNs`
+ * nanoseconds. Either with SPIN_INTERRUPTED added if this thread lost its processor meanwhile.
  */
 export function memorySpin(memory: Memory, seen: Uint16Array, spinNs: number): number
-/** Returns how often the kernel gave this thread's processor to another thread while this one wanted to go on. */
-export function preemptions(): number
+/** Returns this thread's processor time so far, in nanoseconds. */
+export function threadCpuNs(): number
 
 /**
  * The next four functions work on the bytes [skipBytes, skipBytes + lenBytes) of segments [first, end) of `segments`,
@@ -541,6 +541,8 @@ export const constants: Readonly<{
   SEEK_SET: number
   SEEK_CUR: number
   SEEK_END: number
+  SPIN_CAUGHT: number
+  SPIN_INTERRUPTED: number
   STATX_BASIC_STATS: number
   STATX_BTIME: number
   STATX_MNT_ID: number

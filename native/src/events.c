@@ -3,7 +3,6 @@
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -13,6 +12,8 @@
 #include "module.h"
 
 #define MAX_EVENTS 64
+/* A thread that keeps its processor looks more often than this, interrupts included. */
+#define PAUSE_NS 50000
 
 /* eventfdCreate(flags): fd */
 static napi_value eventfd_create(napi_env env, napi_callback_info info)
@@ -124,11 +125,11 @@ static napi_value epoll_block(napi_env env, napi_callback_info info)
     return ret_errno(env, ready);
 }
 
-static int64_t now_ns(void)
+static int64_t clock_ns(clockid_t clock)
 {
     struct timespec now;
 
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
@@ -154,9 +155,9 @@ static bool watch_moved(const struct guest_memory *memory, const uint16_t *seen)
 }
 
 /*
- * memorySpin(memory, seen, spinNs): 1 as soon as a watched word differs from seen[slot] or an asynchronous system
- * call of this thread has a result, 0 after spinNs. `seen` is a Uint16Array with an element for every slot ever
- * watched.
+ * memorySpin(memory, seen, spinNs): SPIN_CAUGHT as soon as a watched word differs from seen[slot] or an asynchronous
+ * system call of this thread has a result, 0 after spinNs; SPIN_INTERRUPTED is added after a pause between two looks.
+ * `seen` is a Uint16Array with an element for every slot ever watched.
  */
 static napi_value memory_spin(napi_env env, napi_callback_info info)
 {
@@ -164,33 +165,36 @@ static napi_value memory_spin(napi_env env, napi_callback_info info)
     napi_value argv[3];
     size_t len_bytes;
     uint8_t *bytes;
+    int64_t end_ns, looked_ns, now_ns;
+    int outcome = 0;
     uint32_t spin_ns;
-    int64_t end_ns;
 
     if (!args_get(env, info, argv, 3) || !(memory = arg_memory(env, argv[0])) ||
         !arg_bytes(env, argv[1], &bytes, &len_bytes) || !arg_u32(env, argv[2], &spin_ns))
         return NULL;
     if ((uintptr_t)bytes % sizeof(uint16_t) != 0 || len_bytes / sizeof(uint16_t) < memory->watch_count)
         return ret_int(env, -EINVAL);
-    end_ns = now_ns() + spin_ns;
+    now_ns = clock_ns(CLOCK_MONOTONIC);
+    end_ns = now_ns + spin_ns;
     do {
-        for (int n = 0; n < 16; n++) {
+        for (int n = 0; n < 16 && !(outcome & SPIN_CAUGHT); n++) {
             if (watch_moved(memory, (const uint16_t *)(const void *)bytes) || async_ready())
-                return ret_int(env, 1);
-            cpu_relax();
+                outcome |= SPIN_CAUGHT;
+            else
+                cpu_relax();
         }
-    } while (now_ns() < end_ns);
-    return ret_int(env, 0);
+        looked_ns = now_ns;
+        now_ns = clock_ns(CLOCK_MONOTONIC);
+        if (now_ns - looked_ns > PAUSE_NS)
+            outcome |= SPIN_INTERRUPTED;
+    } while (now_ns < end_ns && !(outcome & SPIN_CAUGHT));
+    return ret_int(env, outcome);
 }
 
-/* preemptions(): how often the kernel gave this thread's processor to another while this one wanted to go on */
-static napi_value preemptions(napi_env env, napi_callback_info info)
+/* threadCpuNs(): this thread's processor time so far */
+static napi_value thread_cpu_ns(napi_env env, napi_callback_info info)
 {
-    struct rusage usage;
-
-    if (getrusage(RUSAGE_THREAD, &usage) < 0)
-        return ret_errno(env, -1);
-    return ret_int(env, usage.ru_nivcsw);
+    return ret_int(env, clock_ns(CLOCK_THREAD_CPUTIME_ID));
 }
 
 bool register_events(napi_env env, napi_value exports)
@@ -205,7 +209,7 @@ bool register_events(napi_env env, napi_value exports)
         METHOD("epollDelete", epoll_delete),
         METHOD("epollWait", epoll_block),
         METHOD("memorySpin", memory_spin),
-        METHOD("preemptions", preemptions),
+        METHOD("threadCpuNs", thread_cpu_ns),
     };
 
     return napi_define_properties(env, exports, COUNT_OF(methods), methods) == napi_ok;

@@ -14,6 +14,8 @@ import type { Vring } from './vring.js'
 const BATCH = 32
 const DEFAULT_POLL_US = 50
 
+const { SPIN_CAUGHT, SPIN_INTERRUPTED } = native.constants
+
 /** The likely reason why a well-meaning driver names memory that is not shared. */
 const UNSHARED_MEMORY =
   'all of the guest’s memory has to be shared: each memory back-end needs share=on, also one that is plugged in later'
@@ -32,6 +34,8 @@ export class RingServer implements RingHost {
   private readonly seen = new Uint16Array(MAX_QUEUES)
   private active: Vring[] = []
   private paused: Vring[] = []
+  /** The number of requests taken from all rings so far. */
+  private served = 0
   /** True if a full device has left requests in their rings: a completion is then a reason to look again. */
   holdsBack = false
 
@@ -44,7 +48,7 @@ export class RingServer implements RingHost {
     pollUs: number | undefined,
     private readonly promises?: Promises,
   ) {
-    this.spinning = new AdaptiveSpin((pollUs ?? DEFAULT_POLL_US) * 1000, native.preemptions)
+    this.spinning = new AdaptiveSpin((pollUs ?? DEFAULT_POLL_US) * 1000, native.threadCpuNs)
   }
 
   ringStarted(vring: Vring, queue: SplitVirtqueue): void {
@@ -123,14 +127,16 @@ export class RingServer implements RingHost {
     const { spinning, active, seen } = this
     if (spinning.spinNs === 0 || active.length === 0 || this.isWorking) return false
     for (const vring of active) seen[vring.index] = vring.queue?.lastAvail ?? 0
-    if (native.memorySpin(memoryId, seen, spinning.spinNs) !== 1) return false
-    spinning.caught()
+    const outcome = native.memorySpin(memoryId, seen, spinning.spinNs)
+    if ((outcome & SPIN_INTERRUPTED) !== 0) spinning.lostProcessor()
+    if ((outcome & SPIN_CAUGHT) === 0) return false
+    spinning.caught(this.served)
     return true
   }
 
   /** Records that the spin saw nothing and the sleep after it is over: `idleMs` since the spin began. */
   slept(idleMs: number): void {
-    this.spinning.missed(idleMs * 1e6)
+    this.spinning.missed(idleMs * 1e6, this.served)
   }
 
   /** Asks the drivers for kicks. Returns true if a request came before they could know: look again. */
@@ -188,6 +194,7 @@ export class RingServer implements RingHost {
     }
     // This also covers requests completed since the last look.
     if (queue.shouldSignal()) vring.signal(this.loop.waits)
+    this.served += limit - left
     return left < limit
   }
 
