@@ -85,7 +85,7 @@ export class ControlCommands {
   async run(request: ControlRequest): Promise<unknown> {
     const { command } = request
     if (command === 'help') return { ...ownCommands, ...changeCommands, ...shareCommands }
-    if (command === 'set') return this.running.set(this.shareOf(request).thread, request.argument)
+    if (command === 'set') return this.set(request)
     if (hasName(changeCommands, command))
       throw new ControlError(`${command} is for the socket of changes, which is called PATH.live`)
     if (command === 'shares')
@@ -94,6 +94,16 @@ export class ControlCommands {
     if (command === 'counts') return this.shareOf(request).thread.counters.report()
     if (hasName(shareCommands, command)) return this.ask(request, command)
     throw new ControlError(`unknown command '${command}': help lists them`)
+  }
+
+  /** The level of the log is that of the process: it needs no share. */
+  private set(request: ControlRequest): Promise<unknown> {
+    const { share, argument } = request
+    const options = typeof argument === 'object' && argument !== null ? Object.keys(argument) : []
+    const [first] = this.shares
+    const isOfProcess = share === undefined && options.length === 1 && options[0] === 'log-level'
+    const { thread } = isOfProcess && first !== undefined ? first : this.shareOf(request)
+    return this.running.set(thread, argument)
   }
 
   /** Reports every share that serves or has failed. */

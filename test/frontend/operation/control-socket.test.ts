@@ -64,6 +64,9 @@ t.test('several shares are told apart', async (t) => {
   const { control } = await startControlled(t, [...share('one', one), ...share('two', two)])
   t.match(await control.refusal('state'), /say which share: .*one, two/)
   t.match(await control.ask('state', undefined, 'two'), { connected: false })
+  t.match(await control.refusal('set', { cache: 'never' }), /say which share/)
+  t.match(await control.refusal('set', { 'log-level': 'debug', cache: 'never' }), /say which share/)
+  t.same(await control.ask('set', { 'log-level': 'debug' }), { atNextMount: [] }, 'one level for all')
 })
 
 t.test('a client that never reads is cut off', async (t) => {
