@@ -34,6 +34,8 @@ export function unixListenerPath(fd: number, out: Uint8Array): number
 export function unixAccept(listenFd: number): number
 /** Makes two connected sockets, in `out[0]` and `out[1]`. */
 export function unixPair(out: Int32Array): number
+/** The same, for messages that keep their bounds (SOCK_SEQPACKET). */
+export function packetPair(out: Int32Array): number
 /** sendmsg(2) with `fdCount` descriptors, which the caller keeps. Returns bytes sent. */
 export function sendMessage(
   fd: number,
@@ -295,6 +297,8 @@ export function seekDirectory(fd: number, low: number, high: number): number
 
 export function close(fd: number): number
 export function dup(fd: number): number
+/** Makes `target`, an open descriptor, a copy of `fd`. */
+export function dupTo(fd: number, target: number): number
 export function statusFlags(fd: number): number
 export function setStatusFlags(fd: number, flags: number): number
 /** Sets the limit of open files as far as this process may; 0 leaves it. Returns the limit now in force. */

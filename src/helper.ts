@@ -1,7 +1,7 @@
 /**
- * Changes the running process: adds shares, removes them, and reads its configuration file again. The broker starts it
+ * Changes the running process: adds shares, removes them, reads its configuration file again, and replaces it. The broker starts it
  * outside of the confinement (native/launcher/broker.c), with the privileges and the command line of the start: for a
- * client, or for SIGHUP.
+ * client, for SIGHUP, or for SIGUSR2.
  */
 import { messageOf } from './basics/errors.js'
 import { readOptions } from './config/command-line.js'
@@ -9,6 +9,7 @@ import { exitWithError } from './exit-with-error.js'
 import { KeptSockets } from './live/kept-sockets.js'
 import { serveLiveClient } from './live/live-client.js'
 import { reload } from './live/reload.js'
+import { replace, type Starter } from './live/replace.js'
 import { RunningProcess } from './live/running-process.js'
 import type { Helper } from './live/share-changes.js'
 import { inheritedFd } from './sandbox/inherited-fd.js'
@@ -31,8 +32,10 @@ async function main(args: readonly string[]): Promise<void> {
   const sockets = new KeptSockets(broker, pid)
   sockets.settle(shares.map(({ config }) => config))
   const helper: Helper = { process: running, sockets, given }
+  const starter: Starter = { process: running, broker, args }
   const clientFd = inheritedFd('VIRTIOFSD_TS_CLIENT_FD')
-  if (clientFd !== undefined) await serveLiveClient(clientFd, helper)
+  if (clientFd !== undefined) await serveLiveClient(clientFd, helper, starter)
+  else if (process.env['VIRTIOFSD_TS_TASK'] === 'replace') replaceForSignal(starter)
   else reloadForSignal(helper)
   process.exit()
 }
@@ -42,6 +45,14 @@ function reloadForSignal(helper: Helper): void {
     reload(helper)
   } catch (error) {
     helper.process.refused(messageOf(error))
+  }
+}
+
+function replaceForSignal(starter: Starter): void {
+  try {
+    replace(starter, { program: undefined, options: [] })
+  } catch {
+    // The process that goes on has logged the reason.
   }
 }
 

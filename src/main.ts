@@ -7,6 +7,7 @@ import type { CommandName } from './config/command-table.js'
 import { nearestName } from './config/nearest-name.js'
 import { UserError } from './config/user-error.js'
 import { exitWithError } from './exit-with-error.js'
+import { SUCCESSION_VARIABLE } from './live/succession-variable.js'
 
 /** The subcommands, by first argument, loaded on demand. Without a subcommand the program serves. */
 const commands: Readonly<Record<CommandName, (args: readonly string[]) => Promise<void> | void>> = {
@@ -20,10 +21,15 @@ const commands: Readonly<Record<CommandName, (args: readonly string[]) => Promis
 
 /** Loaded separately: only serving needs the addon. */
 async function serve(args: readonly string[]): Promise<void> {
-  const parsed = parseCommandLine(args)
-  if (parsed === undefined) return
-  const { startServing } = await import('./start.js')
-  await startServing(parsed.configuration, args)
+  try {
+    const parsed = parseCommandLine(args)
+    if (parsed === undefined) return
+    const { startServing } = await import('./start.js')
+    await startServing(parsed.configuration, args)
+  } catch (error) {
+    if (process.env[SUCCESSION_VARIABLE] !== undefined) (await import('./start.js')).refuseSuccession(error)
+    throw error
+  }
 }
 
 async function main(args: readonly string[]): Promise<void> {

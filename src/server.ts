@@ -1,20 +1,28 @@
 import type { Logger } from 'pino'
+import { messageOf } from './basics/errors.js'
 import { ControlCommands } from './control/control-commands.js'
 import { serveControl } from './control/control-server.js'
 import { ChangeReceiver, loadProgram } from './live/change-receiver.js'
+import { Predecessor } from './live/predecessor.js'
 import { RunningShares } from './live/running-shares.js'
+import { keyOf } from './live/share-key.js'
+import { placeOf } from './live/succession.js'
+import { type Successor, threadSockets } from './live/successor.js'
 import { makeLogger } from './log/log.js'
 import type { MetricsService } from './metrics/metrics-service.js'
 import type { ServerPlan } from './sandbox/launch.js'
 import { exitNow, limitFiles, limitSystemCalls, reserveRings, writeNow } from './sandbox/own-process.js'
 import { closeDebugger, type EndingSignal, obeySignals } from './sandbox/signals.js'
-import type { Broker } from './sockets/broker.js'
+import type { LoadedProgram } from './share/share-thread.js'
 import type { ListeningSockets } from './sockets/listening-sockets.js'
 import { PacketSocket } from './sockets/packet-socket.js'
 import { ServiceManager } from './sockets/service-manager.js'
 
 const EXIT_SUCCESS = 0
 const EXIT_FAILURE = 1
+
+/** As native/launcher/keeper.h has it. */
+const EXIT_REPLACED = 75
 
 /** Open files reserved for the process itself, out of the guests' reach. */
 const RESERVED_FILES = 256
@@ -52,16 +60,23 @@ class Server {
     const { configuration, confinement } = this.plan
     const { shares } = configuration
     this.sayWhatIsDifferent()
+    const succession = this.links.successor === undefined ? [] : threadSockets(shares.length)
     for (const [n, config] of shares.entries()) {
       const place = {
         root: confinement.roots[n] ?? config.directory,
         trace: confinement.traces[n],
-        // There is a socket for each share.
-        listenFd: this.sockets.shareFds[n] as number,
+        // There is a socket for each share, unless it comes from the process before.
+        listenFd: this.sockets.shareFds[n] ?? -1,
+        successionFd: succession[n]?.own,
       }
       this.shares.start(config, place, { named: shares.length > 1 })
     }
-    this.confine(leaveOldRoot).catch((error: Error) => {
+    const started = this.confine(
+      leaveOldRoot,
+      succession.map(({ other }) => other),
+    )
+    started.catch((error: Error) => {
+      this.links.successor?.refuse(messageOf(error))
       this.log.fatal({ err: error }, 'cannot start')
       this.exit(EXIT_FAILURE)
     })
@@ -84,7 +99,7 @@ class Server {
    * Confines the process in this order: the threads load their code, the old root goes, the threads open what they
    * serve, system calls are given up, the threads serve.
    */
-  private async confine(leaveOldRoot: () => void): Promise<void> {
+  private async confine(leaveOldRoot: () => void, successionFds: readonly number[]): Promise<void> {
     const { shares } = this
     const { seccomp } = this.plan.configuration
     const metrics = await this.loadMetrics()
@@ -97,14 +112,38 @@ class Server {
     leaveOldRoot()
     shares.allow('loaded')
     await shares.reached('prepared')
-    this.serveControl(metrics)
+    const { successor } = this.links
+    if (successor === undefined) this.serveControl(metrics)
     if (changes !== undefined && seccomp !== 'none') reserveRings(SPARE_RINGS)
     limitSystemCalls(seccomp)
     this.logConfinement()
     shares.allow('prepared')
-    if (changes === undefined) return
-    const socket = new PacketSocket(changes.handoverFd)
-    new ChangeReceiver(socket, shares, changes.program, this.log, this.plan)
+    if (successor !== undefined) {
+      const keys = this.plan.configuration.shares.map(keyOf)
+      await successor.take(keys, successionFds, shares.reached('taken'))
+      shares.allow('taken')
+      this.serveControl(metrics)
+    }
+    if (changes !== undefined) this.receiveChanges(changes.handoverFd, changes.program)
+  }
+
+  private receiveChanges(handoverFd: number, program: LoadedProgram): void {
+    const { shares, log, plan, sockets } = this
+    const estate = () => {
+      const now = { ...plan.configuration, shares: shares.serving.map(({ config }) => config) }
+      return { place: placeOf(now), sockets, mountsFd: this.links.mountsFd }
+    }
+    new ChangeReceiver(new PacketSocket(handoverFd), shares, program, log, plan, {
+      predecessor: new Predecessor(shares, estate, log),
+      replaced: () => this.replaced(),
+    })
+  }
+
+  /** Ends the process, whose successor serves: nothing of what both share may be touched. */
+  private replaced(): never {
+    this.log.info({}, 'another process serves in the place of this one')
+    this.flushLog()
+    exitNow(EXIT_REPLACED)
   }
 
   private logConfinement(): void {
@@ -130,12 +169,15 @@ class Server {
     if (metricsFd !== undefined) metrics?.serve(metricsFd, () => commands.reports())
   }
 
-  /** Carries out a signal: SIGHUP asks for the configuration file to be read again, if there is one. */
+  /** Carries out a signal. With a configuration file, SIGHUP is for the keeper: see native/launcher/keeper.c. */
   obey(signal: EndingSignal): void {
-    const { configFile } = this.plan.configuration
-    if (signal !== 'SIGHUP' || configFile === undefined) this.stop(signal)
-    // With a supervisor, the signal went to it as well, and it asks.
-    else this.links.broker?.askForReload()
+    if (signal !== 'SIGHUP' || this.plan.configuration.configFile === undefined) this.stop(signal)
+  }
+
+  /** SIGUSR2 is for the keeper, if there is one. */
+  refuseReplacement(): void {
+    if (this.links.handoverFd !== undefined) return
+    this.log.warn({}, 'this process cannot be replaced: it was started without --control-socket and --config')
   }
 
   /** Ends the process because of a signal. */
@@ -180,7 +222,6 @@ class Server {
   private exit(status: number): never {
     this.manager.stopping()
     this.sockets.releaseAll()
-    this.links.broker?.end()
     this.flushLog()
     exitNow(status)
   }
@@ -192,8 +233,10 @@ export interface ServerLinks {
   readonly procFd: number
   /** Leads to the helpers that change this process; undefined: it cannot be changed. */
   readonly handoverFd: number | undefined
-  /** Undefined if a supervisor has the link, or if there is no broker. */
-  readonly broker: Broker | undefined
+  /** The mount namespace in which the shared directories are mounted; undefined: that of the host. */
+  readonly mountsFd: number | undefined
+  /** Takes everything over from the process that serves; undefined: this one begins by itself. */
+  readonly successor: Successor | undefined
 }
 
 /**
@@ -214,6 +257,7 @@ export function startServer(
   const sockets = makeSockets()
   const server = new Server(plan, links, sockets, log, manager, flush)
   obey = (signal) => server.obey(signal)
+  process.on('SIGUSR2', () => server.refuseReplacement())
   process.on('uncaughtException', (error) => server.fail(error))
   try {
     server.start(leaveOldRoot)

@@ -1,6 +1,7 @@
 /* launcher --sandbox KIND [--user-map INSIDE:OUTSIDE:COUNT]... [--group-map INSIDE:OUTSIDE:COUNT]... --capabilities HEX
  *          {--mount NAME=PATH | --mount-readonly NAME=PATH}... [--unlink PATH]... [--private-fd N]...
- *          [--helper N=SCRIPT [--changes-fd N] [--hangup reload] [--socket LOCK_FD=PATH]...]
+ *          [--hangup reload] [--handover-fd N]
+ *          [--helper N=SCRIPT [--changes-fd N] [--socket LOCK_FD=PATH]...]
  *          -- PROGRAM [ARGUMENT]... */
 #include <errno.h>
 #include <stdio.h>
@@ -90,6 +91,8 @@ static void add_option(struct plan *plan, const char *name, char *value)
         add_helper(plan, value);
     } else if (strcmp(name, "--changes-fd") == 0) {
         plan->changes_fd = atoi(value);
+    } else if (strcmp(name, "--handover-fd") == 0) {
+        plan->handover_fd = atoi(value);
     } else if (strcmp(name, "--hangup") == 0) {
         plan->reloads = true;
     } else if (strcmp(name, "--socket") == 0) {

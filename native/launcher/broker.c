@@ -1,8 +1,8 @@
 /*
  * The broker stays outside of the confinement, where it sees the host. It starts a helper (src/helper.ts) for each
- * client that asks for a change of the running process, and for each SIGHUP, and it removes the sockets' files at the
- * end. The confined program cannot ask the broker for anything: the program's end of `handover` leads to the helpers,
- * which send descriptors there and take no requests from it.
+ * client that asks for a change of the running process, for each SIGHUP and each SIGUSR2, and it removes the sockets'
+ * files at the end, however its keeper ended. The confined program cannot ask the broker for anything: the program's end
+ * of `handover` leads to the helpers, which send descriptors there and take no requests from it.
  */
 #include <errno.h>
 #include <poll.h>
@@ -11,35 +11,47 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "broker.h"
+#include "descriptors.h"
+#include "keeper.h"
+#include "packet.h"
 #include "refuse.h"
 #include "socket-files.h"
 
-/* Requests on the link of the supervisor. */
-#define RELOAD 'h'
-#define END 'q'
-/* The time that the supervisor gives the broker to remove files, which a dead disk can prevent. */
-#define PATIENCE_MS 5000
-/* A helper that is silent for longer waits for the host's file system: it waits for an answer of the program for 30 s. */
-#define SILENCE_MS 40000
+/* A helper that is silent for longer waits for the host's file system: it waits for a new process for 40 s. */
+#define SILENCE_MS 50000
+/* The longest message of a helper: the words of a program. */
+#define MAX_MESSAGE (128 * 1024)
+#define MAX_WORDS 1024
+/* A helper's message: the program has said that its successor serves. */
+#define AWAIT_REPLACED 'd'
 /* Tells the program that a helper is gone, and with it every change that it has not committed. */
 #define ABORT "{\"op\":\"abort\"}"
 
 struct broker {
-    const struct plan *plan;
+    struct plan *plan;
     int link_fd;
     int handover_fd;
     /* The helper that runs, and this end of its socket; -1 if none runs. */
     int helper_pid;
     int helper_fd;
     bool reload_asked;
+    bool replace_asked;
+    /* The helper waits until the program has been replaced. */
+    bool replacing;
+    /* Of the successor that was started last: the helpers' end of its handover, and what it says it is to be called by. */
+    int next_handover_fd;
+    int words_fd;
 };
 
-static const int ending_signals[] = { SIGTERM, SIGINT, SIGHUP, SIGQUIT };
+/* The program that the next helper is, as the last successor has told. */
+static char next_words[MAX_MESSAGE];
+static char *next_program[MAX_WORDS];
+
+static const int group_signals[] = { SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR2 };
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -48,34 +60,10 @@ static void set_signals(void (*handler)(int))
 {
     sigset_t none;
 
-    for (size_t n = 0; n < COUNT_OF(ending_signals); n++)
-        signal(ending_signals[n], handler);
+    for (size_t n = 0; n < COUNT_OF(group_signals); n++)
+        signal(group_signals[n], handler);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
-static int compare(const void *a, const void *b)
-{
-    return *(const int *)a - *(const int *)b;
-}
-
-/* A copy of a listening socket here would keep it open after the program has closed it. */
-static void close_all_but(int *kept, size_t count)
-{
-    int first = STDERR_FILENO + 1;
-
-    qsort(kept, count, sizeof(*kept), compare);
-    for (size_t n = 0; n <= count; n++) {
-        const unsigned last = n < count ? (unsigned)kept[n] - 1 : ~0U;
-
-        if (n < count && kept[n] < first)
-            continue;
-        if ((unsigned)first <= last && syscall(SYS_close_range, first, last, 0) < 0)
-            for (int fd = first, end = n < count ? kept[n] : (int)sysconf(_SC_OPEN_MAX); fd < end; fd++)
-                close(fd);
-        if (n < count)
-            first = kept[n] + 1;
-    }
 }
 
 static void close_others(const struct broker *broker)
@@ -117,8 +105,8 @@ _Noreturn static void become_helper(const struct broker *broker, int helper_fd, 
     _exit(EXIT_REFUSED);
 }
 
-/* `client_fd` is -1 for a reload that SIGHUP asked for. */
-static void start_helper(struct broker *broker, int client_fd)
+/* `client_fd` is -1 for what a signal asked for: `task`. */
+static void start_helper(struct broker *broker, int client_fd, const char *task)
 {
     int fds[2];
 
@@ -127,6 +115,7 @@ static void start_helper(struct broker *broker, int client_fd)
     broker->helper_pid = fork();
     if (broker->helper_pid == 0) {
         close(fds[0]);
+        setenv("VIRTIOFSD_TS_TASK", task, 1);
         become_helper(broker, fds[1], client_fd);
     }
     close(fds[1]);
@@ -142,6 +131,7 @@ static void end_helper(struct broker *broker)
 {
     close(broker->helper_fd);
     broker->helper_fd = -1;
+    broker->replacing = false;
     waitpid(broker->helper_pid, NULL, 0);
     drop_fresh_files();
     send(broker->handover_fd, ABORT, strlen(ABORT), MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -159,19 +149,139 @@ static void take_client(struct broker *broker)
 
     if (fd < 0)
         return;
-    start_helper(broker, fd);
+    start_helper(broker, fd, "client");
     close(fd);
 }
 
-/* Returns false if the supervisor, or the program without one, has ended. */
+/*
+ * "rWORD\0WORD\0": starts a successor of the program. The answer carries the program's end of the socket between both.
+ * Returns 0 or a negative errno.
+ */
+static int start_successor(struct broker *broker, const char *text, size_t len_bytes, int *program_end)
+{
+    int succession[2], handover[2], words[2];
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, succession) < 0)
+        return -errno;
+    must(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, handover), "make a socket pair");
+    must(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, words), "make a socket pair");
+    {
+        const int fds[] = { succession[1], handover[0], words[1] };
+        const int result = send_packet(broker->link_fd, text, len_bytes, fds, COUNT_OF(fds)) < 0 ? -errno : 0;
+
+        for (size_t n = 0; n < COUNT_OF(fds); n++)
+            close(fds[n]);
+        if (result < 0) {
+            close(succession[0]);
+            close(handover[1]);
+            close(words[0]);
+            return result;
+        }
+    }
+    if (broker->next_handover_fd >= 0)
+        close(broker->next_handover_fd);
+    if (broker->words_fd >= 0)
+        close(broker->words_fd);
+    broker->next_handover_fd = handover[1];
+    broker->words_fd = words[0];
+    *program_end = succession[0];
+    return 0;
+}
+
+/* "N\0SCRIPT\0WORD\0WORD\0": the successor's program; word N of it is its script, and SCRIPT that of helpers. */
+static void take_words(struct broker *broker)
+{
+    struct plan *const plan = broker->plan;
+    int at;
+    const ssize_t got =
+        broker->words_fd < 0 ? 0 : recv(broker->words_fd, next_words, sizeof(next_words) - 1, MSG_DONTWAIT);
+    size_t count = 0;
+
+    if (got <= 0)
+        return;
+    next_words[got] = '\0';
+    for (size_t from = 0; from < (size_t)got && count < MAX_WORDS - 1; from += strlen(next_words + from) + 1)
+        next_program[count++] = next_words + from;
+    next_program[count] = NULL;
+    if (count < 3)
+        return;
+    at = atoi(next_program[0]);
+    if (at < 1 || (size_t)at >= count - 2)
+        return;
+    plan->script_at = (size_t)at;
+    plan->helper_script = next_program[1];
+    plan->program = next_program + 2;
+}
+
+static void answer_helper(const struct broker *broker, int result, int fd)
+{
+    const char answer = (char)-result;
+
+    send_packet(broker->helper_fd, &answer, 1, &fd, fd < 0 ? 0 : 1);
+}
+
+/* Helpers go to the successor from now on. */
+static void take_successor(struct broker *broker)
+{
+    if (broker->next_handover_fd < 0)
+        return;
+    /* Before the last helper's end, its own copy still leads to the program that has ended. */
+    close(broker->handover_fd);
+    broker->handover_fd = broker->next_handover_fd;
+    broker->next_handover_fd = -1;
+    take_words(broker);
+    close(broker->words_fd);
+    broker->words_fd = -1;
+    if (broker->replacing)
+        answer_helper(broker, 0, -1);
+    broker->replacing = false;
+}
+
+/* Returns false if the keeper has ended. */
 static bool take_request(struct broker *broker)
 {
     char request;
     const ssize_t got = recv(broker->link_fd, &request, 1, 0);
 
-    if (got == 1 && request == RELOAD)
+    if (got != 1)
+        return got < 0 && errno == EINTR;
+    if (request == ASK_RELOAD)
         broker->reload_asked = true;
-    return got == 1 ? request != END : got < 0 && errno == EINTR;
+    else if (request == ASK_REPLACE)
+        broker->replace_asked = true;
+    else if (request == TELL_REPLACED)
+        take_successor(broker);
+    return request != ASK_END;
+}
+
+/* Carries out one message of the helper. Returns false if the helper has ended. */
+static bool serve_helper(struct broker *broker)
+{
+    static char text[MAX_MESSAGE];
+    int fds[MAX_PACKET_FDS], program_end = -1, result;
+    const ssize_t got = receive_packet(broker->helper_fd, text, sizeof(text), fds);
+
+    if (got <= 0)
+        return false;
+    for (size_t n = 1; n < MAX_PACKET_FDS; n++)
+        if (fds[n] >= 0)
+            close(fds[n]);
+    if (text[0] == START_SUCCESSOR) {
+        if (fds[0] >= 0)
+            close(fds[0]);
+        result = start_successor(broker, text, (size_t)got, &program_end);
+    } else if (text[0] == AWAIT_REPLACED) {
+        /* Answered when the keeper tells; at once if it has told. */
+        broker->replacing = broker->next_handover_fd >= 0;
+        result = 0;
+    } else {
+        result = serve_socket_files(text, fds[0]);
+    }
+    if (!broker->replacing)
+        answer_helper(broker, result, program_end);
+    if (program_end >= 0)
+        close(program_end);
+    return true;
 }
 
 static void serve(struct broker *broker)
@@ -194,11 +304,14 @@ static void serve(struct broker *broker)
         }
         if (fds[0].revents != 0 && !take_request(broker))
             return;
-        if (fds[1].revents != 0 && !serve_socket_files(broker->helper_fd))
+        if (fds[1].revents != 0 && !serve_helper(broker))
             end_helper(broker);
         if (broker->helper_fd < 0 && broker->reload_asked) {
             broker->reload_asked = false;
-            start_helper(broker, -1);
+            start_helper(broker, -1, "reload");
+        } else if (broker->helper_fd < 0 && broker->replace_asked) {
+            broker->replace_asked = false;
+            start_helper(broker, -1, "replace");
         } else if (fds[2].revents != 0) {
             take_client(broker);
         }
@@ -219,7 +332,7 @@ _Noreturn static void run_broker(struct broker *broker)
 
 void start_broker(struct plan *plan)
 {
-    struct broker broker = { .plan = plan, .helper_fd = -1 };
+    struct broker broker = { .plan = plan, .helper_fd = -1, .next_handover_fd = -1, .words_fd = -1 };
     int link[2], handover[2], child;
 
     must(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, link), "make a socket pair");
@@ -240,22 +353,4 @@ void start_broker(struct plan *plan)
         close(plan->changes_fd);
     plan->broker_fd = link[0];
     plan->handover_fd = handover[0];
-}
-
-void ask_for_reload(const struct plan *plan)
-{
-    const char request = RELOAD;
-
-    send(plan->broker_fd, &request, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-}
-
-void end_broker(const struct plan *plan)
-{
-    struct pollfd pollfd = { .fd = plan->broker_fd, .events = POLLIN };
-    const char request = END;
-
-    if (plan->broker_fd < 0)
-        return;
-    send(plan->broker_fd, &request, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-    poll(&pollfd, 1, PATIENCE_MS);
 }

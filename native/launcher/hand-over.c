@@ -8,33 +8,14 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "namespaces.h"
+#include "packet.h"
 #include "refuse.h"
 #include "user-namespace.h"
 
 #define SOCKET_FD 3
-
-static void send_descriptor(int fd)
-{
-    union {
-        struct cmsghdr header;
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } control;
-    struct iovec iov = { "m", 1 };
-    struct msghdr message = {
-        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
-    };
-
-    memset(&control, 0, sizeof(control));
-    control.header.cmsg_level = SOL_SOCKET;
-    control.header.cmsg_type = SCM_RIGHTS;
-    control.header.cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(&control.header), &fd, sizeof(int));
-    must(sendmsg(SOCKET_FD, &message, MSG_NOSIGNAL), "send the mount");
-}
 
 /* Only root of the host may make mounts; every other user may in a user namespace, where it is alone. */
 static void enter_own_namespaces(struct plan *plan)
@@ -54,6 +35,8 @@ int hand_over_mount(struct plan *plan, int argc, char **argv)
 
     if (geteuid() != 0)
         enter_own_namespaces(plan);
-    send_descriptor(clone_share(&request));
+    const int fd = clone_share(&request);
+
+    must(send_packet(SOCKET_FD, "m", 1, &fd, 1), "send the mount");
     return EXIT_SUCCESS;
 }

@@ -18,6 +18,7 @@
 #include "arguments.h"
 #include "broker.h"
 #include "hand-over.h"
+#include "keeper.h"
 #include "namespaces.h"
 #include "plan.h"
 #include "privileges.h"
@@ -44,7 +45,7 @@ static void tell_descriptor(const char *name, int fd)
     must(setenv(name, number, 1), "set an environment variable");
 }
 
-/* This process has files to remove, so signals wait until the supervisor is ready for them. */
+/* This process has files to remove, so signals wait until the supervisor or the keeper is ready for them. */
 static void block_signals(int how)
 {
     sigset_t set;
@@ -66,11 +67,13 @@ _Noreturn static void become_program(int seal_fd)
     must(prctl(PR_SET_PDEATHSIG, SIGKILL), "be ended with its supervisor");
     if (poll(&supervisor, 1, 0) != 0)
         exit(EXIT_REFUSED);
-    if (plan.namespaces)
+    if (plan.namespaces) {
         mount_new_root(&plan);
+        /* A successor keeps these mounts, on which the inodes lie that the guest knows. */
+        tell_descriptor("VIRTIOFSD_TS_MOUNTS_FD", open("/proc/self/ns/mnt", O_RDONLY));
+    }
     for (size_t n = 0; n < plan.private_fd_count; n++)
         close(plan.private_fds[n]);
-    close(plan.broker_fd);
     tell_descriptor("VIRTIOFSD_TS_SEAL_FD", seal_fd);
     tell_descriptor("VIRTIOFSD_TS_HANDOVER_FD", plan.handover_fd);
     tell_descriptor("VIRTIOFSD_TS_PROC_FD", open_own_descriptors(&plan));
@@ -85,7 +88,6 @@ _Noreturn static void become_unsupervised_program(void)
     block_signals(SIG_UNBLOCK);
     tell_descriptor("VIRTIOFSD_TS_PROC_FD", open("/proc/self/fd", O_PATH | O_DIRECTORY));
     tell_descriptor("VIRTIOFSD_TS_HANDOVER_FD", plan.handover_fd);
-    tell_descriptor("VIRTIOFSD_TS_BROKER_FD", plan.broker_fd);
     drop_privileges(&plan);
     execv(plan.program[0], plan.program);
     refuse("start node");
@@ -99,8 +101,10 @@ int main(int argc, char **argv)
     if (argc > 1 && strcmp(argv[1], "hand-over") == 0)
         return hand_over_mount(&plan, argc, argv);
     read_arguments(argc, argv, &plan);
-    if (plan.helper_script != NULL)
+    if (plan.helper_script != NULL) {
         start_broker(&plan);
+        keep_program(&plan);
+    }
     if (plan.none)
         become_unsupervised_program();
     block_signals(SIG_BLOCK);

@@ -70,7 +70,8 @@ struct plan {
     /* With a broker, it removes these files; `unlinks` and `private_fds` are empty then. */
     struct socket_file sockets[MAX_SOCKETS];
     size_t socket_count;
-    /* Set when the broker runs: this process's link to it, and the program's socket to its helpers. */
+    /* Set when the broker runs: this process's link to it, and the program's socket to its helpers, which a successor of
+     * a program is given instead. */
     int broker_fd;
     int handover_fd;
 };

@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <poll.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,4 +46,17 @@ void must(long result, const char *what)
 {
     if (result < 0)
         refuse(what);
+}
+
+void say(const char *format, ...)
+{
+    struct pollfd pollfd = { .fd = STDERR_FILENO, .events = POLLOUT };
+    char line[256];
+    va_list values;
+
+    va_start(values, format);
+    vsnprintf(line, sizeof(line), format, values);
+    va_end(values);
+    if (poll(&pollfd, 1, 0) == 1 && (pollfd.revents & POLLOUT) != 0)
+        dprintf(STDERR_FILENO, "virtiofsd-ts: %s\n", line);
 }

@@ -12,5 +12,7 @@ void refuse_for(const struct plan *plan);
 _Noreturn void refuse(const char *what);
 /* refuse(what) when result is negative. */
 void must(long result, const char *what);
+/* Prints one line, or nothing if the log's reader pauses: this process has to end. */
+__attribute__((format(printf, 1, 2))) void say(const char *format, ...);
 
 #endif

@@ -22,7 +22,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -172,41 +171,13 @@ static void drop_left_files(void)
         kept[n].serves = false;
 }
 
-/* Reads one message and the descriptor that may come with it, or -1. */
-static ssize_t receive(int helper_fd, char *text, size_t room, int *fd)
+int serve_socket_files(const char *text, int fd)
 {
-    union {
-        struct cmsghdr header;
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } control;
-    struct iovec iov = { text, room - 1 };
-    struct msghdr message = {
-        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
-    };
-    const ssize_t got = recvmsg(helper_fd, &message, MSG_CMSG_CLOEXEC);
-    const struct cmsghdr *const part = got > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+    int result = 0;
 
-    *fd = -1;
-    if (part != NULL && part->cmsg_type == SCM_RIGHTS && part->cmsg_len == CMSG_LEN(sizeof(int)))
-        memcpy(fd, CMSG_DATA(part), sizeof(int));
-    text[got > 0 ? got : 0] = '\0';
-    /* A path cut short would be another one. */
-    if (got > 0 && (message.msg_flags & MSG_TRUNC) != 0)
-        text[0] = '\0';
-    return got;
-}
-
-bool serve_socket_files(int helper_fd)
-{
-    static char text[1 + MAX_PATH];
-    char answer;
-    int fd, result = 0;
-
-    if (receive(helper_fd, text, sizeof(text), &fd) <= 0)
-        return false;
     switch (text[0]) {
     case '?':
-        snprintf(unlocked, sizeof(unlocked), "%s", text + 1);
+        snprintf(unlocked, sizeof(unlocked), "%.*s", MAX_PATH - 1, text + 1);
         break;
     case '+':
         unlocked[0] = '\0';
@@ -232,7 +203,5 @@ bool serve_socket_files(int helper_fd)
     }
     if (fd >= 0 && (text[0] != '+' || result < 0))
         close(fd);
-    answer = (char)-result;
-    send(helper_fd, &answer, 1, MSG_NOSIGNAL);
-    return true;
+    return result;
 }

@@ -5,8 +5,8 @@
 
 /* Takes the sockets that the process began with. */
 void keep_socket_files(const struct plan *plan);
-/* Carries out one message of a helper. Returns false if the helper has ended. */
-bool serve_socket_files(int helper_fd);
+/* Carries out one message of a helper. Takes over `fd`, which came with it, or -1. Returns 0 or a negative errno. */
+int serve_socket_files(const char *text, int fd);
 /* A helper has ended: removes the files of sockets whose shares it did not live to see serve. */
 void drop_fresh_files(void);
 /* Removes the files of all sockets. */

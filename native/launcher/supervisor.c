@@ -5,7 +5,6 @@
 #include <libgen.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +15,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "broker.h"
 #include "namespaces.h"
 #include "privileges.h"
 #include "refuse.h"
@@ -51,20 +49,6 @@ static void remove_leftovers(const struct plan *plan)
 {
     for (size_t n = 0; n < plan->unlink_count; n++)
         unlinkat(leftovers[n].dir_fd, leftovers[n].name, 0);
-}
-
-/* Prints one line, or nothing if the log's reader pauses: this process has to end. */
-__attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
-{
-    struct pollfd pollfd = { .fd = STDERR_FILENO, .events = POLLOUT };
-    char line[256];
-    va_list values;
-
-    va_start(values, format);
-    vsnprintf(line, sizeof(line), format, values);
-    va_end(values);
-    if (poll(&pollfd, 1, 0) == 1 && (pollfd.revents & POLLOUT) != 0)
-        dprintf(STDERR_FILENO, "virtiofsd-ts: %s\n", line);
 }
 
 /* Reads the request, one byte, and answers with an int: 0 or -errno. Returns false if the program has closed its
@@ -149,7 +133,8 @@ static void handle_signal(const struct plan *plan, int signal_fd, struct supervi
     if (info.ssi_signo == SIGCHLD)
         take_status(program);
     else if (info.ssi_signo == SIGHUP && plan->reloads)
-        ask_for_reload(plan);
+        /* The keeper has got it, too, and asks for a reload. */
+        return;
     else
         end_program(program, (int)info.ssi_signo);
 }
@@ -194,6 +179,5 @@ int supervise(const struct plan *plan, int child, int seal_fd)
             handle_signal(plan, fds[0].fd, &program);
     }
     remove_leftovers(plan);
-    end_broker(plan);
     return program.status;
 }

@@ -35,6 +35,17 @@ static napi_value file_dup(napi_env env, napi_callback_info info)
     return ret_errno(env, fcntl(fd, F_DUPFD_CLOEXEC, 0));
 }
 
+/* dupTo(fd, target): 0; `target`, an open descriptor, becomes a copy of `fd` */
+static napi_value file_dup_to(napi_env env, napi_callback_info info)
+{
+    napi_value argv[2];
+    int fd, target;
+
+    if (!args_get(env, info, argv, 2) || !arg_fd(env, argv[0], &fd) || !arg_fd(env, argv[1], &target))
+        return NULL;
+    return ret_errno(env, dup3(fd, target, O_CLOEXEC) < 0 ? -1 : 0);
+}
+
 /* statusFlags(fd): the O_* status flags */
 static napi_value file_status_flags(napi_env env, napi_callback_info info)
 {
@@ -256,6 +267,7 @@ bool register_file(napi_env env, napi_value exports)
     const napi_property_descriptor methods[] = {
         METHOD("close", file_close),
         METHOD("dup", file_dup),
+        METHOD("dupTo", file_dup_to),
         METHOD("statusFlags", file_status_flags),
         METHOD("setStatusFlags", file_set_status_flags),
         METHOD("setFileLimit", file_set_limit),

@@ -160,8 +160,7 @@ static napi_value unix_accept(napi_env env, napi_callback_info info)
     return ret_errno(env, accept4(fd, NULL, NULL, SOCK_CLOEXEC));
 }
 
-/* unixPair(out: Int32Array): 0, with two connected sockets in out */
-static napi_value unix_pair(napi_env env, napi_callback_info info)
+static napi_value make_pair(napi_env env, napi_callback_info info, int type)
 {
     napi_value argv[1];
     size_t len_bytes;
@@ -171,7 +170,19 @@ static napi_value unix_pair(napi_env env, napi_callback_info info)
         return NULL;
     if ((uintptr_t)bytes % sizeof(int) != 0 || len_bytes < 2 * sizeof(int))
         return ret_int(env, -EINVAL);
-    return ret_errno(env, socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, (int *)(void *)bytes));
+    return ret_errno(env, socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, (int *)(void *)bytes));
+}
+
+/* unixPair(out: Int32Array): 0, with two connected sockets in out */
+static napi_value unix_pair(napi_env env, napi_callback_info info)
+{
+    return make_pair(env, info, SOCK_STREAM);
+}
+
+/* packetPair(out: Int32Array): the same, for messages that keep their bounds */
+static napi_value packet_pair(napi_env env, napi_callback_info info)
+{
+    return make_pair(env, info, SOCK_SEQPACKET);
 }
 
 /* sendMessage(fd, bytes, at, lenBytes, fds: Int32Array, fdCount, flags): bytes sent; the caller keeps the fds */
@@ -274,6 +285,7 @@ bool register_socket(napi_env env, napi_value exports)
         METHOD("unixDatagramConnect", unix_datagram_connect),
         METHOD("unixListenerPath", unix_listener_path),
         METHOD("unixPair", unix_pair),
+        METHOD("packetPair", packet_pair),
         METHOD("sendMessage", send_message),
         METHOD("receiveMessage", receive_message),
     };

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path'
 import { messageOf } from '../basics/errors.js'
 import { UserError } from '../config/user-error.js'
 import { parseFaultWords } from '../inspect/fault-words.js'
@@ -59,4 +60,29 @@ function pairsOf(command: string, text: string, readers: Readonly<Record<string,
     return [key, readers[key]?.(value) ?? value] as const
   })
   return Object.fromEntries(pairs)
+}
+
+/** Options of ctl that take a value. */
+const withValue: readonly string[] = ['--control-socket', '--share', '--watch']
+
+/** The argument of the command replace. */
+interface ReplaceArgument {
+  readonly with?: string
+  readonly options: readonly string[]
+}
+
+/** Splits off what follows the command `replace`: the options of the new process. Throws UserError. */
+export function splitReplace(words: readonly string[]): {
+  readonly args: readonly string[]
+  readonly successor: ReplaceArgument | undefined
+} {
+  const at = words.findIndex((word, n) => word === 'replace' && !withValue.includes(words[n - 1] ?? ''))
+  if (at < 0) return { args: words, successor: undefined }
+  const rest = words.slice(at + 1)
+  const args = words.slice(0, at + 1)
+  if (rest[0]?.startsWith('--with=')) rest.splice(0, 1, '--with', rest[0].slice('--with='.length))
+  if (rest[0] !== '--with') return { args, successor: { options: rest } }
+  const [, program, ...options] = rest
+  if (program === undefined || program === '') throw new UserError('ctl: replace --with PROGRAM')
+  return { args, successor: { with: resolve(program), options } }
 }

@@ -5,7 +5,7 @@ import { changesPath } from '../config/changes-path.js'
 import { UserError } from '../config/user-error.js'
 import { changeCommands, ownCommands, shareCommands } from '../control/control-commands.js'
 import { ControlConnection } from './control-connection.js'
-import { parseCtlArgument } from './ctl-arguments.js'
+import { parseCtlArgument, splitReplace } from './ctl-arguments.js'
 import { viewOf } from './ctl-views.js'
 import { parseArguments, subcommand } from './subcommand.js'
 
@@ -50,14 +50,15 @@ function makeCommand(): Command {
 }
 
 /** `virtiofsd-ts ctl`. Throws UserError. */
-export async function runCtl(args: readonly string[]): Promise<void> {
+export async function runCtl(words: readonly string[]): Promise<void> {
+  const { args, successor } = splitReplace(words)
   const parsed = makeCommand()
   if (!parseArguments(parsed, args)) return
   const options = parsed.opts<CtlOptions>()
-  const [command = '', words] = parsed.args
+  const [command = '', given] = parsed.args
   const watchMs = watchTime(options.watch)
   const text = wantsText(options)
-  const request = { command, share: options.share, argument: parseCtlArgument(command, words) }
+  const request = { command, share: options.share, argument: successor ?? parseCtlArgument(command, given) }
   const changes = hasName(changeCommands, command)
   const path = changes ? changesPath(options.controlSocket) : options.controlSocket
   const connection = await ControlConnection.open(path, 'ctl')

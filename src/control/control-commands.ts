@@ -56,6 +56,8 @@ export const changeCommands: Readonly<Record<string, string>> = {
   'share-add': 'WORDS, as of --share: add a share',
   'share-remove': 'NAME: end a share and remove its socket',
   reload: 'read the configuration file again, and apply what is different',
+  replace:
+    '[--with PROGRAM] [OPTION]...: another process goes on in the place of this one; guests notice nothing',
 }
 
 /** The shares of the process; they come and go. */

@@ -153,6 +153,12 @@ export class InodeActivity {
     }
   }
 
+  /** The requests in flight arrive again. */
+  forgetUnderWay(): void {
+    this.reasons.clear()
+    for (const { writing } of this.inodes.values()) writing.clear()
+  }
+
   clear(): void {
     this.sessionOver = false
     this.inodes.clear()

@@ -157,6 +157,15 @@ export class Interceptor implements RequestObserver {
     this.release()
   }
 
+  forget(): void {
+    this.staged = []
+    this.holds.takeAll()
+    this.underWay = 0
+    this.activity.forgetUnderWay()
+    this.trace?.flush()
+    this.update()
+  }
+
   /** Returns the milliseconds until `progress` has work, or -1 if only a new request can give it work. */
   nextDueMs(): number {
     if (!this.active) return -1

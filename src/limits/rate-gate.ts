@@ -133,6 +133,11 @@ export class RateGate implements Gate {
     while (this.serveOldest(() => true, serve)) {}
   }
 
+  forget(): void {
+    for (const lane of this.lanes) while (lane.length > 0) lane.shift()
+    this.count = 0
+  }
+
   /** Serves the request that came first, of the lanes that `mayGo`. Returns false if there is none. */
   private serveOldest(
     mayGo: (lane: Lane) => boolean,

@@ -15,12 +15,20 @@ import {
   type NewShare,
   type SentRequest,
 } from './messages.js'
+import type { Predecessor } from './predecessor.js'
 import type { RunningShares } from './running-shares.js'
 
 /** Reads the program of a share's thread into memory. Call it while this process still sees its files. */
 export function loadProgram(): LoadedProgram {
   const file = new URL('../share/share-worker.cjs', import.meta.url)
   return { text: readFileSync(file, 'utf8'), nativePath }
+}
+
+/** How another process takes the place of this one. */
+export interface Replacement {
+  readonly predecessor: Predecessor
+  /** Ends this process. */
+  replaced(): never
 }
 
 /** Carries out the changes that a helper asks for, one after the other, on the main thread. */
@@ -33,6 +41,7 @@ export class ChangeReceiver {
     private readonly program: LoadedProgram,
     private readonly log: Logger,
     private readonly plan: Pick<ServerPlan, 'configuration' | 'pid'>,
+    private readonly replacement: Replacement,
   ) {
     const loop = new EventLoop()
     const unwatch = loop.watch(() => loop.wait(0))
@@ -55,6 +64,7 @@ export class ChangeReceiver {
     } catch {
       // The helper is gone; an abort follows.
     }
+    if (request.op === 'replace' && answer.ok) this.replacement.replaced()
   }
 
   private async answer(request: LiveRequest, fds: readonly number[]): Promise<unknown> {
@@ -69,6 +79,8 @@ export class ChangeReceiver {
         return this.prepare(request, fds)
       case 'commit':
         return this.commit(request)
+      case 'replace':
+        return this.replace(fds)
       case 'abort':
         shares.abort()
         return undefined
@@ -96,6 +108,13 @@ export class ChangeReceiver {
     } finally {
       closeFds([rootFd])
     }
+  }
+
+  private async replace([fd, ...others]: readonly number[]): Promise<object> {
+    closeFds(others)
+    if (fd === undefined) throw new Error('a successor comes with a socket')
+    await this.replacement.predecessor.handOver(fd)
+    return {}
   }
 
   /** Does all that it can: a share that is late, or has just ended, keeps no other from its change. */

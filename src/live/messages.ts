@@ -56,6 +56,11 @@ export type LiveRequest =
    */
   | ({ readonly op: 'prepare' } & NewShare)
   | ({ readonly op: 'commit' } & Changes)
+  /**
+   * Hands everything to the process at the other end of the socket that comes along. Answered when that process serves; this
+   * one ends then.
+   */
+  | { readonly op: 'replace' }
   /** Gives up what was prepared and not committed. */
   | { readonly op: 'abort' }
   /** A reload was refused; the text is for the log. */

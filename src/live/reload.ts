@@ -1,4 +1,3 @@
-import { resolve } from 'node:path'
 import {
   type Configuration,
   configureWithPlaces,
@@ -11,6 +10,7 @@ import type { ShareConfig } from '../share/share-config.js'
 import type { DescribedShare, Description, NewSettings } from './messages.js'
 import { differenceOf } from './setting-changes.js'
 import { type Helper, prepareShare, releaseSocket } from './share-changes.js'
+import { keyOf } from './share-key.js'
 
 /** The difference between the running process and its configuration. */
 export interface ReloadPlan {
@@ -134,11 +134,6 @@ function expectSameProcess(
     if (JSON.stringify(before[name]) === JSON.stringify(after[name])) continue
     throw new UserError(`${where(option)}: a process that runs cannot change this: restart it`)
   }
-}
-
-/** A share is known by its socket. */
-function keyOf({ socketPath, inheritedFd }: ShareConfig): string {
-  return inheritedFd === undefined ? resolve(socketPath) : `descriptor ${inheritedFd}`
 }
 
 function nameOf({ tag, socketPath }: ShareConfig): string {

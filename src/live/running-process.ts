@@ -13,6 +13,8 @@ import {
 
 /** The time that the process has for one answer. */
 const ANSWER_TIMEOUT_MS = 30_000
+/** More than a successor has to start, and the process to hand everything over. */
+const REPLACE_TIMEOUT_MS = 45_000
 
 /** The running process, seen from a helper. Nothing that it says is trusted with the host's files. */
 export class RunningProcess {
@@ -41,6 +43,11 @@ export class RunningProcess {
     this.ask({ op: 'commit', ...changes })
   }
 
+  /** Has it replaced by the process at the other end of `fd`. Throws UserError if it goes on. */
+  replaceBy(fd: number): void {
+    this.ask({ op: 'replace' }, [fd], REPLACE_TIMEOUT_MS)
+  }
+
   /** Gives up what was prepared. */
   abort(): void {
     this.socket.send(encodeMessage({ op: 'abort' }))
@@ -50,10 +57,10 @@ export class RunningProcess {
     this.socket.send(encodeMessage({ op: 'refused', reason }))
   }
 
-  private ask(request: LiveRequest, fds: readonly number[] = []): unknown {
+  private ask(request: LiveRequest, fds: readonly number[] = [], timeoutMs = ANSWER_TIMEOUT_MS): unknown {
     const id = `${process.pid}.${this.nextId++}`
     this.socket.send(encodeMessage({ ...request, id }), fds)
-    const endMs = performance.now() + ANSWER_TIMEOUT_MS
+    const endMs = performance.now() + timeoutMs
     for (;;) {
       const answer = this.takeAnswer()
       if (answer?.id === id && answer.ok) return answer.result

@@ -28,6 +28,7 @@ export interface Place {
   readonly root: string
   readonly trace: string | undefined
   readonly listenFd: number
+  readonly successionFd?: number | undefined
   readonly loaded?: LoadedProgram
 }
 

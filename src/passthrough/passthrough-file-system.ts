@@ -43,8 +43,10 @@ import { Privileges } from './owners/privileges.js'
 import type { PassthroughOptions } from './passthrough-options.js'
 import { QuotaOperations } from './quota/quota-operations.js'
 import { Replies } from './replies.js'
+import { HandedState } from './state/handed-state.js'
 import { LoadedState } from './state/loaded-state.js'
 import { SavedState } from './state/saved-state.js'
+import { TakenState } from './state/taken-state.js'
 import { SecurityLabels } from './xattrs/security-labels.js'
 import { XattrNames } from './xattrs/xattr-names.js'
 import { hostKeeps, XattrOperations } from './xattrs/xattrs.js'
@@ -149,6 +151,24 @@ export class PassthroughFileSystem implements FileSystem {
   /** The sections of the present session's inodes, handles and locks, for another device. */
   savedSections(): Iterable<Iterable<Uint8Array>> {
     return new SavedState(this.parts, this.rootFd, this.parts.options.migration).sections()
+  }
+
+  /**
+   * The sections of the present session for another process of this host. `pass` is called with each descriptor that it
+   * needs; this file system keeps them.
+   */
+  handedSections(pass: (fd: number) => void): Iterable<Iterable<Uint8Array>> {
+    return new HandedState(this.parts, pass).sections()
+  }
+
+  /** Passes the descriptor of the shared directory, which the other process takes before its session begins. */
+  handRoot(pass: (fd: number) => void): void {
+    pass(this.rootFd)
+  }
+
+  /** Takes over what another process hands, whose descriptors `takeFd` returns. */
+  takeState(takeFd: () => number): TakenState {
+    return new TakenState(this.parts, this.files, this.rootFd, takeFd)
   }
 
   /** Takes such sections over, in a session that has just begun. */
@@ -326,5 +346,7 @@ function backgroundOf(async: AsyncIo, locks: LockOperations): Background {
       locks.giveUpWaiting()
       async.drain()
     },
+    settle: (untilMs) => async.settle(untilMs),
+    forget: () => locks.forgetWaiting(),
   }
 }

@@ -111,6 +111,14 @@ export class WaitingRequests<W extends Wait> {
     )
   }
 
+  /** Forgets all requests, which are served again from their beginning. */
+  forget(): void {
+    for (const waiter of this.waiters.splice(0)) {
+      waiter.reply.forget()
+      this.leave(waiter.wait)
+    }
+  }
+
   /** Ends the waits for a handle that is released. */
   released(file: HeldFd, error: number): void {
     if (this.waiters.some(({ wait }) => wait.file === file))
@@ -154,7 +162,11 @@ export class WaitingRequests<W extends Wait> {
   private answer({ reply, wait }: Waiter<W>, result: number): void {
     if (result < 0) reply.fail(result)
     else reply.succeed(result)
+    this.leave(wait)
+  }
+
+  private leave({ file }: Wait): void {
     this.memory.add('waiting', -BYTES_EACH)
-    wait.file?.release()
+    file?.release()
   }
 }

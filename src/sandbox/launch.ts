@@ -6,6 +6,7 @@ import * as native from 'virtiofsd-ts-native'
 import type { Configuration } from '../config/configuration.js'
 import type { IdRange } from '../config/id-map.js'
 import type { ClaimedSockets } from '../sockets/listening-sockets.js'
+import { PacketSocket } from '../sockets/packet-socket.js'
 import type { ManagerLink } from '../sockets/service-manager.js'
 import { capabilityMask } from './capabilities.js'
 import type { Confinement } from './confinement.js'
@@ -62,13 +63,58 @@ export function becomeConfined(
     changesFd,
     locks = [],
   } = sockets ?? {}
-  const lockFds = locks.flatMap(({ lockFd }) => (lockFd < 0 ? [] : [lockFd]))
-  const isLean = plan.configuration.shares.every(({ fileSystem }) => fileSystem === undefined)
-  if (isLean) becomeLean()
-  const node = [process.execPath, ...(isLean ? LEAN_OPTIONS : []), ...process.execArgv]
+  const node = nodeWords(plan)
   const stateFd = writeInheritance({ ...plan, sockets: sockets && { shareFds, controlFd, metricsFd } })
-  const { sandbox, userNamespace, capabilities, entries } = plan.confinement
-  const words = [
+  const changes = canChange(plan.configuration)
+    ? brokerWords(node.length, changesFd, locks)
+    : fileWords(locks)
+  const program = [...node, PROGRAM, `${stateFd}`, ...args]
+  become(
+    [...launcherWords(plan), ...hangupWords(plan), ...changes, '--', ...program],
+    [
+      stateFd,
+      ...shareFds,
+      ...[controlFd, changesFd, metricsFd, plan.syslogFd, plan.managerLink?.fd],
+      ...locks.map(({ lockFd }) => lockFd),
+    ],
+  )
+}
+
+/**
+ * Becomes the launcher of a successor, which gets its sockets over `successionFd` from the process that serves. Tells the
+ * broker the words of its program, for helpers to come. Throws on failure.
+ */
+export function becomeSuccessor(plan: ServerPlan, successionFd: number, args: readonly string[]): never {
+  const handoverFd = Number(process.env['VIRTIOFSD_TS_HANDOVER_FD'])
+  const node = nodeWords(plan)
+  const stateFd = writeInheritance({ ...plan, sockets: undefined })
+  const program = [...node, PROGRAM, `${stateFd}`, ...args]
+  const told = [`${node.length}`, HELPER, ...program].map((word) => `${word}\0`).join('')
+  new PacketSocket(Number(process.env['VIRTIOFSD_TS_WORDS_FD'])).send(told)
+  become(
+    [...launcherWords(plan), ...hangupWords(plan), '--handover-fd', `${handoverFd}`, '--', ...program],
+    [stateFd, successionFd, handoverFd, plan.syslogFd, plan.managerLink?.fd],
+  )
+}
+
+/** Becomes a program that inherits these descriptors; undefined and -1 stand for none. */
+function become(words: readonly string[], fds: readonly (number | undefined)[]): never {
+  const inherited = fds.filter((fd): fd is number => fd !== undefined && fd >= 0)
+  const result = native.becomeProgram(words, Int32Array.from([...STDIO, ...inherited]))
+  throw new Error(`${native.launcherPath} cannot be started: ${errnoName(-result)}`)
+}
+
+/** Node, with options for what it runs. */
+function nodeWords({ configuration }: ServerPlan): readonly string[] {
+  const isLean = configuration.shares.every(({ fileSystem }) => fileSystem === undefined)
+  if (isLean) becomeLean()
+  const given = process.execArgv.filter((option) => !LEAN_OPTIONS.includes(option))
+  return [process.execPath, ...(isLean ? LEAN_OPTIONS : []), ...given]
+}
+
+function launcherWords({ confinement }: ServerPlan): readonly string[] {
+  const { sandbox, userNamespace, capabilities, entries } = confinement
+  return [
     ...[native.launcherPath, '--sandbox', sandbox, '--capabilities', capabilityMask(capabilities)],
     ...rangeWords('--user-map', userNamespace?.users),
     ...rangeWords('--group-map', userNamespace?.groups),
@@ -76,22 +122,11 @@ export function becomeConfined(
       readonly ? '--mount-readonly' : '--mount',
       `${name}=${path}`,
     ]),
-    ...(canChange(plan.configuration)
-      ? brokerWords(plan.configuration, node.length, changesFd, locks)
-      : fileWords(locks)),
-    ...['--', ...node, PROGRAM, `${stateFd}`, ...args],
   ]
-  const inherited = [
-    ...STDIO,
-    stateFd,
-    ...shareFds,
-    ...[controlFd, changesFd, metricsFd, plan.syslogFd, plan.managerLink?.fd].filter(
-      (fd) => fd !== undefined,
-    ),
-    ...lockFds,
-  ]
-  const result = native.becomeProgram(words, Int32Array.from(inherited))
-  throw new Error(`${native.launcherPath} cannot be started: ${errnoName(-result)}`)
+}
+
+function hangupWords({ configuration }: ServerPlan): readonly string[] {
+  return configuration.configFile === undefined ? [] : ['--hangup', 'reload']
 }
 
 /** Sets the environment of a process that runs no code of others. */
@@ -108,7 +143,6 @@ export function canChange({ controlSocket, configFile }: Configuration): boolean
 }
 
 function brokerWords(
-  { configFile }: Configuration,
   /** The word of the program, after "--", that is its script. */
   scriptAt: number,
   changesFd: number | undefined,
@@ -117,7 +151,6 @@ function brokerWords(
   return [
     ...['--helper', `${scriptAt}=${HELPER}`],
     ...(changesFd === undefined ? [] : ['--changes-fd', `${changesFd}`]),
-    ...(configFile === undefined ? [] : ['--hangup', 'reload']),
     ...locks.flatMap(({ path, lockFd }) => ['--socket', `${lockFd}=${resolve(path)}`]),
   ]
 }

@@ -12,6 +12,8 @@ export type EndingSignal = (typeof ENDING)[number]
 export function obeySignals(obey: (signal: EndingSignal) => void): void {
   for (const signal of ENDING) process.on(signal, () => obey(signal))
   process.on('SIGUSR1', () => {})
+  // The keeper of this process obeys it, if there is one: see native/launcher/keeper.c.
+  process.on('SIGUSR2', () => {})
 }
 
 /**

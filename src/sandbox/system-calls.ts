@@ -75,7 +75,7 @@ export const systemCallRules: readonly SystemCallRule[] = [
   ...allow('nanosleep clock_nanosleep restart_syscall sched_yield'),
   // Sockets that already exist: the front-end's, the control socket and its clients.
   ...allow(
-    'accept accept4 recvmsg sendmsg recvfrom sendto shutdown getsockopt setsockopt getsockname getpeername',
+    'listen accept accept4 recvmsg sendmsg recvfrom sendto shutdown getsockopt setsockopt getsockname getpeername',
   ),
   // Guest memory, and V8, which makes code at run time.
   ...allow('mmap munmap mprotect mremap madvise brk membarrier mincore pkey_alloc pkey_free pkey_mprotect'),

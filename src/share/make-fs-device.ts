@@ -35,6 +35,8 @@ export interface ShareDevice {
   readonly session: Session
   readonly interceptor: Interceptor
   readonly limits: ShareLimits
+  /** Undefined for a file system that a module made: it cannot be handed over. */
+  readonly state: ShareState | undefined
   /** Undefined for a file system that a module made. */
   readonly reports: ShareReports | undefined
   /** Puts other settings in force: caching at once, what is agreed on at INIT with the next mount. */
@@ -149,6 +151,7 @@ function assemble(
     session,
     interceptor,
     limits,
+    state,
     reports: served.reports,
     change: (next) => {
       rules.replace(next, next.rules)

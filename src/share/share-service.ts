@@ -9,6 +9,8 @@ import {
   FaultLog,
   Listener,
   type Logger,
+  ProtocolError,
+  StateError,
   Wakeup,
 } from 'vhost-user-ts'
 import type { FileTree } from 'virtio-fs-ts'
@@ -27,12 +29,14 @@ import { OpenRules } from '../io-mode/open-rules.js'
 import { ioctlCaller } from '../passthrough/files/ioctls.js'
 import type { MemoryReport } from '../passthrough/memory-account.js'
 import { CommandError, isRefusal } from './command-arguments.js'
+import { type HandedShare, handOver, monotonicMs, takeOver } from './hand-over.js'
 import { describeInitOverride } from './init-override.js'
 import { makeFsDevice, makeOwnDevice, type ShareDevice } from './make-fs-device.js'
 import { ShareCommands } from './share-commands.js'
 import type { ShareConfig } from './share-config.js'
 import type { ShareFigures } from './share-figures.js'
-import type { LogLevel, WorkerCommand, WorkerMessage, WorkerStart } from './worker-messages.js'
+import type { ShareState } from './share-state.js'
+import type { HandOver, LogLevel, WorkerCommand, WorkerMessage, WorkerStart } from './worker-messages.js'
 
 const levels: readonly string[] = ['trace', 'debug', 'info', 'warn', 'error']
 
@@ -49,13 +53,18 @@ export class ShareService {
   private readonly faults: FaultLog
   private readonly rules: OpenRules
   private readonly share: ShareDevice
-  private readonly listener: Listener
+  /** Undefined until it comes from another process. */
+  private listener: Listener | undefined
   private readonly commands: ShareCommands
   private readonly traceAcks: Int32Array
   private chunksSent = 0
   private agreement: InitAgreement | undefined
   private connected = false
   private backend: Pick<Backend, 'inFlightCount' | 'waitingCount'> | undefined
+  /** What another process could go on with: undefined for a file system that a module made. */
+  private handed: { readonly backend: Backend; readonly state: ShareState } | undefined
+  /** Begins to wait for a front-end again. Undefined while one is connected. */
+  private listenAgain: (() => void) | undefined
   /** The settings in force; a change replaces them. */
   private config: ShareConfig
   /** True once the share is removed: it serves no further front-end. */
@@ -78,7 +87,7 @@ export class ShareService {
     this.faults = new FaultLog(this.logger)
     this.rules = new OpenRules(config, config.rules)
     this.traceAcks = new Int32Array(start.traceAcks)
-    this.listener = new Listener(start.listenFd)
+    if (start.listenFd >= 0) this.listener = new Listener(start.listenFd)
     this.share = this.makeDevice()
     this.commands = new ShareCommands(
       this.share,
@@ -91,29 +100,46 @@ export class ShareService {
     this.prepare()
   }
 
-  /** Serves front-ends one after the other; returns when the last has left. Blocks, unless a module's promises need Node. */
-  async serve(): Promise<void> {
-    const { listener } = this
-    this.tell({ type: 'listening', engine: this.share.device.backgroundEngine })
-    if (this.own === undefined) this.serveBlocking(listener)
-    else await this.serveFromNode(listener)
+  /**
+   * Serves front-ends one after the other; returns when the last has left. Blocks, unless a module's promises need Node.
+   * `reachTaken` is called when everything of another process is taken over, and returns when that process has given up.
+   */
+  async serve(reachTaken: () => boolean): Promise<void> {
+    const { successionFd } = this.start
+    if (this.own === undefined) this.serveBlocking(successionFd, reachTaken)
+    else await this.serveFromNode(this.listening)
     this.loop.close()
-    if (!this.removed) listener.close()
+    if (!this.removed) this.listening.close()
     this.tell({ type: 'ended' })
+  }
+
+  private get listening(): Listener {
+    if (this.listener === undefined) throw new Error('the listening socket has not come yet')
+    return this.listener
+  }
+
+  private tellListening(): void {
+    this.tell({ type: 'listening', engine: this.share.device.backgroundEngine })
   }
 
   /** Ends a share that has not begun to serve. */
   giveUp(): void {
     this.share.close()
-    this.listener.close()
+    this.listener?.close()
     this.loop.close()
   }
 
-  private serveBlocking(listener: Listener): void {
+  private serveBlocking(successionFd: number | undefined, reachTaken: () => boolean): void {
     const backend = new Backend(this.share.device, this.backendOptions)
+    const { state } = this.share
     this.backend = backend
+    if (state !== undefined) this.handed = { backend, state }
+    const hasServed =
+      state !== undefined && successionFd !== undefined && this.goOn(backend, state, successionFd, reachTaken)
+    if (successionFd === undefined) this.tellListening()
+    if (hasServed && (!this.config.keepAlive || this.removed)) return
     do {
-      const fd = this.accept(listener)
+      const fd = this.accept(this.listening)
       if (this.removed) return
       this.arrived()
       backend.serve(fd)
@@ -121,7 +147,69 @@ export class ShareService {
     } while (this.config.keepAlive && !this.removed)
   }
 
+  /** Goes on for another process of this host. Returns true if a front-end was connected, and has left. */
+  private goOn(
+    backend: Backend,
+    state: ShareState,
+    successionFd: number,
+    reachTaken: () => boolean,
+  ): boolean {
+    const begin = ({ suspendedMs }: HandedShare) => {
+      reachTaken()
+      this.tellListening()
+      const pauseMs = Math.round(monotonicMs() - suspendedMs)
+      this.logger.info({ pauseMs }, 'the share goes on in this process')
+    }
+    try {
+      const share = takeOver(state, successionFd)
+      closeSync(successionFd)
+      this.listener = new Listener(share.listenFd)
+      if (share.connection === undefined) {
+        begin(share)
+        return false
+      }
+      this.connected = true
+      backend.goOn(share.connection, () => begin(share))
+      this.left()
+      return true
+    } catch (error) {
+      if (!(error instanceof StateError || error instanceof ProtocolError || error instanceof RangeError))
+        throw error
+      this.refuse(error.message)
+    }
+  }
+
+  /** Waits for the end of this process: it must not touch what it shares with the one that goes on. */
+  private refuse(reason: string): never {
+    this.tell({ type: 'refused', reason })
+    for (;;) Atomics.wait(this.traceAcks, 0, Atomics.load(this.traceAcks, 0))
+  }
+
+  /** Hands the share to another process. Nothing has changed if it throws. */
+  private handOver({ fd, limitMs }: HandOver): object {
+    const { handed, listening: listener } = this
+    if (handed === undefined) throw new CommandError('a file system of a module cannot be handed over')
+    try {
+      handOver({ ...handed, listenFd: listener.fd }, fd, limitMs)
+      this.loop.remove(listener.fd)
+      return {}
+    } catch (error) {
+      if (!(error instanceof StateError)) throw error
+      this.goOnAfterAll()
+      throw new CommandError(error.message)
+    } finally {
+      closeSync(fd)
+    }
+  }
+
+  private goOnAfterAll(): object {
+    this.handed?.backend.resume()
+    this.listenAgain?.()
+    return {}
+  }
+
   private async serveFromNode(listener: Listener): Promise<void> {
+    this.tellListening()
     const backend = new AsyncBackend(this.share.device, this.backendOptions)
     this.backend = backend
     do {
@@ -175,9 +263,13 @@ export class ShareService {
   /** Waits for the next front-end, and runs commands meanwhile. */
   private accept(listener: Listener): number {
     let fd = -EAGAIN
-    this.loop.addReadable(listener.fd, () => {
-      if (fd < 0) fd = listener.accept()
-    })
+    this.listenAgain = () => {
+      this.loop.remove(listener.fd)
+      this.loop.addReadable(listener.fd, () => {
+        if (fd < 0) fd = listener.accept()
+      })
+    }
+    this.listenAgain()
     for (;;) {
       this.loop.wait(-1)
       if (fd >= 0 || this.removed) break
@@ -187,6 +279,7 @@ export class ShareService {
       Atomics.wait(this.traceAcks, 0, Atomics.load(this.traceAcks, 0), ACCEPT_AGAIN_MS)
     }
     this.loop.remove(listener.fd)
+    this.listenAgain = undefined
     return this.unlessRemoved(fd)
   }
 
@@ -199,7 +292,7 @@ export class ShareService {
 
   /** Stops listening, and answers everything from now on with an error, until the front-end leaves. */
   private remove(): object {
-    const { listener } = this
+    const { listening: listener } = this
     if (this.removed) throw new CommandError('the share is removed already')
     this.removed = true
     this.loop.remove(listener.fd)
@@ -323,6 +416,11 @@ export class ShareService {
       case 'log-level':
         this.leastLevel = levels.indexOf(String(argument))
         return {}
+      case 'hand-over':
+        // The main thread sends a HandOver.
+        return this.handOver(argument as HandOver)
+      case 'resume':
+        return this.goOnAfterAll()
       case 'descriptors':
         this.share.limitDescriptors(Number(argument))
         return {}

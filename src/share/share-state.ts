@@ -3,7 +3,7 @@ import { type InitAgreement, type InitWishes, type Session, wishFlags } from 'vi
 import type { PassthroughFileSystem } from '../passthrough/passthrough-file-system.js'
 import type { LoadedState } from '../passthrough/state/loaded-state.js'
 import { type BlockReader, damaged } from '../state/blocks.js'
-import { objectOf, sectionReader, stateStream, textSection } from '../state/sections.js'
+import { objectOf, type SectionTaker, sectionReader, stateStream, textSection } from '../state/sections.js'
 import { agreementOf, agreementText } from './saved-agreement.js'
 import { differences, optionsOf } from './saved-options.js'
 import type { ShareConfig } from './share-config.js'
@@ -35,11 +35,42 @@ export class ShareState {
   }
 
   private *sections(): Generator<Iterable<Uint8Array>> {
-    const { config, session, passthrough } = this.parts
+    yield this.meta()
+    if (this.parts.session.agreed !== undefined) yield* this.parts.passthrough.savedSections()
+  }
+
+  /** Yields the sections for another process of this host. `pass` is called with each descriptor that it needs. */
+  *handed(pass: (fd: number) => void): Generator<Iterable<Uint8Array>> {
+    const { session, passthrough } = this.parts
+    mustNotBeRemoved(session)
+    passthrough.handRoot(pass)
+    yield this.meta()
+    if (session.agreed !== undefined) yield* passthrough.handedSections(pass)
+  }
+
+  private meta(): Iterable<Uint8Array> {
+    const { config, session } = this.parts
     const { agreed } = session
     const agreement = agreed === undefined ? null : agreementText(agreed)
-    yield textSection(META, { program: 'virtiofsd-ts', agreement, options: optionsOf(config) })
-    if (agreed !== undefined) yield* passthrough.savedSections()
+    return textSection(META, { program: 'virtiofsd-ts', agreement, options: optionsOf(config) })
+  }
+
+  /** Takes such sections over. Throws StateError. */
+  take(takeFd: () => number): { readonly takers: readonly SectionTaker[]; end(): void } {
+    const { parts } = this
+    const { session, passthrough } = parts
+    const taken = passthrough.takeState(takeFd)
+    let begun = false
+    const meta = (contents: Uint8Array) => {
+      begun = true
+      taken.takeRoot()
+      beginAgreed(parts, contents)
+    }
+    const end = () => {
+      if (!begun) throw damaged('section META is missing')
+      if (session.agreed !== undefined) taken.end()
+    }
+    return { takers: [{ kind: META, take: meta }, ...taken.takers], end }
   }
 
   /** Throws StateError for a share that was removed: its directory is closed. */
@@ -91,17 +122,22 @@ class ShareLoader implements StateLoader {
   private meta(contents: Uint8Array): void {
     if (this.begun) throw damaged('section META comes twice')
     this.begun = true
-    const { session, config, warn } = this.parts
-    const { agreement, options } = objectOf(contents)
-    const { must, may } = differences(optionsOf(config), options)
-    if (must !== undefined) throw new StateError(must)
-    if (may !== undefined) warn('the source had other caching options: those of this device are used', may)
-    if (agreement === null) return
-    mustNotBeRemoved(session)
-    this.agreement = agreementOf(agreement)
-    mustBeOffered(this.agreement, session.wishes)
-    session.resume(this.agreement)
+    this.agreement = beginAgreed(this.parts, contents)
   }
+}
+
+/** Begins the session that section META describes. Returns undefined for a guest that has not mounted. */
+function beginAgreed({ session, config, warn }: StateParts, contents: Uint8Array): InitAgreement | undefined {
+  const { agreement, options } = objectOf(contents)
+  const { must, may } = differences(optionsOf(config), options)
+  if (must !== undefined) throw new StateError(must)
+  if (may !== undefined) warn('the source had other caching options: those of this device are used', may)
+  if (agreement === null) return undefined
+  mustNotBeRemoved(session)
+  const agreed = agreementOf(agreement)
+  mustBeOffered(agreed, session.wishes)
+  session.resume(agreed)
+  return agreed
 }
 
 function mustNotBeRemoved(session: Session): void {

@@ -35,8 +35,10 @@ export interface SharePlace {
   /** The shared directory and the trace's file, as paths that this process sees once it is confined. */
   readonly root: string
   readonly trace: string | undefined
-  /** A listening socket; the thread takes ownership. */
+  /** A listening socket; the thread takes ownership. -1: it comes over `successionFd`. */
   readonly listenFd: number
+  /** The socket over which another process hands the share over; undefined: the share begins by itself. */
+  readonly successionFd?: number | undefined
   /** O_PATH on /proc/self/fd. The caller keeps ownership. */
   readonly procFd: number
   /** The most descriptors that the share may hold at a time. */
@@ -83,7 +85,7 @@ export class ShareThread {
   /** Starts the thread, which stops at each milestone until it is allowed on. */
   constructor(
     config: ShareConfig,
-    { root, trace, listenFd, procFd, fdLimit, loaded }: SharePlace,
+    { root, trace, listenFd, successionFd, procFd, fdLimit, loaded }: SharePlace,
     logLevel: string,
     private readonly events: ShareEvents,
   ) {
@@ -92,12 +94,17 @@ export class ShareThread {
     // The port must not keep this process alive.
     port1.unref()
     this.traceFile = trace === undefined ? undefined : new TraceFile(trace)
-    this.reaching = { loaded: this.milestone('loaded'), prepared: this.milestone('prepared') }
+    this.reaching = {
+      loaded: this.milestone('loaded'),
+      prepared: this.milestone('prepared'),
+      taken: this.milestone('taken'),
+    }
     const start: WorkerStart = {
       config,
       root,
       procFd,
       listenFd,
+      successionFd,
       fdLimit,
       logLevel,
       commandPort: port2,
@@ -179,6 +186,9 @@ export class ShareThread {
     switch (message.type) {
       case 'milestone':
         this.milestones.get(message.milestone)?.resolve(undefined)
+        break
+      case 'refused':
+        this.milestones.get('taken')?.reject(new Error(message.reason))
         break
       case 'log':
         this.events.log(message.level, message.fields, message.text)

@@ -35,7 +35,7 @@ async function run(): Promise<void> {
   if (!reach('loaded')) return
   prepareOwnThread(start.procFd)
   const service = new ShareService(start, tell, own)
-  if (reach('prepared')) await service.serve()
+  if (reach('prepared')) await service.serve(() => reach('taken'))
   else service.giveUp()
 }
 

@@ -8,8 +8,10 @@ export interface WorkerStart {
   readonly root: string
   /** O_PATH on /proc/self/fd, which is out of reach later. */
   readonly procFd: number
-  /** A listening unix socket; the thread takes ownership. */
+  /** A listening unix socket; the thread takes ownership. -1 for a thread that takes over from another process. */
   readonly listenFd: number
+  /** The socket over which another process hands everything over; undefined: the thread begins by itself. */
+  readonly successionFd: number | undefined
   /** The most descriptors that the share may hold at a time. */
   readonly fdLimit: number
   readonly logLevel: string
@@ -31,9 +33,9 @@ export const GIVEN_UP = -1
 
 /**
  * The points at which a thread stops until the main thread allows it on: all code is loaded; everything it serves is
- * open.
+ * open; everything of another process is taken over.
  */
-export const milestones = ['loaded', 'prepared'] as const
+export const milestones = ['loaded', 'prepared', 'taken'] as const
 export type Milestone = (typeof milestones)[number]
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
@@ -41,6 +43,8 @@ export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
 /** Messages from a share's thread to the main thread. */
 export type WorkerMessage =
   | { readonly type: 'milestone'; readonly milestone: Milestone }
+  /** It cannot take over from another process. */
+  | { readonly type: 'refused'; readonly reason: string }
   | { readonly type: 'log'; readonly level: LogLevel; readonly fields: object; readonly text: string }
   /** The share waits for a front-end. `engine`: the engine that waits for the host. */
   | { readonly type: 'listening'; readonly engine: string | undefined }
@@ -67,9 +71,16 @@ export interface WorkerCommand {
 /**
  * Changes of a running share, which come from the main thread itself. 'settings': a ShareConfig that replaces the present
  * one. 'descriptors': the most that the share may hold. 'log-level': the least
- * severe level to log. 'remove': the share ends, and its guest gets errors.
+ * severe level to log. 'remove': the share ends, and its guest gets errors. 'hand-over': a HandOver; the share is suspended
+ * and handed to another process. 'resume': it goes on after all.
  */
-export type ShareChangeName = 'settings' | 'descriptors' | 'log-level' | 'remove'
+export type ShareChangeName = 'settings' | 'descriptors' | 'log-level' | 'remove' | 'hand-over' | 'resume'
+
+/** The socket that leads to the thread of the other process, and the longest time that it may take. */
+export interface HandOver {
+  readonly fd: number
+  readonly limitMs: number
+}
 
 export type ShareCommandName =
   | 'inspect'

@@ -9,12 +9,12 @@ export interface ManagerLink {
   readonly watchdogMs: number
 }
 
-/** Returns undefined if no service manager waits for this process. */
-export function linkToManager(environment: NodeJS.ProcessEnv): ManagerLink | undefined {
+/** Returns undefined if no service manager waits for the process `pid`, as it is known outside. */
+export function linkToManager(environment: NodeJS.ProcessEnv, pid: number): ManagerLink | undefined {
   const { NOTIFY_SOCKET: path, WATCHDOG_USEC, WATCHDOG_PID } = environment
   const fd = path?.startsWith('/') === true ? connectDatagram(path) : undefined
   if (fd === undefined) return undefined
-  const watched = WATCHDOG_PID === undefined || WATCHDOG_PID === `${process.pid}`
+  const watched = WATCHDOG_PID === undefined || WATCHDOG_PID === `${pid}`
   return { fd, watchdogMs: watched ? Math.floor(Number(WATCHDOG_USEC ?? 0) / 1000) : 0 }
 }
 

@@ -179,6 +179,69 @@ export const LockRecords = Object.freeze({
   },
 })
 
+/** Section CARR: the open files that carry the record locks of an inode on the host. */
+export const CARRIERS = { tag: 'CARR', version: 1, isRequired: true } as const
+
+/** A handle that carries locks; slot 0: the guest has released it, and its descriptor comes along. */
+export interface Carrier {
+  readonly slot: number
+  readonly generation: number
+}
+
+/** The files through which an inode's locks are held on the host; undefined: there are none of the kind. */
+export interface CarrierRecord {
+  readonly inodeSlot: number
+  readonly inodeGeneration: number
+  readonly reader: Carrier | undefined
+  /** Both are the same file. */
+  readonly isOne: boolean
+  readonly writer: Carrier | undefined
+}
+
+/** u16 length; u8 flags; u8 padding; u32 inode slot, its generation, reader's slot and generation, writer's. */
+const CARRIER_BYTES = 28
+const HAS_READER = 1
+const HAS_WRITER = 2
+const IS_ONE = 4
+
+export const CarrierRecords = Object.freeze({
+  encode({ inodeSlot, inodeGeneration, reader, isOne, writer }: CarrierRecord): Uint8Array {
+    const bytes = new Uint8Array(CARRIER_BYTES)
+    const v = new DataView(bytes.buffer)
+    v.setUint16(0, CARRIER_BYTES, true)
+    v.setUint8(
+      2,
+      (reader === undefined ? 0 : HAS_READER) |
+        (writer === undefined ? 0 : HAS_WRITER) |
+        (isOne ? IS_ONE : 0),
+    )
+    v.setUint32(4, inodeSlot, true)
+    v.setUint32(8, inodeGeneration, true)
+    v.setUint32(12, reader?.slot ?? 0, true)
+    v.setUint32(16, reader?.generation ?? 0, true)
+    v.setUint32(20, writer?.slot ?? 0, true)
+    v.setUint32(24, writer?.generation ?? 0, true)
+    return bytes
+  },
+
+  decode(contents: Uint8Array, take: (carrier: CarrierRecord) => void): void {
+    eachRecord(contents, CARRIER_BYTES, (v, at) => {
+      const flags = v.getUint8(at + 2)
+      const carrierAt = (from: number) => ({
+        slot: v.getUint32(from, true),
+        generation: v.getUint32(from + 4, true),
+      })
+      take({
+        inodeSlot: v.getUint32(at + 4, true),
+        inodeGeneration: v.getUint32(at + 8, true),
+        reader: (flags & HAS_READER) === 0 ? undefined : carrierAt(at + 12),
+        isOne: (flags & IS_ONE) !== 0,
+        writer: (flags & HAS_WRITER) === 0 ? undefined : carrierAt(at + 20),
+      })
+    })
+  },
+})
+
 /** A slot that is free now, with the generation that its next id gets. */
 export interface FreeSlot {
   readonly slot: number

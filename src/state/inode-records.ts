@@ -26,6 +26,10 @@ export interface InodeRecord {
   isOpen: boolean
   /** It was lost before: nothing tells what it was. */
   isLost: boolean
+  /** Its descriptor comes along: one process hands everything to another. */
+  hasFd: boolean
+  /** The host has given its number to another file: only its node id finds it. */
+  isDisowned: boolean
   /** Bytes of the path below the shared directory, or undefined without a name there. */
   path: Uint8Array | undefined
   /** The host's file handle, or undefined if it has none or was not asked. */
@@ -44,6 +48,8 @@ export function blankInode(): InodeRecord {
     inoHigh: 0,
     isOpen: false,
     isLost: false,
+    hasFd: false,
+    isDisowned: false,
     path: undefined,
     handle: undefined,
   }
@@ -55,6 +61,8 @@ const HAS_PATH = 1
 const HAS_HANDLE = 2
 const IS_OPEN = 4
 const IS_LOST = 8
+const HAS_FD = 16
+const IS_DISOWNED = 32
 const NOTHING: Uint8Array = new Uint8Array(0)
 
 /** Writes inode records. Each path is written as what it does not share with the path before it. */
@@ -78,7 +86,9 @@ export class InodeEncoder {
       (record.path === undefined ? 0 : HAS_PATH) |
         (record.handle === undefined ? 0 : HAS_HANDLE) |
         (record.isOpen ? IS_OPEN : 0) |
-        (record.isLost ? IS_LOST : 0),
+        (record.isLost ? IS_LOST : 0) |
+        (record.hasFd ? HAS_FD : 0) |
+        (record.isDisowned ? IS_DISOWNED : 0),
     )
     view.setUint32(4, record.slot, true)
     view.setUint32(8, record.generation, true)
@@ -122,6 +132,8 @@ export class InodeDecoder {
     record.inoHigh = v.getInt32(at + 28, true)
     record.isOpen = (flags & IS_OPEN) !== 0
     record.isLost = (flags & IS_LOST) !== 0
+    record.hasFd = (flags & HAS_FD) !== 0
+    record.isDisowned = (flags & IS_DISOWNED) !== 0
     const pathAt = at + HEAD_BYTES
     if (HEAD_BYTES + restBytes + handleBytes > lenBytes) throw damaged('an inode is cut')
     if (

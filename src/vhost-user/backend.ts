@@ -6,6 +6,7 @@ import type { LeftOutMarks } from './memory/dirty-log.js'
 import { RingServer } from './rings/ring-server.js'
 import { BackendSession } from './session/backend-session.js'
 import { Connection } from './session/connection.js'
+import { type HandedConnection, HandedFds } from './session/handed-session.js'
 import { receiveMessages } from './session/receive-messages.js'
 
 /** While rings are busy, messages and other descriptors are checked this often. */
@@ -32,7 +33,9 @@ export class Backend implements DeviceHost {
   private readonly log: Logger
   private readonly faults: FaultLog
   private session: BackendSession | undefined
+  private connection: Connection | undefined
   private stopped = false
+  private isSuspended = false
 
   /** Throws RangeError for a device that breaks the protocol's limits. */
   constructor(
@@ -67,36 +70,87 @@ export class Backend implements DeviceHost {
     return this.session?.notifyConfigChange() === true
   }
 
+  /**
+   * Stops serving the front-end, which notices nothing but a pause, and describes what another process needs to go on. Call
+   * it from a handler of `loop`. Afterwards either that process goes on and this one ends, or `resume` is called. Requests
+   * that the host carries out are completed first; if they take longer than `patienceMs`, nothing changes, and StateError
+   * is thrown. Undefined without a front-end.
+   */
+  suspend(patienceMs: number): HandedConnection | undefined {
+    const { session, connection } = this
+    if (session === undefined || connection === undefined) return undefined
+    const handed = session.suspend(performance.now() + patienceMs)
+    this.isSuspended = true
+    this.loop.remove(connection.fd)
+    return handed
+  }
+
+  /** Goes on with the front-end after `suspend`. Does nothing otherwise. */
+  resume(): void {
+    const { session, connection, isSuspended } = this
+    this.isSuspended = false
+    if (session === undefined || connection === undefined || !isSuspended) return
+    session.resume()
+    this.receive(connection, session)
+  }
+
+  /**
+   * Goes on where another process has suspended: serves as `serve` does. Takes ownership of the descriptors. `begin` is
+   * called when everything is taken over, and the rings start when it returns. Throws StateError, ProtocolError or
+   * RangeError, before `begin`, for what cannot be taken over. The other process still has everything then: end this one,
+   * without a reset of the device, which could give up locks that both share.
+   */
+  goOn({ session: handed, fds }: HandedConnection, begin: () => void): void {
+    const taken = new HandedFds(fds)
+    const connection = new Connection(taken.take())
+    const session = this.open(connection)
+    session.adopt(handed, taken)
+    begin()
+    session.resume()
+    this.follow(connection, session)
+  }
+
   /** Serves a connected socket until the front-end leaves or `stop` is called. Takes ownership of `fd`. */
   serve(fd: number): void {
     const connection = new Connection(fd)
-    const session = new BackendSession(
-      connection,
-      this.device,
-      this.rings,
-      this.faults,
-      { loop: this.loop },
-      this.options.leftOutMarks,
-    )
+    this.follow(connection, this.open(connection))
+  }
+
+  private open(connection: Connection): BackendSession {
+    const { device, rings, faults, loop } = this
+    return new BackendSession(connection, device, rings, faults, { loop }, this.options.leftOutMarks)
+  }
+
+  private follow(connection: Connection, session: BackendSession): void {
+    this.connection = connection
     this.session = session
     this.stopped = false
+    this.receive(connection, session)
+    try {
+      this.run(connection, session)
+    } finally {
+      this.end(connection, session)
+    }
+  }
+
+  private end(connection: Connection, session: BackendSession): void {
+    this.loop.remove(connection.fd)
+    this.session = undefined
+    this.connection = undefined
+    session.close()
+    connection.close()
+  }
+
+  private receive(connection: Connection, session: BackendSession): void {
     mustSucceed(
       'epoll_ctl',
-      this.loop.addReadable(fd, () =>
+      this.loop.addReadable(connection.fd, () =>
         receiveMessages(connection, this.log, (message) => {
           session.handle(message)
           return true
         }),
       ),
     )
-    try {
-      this.run(connection, session)
-    } finally {
-      this.loop.remove(fd)
-      this.session = undefined
-      session.close()
-      connection.close()
-    }
   }
 
   private run(connection: Connection, session: BackendSession): void {

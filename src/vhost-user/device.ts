@@ -110,6 +110,14 @@ export interface VhostUserDevice {
   cancel?(chain: DescriptorChain): void
 
   /**
+   * Makes every pending request one that can be served from its beginning again. First completes what the host carries out
+   * at this moment; returns false if that takes longer than until `untilMs` (of `performance.now()`), and everything goes
+   * on. Then forgets all other pending requests without completing them: they are served again, here or by another process.
+   * Absent: the device cannot be handed to another process.
+   */
+  suspend?(untilMs: number): boolean
+
+  /**
    * Yields what another instance of this device needs to go on for the same driver. The rings stand still meanwhile; the
    * device stays as it is, since the front-end may start them again. Throws StateError if it cannot. With `loadState`, it
    * makes the device one that can be migrated: VHOST_F_LOG_ALL and DEVICE_STATE are offered. Only a back-end on Node's

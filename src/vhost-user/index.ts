@@ -14,5 +14,7 @@ export { featureBits, hasBit, ProtocolFeature, VirtioFeature } from './protocol.
 export { DescriptorChain, PENDING } from './rings/descriptor-chain.js'
 export { serve } from './serve.js'
 export { type ListenOptions, listen, type Server } from './server.js'
+export type { HandedConnection, HandedSession } from './session/handed-session.js'
+export { HandedReceiver, HandedSender } from './session/handed-stream.js'
 export { SOCKET_PATH_MAX_BYTES } from './socket-path.js'
 export { Wakeup } from './wakeup.js'

@@ -29,6 +29,13 @@ export interface Background {
   nextDueMs(): number
   /** Returns when nothing is under way. */
   drain(): void
+  /**
+   * Returns true when the host carries nothing out any more, or false if that takes longer than until `untilMs` of
+   * `performance.now()`, and then everything goes on. Absent: nothing is ever carried out in the background.
+   */
+  settle?(untilMs: number): boolean
+  /** Forgets requests that wait for anything else: they are served again from their beginning. */
+  forget?(): void
   /** True if no more tasks may begin until one ends. */
   readonly isFull: boolean
   /** True if other threads are working on a task: a busy loop could take the processor from them. */

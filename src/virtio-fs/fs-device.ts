@@ -19,6 +19,8 @@ export interface Interposer {
   nextDueMs(): number
   /** Completes all kept requests. */
   drain(): void
+  /** Forgets all kept requests: they are served again from their beginning. */
+  forget(): void
   sessionEnded(): void
 }
 
@@ -45,6 +47,7 @@ const nobody: Interposer = Object.freeze({
   progress: () => false,
   nextDueMs: () => -1,
   drain: () => {},
+  forget: () => {},
   sessionEnded: () => {},
 })
 
@@ -110,6 +113,15 @@ export class FsDevice implements VhostUserDevice {
     this.interposer.drain()
     this.session.drain()
     this.background?.drain()
+  }
+
+  suspend(untilMs: number): boolean {
+    const { background } = this
+    if (background?.settle?.(untilMs) === false) return false
+    this.interposer.forget()
+    this.session.forget()
+    background?.forget?.()
+    return true
   }
 
   cancel(chain: DescriptorChain): void {

@@ -16,6 +16,8 @@ export interface Gate {
   nextDueMs(): number
   /** Passes every carrier to `serve`, because the rings stop. */
   drain(serve: (carrier: Carrier, sinceMs: number) => void): void
+  /** Forgets every carrier. */
+  forget(): void
   /** The number of requests that wait. */
   readonly count: number
 }

@@ -335,6 +335,11 @@ export class DeferredReply implements ReplyPlace {
     this.send(OutHeader.BYTES, error, OutHeader.BYTES)
   }
 
+  /** Sends no reply: the request is served again from its beginning. */
+  forget(): void {
+    this.idle.push(this)
+  }
+
   private send(lenBytes: number, error: number, copyBytes: number): void {
     const { words, carrier } = this
     words[0] = lenBytes

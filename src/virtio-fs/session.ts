@@ -120,6 +120,12 @@ export class Session {
     }
   }
 
+  /** Forgets all held and postponed requests, which are served again from their beginning. */
+  forget(): void {
+    this.gate?.forget()
+    this.postponed.takeAll()
+  }
+
   /** Keeps a request that cannot run yet, or refuses it. Returns PENDING, or the bytes of its reply. */
   private putOff(request: Request, result: number): number {
     if (result === HELD) return PENDING

@@ -100,6 +100,8 @@ const INODE: InodeRecord = {
   inoHigh: 0,
   isOpen: false,
   isLost: false,
+  hasFd: false,
+  isDisowned: false,
   path: undefined,
   handle: undefined,
 }

@@ -1,11 +1,21 @@
 import { readFileSync } from 'node:fs'
 
 /**
- * Returns the id of the process that serves: in a sandbox the child of the started one that runs Node, else that one
- * itself. A child that is no Node is the broker of live changes.
+ * Returns the id of the process that serves: the one that runs Node among the children of the started one and their
+ * children, else the started one itself. The others are the launcher: keeper, broker and supervisor.
  */
 export function servingPidOf(startedPid: number): number {
-  const children = readFileSync(`/proc/${startedPid}/task/${startedPid}/children`, 'utf8').trim().split(' ')
-  const isNode = (pid: string) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').startsWith(process.execPath)
-  return Number(children.find((pid) => pid !== '' && isNode(pid)) ?? startedPid)
+  const children = childrenOf(startedPid)
+  return [...children, ...children.flatMap(childrenOf)].find(isNode) ?? startedPid
+}
+
+function childrenOf(pid: number): readonly number[] {
+  const text = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim()
+  return text === '' ? [] : text.split(' ').map(Number)
+}
+
+/** Helpers, which run Node for a moment, do not count. */
+function isNode(pid: number): boolean {
+  const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8')
+  return words.startsWith(process.execPath) && !words.includes('/helper.js')
 }

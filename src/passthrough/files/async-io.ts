@@ -102,6 +102,21 @@ export class AsyncIo {
   }
 
   /**
+   * Returns true when nothing is under way. A running copy ends with the bytes it has. Returns false if it takes longer than
+   * until `untilMs`, and then everything goes on.
+   */
+  settle(untilMs: number): boolean {
+    this.stopping = true
+    while (this.underWay > 0 && performance.now() < untilMs) {
+      this.engine.submit()
+      if (!this.engine.reap(this.resume))
+        this.engine.wait(Math.min(LOOK_MS, Math.ceil(untilMs - performance.now())))
+    }
+    this.stopping = false
+    return this.underWay === 0
+  }
+
+  /**
    * Reads `lenBytes` through `fd`, a descriptor of the file. The reply already holds the first `doneBytes`. With `isWhole`,
    * an error after some data is the answer in place of the data.
    */

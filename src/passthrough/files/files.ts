@@ -28,7 +28,7 @@ import type { FileRecord } from '../../state/handle-records.js'
 import type { Agreed } from '../agreed.js'
 import { descriptorError } from '../descriptors.js'
 import type { FdBudget } from '../inodes/fd-budget.js'
-import { HandleLife, type HostFileSystems } from '../inodes/host-file-system.js'
+import { HandleLife, type HostFileSystems, hostFileSystemAt } from '../inodes/host-file-system.js'
 import type { HostPaths } from '../inodes/host-paths.js'
 import type { InodeFinder } from '../inodes/inode-finder.js'
 import type { InodeTable } from '../inodes/inode-table.js'
@@ -210,6 +210,31 @@ export class FileOperations {
     inodes.dirty.filled(slot)
     inodes.versions.movedOpen(slot, saved.isWritable)
     const { openFlags, isWritable, isAppendOnly, writesPages } = saved
+    return this.hold(slot, fd, directFd, openFlags, isWritable, isAppendOnly, writesPages)
+  }
+
+  /** Takes over a file that the guest has had open in another process. The guest may have forgotten its inode. */
+  adoptOpen(nodeid: number, saved: FileRecord, fd: number, directFd: number): OpenFile {
+    const { inodes, budget } = this.share
+    const slot = inodes.slotOf(nodeid)
+    const { openFlags, isWritable, isAppendOnly, writesPages } = saved
+    if (slot === 0) {
+      const host = hostFileSystemAt(fd)
+      return new OpenFile(
+        fd,
+        budget,
+        nodeid,
+        directFd,
+        openFlags,
+        host,
+        isWritable,
+        isAppendOnly,
+        writesPages,
+      )
+    }
+    // What the guest has in its page cache is not known here.
+    inodes.dirty.filled(slot)
+    inodes.versions.movedOpen(slot, isWritable)
     return this.hold(slot, fd, directFd, openFlags, isWritable, isAppendOnly, writesPages)
   }
 

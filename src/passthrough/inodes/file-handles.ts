@@ -40,6 +40,24 @@ export class FileHandles {
     return new Uint8Array(words.buffer, words.byteOffset + 4 * (at + 1), words[at])
   }
 
+  /** Puts the bytes of a kept handle into `words` from `at` on. Throws RangeError if they are too many. */
+  static restore(handle: Uint8Array, words: Int32Array, at: number): void {
+    if (handle.length > KEPT_BYTES) throw new RangeError(`a file handle of ${handle.length} bytes`)
+    words[at] = handle.length
+    new Uint8Array(words.buffer, words.byteOffset + 4 * (at + 1), handle.length).set(handle)
+  }
+
+  get mounts(): ReadonlyMap<number, number> {
+    return this.mountFds
+  }
+
+  /** Takes over a mount descriptor. */
+  adopt(device: number, fd: number): boolean {
+    this.forget(device)
+    this.mountFds.set(device, fd)
+    return true
+  }
+
   /** Returns the handle of the file of `fd`, type and bytes, or undefined if it has none. */
   static of(fd: number): Uint8Array | undefined {
     const answer = new Uint8Array(ANSWER_BYTES)

@@ -80,7 +80,7 @@ export class HostFileSystems {
   of(device: number, fd: number): HostFileSystem {
     let host = this.known.get(device)
     if (host === undefined) {
-      host = ask(fd)
+      host = hostFileSystemAt(fd)
       this.known.set(device, host)
     }
     return host
@@ -97,7 +97,8 @@ export class HostFileSystems {
   }
 }
 
-function ask(fd: number): HostFileSystem {
+/** Asks the host for the file system of `fd`. */
+export function hostFileSystemAt(fd: number): HostFileSystem {
   const type = native.fstatfs(fd, scratch) < 0 ? 0 : scratch[0] >>> 0
   const inMemory = type === TMPFS_MAGIC || type === RAMFS_MAGIC
   const ignoresNonblock = nonblockBlind.has(type)
@@ -106,7 +107,7 @@ function ask(fd: number): HostFileSystem {
 
 /** Asks the host how long the file handle of `fd` lasts. */
 export function handleLifeAt(fd: number): HandleLife {
-  return ask(fd).handleLife
+  return hostFileSystemAt(fd).handleLife
 }
 
 function handleLifeOf(type: number): HandleLife {

@@ -13,14 +13,19 @@ export class HostPaths {
   private readonly bytes = new Uint8Array(PATH_MAX_BYTES)
   private readonly decoder = new TextDecoder()
   /** The path of the shared directory; empty for "/", which is the root of a sandbox. */
-  private readonly root: Uint8Array
+  private root: Uint8Array = NOTHING
 
   constructor(
     private readonly procFd: number,
-    rootFd: number,
+    private readonly rootFd: number,
     private readonly inodes: InodeTable,
   ) {
-    const root = this.read(rootFd) ?? NOTHING
+    this.findRoot()
+  }
+
+  /** The descriptor of the shared directory is another one. */
+  findRoot(): void {
+    const root = this.read(this.rootFd) ?? NOTHING
     this.root = root.length === 1 ? NOTHING : root.slice()
   }
 

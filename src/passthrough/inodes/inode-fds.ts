@@ -67,8 +67,8 @@ export class InodeFds {
     return hasRoom
   }
 
-  /** Takes over `fd` as the descriptor of a slot. With -1 the slot has none, and never gets one. */
-  adopt(slot: number, fd: number, device: number, openable: boolean): void {
+  /** Takes over `fd` as the descriptor of a slot. With -1 and without a kept handle the slot never gets one. */
+  adopt(slot: number, fd: number, device: number, openable: boolean, handle?: Uint8Array): void {
     while (slot >>> CHUNK_BITS >= this.chunks.length) this.chunks.push(new Chunk())
     const chunk = this.chunks[slot >>> CHUNK_BITS]
     const at = slot & CHUNK_MASK
@@ -76,12 +76,30 @@ export class InodeFds {
     chunk.flags[at] = openable ? OPENABLE : 0
     chunk.pins[at] = 0
     if (fd >= 0) this.install(chunk, slot, fd)
-    else chunk.flags[at] = LOST
+    else if (handle !== undefined && this.handles !== undefined) {
+      chunk.handles ??= new Int32Array(CHUNK_SLOTS * FileHandles.WORDS)
+      FileHandles.restore(handle, chunk.handles, at * FileHandles.WORDS)
+    } else chunk.flags[at] = LOST
+  }
+
+  /** The descriptors by which kept handles are opened, by device. */
+  get mounts(): ReadonlyMap<number, number> {
+    return this.handles?.mounts ?? new Map()
+  }
+
+  /** Takes over a descriptor by which kept handles of a device are opened. Returns false if none can be opened here. */
+  adoptMount(device: number, fd: number): boolean {
+    return this.handles?.adopt(device, fd) === true
   }
 
   /** Returns true if the slot has a descriptor now. */
   isOpen(slot: number): boolean {
     return this.chunks[slot >>> CHUNK_BITS].fd[slot & CHUNK_MASK] >= 0
+  }
+
+  /** Returns the descriptor of a slot that has one. */
+  openFd(slot: number): number {
+    return this.chunks[slot >>> CHUNK_BITS].fd[slot & CHUNK_MASK]
   }
 
   /** Returns the kept handle of a slot without a descriptor, [type, bytes], or undefined. Valid until the next change. */

@@ -11,6 +11,7 @@ import {
   slotOfId,
 } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
+import type { InodeRecord } from '../../state/inode-records.js'
 import { ReportedVersions } from '../reported-versions.js'
 import { DirtyFiles } from './dirty-files.js'
 import { GivenBackInodes } from './given-back-inodes.js'
@@ -185,6 +186,45 @@ export class InodeTable {
     const isKnown = fd >= 0 && this.index.find(chunk.device[at], chunk.inoLow[at], chunk.inoHigh[at]) === 0
     if (isKnown) this.index.add(slot)
     else chunk.type[at] |= NOT_INDEXED
+  }
+
+  /** The devices of inodes, as `deviceFor` knows them. */
+  get knownDevices(): ReadonlyMap<string, number> {
+    return this.devices
+  }
+
+  /** Takes over the devices of another table, in which the root's is the same. */
+  adoptDevices(devices: Iterable<readonly [key: string, device: number]>): void {
+    for (const [key, device] of devices) {
+      this.devices.set(key, device)
+      this.nextDevice = Math.max(this.nextDevice, device + 1)
+    }
+  }
+
+  isDisowned(slot: number): boolean {
+    return (this.chunkOf(slot).type[slot & CHUNK_MASK] & NOT_INDEXED) !== 0
+  }
+
+  /**
+   * Takes an inode over from a table of another process: its number and its device are as they were there. Takes over `fd`,
+   * or knows the inode by `handle`, or not at all. Call `restored` after the last one.
+   */
+  adopt(record: InodeRecord, fd: number): void {
+    const { slot, type, device } = record
+    this.reserve(slot)
+    const chunk = this.chunkOf(slot)
+    const at = slot & CHUNK_MASK
+    chunk.inoLow[at] = record.inoLow
+    chunk.inoHigh[at] = record.inoHigh
+    chunk.device[at] = device
+    chunk.generation[at] = record.generation
+    chunk.lookups[at] = record.lookups
+    chunk.type[at] = type | (record.isDisowned ? NOT_INDEXED : 0)
+    const openable = type === TYPE_DIRECTORY || type === TYPE_REGULAR
+    this.fds.adopt(slot, fd, device, openable, record.handle)
+    this.onDevice.set(device, (this.onDevice.get(device) ?? 0) + 1)
+    this.count++
+    if (!record.isDisowned) this.index.add(slot)
   }
 
   /** Sets the generation of the next inode of a free slot. Returns false if the slot is taken. */

@@ -65,6 +65,16 @@ export class FileLocks {
     return 0
   }
 
+  get carriers(): { readonly reader: OpenFile | undefined; readonly writer: OpenFile | undefined } {
+    return { reader: this.reader, writer: this.writer }
+  }
+
+  /** Takes over the files that carry this guest's locks, with one hold of each. */
+  adoptCarriers({ reader, writer }: FileLocks['carriers']): void {
+    this.reader = reader
+    this.writer = writer
+  }
+
   /** Takes every known lock from the host. Returns false if it refused one; those it has already are no loss. */
   takeAgain(): boolean {
     let all = true

@@ -7,6 +7,13 @@ import { type ByteRange, isSameOwner, type OwnedRange, type Owner } from './owne
 /** Approximate memory of a lock, here and in the host's kernel. */
 const BYTES_EACH = 512
 
+/** The open files that carry an inode's record locks on the host. */
+export interface LockCarriers {
+  readonly nodeid: number
+  readonly reader: OpenFile | undefined
+  readonly writer: OpenFile | undefined
+}
+
 /** The record locks of the guest, by file. */
 export class LockTable {
   private readonly byNode = new Map<number, FileLocks>()
@@ -58,6 +65,16 @@ export class LockTable {
   /** All locks. */
   *all(): Generator<OwnedRange> {
     for (const locks of this.byNode.values()) yield* locks.ranges.all()
+  }
+
+  *carriers(): Generator<LockCarriers> {
+    for (const [nodeid, locks] of this.byNode) yield { nodeid, ...locks.carriers }
+  }
+
+  adoptCarriers({ nodeid, ...carriers }: LockCarriers): void {
+    const locks = new FileLocks()
+    locks.adoptCarriers(carriers)
+    this.byNode.set(nodeid, locks)
   }
 
   clear(): void {

@@ -19,7 +19,7 @@ import type { MemoryAccount } from '../memory-account.js'
 import type { PassthroughOptions } from '../passthrough-options.js'
 import { UNTIL_WOKEN, type Wait, WaitingRequests } from '../waiting-requests.js'
 import { lockOnHost } from './file-locks.js'
-import { LockTable } from './lock-table.js'
+import { type LockCarriers, LockTable } from './lock-table.js'
 import { MovedLocks } from './moved-locks.js'
 import { type ByteRange, NO_END, type OwnedRange, type Owner } from './owned-ranges.js'
 
@@ -154,10 +154,29 @@ export class LockOperations {
     return result
   }
 
+  /** The files that carry record locks on the host, for the process that goes on. */
+  carriers(): Iterable<LockCarriers> {
+    return this.table.carriers()
+  }
+
+  /** Takes over files that carry the record locks of an inode on the host. */
+  adoptCarriers(carriers: LockCarriers): void {
+    this.table.adoptCarriers(carriers)
+  }
+
+  /** Knows a record lock that the guest holds, and that files of `adoptCarriers` carry. Returns 0 or a negative errno. */
+  adoptRange(held: OwnedRange): number {
+    return this.table.adopt(held)
+  }
+
   /** Takes over the flock that an open file has on the guest's last device. `type`: F_RDLCK or F_WRLCK. */
   restoreFlock(file: OpenFile, type: number): void {
     file.flock = type
     this.moved.addFlock(file)
+  }
+
+  forgetWaiting(): void {
+    this.waiters.forget()
   }
 
   giveUpWaiting(): void {

@@ -56,15 +56,15 @@ export class SavedState {
   }
 
   *sections(): Generator<Iterable<Uint8Array>> {
-    const { inodes, files, directories } = this.share
+    const { inodes, files, directories, locks } = this.share
     if (this.options.mode === 'file-handles') yield textSection(DEVICES, this.devices())
     yield recordSection(INODES, this.inodes())
     yield recordSection(FREE_INODES, freeRecords(inodes.freeSlots()))
-    yield recordSection(FILES, this.files())
+    yield recordSection(FILES, fileRecords(files))
     yield recordSection(FREE_FILES, freeRecords(files.freeSlots()))
-    yield recordSection(DIRECTORIES, this.directories())
+    yield recordSection(DIRECTORIES, directoryRecords(directories))
     yield recordSection(FREE_DIRECTORIES, freeRecords(directories.freeSlots()))
-    yield recordSection(LOCKS, this.locks())
+    yield recordSection(LOCKS, lockRecords(files, locks))
   }
 
   private *inodes(): Records {
@@ -157,57 +157,68 @@ export class SavedState {
     }
     return paths
   }
+}
 
-  private *files(): Records {
-    for (const [handle, file] of this.share.files.entries()) {
-      yield FileRecords.encode({
-        slot: slotOfId(handle),
-        generation: generationOfId(handle),
-        inodeSlot: slotOfId(file.nodeid),
-        inodeGeneration: generationOfId(file.nodeid),
-        hostFlags: native.statusFlags(file.fd),
-        openFlags: file.openFlags,
-        hasDirect: file.directFd !== NO_FD,
-        isWritable: file.writable,
-        isAppendOnly: file.appendOnly,
-        writesPages: file.writesPages,
-        flock: file.flock === F_WRLCK ? Flock.exclusive : file.flock === F_RDLCK ? Flock.shared : Flock.none,
-      })
-    }
+/** The records of open files. `each` is called with every file, in the same order. */
+export function* fileRecords(
+  files: HandleTable<OpenFile>,
+  each: (file: OpenFile) => void = () => {},
+): Records {
+  for (const [handle, file] of files.entries()) {
+    each(file)
+    yield FileRecords.encode({
+      slot: slotOfId(handle),
+      generation: generationOfId(handle),
+      inodeSlot: slotOfId(file.nodeid),
+      inodeGeneration: generationOfId(file.nodeid),
+      hostFlags: native.statusFlags(file.fd),
+      openFlags: file.openFlags,
+      hasDirect: file.directFd !== NO_FD,
+      isWritable: file.writable,
+      isAppendOnly: file.appendOnly,
+      writesPages: file.writesPages,
+      flock: file.flock === F_WRLCK ? Flock.exclusive : file.flock === F_RDLCK ? Flock.shared : Flock.none,
+    })
   }
+}
 
-  private *directories(): Records {
-    for (const [handle, directory] of this.share.directories.entries()) {
-      const { nodeid, atLow, atHigh } = directory
-      const isAhead = directory.left.length > 0
-      yield DirectoryRecords.encode({
-        slot: slotOfId(handle),
-        generation: generationOfId(handle),
-        inodeSlot: slotOfId(nodeid),
-        inodeGeneration: generationOfId(nodeid),
-        atLow: isAhead ? directory.leftLow : atLow,
-        atHigh: isAhead ? directory.leftHigh : atHigh,
-      })
-    }
+/** The records of open directories. `each` is called with every directory, in the same order. */
+export function* directoryRecords(
+  directories: HandleTable<OpenDirectory>,
+  each: (directory: OpenDirectory) => void = () => {},
+): Records {
+  for (const [handle, directory] of directories.entries()) {
+    const { nodeid, atLow, atHigh } = directory
+    const isAhead = directory.left.length > 0
+    each(directory)
+    yield DirectoryRecords.encode({
+      slot: slotOfId(handle),
+      generation: generationOfId(handle),
+      inodeSlot: slotOfId(nodeid),
+      inodeGeneration: generationOfId(nodeid),
+      atLow: isAhead ? directory.leftLow : atLow,
+      atHigh: isAhead ? directory.leftHigh : atHigh,
+    })
   }
+}
 
-  private *locks(): Records {
-    const handles = new Map<OpenFile, number>()
-    for (const [handle, file] of this.share.files.entries()) handles.set(file, handle)
-    for (const range of this.share.locks.held()) {
-      const handle = handles.get(range.file)
-      if (handle === undefined) continue
-      yield LockRecords.encode({
-        fileSlot: slotOfId(handle),
-        fileGeneration: generationOfId(handle),
-        isWrite: range.type === F_WRLCK,
-        ownerLow: range.ownerLow,
-        ownerHigh: range.ownerHigh,
-        pid: range.pid,
-        startByte: range.startByte,
-        lastByte: range.lastByte,
-      })
-    }
+/** The records of record locks. */
+export function* lockRecords(files: HandleTable<OpenFile>, locks: LockOperations): Records {
+  const handles = new Map<OpenFile, number>()
+  for (const [handle, file] of files.entries()) handles.set(file, handle)
+  for (const range of locks.held()) {
+    const handle = handles.get(range.file)
+    if (handle === undefined) continue
+    yield LockRecords.encode({
+      fileSlot: slotOfId(handle),
+      fileGeneration: generationOfId(handle),
+      isWrite: range.type === F_WRLCK,
+      ownerLow: range.ownerLow,
+      ownerHigh: range.ownerHigh,
+      pid: range.pid,
+      startByte: range.startByte,
+      lastByte: range.lastByte,
+    })
   }
 }
 
@@ -221,6 +232,6 @@ function add(lists: Map<string, number[]>, key: string, slot: number): void {
   else list.push(slot)
 }
 
-function* freeRecords(slots: Iterable<FreeSlot>): Records {
+export function* freeRecords(slots: Iterable<FreeSlot>): Records {
   for (const free of slots) if (free.generation > 0) yield FreeSlotRecords.encode(free)
 }

@@ -1,6 +1,7 @@
 import { constants as os } from 'node:os'
 import * as native from 'virtiofsd-ts-native'
 import { mustSucceed, ProtocolError } from '../errors.js'
+import type { HandedRegion } from '../session/handed-session.js'
 
 /** A power of two. Typed arrays of Node 20 end at 4 GiB, and indexes below 2^30 stay small integers. */
 const WINDOW_BYTES = 2 ** 30
@@ -30,7 +31,10 @@ interface Region {
   readonly gpa: number
   readonly sizeBytes: number
   readonly uva: number
+  readonly fileOffsetBytes: number
   readonly windows: Window[]
+  /** A copy of its descriptor, or -1 if it is not kept. */
+  readonly fd: number
 }
 
 /**
@@ -43,7 +47,8 @@ export class GuestMemory {
   private readonly regions: Region[] = []
   private last = 0
 
-  constructor() {
+  /** `keptFds`: the descriptors of so many regions are kept, so that another process can map them. */
+  constructor(private readonly keptFds = 0) {
     this.id = mustSucceed('memoryCreate', native.memoryCreate())
   }
 
@@ -79,7 +84,9 @@ export class GuestMemory {
     }
     const result = native.memoryAdd(this.id, fd, gpa, sizeBytes, fileOffsetBytes)
     if (result < 0) throw new ProtocolError('BAD_MEMORY', addFailure(result, gpa, sizeBytes))
-    this.regions.push({ gpa, sizeBytes, uva, windows: this.openWindows(gpa, sizeBytes) })
+    const windows = this.openWindows(gpa, sizeBytes)
+    const kept = this.regions.length < this.keptFds ? native.dup(fd) : -1
+    this.regions.push({ gpa, sizeBytes, uva, fileOffsetBytes, windows, fd: Math.max(kept, -1) })
   }
 
   /** Unmaps a region and detaches every view on it. Throws ProtocolError BAD_MEMORY if there is no such region. */
@@ -87,13 +94,20 @@ export class GuestMemory {
     const n = this.regions.findIndex((r) => r.gpa === gpa && r.sizeBytes === sizeBytes && r.uva === uva)
     if (n < 0)
       throw new ProtocolError('BAD_MEMORY', `no region of ${sizeBytes} bytes at guest address ${gpa}`)
-    this.regions.splice(n, 1)
+    for (const { fd } of this.regions.splice(n, 1)) if (fd >= 0) native.close(fd)
     this.last = 0
     mustSucceed('memoryRemove', native.memoryRemove(this.id, gpa))
   }
 
+  /** Every region, with the descriptor that is kept of it, or -1. */
+  get kept(): readonly (HandedRegion & { readonly fd: number })[] {
+    return this.regions.map(({ gpa, sizeBytes, uva, fileOffsetBytes, fd }) => ({
+      ...{ gpa, sizeBytes, uva, fileOffsetBytes, fd },
+    }))
+  }
+
   destroy(): void {
-    this.regions.length = 0
+    for (const { fd } of this.regions.splice(0)) if (fd >= 0) native.close(fd)
     native.memoryDestroy(this.id)
   }
 

@@ -8,6 +8,13 @@ export interface RingLayout {
   readonly usedGpa: number
 }
 
+/** Addresses of a ring's parts in the front-end's own address space, from SET_VRING_ADDR. */
+export interface RingAddresses {
+  readonly descUva: number
+  readonly availUva: number
+  readonly usedUva: number
+}
+
 /** The negotiated features of rings. */
 export interface RingFeatures {
   readonly eventIdx: boolean

@@ -179,6 +179,7 @@ export class RingServer implements RingHost {
     const { queue } = vring
     if (queue === undefined) return false
     let left = limit
+    if (vring.unserved.length > 0) left -= this.serveAgain(vring, queue)
     // Requests that arrive meanwhile join the batch.
     for (
       let waiting = this.waitingOn(vring, queue);
@@ -198,6 +199,14 @@ export class RingServer implements RingHost {
     return left < limit
   }
 
+  /** Serves the requests that were in flight when the queue was suspended. Returns how many. */
+  private serveAgain(vring: Vring, queue: SplitVirtqueue): number {
+    const heads = vring.unserved
+    vring.unserved = []
+    for (const head of heads) this.serveChain(vring, queue, queue.take(head))
+    return heads.length
+  }
+
   private waitingOn(vring: Vring, queue: SplitVirtqueue): number {
     const waiting = queue.available()
     if (waiting < 0) this.reportBroken(vring, queue)
@@ -205,7 +214,10 @@ export class RingServer implements RingHost {
   }
 
   private serveNext(vring: Vring, queue: SplitVirtqueue): void {
-    const chain = queue.pop()
+    this.serveChain(vring, queue, queue.pop())
+  }
+
+  private serveChain(vring: Vring, queue: SplitVirtqueue, chain: DescriptorChain | undefined): void {
     if (chain === undefined) {
       this.refuse(vring, queue)
       return

@@ -31,7 +31,7 @@ export interface RequestEnd {
 export class RingSet {
   readonly vrings: readonly Vring[]
   /** `replaceMemory` replaces it as a whole. */
-  memory = new GuestMemory()
+  memory: GuestMemory
   /** The features of queues that start from now on. */
   features: RingFeatures = { eventIdx: false, indirect: false }
   private dirtyLog: DirtyLog | undefined
@@ -40,7 +40,9 @@ export class RingSet {
     count: number,
     private readonly host: RingHost,
     private readonly requests: RequestEnd,
+    keptFds = 0,
   ) {
+    this.memory = new GuestMemory(keptFds)
     this.vrings = Array.from({ length: count }, (_, index) => new Vring(index))
   }
 
@@ -102,6 +104,23 @@ export class RingSet {
 
   stopAll(): void {
     for (const vring of this.vrings) this.stop(vring)
+  }
+
+  /**
+   * Stops every ring as it is: requests in flight are neither completed nor given up, and are served from their beginning
+   * when the rings start again, here or in another process.
+   */
+  suspend(): void {
+    for (const vring of this.vrings) {
+      if (vring.queue === undefined) continue
+      this.host.ringStopping(vring, vring.queue)
+      vring.suspend()
+    }
+  }
+
+  /** Starts every ring that has what it needs. */
+  startAll(): void {
+    for (const vring of this.vrings) this.start(vring)
   }
 
   /** Moves the running rings to new memory. If one of them does not fit there, everything stays in the old memory. */

@@ -134,6 +134,11 @@ export class SplitVirtqueue {
     return [...this.chains].filter((chain) => chain.isOpen)
   }
 
+  /** The heads of the requests popped and not yet given back. */
+  get inFlightHeads(): number[] {
+    return this.inFlightChains.map(({ head }) => head)
+  }
+
   /** Gives up the requests in flight, and drops the views on the rings. */
   close(): void {
     for (const chain of this.chains) {
@@ -183,6 +188,11 @@ export class SplitVirtqueue {
   pop(): DescriptorChain | undefined {
     const head = this.avail[2 + (this.nextAvail & this.mask)]
     this.nextAvail = (this.nextAvail + 1) & 0xffff
+    return this.take(head)
+  }
+
+  /** Takes a request whose head is known: `pop` has taken it from the ring before, here or in another process. */
+  take(head: number): DescriptorChain | undefined {
     if (head >= this.size) return this.refuse('descriptor index out of range')
     if (this.inFlight[head] !== 0) return this.refuse('descriptor already in flight')
     const chain = this.pool.pop() ?? this.addChain()

@@ -1,15 +1,9 @@
 import * as native from 'virtiofsd-ts-native'
 import { ProtocolError } from '../errors.js'
 import type { GuestMemory } from '../memory/guest-memory.js'
-import { availBytes, descBytes, type RingFeatures, usedBytes } from './ring-layout.js'
+import type { HandedFds, HandedRing } from '../session/handed-session.js'
+import { availBytes, descBytes, type RingAddresses, type RingFeatures, usedBytes } from './ring-layout.js'
 import { SplitVirtqueue } from './split-virtqueue.js'
-
-/** Addresses of a ring's parts in the front-end's own address space, from SET_VRING_ADDR. */
-export interface RingAddresses {
-  readonly descUva: number
-  readonly availUva: number
-  readonly usedUva: number
-}
 
 /**
  * A queue as the front-end sets it up, and the running virtqueue once the setup is complete. Owns its three eventfds.
@@ -23,6 +17,8 @@ export class Vring {
   /** The used ring's address in the dirty log, or -1 if the front-end does not want it marked. */
   logGpa = -1
   queue: SplitVirtqueue | undefined
+  /** Heads of requests that were in flight when the queue was suspended: they are served first. */
+  unserved: readonly number[] = []
   kickFd = -1
   private callFd = -1
   private callMayBlock = false
@@ -69,6 +65,35 @@ export class Vring {
     this.queue = undefined
   }
 
+  /** Stops the queue and remembers the requests in flight, which are neither completed nor given up. */
+  suspend(): void {
+    if (this.queue === undefined) return
+    this.unserved = [...this.unserved, ...this.queue.inFlightHeads]
+    this.stop()
+  }
+
+  /** What another process needs to go on, and its descriptors. Undefined for a queue without any. */
+  get handed(): { ring: HandedRing; fds: readonly number[] } | undefined {
+    const { index, size, base, enabled, addresses, kickFd, callFd, errFd, unserved } = this
+    const fds = [kickFd, callFd, errFd].filter((fd) => fd >= 0)
+    if (fds.length === 0 && size === 0 && !enabled) return undefined
+    const [kick, call, err] = [kickFd >= 0, callFd >= 0, errFd >= 0]
+    const ring = { index, size, base, enabled, addresses: addresses ?? null, kick, call, err }
+    return { ring: { ...ring, inFlight: unserved }, fds }
+  }
+
+  /** Takes over what another process has handed. The queue does not run yet. Throws RangeError. */
+  adopt(ring: HandedRing, fds: HandedFds): void {
+    this.size = ring.size
+    this.base = ring.base
+    this.enabled = ring.enabled
+    this.addresses = ring.addresses ?? undefined
+    this.unserved = ring.inFlight
+    this.setKick(fds.takeIf(ring.kick))
+    this.setCall(fds.takeIf(ring.call))
+    this.setErr(fds.takeIf(ring.err))
+  }
+
   /** Takes over `fd` (-1: none) as the descriptor that the driver kicks. */
   setKick(fd: number): void {
     closeFd(this.kickFd)
@@ -110,6 +135,7 @@ export class Vring {
     this.stop()
     this.setKick(-1)
     this.base = 0
+    this.unserved = []
     this.size = 0
     this.enabled = false
     this.addresses = undefined

@@ -1,6 +1,6 @@
 import * as native from 'virtiofsd-ts-native'
 import type { VhostUserDevice } from '../device.js'
-import { ProtocolError } from '../errors.js'
+import { ProtocolError, StateError } from '../errors.js'
 import type { FaultLog } from '../logger.js'
 import type { LeftOutMarks } from '../memory/dirty-log.js'
 import {
@@ -22,11 +22,13 @@ import {
   VRING_INDEX_MASK,
   VRING_NOFD_MASK,
 } from '../protocol.js'
+import type { RingAddresses } from '../rings/ring-layout.js'
 import { type RingHost, RingSet } from '../rings/ring-set.js'
 import type { SplitVirtqueue } from '../rings/split-virtqueue.js'
-import type { RingAddresses, Vring } from '../rings/vring.js'
+import type { Vring } from '../rings/vring.js'
 import { type Connection, expect, type Message, sendHeader } from './connection.js'
 import { DeviceState, isMovable, type TransferHost } from './device-state.js'
+import type { HandedConnection, HandedFds, HandedSession } from './handed-session.js'
 import { SessionConfig } from './session-config.js'
 import { SessionLog } from './session-log.js'
 import { SessionMemory } from './session-memory.js'
@@ -58,6 +60,9 @@ const CONFIG_FEATURES = featureBits(ProtocolFeature.CONFIG, ProtocolFeature.BACK
 const MIGRATION_FEATURES = featureBits(VirtioFeature.VHOST_LOG_ALL)
 const MIGRATION_PROTOCOL_FEATURES = featureBits(ProtocolFeature.LOG_SHMFD, ProtocolFeature.DEVICE_STATE)
 
+/** Guest memory of more regions cannot be handed to another process. QEMU has a handful. */
+const KEPT_REGIONS = 64
+
 /** The result of `dispatch` for a request that is answered later. */
 const LATER = -1
 
@@ -85,11 +90,17 @@ export class BackendSession {
     transfers: TransferHost,
     leftOutMarks?: LeftOutMarks,
   ) {
-    this.rings = new RingSet(device.queueCount, host, {
-      finish: () => this.finish(),
-      cancel: (queue) => this.cancelRequests(queue),
-    })
-    this.memory = new SessionMemory(this.rings)
+    const keptFds = device.suspend === undefined ? 0 : KEPT_REGIONS
+    this.rings = new RingSet(
+      device.queueCount,
+      host,
+      {
+        finish: () => this.finish(),
+        cancel: (queue) => this.cancelRequests(queue),
+      },
+      keptFds,
+    )
+    this.memory = new SessionMemory(this.rings, keptFds)
     this.config = new SessionConfig(connection, device)
     this.dirtyLog = new SessionLog(connection, this.rings, leftOutMarks)
     const movable = isMovable(device)
@@ -130,6 +141,74 @@ export class BackendSession {
       U64.write(this.connection.body, refused ? 1n : 0n)
       this.reply(message.request, U64.BYTES)
     }
+  }
+
+  /**
+   * Stops the rings as they are, and describes everything that another process needs to go on. The session keeps the
+   * descriptors. `resume` undoes it. Throws StateError, and changes nothing then.
+   */
+  suspend(untilMs: number): HandedConnection {
+    const { device, rings, connection } = this
+    if (device.suspend === undefined) throw new StateError(`${device.name} cannot be handed over`)
+    if (this.dirtyLog.isInUse || this.state?.isUnderWay === true)
+      throw new StateError('the guest is being migrated')
+    const regions = rings.memory.kept
+    if (regions.some(({ fd }) => fd < 0))
+      throw new StateError(`guest memory of ${regions.length} regions cannot be handed over`)
+    if (!device.suspend(untilMs)) throw new StateError('requests under way did not end in time')
+    rings.suspend()
+    const { bytes, fds } = connection.received
+    const handed = rings.vrings.flatMap((vring) => vring.handed ?? [])
+    return {
+      session: {
+        features: this.features.toString(16),
+        protocolFeatures: this.protocolFeatures.toString(16),
+        received: Buffer.from(bytes).toString('base64'),
+        receivedFds: fds.length,
+        backchannel: this.backchannelFd >= 0,
+        regions: regions.map(({ fd: _, ...region }) => region),
+        rings: handed.map(({ ring }) => ring),
+      },
+      fds: [
+        connection.fd,
+        ...fds,
+        ...(this.backchannelFd >= 0 ? [this.backchannelFd] : []),
+        ...regions.map(({ fd }) => fd),
+        ...handed.flatMap((each) => each.fds),
+      ],
+    }
+  }
+
+  /** Starts the rings that `suspend` has stopped, here or in another process. */
+  resume(): void {
+    const { rings } = this
+    rings.startAll()
+    // Requests may have been completed without a signal.
+    for (const vring of rings.vrings) if (vring.queue !== undefined) vring.signal(-1)
+  }
+
+  /**
+   * Takes over what another process has suspended, and owns the descriptors from then on. The rings do not run before
+   * `resume`. Throws ProtocolError or RangeError for a session that cannot be.
+   */
+  adopt(session: HandedSession, fds: HandedFds): void {
+    const { memory, rings, connection } = this
+    connection.continueWith(
+      Buffer.from(session.received, 'base64'),
+      Array.from({ length: session.receivedFds }, () => fds.take()),
+    )
+    this.backchannelFd = fds.takeIf(session.backchannel)
+    for (const region of session.regions) {
+      const fd = fds.take()
+      try {
+        memory.adopt(region, fd)
+      } finally {
+        native.close(fd)
+      }
+    }
+    this.protocolFeatures = mustBeOffered(session.protocolFeatures, this.offeredProtocolFeatures)
+    this.acceptFeatures(mustBeOffered(session.features, this.offeredFeatures))
+    for (const ring of session.rings) rings.at(ring.index).adopt(ring, fds)
   }
 
   /** Returns the running rings that this request stops, if only for a moment. Empty for a malformed request. */
@@ -299,16 +378,20 @@ export class BackendSession {
       )
     }
     this.dirtyLog.setAll(hasBit(features, VirtioFeature.VHOST_LOG_ALL))
+    this.acceptFeatures(features)
+    // Without protocol features there is no SET_VRING_ENABLE: rings are enabled from the start.
+    if (!hasBit(features, VirtioFeature.PROTOCOL_FEATURES))
+      for (const vring of this.rings.vrings) vring.enabled = true
+    return 0
+  }
+
+  private acceptFeatures(features: bigint): void {
     this.features = features
     this.rings.features = {
       eventIdx: hasBit(features, VirtioFeature.RING_EVENT_IDX),
       indirect: hasBit(features, VirtioFeature.RING_INDIRECT_DESC),
     }
     this.device.acceptFeatures?.(features)
-    // Without protocol features there is no SET_VRING_ENABLE: rings are enabled from the start.
-    if (!hasBit(features, VirtioFeature.PROTOCOL_FEATURES))
-      for (const vring of this.rings.vrings) vring.enabled = true
-    return 0
   }
 
   private setProtocolFeatures(message: Message): number {
@@ -476,6 +559,13 @@ export class BackendSession {
     if (vring.queue !== undefined) throw new ProtocolError('BAD_REQUEST', `queue ${vring.index} is running`)
     return vring
   }
+}
+
+/** Reads features that another process has agreed on. Throws StateError for those that are not offered here. */
+function mustBeOffered(hexadecimal: string, offered: bigint): bigint {
+  const features = BigInt(`0x${hexadecimal}`)
+  if ((features & ~offered) === 0n) return features
+  throw new StateError(`features 0x${(features & ~offered).toString(16)} are not offered here`)
 }
 
 function addressesOf(payload: DataView): RingAddresses {

@@ -58,31 +58,39 @@ export class Connection {
   receive(block = false): Message | undefined {
     if (this.closed) return undefined
     this.finishMessage()
-    const { header, headerView, message } = this
+    const { header, message } = this
     if (this.headerBytes < MessageHeader.BYTES) {
       this.headerBytes = this.fill(header, this.headerBytes, MessageHeader.BYTES, block)
       if (this.headerBytes < MessageHeader.BYTES) return undefined
-      message.request = MessageHeader.request(headerView)
-      message.flags = MessageHeader.flags(headerView)
-      message.payloadBytes = MessageHeader.payloadBytes(headerView)
-      if ((message.flags & VHOST_USER_VERSION_MASK) !== VHOST_USER_VERSION) {
-        throw new ProtocolError(
-          'BAD_FRAME',
-          `message version ${message.flags & VHOST_USER_VERSION_MASK}, not 1`,
-        )
-      }
-      if (message.payloadBytes > MAX_PAYLOAD_BYTES) {
-        throw new ProtocolError(
-          'BAD_FRAME',
-          `message of ${message.payloadBytes} bytes, more than ${MAX_PAYLOAD_BYTES}`,
-        )
-      }
+      this.readHeader()
     }
     this.payloadBytes = this.fill(this.payload, this.payloadBytes, message.payloadBytes, block)
     if (this.payloadBytes < message.payloadBytes) return undefined
     this.headerBytes = 0
     this.payloadBytes = 0
     return message
+  }
+
+  /** The bytes and descriptors of a message that has not come whole. The connection keeps the descriptors. */
+  get received(): { readonly bytes: Uint8Array; readonly fds: readonly number[] } {
+    const header = this.header.subarray(0, this.headerBytes)
+    const bytes = new Uint8Array(this.headerBytes + this.payloadBytes)
+    bytes.set(header)
+    bytes.set(this.payload.subarray(0, this.payloadBytes), this.headerBytes)
+    return { bytes, fds: this.headerBytes === 0 ? [] : this.message.fds.filter((fd) => fd >= 0) }
+  }
+
+  /** Continues with a message of which another process has received these bytes and descriptors, which are taken over. */
+  continueWith(bytes: Uint8Array, fds: readonly number[]): void {
+    this.message.fds.push(...fds)
+    if (bytes.length > MessageHeader.BYTES + MAX_PAYLOAD_BYTES)
+      throw new ProtocolError('BAD_FRAME', `${bytes.length} bytes of one message`)
+    this.headerBytes = Math.min(bytes.length, MessageHeader.BYTES)
+    this.header.set(bytes.subarray(0, this.headerBytes))
+    if (bytes.length < MessageHeader.BYTES) return
+    this.readHeader()
+    this.payloadBytes = bytes.length - MessageHeader.BYTES
+    this.payload.set(bytes.subarray(MessageHeader.BYTES))
   }
 
   /** Hands over a descriptor of the current message; the caller closes it. */
@@ -108,6 +116,21 @@ export class Connection {
     this.closed = true
     this.closeFds()
     native.close(this.fd)
+  }
+
+  private readHeader(): void {
+    const { headerView, message } = this
+    message.request = MessageHeader.request(headerView)
+    message.flags = MessageHeader.flags(headerView)
+    message.payloadBytes = MessageHeader.payloadBytes(headerView)
+    const version = message.flags & VHOST_USER_VERSION_MASK
+    if (version !== VHOST_USER_VERSION)
+      throw new ProtocolError('BAD_FRAME', `message version ${version}, not 1`)
+    if (message.payloadBytes <= MAX_PAYLOAD_BYTES) return
+    throw new ProtocolError(
+      'BAD_FRAME',
+      `message of ${message.payloadBytes} bytes, more than ${MAX_PAYLOAD_BYTES}`,
+    )
   }
 
   private fill(bytes: Uint8Array, have: number, want: number, block: boolean): number {

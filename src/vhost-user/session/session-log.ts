@@ -55,6 +55,11 @@ export class SessionLog {
     this.logsAll = logsAll
   }
 
+  /** True while writes are marked: the front-end migrates the guest. */
+  get isInUse(): boolean {
+    return this.logsAll
+  }
+
   /** Unmaps the log. The rings must have been stopped. */
   close(): void {
     this.rings.logTo(undefined)

@@ -107,8 +107,13 @@ export class Device {
         device.endIsKnown = true
         throw error
       })
-    device.servingPid = servingPidOf(device.outerPid)
+    device.findServingProcess()
     return device
+  }
+
+  /** Looks for the process that serves: another one may have taken its place. */
+  findServingProcess(): void {
+    this.servingPid = servingPidOf(this.outerPid)
   }
 
   private constructor(

@@ -39,6 +39,18 @@ export class LiveDevice {
     return ControlClient.connect(this.t, join(this.place, 'control.live'))
   }
 
+  /** Has it replaced by another process. Rejects if it goes on. */
+  async replace(argument?: unknown): Promise<unknown> {
+    const changes = await this.changes()
+    try {
+      const result = await changes.ask('replace', argument)
+      this.device.findServingProcess()
+      return result
+    } finally {
+      changes.socket.destroy()
+    }
+  }
+
   /** Makes a directory for a further share. Returns it with the path of its socket, and the words of `share-add`. */
   share(tag: string, owner?: number): { directory: string; socketPath: string; words: string } {
     const directory = join(tempDir(this.t), tag)

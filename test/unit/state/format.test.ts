@@ -183,6 +183,8 @@ const INODE: InodeRecord = {
   inoHigh: 7,
   isOpen: true,
   isLost: false,
+  hasFd: false,
+  isDisowned: false,
   path: undefined,
   handle: undefined,
 }

@@ -1,0 +1,114 @@
+import type { Logger } from 'pino'
+import { messageOf } from '../basics/errors.js'
+import type { ListeningSockets } from '../sockets/listening-sockets.js'
+import { closeFds, PacketSocket } from '../sockets/packet-socket.js'
+import { PacketQueue } from './packet-queue.js'
+import type { RunningShares } from './running-shares.js'
+import { keyOf } from './share-key.js'
+import { messageIn, type Place, SUCCESSION_VERSION, type SuccessionMessage, sendTo } from './succession.js'
+
+/** The time that a successor has to start. */
+const START_LIMIT_MS = 30_000
+/** The longest pause for guests, requests under way included. */
+const PAUSE_LIMIT_MS = 5000
+
+/** What a process gives to its successor, besides its shares. */
+export interface Estate {
+  readonly place: Place
+  readonly sockets: Pick<ListeningSockets, 'controlFd' | 'metricsFd'>
+  /** The mount namespace in which the shared directories are mounted. */
+  readonly mountsFd: number | undefined
+}
+
+/** Hands everything to a successor. */
+export class Predecessor {
+  constructor(
+    private readonly shares: RunningShares,
+    private readonly estate: () => Estate,
+    private readonly log: Logger,
+  ) {}
+
+  /**
+   * Hands everything to the process at the other end of `fd`, which is taken over. Resolves when that process serves: this
+   * one must end then, and touch nothing. Rejects with the reason if it does not; everything goes on then.
+   */
+  async handOver(fd: number): Promise<void> {
+    const socket = new PacketSocket(fd)
+    const packets = new PacketQueue(socket)
+    try {
+      await this.negotiate(socket, packets)
+    } catch (error) {
+      this.log.warn({ reason: messageOf(error) }, 'this process was not replaced')
+      throw error
+    } finally {
+      packets.close()
+    }
+  }
+
+  private async negotiate(socket: PacketSocket, packets: PacketQueue): Promise<void> {
+    const { place, sockets, mountsFd } = this.estate()
+    const fds = [sockets.controlFd, sockets.metricsFd, mountsFd].filter((each) => each !== undefined)
+    const hasMounts = mountsFd !== undefined
+    tell(socket, { op: 'offer', version: SUCCESSION_VERSION, place, hasMounts }, fds)
+    const ready = await this.expect(packets, 'ready', performance.now() + START_LIMIT_MS)
+    const untilMs = performance.now() + PAUSE_LIMIT_MS
+    try {
+      await this.suspendAll(ready.message.shares, ready.fds, untilMs)
+      await this.expect(packets, 'taken', untilMs)
+      tell(socket, { op: 'go' })
+    } catch (error) {
+      // The successor must not get further before the shares go on.
+      packets.close()
+      await this.resumeAll()
+      throw error
+    }
+    // It cannot be taken back from here on. A successor that never answers is one that was stopped or has died.
+    const begun = await packets.next(untilMs)
+    if (begun !== undefined) return
+    await this.resumeAll()
+    throw new Error(LEFT_BEFORE_GO)
+  }
+
+  /** Waits for a message. Throws the reason if another one comes. */
+  private async expect<Op extends SuccessionMessage['op']>(packets: PacketQueue, op: Op, untilMs: number) {
+    const packet = await packets.next(untilMs)
+    if (packet === 'late') throw new Error(`the new process took too long`)
+    if (packet === undefined) throw new Error(`the new process ended before it was ${op}`)
+    const message = messageIn(packet)
+    if (message.op === op)
+      return { message: message as Extract<SuccessionMessage, { op: Op }>, fds: packet.fds }
+    closeFds(packet.fds)
+    throw new Error(message.op === 'refused' ? message.reason : `the new process said ${message.op}`)
+  }
+
+  /** Suspends every share and hands it to the thread of the successor at its socket. Rejects if one of them cannot be. */
+  private async suspendAll(keys: readonly string[], fds: readonly number[], untilMs: number): Promise<void> {
+    const limitMs = untilMs - performance.now()
+    const { serving } = this.shares
+    const handed = serving.map(({ config, thread }) => ({ thread, fd: fds[keys.indexOf(keyOf(config))] }))
+    if (handed.length !== fds.length || handed.some(({ fd }) => fd === undefined)) {
+      closeFds(fds)
+      throw new Error('shares have come or gone meanwhile')
+    }
+    const answers = handed.map(({ thread, fd }) => thread.ask('hand-over', { fd, limitMs }))
+    const outcomes = await Promise.allSettled(answers)
+    const failed = outcomes.find(({ status }) => status === 'rejected')
+    if (failed?.status === 'rejected') throw failed.reason
+  }
+
+  private async resumeAll(): Promise<void> {
+    const { serving } = this.shares
+    // A share that has ended meanwhile has nothing to resume.
+    await Promise.allSettled(serving.map(({ thread }) => thread.ask('resume', undefined)))
+  }
+}
+
+function tell(socket: PacketSocket, message: SuccessionMessage, fds: readonly number[] = []): void {
+  try {
+    sendTo(socket, message, fds)
+  } catch {
+    throw new Error(message.op === 'go' ? LEFT_BEFORE_GO : 'the new process ended before it was ready')
+  }
+}
+
+const LEFT_BEFORE_GO = 'the new process ended before it served'

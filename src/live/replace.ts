@@ -1,0 +1,71 @@
+import { accessSync, constants } from 'node:fs'
+import { resolve } from 'node:path'
+import { codeOf } from '../basics/errors.js'
+import { UserError } from '../config/user-error.js'
+import type { PacketSocket } from '../sockets/packet-socket.js'
+import type { RunningProcess } from './running-process.js'
+
+const MAIN = new URL('../main.js', import.meta.url).pathname
+
+/** What `ctl replace` asks for. */
+export interface ReplaceRequest {
+  /** Another program; undefined: the same one again. */
+  readonly program: string | undefined
+  /** Options behind those of the present command line. */
+  readonly options: readonly string[]
+}
+
+/** What starts a successor. */
+export interface Starter {
+  readonly process: RunningProcess
+  readonly broker: PacketSocket
+  /** The options of the process that serves. */
+  readonly args: readonly string[]
+}
+
+/**
+ * Starts a successor of the process that serves, and has it take everything over. Throws UserError if the process goes on.
+ */
+export function replace(
+  { process: running, broker, args }: Starter,
+  { program, options }: ReplaceRequest,
+): object {
+  if (program !== undefined) mustBeProgram(program)
+  const own = [process.execPath, ...process.execArgv, MAIN]
+  const words = [...(program === undefined ? own : [resolve(program)]), ...args, ...options]
+  const [fd] = askBroker(broker, `r${words.map((word) => `${word}\0`).join('')}`)
+  if (fd === undefined) throw new UserError('no further process can be started')
+  running.replaceBy(fd)
+  // Later changes go to the new process.
+  askBroker(broker, 'd')
+  return { replaced: true }
+}
+
+function mustBeProgram(program: string): void {
+  try {
+    accessSync(program, constants.X_OK)
+  } catch (error) {
+    throw new UserError(`${program} cannot be run (${codeOf(error)})`)
+  }
+}
+
+function askBroker(broker: PacketSocket, request: string): readonly number[] {
+  broker.send(request)
+  const answer = broker.receive()
+  if (answer?.text !== '\0') throw new UserError('the broker does not answer')
+  return answer.fds
+}
+
+/** Checks the argument of `replace`. Throws UserError. */
+export function replaceRequestOf(argument: unknown): ReplaceRequest {
+  if (argument === undefined) return { program: undefined, options: [] }
+  if (typeof argument !== 'object' || argument === null) throw new UserError(USAGE)
+  const { with: program, options = [], ...others } = argument as Readonly<Record<string, unknown>>
+  const areWords = Array.isArray(options) && options.every((word) => typeof word === 'string')
+  const isProgram = program === undefined || (typeof program === 'string' && program !== '')
+  if (!areWords || !isProgram || Object.keys(others).length > 0) throw new UserError(USAGE)
+  if (options.some((word) => word.includes('\0'))) throw new UserError('an option contains a NUL')
+  return { program, options }
+}
+
+const USAGE = 'replace takes { with: PROGRAM, options: [ OPTION ] }'

@@ -1,0 +1,98 @@
+import {
+  type Backend,
+  type HandedConnection,
+  HandedReceiver,
+  HandedSender,
+  type HandedSession,
+  StateError,
+} from 'vhost-user-ts'
+import { damaged } from '../state/blocks.js'
+import { objectOf, sectionReader, stateStream, textSection } from '../state/sections.js'
+import type { ShareState } from './share-state.js'
+
+/**
+ * Section HAND: the connection with the front-end, or null without one. It comes first. Its descriptors are the listening
+ * socket's, then the connection's.
+ */
+export const HANDED = { tag: 'HAND', version: 1, isRequired: true } as const
+
+/** What a share's thread hands over, besides its state. */
+export interface HandedShare {
+  readonly listenFd: number
+  readonly connection: HandedConnection | undefined
+  /** The time at which the share was suspended, as `monotonicMs` has it. */
+  readonly suspendedMs: number
+}
+
+/** Milliseconds of a clock that all processes of the host share. */
+export function monotonicMs(): number {
+  return Number(process.hrtime.bigint() / 1000n) / 1000
+}
+
+/**
+ * Suspends a share and sends everything that another process needs to go on, over `fd`. Throws StateError if that takes
+ * longer than `limitMs`, or cannot be done; the caller then resumes the share.
+ */
+export function handOver(
+  { state, backend, listenFd }: { state: ShareState; backend: Backend; listenFd: number },
+  fd: number,
+  limitMs: number,
+): void {
+  const untilMs = performance.now() + limitMs
+  const suspendedMs = monotonicMs()
+  const connection = backend.suspend(limitMs)
+  const sender = new HandedSender(fd, untilMs)
+  let fds: number[] = [listenFd, ...(connection?.fds ?? [])]
+  try {
+    const head = { connection: connection?.session ?? null, fdCount: fds.length, suspendedMs }
+    for (const piece of stateStream(sections(head, state, (passed) => fds.push(passed)))) {
+      sender.sendFds(fds)
+      fds = []
+      sender.sendBytes(piece)
+    }
+    sender.end()
+  } finally {
+    sender.close()
+  }
+}
+
+function* sections(
+  head: object,
+  state: ShareState,
+  pass: (fd: number) => void,
+): Generator<Iterable<Uint8Array>> {
+  yield textSection(HANDED, head)
+  yield* state.handed(pass)
+}
+
+/** Receives over `fd` what `handOver` sends, and fills the share with it. Blocks. Throws StateError. */
+export function takeOver(state: ShareState, fd: number): HandedShare {
+  const receiver = new HandedReceiver(fd)
+  const takeFd = () => receiver.takeFd()
+  let share: HandedShare | undefined
+  const take = (contents: Uint8Array) => {
+    share = readHead(objectOf(contents), takeFd)
+  }
+  const taken = state.take(takeFd)
+  const reader = sectionReader([{ kind: HANDED, take }, ...taken.takers])
+  for (let piece = receiver.receive(); piece !== undefined; piece = receiver.receive()) reader.write(piece)
+  reader.end()
+  if (share === undefined) throw damaged('section HAND is missing')
+  taken.end()
+  return share
+}
+
+function readHead(
+  { connection, fdCount, suspendedMs }: Record<string, unknown>,
+  takeFd: () => number,
+): HandedShare {
+  if (typeof fdCount !== 'number' || !(fdCount >= 1)) throw new StateError('there is no listening socket')
+  const [listenFd = -1, ...fds] = Array.from({ length: fdCount }, takeFd)
+  // The program that wrote this runs beside us, and is ours or the version before.
+  const session = connection as HandedSession | null
+  return {
+    listenFd,
+    connection: session === null ? undefined : { session, fds },
+    suspendedMs: Number(suspendedMs),
+  }
+}

@@ -1,0 +1,220 @@
+/** The running process is replaced by another one, and the guest notices nothing. */
+import { constants, existsSync, mkdirSync, openSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import * as native from 'virtiofsd-ts-native'
+import { isRoot } from '../../support/device/cases.js'
+import { Device } from '../../support/device/device.js'
+import { LiveDevice, until } from '../../support/device/live-device.js'
+import { Op, ROOT_ID } from '../../support/fuse/fuse-abi.js'
+import { mount } from '../../support/fuse/mount.js'
+import { F_RDLCK, F_UNLCK, F_WRLCK, flushBy, setlk, startSetlkw } from '../../support/fuse/posix-calls.js'
+import { tempDir } from '../../support/host/temp-dir.js'
+
+t.setTimeout(240_000)
+
+const { O_APPEND, O_RDWR } = constants
+const { LOCK_EX, LOCK_UN } = native.constants
+const EAGAIN = 11
+
+const text = (bytes: Uint8Array) => Buffer.from(bytes).toString()
+const bytesOf = (string: string) => new TextEncoder().encode(string)
+const sandboxes = isRoot ? (['none', 'namespace', 'chroot'] as const) : (['none', 'namespace'] as const)
+
+/** The reason why a replacement is refused. */
+async function refusal(live: LiveDevice, argument?: unknown): Promise<string> {
+  return live.replace(argument).then(
+    () => 'it was replaced',
+    (error: Error) => error.message,
+  )
+}
+
+for (const sandbox of sandboxes) {
+  t.test(`open files, unlinked ones and a listing survive: --sandbox ${sandbox}`, async (t) => {
+    const live = await LiveDevice.start(t, [], { sandbox })
+    const { device } = live
+    const fs = mount(t, device)
+    mkdirSync(join(device.directory, 'sub'))
+    for (let n = 0; n < 50; n++) writeFileSync(join(device.directory, `file-${n}`), `${n}`)
+    const sub = fs.lookup(ROOT_ID, 'sub').nodeid
+    const file = fs.create(sub, 'file', O_RDWR)
+    const appended = fs.create(sub, 'appended', O_RDWR | O_APPEND)
+    fs.write(file.nodeid, file.handle, 0n, bytesOf('before'))
+    unlinkSync(join(device.directory, 'sub', 'file'))
+    const directory = fs.opendir(ROOT_ID)
+    const names = [...fs.readdir(ROOT_ID, directory.handle, 0n, 512)]
+    const { pid, outerPid } = device
+    const ofShare = () => device.openFiles().filter((path) => path.includes('/file-')).length
+    const before = ofShare()
+    await live.replace()
+    t.not(device.pid, pid, 'another process serves')
+    t.equal(device.outerPid, outerPid, 'and the one that was started is still there')
+    t.equal(ofShare(), before)
+    t.equal(text(fs.read(file.nodeid, file.handle, 0n, 100)), 'before')
+    fs.write(file.nodeid, file.handle, 6n, bytesOf(', after'))
+    t.equal(text(fs.read(file.nodeid, file.handle, 0n, 100)), 'before, after')
+    fs.write(appended.nodeid, appended.handle, 0n, bytesOf('one'), O_APPEND)
+    const flags = device.openFlagsOf('appended')
+    await live.replace()
+    t.equal(flags.length, 1)
+    t.same(device.openFlagsOf('appended'), flags)
+    writeFileSync(join(device.directory, 'sub', 'appended'), 'two', { flag: 'a' })
+    fs.write(appended.nodeid, appended.handle, 3n, bytesOf('three'), O_APPEND)
+    t.equal(readFileSync(join(device.directory, 'sub', 'appended'), 'utf8'), 'onetwothree')
+    t.equal(fs.lookup(ROOT_ID, 'sub').nodeid, sub, 'a lookup finds the inode that the guest has')
+    t.equal(fs.lookup(sub, 'appended').nodeid, appended.nodeid)
+    for (let at = names.at(-1)?.off ?? 0n; ; ) {
+      const more = fs.readdir(ROOT_ID, directory.handle, at, 512)
+      if (more.length === 0) break
+      names.push(...more)
+      at = more.at(-1)?.off ?? 0n
+    }
+    const listed = names.filter(({ name }) => name.startsWith('file-')).map(({ name }) => name)
+    t.equal(listed.length, 50, 'the listing goes on where it was')
+    t.equal(new Set(listed).size, 50)
+    const made = fs.create(ROOT_ID, 'made', O_RDWR)
+    t.not(made.nodeid, file.nodeid, 'no node id is used twice')
+    t.not(made.handle, file.handle)
+    fs.mkdir(sub, 'below')
+    t.ok(existsSync(join(device.directory, 'sub', 'below')))
+    fs.release(file.nodeid, file.handle)
+    fs.releasedir(ROOT_ID, directory.handle)
+    fs.forgetAll()
+    fs.close()
+    await until(
+      () => device.openFiles().filter((path) => path.includes('/sub')).length === 0,
+      () => `left open: ${device.openFiles().join(' ')}`,
+    )
+  })
+
+  t.test(`locks are held all the time, and requests that wait go on waiting: ${sandbox}`, async (t) => {
+    const live = await LiveDevice.start(t, ['--posix-lock', '--flock'], { sandbox })
+    const { device } = live
+    const fs = mount(t, device)
+    writeFileSync(join(device.directory, 'file'), 'text')
+    const file = fs.lookup(ROOT_ID, 'file').nodeid
+    const [a, b, c] = [0, 1, 2].map(() => fs.open(file, O_RDWR).handle) as [bigint, bigint, bigint]
+    const hostFd = openSync(join(device.directory, 'file'), O_RDWR)
+    const range = (from: number, type = F_WRLCK) => native.setRangeLock(hostFd, type, from, 1)
+    setlk(fs, file, a, { owner: 1n, type: F_WRLCK, start: 0, last: 9 })
+    setlk(fs, file, b, { owner: 2n, type: F_RDLCK, start: 20, last: 29 })
+    setlk(fs, file, c, { owner: 3n, type: F_WRLCK, flock: true })
+    // The handle through which the host knows the locks.
+    fs.release(file, a)
+    t.equal(range(40), 0)
+    const waits = startSetlkw(fs, file, b, { owner: 4n, type: F_WRLCK, start: 40, last: 40 })
+    const held = () => [range(5), range(25), native.flock(hostFd, LOCK_EX)]
+    setlk(fs, file, b, { owner: 1n, type: F_WRLCK, start: 0, last: 9 })
+    t.same(held(), [-EAGAIN, -EAGAIN, -EAGAIN])
+    for (let n = 0; n < 3; n++) {
+      await live.replace()
+      t.same(held(), [-EAGAIN, -EAGAIN, -EAGAIN], 'a process of the host gets none')
+      t.equal(waits.reply, undefined)
+    }
+    t.equal(range(40, F_UNLCK), 0)
+    t.equal(fs.finish(), waits)
+    t.equal(waits.reply?.error, 0, 'the request that waited has its lock')
+    t.equal(range(40), -EAGAIN)
+    setlk(fs, file, b, { owner: 1n, type: F_UNLCK, start: 0, last: 9 })
+    t.equal(range(5), 0)
+    t.equal(range(5, F_UNLCK), 0)
+    flushBy(fs, file, b, 2n)
+    t.equal(range(25), 0)
+    setlk(fs, file, c, { owner: 3n, type: F_UNLCK, flock: true })
+    t.equal(native.flock(hostFd, LOCK_EX), 0)
+    native.flock(hostFd, LOCK_UN)
+    native.close(hostFd)
+  })
+}
+
+t.test('several shares: one in use, one without a guest, and one with requests that are held', async (t) => {
+  const second = shareWords(t, 'second')
+  const third = shareWords(t, 'third')
+  const sandbox = isRoot ? 'namespace' : 'none'
+  const live = await LiveDevice.start(t, ['--share', second.words, '--share', third.words], { sandbox })
+  const fs = mount(t, live.device)
+  const held = mount(t, third)
+  const control = await live.control()
+  await control.ask('fault-add', { opcodes: ['MKDIR'], hold: { until: 2, timeoutMs: 600_000 } }, 'third')
+  const args = Buffer.concat([Buffer.from(Uint32Array.of(0o755, 0).buffer), Buffer.from('made\0')])
+  const call = held.start({ opcode: Op.MKDIR, nodeid: ROOT_ID, args, reply: { argBytes: 128 } })
+  const file = fs.create(ROOT_ID, 'file', O_RDWR)
+  await live.replace()
+  t.equal(held.finish(), call, 'the held request is served by the new process')
+  t.equal(call.reply?.error, 0)
+  t.ok(existsSync(join(third.directory, 'made')))
+  t.equal(fs.write(file.nodeid, file.handle, 0n, bytesOf('text')), 4)
+  const later = mount(t, second)
+  later.mkdir(ROOT_ID, 'late')
+  t.ok(existsSync(join(second.directory, 'late')), 'a front-end that comes later finds its share')
+  later.close()
+  await live.replace()
+  mount(t, second).mkdir(ROOT_ID, 'later')
+  t.ok(existsSync(join(second.directory, 'later')))
+  held.mkdir(ROOT_ID, 'again')
+  control.socket.destroy()
+})
+
+/** A further share: its words, its directory and its socket. */
+function shareWords(t: Test, name: string) {
+  const place = tempDir(t)
+  const directory = join(place, name)
+  mkdirSync(directory)
+  const socketPath = join(place, `${name}.sock`)
+  return { directory, socketPath, words: `tag=${name},path=${directory},socket=${socketPath}` }
+}
+
+t.test('options: some may change, some may not, and a wrong one changes nothing', async (t) => {
+  const live = await LiveDevice.start(t)
+  const { device } = live
+  const fs = mount(t, device)
+  const file = fs.create(ROOT_ID, 'file', O_RDWR)
+  const { pid } = device
+  t.match(await refusal(live, { options: ['--no-such-option'] }), /unknown option '--no-such-option'/)
+  t.match(await refusal(live, { options: ['--readonly'] }), /--readonly was false at the source and is true/)
+  t.match(await refusal(live, { options: ['--writeback'] }), /--writeback was false/)
+  t.match(
+    await refusal(live, { options: ['--socket-path', '/tmp/other'] }),
+    /sockets of shares cannot change/,
+  )
+  t.match(await refusal(live, { options: ['--sandbox', 'namespace'] }), /--sandbox cannot change/)
+  t.match(await refusal(live, { options: ['--shared-dir', tempDir(t)] }), /shared directory is another/)
+  t.match(await refusal(live, { with: '/bin/false' }), /ended before it was ready/)
+  t.match(await refusal(live, { with: '/nowhere' }), /\/nowhere cannot be run \(ENOENT\)/)
+  t.match(await refusal(live, { unknown: true }), /replace takes/)
+  device.findServingProcess()
+  t.equal(device.pid, pid, 'the same process serves')
+  t.equal(fs.write(file.nodeid, file.handle, 0n, bytesOf('text')), 4)
+  await live.replace({ options: ['--cache', 'never', '--log-level', 'debug'] })
+  t.not(device.pid, pid)
+  t.equal(fs.write(file.nodeid, file.handle, 0n, bytesOf('more')), 4)
+  await device.waitForLog(({ msg }) => msg.startsWith('the source had other caching options'))
+})
+
+t.test('SIGUSR2 replaces the process by the same program', async (t) => {
+  const live = await LiveDevice.start(t)
+  const { device } = live
+  const fs = mount(t, device)
+  const { pid } = device
+  device.kill('SIGUSR2')
+  await until(
+    () => {
+      device.findServingProcess()
+      return device.logs().some(({ msg }) => msg === 'the share goes on in this process')
+    },
+    () => 'nothing has happened',
+  )
+  t.not(device.pid, pid)
+  fs.mkdir(ROOT_ID, 'made')
+  device.kill('SIGTERM')
+  t.same(await device.exited(), { status: 0, signal: null })
+  t.same(live.sockets(), [], 'and no file is left')
+})
+
+t.test('a process that cannot be replaced ignores SIGUSR2', async (t) => {
+  const device = await Device.start(t)
+  const fs = mount(t, device)
+  device.kill('SIGUSR2')
+  await device.waitForLog(({ msg }) => msg.startsWith('this process cannot be replaced'))
+  fs.mkdir(ROOT_ID, 'made')
+})

@@ -1,0 +1,50 @@
+/**
+ * Pretends to be the successor of a device, and ends or stops at the step of its first argument: see
+ * test/hostile/successors-that-fail.test.ts.
+ */
+import { HandedReceiver } from 'vhost-user-ts'
+import { messageIn, type SuccessionMessage, sendTo, successionFd } from '../../../src/live/succession.js'
+import { threadSockets } from '../../../src/live/successor.js'
+import { closeFds, PacketSocket } from '../../../src/sockets/packet-socket.js'
+
+const [, , last] = process.argv
+const socket = new PacketSocket(successionFd() ?? -1)
+
+/** Ends here, if this is the last step; never goes on, if it is to hang at the step. */
+function step(name: string): void {
+  if (last === name) process.exit()
+  if (last === `${name}, hanging`) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)
+}
+
+function receive(): SuccessionMessage {
+  const packet = socket.receive()
+  if (packet === undefined) process.exit()
+  closeFds(packet.fds)
+  return messageIn(packet)
+}
+
+step('start')
+const offer = receive()
+if (offer.op !== 'offer') throw new Error(`${offer.op} in place of an offer`)
+step('offer')
+if (last === 'refused') sendTo(socket, { op: 'refused', reason: 'it is Sunday' })
+if (last === 'too soon') sendTo(socket, { op: 'taken' })
+const { shares } = offer.place
+const sockets = threadSockets(shares.length)
+const others = sockets.map(({ other }) => other)
+if (last === 'other shares') sendTo(socket, { op: 'ready', shares: ['/other'] }, others)
+else if (last === 'without sockets') sendTo(socket, { op: 'ready', shares })
+else sendTo(socket, { op: 'ready', shares }, others)
+closeFds(others)
+step('ready')
+for (const { own } of sockets) {
+  const receiver = new HandedReceiver(own)
+  receiver.receive()
+  step('state')
+  while (receiver.receive() !== undefined) {}
+}
+step('received')
+sendTo(socket, { op: 'taken' })
+step('taken')
+receive()
+step('go')
