@@ -1,3 +1,4 @@
+import * as zlib from 'node:zlib'
 import { StateError } from 'vhost-user-ts'
 
 /*
@@ -122,9 +123,11 @@ const CRC_TABLE = Int32Array.from({ length: 256 }, (_, n) => {
   return c
 })
 
-/** CRC-32 as in zlib, whose own function Node 20 lacks in its first versions. */
-export function crc32(bytes: Uint8Array): number {
+function ownCrc32(bytes: Uint8Array): number {
   let crc = -1
   for (let n = 0; n < bytes.length; n++) crc = CRC_TABLE[(crc ^ bytes[n]) & 0xff] ^ (crc >>> 8)
   return (crc ^ -1) >>> 0
 }
+
+/** CRC-32 as in zlib, whose own function Node lacks before 20.15. */
+export const crc32: (bytes: Uint8Array) => number = zlib.crc32 ?? ownCrc32

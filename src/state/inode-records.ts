@@ -1,7 +1,7 @@
 import { damaged } from './blocks.js'
 import { eachRecord } from './sections.js'
 
-/** Section INOD: the inodes that the guest knows, in the order of their slots. */
+/** Section INOD: the inodes that the guest knows, in any order. */
 export const INODES = { tag: 'INOD', version: 1, isRequired: true } as const
 /** Section IGEN: generations of free slots, so that no node id is used twice. */
 export const FREE_INODES = { tag: 'IGEN', version: 1, isRequired: true } as const
@@ -71,7 +71,7 @@ export class InodeEncoder {
   private readonly view = new DataView(this.bytes.buffer)
   private lastPath = NOTHING
 
-  /** The result is valid until the next call. */
+  /** The result is valid until the next call. A path must stay as it is until then. */
   encode(record: InodeRecord): Uint8Array {
     const { bytes, view } = this
     const path = record.path ?? NOTHING
@@ -100,9 +100,9 @@ export class InodeEncoder {
     view.setUint16(34, restBytes, true)
     view.setUint16(36, handle.length, true)
     view.setUint16(38, 0, true)
-    bytes.set(path.subarray(shared), HEAD_BYTES)
+    for (let n = 0; n < restBytes; n++) bytes[HEAD_BYTES + n] = path[shared + n]
     bytes.set(handle, HEAD_BYTES + restBytes)
-    if (record.path !== undefined) this.lastPath = path.slice()
+    if (record.path !== undefined) this.lastPath = path
     return bytes.subarray(0, lenBytes)
   }
 }
@@ -152,8 +152,8 @@ export class InodeDecoder {
 
   private pathOf(contents: Uint8Array, at: number, shared: number, restBytes: number): Uint8Array {
     const path = new Uint8Array(shared + restBytes)
-    path.set(this.lastPath.subarray(0, shared))
-    path.set(contents.subarray(at, at + restBytes), shared)
+    for (let n = 0; n < shared; n++) path[n] = this.lastPath[n]
+    for (let n = 0; n < restBytes; n++) path[shared + n] = contents[at + n]
     if (path.includes(0)) throw damaged('a path contains a NUL')
     this.lastPath = path
     return path

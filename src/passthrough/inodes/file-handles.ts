@@ -44,7 +44,9 @@ export class FileHandles {
   static restore(handle: Uint8Array, words: Int32Array, at: number): void {
     if (handle.length > KEPT_BYTES) throw new RangeError(`a file handle of ${handle.length} bytes`)
     words[at] = handle.length
-    new Uint8Array(words.buffer, words.byteOffset + 4 * (at + 1), handle.length).set(handle)
+    words.fill(0, at + 1, at + KEPT_WORDS)
+    // A view of the bytes would take longer to make.
+    for (let n = 0; n < handle.length; n++) words[at + 1 + (n >> 2)] |= handle[n] << (8 * (n & 3))
   }
 
   get mounts(): ReadonlyMap<number, number> {
@@ -63,6 +65,24 @@ export class FileHandles {
     const answer = new Uint8Array(ANSWER_BYTES)
     const lenBytes = native.nameToHandleAt(fd, emptyName, 0, AT_EMPTY_PATH, answer)
     return lenBytes < 0 ? undefined : answer.subarray(4, 8 + lenBytes)
+  }
+
+  /** Returns true if a name in a directory has this handle, type and bytes. A link is not followed. */
+  isAt(directoryFd: number, name: Uint8Array, handle: Uint8Array): boolean {
+    const lenBytes = native.nameToHandleAt(directoryFd, name, 0, 0, this.answer)
+    if (lenBytes < 0 || 4 + lenBytes !== handle.length) return false
+    for (let n = 0; n < handle.length; n++) if (handle[n] !== this.answer[4 + n]) return false
+    return true
+  }
+
+  /** Returns true if handles of a device can be opened now. */
+  knows(device: number): boolean {
+    return this.mountFds.has(device)
+  }
+
+  /** Returns true if a handle, type and bytes, is short enough for `restore`. */
+  static canKeep(handle: Uint8Array): boolean {
+    return handle.length <= KEPT_BYTES
   }
 
   /** Returns true if the file of `fd` has a handle. */
@@ -95,9 +115,9 @@ export class FileHandles {
     const flags = name[nameAt] === 0 ? AT_EMPTY_PATH : 0
     const lenBytes = native.nameToHandleAt(parentFd, name, nameAt, flags, this.answer)
     if (lenBytes < 0 || 4 + lenBytes !== words[at]) return false
-    // Compares bytes: the last word may end with bytes of earlier results.
-    const kept = FileHandles.bytesOf(words, at)
-    for (let n = 0; n < kept.length; n++) if (kept[n] !== this.answer[4 + n]) return false
+    // Compares bytes: the last word may end with bytes of earlier results. A view of them would take longer to make.
+    for (let n = 0; n < 4 + lenBytes; n++)
+      if (((words[at + 1 + (n >> 2)] >>> (8 * (n & 3))) & 0xff) !== this.answer[4 + n]) return false
     return true
   }
 

@@ -86,6 +86,11 @@ export class HostFileSystems {
     return host
   }
 
+  /** Returns how long handles of a device last, or Unknown if the device is. */
+  lifeOn(device: number): HandleLife {
+    return this.known.get(device)?.handleLife ?? HandleLife.Unknown
+  }
+
   /** The guest has no more inodes on a device. */
   forget(device: number): void {
     this.known.delete(device)

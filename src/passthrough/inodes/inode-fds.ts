@@ -92,6 +92,25 @@ export class InodeFds {
     return this.handles?.adopt(device, fd) === true
   }
 
+  /**
+   * Returns true if an inode of a device needs no descriptor because this handle of its file, type and bytes, opens it at any
+   * time. False before `meetDevice`.
+   */
+  canRest(device: number, handle: Uint8Array): boolean {
+    const { handles, hosts } = this
+    return (
+      FileHandles.canKeep(handle) &&
+      handles?.knows(device) === true &&
+      hosts.lifeOn(device) === HandleLife.AsFile
+    )
+  }
+
+  /** Prepares for inodes of this slot's device that rest. The slot has a descriptor. */
+  meetDevice(slot: number): void {
+    const chunk = this.chunks[slot >>> CHUNK_BITS]
+    if (this.handles?.knows(chunk.device[slot & CHUNK_MASK]) === false) this.keepHandle(chunk, slot)
+  }
+
   /** Returns true if the slot has a descriptor now. */
   isOpen(slot: number): boolean {
     return this.chunks[slot >>> CHUNK_BITS].fd[slot & CHUNK_MASK] >= 0

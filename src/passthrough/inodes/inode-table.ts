@@ -137,7 +137,12 @@ export class InodeTable {
 
   /** The slot of the file with the attributes `st` if the guest knows it, or 0. */
   slotFor(st: StatxWords): number {
-    const slot = this.index.find(this.deviceFor(st), Statx.inoLow(st), Statx.inoHigh(st))
+    return this.slotAt(this.deviceFor(st), Statx.inoLow(st), Statx.inoHigh(st))
+  }
+
+  /** The slot of an inode by the table's own device number and the host's inode number, or 0. */
+  slotAt(device: number, inoLow: number, inoHigh: number): number {
+    const slot = this.index.find(device, inoLow, inoHigh)
     return slot !== 0 && this.lookupsOf(slot) > 0 ? slot : 0
   }
 
@@ -163,6 +168,11 @@ export class InodeTable {
     for (let slot = FUSE_ROOT_ID; slot < this.nextSlot; slot++) if (this.lookupsOf(slot) > 0) yield slot
   }
 
+  /** The end of the slots in use. */
+  get slotsEnd(): number {
+    return this.nextSlot
+  }
+
   /** The other slots, with the generation of their next inode. A slot of MAX_GENERATION is not used again. */
   *freeSlots(): Generator<{ slot: number; generation: number }> {
     for (let slot = FUSE_ROOT_ID; slot < this.nextSlot; slot++) {
@@ -173,17 +183,27 @@ export class InodeTable {
   }
 
   /**
-   * Puts an inode of another device's table into this one, which has the root alone and takes slots in ascending order.
-   * Takes over `fd`, or knows a lost inode with `fd` -1: each use of it is ESTALE. Call `restored` after the last one.
+   * Puts an inode of another device's table into this one, which had the root alone.
+   * `held` is a descriptor that is taken over, a handle for which `canRest` is true, or -1 for a lost inode: each use of that
+   * is ESTALE. Call `restored` after the last one.
    */
-  restore(slot: number, generation: number, lookups: number, fd: number, st: StatxWords): void {
+  restore(
+    slot: number,
+    generation: number,
+    lookups: number,
+    held: number | Uint8Array,
+    st: StatxWords,
+  ): void {
     this.reserve(slot)
     const chunk = this.chunkOf(slot)
     const at = slot & CHUNK_MASK
-    this.fill(slot, fd, st)
+    const isResting = typeof held !== 'number'
+    if (isResting) this.fill(slot, -1, st, held)
+    else this.fill(slot, held, st)
     chunk.generation[at] = generation
     chunk.lookups[at] = lookups
-    const isKnown = fd >= 0 && this.index.find(chunk.device[at], chunk.inoLow[at], chunk.inoHigh[at]) === 0
+    const isKnown =
+      (isResting || held >= 0) && this.index.find(chunk.device[at], chunk.inoLow[at], chunk.inoHigh[at]) === 0
     if (isKnown) this.index.add(slot)
     else chunk.type[at] |= NOT_INDEXED
   }
@@ -227,6 +247,11 @@ export class InodeTable {
     if (!record.isDisowned) this.index.add(slot)
   }
 
+  /** See InodeFds.canRest; `st` are the attributes of the file. */
+  canRest(st: StatxWords, handle: Uint8Array): boolean {
+    return this.fds.canRest(this.deviceFor(st), handle)
+  }
+
   /** Sets the generation of the next inode of a free slot. Returns false if the slot is taken. */
   restoreFree(slot: number, generation: number): boolean {
     this.reserve(slot)
@@ -251,7 +276,7 @@ export class InodeTable {
   }
 
   /** Sets what a slot that was free stands for, except its place in the index. */
-  private fill(slot: number, fd: number, st: StatxWords): void {
+  private fill(slot: number, fd: number, st: StatxWords, handle?: Uint8Array): void {
     const chunk = this.chunkOf(slot)
     const at = slot & CHUNK_MASK
     const type = Statx.mode(st) >>> 12
@@ -263,7 +288,7 @@ export class InodeTable {
     chunk.type[at] = type
     this.versions.forget(slot)
     this.dirty.forget(slot)
-    this.fds.adopt(slot, fd, device, type === TYPE_DIRECTORY || type === TYPE_REGULAR)
+    this.fds.adopt(slot, fd, device, type === TYPE_DIRECTORY || type === TYPE_REGULAR, handle)
     this.onDevice.set(device, (this.onDevice.get(device) ?? 0) + 1)
     this.count++
   }

@@ -32,8 +32,9 @@ import type { NameOpener } from '../names/name-opener.js'
 import { LostItems, type LostKind } from './lost-items.js'
 import { DEVICES, Mounts } from './mounts.js'
 import type { MigrationOptions } from './options.js'
+import { ParentDirectories } from './parent-directories.js'
 
-const { F_RDLCK, F_WRLCK, O_DIRECTORY, O_PATH, O_RDONLY } = native.constants
+const { AT_SYMLINK_NOFOLLOW, F_RDLCK, F_WRLCK, O_DIRECTORY, O_PATH, O_RDONLY } = native.constants
 
 /** Slots that are free at the source are counted too, so there may be more than inodes or handles. */
 const FREE_SLOTS_FACTOR = 2
@@ -61,6 +62,8 @@ interface Share {
 export class LoadedState {
   private readonly mounts: Mounts
   private readonly lost: LostItems
+  private readonly parents: ParentDirectories
+  private readonly handles: FileHandles
   private readonly decoder = new InodeDecoder()
   private readonly st = new Int32Array(Statx.WORDS)
   private readonly maxInodeSlot: number
@@ -75,6 +78,8 @@ export class LoadedState {
     private readonly migration: MigrationOptions,
   ) {
     this.mounts = new Mounts(rootFd, share.opener, share.budget)
+    this.parents = new ParentDirectories(rootFd, share.opener, share.budget)
+    this.handles = new FileHandles(share.procFd)
     this.lost = new LostItems(migration.onError)
     this.maxInodeSlot = FREE_SLOTS_FACTOR * share.options.inodeLimit + SPARE_SLOTS
     this.maxHandleSlot = FREE_SLOTS_FACTOR * share.options.fdLimit + SPARE_SLOTS
@@ -116,6 +121,7 @@ export class LoadedState {
 
   close(): void {
     this.mounts.close()
+    this.parents.close()
   }
 
   /** Without handles the directories on devices are of no use. */
@@ -134,9 +140,14 @@ export class LoadedState {
     if (inodes.isKnown(slot)) throw damaged(`inode ${slot} comes twice`)
     if (inodes.count >= this.share.options.inodeLimit)
       throw new StateError(`the guest knows more inodes than --inode-limit ${this.share.options.inodeLimit}`)
+    if (record.handle !== undefined && this.isAtItsPath(record, record.handle)) {
+      inodes.restore(slot, generation, lookups, record.handle, this.st)
+      return
+    }
     const fd = record.isLost ? -ESTALE : this.open(record)
     if (fd >= 0) {
       inodes.restore(slot, generation, lookups, fd, this.st)
+      inodes.fds.meetDevice(slot)
       return
     }
     this.st.fill(0)
@@ -152,6 +163,23 @@ export class LoadedState {
       throw new StateError(
         'the shared directory is another one than at the source (--migration-verify-handles)',
       )
+  }
+
+  /**
+   * Returns true, and fills `st`, if the inode is at its path and can be opened by its handle later. That takes less than half
+   * the time of opening it now.
+   */
+  private isAtItsPath({ path, type }: InodeRecord, handle: Uint8Array): boolean {
+    const { st } = this
+    const place = path === undefined ? undefined : this.parents.placeOf(path)
+    if (place === undefined) return false
+    const { parentFd, name } = place
+    return (
+      this.handles.isAt(parentFd, name, handle) &&
+      native.statx(parentFd, name, 0, AT_SYMLINK_NOFOLLOW, STATX_MASK, st) === 0 &&
+      Statx.mode(st) >>> 12 === type &&
+      this.share.inodes.canRest(st, handle)
+    )
   }
 
   /** Opens an inode and fills `st`. Returns a negative errno for one that is lost. */

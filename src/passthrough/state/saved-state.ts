@@ -22,9 +22,11 @@ import { type InodeTable, TYPE_DIRECTORY } from '../inodes/inode-table.js'
 import type { LockOperations } from '../locks/locks.js'
 import type { NameOpener } from '../names/name-opener.js'
 import { InodePlaces } from './inode-places.js'
+import { listedNames } from './listed-names.js'
 import { DEVICES } from './mounts.js'
 import type { MigrationOptions } from './options.js'
 import { search } from './search.js'
+import { SlotSet } from './slot-set.js'
 
 const { F_RDLCK, F_WRLCK } = native.constants
 
@@ -69,15 +71,37 @@ export class SavedState {
 
   private *inodes(): Records {
     const { inodes } = this.share
+    const written = new SlotSet(inodes.slotsEnd)
+    if (this.options.mode === 'find-paths' && !this.options.confirmPaths) yield* this.listed(written)
     const nameless = new Map<string, number[]>()
     let count = 0
     for (const slot of inodes.known()) {
+      if (written.has(slot)) continue
       if (++count % INODES_PER_PIECE === 0) yield undefined
       const { record } = this
       if (this.describe(slot)) yield this.encoder.encode(record)
       else add(nameless, keyOf(record.inoLow, record.inoHigh), slot)
     }
     if (nameless.size > 0) yield* this.searched(nameless)
+  }
+
+  /** Writes the inodes that are found in the guest's directories, most of those without a descriptor, and notes them. */
+  private *listed(written: SlotSet): Records {
+    const { share, record, options } = this
+    for (const found of listedNames(share, (slot, fd) => this.places.pathOf(slot, fd, true))) {
+      if (found === undefined) {
+        yield undefined
+        continue
+      }
+      const { slot, path, handle } = found
+      // A hard link shows more than once.
+      if (written.has(slot)) continue
+      written.add(slot)
+      this.identify(slot)
+      record.path = path
+      record.handle = options.verifyHandles ? handle : undefined
+      yield this.encoder.encode(record)
+    }
   }
 
   /**
@@ -113,14 +137,13 @@ export class SavedState {
     return fd >= 0 && this.places.isAt(path, fd)
   }
 
-  /** Fills the record of a slot. Returns false if a search might find its name. */
-  private describe(slot: number): boolean {
-    const { record, options } = this
+  /** Fills what the table of inodes tells of a slot into its record. */
+  private identify(slot: number): void {
+    const { record } = this
     const { inodes } = this.share
-    const id = inodes.idOf(slot)
     record.type = inodes.typeOf(slot)
     record.slot = slot
-    record.generation = generationOfId(id)
+    record.generation = generationOfId(inodes.idOf(slot))
     record.lookups = inodes.lookupsOf(slot)
     record.device = inodes.deviceOf(slot)
     record.inoLow = inodes.inoLowOf(slot)
@@ -128,6 +151,14 @@ export class SavedState {
     record.isOpen = inodes.fds.isPinned(slot)
     record.isLost = false
     record.path = undefined
+    record.handle = undefined
+  }
+
+  /** Fills the record of a slot. Returns false if a search might find its name. */
+  private describe(slot: number): boolean {
+    this.identify(slot)
+    const { record, options } = this
+    const { inodes } = this.share
     const byHandle = options.mode === 'file-handles'
     record.handle = byHandle ? inodes.fds.keptHandle(slot) : undefined
     if (record.handle !== undefined) return true

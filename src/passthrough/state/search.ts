@@ -2,12 +2,12 @@ import * as native from 'virtiofsd-ts-native'
 import { DirectoryNames } from '../inodes/dirents.js'
 import { openBelow } from '../inodes/open-below.js'
 import type { NameOpener } from '../names/name-opener.js'
+import { joined } from './joined-path.js'
 
 const { O_DIRECTORY, O_NONBLOCK, O_RDONLY } = native.constants
 
 const DT_UNKNOWN = 0
 const DT_DIR = 4
-const SLASH = 0x2f
 
 /** A name in the shared directory whose inode number is wanted. */
 export interface Found {
@@ -38,7 +38,7 @@ export function* search(
         const isWanted = wants(inoLow, inoHigh)
         const mayBeDirectory = type === DT_DIR || type === DT_UNKNOWN
         if (!isWanted && !mayBeDirectory) continue
-        const path = joined(directory, names.bytes.subarray(nameAt, nameAt + nameBytes))
+        const path = joined(directory, names.bytes, nameAt, nameBytes)
         if (mayBeDirectory) waiting.push(path)
         if (isWanted) yield { path, inoLow, inoHigh }
       }
@@ -47,13 +47,4 @@ export function* search(
     }
     yield undefined
   }
-}
-
-function joined(directory: Uint8Array, name: Uint8Array): Uint8Array {
-  if (directory.length === 0) return name.slice()
-  const path = new Uint8Array(directory.length + 1 + name.length)
-  path.set(directory)
-  path[directory.length] = SLASH
-  path.set(name, directory.length + 1)
-  return path
 }

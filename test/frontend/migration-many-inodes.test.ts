@@ -1,0 +1,146 @@
+/** A guest that knows more inodes than its devices may have descriptors moves, and every inode stays the same file. */
+import {
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { Device } from '../support/device.js'
+import { ROOT_ID } from '../support/fuse-abi.js'
+import type { FuseGuest } from '../support/fuse-guest.js'
+import { migrate } from '../support/migrate.js'
+import { mount } from '../support/mount.js'
+import { refused } from '../support/refusals.js'
+
+t.setTimeout(300_000)
+
+const DIRECTORIES = 4
+const FILES = 300
+/** Far fewer than inodes: most are known by their file handles alone. */
+const FEW_DESCRIPTORS = ['--rlimit-nofile', '512', '--cache', 'auto', '--keep-alive']
+/** More names than a source reads in vain. */
+const STRANGERS = 12_000
+
+interface Known {
+  readonly nodeid: bigint
+  /** The host's inode number. */
+  readonly ino: bigint
+}
+
+function makeFiles(directory: string): void {
+  for (let d = 0; d < DIRECTORIES; d++) {
+    mkdirSync(join(directory, `d${d}`))
+    for (let n = 0; n < FILES; n++) writeFileSync(join(directory, `d${d}`, `f${n}`), `${d}-${n}`)
+  }
+}
+
+/** Looks at everything in the directories that `makeFiles` made. */
+function lookAtAll(fs: FuseGuest, directory: string): Map<string, Known> {
+  const known = new Map<string, Known>()
+  for (const d of readdirSync(directory)) {
+    const parent = fs.lookup(ROOT_ID, d)
+    known.set(d, { nodeid: parent.nodeid, ino: parent.attr.ino })
+    for (const name of readdirSync(join(directory, d))) {
+      const { nodeid, attr } = fs.lookup(parent.nodeid, name)
+      known.set(`${d}/${name}`, { nodeid, ino: attr.ino })
+    }
+  }
+  return known
+}
+
+/** Checks that each inode is the file that it was. */
+function expectSame(t: Test, fs: FuseGuest, known: ReadonlyMap<string, Known>): void {
+  const wrong = [...known].filter(([, { nodeid, ino }]) => fs.getattr(nodeid).attr.ino !== ino)
+  t.same(wrong, [], 'every inode is the same file')
+}
+
+async function devices(t: Test, options: readonly string[] = []) {
+  const from = await Device.start(t, [...FEW_DESCRIPTORS, ...options], { storage: 'disk' })
+  makeFiles(from.directory)
+  const to = await Device.start(t, [...FEW_DESCRIPTORS, ...options], { directory: from.directory })
+  return { from, to }
+}
+
+t.test('there and back, with links and special files, and what the host did meanwhile', async (t) => {
+  const { from, to } = await devices(t)
+  const { directory } = from
+  linkSync(join(directory, 'd0', 'f0'), join(directory, 'd1', 'other-name'))
+  symlinkSync('f1', join(directory, 'd0', 'link'))
+  const fs = mount(t, from)
+  const known = lookAtAll(fs, directory)
+  expectSame(t, fs, known)
+  // Names that the guest has not seen, a directory that it does not know, and one that has another name now.
+  mkdirSync(join(directory, 'unknown'))
+  renameSync(join(directory, 'd0', 'f7'), join(directory, 'd0', 'renamed'))
+  renameSync(join(directory, 'd0', 'f8'), join(directory, 'unknown', 'elsewhere'))
+  renameSync(join(directory, 'd2'), join(directory, 'unknown', 'd2'))
+  for (const device of [to, from, to]) {
+    migrate(fs, device)
+    expectSame(t, fs, known)
+  }
+  const { nodeid } = fs.lookup(fs.lookup(ROOT_ID, 'd0').nodeid, 'renamed')
+  t.equal(nodeid, known.get('d0/f7')?.nodeid, 'a lookup finds the inode that the guest has')
+  const handle = fs.open(known.get('d1/f9')!.nodeid, 0).handle
+  t.equal(Buffer.from(fs.read(known.get('d1/f9')!.nodeid, handle, 0n, 10)).toString(), '1-9')
+  fs.forgetAll()
+})
+
+t.test('a deleted file whose inode number and name another one has is never that one', async (t) => {
+  const { from, to } = await devices(t)
+  const { directory } = from
+  const fs = mount(t, from)
+  const known = lookAtAll(fs, directory)
+  const lost = new Map<string, Known>()
+  for (let n = 0; n < FILES; n++) {
+    const name = `d0/f${n}`
+    rmSync(join(directory, name))
+    writeFileSync(join(directory, name), 'another file')
+    lost.set(name, known.get(name)!)
+    known.delete(name)
+  }
+  const again = [...lost].filter(([name, { ino }]) => BigInt(statSync(join(directory, name)).ino) === ino)
+  t.comment(`${again.length} of ${lost.size} have the inode number of the file before them`)
+  migrate(fs, to)
+  expectSame(t, fs, known)
+  for (const { nodeid } of lost.values()) refused(t, 'ESTALE', () => fs.getattr(nodeid))
+})
+
+t.test('few inodes in a large directory are found without reading all of it', async (t) => {
+  const { from, to } = await devices(t)
+  const { directory } = from
+  for (let n = 0; n < STRANGERS; n++) writeFileSync(join(directory, 'd0', `stranger-${n}`), '')
+  const fs = mount(t, from)
+  const known = new Map<string, Known>()
+  for (let d = 0; d < DIRECTORIES; d++) {
+    const parent = fs.lookup(ROOT_ID, `d${d}`).nodeid
+    for (let n = 0; n < FILES; n++) {
+      const { nodeid, attr } = fs.lookup(parent, `f${n}`)
+      known.set(`d${d}/f${n}`, { nodeid, ino: attr.ino })
+    }
+  }
+  migrate(fs, to)
+  expectSame(t, fs, known)
+})
+
+t.test('a handle in a state opens no file but the one at its path', async (t) => {
+  const { from, to } = await devices(t)
+  const { directory } = from
+  const fs = mount(t, from)
+  const known = lookAtAll(fs, directory)
+  t.throws(
+    () =>
+      migrate(fs, to, () => {
+        renameSync(join(directory, 'd3', 'f3'), join(directory, 'd3', 'moved'))
+        writeFileSync(join(directory, 'd3', 'f3'), 'in its place')
+      }),
+    { code: 'BAD_REQUEST' },
+  )
+  await to.waitForLog(({ reason = '' }) => /^inodes with another file at their paths: \/d3\/f3/.test(reason))
+  t.equal(known.size, DIRECTORIES * (FILES + 1))
+})
