@@ -98,6 +98,10 @@ bench-neighbours: build ## What a flood on one share does to the latency of anot
 bench-live-shares: build ## What shares that come and go cost another share of the process, and what they leave (COUNT=)
 	@node dist/vm/bench-live-shares.js $(call option,COUNT)
 
+.PHONY: bench-migration
+bench-migration: build ## How long a guest with many inodes in its cache stands still while it moves, ours beside a peer (INODES=, ROUNDS=, PEER=)
+	@node dist/vm/bench-migration.js $(foreach name,INODES ROUNDS PEER,$(call option,$(name)))
+
 .PHONY: bench-confinement
 bench-confinement: build ## What --sandbox namespace --seccomp kill costs, beside none of either (PAIRS=, RUN_MS=, ARGS=)
 	@node dist/vm/bench-confinement.js $(foreach name,PAIRS RUN_MS ARGS,$(call option,$(name)))
@@ -121,6 +125,10 @@ test-guest: build ## The device in real guests: kernels 6.1, 6.12 and 7.x, sever
 .PHONY: work
 work: build ## Real work in a guest, for each cache policy (POLICIES="never auto always write-back", KERNEL=, QEMU=, ONLY=, PEER=virtiofsd)
 	@node dist/vm/work.js $(foreach name,POLICIES KERNEL QEMU ONLY PEER,$(call option,$(name)))
+
+.PHONY: migrations
+migrations: build ## A guest moves MOVES times (50) between two QEMUs and our devices while fio, git and SQLite verify (POLICIES=, KERNEL=, QEMU=)
+	@node dist/vm/migrations.js $(foreach name,MOVES POLICIES KERNEL QEMU,$(call option,$(name)))
 
 .PHONY: public-suites
 public-suites: build ## Public test suites, built by you, in a guest on ours and a peer, or on a module's file system (PJDFSTEST=, XFSTESTS=, LTP=; POLICIES=, ONLY=, KERNEL=, QEMU=, FILE_SYSTEM=, PEER=)

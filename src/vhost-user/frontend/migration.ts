@@ -27,7 +27,9 @@ export class DirtyPages {
     this.fd = mustSucceed('memfd_create', native.memfdCreate(this.sizeBytes))
     LogBase.write(frontend.connection.body, this.sizeBytes, 0)
     frontend.send(FrontendRequest.SET_LOG_BASE, LogBase.BYTES, false, Int32Array.of(this.fd))
-    if (U64.read(frontend.receive(FrontendRequest.SET_LOG_BASE).payload) !== 0n)
+    const { payload, payloadBytes } = frontend.receive(FrontendRequest.SET_LOG_BASE)
+    // The vhost crate of rust-vmm answers with the request's own payload, which QEMU takes for consent.
+    if (payloadBytes === U64.BYTES && U64.read(payload) !== 0n)
       throw new ProtocolError('BAD_REQUEST', 'the back-end refused SET_LOG_BASE')
     this.set(true)
   }
