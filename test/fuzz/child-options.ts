@@ -20,5 +20,5 @@ export interface ChildLine extends CampaignResult {
   readonly ended: boolean
 }
 
-export const targetNames = ['messages', 'rings', 'races', 'requests', 'trees'] as const
+export const targetNames = ['messages', 'rings', 'races', 'requests', 'trees', 'state'] as const
 export type TargetName = (typeof targetNames)[number]

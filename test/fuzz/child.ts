@@ -9,13 +9,15 @@ import { MessageTarget } from './targets/messages.js'
 import { RaceTarget } from './targets/races.js'
 import { makePassthrough, RequestTarget } from './targets/requests.js'
 import { RingTarget } from './targets/rings.js'
+import { StateTarget } from './targets/state.js'
 import { treeMaker } from './targets/trees.js'
 
 const makers: Readonly<Record<TargetName, (options: ChildOptions) => Target | Promise<Target>>> = {
   messages: () => new MessageTarget(),
   rings: () => new RingTarget(),
   races: ({ seed }) => RaceTarget.start(seed),
-  requests: ({ scratch }) => new RequestTarget('requests', scratch, makePassthrough),
+  requests: ({ scratch }) => new RequestTarget('requests', scratch, (root) => makePassthrough(root)),
+  state: ({ scratch }) => new StateTarget(scratch),
   trees: async ({ scratch }) => new RequestTarget('trees', scratch, await treeMaker()),
 }
 

@@ -12,8 +12,9 @@ const shares: Readonly<Record<TargetName, number>> = {
   messages: 0.35,
   rings: 0.3,
   races: 0.1,
-  requests: 0.2,
+  requests: 0.18,
   trees: 0.05,
+  state: 0.02,
 }
 const DEFAULT_MESSAGES = 10_000_000
 

@@ -54,6 +54,11 @@ export class ScratchShare {
     ok(native.mknodat(native.constants.AT_FDCWD, Buffer.from(`${root}/fifo\0`), 0, S_IFIFO | 0o600, 0))
   }
 
+  /** The inode numbers of what lies outside. */
+  inodesOutside(): readonly bigint[] {
+    return [this.directory, this.outside, this.secret].map((path) => lstatSync(path, { bigint: true }).ino)
+  }
+
   /** Nothing outside has been touched. */
   check(): void {
     assert.deepEqual(readdirSync(this.directory).sort(), ['outside', 'share'])

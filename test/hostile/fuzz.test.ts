@@ -116,6 +116,6 @@ t.test('the same seed makes the same inputs, of whole records', async (t) => {
 })
 
 t.test('there is a corpus for every target', async (t) => {
-  for (const target of ['messages', 'rings', 'races', 'requests', 'trees'])
+  for (const target of ['messages', 'rings', 'races', 'requests', 'trees', 'state'])
     t.ok(readCorpus(target).length > 0, target)
 })

@@ -39,7 +39,7 @@ const LOST = 8
  * A descriptor returned by `get` stays open until `get` has been called for two other slots.
  */
 export class InodeFds {
-  private readonly chunks: Chunk[] = []
+  private readonly chunks: (Chunk | undefined)[] = []
   /** Slots with a descriptor, unordered: the clock goes around these. */
   private readonly open: number[] = []
   private hand = 0
@@ -69,8 +69,10 @@ export class InodeFds {
 
   /** Takes over `fd` as the descriptor of a slot. With -1 and without a kept handle the slot never gets one. */
   adopt(slot: number, fd: number, device: number, openable: boolean, handle?: Uint8Array): void {
-    while (slot >>> CHUNK_BITS >= this.chunks.length) this.chunks.push(new Chunk())
-    const chunk = this.chunks[slot >>> CHUNK_BITS]
+    const n = slot >>> CHUNK_BITS
+    while (this.chunks.length <= n) this.chunks.push(undefined)
+    this.chunks[n] ??= new Chunk()
+    const chunk = this.chunks[n]
     const at = slot & CHUNK_MASK
     chunk.device[at] = device
     chunk.flags[at] = openable ? OPENABLE : 0
@@ -107,23 +109,23 @@ export class InodeFds {
 
   /** Prepares for inodes of this slot's device that rest. The slot has a descriptor. */
   meetDevice(slot: number): void {
-    const chunk = this.chunks[slot >>> CHUNK_BITS]
+    const chunk = this.chunkOf(slot)
     if (this.handles?.knows(chunk.device[slot & CHUNK_MASK]) === false) this.keepHandle(chunk, slot)
   }
 
   /** Returns true if the slot has a descriptor now. */
   isOpen(slot: number): boolean {
-    return this.chunks[slot >>> CHUNK_BITS].fd[slot & CHUNK_MASK] >= 0
+    return this.chunkOf(slot).fd[slot & CHUNK_MASK] >= 0
   }
 
   /** Returns the descriptor of a slot that has one. */
   openFd(slot: number): number {
-    return this.chunks[slot >>> CHUNK_BITS].fd[slot & CHUNK_MASK]
+    return this.chunkOf(slot).fd[slot & CHUNK_MASK]
   }
 
   /** Returns the kept handle of a slot without a descriptor, [type, bytes], or undefined. Valid until the next change. */
   keptHandle(slot: number): Uint8Array | undefined {
-    const { handles, flags } = this.chunks[slot >>> CHUNK_BITS]
+    const { handles, flags } = this.chunkOf(slot)
     if (handles === undefined || this.isOpen(slot) || (flags[slot & CHUNK_MASK] & LOST) !== 0)
       return undefined
     return FileHandles.bytesOf(handles, (slot & CHUNK_MASK) * FileHandles.WORDS)
@@ -131,7 +133,7 @@ export class InodeFds {
 
   /** Returns the descriptor and reopens it if necessary. Errors: ESTALE (file deleted), ENFILE (no room). */
   get(slot: number): number {
-    const chunk = this.chunks[slot >>> CHUNK_BITS]
+    const chunk = this.chunkOf(slot)
     const at = slot & CHUNK_MASK
     const fd = chunk.fd[at]
     chunk.flags[at] |= RECENT
@@ -143,15 +145,15 @@ export class InodeFds {
   }
 
   pin(slot: number): void {
-    this.chunks[slot >>> CHUNK_BITS].pins[slot & CHUNK_MASK]++
+    this.chunkOf(slot).pins[slot & CHUNK_MASK]++
   }
 
   unpin(slot: number): void {
-    this.chunks[slot >>> CHUNK_BITS].pins[slot & CHUNK_MASK]--
+    this.chunkOf(slot).pins[slot & CHUNK_MASK]--
   }
 
   isPinned(slot: number): boolean {
-    return this.chunks[slot >>> CHUNK_BITS].pins[slot & CHUNK_MASK] > 0
+    return this.chunkOf(slot).pins[slot & CHUNK_MASK] > 0
   }
 
   /**
@@ -159,7 +161,7 @@ export class InodeFds {
    * device and inode number agree.
    */
   isFile(slot: number, parentFd: number, name: Uint8Array, nameAt: number): boolean {
-    const chunk = this.chunks[slot >>> CHUNK_BITS]
+    const chunk = this.chunkOf(slot)
     const at = slot & CHUNK_MASK
     // An open descriptor keeps the host from reusing the inode number.
     if (chunk.fd[at] >= 0) return true
@@ -171,7 +173,7 @@ export class InodeFds {
 
   /** Closes the descriptor of a slot that has no open file and can be reopened. Returns false for other slots. */
   rest(slot: number): boolean {
-    const chunk = this.chunks[slot >>> CHUNK_BITS]
+    const chunk = this.chunkOf(slot)
     const at = slot & CHUNK_MASK
     if (chunk.pins[at] > 0) return false
     if (chunk.fd[at] !== NONE && !this.keepHandle(chunk, slot)) return false
@@ -181,7 +183,7 @@ export class InodeFds {
 
   /** Closes the descriptor of a slot, if it has one. */
   close(slot: number): void {
-    const chunk = this.chunks[slot >>> CHUNK_BITS]
+    const chunk = this.chunkOf(slot)
     const at = slot & CHUNK_MASK
     if (chunk.fd[at] === NONE) return
     native.close(chunk.fd[at])
@@ -193,7 +195,7 @@ export class InodeFds {
     const moved = open.pop()!
     if (moved === slot) return
     open[chunk.place[at]] = moved
-    this.chunks[moved >>> CHUNK_BITS].place[moved & CHUNK_MASK] = chunk.place[at]
+    this.chunkOf(moved).place[moved & CHUNK_MASK] = chunk.place[at]
   }
 
   /** Closes the descriptor of a slot that is no longer in use. */
@@ -217,6 +219,11 @@ export class InodeFds {
     this.handles?.close()
     this.hosts.clear()
     this.places.clear()
+  }
+
+  /** The chunk of a slot that has been adopted. */
+  private chunkOf(slot: number): Chunk {
+    return this.chunks[slot >>> CHUNK_BITS]!
   }
 
   private install(chunk: Chunk, slot: number, fd: number): void {
@@ -253,7 +260,7 @@ export class InodeFds {
       this.hand = this.hand + 1 < open.length ? this.hand + 1 : 0
       const slot = open[this.hand]
       if (slot === this.last || slot === this.lastButOne) continue
-      const chunk = this.chunks[slot >>> CHUNK_BITS]
+      const chunk = this.chunkOf(slot)
       const at = slot & CHUNK_MASK
       if ((chunk.flags[at] & NO_HANDLE) !== 0 || chunk.pins[at] > 0) continue
       if ((chunk.flags[at] & RECENT) !== 0) {

@@ -51,7 +51,8 @@ export const TYPE_SYMLINK = 0o12
  * Slot 0 is no inode. Slot FUSE_ROOT_ID is the shared directory and stays for the whole session.
  */
 export class InodeTable {
-  private readonly chunks: Chunk[] = []
+  /** Without one where a state from elsewhere has no slots: a single high slot takes the memory of one chunk. */
+  private readonly chunks: (Chunk | undefined)[] = []
   private readonly index = new InodeIndex(this)
   private readonly devices = new Map<string, number>()
   private nextDevice = 1
@@ -156,7 +157,8 @@ export class InodeTable {
 
   /** Returns true if the guest knows an inode in this slot, which may lie outside the table. */
   isKnown(slot: number): boolean {
-    return slot < this.nextSlot && this.lookupsOf(slot) > 0
+    const chunk = this.chunks[slot >>> CHUNK_BITS]
+    return chunk !== undefined && chunk.lookups[slot & CHUNK_MASK] > 0
   }
 
   lookupsOf(slot: number): number {
@@ -165,7 +167,14 @@ export class InodeTable {
 
   /** The slots of inodes that the guest knows, in order. */
   *known(): Generator<number> {
-    for (let slot = FUSE_ROOT_ID; slot < this.nextSlot; slot++) if (this.lookupsOf(slot) > 0) yield slot
+    for (const slot of this.slots()) if (this.lookupsOf(slot) > 0) yield slot
+  }
+
+  private *slots(): Generator<number> {
+    for (let slot = FUSE_ROOT_ID; slot < this.nextSlot; slot++) {
+      if (this.chunks[slot >>> CHUNK_BITS] !== undefined) yield slot
+      else slot |= CHUNK_MASK
+    }
   }
 
   /** The end of the slots in use. */
@@ -175,7 +184,7 @@ export class InodeTable {
 
   /** The other slots, with the generation of their next inode. A slot of MAX_GENERATION is not used again. */
   *freeSlots(): Generator<{ slot: number; generation: number }> {
-    for (let slot = FUSE_ROOT_ID; slot < this.nextSlot; slot++) {
+    for (const slot of this.slots()) {
       const generation = this.chunkOf(slot).generation[slot & CHUNK_MASK]
       if (this.givenBack.has(slot)) yield { slot, generation: Math.min(generation + 1, MAX_GENERATION) }
       else if (this.lookupsOf(slot) === 0) yield { slot, generation }
@@ -271,7 +280,9 @@ export class InodeTable {
   }
 
   private reserve(slot: number): void {
-    while (this.chunks.length <= slot >>> CHUNK_BITS) this.chunks.push(new Chunk())
+    const n = slot >>> CHUNK_BITS
+    while (this.chunks.length <= n) this.chunks.push(undefined)
+    this.chunks[n] ??= new Chunk()
     if (slot >= this.nextSlot) this.nextSlot = slot + 1
   }
 
@@ -318,7 +329,7 @@ export class InodeTable {
 
   /** Closes every inode. The table is then empty and ready for a new root. */
   clear(): void {
-    for (let slot = FUSE_ROOT_ID; slot < this.nextSlot; slot++) {
+    for (const slot of this.slots()) {
       if (this.chunkOf(slot).lookups[slot & CHUNK_MASK] > 0 || this.givenBack.has(slot)) this.release(slot)
     }
     this.givenBack.clear()
@@ -387,8 +398,9 @@ export class InodeTable {
     return this.nextSlot++
   }
 
+  /** The chunk of a slot that is or was in use. */
   private chunkOf(slot: number): Chunk {
-    return this.chunks[slot >>> CHUNK_BITS]
+    return this.chunks[slot >>> CHUNK_BITS]!
   }
 
   /** Returns our own number for a device, as one mount shows it. */

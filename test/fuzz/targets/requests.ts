@@ -1,57 +1,33 @@
 import { strict as assert } from 'node:assert'
-import { GuestMemory, PENDING } from 'vhost-user-ts'
-import { DriverVirtqueue } from 'vhost-user-ts/frontend'
 import type { FsDevice } from 'virtio-fs-ts'
 import { Counters } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
-import { SplitVirtqueue } from '#vhost-user/rings/split-virtqueue'
 import { parseCommandLine } from '../../../src/config/command-line.js'
 import { OpenRules } from '../../../src/io-mode/open-rules.js'
 import { openPath } from '../../../src/passthrough/descriptors.js'
 import { makeFsDevice } from '../../../src/share/make-fs-device.js'
-import { countOpenFds, ok } from '../../support/device/descriptors.js'
-import { layoutAt } from '../../support/rings/ring.js'
+import type { ShareConfig } from '../../../src/share/share-config.js'
+import { countOpenFds } from '../../support/device/descriptors.js'
 import { ByteSource } from '../byte-source.js'
-import { FuseFuzzer, type SeenReply } from '../fuse-fuzzer.js'
+import { FuseFuzzer, type MadeRequest } from '../fuse-fuzzer.js'
 import { recordsOf } from '../input.js'
+import { RingGuest } from '../ring-guest.js'
 import { ScratchShare } from '../scratch-share.js'
 import type { Target } from '../target.js'
 
-const MIB = 1 << 20
-const MEMORY_BYTES = 4 * MIB
-const QUEUE_SIZE = 16
-const INDIRECT_GPA = 0x1_0000
-const REQUEST_GPA = MIB
-const REPLY_GPA = 2 * MIB
-/** Requests in flight at most, each with a part of the memory of its own. */
-const PLACES = 8
-const PLACE_BYTES = MIB / PLACES
 const FD_LIMIT = 64
-const OUT_HEADER_BYTES = 16
-const MAX_ERROR = 512
 /** Looking at every descriptor takes long. */
 const INPUTS_PER_CHECK = 64
 
-interface InFlight {
-  readonly opcode: number
-  readonly unique: bigint
-  readonly replyGpa: number
-  readonly roomBytes: number
-}
-
 /** FUSE requests over a ring, against the file system that is served, beside a directory in which anything goes. */
 export class RequestTarget implements Target {
-  private readonly memory = new GuestMemory()
-  private readonly driver: DriverVirtqueue
-  private readonly queue: SplitVirtqueue
+  private readonly guest: RingGuest
   private readonly share: ScratchShare
   private readonly device: FsDevice
   private readonly bytes = new ByteSource()
-  private readonly inFlight = new Map<number, InFlight>()
   private readonly heldFds: number
   private fuzzer!: FuseFuzzer
   private requests = 0
-  private nextPlace = 0
   private inputs = 0
 
   /** `directory` is empty, and becomes the scratch directory; `makeDevice` makes a device for it. */
@@ -61,30 +37,26 @@ export class RequestTarget implements Target {
     makeDevice: (directory: string) => FsDevice,
   ) {
     this.share = new ScratchShare(directory)
-    const fd = ok(native.memfdCreate(MEMORY_BYTES))
-    this.memory.add(fd, 0, MEMORY_BYTES, 0, 0)
-    native.close(fd)
-    const layout = layoutAt(0, QUEUE_SIZE)
-    this.driver = new DriverVirtqueue(this.memory, layout, false, INDIRECT_GPA)
-    this.queue = new SplitVirtqueue(this.memory, layout, false, true, 0)
+    this.guest = new RingGuest(this.bytes, (reply) => this.fuzzer.learn(reply))
     native.umask(0)
     this.device = makeDevice(this.share.root)
     this.heldFds = countOpenFds()
   }
 
   run(input: Uint8Array): number {
+    const { guest, device } = this
     this.requests = 0
     this.share.fill()
     this.fuzzer = new FuseFuzzer(this.bytes)
     this.submit(this.fuzzer.init())
-    this.serve()
+    guest.serve(device)
     for (const record of recordsOf(input)) {
       this.bytes.begin(record)
       this.submit(this.fuzzer.next())
-      if (this.inFlight.size === PLACES || !this.bytes.oneIn(4)) this.serve()
+      if (guest.isFull || !this.bytes.oneIn(4)) guest.serve(device)
     }
-    this.serve()
-    this.device.reset()
+    guest.serve(device)
+    device.reset()
     this.share.check()
     if (++this.inputs % INPUTS_PER_CHECK === 0)
       assert.equal(countOpenFds(), this.heldFds, 'descriptors that are left')
@@ -92,90 +64,12 @@ export class RequestTarget implements Target {
   }
 
   close(): void {
-    this.driver.close()
-    this.queue.close()
-    this.memory.destroy()
+    this.guest.close()
   }
 
-  private submit({ opcode, unique, whole }: ReturnType<FuseFuzzer['next']>): void {
-    const { bytes, driver } = this
-    const place = this.nextPlace++ % PLACES
-    const requestGpa = REQUEST_GPA + place * PLACE_BYTES
-    const replyGpa = REPLY_GPA + place * PLACE_BYTES
-    const roomBytes = bytes.oneIn(8) ? bytes.below(300) : bytes.pick([4096 + 16, 200, 8192])
-    ok(
-      native.guestWrite(
-        this.memory.id,
-        Float64Array.of(requestGpa, whole.length),
-        0,
-        1,
-        0,
-        whole.length,
-        whole,
-        0,
-      ),
-    )
-    const head = driver.submit(this.cut(requestGpa, whole.length), this.cut(replyGpa, roomBytes))
-    this.inFlight.set(head, { opcode, unique, replyGpa, roomBytes })
+  private submit(request: MadeRequest): void {
+    this.guest.submit(request)
     this.requests++
-  }
-
-  /** In one to four pieces, cut wherever it is. */
-  private cut(gpa: number, lenBytes: number) {
-    const cuts = new Set([0, lenBytes])
-    for (let n = this.bytes.below(4); n > 0 && lenBytes > 0; n--) cuts.add(this.bytes.below(lenBytes))
-    const sorted = [...cuts].sort((a, b) => a - b)
-    return sorted.slice(1).map((end, n) => ({ gpa: gpa + sorted[n], lenBytes: end - sorted[n] }))
-  }
-
-  /** The device's turn: everything that waits is answered. */
-  private serve(): void {
-    const { queue, device } = this
-    for (let waiting = queue.available(); waiting > 0; waiting--) {
-      const chain = queue.pop()
-      assert.ok(chain !== undefined, queue.fault)
-      const writtenBytes = device.process(chain, 1)
-      if (writtenBytes !== PENDING) queue.complete(chain, writtenBytes)
-      device.progress()
-    }
-    device.drain()
-    while (this.inFlight.size > 0) this.checkReply()
-  }
-
-  /** As Linux 7.3 checks it. */
-  private checkReply(): void {
-    const used = this.driver.reap(0)
-    assert.ok(used !== undefined, 'a request that has no answer')
-    const request = this.inFlight.get(used.head)
-    assert.ok(request !== undefined)
-    this.inFlight.delete(used.head)
-    const { opcode, unique, replyGpa, roomBytes } = request
-    const { writtenBytes } = used
-    if (writtenBytes === 0) return
-    assert.ok(
-      writtenBytes >= OUT_HEADER_BYTES && writtenBytes <= roomBytes,
-      `${writtenBytes} of ${roomBytes} bytes`,
-    )
-    const whole = new Uint8Array(writtenBytes)
-    ok(
-      native.guestRead(
-        this.memory.id,
-        Float64Array.of(replyGpa, writtenBytes),
-        0,
-        1,
-        0,
-        writtenBytes,
-        whole,
-        0,
-      ),
-    )
-    const view = new DataView(whole.buffer)
-    assert.equal(view.getUint32(0, true), writtenBytes, `length of the reply to opcode ${opcode}`)
-    assert.equal(view.getBigUint64(8, true), unique)
-    const error = view.getInt32(4, true)
-    assert.ok(error <= 0 && error > -MAX_ERROR && (error === 0 || writtenBytes === OUT_HEADER_BYTES))
-    const reply: SeenReply = { opcode, error, body: new DataView(whole.buffer, OUT_HEADER_BYTES) }
-    this.fuzzer.learn(reply)
   }
 }
 
@@ -190,17 +84,18 @@ const OPTIONS = [
   '--flock',
 ]
 
-/** The program's own file system, on a directory. */
-export function makePassthrough(directory: string): FsDevice {
-  const parsed = parseCommandLine(['--shared-dir', directory, '--socket-path', '/none', ...OPTIONS])
-  const config = parsed?.configuration.shares[0]
+/** The configuration of a share with these options, and further ones. */
+export function configOf(directory: string, options: readonly string[] = []): ShareConfig {
+  const words = ['--shared-dir', directory, '--socket-path', '/none', ...OPTIONS, ...options]
+  const config = parseCommandLine(words)?.configuration.shares[0]
   assert.ok(config !== undefined)
-  const place = {
-    root: directory,
-    procFd: openPath('/proc/self/fd'),
-    fdLimit: FD_LIMIT,
-    counters: new Counters(),
-  }
+  return config
+}
+
+/** The program's own file system, on a directory. A thread can have one. */
+export function makePassthrough(directory: string, config = configOf(directory)): FsDevice {
+  const procFd = openPath('/proc/self/fd')
+  const place = { root: directory, procFd, fdLimit: FD_LIMIT, counters: new Counters() }
   const observer = { agreed: () => {}, fault: () => {} }
   return makeFsDevice(config, place, new OpenRules(config, []), observer).device
 }

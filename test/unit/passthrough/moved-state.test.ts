@@ -3,12 +3,17 @@ import { closeSync, mkdirSync, openSync, writeFileSync } from 'node:fs'
 import { constants as os } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
+import { idOf, Statx } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import { openPath } from '../../../src/passthrough/descriptors.js'
 import { NO_FD, OpenFile } from '../../../src/passthrough/files/open-file.js'
 import { FdBudget } from '../../../src/passthrough/inodes/fd-budget.js'
-import { HandleLife } from '../../../src/passthrough/inodes/host-file-system.js'
+import { HandleLife, HostFileSystems } from '../../../src/passthrough/inodes/host-file-system.js'
+import { InodeFds } from '../../../src/passthrough/inodes/inode-fds.js'
+import { InodeTable } from '../../../src/passthrough/inodes/inode-table.js'
+import { LastPlaces } from '../../../src/passthrough/inodes/last-places.js'
 import { openBelow } from '../../../src/passthrough/inodes/open-below.js'
+import { STATX_MASK } from '../../../src/passthrough/inodes/statx.js'
 import { LockTable } from '../../../src/passthrough/locks/lock-table.js'
 import { MemoryAccount } from '../../../src/passthrough/memory-account.js'
 import { NameOpener } from '../../../src/passthrough/names/name-opener.js'
@@ -17,6 +22,9 @@ import { checkNoFdLeak, countOpenFds } from '../../support/device/descriptors.js
 import { tempDir } from '../../support/host/temp-dir.js'
 
 const { F_WRLCK, O_PATH } = native.constants
+/** With the default --inode-limit a state may name it. */
+const HIGH_SLOT = 150_000_000
+const MOST_CHUNK_BYTES = 8 * 1024 * 1024
 const { EINVAL, ENOLCK, ENOTDIR } = os.errno
 
 t.test('directories on devices take the share’s own descriptors, and no more than it may have', (t) => {
@@ -59,6 +67,32 @@ t.test('a path that is opened name by name leads nowhere else, and two dots may 
       t.equal(Math.min(fd, 0), error, path)
       if (fd >= 0) native.close(fd)
     }
+    native.close(rootFd)
+  })
+  t.end()
+})
+
+t.test('one high slot takes the memory of its chunk, not that of all slots below', (t) => {
+  const directory = tempDir(t)
+  checkNoFdLeak(t, () => {
+    const rootFd = openPath(directory)
+    const budget = new FdBudget(10)
+    const places = new LastPlaces(rootFd, () => undefined, new MemoryAccount())
+    const fds = new InodeFds(budget, 10, undefined, new HostFileSystems(), places, () => {})
+    const inodes = new InodeTable(fds)
+    const st = new Int32Array(Statx.WORDS)
+    native.fstatx(rootFd, STATX_MASK, st)
+    inodes.add(openPath(directory), st)
+    const before = process.memoryUsage().arrayBuffers
+    inodes.restore(HIGH_SLOT, 3, 1, -1, st)
+    inodes.restored()
+    t.ok(process.memoryUsage().arrayBuffers - before < MOST_CHUNK_BYTES)
+    t.same([...inodes.known()], [1, HIGH_SLOT])
+    t.equal(inodes.slotOf(idOf(HIGH_SLOT, 3)), HIGH_SLOT)
+    t.equal(inodes.slotOf(idOf(HIGH_SLOT / 2, 0)), 0, 'a slot of no chunk')
+    t.equal(inodes.isKnown(HIGH_SLOT / 2), false)
+    t.equal([...inodes.freeSlots()].length < 2 * 16_384, true)
+    inodes.clear()
     native.close(rootFd)
   })
   t.end()
