@@ -104,18 +104,23 @@ export async function serveDebianRoot(more: readonly string[] = []): Promise<Deb
   })
   return {
     share: { tag: TAG, socketPath: device.socketPath },
-    enter: (guest, mountPoint) => enter(guest, mountPoint),
-    command: (script) =>
-      `PATH=/usr/bin:/usr/sbin HOME=/root LC_ALL=C chroot ${ROOT} bash -c '${script.replaceAll("'", "'\\''")}'`,
+    enter: (guest, mountPoint) => enterDebianRoot(guest, TAG, mountPoint),
+    command: debianCommand,
     stop: () => device.stop(),
   }
 }
 
-async function enter(guest: Guest, mountPoint: string): Promise<void> {
-  await guest.mount(TAG, ROOT, 'ro')
+/** Returns a command of the guest that runs `script` in the Debian system's shell. */
+export function debianCommand(script: string): string {
+  return `PATH=/usr/bin:/usr/sbin HOME=/root LC_ALL=C chroot ${ROOT} bash -c '${script.replaceAll("'", "'\\''")}'`
+}
+
+/** Mounts the share `tag`, a Debian system, in a guest; what is mounted at and below `mountPoint` is on its /mnt. */
+export async function enterDebianRoot(guest: Guest, tag: string, mountPoint: string): Promise<void> {
+  await guest.mount(tag, ROOT, 'ro')
   await guest.output(
     [
-      `mount --bind ${mountPoint} ${ROOT}/mnt`,
+      `mount --rbind ${mountPoint} ${ROOT}/mnt`,
       ...['dev', 'proc', 'sys'].map((name) => `mount --rbind /${name} ${ROOT}/${name}`),
       ...['tmp', 'run', 'root', 'var/tmp'].map((name) => `mount -t tmpfs none ${ROOT}/${name}`),
       // The guest's own programs.

@@ -1,0 +1,186 @@
+import { cpSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { debianCommand, enterDebianRoot, fetchDebianRoot } from '../../device/debian-root.js'
+import { bootGuest, type CommandResult, type Guest, type RunningCommand } from '../../guest/guest.js'
+import { loudMessages } from '../../guest/kernel-log.js'
+import { POLICIES, type PolicyName } from '../work/policies.js'
+import { freeLocks, type LockKind } from './host-locks.js'
+import { SharePair } from './share-pair.js'
+
+// This path leads from dist/vm/measure/migrations back to the sources, because scripts are not copied to dist.
+const SCRIPTS = fileURLToPath(new URL('../../../../vm/measure/migrations/scripts/', import.meta.url))
+const MEMORY_MIB = 1_024
+const BOOT_MS = 300_000
+/** What a guest does last can take long on an emulated processor. */
+const PATIENCE_MS = 300_000
+/** Work between two migrations. */
+const WORK_MS = 1_000
+const LOCKS: readonly LockKind[] = ['flock', 'fcntl']
+const SHARES = '/shares'
+const NEEDS = ['--flock', '--posix-lock']
+const ROOT_OPTIONS = ['--readonly', '--cache', 'always']
+
+/** A script that works and verifies until a file `stop` is there; `debian` if it needs the Debian system. */
+interface Load {
+  readonly name: string
+  readonly command: string
+  readonly debian: boolean
+}
+
+const loads: readonly Load[] = [
+  { name: 'fio', command: 'sh -eux ../scripts/verified-io.sh', debian: false },
+  { name: 'model', command: 'sh -eux ../scripts/model.sh', debian: false },
+  { name: 'git', command: 'bash -eux -o pipefail ../scripts/clones.sh', debian: true },
+  { name: 'sqlite', command: 'python3 ../scripts/database.py', debian: true },
+]
+
+interface RunningLoad {
+  readonly what: string
+  readonly command: RunningCommand
+}
+
+export interface MovingGuestOptions {
+  readonly policies: readonly PolicyName[]
+  readonly kernel: string
+  readonly qemu: string
+}
+
+/** A guest at work on a share for each cache policy, each of which two devices serve. */
+export class MovingGuest {
+  private readonly loads: RunningLoad[] = []
+  private readonly heldLocks: RunningCommand[] = []
+  private readonly locks: readonly { kind: LockKind; path: string }[]
+  /** Set when a load has ended before it was told to. */
+  private fault: Error | undefined
+  private isEnding = false
+
+  private constructor(
+    readonly guest: Guest,
+    private readonly shares: readonly SharePair[],
+    private readonly root: SharePair,
+    private readonly qemu: string,
+  ) {
+    this.locks = shares.flatMap(({ path }) => LOCKS.map((kind) => ({ kind, path: join(path, kind) })))
+  }
+
+  static async boot({ policies, kernel, qemu }: MovingGuestOptions): Promise<MovingGuest> {
+    const shares: SharePair[] = []
+    for (const policy of policies) {
+      const share = await SharePair.start(policy, [...POLICIES[policy], ...NEEDS])
+      cpSync(SCRIPTS, join(share.path, 'scripts'), { recursive: true })
+      for (const kind of LOCKS) writeFileSync(join(share.path, kind), '')
+      shares.push(share)
+    }
+    const root = await SharePair.start('debian', ROOT_OPTIONS, await fetchDebianRoot())
+    const guest = await bootGuest({
+      kernel,
+      qemu,
+      shares: [...shares, root].map(({ tag, socketPath }) => ({ tag, socketPath })),
+      memoryMiB: MEMORY_MIB,
+      programs: ['fio'],
+      bootTimeoutMs: BOOT_MS,
+    })
+    for (const { tag } of shares) await guest.mount(tag, `${SHARES}/${tag}`)
+    await enterDebianRoot(guest, root.tag, SHARES)
+    return new MovingGuest(guest, shares, root, qemu)
+  }
+
+  /** Takes the locks and starts the work on every share. */
+  start(): void {
+    for (const { tag } of this.shares) {
+      const here = `${SHARES}/${tag}`
+      for (const kind of LOCKS)
+        this.watch(`${tag}: ${kind}`, `lock-file ${kind} ${here}/${kind} sleep 1000000`)
+      for (const { name, command, debian } of loads) {
+        const place = debian ? `/mnt/${tag}` : here
+        const script = `mkdir -p ${place}/${name} && cd ${place}/${name} && ${command} ${place}/stop 2>&1`
+        const what = `${tag}: ${name}`
+        this.loads.push({ what, command: this.watch(what, debian ? debianCommand(script) : script) })
+      }
+    }
+  }
+
+  /**
+   * Moves the guest to the other devices. Resolves to the milliseconds between stop and go, once every lock is held again
+   * and nothing is left over at the source. Rejects otherwise, and if a load has found a fault.
+   */
+  async move(): Promise<number> {
+    await sleep(WORK_MS)
+    this.expectNoFault()
+    const pairs = [...this.shares, this.root]
+    const { downtimeMs } = await this.guest.migrate(
+      pairs.map(({ nextSocketPath }) => nextSocketPath),
+      this.qemu,
+    )
+    for (const pair of pairs) pair.turn()
+    for (const pair of pairs)
+      await untilNothing(`${pair.tag}: left over at the source`, () => pair.leftOver())
+    await untilNothing('locks that the host can take', async () => {
+      return (await freeLocks(this.locks)).map(({ path }) => path)
+    })
+    this.expectNoFault()
+    return downtimeMs
+  }
+
+  /** Ends the work. Returns what each load has done. Rejects if one found a fault, or the guest's kernel complains. */
+  async finish(): Promise<string[]> {
+    this.isEnding = true
+    for (const { tag } of this.shares) await this.guest.output(`touch ${SHARES}/${tag}/stop`)
+    const told: string[] = []
+    for (const { what, command } of this.loads) {
+      const { status, stdout } = await endOf(what, command)
+      if (status !== 0) throw new Error(`${what} ended with ${status}:\n${stdout.toString().slice(-2000)}`)
+      told.push(`${what}: ${stdout.toString().trim().split('\n').at(-1)}`)
+    }
+    for (const lock of this.heldLocks) lock.kill(9)
+    await this.guest.output('sync', { timeoutMs: PATIENCE_MS })
+    const loud = loudMessages(await this.guest.kernelLog())
+    if (loud.length > 0) throw new Error(`the guest's kernel complains:\n${loud.join('\n')}`)
+    return told
+  }
+
+  async stop(): Promise<void> {
+    this.isEnding = true
+    await this.guest.kill()
+    for (const pair of [...this.shares, this.root]) await pair.stop()
+  }
+
+  private watch(what: string, script: string): RunningCommand {
+    const command = this.guest.spawn(script)
+    command.result.then(
+      ({ status, stdout, stderr }) => {
+        if (this.isEnding) return
+        this.fault ??= new Error(`${what} ended with ${status}:\n${`${stdout}${stderr}`.slice(-2000)}`)
+      },
+      (error) => {
+        this.fault ??= error
+      },
+    )
+    return command
+  }
+
+  private expectNoFault(): void {
+    if (this.fault !== undefined) throw this.fault
+  }
+}
+
+/** Resolves to the result of a command that is about to end. Rejects if it does not. */
+async function endOf(what: string, { result }: RunningCommand): Promise<CommandResult> {
+  const late = sleep(PATIENCE_MS, undefined, { ref: false }).then(() => {
+    throw new Error(`${what} does not end`)
+  })
+  return Promise.race([result, late])
+}
+
+/** Waits until `find` returns nothing. Rejects after a minute, with what it found last. */
+async function untilNothing(what: string, find: () => Promise<readonly string[]>): Promise<void> {
+  const endMs = performance.now() + 60_000
+  for (;;) {
+    const found = await find()
+    if (found.length === 0) return
+    if (performance.now() > endMs) throw new Error(`${what}: ${found.join(', ')}`)
+    await sleep(50)
+  }
+}
