@@ -11,12 +11,12 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { Device } from '../support/device.js'
-import { ROOT_ID } from '../support/fuse-abi.js'
-import type { FuseGuest } from '../support/fuse-guest.js'
-import { migrate } from '../support/migrate.js'
-import { mount } from '../support/mount.js'
-import { refused } from '../support/refusals.js'
+import { Device } from '../../support/device/device.js'
+import { migrate } from '../../support/device/migrate.js'
+import { ROOT_ID } from '../../support/fuse/fuse-abi.js'
+import type { FuseGuest } from '../../support/fuse/fuse-guest.js'
+import { mount } from '../../support/fuse/mount.js'
+import { refused } from '../../support/fuse/refusals.js'
 
 t.setTimeout(300_000)
 
