@@ -85,6 +85,13 @@ export function memoryRemove(memory: Memory, gpa: number): number
 export function memoryWindow(memory: Memory, gpa: number, lenBytes: number): ArrayBuffer | number
 /** Detaches one window of the region that holds `gpa`. Errors: ENOENT. */
 export function memoryCloseWindow(memory: Memory, gpa: number, window: ArrayBuffer): number
+/** Returns true if the front-end has truncated the file of a region, and this thread has touched what is gone. */
+export function memoryIsLost(memory: Memory): boolean
+/**
+ * Returns this thread's eventfd that counts losses: files of guest memory or of a log that are mapped on this thread, are
+ * truncated, and were touched. Zeros take the place of what is gone. The addon closes it when the thread ends.
+ */
+export function lostMemoryFd(): number
 /** Makes memorySpin watch the 16-bit word at `gpa` in slot `slot` (0-255); gpa -1 clears the slot. Errors: EFAULT. */
 export function memoryWatch(memory: Memory, slot: number, gpa: number): number
 /**
@@ -160,6 +167,8 @@ export type DirtyLogMapping = object & { readonly dirtyLog: unique symbol }
 export function dirtyLogOpen(fd: number, offsetBytes: number, sizeBytes: number): DirtyLogMapping | number
 /** Unmaps a log. It takes no more marks. */
 export function dirtyLogClose(log: DirtyLogMapping): number
+/** Returns true if the front-end has truncated the log's file, and a mark has touched what is gone. */
+export function dirtyLogIsLost(log: DirtyLogMapping): boolean
 /**
  * Marks, atomically, each page of segments [first, end) of `segments`, pairs [gpa, lenBytes]. Errors: EFAULT (a page
  * outside the log; the segments before it are marked).

@@ -1,54 +1,26 @@
 /* The log of guest pages that the device has written, for a front-end that migrates the guest. */
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "args.h"
 #include "guest-cursor.h"
-#include "kernel-calls.h"
 #include "module.h"
+#include "shared-file.h"
 
 /* vhost-user: one bit for each 4 KiB page of guest-physical addresses, whatever the host's page size. */
 #define LOG_PAGE_SHIFT 12
 
 struct dirty_log {
-    uint8_t *bits; /* NULL once closed */
+    struct shared_file file; /* its bytes are the bits of the log; NULL once closed */
     uint64_t size_bytes;
-    void *mapping; /* what mmap gave: `bits` minus what the file offset lacks to a page */
-    size_t mapping_bytes;
 };
-
-static void log_unmap(struct dirty_log *log)
-{
-    if (log->bits)
-        munmap(log->mapping, log->mapping_bytes);
-    log->bits = NULL;
-}
 
 static void log_finalize(napi_env env, void *data, void *hint)
 {
-    log_unmap(data);
-    free(data);
-}
+    struct dirty_log *log = data;
 
-/* Maps fd's bytes from `offset_bytes`. Refuses a file that ends before the log does: touching the rest is a SIGBUS. */
-static int64_t log_map(struct dirty_log *log, int fd, uint64_t offset_bytes)
-{
-    const uint64_t slack_bytes = offset_bytes % (uint64_t)sysconf(_SC_PAGESIZE);
-    struct statx file;
-
-    if (kernel_statx(fd, "", AT_EMPTY_PATH, STATX_TYPE | STATX_SIZE, &file) < 0)
-        return -errno;
-    if (!S_ISREG(file.stx_mode) || file.stx_size < offset_bytes || file.stx_size - offset_bytes < log->size_bytes)
-        return -EFBIG;
-    log->mapping_bytes = log->size_bytes + slack_bytes;
-    log->mapping = mmap(NULL, log->mapping_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
-                        (off_t)(offset_bytes - slack_bytes));
-    if (log->mapping == MAP_FAILED)
-        return -errno;
-    log->bits = (uint8_t *)log->mapping + slack_bytes;
-    return 0;
+    shared_file_unmap(&log->file);
+    free(log);
 }
 
 /* dirtyLogOpen(fd, offsetBytes, sizeBytes): the log, or -errno */
@@ -68,7 +40,7 @@ static napi_value dirty_log_open(napi_env env, napi_callback_info info)
         free(log);
         return NULL;
     }
-    result = log->size_bytes == 0 ? -EINVAL : log_map(log, fd, offset_bytes);
+    result = log->size_bytes == 0 ? -EINVAL : shared_file_map(&log->file, fd, offset_bytes, log->size_bytes, 0);
     if (result == 0 && napi_create_external(env, log, log_finalize, NULL, &external) == napi_ok)
         return external;
     log_finalize(env, log, NULL);
@@ -96,8 +68,19 @@ static napi_value dirty_log_close(napi_env env, napi_callback_info info)
 
     if (!args_get(env, info, argv, 1) || !(log = arg_log(env, argv[0])))
         return NULL;
-    log_unmap(log);
+    shared_file_unmap(&log->file);
     return ret_int(env, 0);
+}
+
+/* dirtyLogIsLost(log): true if the front-end has truncated its file and a mark found that out */
+static napi_value dirty_log_is_lost(napi_env env, napi_callback_info info)
+{
+    napi_value argv[1], result;
+    struct dirty_log *log;
+
+    if (!args_get(env, info, argv, 1) || !(log = arg_log(env, argv[0])))
+        return NULL;
+    return napi_get_boolean(env, log->file.is_lost, &result) == napi_ok ? result : NULL;
 }
 
 /* Marks each page of [gpa, gpa + len_bytes), which is not empty. The front-end clears bits at the same time. */
@@ -106,7 +89,7 @@ static bool mark(struct dirty_log *log, uint64_t gpa, uint64_t len_bytes)
     const uint64_t first = gpa >> LOG_PAGE_SHIFT;
     const uint64_t last = (gpa + len_bytes - 1) >> LOG_PAGE_SHIFT;
 
-    if (!log->bits || last / 8 >= log->size_bytes)
+    if (!log->file.bytes || last / 8 >= log->size_bytes)
         return false;
     /* In bounds: at <= last / 8 < size_bytes. */
     for (uint64_t at = first / 8; at <= last / 8; at++) {
@@ -116,7 +99,7 @@ static bool mark(struct dirty_log *log, uint64_t gpa, uint64_t len_bytes)
             bits &= 0xffU << (first % 8);
         if (at == last / 8)
             bits &= 0xffU >> (7 - last % 8);
-        __atomic_fetch_or(&log->bits[at], (uint8_t)bits, __ATOMIC_SEQ_CST);
+        __atomic_fetch_or(&log->file.bytes[at], (uint8_t)bits, __ATOMIC_SEQ_CST);
     }
     return true;
 }
@@ -149,6 +132,7 @@ bool register_dirty_log(napi_env env, napi_value exports)
     const napi_property_descriptor methods[] = {
         METHOD("dirtyLogOpen", dirty_log_open),
         METHOD("dirtyLogClose", dirty_log_close),
+        METHOD("dirtyLogIsLost", dirty_log_is_lost),
         METHOD("dirtyLogMark", dirty_log_mark),
     };
 

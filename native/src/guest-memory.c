@@ -3,10 +3,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "args.h"
-#include "kernel-calls.h"
 #include "module.h"
 
 #define MAX_MEMORIES 64
@@ -73,7 +71,7 @@ static void region_drop(napi_env env, struct region *region)
         region->windows = window->next;
         window_drop(env, window);
     }
-    munmap(region->mapping, region->mapping_bytes);
+    shared_file_unmap(&region->file);
     free(region);
 }
 
@@ -127,32 +125,21 @@ static bool overlaps(const struct guest_memory *memory, uint64_t gpa, uint64_t s
     return false;
 }
 
-/* Maps fd's bytes from `offset_bytes`. Refuses a file that ends before the region does: touching the rest is a
- * SIGBUS. */
 static int64_t region_map(struct region *region, int fd, uint64_t offset_bytes)
 {
-    const uint64_t page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
-    const uint64_t slack_bytes = offset_bytes % page_bytes;
-    struct statx file;
+    struct shared_file *file = &region->file;
+    const int64_t result = shared_file_map(file, fd, offset_bytes, region->size_bytes, MAP_NORESERVE);
 
-    if (kernel_statx(fd, "", AT_EMPTY_PATH, STATX_TYPE | STATX_SIZE, &file) < 0)
-        return -errno;
-    if (!S_ISREG(file.stx_mode) || file.stx_size < offset_bytes ||
-        file.stx_size - offset_bytes < region->size_bytes)
-        return -EFBIG;
-    region->mapping_bytes = region->size_bytes + slack_bytes;
-    region->mapping = mmap(NULL, region->mapping_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
-                           (off_t)(offset_bytes - slack_bytes));
-    if (region->mapping == MAP_FAILED)
-        return -errno;
-    region->base = (uint8_t *)region->mapping + slack_bytes;
+    if (result < 0)
+        return result;
+    region->base = file->bytes;
     /* Ring alignment is checked on guest addresses, so our mapping must have the same alignment. */
     if (((uintptr_t)region->base ^ region->gpa) % 16 != 0) {
-        munmap(region->mapping, region->mapping_bytes);
+        shared_file_unmap(file);
         return -EINVAL;
     }
     /* Keeps guest memory out of core dumps of the device. */
-    madvise(region->mapping, region->mapping_bytes, MADV_DONTDUMP);
+    madvise(file->mapping, file->mapping_bytes, MADV_DONTDUMP);
     return 0;
 }
 
@@ -306,6 +293,20 @@ static napi_value memory_watch(napi_env env, napi_callback_info info)
     return ret_int(env, 0);
 }
 
+/* memoryIsLost(memory): true if the front-end has truncated the file of a region that this thread has touched since */
+static napi_value memory_is_lost(napi_env env, napi_callback_info info)
+{
+    napi_value argv[1], result;
+    struct guest_memory *memory;
+    bool lost = false;
+
+    if (!args_get(env, info, argv, 1) || !(memory = arg_memory(env, argv[0])))
+        return NULL;
+    for (unsigned n = 0; n < memory->region_count; n++)
+        lost = lost || memory->regions[n]->file.is_lost;
+    return napi_get_boolean(env, lost, &result) == napi_ok ? result : NULL;
+}
+
 static void memories_finalize(napi_env env, void *data, void *hint)
 {
     struct memories *all = data;
@@ -325,6 +326,7 @@ bool register_guest_memory(napi_env env, napi_value exports)
         METHOD("memoryRemove", memory_remove),
         METHOD("memoryWindow", memory_window),
         METHOD("memoryCloseWindow", memory_close_window),
+        METHOD("memoryIsLost", memory_is_lost),
         METHOD("memoryWatch", memory_watch),
     };
     struct memories *all = calloc(1, sizeof(*all));

@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "shared-file.h"
+
 #define MEMORY_MAX_REGIONS 512
 #define MEMORY_MAX_WATCHES 256
 
@@ -22,9 +24,8 @@ struct window;
 struct region {
     uint64_t gpa;
     uint64_t size_bytes;
-    uint8_t *base;          /* where `gpa` is mapped */
-    void *mapping;          /* what mmap gave: `base` minus what the file offset lacks to a page */
-    size_t mapping_bytes;
+    uint8_t *base; /* where `gpa` is mapped */
+    struct shared_file file;
     struct window *windows; /* ArrayBuffers that JavaScript holds on this region */
 };
 

@@ -20,6 +20,7 @@ bool register_path(napi_env env, napi_value exports);
 bool register_process(napi_env env, napi_value exports);
 bool register_sanitizer_trap(napi_env env, napi_value exports);
 bool register_seccomp(napi_env env, napi_value exports);
+bool register_shared_file(napi_env env, napi_value exports);
 bool register_socket(napi_env env, napi_value exports);
 bool register_xattr(napi_env env, napi_value exports);
 

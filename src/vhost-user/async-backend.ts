@@ -7,6 +7,7 @@ import { RingServer } from './rings/ring-server.js'
 import type { Vring } from './rings/vring.js'
 import { BackendSession } from './session/backend-session.js'
 import { Connection, type Message } from './session/connection.js'
+import { watchForLoss } from './session/memory-loss.js'
 import { receiveMessages } from './session/receive-messages.js'
 
 /** Busy rings yield to everything else on Node's loop this often. */
@@ -137,7 +138,12 @@ class Service {
     const transfers = { loop, failed: (error: unknown) => this.fail(error) }
     this.session = new BackendSession(connection, device, this.rings, this.faults, transfers, leftOutMarks)
     this.listen()
-    this.unwatch = loop.watch(this.turn)
+    const endWatch = watchForLoss(loop, connection, this.session, log)
+    const endTurns = loop.watch(this.turn)
+    this.unwatch = () => {
+      endTurns()
+      endWatch()
+    }
     // The device may have work without a request.
     this.turnSoon()
   }

@@ -7,6 +7,7 @@ import { RingServer } from './rings/ring-server.js'
 import { BackendSession } from './session/backend-session.js'
 import { Connection } from './session/connection.js'
 import { type HandedConnection, HandedFds } from './session/handed-session.js'
+import { watchForLoss } from './session/memory-loss.js'
 import { receiveMessages } from './session/receive-messages.js'
 
 /** While rings are busy, messages and other descriptors are checked this often. */
@@ -126,9 +127,11 @@ export class Backend implements DeviceHost {
     this.session = session
     this.stopped = false
     this.receive(connection, session)
+    const unwatch = watchForLoss(this.loop, connection, session, this.log)
     try {
       this.run(connection, session)
     } finally {
+      unwatch()
       this.end(connection, session)
     }
   }

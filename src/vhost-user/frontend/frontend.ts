@@ -40,6 +40,8 @@ export interface FrontendOptions {
    * The sizes of the regions of guest memory, in bytes. They adjoin from guest address 0 on. Default one of 64 MiB.
    */
   readonly regionBytes?: readonly number[]
+  /** Makes the file of a region. Returns a descriptor, which the front-end closes. Default: memory that cannot shrink. */
+  readonly makeMemory?: (sizeBytes: number) => number
   /** How long to wait for an answer. Default 5000 ms. */
   readonly timeoutMs?: number
 }
@@ -127,7 +129,8 @@ export class Frontend {
 
   /** Shares one more region at `gpa`, behind the others, possibly adjoining. Returns its guest address. */
   addRegion(sizeBytes: number, gpa = this.endOfMemory): number {
-    const fd = mustSucceed('memfd_create', native.memfdCreate(sizeBytes))
+    const { makeMemory = native.memfdCreate } = this.options
+    const fd = mustSucceed('memfd_create', makeMemory(sizeBytes))
     this.memory.add(fd, gpa, sizeBytes, UVA_BASE + gpa, 0)
     this.memoryFds.push(fd)
     this.regions.push({ gpa, sizeBytes })

@@ -67,6 +67,11 @@ export class DirtyLog {
     mustSucceed('dirtyLogMark', native.dirtyLogMark(this.mapping, this.range, 0, 1))
   }
 
+  /** True if the front-end has truncated the log's file, and a mark was lost. */
+  get isLost(): boolean {
+    return native.dirtyLogIsLost(this.mapping)
+  }
+
   close(): void {
     native.dirtyLogClose(this.mapping)
   }

@@ -56,6 +56,11 @@ export class GuestMemory {
     return this.regions.length
   }
 
+  /** True if the front-end has truncated the file of a region, and this thread has touched what is gone. */
+  get isLost(): boolean {
+    return native.memoryIsLost(this.id)
+  }
+
   /** The guest address behind the last byte of memory. */
   get endGpa(): number {
     return this.regions.reduce((end, { gpa, sizeBytes }) => Math.max(end, gpa + sizeBytes), 0)

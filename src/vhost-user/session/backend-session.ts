@@ -113,6 +113,11 @@ export class BackendSession {
       (movable ? MIGRATION_PROTOCOL_FEATURES : 0n)
   }
 
+  /** True if the front-end has truncated a file that it shares, and what is gone was touched. */
+  get isMemoryLost(): boolean {
+    return this.rings.memory.isLost || this.dirtyLog.isLost
+  }
+
   /** Handles one request, and answers it if it wants an answer. */
   handle(message: Message): void {
     let refused = false

@@ -60,6 +60,11 @@ export class SessionLog {
     return this.logsAll
   }
 
+  /** True if the front-end has truncated the log, and a mark was lost. */
+  get isLost(): boolean {
+    return this.log?.isLost === true
+  }
+
   /** Unmaps the log. The rings must have been stopped. */
   close(): void {
     this.rings.logTo(undefined)

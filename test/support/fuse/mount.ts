@@ -20,6 +20,8 @@ export interface GuestOptions {
   readonly regionBytes?: readonly number[]
   /** The guest address where the rings and all buffers begin. Default 0. */
   readonly ringsFromGpa?: number
+  /** Makes the file of a region of memory. Default: one that cannot shrink. */
+  readonly makeMemory?: (sizeBytes: number) => number
 }
 
 /**
@@ -28,7 +30,13 @@ export interface GuestOptions {
 export function attach(t: Test, device: Pick<Device, 'socketPath'>, options: GuestOptions = {}): FuseGuest {
   const { queueSize = 128, indirect = true, eventIdx = true, requestQueues = 1 } = options
   const regionBytes = options.regionBytes ?? [MEMORY_BYTES]
-  const frontendOptions: FrontendOptions = { indirect, eventIdx, regionBytes, timeoutMs: TIMEOUT_MS }
+  const frontendOptions: FrontendOptions = {
+    indirect,
+    eventIdx,
+    regionBytes,
+    timeoutMs: TIMEOUT_MS,
+    ...(options.makeMemory && { makeMemory: options.makeMemory }),
+  }
   const frontend = new Frontend(device.socketPath, frontendOptions)
   frontend.negotiate()
   if (options.ringsFromGpa !== undefined) frontend.allocate(options.ringsFromGpa, 1)
