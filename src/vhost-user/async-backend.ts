@@ -12,6 +12,8 @@ import { receiveMessages } from './session/receive-messages.js'
 
 /** Busy rings yield to everything else on Node's loop this often. */
 const TURN_MS = 1
+/** While promises wait, a spin yields to Node's loop this often: what settles them comes from there. */
+const SLICE_NS = 10_000
 const DEFAULT_STOP_TIMEOUT_MS = 2000
 /** The time for promises to settle after their requests have been cancelled. */
 const CANCEL_TIMEOUT_MS = 100
@@ -118,6 +120,8 @@ class Service {
   private flushIsDue = false
   /** The time at which the thread went to sleep, or began the spin before; 0: it is awake. */
   private idleSinceMs = 0
+  /** The time at which a spin in slices began; 0: there is none. */
+  private slicesSinceMs = 0
 
   constructor(
     private readonly connection: Connection,
@@ -207,13 +211,20 @@ class Service {
       const carriedOut = device.io?.progress() === true
       const completed = device.progress?.() === true || carriedOut
       if (served || completed) {
+        this.slicesSinceMs = 0
         this.releaseIfIdle()
         // Promises that only need a turn of the loop settle before the next one.
         if (rings.inFlightCount > 0) return true
         continue
       }
-      const idleSinceMs = performance.now()
-      if (rings.inFlightCount === 0 && rings.spin(session.rings.memory.id)) continue
+      const isWaiting = rings.inFlightCount > 0
+      const idleSinceMs = this.slicesSinceMs || performance.now()
+      if (rings.spin(session.rings.memory.id, isWaiting ? SLICE_NS : undefined)) continue
+      if (isWaiting && (performance.now() - idleSinceMs) * 1e6 < rings.spinNs) {
+        this.slicesSinceMs = idleSinceMs
+        return true
+      }
+      this.slicesSinceMs = 0
       if (rings.arm()) return true
       this.idleSinceMs = idleSinceMs
       return false

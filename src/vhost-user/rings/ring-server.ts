@@ -122,12 +122,18 @@ export class RingServer implements RingHost {
     for (const vring of this.paused) if (vring.queue?.shouldSignal() === true) vring.signal(this.loop.waits)
   }
 
-  /** Looks at the rings in `memoryId` for as long as spinning pays. Returns true if one of them moved. */
-  spin(memoryId: number): boolean {
+  /** Returns how long spinning pays now, in nanoseconds. 0: a request could not be seen, or not be taken. */
+  get spinNs(): number {
+    return this.active.length === 0 || this.holdsBack || this.isWorking ? 0 : this.spinning.spinNs
+  }
+
+  /** Looks at the rings in `memoryId` for as long as spinning pays, or `mostNs`. Returns true if one of them moved. */
+  spin(memoryId: number, mostNs = Number.POSITIVE_INFINITY): boolean {
     const { spinning, active, seen } = this
-    if (spinning.spinNs === 0 || active.length === 0 || this.isWorking) return false
+    const spinNs = Math.min(this.spinNs, mostNs)
+    if (spinNs === 0) return false
     for (const vring of active) seen[vring.index] = vring.queue?.lastAvail ?? 0
-    const outcome = native.memorySpin(memoryId, seen, spinning.spinNs)
+    const outcome = native.memorySpin(memoryId, seen, spinNs)
     if ((outcome & SPIN_INTERRUPTED) !== 0) spinning.lostProcessor()
     if ((outcome & SPIN_CAUGHT) === 0) return false
     spinning.caught(this.served)
@@ -136,7 +142,8 @@ export class RingServer implements RingHost {
 
   /** Records that the spin saw nothing and the sleep after it is over: `idleMs` since the spin began. */
   slept(idleMs: number): void {
-    this.spinning.missed(idleMs * 1e6, this.served)
+    // Without a running ring there was nothing to miss.
+    if (this.active.length > 0) this.spinning.missed(idleMs * 1e6, this.served)
   }
 
   /** Asks the drivers for kicks. Returns true if a request came before they could know: look again. */

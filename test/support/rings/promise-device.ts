@@ -30,7 +30,9 @@ export const Count = Object.freeze({
   LATE_WRITES: 2,
   CANCELS: 3,
   RESETS: 4,
-  TIMERS: 5,
+  /** Requests that wait for a timer or for RELEASE. */
+  WAITING: 5,
+  TURNS: 6,
 })
 
 export interface PromiseDeviceData {
@@ -41,8 +43,8 @@ export interface PromiseDeviceData {
   readonly cancels: boolean
   readonly pollUs: number
   readonly once: boolean
-  /** The device is full while so many timers run. Undefined: never. */
-  readonly mostTimers?: number
+  /** The device is full while so many requests wait for a timer or for RELEASE. Undefined: never. */
+  readonly most?: number
 }
 
 const TIMER_MS = 100
@@ -58,7 +60,7 @@ class PromiseDevice implements VhostUserDevice {
   constructor(
     private readonly counts: Int32Array,
     cancels: boolean,
-    private readonly mostTimers: number,
+    private readonly most: number,
   ) {
     if (cancels) this.cancel = (chain) => this.answerCancelled(chain)
   }
@@ -70,7 +72,7 @@ class PromiseDevice implements VhostUserDevice {
         return Promise.resolve().then(() => this.answer(chain))
       case Reply.AFTER_A_TIMER:
         this.timers++
-        this.count(Count.TIMERS)
+        this.count(Count.WAITING)
         return new Promise((resolve) =>
           setTimeout(() => {
             this.timers--
@@ -78,6 +80,7 @@ class PromiseDevice implements VhostUserDevice {
           }, TIMER_MS),
         )
       case Reply.WHEN_RELEASED:
+        this.count(Count.WAITING)
         this.waiting.push(() => {
           const writtenBytes = this.answer(chain)
           if (!chain.complete(writtenBytes)) this.count(Count.LATE_COMPLETIONS)
@@ -108,7 +111,12 @@ class PromiseDevice implements VhostUserDevice {
   }
 
   isFull(): boolean {
-    return this.timers >= this.mostTimers
+    return this.timers + this.waiting.length >= this.most
+  }
+
+  progress(): boolean {
+    this.count(Count.TURNS)
+    return false
   }
 
   reset(): void {
@@ -135,16 +143,8 @@ class PromiseDevice implements VhostUserDevice {
 /** Also imported for its constants. */
 if (workerData?.counts !== undefined) {
   const data = workerData as PromiseDeviceData
-  const {
-    socketPath,
-    counts,
-    cancels,
-    stopTimeoutMs,
-    pollUs,
-    once,
-    mostTimers = Number.POSITIVE_INFINITY,
-  } = data
-  const device = new PromiseDevice(counts, cancels, mostTimers)
+  const { socketPath, counts, cancels, stopTimeoutMs, pollUs, once, most = Number.POSITIVE_INFINITY } = data
+  const device = new PromiseDevice(counts, cancels, most)
   const server = listen(socketPath, device, { stopTimeoutMs, pollUs, once })
   server.closed.then(
     () => parentPort?.postMessage('closed'),

@@ -72,11 +72,17 @@ class Guest {
     return new Guest(frontend)
   }
 
-  ask(kind: number, replyGpa = this.frontend.allocate(1, 16)): number {
+  ask(kind: number, replyGpa?: number): number {
+    const head = this.askWithoutKick(kind, replyGpa)
+    this.queue.kick()
+    return head
+  }
+
+  /** Sends a request that only a device sees which looks at the ring. */
+  askWithoutKick(kind: number, replyGpa = this.frontend.allocate(1, 16)): number {
     const request = this.frontend.write(this.frontend.allocate(1, 16), Uint8Array.of(kind))
     const head = this.queue.submit([request], [{ gpa: replyGpa, lenBytes: 1 }])
     this.replies.set(head, replyGpa)
-    this.queue.kick()
     return head
   }
 
@@ -129,15 +135,37 @@ t.test('a slow reply does not hold up others', async (t) => {
   t.equal(await rig.closed, 'closed')
 })
 
-t.test('a full device that a promise makes free looks at its rings again', async (t) => {
-  const rig = new Rig(t, { mostTimers: 1 })
+t.test(
+  'a spin beside a promise sees requests, and lets timers and sockets of Node have their turn',
+  async (t) => {
+    const rig = new Rig(t, { pollUs: 4_000_000, cancels: false })
+    const guest = await Guest.connect(rig)
+    guest.begin(Reply.WHEN_ABORTED)
+    guest.askWithoutKick(Reply.AT_ONCE)
+    t.equal(guest.next()?.reply, ANSWERED)
+    guest.askWithoutKick(Reply.AFTER_A_TIMER)
+    t.equal(guest.next(2000)?.reply, ANSWERED, 'long before the spin ends')
+    guest.frontend.close()
+    t.equal(await rig.closed, 'closed')
+  },
+)
+
+t.test('a full device looks at its rings again once it is free, and not before', async (t) => {
+  const rig = new Rig(t, { most: 1, pollUs: 4_000_000, cancels: false })
   const first = await Guest.connect(rig)
+  // Beside a promise, the long spin lets messages have their turn.
+  first.begin(Reply.WHEN_ABORTED)
   const second = new Guest(first.frontend, true)
-  const slow = second.ask(Reply.AFTER_A_TIMER)
-  t.equal(rig.after(Count.TIMERS, 0), 1)
+  const slow = second.ask(Reply.WHEN_RELEASED)
+  t.equal(rig.after(Count.WAITING, 0), 1)
   // What comes while a queue is served joins its batch. Once queue 0 has its turn, the batch of queue 1 is over.
   t.equal(first.call(Reply.AT_ONCE), ANSWERED)
   const kept = second.ask(Reply.AT_ONCE)
+  t.equal(first.call(Reply.AT_ONCE), ANSWERED, 'queue 0 is served')
+  const turns = rig.count(Count.TURNS)
+  t.equal(second.next(100), undefined)
+  t.ok(rig.count(Count.TURNS) - turns < 100, 'it sleeps meanwhile')
+  t.equal(first.call(Reply.RELEASE), ANSWERED)
   t.same([second.next()?.head, second.next()?.head], [slow, kept], 'the one that had to wait comes last')
   first.frontend.close()
   t.equal(await rig.closed, 'closed')
