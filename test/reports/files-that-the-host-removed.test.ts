@@ -5,6 +5,7 @@
 import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { isRoot } from '../support/device/cases.js'
 import { Device } from '../support/device/device.js'
 import { policies, users } from '../support/device/users.js'
 import { ROOT_ID } from '../support/fuse/fuse-abi.js'
@@ -33,8 +34,9 @@ for (const [user, options] of Object.entries(users)) {
         const held = device.fdCount()
 
         rmSync(path)
+        // Linux looks the name up before the same thread asks again.
         for (const flags of [O_RDONLY, O_RDWR, O_RDWR | O_TRUNC, O_RDWR | O_APPEND])
-          fails('ESTALE', () => fs.open(nodeid, flags))
+          fails('ESTALE', () => fs.as({ pid: 100 + flags }, () => fs.open(nodeid, flags)))
         t.equal(device.fdCount(), held)
 
         const other = fs.create(ROOT_ID, 'file', O_RDWR, 0o644)
@@ -65,6 +67,56 @@ for (const [user, options] of Object.entries(users)) {
         fs.release(nodeid, handle)
         fs.open(nodeid, O_RDONLY)
       })
+
+      t.test(
+        `${user}, ${policy}, ${storage}: a file that the guest removed can be opened by an O_PATH descriptor`,
+        async (t) => {
+          const few = policy === 'always' && user === 'root' ? ['--rlimit-nofile', '512'] : []
+          const device = await Device.start(t, [...args, ...few], { ...options, storage })
+          const fs = mount(t, device)
+          const { nodeid, handle } = fs.create(ROOT_ID, 'file', O_RDWR, 0o644)
+          fs.write(nodeid, handle, 0, Buffer.from('text'))
+          fs.release(nodeid, handle)
+          fs.unlink(ROOT_ID, 'file')
+          // More files than the device has descriptors.
+          for (let n = 0; n < (few.length > 0 ? 1000 : 0); n++) {
+            const other = fs.create(ROOT_ID, `${n}`, O_RDWR, 0o644)
+            fs.release(other.nodeid, other.handle)
+          }
+          for (const flags of [O_RDWR, O_RDONLY]) {
+            // Linux asks again, and would look a name up before: by /proc/self/fd there is none.
+            fails('ESTALE', () => fs.as({ pid: 5 }, () => fs.open(nodeid, flags)))
+            fails('ESTALE', () => fs.as({ pid: 6 }, () => fs.open(nodeid, flags)))
+            const again = fs.as({ pid: 5 }, () => fs.open(nodeid, flags))
+            t.equal(Buffer.from(fs.read(nodeid, again.handle, 0, 100)).toString(), 'text')
+            fs.release(nodeid, again.handle)
+            fs.as({ pid: 6 }, () => fs.release(nodeid, fs.open(nodeid, flags).handle))
+          }
+        },
+      )
     }
   }
 }
+
+t.test(
+  'a file that the guest has removed and forgotten keeps no disk space',
+  { skip: !isRoot && 'needs root: it opens file handles' },
+  async (t) => {
+    const device = await Device.start(t, ['--rlimit-nofile', '512'])
+    const fs = mount(t, device)
+    // More files than the device has descriptors: the first are closed, and known by their handles.
+    const files = Array.from({ length: 1000 }, (_, n) => {
+      const { nodeid, handle } = fs.create(ROOT_ID, `${n}`, O_RDWR, 0o644)
+      fs.release(nodeid, handle)
+      return nodeid
+    })
+    for (let n = 0; n < 10; n++) {
+      fs.unlink(ROOT_ID, `${n}`)
+      fs.forget(files[n]!, 1)
+    }
+    t.same(
+      device.openFiles().filter((path) => path.startsWith(device.directory) && path.endsWith('(deleted)')),
+      [],
+    )
+  },
+)

@@ -72,6 +72,9 @@ const REOPENED = O_ACCMODE | O_APPEND | O_DSYNC | O_NOATIME | O_SYNC
 
 const dot = new TextEncoder().encode('.\0')
 
+/** Opens of the guest that are refused and asked again at the same time, at most. */
+const MAX_REFUSED = 256
+
 /** The parts of the share that these operations use. */
 interface Share {
   readonly inodes: InodeTable
@@ -97,6 +100,8 @@ export class FileOperations {
   private readonly st = new Int32Array(Statx.WORDS)
   /** Attributes of the file at open. */
   private readonly openSt = new Int32Array(Statx.WORDS)
+  /** The nameless file that an open by a thread of the guest was refused last, by thread. */
+  private readonly refused = new Map<number, number>()
 
   constructor(private readonly share: Share) {}
 
@@ -268,7 +273,8 @@ export class FileOperations {
     if ((flags & O_TRUNC) !== 0) this.beforeEmptying(request, slot, openInFlags)
     const room = !isDirect || this.share.budget.left >= 2
     const fd = room ? this.openWanted(slot, flags & ~O_DIRECT, guestFlags) : -ENFILE
-    if (fd >= 0 && this.isGone(slot, fd)) {
+    const isStated = fd >= 0 && this.mayBeGone(slot, fd) && this.statOpened(fd)
+    if (isStated && Statx.nlink(this.openSt) === 0 && !this.insists(request)) {
       native.close(fd)
       if (isDirect) native.close(directFd)
       return -ESTALE
@@ -277,25 +283,44 @@ export class FileOperations {
       // The guest writes an existing program, which must not run as another user afterwards.
       const { allowSuid } = this.share.options
       if (!allowSuid && opensForWriting(guestFlags)) this.share.privileges.dropSetIds(fd)
-      return this.adopt(slot, fd, directFd, guestFlags)
+      return this.adopt(slot, fd, directFd, guestFlags, isStated)
     }
     if (isDirect) native.close(directFd)
     return fd
   }
 
   /**
-   * Returns true if the host has removed or replaced the file that the guest opens by a name that it remembers. What the
-   * guest wrote would be lost; on ESTALE, Linux looks the name up again. A guest can open a file that it has removed itself,
-   * by /proc/PID/fd, as long as it has it open.
+   * Returns true if the guest may open a file by a name that it remembers, and that the host has removed or replaced. What
+   * the guest wrote would be lost; on ESTALE, Linux looks the name up again.
    */
-  private isGone(slot: number, fd: number): boolean {
+  private mayBeGone(slot: number, fd: number): boolean {
     const { inodes, hosts, options } = this.share
     const { rules } = options
     if (!rules.any && rules.base.entryTimeoutSec === 0) return false
     if (inodes.fds.isPinned(slot)) return false
     // Other file systems may count no links at all.
-    if (hosts.of(inodes.deviceOf(slot), fd).handleLife !== HandleLife.AsFile) return false
-    return native.fstatx(fd, STATX_MASK, this.openSt) === 0 && Statx.nlink(this.openSt) === 0
+    return hosts.of(inodes.deviceOf(slot), fd).handleLife === HandleLife.AsFile
+  }
+
+  /**
+   * Returns true if this thread of the guest asks again for the file that it was refused last. It has looked the name up
+   * meanwhile, if there was one: it opens a file that the guest itself has removed, through a descriptor in /proc.
+   */
+  private insists({ nodeid, pid }: Request): boolean {
+    const { refused } = this
+    const insists = refused.get(pid) === nodeid
+    refused.delete(pid)
+    if (insists) return true
+    for (const oldest of refused.keys()) {
+      if (refused.size < MAX_REFUSED) break
+      refused.delete(oldest)
+    }
+    refused.set(pid, nodeid)
+    return false
+  }
+
+  private statOpened(fd: number): boolean {
+    return native.fstatx(fd, STATX_MASK, this.openSt) === 0
   }
 
   private openWanted(slot: number, flags: number, guestFlags: number): number {
@@ -399,8 +424,11 @@ export class FileOperations {
     return EntryOut.BYTES + OpenOut.BYTES
   }
 
-  /** Takes over `fd`, and `directFd` (the same file with O_DIRECT, or NO_FD), as an open file of the guest. */
-  private adopt(slot: number, fd: number, directFd: number, guestFlags: number): OpenFile {
+  /**
+   * Takes over `fd`, and `directFd` (the same file with O_DIRECT, or NO_FD), as an open file of the guest. With `isStated`,
+   * `openSt` has its attributes.
+   */
+  private adopt(slot: number, fd: number, directFd: number, guestFlags: number, isStated = false): OpenFile {
     const { share } = this
     const { inodes } = share
     const { rules } = share.options
@@ -410,7 +438,7 @@ export class FileOperations {
     const chosen = (guestFlags & O_DIRECT) !== 0 ? policy.directFileFlags : policy.fileFlags
     const appendOnly = wantsAppend(guestFlags) && wantsAppend(native.statusFlags(fd))
     const writable = opensForWriting(guestFlags)
-    const isGood = share.agreed.keepsUnchanged && this.hasGoodPages(slot, fd, writable)
+    const isGood = share.agreed.keepsUnchanged && this.hasGoodPages(slot, fd, writable, isStated)
     const keeps = isGood && policy.keepsUnchanged && (chosen & FOPEN_DIRECT_IO) === 0
     const kept = keeps ? FOPEN_KEEP_CACHE : 0
     const openFlags = appendOnly ? FOPEN_DIRECT_IO : (chosen & ~hidden) | kept
@@ -453,10 +481,9 @@ export class FileOperations {
   }
 
   /** Returns true if the guest's cached pages of the file that it opens as `fd` are still valid. */
-  private hasGoodPages(slot: number, fd: number, writable: boolean): boolean {
-    const { openSt } = this
-    const { inodes } = this.share
-    return native.fstatx(fd, STATX_MASK, openSt) === 0 && inodes.versions.opened(slot, openSt, writable)
+  private hasGoodPages(slot: number, fd: number, writable: boolean, isStated: boolean): boolean {
+    const { versions } = this.share.inodes
+    return (isStated || this.statOpened(fd)) && versions.opened(slot, this.openSt, writable)
   }
 }
 

@@ -27,7 +27,8 @@ export class FileHandles {
   static usable(procFd: number, directoryFd: number): boolean {
     const handles = new FileHandles(procFd)
     const words = new Int32Array(KEPT_WORDS)
-    const fd = handles.keep(directoryFd, 0, true, words, 0) ? handles.open(0, words, 0) : -ESTALE
+    handles.openMount(0, directoryFd)
+    const fd = handles.keep(directoryFd, 0, words, 0) ? handles.open(0, words, 0) : -ESTALE
     if (fd >= 0) native.close(fd)
     handles.close()
     return fd >= 0
@@ -91,11 +92,21 @@ export class FileHandles {
   }
 
   /**
-   * Keeps the handle of the file of `fd` in `words` from `at` on. Returns false if there is no handle, or none that can be
-   * opened again: `fd` must then stay open. `openable` is true for a directory or regular file, which is safe to open.
+   * Opens a device for its handles by one of its directories, unless it is open. A file instead would keep its disk space
+   * when it is removed.
    */
-  keep(fd: number, device: number, openable: boolean, words: Int32Array, at: number): boolean {
-    if (!this.hasMountFd(device, fd, openable)) return false
+  openMount(device: number, directoryFd: number): void {
+    if (this.mountFds.has(device)) return
+    const fd = native.inodeOpen(this.procFd, directoryFd, O_RDONLY | O_NONBLOCK)
+    if (fd >= 0) this.mountFds.set(device, fd)
+  }
+
+  /**
+   * Keeps the handle of the file of `fd` in `words` from `at` on. Returns false if there is no handle, or none that can be
+   * opened again: `fd` must then stay open.
+   */
+  keep(fd: number, device: number, words: Int32Array, at: number): boolean {
+    if (!this.mountFds.has(device)) return false
     const lenBytes = native.nameToHandleAt(fd, emptyName, 0, AT_EMPTY_PATH, this.answer)
     if (lenBytes < 0 || 4 + lenBytes > KEPT_BYTES) return false
     words[at] = 4 + lenBytes
@@ -130,12 +141,5 @@ export class FileHandles {
 
   close(): void {
     for (const device of [...this.mountFds.keys()]) this.forget(device)
-  }
-
-  private hasMountFd(device: number, fd: number, openable: boolean): boolean {
-    if (this.mountFds.has(device)) return true
-    const mountFd = openable ? native.inodeOpen(this.procFd, fd, O_RDONLY | O_NONBLOCK) : -ESTALE
-    if (mountFd >= 0) this.mountFds.set(device, mountFd)
-    return mountFd >= 0
   }
 }

@@ -1,10 +1,11 @@
-import { ENFILE, ESTALE } from 'virtio-fs-ts/protocol'
+import { ENFILE, ESTALE, Statx } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import type { FdBudget } from './fd-budget.js'
 import { FileHandles } from './file-handles.js'
 import { HandleLife, type HostFileSystems } from './host-file-system.js'
 import type { LastPlaces } from './last-places.js'
 import { CHUNK_BITS, CHUNK_MASK, CHUNK_SLOTS } from './slot-chunks.js'
+import { STATX_MASK } from './statx.js'
 
 const NONE = -1
 /** Most descriptors examined for one to close while there is still room: no request scans a whole table. */
@@ -24,12 +25,10 @@ class Chunk {
 
 /** The descriptor was used since the clock's hand last passed it. */
 const RECENT = 1
-/** A directory or regular file, which may be opened for use. */
-const OPENABLE = 2
 /** Its file system gave no handle, so the descriptor stays open. */
-const NO_HANDLE = 4
+const NO_HANDLE = 2
 /** It was lost in a migration: there is nothing to open. */
-const LOST = 8
+const LOST = 4
 
 /**
  * O_PATH descriptors of inodes, by slot. `maxOpen` and the budget limit the open ones. Beyond that limit, descriptors not
@@ -47,6 +46,7 @@ export class InodeFds {
   private staying = 0
   private last = 0
   private lastButOne = 0
+  private readonly st = new Int32Array(Statx.WORDS)
 
   constructor(
     private readonly budget: FdBudget,
@@ -68,14 +68,15 @@ export class InodeFds {
   }
 
   /** Takes over `fd` as the descriptor of a slot. With -1 and without a kept handle the slot never gets one. */
-  adopt(slot: number, fd: number, device: number, openable: boolean, handle?: Uint8Array): void {
+  adopt(slot: number, fd: number, device: number, isDirectory: boolean, handle?: Uint8Array): void {
     const n = slot >>> CHUNK_BITS
     while (this.chunks.length <= n) this.chunks.push(undefined)
     this.chunks[n] ??= new Chunk()
     const chunk = this.chunks[n]
     const at = slot & CHUNK_MASK
     chunk.device[at] = device
-    chunk.flags[at] = openable ? OPENABLE : 0
+    chunk.flags[at] = 0
+    if (isDirectory && fd >= 0) this.handles?.openMount(device, fd)
     chunk.pins[at] = 0
     if (fd >= 0) this.install(chunk, slot, fd)
     else if (handle !== undefined && this.handles !== undefined) {
@@ -280,11 +281,16 @@ export class InodeFds {
     const at = slot & CHUNK_MASK
     const { handleLife } = this.hosts.of(chunk.device[at], chunk.fd[at])
     if (handleLife === HandleLife.AsCache) return false
+    // The guest may hold a file that it has removed, and no handle would find it again.
+    if (handleLife === HandleLife.AsFile && this.isNameless(chunk.fd[at])) return false
     chunk.handles ??= new Int32Array(CHUNK_SLOTS * FileHandles.WORDS)
-    const openable = (chunk.flags[at] & OPENABLE) !== 0
     const wordsAt = at * FileHandles.WORDS
-    const kept = this.handles.keep(chunk.fd[at], chunk.device[at], openable, chunk.handles, wordsAt)
+    const kept = this.handles.keep(chunk.fd[at], chunk.device[at], chunk.handles, wordsAt)
     if (kept && handleLife === HandleLife.Unknown) this.places.remember(slot, chunk.fd[at])
     return kept
+  }
+
+  private isNameless(fd: number): boolean {
+    return native.fstatx(fd, STATX_MASK, this.st) === 0 && Statx.nlink(this.st) === 0
   }
 }

@@ -249,8 +249,7 @@ export class InodeTable {
     chunk.generation[at] = record.generation
     chunk.lookups[at] = record.lookups
     chunk.type[at] = type | (record.isDisowned ? NOT_INDEXED : 0)
-    const openable = type === TYPE_DIRECTORY || type === TYPE_REGULAR
-    this.fds.adopt(slot, fd, device, openable, record.handle)
+    this.fds.adopt(slot, fd, device, type === TYPE_DIRECTORY, record.handle)
     this.onDevice.set(device, (this.onDevice.get(device) ?? 0) + 1)
     this.count++
     if (!record.isDisowned) this.index.add(slot)
@@ -299,7 +298,7 @@ export class InodeTable {
     chunk.type[at] = type
     this.versions.forget(slot)
     this.dirty.forget(slot)
-    this.fds.adopt(slot, fd, device, type === TYPE_DIRECTORY || type === TYPE_REGULAR, handle)
+    this.fds.adopt(slot, fd, device, type === TYPE_DIRECTORY, handle)
     this.onDevice.set(device, (this.onDevice.get(device) ?? 0) + 1)
     this.count++
   }

@@ -108,8 +108,8 @@ t.test(
     const probe = openSync(directory, O_DIRECTORY)
     hosts.of(DEVICE, probe).handleLife = HandleLife.Unknown
     closeSync(probe)
-    fds.adopt(1, open('one'), DEVICE, true)
-    fds.adopt(2, open('two'), DEVICE, true)
+    fds.adopt(1, open('one'), DEVICE, false)
+    fds.adopt(2, open('two'), DEVICE, false)
     t.ok(fds.rest(1) && fds.rest(2), 'both descriptors are closed')
     t.ok(fds.isFile(1, -1, cstring('one'), 0), 'a name leads to it')
     t.ok(fds.get(1) >= 0)
