@@ -101,6 +101,8 @@ export function memoryWatch(memory: Memory, slot: number, gpa: number): number
 export function memorySpin(memory: Memory, seen: Uint16Array, spinNs: number): number
 /** Returns this thread's processor time so far, in nanoseconds. */
 export function threadCpuNs(): number
+/** Returns how often this thread has waited for something, and so given its processor up. */
+export function threadWaits(): number
 
 /**
  * The next four functions work on the bytes [skipBytes, skipBytes + lenBytes) of segments [first, end) of `segments`,

@@ -107,6 +107,7 @@ export const {
   syncfs,
   systemCallNumber,
   threadCpuNs,
+  threadWaits,
   tcpListen,
   umask,
   unixAccept,

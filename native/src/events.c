@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -197,6 +198,16 @@ static napi_value thread_cpu_ns(napi_env env, napi_callback_info info)
     return ret_int(env, clock_ns(CLOCK_THREAD_CPUTIME_ID));
 }
 
+/* threadWaits(): how often this thread has given its processor up to wait for something */
+static napi_value thread_waits(napi_env env, napi_callback_info info)
+{
+    struct rusage usage;
+
+    if (getrusage(RUSAGE_THREAD, &usage) < 0)
+        return ret_errno(env, -1);
+    return ret_int(env, usage.ru_nvcsw);
+}
+
 bool register_events(napi_env env, napi_value exports)
 {
     const napi_property_descriptor methods[] = {
@@ -210,6 +221,7 @@ bool register_events(napi_env env, napi_value exports)
         METHOD("epollWait", epoll_block),
         METHOD("memorySpin", memory_spin),
         METHOD("threadCpuNs", thread_cpu_ns),
+        METHOD("threadWaits", thread_waits),
     };
 
     return napi_define_properties(env, exports, COUNT_OF(methods), methods) == napi_ok;

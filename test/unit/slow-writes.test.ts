@@ -3,46 +3,66 @@ import { SlowWrites } from '../../src/passthrough/files/slow-writes.js'
 
 const MIB = 1024 * 1024
 
-t.test('buffered writes leave the loop while the host holds them up', async (t) => {
-  let nowMs = 1000
-  const slowWrites = new SlowWrites(() => nowMs)
-  const batch = (elapsedMs: number, ...lengths: number[]) => {
-    for (const lenBytes of lengths) slowWrites.count(lenBytes)
-    nowMs += elapsedMs
-    slowWrites.endBatch()
-    return slowWrites.away
+/** A host whose writes take as long as it is told, and keep the thread waiting or from its processor. */
+class Host {
+  nowMs = 1000
+  waits = 0
+  readonly slowWrites = new SlowWrites(
+    () => this.nowMs,
+    () => this.waits,
+  )
+
+  /** A batch of writes; returns true if the next ones are to leave the loop. */
+  batch(elapsedMs: number, waits: number, ...lengths: number[]): boolean {
+    for (const lenBytes of lengths) this.slowWrites.count(lenBytes)
+    this.nowMs += elapsedMs
+    this.waits += waits
+    this.slowWrites.endBatch()
+    return this.slowWrites.away
   }
 
-  t.equal(batch(4, 4096), false, 'a write of a moment')
-  t.equal(batch(20, 4096), true, 'a write that took 20 ms')
-  nowMs += 150
-  slowWrites.endBatch()
-  t.equal(slowWrites.away, true, '150 ms later')
-  slowWrites.took(20, 4096, nowMs)
-  nowMs += 150
-  slowWrites.endBatch()
-  t.equal(slowWrites.away, true, 'after an asynchronous one that was slow, too')
-  nowMs += 60
-  slowWrites.endBatch()
-  t.equal(slowWrites.away, false, 'when none was slow for long')
+  pass(ms: number): boolean {
+    this.nowMs += ms
+    this.slowWrites.endBatch()
+    return this.slowWrites.away
+  }
+}
+
+t.test('buffered writes leave the loop while the host holds them up', async (t) => {
+  const host = new Host()
+  t.equal(host.batch(4, 1, 4096), false, 'a write of a moment')
+  t.equal(host.batch(20, 1, 4096), false, 'a write that took 20 ms: who was it?')
+  t.equal(host.batch(20, 1, 4096), true, 'the next one, for which the thread waited')
+  t.equal(host.pass(40), true, '40 ms later')
+  host.slowWrites.took(30, 4096, host.nowMs)
+  t.equal(host.pass(40), true, 'after an asynchronous one that was slow, too')
+  host.slowWrites.took(15, 4096, host.nowMs)
+  t.equal(host.pass(20), false, 'when none was slow for long: its thread may wait for a processor')
+  t.equal(host.batch(20, 1, 4096), true, 'the first one after that is still watched')
+})
+
+t.test('writes stay while others have the processor', async (t) => {
+  const host = new Host()
+  for (let n = 0; n < 100; n++) t.equal(host.batch(20, 0, 4096), false)
+  t.equal(host.batch(4, 1, 4096), false, 'nor does it count that the thread waits in a batch that is quick')
+  t.equal(host.batch(20, 1, 4096), true)
+})
+
+t.test('a slow write long ago says nothing about the next one', async (t) => {
+  const host = new Host()
+  host.batch(20, 1, 4096)
+  host.pass(2000)
+  t.equal(host.batch(20, 1, 4096), false)
+  t.equal(host.batch(20, 1, 4096), true)
 })
 
 t.test('large writes may take as long as copying takes', async (t) => {
-  let nowMs = 1000
-  const slowWrites = new SlowWrites(() => nowMs)
-  for (let n = 0; n < 32; n++) slowWrites.count(MIB)
-  nowMs += 30
-  slowWrites.endBatch()
-  t.equal(slowWrites.away, false, '32 MiB in 30 ms')
+  const host = new Host()
+  host.batch(20, 1, 4096)
+  t.equal(host.batch(30, 1, ...Array<number>(32).fill(MIB)), false, '32 MiB in 30 ms')
+  t.equal(host.batch(30, 1, MIB), true, '1 MiB in 30 ms: the batch before does not count')
 
-  slowWrites.count(MIB)
-  nowMs += 30
-  slowWrites.endBatch()
-  t.equal(slowWrites.away, true, '1 MiB in 30 ms: the batch before does not count')
-
-  nowMs += 300
-  slowWrites.endBatch()
-  slowWrites.took(30, 32 * MIB, nowMs)
-  slowWrites.endBatch()
-  t.equal(slowWrites.away, false, '30 ms for one of 32 MiB that were written meanwhile')
+  host.pass(100)
+  host.slowWrites.took(50, 32 * MIB, host.nowMs)
+  t.equal(host.pass(0), false, '50 ms for one of 32 MiB that were written meanwhile')
 })
