@@ -47,8 +47,8 @@ export class WatchedRequest implements Carrier {
     this.writableBytes = carrier.writableBytes
   }
 
-  get hasFollowers(): boolean {
-    return this.carrier.hasFollowers === true
+  get followerCount(): number {
+    return this.carrier.followerCount ?? 0
   }
 
   readWords(skipBytes: number, lenBytes: number, out: Int32Array, outBytes: Uint8Array): boolean {

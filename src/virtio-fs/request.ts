@@ -10,8 +10,8 @@ import { InHeader, OutHeader } from './wire/header.js'
 export interface Carrier {
   readonly readableBytes: number
   readonly writableBytes: number
-  /** True if the sender has more requests waiting. */
-  readonly hasFollowers?: boolean
+  /** The number of further requests of the sender that wait. */
+  readonly followerCount?: number
   /** Copies readable bytes, words first. `skipBytes` is a multiple of 4. Returns false if there are too few. */
   readWords(skipBytes: number, lenBytes: number, out: Int32Array, outBytes: Uint8Array): boolean
   read(skipBytes: number, lenBytes: number, out: Uint8Array, at: number): boolean

@@ -3,13 +3,14 @@ import { copierCount, SharedCopies } from '../../src/passthrough/files/shared-co
 
 const KIB = 1024
 const LARGE = 128 * KIB
+const FOLLOWERS = 8
 const WINDOW = 128
 
 /** Offers `count` reads and hands over those that are wanted; this thread takes `back` of each ten back. Returns how many were. */
 function offer(copies: SharedCopies, count: number, back: number): number {
   let handedOver = 0
   for (let n = 0; n < count; n++) {
-    if (!copies.wants(LARGE)) continue
+    if (!copies.wants(LARGE, FOLLOWERS)) continue
     copies.handedOver()
     if (handedOver++ % 10 < back) copies.tookBack()
   }
@@ -26,11 +27,14 @@ t.test('the number of threads follows from the processors, and from what was ask
   t.equal(copierCount(65536, 1024), 64, 'and from what the addon can start')
 })
 
-t.test('small reads stay', async (t) => {
+t.test('small reads stay, and those with little behind them', async (t) => {
   const copies = new SharedCopies(3, () => 4)
-  t.equal(copies.wants(64 * KIB - 1), false)
-  t.equal(copies.wants(64 * KIB), true)
-  t.equal(new SharedCopies(0, () => 4).wants(LARGE), false, 'all reads stay without other threads')
+  t.equal(copies.wants(64 * KIB - 1, 100), false)
+  t.equal(copies.wants(64 * KIB, 16), true)
+  t.equal(copies.wants(64 * KIB, 15), false)
+  t.equal(copies.wants(1024 * KIB, 1), true)
+  t.equal(copies.wants(1024 * KIB, 0), false)
+  t.equal(new SharedCopies(0, () => 4).wants(LARGE, FOLLOWERS), false, 'all reads stay without other threads')
 })
 
 t.test('while other threads carry out a good part, reads are handed over', async (t) => {

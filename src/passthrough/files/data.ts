@@ -36,6 +36,7 @@ import type { AsyncIo } from './async-io.js'
 import { ASYNC_FALLOCATE, ASYNC_FDATASYNC, ASYNC_FSYNC } from './async-io.js'
 import { NO_FD, type OpenFile } from './open-file.js'
 import { wantsAppend } from './open-flags.js'
+import { LEAST_SHARED_BYTES } from './shared-copies.js'
 
 const { O_DIRECT, RWF_APPEND, RWF_NOWAIT, SEEK_DATA, SEEK_HOLE } = native.constants
 
@@ -92,7 +93,7 @@ export class DataOperations {
       return this.share.async.read(request, file, file.directFd, offsetBytes, lenBytes, 0, false)
     if (fillsPages) this.share.inodes.dirty.filled(slotOfId(file.nodeid))
     const { async } = this.share
-    if (async.copies.wants(lenBytes) && request.carrier.hasFollowers === true)
+    if (lenBytes >= LEAST_SHARED_BYTES && async.copies.wants(lenBytes, request.carrier.followerCount ?? 0))
       return async.readCached(request, file, offsetBytes, lenBytes, fillsPages)
     return this.readCached(request, file, offsetBytes, lenBytes, fillsPages)
   }

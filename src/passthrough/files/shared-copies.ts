@@ -1,7 +1,9 @@
 import { availableParallelism } from 'node:os'
 
 /** Smaller reads take about as long as waking the thread that would carry them out. */
-const LEAST_BYTES = 64 * 1024
+export const LEAST_SHARED_BYTES = 64 * 1024
+/** The bytes of the requests behind a read, if they are as large, that are worth waking a thread. */
+const LEAST_BYTES_BEHIND = 1024 * 1024
 /** The number of reads that are handed over between two looks at how many of them other threads have carried out. */
 const WINDOW = 128
 /** With fewer of a window than this, the other processors are busy. */
@@ -41,9 +43,10 @@ export class SharedCopies {
     this.alone = copiers === 0
   }
 
-  /** Returns true if a read of `lenBytes` should be handed over, because this thread has other requests to serve. */
-  wants(lenBytes: number): boolean {
-    if (this.copiers === 0 || lenBytes < LEAST_BYTES) return false
+  /** Returns true if a read of `lenBytes` should be handed over, because this thread has `followers` to serve meanwhile. */
+  wants(lenBytes: number, followers: number): boolean {
+    if (this.copiers === 0 || lenBytes < LEAST_SHARED_BYTES || lenBytes * followers < LEAST_BYTES_BEHIND)
+      return false
     if (this.restLeft > 0 && --this.restLeft > 0) return false
     if (this.restLeft === 0 && this.alone) this.look()
     return !this.alone

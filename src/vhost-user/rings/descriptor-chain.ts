@@ -53,9 +53,9 @@ export class DescriptorChain {
     return this.head >= 0
   }
 
-  /** True if the driver has more requests on the queue that were not taken. */
-  get hasFollowers(): boolean {
-    return this.queue.waitingCount > 0
+  /** The number of further requests on the queue that were not taken. */
+  get followerCount(): number {
+    return this.queue.waitingCount
   }
 
   /** Aborted when the request can wait no longer, at the same time as VhostUserDevice.cancel. Made on first use. */
