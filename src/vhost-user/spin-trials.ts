@@ -1,7 +1,7 @@
 /** The number of idle times, each of them a spin or a sleep, that are measured together. */
 const WINDOW = 16
-/** A comparison: windows with spins and without, in an order that favours neither while a load rises or falls. */
-const COMPARISON: readonly boolean[] = [true, false, false, true]
+/** The windows of a comparison, with spins and without, in an order that favours neither while a load rises or falls. */
+const WINDOWS: readonly boolean[] = [true, false, false, true]
 /** The number of idle times until the next comparison. It doubles each time that the result is the same. */
 const FIRST_STAY = 128
 const LONGEST_STAY = 128 * FIRST_STAY
@@ -10,6 +10,22 @@ const LONGEST_STAY = 128 * FIRST_STAY
 const MOST_FRUITLESS = 8
 /** A window with this many spins that lost the processor: others need it, and may be working for us. */
 const MOST_LOST = 3
+
+/** Processor time in nanoseconds, and requests, without spins (0) and with them (1). */
+class Comparison {
+  readonly spentNs = [0, 0]
+  readonly requests = [0, 0]
+
+  add(way: number, spentNs: number, requests: number): void {
+    this.spentNs[way] += spentNs
+    this.requests[way] += requests
+  }
+
+  /** True if a request takes no longer with spins. Neither count is a divisor, since it may be 0. */
+  get spinIsCheaper(): boolean {
+    return this.spentNs[1] * this.requests[0] <= this.spentNs[0] * this.requests[1]
+  }
+}
 
 /**
  * Says if spinning pays. Both ways take processor time: a spin as long as it lasts, and a sleep for going to bed and waking
@@ -25,11 +41,12 @@ export class SpinTrials {
   private stay = FIRST_STAY
   private fruitless = 0
   private lost = 0
+  private chosen = true
   private startNs = 0
   private startRequests = 0
-  /** Processor time and requests of the comparison's windows, without spins and with them. */
-  private readonly spentNs = [0, 0]
-  private readonly requests = [0, 0]
+  /** The comparison under way, and all before: each counts half as much as the next. */
+  private now = new Comparison()
+  private before = new Comparison()
 
   /** `cpuNs` returns the processor time of this thread so far, in nanoseconds. */
   constructor(private readonly cpuNs: () => number) {}
@@ -59,37 +76,33 @@ export class SpinTrials {
   }
 
   private measure(requests: number): void {
-    const way = Number(this.spins)
-    this.spentNs[way] += this.cpuNs() - this.startNs
-    this.requests[way] += requests - this.startRequests
+    this.now.add(Number(this.spins), this.cpuNs() - this.startNs, requests - this.startRequests)
   }
 
   private nextWindow(requests: number): void {
-    if (++this.window === COMPARISON.length) {
-      const [asleep, spinning] = this.spentNs
-      // As long for each request: neither count of requests is a divisor, since it may be 0.
-      this.settle(spinning * this.requests[0] <= asleep * this.requests[1])
+    if (++this.window === WINDOWS.length) {
+      const { now, before } = this
+      const { spinIsCheaper } = now
+      for (const way of [0, 1]) now.add(way, before.spentNs[way] / 2, before.requests[way] / 2)
+      // Each comparison is partly a matter of chance, so the earlier ones count. A contradiction is soon looked into.
+      this.before = now
+      this.settle(now.spinIsCheaper, now.spinIsCheaper === spinIsCheaper)
       return
     }
-    if (this.window === 0) {
-      this.spentNs.fill(0)
-      this.requests.fill(0)
-    }
-    this.spins = COMPARISON[this.window]
+    this.spins = WINDOWS[this.window]
     this.left = WINDOW
     this.startNs = this.cpuNs()
     this.startRequests = requests
   }
 
-  private settle(spins: boolean): void {
-    this.stay = spins === this.chosen ? Math.min(LONGEST_STAY, 2 * this.stay) : FIRST_STAY
+  private settle(spins: boolean, agrees = true): void {
+    this.stay = agrees && spins === this.chosen ? Math.min(LONGEST_STAY, 2 * this.stay) : FIRST_STAY
     this.chosen = spins
     this.spins = spins
+    this.now = new Comparison()
     this.window = -1
     this.left = this.stay
     this.fruitless = 0
     this.lost = 0
   }
-
-  private chosen = true
 }
