@@ -110,6 +110,10 @@ bench-confinement: build ## What --sandbox namespace --seccomp kill costs, besid
 soak: build ## Mixed load, verified, under random faults, for MINUTES= (10) or HOURS= (SEED=; GUEST=6.12: in a guest)
 	@node dist/test/soak/main.js $(foreach name,MINUTES HOURS SEED GUEST,$(call option,$(name)))
 
+.PHONY: bench-replace
+bench-replace: build ## Processes that replace each other under a working guest: its pauses, and what they hold (COUNT=, SANDBOX=)
+	@node dist/test/soak/bench-replace.js $(foreach name,COUNT SANDBOX,$(call option,$(name)))
+
 .PHONY: kills
 kills: build ## Signals at random moments of start, reload, change and stop, and what is left behind then (COUNT=, SEED=)
 	@node dist/test/soak/kills.js $(foreach name,COUNT SEED,$(call option,$(name)))

@@ -158,7 +158,7 @@ export class PassthroughFileSystem implements FileSystem {
    * needs; this file system keeps them.
    */
   handedSections(pass: (fd: number) => void): Iterable<Iterable<Uint8Array>> {
-    return new HandedState(this.parts, pass).sections()
+    return new HandedState(this.parts, this.quota, pass).sections()
   }
 
   /** Passes the descriptor of the shared directory, which the other process takes before its session begins. */
@@ -168,7 +168,7 @@ export class PassthroughFileSystem implements FileSystem {
 
   /** Takes over what another process hands, whose descriptors `takeFd` returns. */
   takeState(takeFd: () => number): TakenState {
-    return new TakenState(this.parts, this.files, this.rootFd, takeFd)
+    return new TakenState(this.parts, this.files, this.rootFd, this.quota, takeFd)
   }
 
   /** Takes such sections over, in a session that has just begun. */

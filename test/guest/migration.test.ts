@@ -2,12 +2,12 @@
  * Guests that move between two QEMUs and two devices of ours while they work: contents that a model of them in the guest
  * checks, and locks that the host tries to take. MIGRATIONS sets how often each guest moves.
  */
-import { spawnSync } from 'node:child_process'
 import { renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { DeviceProcess } from '../../vm/device/device-process.js'
+import { attemptLock } from '../support/host/lock-attempt.js'
 import { bootWith, expectQuietKernel, type SharedDirectory, serve } from '../support/host/real-guest.js'
 
 const MIGRATIONS = Number(process.env['MIGRATIONS'] ?? 3)
@@ -31,20 +31,6 @@ async function servedAgain(t: Test, share: SharedDirectory, args: readonly strin
   t.teardown(() => device.stop())
   return device
 }
-
-/** Returns "taken", or "busy" if another process holds the lock. */
-const attempt = (kind: 'flock' | 'lockf', file: string) =>
-  spawnSync('python3', [
-    '-c',
-    `import fcntl
-try:
-    fcntl.${kind}(open("${file}", "r+"), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    print("taken")
-except BlockingIOError:
-    print("busy")`,
-  ])
-    .stdout.toString()
-    .trim()
 
 for (const { kernel, qemu } of [
   { kernel: '6.12', qemu: '10' },
@@ -77,8 +63,8 @@ for (const { kernel, qemu } of [
       downtimes.push(downtimeMs)
       await sleep(1000)
       for (const { path, tag } of shares) {
-        t.equal(attempt('flock', join(path, 'flock')), 'busy', `${tag}: flock after migration ${n}`)
-        t.equal(attempt('lockf', join(path, 'fcntl')), 'busy', `${tag}: record lock after migration ${n}`)
+        t.equal(attemptLock('flock', join(path, 'flock')), 'busy', `${tag}: flock after migration ${n}`)
+        t.equal(attemptLock('fcntl', join(path, 'fcntl')), 'busy', `${tag}: record lock after migration ${n}`)
       }
     }
     t.comment(`${MIGRATIONS} migrations; milliseconds between stop and go: ${downtimes.join(', ')}`)

@@ -1,5 +1,5 @@
 /**
- * Signals at random moments of a start, a reload, a change and a stop; then looks for what is left on the host. A round
+ * Signals at random moments of a start, a reload, a change, a replacement and a stop; then looks for what is left on the host. A round
  * is one process.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
@@ -13,7 +13,7 @@ import { processesOf, textOf } from '../support/host/processes.js'
 import type { Random } from '../support/random.js'
 
 const PROGRAM = fileURLToPath(new URL('../../program/main.js', import.meta.url))
-/** A start, a reload or a change takes about as long. */
+/** A start, a reload or a change takes about as long; a replacement twice as long. */
 const SPREAD_MS = 600
 /** Two signals that meet. */
 const SOON_MS = 30
@@ -21,7 +21,7 @@ const SOON_MS = 30
 const HANG_MS = 30_000
 const POLL_MS = 10
 
-const phases = ['start', 'reload', 'share-add', 'share-remove', 'stop'] as const
+const phases = ['start', 'reload', 'share-add', 'share-remove', 'replace', 'stop'] as const
 const victims = ['started', 'serving', 'broker', 'helper'] as const
 const signals = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGKILL'] as const
 
@@ -44,7 +44,7 @@ export function randomPlan(random: Random, sandboxes: readonly Plan['sandbox'][]
     phase,
     victim: random.pick(victims),
     signal: random.pick(signals),
-    afterMs: random.below(phase === 'stop' ? SOON_MS : SPREAD_MS),
+    afterMs: random.below(phase === 'stop' ? SOON_MS : phase === 'replace' ? 2 * SPREAD_MS : SPREAD_MS),
     changeable: !(phase === 'start' || phase === 'stop') || random.below(2) === 0,
   }
 }
@@ -120,13 +120,16 @@ class Round {
       case 'share-remove':
         this.ask('share-remove', 'a')
         break
+      case 'replace':
+        this.ask('replace')
+        break
       case 'stop':
         started.kill('SIGTERM')
     }
   }
 
   /** Sends a request to the socket of changes, and waits for no answer. */
-  private ask(command: string, argument: string): void {
+  private ask(command: string, argument?: string): void {
     const socket = connect(join(this.runDir, 'control.live'))
     socket.on('error', () => {})
     socket.write(`${JSON.stringify({ command, argument })}\n`)

@@ -200,10 +200,15 @@ export class QuotaLedger {
   /** Takes over a new count of the tree. Files without a name are added: the count does not find them. */
   recounted({ bytes, inodes }: TreeCount): void {
     this.settle()
-    const orphans = [...this.inodes.values()].filter(({ isOrphan }) => isOrphan)
+    const { orphans } = this
     this.usedBytes = bytes + orphans.reduce((sum, inode) => sum + Math.max(0, inode.bytes), 0)
     this.usedInodes = inodes + orphans.length
     for (const inode of this.inodes.values()) if (!inode.isOrphan) inode.bytes = -1
+  }
+
+  /** Inodes without a name, which are counted until the guest lets go of them. */
+  get orphans(): readonly CountedInode[] {
+    return [...this.inodes.values()].filter(({ isOrphan }) => isOrphan)
   }
 
   private get most(): number {

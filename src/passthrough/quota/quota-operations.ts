@@ -51,6 +51,16 @@ const NAME_BYTES = 512
 /** No file has data there. */
 const BEHIND_THE_END = 2 ** 52
 
+/** So many files without a name are handed over. Further ones stay counted until the tree is counted anew. */
+const MOST_ORPHANS = 1000
+
+/** What is counted, as another process goes on with it. */
+export interface HandedQuota {
+  readonly usedBytes: number
+  readonly usedInodes: number
+  readonly orphans: readonly { readonly identity: string; readonly bytes: number; readonly slot: number }[]
+}
+
 /** The parts of the share that these operations use. */
 interface Share {
   readonly inodes: InodeTable
@@ -79,6 +89,32 @@ export class QuotaOperations {
   /** Counts the tree anew, and with it what the host has changed. The guest waits meanwhile. */
   recount(): void {
     this.ledger.recounted(countTree(this.rootFd))
+  }
+
+  /** What is counted, for the process that goes on. */
+  handed(): HandedQuota {
+    const { ledger } = this
+    ledger.settle()
+    const { usedBytes, usedInodes, orphans } = ledger
+    return {
+      usedBytes,
+      usedInodes,
+      orphans: orphans.slice(0, MOST_ORPHANS).map(({ identity, bytes, slot }) => ({ identity, bytes, slot })),
+    }
+  }
+
+  /** Goes on from what another process has counted. The guest's inodes and open files are taken over already. */
+  adopt({ usedBytes, usedInodes, orphans }: HandedQuota): void {
+    const { ledger, share } = this
+    ledger.usedBytes = usedBytes
+    ledger.usedInodes = usedInodes
+    for (const [, file] of share.files.entries()) this.inodeOfFile(file)
+    for (const { identity, bytes, slot } of orphans) {
+      const inode = ledger.take(identity)
+      inode.isOrphan = true
+      inode.bytes = bytes
+      this.know(inode, slot)
+    }
   }
 
   /** Puts this object around the operations that change what the tree holds. */

@@ -15,6 +15,7 @@ import type { OpenDirectory } from '../files/open-directory.js'
 import { NO_FD, type OpenFile } from '../files/open-file.js'
 import type { InodeTable } from '../inodes/inode-table.js'
 import type { LockOperations } from '../locks/locks.js'
+import type { QuotaOperations } from '../quota/quota-operations.js'
 import { directoryRecords, fileRecords, freeRecords, lockRecords } from './saved-state.js'
 
 /**
@@ -22,6 +23,9 @@ import { directoryRecords, fileRecords, freeRecords, lockRecords } from './saved
  * that opens file handles.
  */
 export const HANDED_DEVICES = { tag: 'HDEV', version: 1, isRequired: true } as const
+
+/** Section QUOT: what is counted against the quota. A share without one skips it. */
+export const HANDED_QUOTA = { tag: 'QUOT', version: 1, isRequired: false } as const
 
 /** The parts of the share that another process goes on with. */
 interface Share {
@@ -41,6 +45,7 @@ export class HandedState {
 
   constructor(
     private readonly share: Share,
+    private readonly quota: QuotaOperations | undefined,
     private readonly pass: (fd: number) => void,
   ) {}
 
@@ -65,6 +70,7 @@ export class HandedState {
     yield recordSection(FREE_DIRECTORIES, freeRecords(directories.freeSlots()))
     yield recordSection(CARRIERS, this.carriers())
     yield recordSection(LOCKS, lockRecords(files, locks))
+    if (this.quota !== undefined) yield textSection(HANDED_QUOTA, this.quota.handed())
   }
 
   private *inodes(): Records {

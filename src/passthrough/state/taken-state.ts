@@ -33,7 +33,8 @@ import type { HostPaths } from '../inodes/host-paths.js'
 import type { InodeTable } from '../inodes/inode-table.js'
 import { STATX_MASK, statxIsSame } from '../inodes/statx.js'
 import type { LockOperations } from '../locks/locks.js'
-import { HANDED_DEVICES } from './handed-state.js'
+import type { HandedQuota, QuotaOperations } from '../quota/quota-operations.js'
+import { HANDED_DEVICES, HANDED_QUOTA } from './handed-state.js'
 
 const { F_RDLCK, F_WRLCK } = native.constants
 
@@ -59,6 +60,7 @@ export class TakenState {
     private readonly share: Share,
     private readonly fileOperations: FileOperations,
     private readonly rootFd: number,
+    private readonly quota: QuotaOperations | undefined,
     private readonly takeFd: () => number,
   ) {}
 
@@ -101,6 +103,11 @@ export class TakenState {
         take: (contents) => CarrierRecords.decode(contents, (record) => this.carrier(record)),
       },
       { kind: LOCKS, take: (contents) => LockRecords.decode(contents, (lock) => this.lock(lock)) },
+      // The program that wrote this runs beside us, and is ours or the version before.
+      {
+        kind: HANDED_QUOTA,
+        take: (contents) => this.quota?.adopt(objectOf(contents) as unknown as HandedQuota),
+      },
     ]
   }
 

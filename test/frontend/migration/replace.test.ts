@@ -155,6 +155,55 @@ t.test('several shares: one in use, one without a guest, and one with requests t
   control.socket.destroy()
 })
 
+t.test('a quota goes on from what was counted, files without a name included', async (t) => {
+  const live = await LiveDevice.start(t, ['--quota-bytes', '64M', '--quota-inodes', '100'])
+  const { device } = live
+  const fs = mount(t, device)
+  const used = async () => {
+    const control = await live.control()
+    const { quota } = await control.ask<{ quota: { usedBytes: number; usedInodes: number } }>('limits')
+    control.socket.destroy()
+    return { bytes: quota.usedBytes, inodes: quota.usedInodes }
+  }
+  const empty = await used()
+  const kept = fs.create(ROOT_ID, 'kept', O_RDWR)
+  const gone = fs.create(ROOT_ID, 'gone', O_RDWR)
+  for (const { nodeid, handle } of [kept, gone]) fs.write(nodeid, handle, 0n, new Uint8Array(65_536))
+  fs.unlink(ROOT_ID, 'gone')
+  const before = await used()
+  t.equal(before.inodes, empty.inodes + 2)
+  await live.replace()
+  t.same(await used(), before)
+  fs.write(gone.nodeid, gone.handle, 65_536n, new Uint8Array(65_536))
+  fs.release(gone.nodeid, gone.handle)
+  fs.forget(gone.nodeid, 1n)
+  t.same(await used(), { bytes: before.bytes - 65_536, inodes: before.inodes - 1 })
+  fs.unlink(ROOT_ID, 'kept')
+  fs.release(kept.nodeid, kept.handle)
+  fs.forget(kept.nodeid, 1n)
+  t.equal((await used()).inodes, empty.inodes)
+})
+
+t.test('a device of an ordinary user, in a user namespace of its own', async (t) => {
+  if (!isRoot) {
+    t.pass('as an ordinary user', { skip: 'every other test is one, without root' })
+    return
+  }
+  const launcher = ['setpriv', '--reuid=1234', '--regid=1234', '--clear-groups']
+  const live = await LiveDevice.start(t, ['--flock'], { sandbox: 'namespace', launcher, owner: 1234 })
+  const fs = mount(t, live.device)
+  const { nodeid, handle } = fs.create(ROOT_ID, 'file', O_RDWR)
+  setlk(fs, nodeid, handle, { owner: 3n, type: F_WRLCK, flock: true })
+  fs.unlink(ROOT_ID, 'file')
+  fs.write(nodeid, handle, 0n, bytesOf('text'))
+  for (let n = 0; n < 2; n++) {
+    await live.replace()
+    t.equal(text(fs.read(nodeid, handle, 0n, 100)), 'text')
+    fs.mkdir(ROOT_ID, `made-${n}`)
+    t.ok(existsSync(join(live.device.directory, `made-${n}`)))
+  }
+})
+
 /** A further share: its words, its directory and its socket. */
 function shareWords(t: Test, name: string) {
   const place = tempDir(t)

@@ -51,6 +51,8 @@ export interface LogLine {
   readonly added?: number
   readonly removed?: number
   readonly changed?: number
+  /** Set when a share goes on in another process. */
+  readonly pauseMs?: number
 }
 
 /**

@@ -116,8 +116,15 @@ export class FuseClient {
 
   /** Waits for the next completed request on this queue, and checks its reply. */
   finish(queue = this.queue): Call {
-    const used = this.frontend.queues[queue].reap(TIMEOUT_MS)
-    assert.ok(used !== undefined, `queue ${queue} gave nothing back in ${TIMEOUT_MS} ms`)
+    const call = this.finishNow(queue, TIMEOUT_MS)
+    assert.ok(call !== undefined, `queue ${queue} gave nothing back in ${TIMEOUT_MS} ms`)
+    return call
+  }
+
+  /** The same, if a request completes within `timeoutMs`. */
+  finishNow(queue = this.queue, timeoutMs = 0): Call | undefined {
+    const used = this.frontend.queues[queue].reap(timeoutMs)
+    if (used === undefined) return undefined
     const call = this.calls[queue].get(used.head)
     assert.ok(call !== undefined, `queue ${queue} gave back head ${used.head}, which it did not hold`)
     this.calls[queue].delete(used.head)

@@ -1,0 +1,26 @@
+/** Processes replace each other while a guest works: each request is answered exactly once. */
+import t from 'tap'
+import { MOST_MADE, replaceUnderLoad } from '../../soak/replace-load.js'
+import { isRoot } from '../../support/device/cases.js'
+import { LiveDevice } from '../../support/device/live-device.js'
+import { mount } from '../../support/fuse/mount.js'
+
+/** `make bench-replace` makes more. */
+const REPLACEMENTS = 8
+
+t.setTimeout(280_000)
+
+for (const [storage, options] of [
+  ['memory', ['--cache', 'never']],
+  ['disk', ['--cache', 'auto', '--writeback']],
+  ['disk', ['--inode-file-handles', 'never', '--limit-iops', '20000']],
+] as const) {
+  t.test(`${REPLACEMENTS} replacements with ${options.join(' ')}, files on ${storage}`, async (t) => {
+    const sandbox = isRoot ? 'namespace' : 'none'
+    const live = await LiveDevice.start(t, options, { storage, sandbox })
+    const fs = mount(t, live.device)
+    const { requests, fds } = await replaceUnderLoad(live, fs, REPLACEMENTS)
+    t.ok(requests > REPLACEMENTS, `${requests} requests were answered once each`)
+    t.ok(Math.max(...fds) - Math.min(...fds) <= MOST_MADE, `descriptors: ${fds.join(' ')}`)
+  })
+}
