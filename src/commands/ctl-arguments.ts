@@ -43,7 +43,7 @@ function parseWords(command: string, text: string): unknown {
         throw new UserError(`ctl: ${messageOf(error)}`)
       }
     default:
-      throw new UserError(`ctl: ${command} takes no '${text}'`)
+      throw new UserError(`ctl: ${command} does not take '${text}'`)
   }
 }
 
@@ -56,7 +56,7 @@ type Reader = (value: string) => unknown
 function pairsOf(command: string, text: string, readers: Readonly<Record<string, Reader>>): object {
   const pairs = text.split(',').map((word) => {
     const [key = '', value] = word.split(/=(.*)/s)
-    if (value === undefined) throw new UserError(`ctl: ${command}: '${word}' is no key=value`)
+    if (value === undefined) throw new UserError(`ctl: ${command}: expected key=value, got '${word}'`)
     return [key, readers[key]?.(value) ?? value] as const
   })
   return Object.fromEntries(pairs)

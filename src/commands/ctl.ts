@@ -21,9 +21,10 @@ An argument is JSON, or words:
   ctl ... share-add tag=home,path=/home,socket=/run/home.sock
   ctl ... fault-add opcode=WRITE,path=**/db,hold=2,timeout-ms=300
 
-Words of a fault. Which requests: opcode=A+B, path=GLOB, probability=0.1, limit=3 (so many, then no more). What happens:
-  hold=2,timeout-ms=300   keep those on one inode until 2 are kept, or 300 ms have passed
-  delay-ms=5              also 1..9 (uniform), exp:5 (exponential, mean 5), normal:5:2 (mean 5, deviation 2)
+Words of a fault that choose requests: opcode=A+B, path=GLOB, probability=0.1, limit=3 (at most 3 requests).
+Words that say what happens to them:
+  hold=2,timeout-ms=300   keep requests of one file until 2 are there, or 300 ms have passed
+  delay-ms=5              wait 5 ms; also 1..9 (uniform), exp:5 (exponential, mean 5), normal:5:2 (mean 5, deviation 2)
   errno=EIO               fail instead of being carried out
   short-bytes=512         let a READ or WRITE move no more than this
   violation=KIND          unique, length or positive-error: a reply that breaks the protocol (needs --unsafe-faults)`
@@ -39,11 +40,15 @@ interface CtlOptions {
 }
 
 function makeCommand(): Command {
-  return subcommand('virtiofsd-ts ctl', 'Queries a running virtiofsd-ts, or makes it fail on purpose.', after)
-    .requiredOption('--control-socket <path>', 'as the running process was given it')
-    .option('--share <name>', "a share's tag, or its number, counted from 0; not needed for a single share")
+  return subcommand(
+    'virtiofsd-ts ctl',
+    'Queries and changes a running virtiofsd-ts, or makes it fail on purpose.',
+    after,
+  )
+    .requiredOption('--control-socket <path>', 'the path that the running process was given')
+    .option('--share <name>', "a share's tag, or its number from 0 on; needed if there are several shares")
     .option('--watch <seconds>', 'repeat the command')
-    .option('--json', 'print JSON (the default when the output is no terminal)')
+    .option('--json', 'print JSON (the default when the output is not a terminal)')
     .option('--text', 'print tables (the default on a terminal)')
     .argument('<command>')
     .argument('[argument]')

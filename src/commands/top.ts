@@ -24,7 +24,7 @@ interface TopOptions {
 
 function makeCommand(): Command {
   return subcommand('virtiofsd-ts top', 'Shows what the shares of a running virtiofsd-ts do.', after)
-    .requiredOption('--control-socket <path>', 'as the running process was given it')
+    .requiredOption('--control-socket <path>', 'the path that the running process was given')
     .option('--interval <seconds>', 'time between two looks', '1')
     .option(
       '--files',

@@ -135,7 +135,9 @@ function describe({ code, message }: CommanderError): string {
     return `${option} needs a value: ${value}`
   }
   if (code !== 'commander.unknownOption') return plain
-  const [typed = ''] = quoted.split('=')
+  const [typed = '', value] = quoted.split('=')
+  if (value !== undefined && optionsByName.has(typed.replace(/^--(no-)?/, '')))
+    return `${typed} takes no value: '${value}'`
   // Treats -help as --help, and never suggests an option of one letter.
   const sought = typed.replace(/^-(?=[^-].)/, '--')
   const known = [...optionsByName.keys()].filter((name) => name.length > 1).map(dashed)

@@ -2,6 +2,7 @@
 export function nearestName(name: string, known: Iterable<string>): string {
   const ranked = [...known]
     .map((candidate) => ({ candidate, distance: editDistance(name, candidate) }))
+    .filter(({ candidate, distance }) => distance < Math.min(name.length, candidate.length))
     .filter(({ candidate, distance }) => distance <= Math.max(2, candidate.length / 3))
     .sort((a, b) => a.distance - b.distance)
   return ranked[0] === undefined ? '' : ` (did you mean ${ranked[0].candidate}?)`

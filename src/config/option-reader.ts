@@ -25,7 +25,7 @@ export function readValue(spec: OptionSpec, raw: OptionValue, where: string): Op
       const value = Number(raw)
       if (!/^\d+$/.test(String(raw)) || value < kind.min || value > kind.max) {
         throw new UserError(
-          `${where}: '${raw}' is not a whole number of ${kind.unit} from ${kind.min} to ${kind.max}`,
+          `${where}: '${raw}' is not a whole number (${kind.unit}) from ${kind.min} to ${kind.max}`,
         )
       }
       return value

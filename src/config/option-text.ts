@@ -7,14 +7,27 @@ export function shownForm({ name, argument, bare, negated }: OptionSpec): string
   return bare === undefined ? `${typed} <${argument}>` : `${typed}[=<${argument}>]`
 }
 
-/** The option's allowed values, default and other names. */
-export function notesOf({ kind, default: fallback, bare, aliases = [] }: OptionSpec): readonly string[] {
+/** The option's allowed values unless its text has them, default and other names. */
+export function notesOf({
+  kind,
+  text,
+  default: fallback,
+  bare,
+  aliases = [],
+}: OptionSpec): readonly string[] {
   return [
-    ...(kind.type === 'choice' ? [`one of ${kind.choices.join(', ')}`] : []),
+    ...(kind.type === 'choice' && !explainsEach(text, kind.choices)
+      ? [`one of ${kind.choices.join(', ')}`]
+      : []),
     ...(typeof fallback === 'string' ? [`default ${fallback}`] : []),
     ...(bare === undefined ? [] : [`${bare} when no value is given`]),
     ...(aliases.length === 0 ? [] : [`also ${aliases.map(dashed).join(', ')}`]),
   ]
+}
+
+/** Returns true if the text explains every value, as in "never: nothing; always: everything". */
+function explainsEach(text: string, choices: readonly string[]): boolean {
+  return choices.every((choice) => text.includes(`${choice}:`))
 }
 
 /** Every way to type the option. */

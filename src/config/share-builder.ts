@@ -140,7 +140,7 @@ function checkedSource(
 function checkedModule(text: string | undefined, where: string): FileSystemModule | undefined {
   if (text === undefined) return undefined
   const [path = '', ...query] = text.split('?')
-  if (!statOf(path, where).isFile()) throw new UserError(`${where} ${path}: no file`)
+  if (!statOf(path, where, 'file').isFile()) throw new UserError(`${where} ${path}: not a file`)
   return { path: resolve(path), options: Object.fromEntries(new URLSearchParams(query.join('?'))) }
 }
 
@@ -165,12 +165,12 @@ function expectAccess(path: string, where: string): void {
   }
 }
 
-function statOf(path: string, where: string): Stats {
+function statOf(path: string, where: string, expected: 'directory' | 'file' = 'directory'): Stats {
   try {
     return statSync(path)
   } catch (error) {
     const code = codeOf(error)
-    const reason = code === 'ENOENT' ? 'no such directory' : `cannot be reached (${code})`
+    const reason = code === 'ENOENT' ? `no such ${expected}` : `cannot be reached (${code})`
     throw new UserError(`${where} ${path}: ${reason}`)
   }
 }

@@ -21,7 +21,9 @@ export function checkedSocket(options: ChosenOptions, { where }: ShareDraft): Sh
   }
   if (path !== undefined) throw new UserError(`${where('fd')} and ${where('socket-path')}: give one of them`)
   if (group !== undefined) {
-    throw new UserError(`${where('socket-group')}: the socket of ${where('fd')} belongs to who made it`)
+    throw new UserError(
+      `${where('socket-group')}: not with ${where('fd')}: set the group where that socket is made`,
+    )
   }
   // The serving code asks the socket for its path.
   return { socketPath: '', inheritedFd: fd, socketGid: undefined }

@@ -22,33 +22,33 @@ export class ControlError extends Error {
 /** Commands that a share's thread answers, each with its purpose. */
 export const shareCommands: Readonly<Record<ShareCommandName, string>> = {
   state: 'state of the share: connected, mounted, guest, agreed INIT flags, settings in force',
+  figures: 'figures of the share now: requests in flight, inodes, open files, descriptors, limits',
   inspect: 'true or false: count overlap and latencies, or stop',
-  inodes: '{ top, sort: overlap|writes|reads|opens, path }: what the guest does with each inode',
-  totals: 'what the guest does with all inodes together',
-  latency: 'latency by opcode, from arrival on the ring to completion',
+  inodes: '{ top, sort: overlap|writes|reads|opens, path }: what the guest does with each file',
+  totals: 'what the guest does with all files together',
+  latency: 'latency by opcode, from the ring to the reply',
   reset: 'set the counts of inodes and latency to zero',
+  trace: 'true or false: record requests, or stop',
   'fault-add': '{ opcodes, path, probability, limit, hold, delay, errno, shortBytes, violation }: a fault',
   'fault-list': 'faults in force, how often each was applied, and the requests each holds',
-  'fault-remove': 'NUMBER: removes a fault',
+  'fault-remove': 'NUMBER: remove a fault',
   'fault-clear': 'remove every fault',
   release: 'release every held request',
-  withhold: '[ OPCODES ]: answer exactly these with ENOSYS',
-  init: '{ on, off: [ INIT flags ], minor }: replace the outcome of the next INIT',
-  trace: 'true or false: record requests, or stop',
+  withhold: '[ OPCODES ]: answer these opcodes with ENOSYS, and no others',
+  init: '{ on, off: [ INIT flags ], minor }: change the reply to the next INIT',
   limits:
-    '{ iops, bandwidth, quota-bytes, quota-inodes }, as the options: changes them; recount: counts the files anew; no argument: the limits, what waits and what is used',
-  figures: 'figures of the share now: requests in flight, inodes, open files, descriptors, limits',
-  locks: 'locks kept on the host: those held, and those waited for, by which process and since when',
+    '{ iops, bandwidth, quota-bytes, quota-inodes }, as the options: change them; { recount }: count the files anew; no argument: show the limits, what waits and what is used',
+  locks: 'locks kept on the host: which are held, and which process waits for one, since when',
   'locks-release': 'NUMBER of a waiting lock, or no argument for all: the waiting process gets ECANCELED',
 }
 
 /** Commands that the main thread answers itself. */
 export const ownCommands: Readonly<Record<string, string>> = {
-  shares: 'the shares of this process',
-  report: 'everything that is counted of every share; latencies are counted from the first report on',
-  set: '{ OPTION: VALUE, rules: [ RULE ] }: other caching in force, or log-level; the answer says what waits for a mount',
-  counts: 'requests and errors by opcode, since the start',
   help: 'this list',
+  shares: 'the shares of this process',
+  report: 'all counts of every share; latencies are counted from the first report on',
+  counts: 'requests and errors by opcode, since the start',
+  set: '{ OPTION: VALUE, rules: [ RULE ] }: change caching, rules or log-level; the answer says what waits for a mount',
 }
 
 /** Commands for the socket beside this one, which leads to a process that sees the host: see changesPath. */

@@ -71,7 +71,7 @@ export function checkFaultSpec(value: unknown, unsafeAllowed: boolean): FaultSpe
   if (spec.delay !== undefined) checkDelay(spec.delay)
   if (spec.errno !== undefined && errnoNumber(spec.errno) === undefined)
     refuse(`no such error: '${spec.errno}'`)
-  if (spec.shortBytes !== undefined) checkNumber('shortBytes', spec.shortBytes, 0, 2 ** 31, true)
+  if (spec.shortBytes !== undefined) checkNumber('short bytes', spec.shortBytes, 0, 2 ** 31, true)
   checkViolation(spec.violation, unsafeAllowed)
   const outcomes = [spec.errno, spec.shortBytes, spec.violation].filter((outcome) => outcome !== undefined)
   if (outcomes.length > 1) refuse('a fault has one of errno, shortBytes and violation')
@@ -101,19 +101,18 @@ function checkSelection({ opcodes, path, probability, limit }: FaultSpec): void 
 
 function checkHold(hold: NonNullable<FaultSpec['hold']>): void {
   if (typeof hold !== 'object' || hold === null) refuse('hold is { until, timeoutMs }')
-  checkNumber('hold.until', hold.until, 1, MAX_HELD, true)
-  checkNumber('hold.timeoutMs', hold.timeoutMs, 0, MAX_DELAY_MS, false)
+  checkNumber('hold (until)', hold.until, 1, MAX_HELD, true)
+  checkNumber('timeout of a hold (ms)', hold.timeoutMs, 0, MAX_DELAY_MS, false)
 }
 
 function checkDelay(delay: DelaySpec): void {
   if (typeof delay !== 'object' || delay === null || Object.keys(delay).length !== 1) {
     refuse('delay is one of { fixedMs }, { uniformMs }, { exponentialMs }, { normalMs }')
   }
-  if ('fixedMs' in delay) checkNumber('delay.fixedMs', delay.fixedMs, 0, MAX_DELAY_MS, false)
-  else if ('exponentialMs' in delay)
-    checkNumber('delay.exponentialMs', delay.exponentialMs, 0, MAX_DELAY_MS, false)
-  else if ('uniformMs' in delay) checkPair('delay.uniformMs', delay.uniformMs)
-  else if ('normalMs' in delay) checkPair('delay.normalMs', delay.normalMs)
+  if ('fixedMs' in delay) checkNumber('delay (ms)', delay.fixedMs, 0, MAX_DELAY_MS, false)
+  else if ('exponentialMs' in delay) checkNumber('delay (ms)', delay.exponentialMs, 0, MAX_DELAY_MS, false)
+  else if ('uniformMs' in delay) checkPair('delay (ms)', delay.uniformMs)
+  else if ('normalMs' in delay) checkPair('delay (ms)', delay.normalMs)
   else refuse(`unknown delay ${JSON.stringify(delay)}`)
 }
 

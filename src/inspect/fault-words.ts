@@ -69,7 +69,7 @@ export function faultWords(spec: FaultSpec): string {
 
 function splitAtEquals(word: string): readonly [string, string] {
   const equals = word.indexOf('=')
-  if (equals < 0) return refuse(`'${word}' is no key=value`)
+  if (equals < 0) return refuse(`expected key=value, got '${word}'`)
   return [word.slice(0, equals), word.slice(equals + 1)]
 }
 

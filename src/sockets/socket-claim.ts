@@ -113,7 +113,7 @@ function lock(pidPath: string, path: string, where: string, pid: number): number
 function writePid(fd: number, stat: Stats, pidPath: string, where: string, pid: number): void {
   if (!stat.isFile() || stat.nlink !== 1) {
     closeSync(fd)
-    throw new UserError(`${where}: ${pidPath} is no file of its own`)
+    throw new UserError(`${where}: ${pidPath} is not a regular file with one name`)
   }
   try {
     ftruncateSync(fd)

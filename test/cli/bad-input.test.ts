@@ -64,16 +64,18 @@ const mistakes: Readonly<Record<string, readonly [args: readonly string[], compl
   ],
   'a number': [
     [...share, '--poll-us', 'x'],
-    "--poll-us: 'x' is not a whole number of microseconds from 0 to 1000000",
+    "--poll-us: 'x' is not a whole number (microseconds) from 0 to 1000000",
   ],
   'a negative number': [
     [...share, '--poll-us', '-1'],
-    "--poll-us: '-1' is not a whole number of microseconds from 0 to 1000000",
+    "--poll-us: '-1' is not a whole number (microseconds) from 0 to 1000000",
   ],
   'a time': [[...share, '--entry-timeout', 'soon'], "--entry-timeout: 'soon' is not a number of seconds"],
   'a mistyped option': [[...share, '--cahce', 'never'], "unknown option '--cahce' (did you mean --cache?)"],
   'an option without its value': [[...share, '--cache'], '--cache needs a value: <mode>'],
   'an unknown short option': [[...share, '-x'], "unknown option '-x'"],
+  'a value for a flag': [[...share, '--readonly=maybe'], "--readonly takes no value: 'maybe'"],
+  'a word that resembles no option': [[...share, '-o', 'foo'], "-o: unknown option 'foo'"],
   'a long option with one dash': [[...share, '-tag', 'x'], "unknown option '-tag' (did you mean --tag?)"],
   'an unknown word of -o': [
     [...share, '-o', 'writeback,writebakc'],
@@ -114,7 +116,7 @@ const mistakes: Readonly<Record<string, readonly [args: readonly string[], compl
     [...share, '--fault', 'opcode=WRITEE,errno=EIO'],
     /--fault: no such opcode: 'WRITEE'/,
   ],
-  'a fault that is none': [[...share, '--fault', 'nonsense'], "--fault: 'nonsense' is no key=value"],
+  'a fault that is none': [[...share, '--fault', 'nonsense'], "--fault: expected key=value, got 'nonsense'"],
   'an unknown INIT flag': [[...share, '--init-on', 'FOO'], /no such INIT flag: 'FOO'/],
   'an unknown word of --share': [
     ['--share', `${shareWords},cachee=never`],
@@ -219,7 +221,7 @@ for (const [name, [args, complaint]] of Object.entries(mistakes)) {
   })
 }
 
-t.test('a socket that another process listens at', async (t) => {
+t.test('a socket at which another process listens is refused', async (t) => {
   const socketPath = path('taken')
   const server = createServer().listen(socketPath)
   await new Promise((resolve) => server.on('listening', resolve))
@@ -231,7 +233,7 @@ t.test('a socket that another process listens at', async (t) => {
 })
 
 t.test(
-  'what an ordinary user cannot reach',
+  'places that an ordinary user cannot reach are refused',
   { skip: process.getuid?.() !== 0 && 'needs root' },
   async (t) => {
     const ordinary = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', '--inh-caps=-all']

@@ -53,7 +53,7 @@ for (const option of ['--socket-path', '--control-socket', '--trace']) {
   })
 }
 
-t.test('what the program reads is out of reach too: configuration, system log, modules', async (t) => {
+t.test('a configuration, system log or module in a share is refused, too', async (t) => {
   const { beside, share } = places(t)
   const socket = join(beside, 'socket')
   const text = `[[share]]\nshared-dir = "${share}"\nsocket-path = "${socket}"\n`
@@ -84,7 +84,7 @@ t.test('what the program reads is out of reach too: configuration, system log, m
 
 const asMounter = isRoot ? {} : { skip: 'needs root: mounts' }
 
-t.test('a share is known by another path to it', asMounter, async (t) => {
+t.test('a share is recognised by another path to it', asMounter, async (t) => {
   const { beside, share } = places(t)
   const again = join(beside, 'again')
   mkdirSync(again)
@@ -117,7 +117,7 @@ t.test('a share inside another, and the program in a share, come with a warning'
   }
 })
 
-t.test('the whole host, and /proc, are shared with a warning', async (t) => {
+t.test('shares of / and of /proc come with a warning', async (t) => {
   const { beside } = places(t)
   const socket = ['--socket-path', join(beside, 'socket')]
   for (const [directory, text] of [
@@ -133,7 +133,7 @@ t.test('the whole host, and /proc, are shared with a warning', async (t) => {
   await program.says('"ready')
 })
 
-t.test('a trace is written through no link, and over nothing', async (t) => {
+t.test('a trace is not written through a link or over another file', async (t) => {
   const directory = tempDir(t)
   const [victim, path] = [join(directory, 'victim'), join(directory, 'trace')]
   writeFileSync(victim, 'of the host')
@@ -147,7 +147,7 @@ t.test('a trace is written through no link, and over nothing', async (t) => {
 
 const asRoot = isRoot ? {} : { skip: 'needs root: groups' }
 
-t.test('a group gets a socket in no directory that everybody may write to', asRoot, async (t) => {
+t.test('--socket-group refuses a directory that everybody may write to', asRoot, async (t) => {
   const { beside, share } = places(t)
   const args = ['--shared-dir', share, '--socket-path', join(beside, 'socket'), '--socket-group', 'nogroup']
   chmodSync(beside, 0o777)
@@ -163,13 +163,13 @@ t.test('a group gets a socket in no directory that everybody may write to', asRo
   t.not(gid, 0)
 })
 
-t.test('a pid file that is another name of somebody else’s file stays as it is', async (t) => {
+t.test('a pid file that is another name of some file is not written to', async (t) => {
   const { beside, share } = places(t)
   const victim = join(beside, 'victim')
   writeFileSync(victim, 'of the host')
   linkSync(victim, join(beside, 'socket.pid'))
   const { status, stderr } = runProgram(['--shared-dir', share, '--socket-path', join(beside, 'socket')])
   t.equal(status, 2)
-  t.match(stderr, /is no file of its own/)
+  t.match(stderr, /is not a regular file with one name/)
   t.equal(readFileSync(victim, 'utf8'), 'of the host')
 })

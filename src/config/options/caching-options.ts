@@ -8,7 +8,7 @@ export const cachingOptions = [
     argument: 'mode',
     kind: { type: 'choice', choices: cacheModes },
     scope: 'rule',
-    text: 'what the guest may cache: never (direct I/O), metadata, auto (for a second), always',
+    text: 'what the guest may cache. never: nothing, and I/O is direct; metadata: names and attributes; auto: these for a second, data until the next open; always: everything',
     default: 'auto',
   },
   {
@@ -16,7 +16,7 @@ export const cachingOptions = [
     argument: 'when',
     kind: { type: 'choice', choices: directIoModes },
     scope: 'rule',
-    text: "which opens reply FOPEN_DIRECT_IO: as the cache mode says, all, those with the guest's O_DIRECT, none",
+    text: "which opens reply FOPEN_DIRECT_IO. policy: as --cache says; always: all; o-direct: those with the guest's O_DIRECT; never: none",
     default: 'policy',
   },
   {
@@ -43,13 +43,13 @@ export const cachingOptions = [
     name: 'preserve-noatime',
     kind: flag,
     scope: 'share',
-    text: "keep the guest's O_NOATIME on the host's file; the host refuses it for files of other users, unless this is root",
+    text: "keep the guest's O_NOATIME on the host's file; the host refuses it for files of other users, unless root runs the device",
   },
   {
     name: 'writeback',
     kind: flag,
     scope: 'share',
-    text: 'let the guest write back from its page cache',
+    text: 'let the guest collect writes in its page cache and write them back later',
   },
   {
     name: 'readdirplus',

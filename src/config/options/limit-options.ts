@@ -7,14 +7,14 @@ export const limitOptions = [
     argument: 'n',
     kind: text,
     scope: 'share',
-    text: 'serve so many requests in a second; further ones wait. N:BURST lets BURST pass at once after a pause, instead of a tenth of N',
+    text: 'serve at most N requests in a second; further ones wait. N:BURST lets BURST requests pass at once after a pause, instead of a tenth of N',
   },
   {
     name: 'limit-bandwidth',
     argument: 'rate',
     kind: text,
     scope: 'share',
-    text: 'bytes in a second that the guest reads, and that it writes, such as 100M, or 200M/50M for two rates; RATE:BURST as above',
+    text: 'serve at most so many bytes in a second, for reads and for writes, such as 100M, or 200M/50M for two rates; RATE:BURST as above',
   },
   {
     name: 'quota-bytes',

@@ -25,7 +25,7 @@ export const posixOptions = [
     kind: { type: 'choice', choices: needs },
     bare: 'auto',
     scope: 'share',
-    text: 'POSIX ACLs, checked by the guest. Without a value: auto, if guest and host support them. always refuses a guest that does not',
+    text: 'POSIX ACLs, checked by the guest. never: off; auto: if guest and host support them; always: refuse a guest that does not',
     default: 'never',
   },
   {
@@ -34,7 +34,7 @@ export const posixOptions = [
     kind: { type: 'choice', choices: needs },
     bare: 'auto',
     scope: 'share',
-    text: 'the guest sends the security context (SELinux) of each file it creates. Without a value: auto',
+    text: 'the guest sends the security context (SELinux) of each file it creates; values as above',
     default: 'never',
   },
   {
@@ -62,7 +62,7 @@ export const posixOptions = [
     argument: 'seconds',
     kind: seconds,
     scope: 'share',
-    text: 'how long a guest process waits for a lock kept on the host before it gets ETIMEDOUT; by default it waits for ever and cannot be killed',
+    text: 'how long a guest process waits for a lock kept on the host before it gets ETIMEDOUT; by default it waits without limit and cannot be killed',
   },
   {
     name: 'allow-project-ids',
@@ -89,7 +89,7 @@ export const posixOptions = [
     argument: 'use',
     kind: { type: 'choice', choices: [...fileHandleUses, 'fallback'] },
     scope: 'share',
-    text: 'keep inodes by file handles instead of descriptors: never; prefer them if the host has them; or mandatory, refusing files without (fallback means prefer)',
+    text: 'keep inodes by file handles instead of descriptors. never: not at all; prefer: where the host has them; mandatory: refuse files without; fallback: the same as prefer',
     default: 'prefer',
   },
   {
@@ -97,7 +97,7 @@ export const posixOptions = [
     argument: 'n',
     kind: { type: 'count', min: 1, max: 2 ** 31, unit: 'inodes' },
     scope: 'share',
-    text: 'how many inodes the guest may know at a time, about 120 bytes each; beyond this it gets ENFILE',
+    text: 'how many inodes the guest may know at a time, about 125 bytes each; beyond this it gets ENFILE',
     default: '100000000',
   },
   {

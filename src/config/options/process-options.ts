@@ -36,7 +36,7 @@ export const processOptions = [
     argument: 'n',
     kind: { type: 'count', min: 0, max: 2 ** 30, unit: 'files' },
     scope: 'process',
-    text: 'limit of open files to set; 0 leaves the present limit',
+    text: 'set the limit of open files; 0 leaves it as it is',
     default: '1000000',
   },
   {
@@ -44,7 +44,7 @@ export const processOptions = [
     argument: 'kind',
     kind: { type: 'choice', choices: sandboxes },
     scope: 'process',
-    text: 'what the process sees of the host: only the shares, in its own namespaces; only the share (chroot, root only); everything, which is the default with nothing but --file-system',
+    text: 'what the process sees of the host. namespace: only the shares, in namespaces of its own; chroot: only the share (needs root); none: everything, the default if there is no share but --file-system',
     default: 'namespace',
   },
   {
@@ -66,7 +66,7 @@ export const processOptions = [
     argument: 'action',
     kind: { type: 'choice', choices: seccompActions },
     scope: 'process',
-    text: 'what happens at a system call that serving does not need: nothing, a line in the kernel log, SIGSYS, or the end of the process; nothing by default with nothing but --file-system',
+    text: 'what happens at a system call that serving does not need. none: nothing, the default if there is no share but --file-system; log: a line in the kernel log; trap: SIGSYS; kill: the process ends',
     default: 'kill',
   },
   {

@@ -28,9 +28,9 @@ export const shareOptions = [
   {
     name: 'fd',
     argument: 'n',
-    kind: { type: 'count', min: 0, max: 2 ** 20, unit: 'a descriptor' },
+    kind: { type: 'count', min: 0, max: 2 ** 20, unit: 'descriptor' },
     scope: 'share',
-    text: 'descriptor of an inherited listening socket, instead of --socket-path',
+    text: 'number of an inherited listening socket, instead of --socket-path',
   },
   {
     name: 'socket-group',
@@ -50,14 +50,14 @@ export const shareOptions = [
     name: 'readonly',
     kind: flag,
     scope: 'share',
-    text: 'refuse every change with EROFS; mount with -o ro, so that access(2) and statvfs(3) in the guest agree',
+    text: 'refuse every change with EROFS; also mount with -o ro in the guest, so that access(2) and statvfs(3) agree',
   },
   {
     name: 'suid',
     kind: flag,
     negated: true,
     scope: 'share',
-    text: 'the guest cannot leave programs that run as another user on the host: set-user-id and set-group-id bits and file capabilities are refused with EPERM',
+    text: 'refuse set-user-id and set-group-id bits and file capabilities with EPERM, so that the guest cannot leave programs that run as another user on the host',
     default: true,
   },
   {
@@ -65,7 +65,7 @@ export const shareOptions = [
     kind: flag,
     negated: true,
     scope: 'share',
-    text: 'the guest cannot make device nodes: EPERM, but for the whiteouts of overlayfs',
+    text: 'refuse device nodes with EPERM, except the whiteouts of overlayfs',
     default: true,
   },
   {

@@ -18,7 +18,7 @@ function timed(run: () => unknown): number {
   return performance.now() - startMs
 }
 
-t.test('an errno, for some opcodes and paths, and no more once it is removed', async (t) => {
+t.test('an errno fault fails the chosen opcodes and paths, until it is removed', async (t) => {
   const { device, control } = await startControlled(t)
   const fs = mount(t, device)
   const file = fs.create(ROOT_ID, 'database.db', O_RDWR)
@@ -37,7 +37,7 @@ t.test('an errno, for some opcodes and paths, and no more once it is removed', a
   t.match(await control.refusal('fault-remove', id), /no fault has number/)
 })
 
-t.test('operations on names go by the path of the name', async (t) => {
+t.test('a path fault matches operations on names by the path of the name', async (t) => {
   const { device, control } = await startControlled(t)
   const fs = mount(t, device)
   const dir = fs.mkdir(ROOT_ID, 'dir').nodeid
@@ -48,7 +48,7 @@ t.test('operations on names go by the path of the name', async (t) => {
   fs.mkdir(ROOT_ID, 'secret-1')
 })
 
-t.test('so often, and with a probability', async (t) => {
+t.test('limit and probability bound how often a fault is applied', async (t) => {
   const { device, control } = await startControlled(t)
   const fs = mount(t, device)
   const failures = (count: number) => {
@@ -70,7 +70,7 @@ t.test('so often, and with a probability', async (t) => {
   t.ok(half > 100 && half < 300, `${half} of 400`)
 })
 
-t.test('a delay holds up its own request alone', async (t) => {
+t.test('a delay delays no other request', async (t) => {
   const { device, control } = await startControlled(t)
   const fs = mount(t, device)
   const file = fs.create(ROOT_ID, 'file', O_RDWR)
@@ -91,7 +91,7 @@ t.test('a delay holds up its own request alone', async (t) => {
   }
 })
 
-t.test('a gate opens when enough have come, or when a time has passed', async (t) => {
+t.test('a hold ends when enough requests are there, or when its time has passed', async (t) => {
   const { device, control } = await startControlled(t)
   const fs = mount(t, device)
   const [one, two] = ['one', 'two'].map((name) => fs.create(ROOT_ID, name, O_RDWR))
@@ -111,7 +111,7 @@ t.test('a gate opens when enough have come, or when a time has passed', async (t
   t.ok(timed(() => finishAll(fs, [startWrite(fs, one, 0)])) >= DELAY_MS)
 })
 
-t.test('short answers', async (t) => {
+t.test('short-bytes shortens READ and WRITE', async (t) => {
   const { device, control } = await startControlled(t)
   const fs = mount(t, device)
   const file = fs.create(ROOT_ID, 'file', O_RDWR)
@@ -122,7 +122,7 @@ t.test('short answers', async (t) => {
   t.equal(fs.getattr(file.nodeid).attr.size, 110n)
 })
 
-t.test('requests that are held are let go when the guest leaves', async (t) => {
+t.test('held requests are released when the guest leaves', async (t) => {
   const { device, control } = await startControlled(t)
   await control.ask('fault-add', { opcodes: ['WRITE'], hold: { until: 9, timeoutMs: LONG_MS } })
   const held = device.fdCount()
@@ -146,7 +146,7 @@ t.test('violations need --unsafe-faults', async (t) => {
   mount(t, device).getattr(ROOT_ID)
 })
 
-t.test('violations are what a guest that verifies complains of', async (t) => {
+t.test('each violation is one that a verifying guest notices', async (t) => {
   const { device, control } = await startControlled(t, ['--unsafe-faults'])
   const complaints = { unique: /unique/, length: /len/, 'positive-error': /error/ }
   for (const [violation, complaint] of Object.entries(complaints)) {
@@ -159,7 +159,7 @@ t.test('violations are what a guest that verifies complains of', async (t) => {
   mount(t, device).getattr(ROOT_ID)
 })
 
-t.test('opcodes that are withheld are ENOSYS, correctly framed', async (t) => {
+t.test('withheld opcodes get ENOSYS in a well-formed reply', async (t) => {
   const { device, control } = await startControlled(t, ['--withhold', 'LSEEK+SYNCFS'])
   const fs = mount(t, device)
   t.throws(() => fs.syncfs(), { code: 'ENOSYS' })
@@ -171,7 +171,7 @@ t.test('opcodes that are withheld are ENOSYS, correctly framed', async (t) => {
   fs.fallocate(file.nodeid, file.handle, 0, 1)
 })
 
-t.test('the outcome of INIT', async (t) => {
+t.test('init changes the reply to INIT', async (t) => {
   const { device, control } = await startControlled(t, ['--init-off', 'ASYNC_DIO', '--init-minor', '31'])
   const asyncDio = 1n << BigInt(Init.ASYNC_DIO)
   const mmap = 1n << BigInt(Init.DIRECT_IO_ALLOW_MMAP)
@@ -188,7 +188,7 @@ t.test('the outcome of INIT', async (t) => {
   t.match(await control.refusal('init', { on: ['ASYNC_DIOO'] }), /no such INIT flag: 'ASYNC_DIOO'/)
 })
 
-t.test('faults given at the start, as words', async (t) => {
+t.test('--fault takes words and is in force from the start', async (t) => {
   const { device, control } = await startControlled(t, [
     ...['--fault', 'opcode=GETATTR,errno=EIO,limit=1'],
     ...['--fault', 'opcode=WRITE,path=**/db,hold=2,timeout-ms=20000'],
@@ -205,7 +205,7 @@ t.test('faults given at the start, as words', async (t) => {
   t.match(await control.faults(), [{ applied: 1 }, { applied: 2 }])
 })
 
-t.test('every effect is logged, a kind at most once a second', async (t) => {
+t.test('each kind of effect is logged at most once a second', async (t) => {
   const { device, control } = await startControlled(t)
   const fs = mount(t, device)
   await control.ask('fault-add', { opcodes: ['GETATTR'], errno: 'EIO' })
@@ -214,7 +214,7 @@ t.test('every effect is logged, a kind at most once a second', async (t) => {
   t.match(line, { opcode: 'GETATTR', id: 1, fault: 'opcode=GETATTR,errno=EIO', nodeid: 1 })
 })
 
-t.test('bad faults are refused, and change nothing', async (t) => {
+t.test('malformed faults are refused, and change nothing', async (t) => {
   const { device, control } = await startControlled(t)
   const fs = mount(t, device)
   const bad: readonly (readonly [unknown, RegExp])[] = [
@@ -232,14 +232,14 @@ t.test('bad faults are refused, and change nothing', async (t) => {
     [{ errno: 'EIO', limit: 0 }, /limit/],
     [{ errno: 'EIO', shortBytes: 1 }, /one of errno, shortBytes and violation/],
     [{ errno: 'EIO', when: 'now' }, /unknown key 'when'/],
-    [{ hold: { until: 0, timeoutMs: 1 } }, /hold\.until/],
-    [{ hold: { until: 2 } }, /hold\.timeoutMs/],
+    [{ hold: { until: 0, timeoutMs: 1 } }, /hold \(until\)/],
+    [{ hold: { until: 2 } }, /timeout of a hold/],
     [{ hold: 2 }, /hold is/],
-    [{ delay: { fixedMs: -1 } }, /delay\.fixedMs/],
-    [{ delay: { uniformMs: [1] } }, /delay\.uniformMs/],
+    [{ delay: { fixedMs: -1 } }, /delay \(ms\) is a number/],
+    [{ delay: { uniformMs: [1] } }, /delay \(ms\) is a pair/],
     [{ delay: { sometimes: 1 } }, /unknown delay/],
     [{ delay: { fixedMs: 1 }, hold: { until: 2, timeoutMs: 1 } }, /one of hold and delay/],
-    [{ shortBytes: -1 }, /shortBytes/],
+    [{ shortBytes: -1 }, /short bytes/],
     [{ violation: 'everything' }, /violation/],
   ]
   for (const [spec, complaint] of bad) t.match(await control.refusal('fault-add', spec), complaint)

@@ -23,7 +23,7 @@ const specs: Readonly<Record<string, object>> = {
   'violation=positive-error': { violation: 'positive-error' },
 }
 
-t.test('read and written again', async (t) => {
+t.test('words of a fault are read, and written again in the same form', async (t) => {
   for (const [words, spec] of Object.entries(specs)) {
     t.same(parseFaultWords(words), spec, words)
     t.equal(faultWords(checkFaultSpec(spec, true)), words)
@@ -31,13 +31,13 @@ t.test('read and written again', async (t) => {
   t.same(parseFaultWords('hold=2'), { hold: { until: 2, timeoutMs: 1000 } })
 })
 
-t.test('words that mean nothing', async (t) => {
+t.test('malformed words are refused', async (t) => {
   for (const [words, complaint] of [
     ['delay-ms=soon', /delay-ms=soon: 'soon' is not a number/],
     ['delay-ms=1...2..3', /is not a number/],
     ['hold=', /'' is not a number/],
     ['sometimes=1', /unknown word 'sometimes'/],
-    ['errno', /'errno' is no key=value/],
+    ['errno', /expected key=value, got 'errno'/],
   ] as const) {
     t.throws(() => parseFaultWords(words), { message: complaint }, words)
   }
