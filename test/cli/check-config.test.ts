@@ -40,7 +40,7 @@ function check(...args: readonly string[]): string[] {
   return stdout.split('\n')
 }
 
-t.test('every share and rule, with what opens will be told', async (t) => {
+t.test('each share and rule is shown, with the flags that opens get', async (t) => {
   t.same(check(), [
     `share data: ${directory}`,
     '  names valid 1 s, attributes 1 s, absent names 0 s',
@@ -51,7 +51,7 @@ t.test('every share and rule, with what opens will be told', async (t) => {
   ])
 })
 
-t.test('which rule wins', async (t) => {
+t.test('the rule that wins for a path is named', async (t) => {
   const opens = (path: string, flags: string) => check(path, flags)[1]
   t.match(opens('db/a/b', 'O_RDWR|O_DIRECT'), /rule 2 .* wins: .* DIRECT_IO\|PARALLEL_DIRECT_WRITES$/)
   t.match(opens('db/a/b', 'O_RDWR'), /no rule applies.* no FOPEN flags/)
@@ -65,7 +65,7 @@ t.test('which rule wins', async (t) => {
   })
 })
 
-t.test('what was asked for and will do nothing', async (t) => {
+t.test('options that will do nothing are named', async (t) => {
   const share = ['--shared-dir', directory, '--socket-path', join(home, 'socket')]
   const notes = (...args: readonly string[]) => {
     const { stdout } = runProgram(['check-config', ...share, ...args])
@@ -77,7 +77,7 @@ t.test('what was asked for and will do nothing', async (t) => {
   t.same(notes('--direct-io', 'o-direct', ...all), [])
 })
 
-t.test('a reader that has seen enough', async (t) => {
+t.test('a reader may close the output early', async (t) => {
   const { stdout, stderr } = runProgram(['--help'], ['sh', '-c', '"$@" | head -1', 'sh'])
   t.match(stdout, /^Usage: [^\n]*$/)
   t.equal(stderr, '')

@@ -68,8 +68,8 @@ function checkOffers(t: Test, offers: Shell): void {
 
 const withoutSlash = (name: string) => name.replace(/\/$/, '')
 
-t.test('bash', missing('bash'), async (t) => checkOffers(t, bash()))
-t.test('fish', missing('fish'), async (t) => checkOffers(t, fish()))
+t.test('bash completes options, values and commands', missing('bash'), async (t) => checkOffers(t, bash()))
+t.test('fish completes options, values and commands', missing('fish'), async (t) => checkOffers(t, fish()))
 
 /** zsh completes in its line editor only: this types the words and a tab, and shows what the command then got. */
 const ZSH = `
@@ -85,7 +85,7 @@ for words in "$@"; do
 done
 `
 
-t.test('zsh', missing('zsh'), async (t) => {
+t.test('zsh completes options, values and commands', missing('zsh'), async (t) => {
   const functions = tempDir(t)
   writeFileSync(join(functions, '_virtiofsd-ts'), `${runProgram(['completion', 'zsh']).stdout}\n`)
   const typed = [
@@ -111,7 +111,7 @@ t.test('zsh', missing('zsh'), async (t) => {
   )
 })
 
-t.test('other shells are not offered', async (t) => {
+t.test('another shell is refused', async (t) => {
   t.match(runProgram(['completion', 'bsh']), {
     status: 2,
     stderr: "virtiofsd-ts: completion: no script for 'bsh' (did you mean bash?): there are bash, zsh, fish",

@@ -15,7 +15,7 @@ function install(destdir: string, prefix: string, home = '/root'): void {
   execFileSync(SCRIPT, { env: { PATH, HOME: home, DESTDIR: destdir, PREFIX: prefix }, stdio: 'pipe' })
 }
 
-t.test('a system: PREFIX=/usr', async (t) => {
+t.test('PREFIX=/usr installs all files', async (t) => {
   const root = tempDir(t)
   install(root, '/usr')
   t.same(readdirSync(root), ['etc', 'usr'], 'nothing is written elsewhere')
@@ -55,7 +55,7 @@ t.test('a system: PREFIX=/usr', async (t) => {
   t.match(runProgram(['--help'], [], program).stdout, /^Usage: virtiofsd-ts /)
 })
 
-t.test('libvirt finds it wherever it is', async (t) => {
+t.test('the description for libvirt names the installed program', async (t) => {
   for (const [prefix, folder] of [
     ['/usr/local', 'etc/qemu/vhost-user'],
     ['/home/somebody/.local', 'home/somebody/.config/qemu/vhost-user'],
@@ -72,7 +72,7 @@ t.test('libvirt finds it wherever it is', async (t) => {
   }
 })
 
-t.test('a second time replaces the first', async (t) => {
+t.test('a second installation replaces the first', async (t) => {
   const root = tempDir(t)
   const old = join(root, 'opt/lib/virtiofsd-ts/dist/program')
   mkdirSync(old, { recursive: true })

@@ -37,7 +37,7 @@ t.test('cases can be listed, all and some', async (t) => {
   t.match(stdout, 'mmap/shared-read')
 })
 
-t.test('a tree that is none, or a commit that is not there, gives no verdict', async (t) => {
+t.test('a missing tree or commit gives no verdict', async (t) => {
   const dir = t.testdir({ linux: { fs: { fuse: { Kconfig: '' } } } })
   t.match(runLab('--tree', dir), { status: 125, stdout: /no kernel tree in .*: it has no fs\/fuse\/Kconfig/ })
   t.match(runLab('--tree', `${dir}/linux`, '--rev', 'nope'), {

@@ -35,7 +35,7 @@ t.test('it prints the QEMU arguments that attach the share, as JSON off a termin
   )
 })
 
-t.test('it says who waits for the host instead of the thread of the share', async (t) => {
+t.test('it says if io_uring or threads do the work that would block', async (t) => {
   const { ready } = await start(t)
   t.equal(ready.asyncIo, native.asyncCreate(1, 1, 0) === 1 ? 'io_uring' : 'threads')
 })
@@ -67,7 +67,7 @@ for (const sandbox of ['none', 'namespace']) {
     t.notOk(existsSync(socketPath))
   })
 
-  t.test(`or it listens again (--keep-alive --sandbox ${sandbox})`, async (t) => {
+  t.test(`it listens again (--keep-alive --sandbox ${sandbox})`, async (t) => {
     const { socketPath } = await start(t, ['--keep-alive', '--sandbox', sandbox])
     for (let n = 0; n < 3; n++) {
       const fs = attach(t, { socketPath })

@@ -22,7 +22,7 @@ function place(t: Test) {
 }
 
 for (const sandbox of sandboxes) {
-  t.test(`--fd with a listening socket (--sandbox ${sandbox})`, async (t) => {
+  t.test(`--fd serves a listening socket (--sandbox ${sandbox})`, async (t) => {
     const { directory, socketPath } = place(t)
     const fd = native.unixListen(socketPath, 0o600)
     const program = new RunningProgram(
@@ -44,25 +44,29 @@ for (const sandbox of sandboxes) {
   })
 }
 
-t.test('--socket-group', { skip: !isRoot && 'needs root: to give a file to another group' }, async (t) => {
-  const { directory, socketPath } = place(t)
-  const paths = ['--shared-dir', directory, '--socket-path', socketPath]
-  const program = new RunningProgram(t, [...paths, '--socket-group', `${NOGROUP}`])
-  await program.says('"ready')
-  const { mode, gid } = statSync(socketPath)
-  t.equal(mode & 0o777, 0o660)
-  t.equal(gid, NOGROUP)
-  program.kill('SIGTERM')
-  await program.exited
-  const launcher = ['setpriv', '--bounding-set', '-chown', '--inh-caps=-chown']
-  t.match(runProgram([...paths, '--socket-group', `${NOGROUP}`], launcher), {
-    status: 2,
-    stderr: `virtiofsd-ts: --socket-path ${socketPath}: cannot be given to the group ${NOGROUP} (EPERM)`,
-  })
-  t.notOk(existsSync(socketPath))
-})
+t.test(
+  '--socket-group gives the socket to the group',
+  { skip: !isRoot && 'needs root: to give a file to another group' },
+  async (t) => {
+    const { directory, socketPath } = place(t)
+    const paths = ['--shared-dir', directory, '--socket-path', socketPath]
+    const program = new RunningProgram(t, [...paths, '--socket-group', `${NOGROUP}`])
+    await program.says('"ready')
+    const { mode, gid } = statSync(socketPath)
+    t.equal(mode & 0o777, 0o660)
+    t.equal(gid, NOGROUP)
+    program.kill('SIGTERM')
+    await program.exited
+    const launcher = ['setpriv', '--bounding-set', '-chown', '--inh-caps=-chown']
+    t.match(runProgram([...paths, '--socket-group', `${NOGROUP}`], launcher), {
+      status: 2,
+      stderr: `virtiofsd-ts: --socket-path ${socketPath}: cannot be given to the group ${NOGROUP} (EPERM)`,
+    })
+    t.notOk(existsSync(socketPath))
+  },
+)
 
-t.test('the lock file says whose the socket is', async (t) => {
+t.test('the lock file names the process that holds the socket', async (t) => {
   const { directory, socketPath } = place(t)
   const program = new RunningProgram(t, ['--shared-dir', directory, '--socket-path', socketPath])
   await program.says('"ready')
@@ -70,7 +74,7 @@ t.test('the lock file says whose the socket is', async (t) => {
 })
 
 for (const sandbox of sandboxes) {
-  t.test(`--syslog (--sandbox ${sandbox})`, async (t) => {
+  t.test(`--syslog sends messages to the system log (--sandbox ${sandbox})`, async (t) => {
     const { directory, socketPath } = place(t)
     const logSocket = join(tempDir(t), 'log')
     const { next, kill } = await receiveDatagrams(t, logSocket)
@@ -99,7 +103,7 @@ t.test('without a system log its messages go to standard error', async (t) => {
   await program.says('"ready')
 })
 
-t.test('--print-capabilities, whatever else is given', async (t) => {
+t.test('--print-capabilities prints them, whatever else is given', async (t) => {
   const { status, stdout, stderr } = runProgram(['--no-such-option', '--print-capabilities', '--cache=x'])
   t.equal(status, 0)
   t.equal(stderr, '')

@@ -11,7 +11,7 @@ import { tempDir } from '../support/host/temp-dir.js'
 const sandboxes = isRoot ? ['none', 'namespace', 'chroot'] : ['none', 'namespace']
 
 for (const sandbox of sandboxes) {
-  t.test(`ready, alive and stopping (--sandbox ${sandbox})`, async (t) => {
+  t.test(`the service manager is told ready, alive and stopping (--sandbox ${sandbox})`, async (t) => {
     const home = tempDir(t)
     // A chroot holds one share.
     const names = sandbox === 'chroot' ? ['one'] : ['one', 'two']
@@ -47,7 +47,7 @@ for (const sandbox of sandboxes) {
   })
 }
 
-t.test('a watchdog for another process, and a manager that has gone', async (t) => {
+t.test('a watchdog for another process, and a missing manager, are ignored', async (t) => {
   const home = tempDir(t)
   const manager = await receiveDatagrams(t, join(home, 'notify'))
   const environment = ['env', `NOTIFY_SOCKET=${join(home, 'notify')}`, 'WATCHDOG_USEC=1000', 'WATCHDOG_PID=1']

@@ -11,7 +11,7 @@ const MAIN = fileURLToPath(new URL('../../program/main.js', import.meta.url))
 const MISSING = ['env', 'VIRTIOFSD_TS_NATIVE=/nowhere/native.node']
 const run = (args: readonly string[]) => runProgram(args, MISSING)
 
-t.test('what needs no addon', async (t) => {
+t.test('help, version, check-config, trace, ctl and completion need no addon', async (t) => {
   const home = tempDir(t)
   const directory = join(home, 'share')
   mkdirSync(directory)

@@ -20,7 +20,7 @@ async function runBench(...args: string[]) {
   return { status: exitCode, stdout, stderr }
 }
 
-t.test('both devices, in turn', async (t) => {
+t.test('both devices are measured, in turn', async (t) => {
   const [json, page] = ['bench.json', 'bench.html'].map((name) => join(tempDir(t), name)) as [string, string]
   const { status, stdout, stderr } = await runBench(
     ...['--peer', 'virtiofsd-1.14', '--kernel', '6.12', '--cache', 'never', '--only', KINDS],
@@ -49,7 +49,7 @@ t.test('both devices, in turn', async (t) => {
 
   const browser = await findChromium()
   const skip = browser === undefined && 'no browser is installed, and only root can install one'
-  await t.test('its page, in a browser', { skip }, async (t) => {
+  await t.test('its page opens in a browser', { skip }, async (t) => {
     const { errors, charts, drawnCharts, text } = await viewPage(browser!, page)
     t.same(errors, [])
     t.equal(charts, 2)
@@ -58,14 +58,14 @@ t.test('both devices, in turn', async (t) => {
   })
 })
 
-t.test('as a command of the program', async (t) => {
+t.test('bench runs as a command of the program', async (t) => {
   const { status, stdout } = runProgram(['bench', '--list', '--quick'])
   t.equal(status, 0)
   t.match(stdout, /^never +randread 4k psync direct$/m)
   t.match(stdout, /^auto +storm$/m)
 })
 
-t.test('what cannot be', async (t) => {
+t.test('wrong options are refused', async (t) => {
   t.match(await runBench('--peer', 'nonsense'), {
     status: 2,
     stderr: /^no peer nonsense: it is neither a program nor one of none, virtiofsd, /,

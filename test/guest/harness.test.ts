@@ -156,7 +156,7 @@ t.test('a guest with less memory than its image needs is refused', async (t) => 
   await t.rejects(bootGuest({ programs: ['fio'], memoryMiB: 256 }), /256 MiB are too few .* needs \d+ MiB/)
 })
 
-t.test('a guest that stands still is ended: while it runs a command, and while it powers off', async (t) => {
+t.test('a guest that hangs is ended, while it runs a command and while it powers off', async (t) => {
   const runs = await boot(t, {})
   await runs.qmp.execute('stop')
   await t.rejects(runs.run('true', { timeoutMs: 100 }), {
@@ -206,7 +206,7 @@ t.test('a boot that hangs is ended, with the console in the error', async (t) =>
   await t.rejects(hanging, { name: 'GuestError', message: /boot took more than 20000 ms.*Run \/bin\/cat/s })
 })
 
-t.test('6 GiB of memory, more of it plugged in, and QMP', async (t) => {
+t.test('a guest has 6 GiB of memory, gets more plugged in, and answers QMP', async (t) => {
   const guest = await boot(t, { memoryMiB: 6 * 1024, maxMemoryMiB: 8 * 1024 })
   const memTotal = async (): Promise<number> =>
     Number(await guest.output("awk '/MemTotal/ { print $2 }' /proc/meminfo"))
@@ -224,7 +224,7 @@ t.test('6 GiB of memory, more of it plugged in, and QMP', async (t) => {
   await t.rejects(guest.qmp.execute('no-such-command'), /no-such-command/)
 })
 
-t.test('what cannot be had is refused in one line', async (t) => {
+t.test('what a guest cannot have is refused in one line', async (t) => {
   const refused = (message: RegExp) => ({ name: 'SetupError', message })
   await t.rejects(bootGuest({ kernel: '/nowhere/bzImage' }), refused(/^no kernel \/nowhere\/bzImage.*$/))
   await t.rejects(bootGuest({ qemu: '1.0' }), refused(/^no QEMU 1\.0.*$/))

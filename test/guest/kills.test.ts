@@ -33,7 +33,7 @@ function expectAll(t: Test, { path }: SharedDirectory, sums: ReadonlyMap<string,
   for (const [name, sum] of sums) t.equal(hashOf(join(path, name)), sum, name)
 }
 
-t.test('kill -9 of QEMU, a crash of the guest, and a guest after each', async (t) => {
+t.test('after kill -9 of QEMU, and after a crash of the guest, the next guest is served', async (t) => {
   const share = await serve(t, 'files', ['--keep-alive'])
   const first = await bootWith(t, [share])
   const sums = await writeSynced(first, share.tag, 'first')

@@ -64,7 +64,7 @@ const cases: readonly LabCase[] = [
   }),
 ]
 
-t.test('each fault is told, with what is known of it', async (t) => {
+t.test('each fault is reported, with what is known of it', async (t) => {
   const told: [cells: number, complete: boolean][] = []
   const listener = {
     booted: () => {},

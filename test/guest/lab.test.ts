@@ -21,7 +21,7 @@ async function runLab(...args: string[]) {
   return { status: exitCode, stdout, stderr }
 }
 
-t.test('a kernel that does as its version says', async (t) => {
+t.test('a kernel that keeps the rules of its version passes', async (t) => {
   const [json, page] = ['lab.json', 'lab.html'].map((name) => join(tempDir(t), name)) as [string, string]
   const { status, stdout, stderr } = await runLab(
     ...['--kernels', '6.12', '--cases', TELLING, '--json', json, '--html', page],
@@ -47,7 +47,7 @@ t.test('a kernel that does as its version says', async (t) => {
 
   const browser = await findChromium()
   const skip = browser === undefined && 'no browser is installed, and only root can install one'
-  await t.test('its page, in a browser', { skip }, async (t) => {
+  await t.test('its page opens in a browser', { skip }, async (t) => {
     const { errors, charts, drawnCharts, text } = await viewPage(browser!, page)
     t.same(errors, [])
     t.ok(charts > 10, `${charts} timelines`)
@@ -57,7 +57,7 @@ t.test('a kernel that does as its version says', async (t) => {
   })
 })
 
-t.test('a kernel that does not', async (t) => {
+t.test('a kernel that breaks the rules of its version fails', async (t) => {
   const { status, stdout } = await runLab(
     ...['--kernels', '6.12', '--cases', 'io-mode/mapped', '--judge-as', '7.39'],
   )

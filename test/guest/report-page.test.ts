@@ -22,7 +22,7 @@ const chart = chartFigure(
 const browser = await findChromium()
 const skip = browser === undefined && 'no browser is installed, and only root can install one'
 
-t.test('a page with charts', { skip }, async (t) => {
+t.test('a page with charts opens in a browser', { skip }, async (t) => {
   const view = async (body: Html, options = {}) => {
     const file = join(tempDir(t), 'page.html')
     writeFileSync(file, renderPage({ title: 'A report', subtitle: 'of a test', body }))

@@ -31,7 +31,7 @@ function guest(t: Test): { fs: FuseGuest; ring: RawRing } {
 const request = (opcode: number, nodeid: bigint, args: Uint8Array) =>
   concat(u32(40 + args.length, opcode), u64(UNIQUE), u64(nodeid), u32(0, 0, 0, 0), args)
 
-t.test('a reply over its request: what was asked has been read by then', async (t) => {
+t.test('a reply laid over its request is right, because the request has been read by then', async (t) => {
   const { fs, ring } = guest(t)
   const getattr = request(Op.GETATTR, BigInt(ROOT_ID), concat(u32(0, 0), u64(0)))
   for (const offset of [0, 4, 8, 16, getattr.length - 1]) {
@@ -47,7 +47,7 @@ t.test('a reply over its request: what was asked has been read by then', async (
   fs.close()
 })
 
-t.test('a reply over the indirect table that names it', async (t) => {
+t.test('a reply laid over its own indirect table is right', async (t) => {
   const { fs, ring } = guest(t)
   const getattr = request(Op.GETATTR, BigInt(ROOT_ID), concat(u32(0, 0), u64(0)))
   fs.frontend.write(REQUEST_GPA, getattr)
@@ -89,7 +89,7 @@ for (const part of ['descGpa', 'availGpa', 'usedGpa'] as const) {
   )
 }
 
-t.test('a file written from the used ring, which the device writes meanwhile', async (t) => {
+t.test('a file may be written from the used ring, which the device changes meanwhile', async (t) => {
   const { fs, ring } = guest(t)
   const { nodeid, handle } = fs.create(ROOT_ID, 'written', 2)
   const args = concat(u64(handle, 0), u32(DATA_BYTES, 0), u64(0), u32(0, 0))

@@ -186,7 +186,7 @@ t.test('the log names the cause and the remedy', async (t) => {
   t.match(line, { hint: /share=on/ })
 })
 
-t.test('without INDIRECT_DESC a table is a bad one', async (t) => {
+t.test('without INDIRECT_DESC a table makes a chain bad', async (t) => {
   const { fs, ring } = prepare(t, { indirect: false })
   t.equal(ring.submitIndirect([request, reply], TABLE_GPA).writtenBytes, 0)
   fs.getattr(ROOT_ID)

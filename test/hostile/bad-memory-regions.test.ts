@@ -69,7 +69,7 @@ function refused(fs: FuseGuest, request: number, payload: Uint8Array, fds: reado
   }
 }
 
-t.test('a region that is none is refused, alone and beside good ones; what runs goes on', async (t) => {
+t.test('an impossible region is refused, alone and beside good ones; running queues go on', async (t) => {
   const fs = mount(t, device, { regionBytes: [GUEST_BYTES] })
   const load = new AppendLoad(device, fs, 'file')
   const held = device.fdCount()
@@ -97,7 +97,7 @@ t.test('a table whose regions overlap is refused', async (t) => {
   fs.close()
 })
 
-t.test('memory that holds a running ring cannot be taken away, by any message', async (t) => {
+t.test('no message can remove memory that holds a running ring', async (t) => {
   const fs = mount(t, device, { regionBytes: [GUEST_BYTES] })
   const load = new AppendLoad(device, fs, 'rings')
   load.submit(20, REQUEST_QUEUE)
@@ -117,7 +117,7 @@ t.test('memory that holds a running ring cannot be taken away, by any message', 
   fs.close()
 })
 
-t.test('a region is removed as it was added, or not at all', async (t) => {
+t.test('a region is removed with its exact values, or not at all', async (t) => {
   const fs = mount(t, device, { regionBytes: [GUEST_BYTES] })
   const added = [GPA, MIB, UVA + GPA, 0] as const
   t.notOk(refused(fs, Req.ADD_MEM_REG, concat(u64(0), u64(...added)), [memfd]))
@@ -133,7 +133,7 @@ t.test('a region is removed as it was added, or not at all', async (t) => {
   fs.close()
 })
 
-t.test('509 regions and no more, which the device says beforehand', async (t) => {
+t.test('509 regions are taken and no more, as the device announces', async (t) => {
   const fs = mount(t, device, { regionBytes: [GUEST_BYTES] })
   const held = device.fdCount()
   const slots = Number(fs.frontend.getU64(Req.GET_MAX_MEM_SLOTS))

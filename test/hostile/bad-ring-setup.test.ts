@@ -104,7 +104,7 @@ t.test('a queue whose rings are not in memory, or not aligned, does not start', 
   fs.close()
 })
 
-t.test('an enabled queue does not start with the kick either', async (t) => {
+t.test('an enabled queue does not start at the kick either', async (t) => {
   const fs = mount(t, device, { regionBytes: REGION_BYTES })
   const held = device.fdCount()
   fs.frontend.setState(FrontendRequest.SET_VRING_NUM, SPARE_QUEUE, SIZE)
@@ -118,7 +118,7 @@ t.test('an enabled queue does not start with the kick either', async (t) => {
   fs.close()
 })
 
-t.test('a running queue is not moved to where it cannot be: it goes on where it is', async (t) => {
+t.test('a running queue is not moved to impossible addresses, and goes on where it is', async (t) => {
   const fs = mount(t, device, { regionBytes: REGION_BYTES })
   const load = new AppendLoad(device, fs, 'moved')
   eachBadPlace((name, addresses) => {
@@ -209,7 +209,7 @@ async function answered(fs: FuseGuest): Promise<void> {
   }
 }
 
-t.test('a call descriptor that cannot be written to stalls nothing', async (t) => {
+t.test('a call descriptor that cannot be written to stops nothing', async (t) => {
   for (const [name, fd] of Object.entries(badCalls(t))) {
     const fs = mount(t, device)
     setCall(fs, REQUEST_QUEUE, fd)

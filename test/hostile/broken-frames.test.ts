@@ -103,7 +103,7 @@ t.test(
   },
 )
 
-t.test('a front-end that sends and never reads is left in the end', async (t) => {
+t.test('a front-end that sends and never reads is disconnected in the end', async (t) => {
   const socket = connect(t)
   const questions = concat(...new Array<Uint8Array>(500).fill(u32(Req.GET_FEATURES, VERSION_1, 0)))
   t.throws(() => {

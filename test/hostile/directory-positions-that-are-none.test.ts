@@ -9,7 +9,7 @@ import { mount } from '../support/fuse/mount.js'
 const NAMES = 500
 const ROOM_BYTES = 4096
 
-t.test('every name comes once', async (t) => {
+t.test('every name is listed once', async (t) => {
   const device = await Device.start(t)
   const path = join(device.directory, 'many')
   mkdirSync(path)

@@ -15,7 +15,7 @@ const device = await Device.start(t, ['--keep-alive'])
 const heldBefore = device.fdCount()
 writeFileSync(`${device.directory}/file`, 'text')
 
-t.test('FORGET(2^64 - 1) with OPEN in flight: the file is open, or it was not known any more', async (t) => {
+t.test('FORGET(2^64 - 1) with an OPEN in flight: the file is open, or its inode is unknown', async (t) => {
   const fs = mount(t, device)
   const held = device.fdCount()
   for (let round = 0; round < ROUNDS; round++) {
@@ -42,7 +42,7 @@ t.test('FORGET(2^64 - 1) with OPEN in flight: the file is open, or it was not kn
   fs.close()
 })
 
-t.test('FORGET with LOOKUPs of the same name in flight: what is granted holds', async (t) => {
+t.test('FORGET with LOOKUPs of the same name in flight: lookups that were granted stay valid', async (t) => {
   const fs = mount(t, device)
   const held = device.fdCount()
   for (let round = 0; round < ROUNDS; round++) {

@@ -121,7 +121,7 @@ t.test(
   },
 )
 
-t.test('EDQUOT: what is there stays, and a limit that is lifted is lifted', rootOnly, async (t) => {
+t.test('after EDQUOT existing data stays, and writes go on once the limit is raised', rootOnly, async (t) => {
   const quota = mountWithQuota(t, 'quota', 4 * MIB)
   if ('reason' in quota) {
     t.pass('', { skip: quota.reason })
@@ -252,7 +252,7 @@ function isStopped(pid: number): boolean {
   return threads.every((tid) => /^State:\s+T/m.test(readFileSync(`/proc/${pid}/task/${tid}/status`, 'utf8')))
 }
 
-t.test('a device that is stopped and continued has lost nothing', async (t) => {
+t.test('a device that is stopped and continued loses no request', async (t) => {
   const fs = mount(t, device)
   const { nodeid, handle } = fs.create(ROOT_ID, 'file', O_RDWR)
   process.kill(device.pid, 'SIGSTOP')
@@ -268,7 +268,7 @@ t.test('a device that is stopped and continued has lost nothing', async (t) => {
   fs.close()
 })
 
-t.test('no address space left: more memory is refused, what runs goes on', async (t) => {
+t.test('without address space more memory is refused, and running queues go on', async (t) => {
   const fs = mount(t, device)
   const status = readFileSync(`/proc/${device.pid}/status`, 'utf8')
   const sizeBytes = Number(/VmSize:\s+(\d+)/.exec(status)?.[1]) * KIB

@@ -8,7 +8,7 @@ const ROUNDS = 24
 
 t.setTimeout(280_000)
 
-t.test(`${ROUNDS} rounds leave nothing behind`, async (t) => {
+t.test(`${ROUNDS} signals at random moments leave nothing behind`, async (t) => {
   const random = seeded(t)
   const sandboxes = isRoot ? (['namespace', 'chroot', 'none'] as const) : (['namespace', 'none'] as const)
   for (let n = 0; n < ROUNDS; n++) {

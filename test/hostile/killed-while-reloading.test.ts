@@ -40,7 +40,7 @@ function helpersOf(place: string): readonly number[] {
   })
 }
 
-t.test('the process, by SIGTERM', async (t) => {
+t.test('SIGTERM during a reload ends the process, and leaves no file', async (t) => {
   const random = new Random(17)
   for (let n = 0; n < MOMENTS; n++) {
     const { place, path, device, runs } = await start(t)
@@ -57,7 +57,7 @@ t.test('the process, by SIGTERM', async (t) => {
   }
 })
 
-t.test('the helper, by SIGKILL: all of the change has happened, or nothing', async (t) => {
+t.test('after SIGKILL of the helper all of the change has happened, or nothing', async (t) => {
   const random = new Random(18)
   const { place, path, device, runs } = await start(t)
   const control = await ControlClient.connect(t, join(place, 'run', 'control'))
@@ -84,34 +84,37 @@ t.test('the helper, by SIGKILL: all of the change has happened, or nothing', asy
   mount(t, { socketPath: join(place, 'run', 'a.sock') }).getattr(ROOT_ID)
 })
 
-t.test('the helper, by SIGKILL, when the files are to stay and the shares do not serve yet', async (t) => {
-  const { place, path, device, runs } = await start(t)
-  const broker = processesOf(place).find((pid) => {
-    const words = textOf(`/proc/${pid}/cmdline`)
-    return /^[^\0]*launcher\0--sandbox/.test(words) && pid !== device.outerPid
-  })
-  const childrenOf = (pid: number) =>
-    textOf(`/proc/${pid}/task/${pid}/children`).trim().split(' ').filter(Boolean).map(Number)
-  if (broker === undefined) throw new Error('there is no broker')
-  writeFileSync(path, shareOf(place, 'a') + shareOf(place, 'b'))
-  device.kill('SIGHUP')
-  while (!runs().includes('b.sock')) {}
-  process.kill(broker, 'SIGSTOP')
-  // The helper waits for the broker now, which has its word that the files are to stay.
-  await sleep(SPREAD_MS)
-  for (const pid of childrenOf(broker)) process.kill(pid, 'SIGKILL')
-  process.kill(broker, 'SIGCONT')
-  await until(
-    () => childrenOf(broker).length === 0,
-    () => 'a helper is left',
-  )
-  writeFileSync(path, shareOf(place, 'a'))
-  const changes = await ControlClient.connect(t, join(place, 'run', 'control.live'))
-  t.match(await changes.ask('reload'), { added: [], removed: [] })
-  t.same(runs(), ['a.sock', 'a.sock.pid', 'control', 'control.live', 'control.pid'])
-})
+t.test(
+  'after SIGKILL of a helper whose shares do not serve yet, the next reload removes their files',
+  async (t) => {
+    const { place, path, device, runs } = await start(t)
+    const broker = processesOf(place).find((pid) => {
+      const words = textOf(`/proc/${pid}/cmdline`)
+      return /^[^\0]*launcher\0--sandbox/.test(words) && pid !== device.outerPid
+    })
+    const childrenOf = (pid: number) =>
+      textOf(`/proc/${pid}/task/${pid}/children`).trim().split(' ').filter(Boolean).map(Number)
+    if (broker === undefined) throw new Error('there is no broker')
+    writeFileSync(path, shareOf(place, 'a') + shareOf(place, 'b'))
+    device.kill('SIGHUP')
+    while (!runs().includes('b.sock')) {}
+    process.kill(broker, 'SIGSTOP')
+    // The helper waits for the broker now, which has its word that the files are to stay.
+    await sleep(SPREAD_MS)
+    for (const pid of childrenOf(broker)) process.kill(pid, 'SIGKILL')
+    process.kill(broker, 'SIGCONT')
+    await until(
+      () => childrenOf(broker).length === 0,
+      () => 'a helper is left',
+    )
+    writeFileSync(path, shareOf(place, 'a'))
+    const changes = await ControlClient.connect(t, join(place, 'run', 'control.live'))
+    t.match(await changes.ask('reload'), { added: [], removed: [] })
+    t.same(runs(), ['a.sock', 'a.sock.pid', 'control', 'control.live', 'control.pid'])
+  },
+)
 
-t.test('a helper that is stuck is ended after a while, and the next change is made', async (t) => {
+t.test('a helper that hangs is ended, and the next change is made', async (t) => {
   const { place, path, device } = await start(t)
   writeFileSync(path, shareOf(place, 'a') + shareOf(place, 'b'))
   device.kill('SIGHUP')
@@ -125,7 +128,7 @@ t.test('a helper that is stuck is ended after a while, and the next change is ma
   mount(t, { socketPath: join(place, 'run', 'b.sock') }).getattr(ROOT_ID)
 })
 
-t.test('all of it, by SIGKILL of the process that was started', async (t) => {
+t.test('SIGKILL of the first process ends all the others', async (t) => {
   const random = new Random(19)
   for (let n = 0; n < 4; n++) {
     const { place, path, device, runs } = await start(t)

@@ -42,7 +42,7 @@ function logged(kind: string): { lines: number; wrongs: number; warnings: boolea
   }
 }
 
-t.test(`${FLOOD} wrongs of each kind are a few lines, which account for all of them`, async (t) => {
+t.test(`${FLOOD} faults of each kind are a few lines, which count all of them`, async (t) => {
   const fs = mount(t, device)
   const startMs = performance.now()
   for (const wrong of Object.values(wrongs)) for (let n = 0; n < FLOOD; n++) wrong(fs)

@@ -145,7 +145,7 @@ function nineRegions(): Uint8Array[] {
   return Array.from({ length: 9 }, (_, n) => region(2 * n * MIB, MIB))
 }
 
-t.test('fields at their edges are refused', async (t) => {
+t.test('fields beyond their limits are refused', async (t) => {
   const socket = connect(t)
   for (const [name, request, payload, fds] of badFields)
     t.not(socket.ask(request, payload, fdsFor(request, fds)), 0n, name)
@@ -157,19 +157,19 @@ t.test('requests of a migration always have an answer, which refuses what is mal
     t.not(socket.ask(request, u64(0)), 0n, `request ${request}`)
 })
 
-t.test('a refusal that nobody asked for is silent', async (t) => {
+t.test('a refusal is not answered unless a reply was asked for', async (t) => {
   const socket = connect(t)
   for (const [, request, payload, fds] of badFields) socket.send(request, payload, fdsFor(request, fds))
   // The answer that comes next is the one to what is asked next.
   t.equal(socket.ask(Req.SET_OWNER, NO_PAYLOAD), 0n)
 })
 
-t.test('GET_VRING_BASE of a queue that is not there is answered with nothing', async (t) => {
+t.test('GET_VRING_BASE of a missing queue has an empty answer', async (t) => {
   const socket = connect(t)
   for (const index of [256, 0xffff_ffff]) t.equal(socket.ask(Req.GET_VRING_BASE, u32(index, 0)), 0n)
 })
 
-t.test('GET_CONFIG gives the tag, and an empty answer to a range that is none', async (t) => {
+t.test('GET_CONFIG returns the tag, and an empty answer for an impossible range', async (t) => {
   const socket = connect(t)
   socket.send(Req.GET_CONFIG, concat(u32(0, 40, 0), new Uint8Array(40)))
   const { payload } = socket.receive()!
@@ -201,7 +201,7 @@ t.test('without REPLY_ACK there is never an acknowledgement', async (t) => {
   t.equal(socket.receiveU64(Req.GET_QUEUE_NUM), 256n)
 })
 
-t.test('what was not negotiated is refused', async (t) => {
+t.test('requests whose feature was not negotiated are refused', async (t) => {
   const socket = new RawSocket(device.socketPath)
   t.teardown(() => socket.close())
   socket.send(Req.SET_PROTOCOL_FEATURES, u64(1 << 3))

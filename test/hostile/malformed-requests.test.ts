@@ -57,7 +57,7 @@ function errorOfArgs(fs: FuseGuest, opcode: number, args: Uint8Array): number {
   return fs.call({ opcode, nodeid: ROOT_ID, args, reply: { argBytes: 0, dataBytes: 4096 } }).error
 }
 
-t.test('arguments that are too short: EINVAL, for every operation', async (t) => {
+t.test('arguments that are too short get EINVAL, in every operation', async (t) => {
   const fs = mount(t, device)
   for (const [name, opcode, argBytes] of shapes) {
     for (const lenBytes of new Set([0, 1, argBytes >> 1, argBytes - 1])) {
@@ -70,7 +70,7 @@ t.test('arguments that are too short: EINVAL, for every operation', async (t) =>
   fs.close()
 })
 
-t.test('names that do not end, or are not there: EINVAL', async (t) => {
+t.test('missing and unterminated names get EINVAL', async (t) => {
   const fs = mount(t, device)
   for (const [name, opcode, argBytes, names] of shapes) {
     if (names === 0) continue
@@ -89,7 +89,7 @@ t.test('names that do not end, or are not there: EINVAL', async (t) => {
   fs.close()
 })
 
-t.test('more arguments than any request has: EINVAL, and ENAMETOOLONG up to there', async (t) => {
+t.test('more arguments than any request has get EINVAL, and too long names ENAMETOOLONG', async (t) => {
   const fs = mount(t, device, { queueSize: 1024 })
   for (const [lenBytes, error] of [
     [MAX_ARG_BYTES, os.errno.ENAMETOOLONG],
@@ -100,7 +100,7 @@ t.test('more arguments than any request has: EINVAL, and ENAMETOOLONG up to ther
   fs.close()
 })
 
-t.test('an extension that reaches into the arguments or before them: EINVAL', async (t) => {
+t.test('an extension that reaches into the arguments or before them gets EINVAL', async (t) => {
   const fs = mount(t, device)
   for (const units of [1, 2, 7, 8, 100, 0xffff]) {
     const args = concat(u32(0o755, 0), cstring('sub'))
@@ -111,7 +111,7 @@ t.test('an extension that reaches into the arguments or before them: EINVAL', as
   fs.close()
 })
 
-t.test('a supplementary group that is none counts for nothing', async (t) => {
+t.test('an invalid supplementary group is ignored', async (t) => {
   if (!isRoot) {
     t.pass('supplementary groups', { skip: 'needs root: a directory of another group' })
     return
@@ -143,7 +143,7 @@ t.test('a supplementary group that is none counts for nothing', async (t) => {
   fs.close()
 })
 
-t.test('a header that says another length than there is: EIO', async (t) => {
+t.test('a header with a wrong length gets EIO', async (t) => {
   const fs = mount(t, device)
   const request: GuestRequest = { opcode: Op.STATFS, nodeid: ROOT_ID, reply: { argBytes: 80 } }
   for (const headerLenBytes of [0, 1, 39, 41, 4096, 0x8000_0000, 0xffff_ffff])
@@ -154,7 +154,7 @@ t.test('a header that says another length than there is: EIO', async (t) => {
   fs.close()
 })
 
-t.test('bytes behind what the header says are not looked at', async (t) => {
+t.test('bytes beyond the length in the header are ignored', async (t) => {
   const fs = mount(t, device)
   writeFileSync(`${device.directory}/a`, '')
   const request = { opcode: Op.LOOKUP, nodeid: ROOT_ID, reply: { argBytes: 128 } }
@@ -183,7 +183,7 @@ function assertSilent(t: Test, result: ReturnType<typeof sendRaw>, name: string)
   t.same([result.writtenBytes, result.untouched], [0, true], name)
 }
 
-t.test('a request too short for a header, or with no bytes at all, is EIO where that has room', async (t) => {
+t.test('a request too short for a header, or empty, gets EIO if there is room for it', async (t) => {
   const fs = mount(t, device)
   for (const readableBytes of [0, 1, 4, 16, 39]) {
     const { writtenBytes, error } = sendRaw(fs, header(Op.STATFS), readableBytes, 96)
@@ -194,20 +194,23 @@ t.test('a request too short for a header, or with no bytes at all, is EIO where 
   fs.close()
 })
 
-t.test('a reply without room: EINVAL where that has room, else nothing', async (t) => {
-  const fs = mount(t, device)
-  for (const writableBytes of [0, 1, 8, 15])
-    assertSilent(t, sendRaw(fs, header(Op.STATFS), 40, writableBytes), `${writableBytes} bytes`)
-  for (const writableBytes of [16, 17, 95]) {
-    const { writtenBytes, untouched, error } = sendRaw(fs, header(Op.STATFS), 40, writableBytes)
-    t.same([writtenBytes, untouched, error], [16, true, -EINVAL], `${writableBytes} bytes`)
-  }
-  t.equal(sendRaw(fs, header(Op.STATFS), 40, 96).writtenBytes, 96)
-  await assertLogged(t, device, 'no room for the reply')
-  fs.close()
-})
+t.test(
+  'a request without room for its reply gets EINVAL if there is room for that, else nothing',
+  async (t) => {
+    const fs = mount(t, device)
+    for (const writableBytes of [0, 1, 8, 15])
+      assertSilent(t, sendRaw(fs, header(Op.STATFS), 40, writableBytes), `${writableBytes} bytes`)
+    for (const writableBytes of [16, 17, 95]) {
+      const { writtenBytes, untouched, error } = sendRaw(fs, header(Op.STATFS), 40, writableBytes)
+      t.same([writtenBytes, untouched, error], [16, true, -EINVAL], `${writableBytes} bytes`)
+    }
+    t.equal(sendRaw(fs, header(Op.STATFS), 40, 96).writtenBytes, 96)
+    await assertLogged(t, device, 'no room for the reply')
+    fs.close()
+  },
+)
 
-t.test('a link’s target that has no room is not cut short: EINVAL', async (t) => {
+t.test('a link’s target that does not fit gets EINVAL and is not cut', async (t) => {
   const fs = mount(t, device)
   const { nodeid } = fs.symlink(ROOT_ID, 'link', 'target')
   const readlink = (dataBytes: number) =>
@@ -218,7 +221,7 @@ t.test('a link’s target that has no room is not cut short: EINVAL', async (t) 
   fs.close()
 })
 
-t.test('an unknown opcode needs room for its error alone', async (t) => {
+t.test('an unknown opcode needs room only for its error', async (t) => {
   const fs = mount(t, device)
   assertSilent(t, sendRaw(fs, header(99), 40, 15), '15 bytes')
   const { writtenBytes, error } = sendRaw(fs, header(99), 40, 16)
@@ -226,7 +229,7 @@ t.test('an unknown opcode needs room for its error alone', async (t) => {
   fs.close()
 })
 
-t.test('what has no room to say what it did does nothing: no lookup, no handle, no change', async (t) => {
+t.test('a request without room for its reply does nothing: no lookup, no handle, no change', async (t) => {
   writeFileSync(`${device.directory}/file`, '')
   const fs = mount(t, device)
   const { nodeid } = fs.lookup(ROOT_ID, 'file')

@@ -25,7 +25,7 @@ const word = (name: string) => new DataView(Uint8Array.from(Buffer.from(name)).b
 const device = await Device.start(t, ['--keep-alive'])
 const heldBefore = device.fdCount()
 
-t.test(`descriptors, header and name go to and fro under ${ROUNDS} requests`, async (t) => {
+t.test(`descriptors, header and name change during ${ROUNDS} requests`, async (t) => {
   const fs = mount(t, device, { regionBytes: [MEMORY_BYTES], indirect: false })
   const ring = new RawRing(fs, REQUEST_QUEUE)
   const args = concat(u32(0o755, 0), cstring('good'))

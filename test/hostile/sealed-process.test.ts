@@ -34,7 +34,7 @@ function probe(t: Test, attempt: string, filter: 'filter' | 'no filter' = 'filte
   return { status, said: stdout.trim(), stderr }
 }
 
-t.test('what a sealed process sees', skip, async (t) => {
+t.test('a sealed process sees its share and its own descriptors, and nothing else', skip, async (t) => {
   t.same(probe(t, 'nothing'), { status: 0, said: 'alive', stderr: '' })
   t.equal(probe(t, 'list').said, 's0', 'the shares are all there is')
   t.equal(probe(t, 'list share').said, 'inside')
@@ -45,7 +45,7 @@ t.test('what a sealed process sees', skip, async (t) => {
   t.equal(probe(t, 'climb out of its descriptors').said, `${-2}`, 'ENOENT: there is nothing above them')
 })
 
-t.test('what a sealed process is ended for', skip, async (t) => {
+t.test('forbidden calls end a sealed process', skip, async (t) => {
   for (const attempt of ['execute', 'make a socket', 'kill another']) {
     const { status, said, stderr } = probe(t, attempt)
     t.equal(status, KILLED_BY_SECCOMP, `${attempt}: ${said}`)
@@ -53,11 +53,11 @@ t.test('what a sealed process is ended for', skip, async (t) => {
   }
 })
 
-t.test('without the filter, there is nothing to execute, and no privilege', skip, async (t) => {
+t.test('without the filter, a sealed process still finds no program to execute', skip, async (t) => {
   t.equal(probe(t, 'execute', 'no filter').said, 'null', 'no program to be found')
   t.equal(probe(t, 'list', 'no filter').said, 's0')
 })
 
-t.test('threads are allowed', skip, async (t) => {
+t.test('a sealed process may make threads', skip, async (t) => {
   t.same(probe(t, 'make threads'), { status: 0, said: 's0', stderr: '' })
 })

@@ -102,7 +102,7 @@ async function serve(t: Test, args: readonly string[]) {
 
 const errnoOf = (result: string | undefined): number => -Number(result)
 
-t.test('no thread may make a call that nothing here needs', skip, async (t) => {
+t.test('no thread may make a system call that serving does not need', skip, async (t) => {
   const calls = new ThreadCalls(t)
   const { device, stillServes } = await serve(t, ['--seccomp', 'trap'])
   const ruled = new Set(systemCallRules.map(({ name }) => numberOf(name)))
@@ -138,7 +138,7 @@ t.test('no thread may make a call that nothing here needs', skip, async (t) => {
   t.ok(stillServes(), 'and it serves on')
 })
 
-t.test('by default the first of them is the end of the process', skip, async (t) => {
+t.test('by default the first forbidden call ends the process', skip, async (t) => {
   const calls = new ThreadCalls(t)
   for (const name of ['ptrace', 'process_vm_readv', 'execve'] as const) {
     const share = tempDir(t)
@@ -167,7 +167,7 @@ function intruder(calls: ThreadCalls, pid: number, tid: number) {
     Number(calls.make(pid, [{ tid, number: number!, args }])[0])
 }
 
-t.test('what it may do it cannot do to the host', skip, async (t) => {
+t.test('calls that are allowed cannot reach the host', skip, async (t) => {
   const { device, tid, stillServes } = await serve(t, ['--seccomp', 'trap', '--inode-file-handles', 'never'])
   const outside = join(tempDir(t), 'secret')
   writeFileSync(outside, 'of the host')
@@ -202,7 +202,7 @@ t.test('what it may do it cannot do to the host', skip, async (t) => {
   t.ok(stillServes())
 })
 
-t.test('with file handles, those of other file systems are of no use', skip, async (t) => {
+t.test('file handles of other file systems cannot be opened', skip, async (t) => {
   const { device, tid } = await serve(t, ['--seccomp', 'trap'])
   const outside = join(process.cwd(), 'package.json')
   t.not(statSync(outside).dev, statSync(device.directory).dev)
@@ -212,7 +212,7 @@ t.test('with file handles, those of other file systems are of no use', skip, asy
   t.equal(attempt(open_by_handle_at, shareFd, handleOf(outside), O_RDONLY), -ESTALE)
 })
 
-t.test('what namespaces and capabilities leave it when there is no filter', skip, async (t) => {
+t.test('without a filter, namespaces and capabilities keep the process from the host', skip, async (t) => {
   const { device, tid, stillServes } = await serve(t, ['--seccomp', 'none'])
   const attempt = intruder(new ThreadCalls(t), device.pid, tid)
   t.equal(attempt(wanted.mount, 'none', '/s0', 'tmpfs', 0, 0), -EPERM)

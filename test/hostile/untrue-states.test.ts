@@ -47,7 +47,7 @@ const accepts = (fs: FuseGuest, state: Uint8Array): boolean => {
   }
 }
 
-t.test('a share that was removed takes no state, and its process lives', async (t) => {
+t.test('a share that was removed takes no state, and the process goes on', async (t) => {
   const live = await LiveDevice.start(t)
   const changes = await live.changes()
   const { socketPath, words } = live.share('extra')
@@ -66,7 +66,7 @@ t.test('a share that was removed takes no state, and its process lives', async (
 
 const without = ['--security-label', 'never', '--no-killpriv-v2', '--no-announce-submounts']
 
-t.test('a state agrees on nothing that this device does not offer', async (t) => {
+t.test('a state with flags that this device does not offer is refused', async (t) => {
   const device = await Device.start(t, [...without, '--keep-alive'])
   const fs = mount(t, device)
   const bases = suspend(fs)
@@ -106,7 +106,7 @@ const INODE: InodeRecord = {
   handle: undefined,
 }
 
-t.test('paths of a state lead nowhere else, and its files are opened as files', async (t) => {
+t.test('paths of a state do not lead out of the share, and its files are opened as files', async (t) => {
   const device = await Device.start(t, ['--migration-on-error', 'guest-error', '--keep-alive'])
   const { directory } = device
   writeFileSync(join(directory, 'file'), 'inside')

@@ -43,7 +43,7 @@ async function serves(t: Test, program: string): Promise<RunningProgram> {
   return running
 }
 
-t.test('packed, installed and started', async (t) => {
+t.test('the packages are packed, installed and started', async (t) => {
   const packed = tempDir(t)
   const home = tempDir(t)
   npm(ROOT, ['pack', '--workspaces', '--include-workspace-root', '--pack-destination', packed])
@@ -93,7 +93,7 @@ t.test('packed, installed and started', async (t) => {
       t.doesNotThrow(() => run(attw, ['--profile', 'esm-only', tarball]), tarball)
   })
 
-  t.test('who compiles against the library is told what is wrong, and nothing else', async (t) => {
+  t.test("the compiler reports wrong uses of the library's types, and nothing else", async (t) => {
     copyFileSync(join(ROOT, 'test/package/library-types.ts'), join(home, 'library.ts'))
     copyFileSync(join(ROOT, 'test/package/file-system-types.ts'), join(home, 'file-system.ts'))
     copyFileSync(join(modules, 'vhost-user-ts/examples/block-device.js'), join(home, 'block-device.js'))
@@ -141,7 +141,7 @@ t.test('packed, installed and started', async (t) => {
     t.equal(code.length, 4)
   })
 
-  t.test('where no addon came along, a line says what to type, and that helps', async (t) => {
+  t.test('without a fitting addon, a line says what to type, and that command works', async (t) => {
     const native = join(modules, 'virtiofsd-ts-native')
     rmSync(join(native, 'prebuilds'), { recursive: true })
     const args = ['--shared-dir', tempDir(t), '--socket-path', join(home, 'socket')]

@@ -82,7 +82,7 @@ t.test(
   },
 )
 
-t.test('descriptors spent: ENFILE, and never ESTALE', { skip: needs }, async (t) => {
+t.test('when descriptors run out, the error is ENFILE, and never ESTALE', { skip: needs }, async (t) => {
   const directory = await bindMount(t, FILES)
   const device = await Device.start(t, ['--rlimit-nofile', '512'], { directory })
   const fs = mount(t, device)

@@ -18,7 +18,7 @@ const init = { flags: EVERY_FLAG }
 
 if (!isRoot) t.plan(0, 'needs root: it sets security attributes')
 else {
-  t.test('a label that the guest sets is the host’s', async (t) => {
+  t.test('a label that the guest sets is set on the host’s file', async (t) => {
     const device = await Device.start(t, ['--keep-alive'])
     writeFileSync(join(device.directory, 'file'), '')
     const fs = mount(t, device, { init })
@@ -29,7 +29,7 @@ else {
     t.same(getxattr(other, other.lookup(ROOT_ID, 'file').nodeid, LABEL), context)
   })
 
-  t.test('with the map of docs/coherency.md it has another name there', async (t) => {
+  t.test('with the map of docs/coherency.md the label has another name there', async (t) => {
     const device = await Device.start(t, [
       '--keep-alive',
       '--xattrmap',

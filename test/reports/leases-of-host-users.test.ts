@@ -57,7 +57,7 @@ for (const [user, options] of Object.entries(users)) {
       return fs.start({ opcode: Op.OPEN, nodeid, args: u32(flags, 0), reply: { argBytes: 16 } })
     }
 
-    t.test('OPEN waits until the lease is given up; others go on, and so do control commands', async (t) => {
+    t.test('OPEN waits until the lease is given up; other requests and control commands go on', async (t) => {
       const lease = await Lease.take(t, device, 'opened', owner)
       const waiting = open('opened', O_RDONLY)
       for (let n = 0; n < 100; n++) fs.getattr(ROOT_ID)
@@ -68,7 +68,7 @@ for (const [user, options] of Object.entries(users)) {
       t.equal(waiting.reply?.error, 0)
     })
 
-    t.test('a lease for reading is in the way of writing, not of reading', async (t) => {
+    t.test('a read lease delays opens for writing, and not for reading', async (t) => {
       const lease = await Lease.take(t, device, 'read', owner, 'F_RDLCK')
       const reading = open('read', O_RDONLY)
       t.equal(fs.finish(), reading)

@@ -32,7 +32,7 @@ const CAPABILITY = u32(0x0200_0001, 1 << 7, 0, 0, 0)
 
 const asRoot = isRoot ? {} : { skip: 'needs root: device nodes' }
 
-t.test('--no-suid', asRoot, async (t) => {
+t.test('--no-suid refuses set-id bits and file capabilities', asRoot, async (t) => {
   const device = await Device.start(t, ['--no-suid'])
   const fs = mount(t, device)
   const { nodeid } = fs.create(ROOT_ID, 'file', O_RDWR)
@@ -65,7 +65,7 @@ t.test('--no-suid', asRoot, async (t) => {
   t.equal(statSync(join(device.directory, 'program')).mode & 0o7777, 0o755, 'one that is cut by a handle')
 })
 
-t.test('--no-dev', asRoot, async (t) => {
+t.test('--no-dev refuses device nodes', asRoot, async (t) => {
   const device = await Device.start(t, ['--no-dev'])
   const fs = mount(t, device)
   for (const type of [S_IFCHR, S_IFBLK]) fails('EPERM', () => fs.mknod(ROOT_ID, 'node', type | 0o600, 0x103))
@@ -113,7 +113,7 @@ for (const option of [[], ['--allow-project-ids']]) {
   })
 }
 
-t.test('a start says when users of the host can reach what a guest leaves', asRoot, async (t) => {
+t.test('a start warns when users of the host can reach what a guest leaves', asRoot, async (t) => {
   const directory = tempDir(t)
   const share = join(directory, 'share')
   mkdirSync(share)

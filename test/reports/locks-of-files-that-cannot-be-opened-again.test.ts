@@ -46,7 +46,7 @@ for (const { way, args, options } of ways) {
   })
 }
 
-t.test('a guest that locks for what a handle is not open for hears EBADF', async (t) => {
+t.test('a lock of a kind that the handle is not open for gets EBADF', async (t) => {
   const device = await Device.start(t, ['--posix-lock'])
   const fs = mount(t, device)
   const { nodeid } = fs.create(ROOT_ID, 'file', O_RDWR)
@@ -56,7 +56,7 @@ t.test('a guest that locks for what a handle is not open for hears EBADF', async
   refused(t, 'EBADF', () => setlk(fs, nodeid, writing, { owner: ONE, type: F_RDLCK }))
 })
 
-t.test('locks take no descriptors', async (t) => {
+t.test('locks use no descriptors', async (t) => {
   const device = await Device.start(t, ['--posix-lock'])
   const fs = mount(t, device)
   const { nodeid, handle } = fs.create(ROOT_ID, 'file', O_RDWR)

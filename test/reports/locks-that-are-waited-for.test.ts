@@ -42,7 +42,7 @@ function prepare(fs: FuseGuest, directory: string) {
   return { file, a, b, hostFd: openSync(`${directory}/file`, O_RDWR) }
 }
 
-t.test('--lock-timeout: whoever waits for longer gets ETIMEDOUT, and has no lock', async (t) => {
+t.test('with --lock-timeout a longer wait ends with ETIMEDOUT and without a lock', async (t) => {
   const { device, control } = await startControlled(t, ['--posix-lock', '--flock', '--lock-timeout', '0.3'])
   const fs = mount(t, device)
   const { file, a, b, hostFd } = prepare(fs, device.directory)
@@ -64,7 +64,7 @@ t.test('--lock-timeout: whoever waits for longer gets ETIMEDOUT, and has no lock
   t.equal(native.setRangeLock(hostFd, F_WRLCK, 0, 0), 0)
 })
 
-t.test('locks: who waits for what, since when, and whose it is', async (t) => {
+t.test('ctl locks shows each wait, since when, and the process that holds the lock', async (t) => {
   const { device, control } = await startControlled(t, ['--posix-lock', '--flock'])
   const fs = mount(t, device)
   const { file, a, b, hostFd } = prepare(fs, device.directory)
@@ -131,7 +131,7 @@ t.test('locks: who waits for what, since when, and whose it is', async (t) => {
   t.match(await control.ask('state'), { memory: { waiting: 0, locks: 0, total: 0 } })
 })
 
-t.test('what a guest can make the device keep of locks is bounded', async (t) => {
+t.test('the number of locks and waits that a guest can have is bounded', async (t) => {
   const { device, control } = await startControlled(t, ['--posix-lock'])
   const fs = mount(t, device)
   const { file, a, b } = prepare(fs, device.directory)

@@ -100,7 +100,7 @@ function attempt(work: () => number): number {
 }
 
 for (const sandbox of isRoot ? ['namespace', 'none'] : ['none']) {
-  t.test(`a log that nobody reads holds nothing up (--sandbox ${sandbox})`, async (t) => {
+  t.test(`a log that nobody reads stops nothing (--sandbox ${sandbox})`, async (t) => {
     const { child, directory } = await startUnread(t, sandbox)
     const control = await ControlClient.connect(t, join(directory, 'control'))
     for (let n = 0; n < 5; n++) {

@@ -44,7 +44,7 @@ t.test(`${CALLS} results that nobody has taken are all there later`, skip, async
   closeSync(fd)
 })
 
-t.test('a kernel that takes no more for now is no end: helper threads do it', skip, async (t) => {
+t.test('when the kernel takes no more requests, helper threads carry them out', skip, async (t) => {
   const { PATH } = process.env
   const { status, stdout, stderr } = spawnSync('env', ['-i', `PATH=${PATH}`, process.execPath, BUSY_URING], {
     encoding: 'utf8',

@@ -22,7 +22,7 @@ const NAMES = [
 ]
 const UNSEEN = /(?!\n)[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u
 
-t.test('each is made visible', async (t) => {
+t.test('each control character is made visible', async (t) => {
   t.equal(
     visible('a\u001b[2J\nb\u009b\u202e\u{e0041}\ud800é'),
     'a\\u001b[2J\\u000ab\\u009b\\u202e\\udb40\\udc41\\ud800é',
@@ -37,7 +37,7 @@ t.test('each is made visible', async (t) => {
   }
 })
 
-t.test('ctl, trace and its summary', async (t) => {
+t.test('ctl, trace and its summary print names with escapes', async (t) => {
   const trace = join(tempDir(t), 'trace')
   const { device, control, controlPath: socket } = await startControlled(t, ['--inspect', '--trace', trace])
   const fs = mount(t, device)

@@ -32,21 +32,24 @@ for (const [user, options] of Object.entries(users)) {
         return fs.start({ opcode: Op.RELEASE, nodeid: file, args: u64(handle, 0, 0), reply: EMPTY })
       }
 
-      t.test('released while others have the file open: free for the guest and for the host', async (t) => {
-        const { file, a, b } = opened('released')
-        const hostFd = openSync(`${device.directory}/released`, O_RDWR)
-        setlk(fs, file, a, { owner: ONE, type: F_WRLCK, start: 100, last: 100 })
-        flushBy(fs, file, a, PROCESS)
-        refused(t, 'EAGAIN', () => setlk(fs, file, b, { owner: TWO, type: F_WRLCK, start: 100, last: 100 }))
-        fs.release(file, a)
-        t.equal(native.setRangeLock(hostFd, F_WRLCK, 0, 0), 0, 'the host')
-        t.equal(native.setRangeLock(hostFd, F_UNLCK, 0, 0), 0)
-        setlk(fs, file, b, { owner: TWO, type: F_WRLCK, start: 100, last: 100 })
-        t.equal(getlk(fs, file, b, { owner: ONE, type: F_WRLCK }).start, 100n)
-        closeSync(hostFd)
-      })
+      t.test(
+        'a lock ends with its handle while others have the file open, for the guest and for the host',
+        async (t) => {
+          const { file, a, b } = opened('released')
+          const hostFd = openSync(`${device.directory}/released`, O_RDWR)
+          setlk(fs, file, a, { owner: ONE, type: F_WRLCK, start: 100, last: 100 })
+          flushBy(fs, file, a, PROCESS)
+          refused(t, 'EAGAIN', () => setlk(fs, file, b, { owner: TWO, type: F_WRLCK, start: 100, last: 100 }))
+          fs.release(file, a)
+          t.equal(native.setRangeLock(hostFd, F_WRLCK, 0, 0), 0, 'the host')
+          t.equal(native.setRangeLock(hostFd, F_UNLCK, 0, 0), 0)
+          setlk(fs, file, b, { owner: TWO, type: F_WRLCK, start: 100, last: 100 })
+          t.equal(getlk(fs, file, b, { owner: ONE, type: F_WRLCK }).start, 100n)
+          closeSync(hostFd)
+        },
+      )
 
-      t.test('whoever waits for it has it', async (t) => {
+      t.test('a process that waits for the lock gets it', async (t) => {
         const { file, a, b } = opened('waited-for')
         setlk(fs, file, a, { owner: ONE, type: F_WRLCK })
         const waiting = startSetlkw(fs, file, b, { owner: TWO, type: F_WRLCK })

@@ -50,7 +50,7 @@ for (const [user, options] of Object.entries(users)) {
   })
 }
 
-t.test('what no thread has begun can be given up', async (t) => {
+t.test('calls that no thread has begun can be given up', async (t) => {
   const path = join(tempDir(t), 'file')
   const fd = openSync(path, 'w+')
   t.equal(native.asyncCreate(0, 1, 0), 0)

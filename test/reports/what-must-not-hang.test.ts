@@ -16,7 +16,7 @@ import { tempDir } from '../support/host/temp-dir.js'
 const TIMEOUT_MS = 20_000
 const { O_NONBLOCK } = native.constants
 
-t.test('ctl of a share that has ended says so', async (t) => {
+t.test('ctl reports a share that has ended', async (t) => {
   const place = tempDir(t)
   const second = join(place, 'second')
   mkdirSync(second)

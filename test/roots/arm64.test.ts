@@ -30,7 +30,7 @@ t.test('arm64', async (t) => {
   t.equal(run([...node, '-p', 'process.arch']).stdout, 'arm64\n')
   t.match(run([...words, '--version']).stdout, /^\d+\.\d+\.\d+\n$/)
 
-  t.test('the unit tests of the protocols', async (t) => {
+  t.test('the unit tests of the protocols pass', async (t) => {
     const addon = join(lib, 'node_modules/virtiofsd-ts-native/prebuilds/linux-arm64/native.glibc.node')
     for (const suite of ['dist/test/unit/vhost-user', 'dist/test/unit/virtio-fs']) {
       for (const file of readdirSync(join(ROOT, suite)).filter((file) =>
@@ -44,7 +44,7 @@ t.test('arm64', async (t) => {
   })
 
   // qemu-user cannot start the launcher, an arm64 program, in place of itself: no sandbox, and nobody's identity.
-  t.test('serves', async (t) => {
+  t.test('the device serves', async (t) => {
     const place = tempDir(t)
     execFileSync('chmod', ['777', place])
     const asNobody = ['setpriv', `--reuid=${NOBODY}`, `--regid=${NOBODY}`, '--clear-groups', ...words]

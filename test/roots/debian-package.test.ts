@@ -18,7 +18,7 @@ const FILES = [
 
 t.setTimeout(600_000)
 
-t.test('installed, serves, and is purged without a trace', async (t) => {
+t.test('the package is installed, serves, and is purged without leaving a file', async (t) => {
   const name = readdirSync(RELEASE).find((file) => file.endsWith('_amd64.deb')) as string
   const root = await FreshRoot.make(t, 'trixie', ['nodejs', 'systemd'])
   root.run('apt-get install -qy --no-install-recommends nodejs')

@@ -46,7 +46,7 @@ t.test('a socket starts its device when a guest comes, and the device ends with 
   }
 })
 
-t.test('options of one share', async (t) => {
+t.test('the file of a share sets its options', async (t) => {
   mkdirSync(systemd.path('/etc/virtiofsd-ts'), { recursive: true })
   writeFileSync(
     systemd.path('/etc/virtiofsd-ts/srv-data.env'),

@@ -10,7 +10,7 @@ const RELEASE = fileURLToPath(new URL('../../../release', import.meta.url))
 
 t.setTimeout(600_000)
 
-t.test('unpacked, serves, and goes without a trace', async (t) => {
+t.test('the tarball is unpacked, serves, and is removed without leaving a file', async (t) => {
   const name = readdirSync(RELEASE).find((file) => file.endsWith('-linux-x64.tar.gz')) as string
   const folder = name.replace('.tar.gz', '')
   const root = await FreshRoot.make(t, 'bookworm')

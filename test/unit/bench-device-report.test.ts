@@ -18,12 +18,12 @@ function split(runs: RunResult[]): string[] {
   return row!.slice(6)
 }
 
-t.test('processor time is divided as the samples of all runs are, not those of each', async (t) => {
+t.test('processor time is divided by the samples of all runs together', async (t) => {
   t.same(split([run(8, 1, 0), run(10, 0, 2), run(12, 0, 1)]), ['10.00', '2.50', '7.50'])
   t.same(split([run(3, 5, 0)]), ['3.00', '3.00', '0.00'])
 })
 
-t.test('without a sample there is nothing to divide by', async (t) => {
+t.test('without samples there is no division of processor time', async (t) => {
   t.same(split([run(3, 0, 0)]), ['3.00', '', ''])
 })
 

@@ -21,7 +21,7 @@ function report(ours: readonly (readonly [number, number])[]): BenchReport {
   } as unknown as BenchReport
 }
 
-t.test('median, quartiles and spread', (t) => {
+t.test('median, quartiles and spread are computed', (t) => {
   t.equal(median([3, 1, 2]), 2)
   t.equal(median([1, 2, 3, 4]), 2.5)
   t.equal(quantile([0, 10], 0.25), 2.5)
@@ -73,7 +73,7 @@ t.test('a loss beyond noise is found, one within it is not', (t) => {
   t.end()
 })
 
-t.test('more CPU for each operation is found', (t) => {
+t.test('an operation that needs more processor time is found', (t) => {
   const before = report([
     [300, 5],
     [300, 5],

@@ -8,7 +8,7 @@ import { FileModel, patternBytes } from '../../vm/lab/file-model.js'
 const write = (offsetBytes: number, sizeBytes: number, detailFlags = 0): TimedRequest =>
   ({ epochMs: 0, request: { opcode: Opcode.WRITE, offsetBytes, sizeBytes, detailFlags } }) as TimedRequest
 
-t.test('bytes and size on the host', async (t) => {
+t.test('bytes and size on the host are compared', async (t) => {
   const model = new FileModel(Buffer.alloc(10, 1))
   model.fill(8, 4, 2)
   t.same(model.faultsOf(Buffer.from('010101010101010102020202', 'hex')), [])
@@ -31,7 +31,7 @@ t.test('appended blocks may come in any order, and each has to come once', async
   t.same(makeModel().faultsOf(Buffer.concat([start, a, a])), ['4 bytes wrong on the host, from 6 on'])
 })
 
-t.test('the size and the bytes that the guest sees', async (t) => {
+t.test('the size and the bytes that the guest sees are compared', async (t) => {
   const bytes = Buffer.alloc(100, 1)
   const model = new FileModel(bytes)
   const md5 = createHash('md5').update(bytes).digest('hex')
@@ -42,7 +42,7 @@ t.test('the size and the bytes that the guest sees', async (t) => {
   t.same(model.guestFaultsOf({ sizeBytes: 99, md5 }), [])
 })
 
-t.test('WRITEs past the page cache, when a case says which', async (t) => {
+t.test('WRITEs past the page cache are compared when a case names them', async (t) => {
   const model = new FileModel(Buffer.alloc(0))
   t.same(model.writeFaultsOf([write(0, 10)]), [], 'it has not said')
   model.expectWrite(0, 10)

@@ -101,7 +101,7 @@ t.test("KTAP by the kernel's own parser", { skip: noParser }, async (t) => {
   for (const { test_cases } of two.sub_groups) t.match(test_cases, cases)
 })
 
-t.test('lines of a diagnosis are no results', async (t) => {
+t.test('lines of a diagnosis are not taken for results', async (t) => {
   const lines = ktapText(result('6.12')).split('\n')
   t.equal(lines.filter((line) => /^(not )?ok /.test(line)).length, 4)
   t.equal(lines.filter((line) => /^1\.\./.test(line)).length, 1)
@@ -109,7 +109,7 @@ t.test('lines of a diagnosis are no results', async (t) => {
 
 const noXmllint =
   findInPath('xmllint') === undefined && 'xmllint (Debian package libxml2-utils) is not installed'
-t.test('JUnit XML by its schema', { skip: noXmllint }, async (t) => {
+t.test('the JUnit XML is valid by its schema', { skip: noXmllint }, async (t) => {
   const check = (xml: string) => {
     const { status, stderr } = spawnSync('xmllint', ['--noout', '--schema', SCHEMA, '-'], {
       input: xml,

@@ -25,7 +25,7 @@ t.test('lines of the trace are read, all others left out', async (t) => {
   t.same(parseGuestEvents(''), [])
 })
 
-t.test('a request lies between its events, whatever the clocks', async (t) => {
+t.test('a request lies between its guest events, whatever the difference of the clocks', async (t) => {
   const seen = request(34, 500_001, 1)
   const joined = joinEvents([seen, request(36, 500_002, 1)], parseGuestEvents(TEXT), 41)
   t.same([...joined], [[seen, { sentMs: 499_999.5, endedMs: 500_003.5 }]], '4 ms around 1 ms, in the middle')

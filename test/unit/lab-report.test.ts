@@ -63,7 +63,7 @@ function result(...kernels: [release: string, cells: Cell[]][]): LabResult {
   }
 }
 
-t.test('what was seen is compared word for word', async (t) => {
+t.test('observations are compared word for word', async (t) => {
   t.equal(judge('8 > 1 > 8', '8 > 1 > 8', []), 'as expected')
   t.equal(judge('8 > 1 > 8', '8 > 8 > 8', []), 'unexpected')
   t.equal(judge('8', 'failed', []), 'unexpected')
@@ -147,7 +147,7 @@ t.test('the page shows every cell, and opens what is unexpected', async (t) => {
   t.notMatch(labPage(result(['6.12.117', [good]])), /<details open>/)
 })
 
-t.test('opens that meet are a table for each share, with what was expected', async (t) => {
+t.test('transitions are a table for each share, with what was expected', async (t) => {
   const meet = (from: string, share: string, expected: string, observed: string): Cell => {
     return {
       ...good,
@@ -194,7 +194,7 @@ t.test('a cell that another server cannot run says so, and is no failure', async
   t.match(ktapLine(1, needs), /# SKIP needs our device/)
 })
 
-t.test('a repro.sh has all that was started and told, and one command', async (t) => {
+t.test('a repro.sh has every command that was run, and the one that runs the cell', async (t) => {
   const recording = {
     qemu: 'qemu -smp 2',
     servers: ['node main.js'],

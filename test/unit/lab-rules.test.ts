@@ -122,7 +122,7 @@ t.test(
   },
 )
 
-t.test('what no version says is found out: the driver compares replies with requests', async (t) => {
+t.test('a probe finds out if the driver compares replies with requests', async (t) => {
   const { expected } = allCases.find(({ name }) => name === 'replies/broken')!
   const at = (release: string, refusesWrongUnique?: boolean) =>
     expected({

@@ -32,7 +32,7 @@ t.test('a cell whose trace cannot be had is not as expected', async (t) => {
   })
 })
 
-t.test('a cell whose server traces nothing, or nothing happened, is', async (t) => {
+t.test('a cell whose server has no trace, or nothing to trace, is as expected', async (t) => {
   for (const traced of [undefined, []])
     t.match(
       await runCell(

@@ -19,7 +19,7 @@ class SlowThread {
   }
 }
 
-t.test('one command at a time, in their order', async (t) => {
+t.test('commands run one at a time, in their order', async (t) => {
   const thread = new SlowThread()
   const asking = new PacedAsking(thread)
   const answers = [asking.ask('inspect', true, false), asking.ask('reset', undefined, false)]
@@ -31,7 +31,7 @@ t.test('one command at a time, in their order', async (t) => {
   t.same(thread.asked, ['inspect', 'reset'])
 })
 
-t.test('a report is shared by those who wait for it, and made after all of them asked', async (t) => {
+t.test('waiting clients share one report, which is made after all of them asked', async (t) => {
   const thread = new SlowThread()
   const asking = new PacedAsking(thread)
   const first = asking.ask('state', undefined, true)

@@ -66,7 +66,7 @@ t.test('xfstests: generic cases of the group quick', async (t) => {
   t.equal(xfstests.outcomeOf(1, 'Failed 1 of 1 tests'), 'fail')
 })
 
-t.test('what is not run has a reason, and a suite', async (t) => {
+t.test('each case that is not run has a reason and a suite', async (t) => {
   const names = Object.values(SUITES).map(({ name }) => name)
   for (const [name, reason] of Object.entries(EXPUNGED)) {
     t.ok(names.includes(name.split(' ')[0] ?? ''), name)

@@ -69,7 +69,7 @@ t.test('every rule names a call that this machine has, or that another architect
     for (const [name, number] of Object.entries(forbidden)) t.equal(calls.numberOf(name), number, name)
 })
 
-t.test('what has no rule is refused', async (t) => {
+t.test('a call without a rule is refused', async (t) => {
   const ruled = new Set(systemCallRules.map(({ name }) => calls.numberOf(name)))
   for (let number = 0; number < HIGHEST_CALL; number++) {
     if (!ruled.has(number) && verdict(number) !== KILL) t.fail(`call ${number} passes`)
@@ -87,7 +87,7 @@ t.test('other architectures and ABIs are refused', async (t) => {
   t.equal(verdict(numberOf('read') + 0x4000_0000), KILL, 'x32')
 })
 
-t.test('calls that depend on their arguments', async (t) => {
+t.test('calls with rules for their arguments are allowed only with those', async (t) => {
   const thread = BigInt(CLONE_THREAD | 0x3d_0f00)
   t.equal(verdict(numberOf('clone'), [thread]), ALLOW)
   t.equal(verdict(numberOf('clone'), [17n]), KILL, 'a process')
@@ -118,7 +118,7 @@ t.test('calls that depend on their arguments', async (t) => {
   )
 })
 
-t.test('the action is what meets the refused', async (t) => {
+t.test('a refused call gets the chosen action', async (t) => {
   const last = (action: 'log' | 'trap') => {
     const bytes = seccompFilter(systemCallRules, action)
     return new DataView(bytes.buffer).getUint32(bytes.length - 4, true)

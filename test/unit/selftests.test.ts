@@ -2,7 +2,7 @@
 import t from 'tap'
 import { buildSelftests, selftestOutcome, testsOf } from '../../vm/lab/tree/selftests.js'
 
-t.test('the tests are what the Makefile names', async (t) => {
+t.test('the tests are those that the Makefile names', async (t) => {
   const makefile = 'TEST_GEN_PROGS := fusectl_test\nTEST_GEN_PROGS += a b\nTEST_GEN_FILES := fuse_mnt\n'
   t.same(testsOf(makefile), ['fusectl_test', 'a', 'b'])
 })

@@ -6,7 +6,7 @@ import { serveControl } from '../../src/control/control-server.js'
 import { serveMetrics } from '../../src/metrics/metrics-server.js'
 import { tempDir } from '../support/host/temp-dir.js'
 
-t.test('accept fails', async (t) => {
+t.test('a failing accept does not end the servers of control and metrics', async (t) => {
   const listen = () => native.unixListen(join(tempDir(t), 's'), 0o600)
   const servers = [serveControl(listen(), undefined as never), serveMetrics(listen(), async () => [])]
   for (const server of servers) {

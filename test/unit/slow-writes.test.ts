@@ -28,7 +28,7 @@ class Host {
   }
 }
 
-t.test('buffered writes leave the loop while the host holds them up', async (t) => {
+t.test("buffered writes go to the background while the host's disk is slow", async (t) => {
   const host = new Host()
   t.equal(host.batch(4, 1, 4096), false, 'a write of a moment')
   t.equal(host.batch(20, 1, 4096), false, 'a write that took 20 ms: who was it?')

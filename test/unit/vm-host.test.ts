@@ -26,7 +26,7 @@ function useCache(t: Test): string {
   return dir
 }
 
-t.test('KVM counts only when the processor can and the device opens', async (t) => {
+t.test('KVM is used only if the processor supports it and /dev/kvm opens', async (t) => {
   const dir = t.testdir({
     vmx: 'processor : 0\nflags\t\t: fpu vme vmx sse\n',
     plain: 'processor : 0\nflags\t\t: fpu vme sse vmx2\n',
@@ -97,7 +97,7 @@ t.test('a leashed process dies with the process that started it', async (t) => {
   }
 })
 
-t.test('a leashed process is free of what hooks into this one', async (t) => {
+t.test('a leashed process does not inherit NODE_OPTIONS and coverage', async (t) => {
   setEnvironment(t, { NODE_OPTIONS: '--no-warnings' })
   const child = new LeashedProcess('sh', { command: 'sh', args: ['-c'] }, [
     'echo "hooks: $NODE_OPTIONS$NODE_V8_COVERAGE"',
@@ -124,7 +124,7 @@ t.test('a cache folder that cannot be made is named', async (t) => {
   )
 })
 
-t.test('a host that lacks something is told what', async (t) => {
+t.test('a missing program or package of the host is named', async (t) => {
   await t.rejects(ensureHostTools('arm64'), { name: 'SetupError', message: /x86-64 host; this one is arm64/ })
   // Nothing at all is installed, apt-get neither.
   setEnvironment(t, { PATH: t.testdir({}) })
@@ -158,32 +158,35 @@ t.test('a missing command and a failing one are told apart', async (t) => {
   })
 })
 
-t.test('the machine has shared memory, its shares, and room to plug memory only when asked', async (t) => {
-  const options = {
-    accelerator: 'tcg' as const,
-    kernelImage: 'bzImage',
-    initramfs: 'image',
-    kernelArgs: ['quiet', 'x=1'],
-    memoryMiB: 6144,
-    maxMemoryMiB: 6144,
-    cpus: 2,
-    shares: [
-      { tag: 'a,b', socketPath: '/tmp/s,1' },
-      { tag: 'c', socketPath: '/s2', requestQueues: 4, queueSize: 128 },
-    ],
-    disks: [{ socketPath: '/d,1', queues: 2 }],
-    sockets: { console: '/c', agentPort: '/p', agentSerial: '/a', qmp: '/q' },
-  }
-  const line = machineArguments(options).join(' ')
-  t.match(line, '-m 6144M -object memory-backend-memfd,id=mem,size=6144M,share=on')
-  t.match(line, '-append quiet x=1 ')
-  t.match(line, 'socket,id=fs0,path=/tmp/s,,1')
-  t.match(line, 'socket,id=disk0,path=/d,,1 -device vhost-user-blk-pci,chardev=disk0,num-queues=2')
-  t.match(line, 'vhost-user-fs-pci,chardev=fs0,tag=a,,b,queue-size=1024,num-request-queues=1')
-  t.match(line, 'vhost-user-fs-pci,chardev=fs1,tag=c,queue-size=128,num-request-queues=4')
-  t.match(machineArguments({ ...options, maxMemoryMiB: 8192 }).join(' '), '-m 6144M,slots=8,maxmem=8192M')
-  t.match(machineArguments({ ...options, accelerator: 'kvm' }).join(' '), '-accel kvm -cpu host')
-})
+t.test(
+  'the machine has shared memory and its shares, and room for more memory only when asked',
+  async (t) => {
+    const options = {
+      accelerator: 'tcg' as const,
+      kernelImage: 'bzImage',
+      initramfs: 'image',
+      kernelArgs: ['quiet', 'x=1'],
+      memoryMiB: 6144,
+      maxMemoryMiB: 6144,
+      cpus: 2,
+      shares: [
+        { tag: 'a,b', socketPath: '/tmp/s,1' },
+        { tag: 'c', socketPath: '/s2', requestQueues: 4, queueSize: 128 },
+      ],
+      disks: [{ socketPath: '/d,1', queues: 2 }],
+      sockets: { console: '/c', agentPort: '/p', agentSerial: '/a', qmp: '/q' },
+    }
+    const line = machineArguments(options).join(' ')
+    t.match(line, '-m 6144M -object memory-backend-memfd,id=mem,size=6144M,share=on')
+    t.match(line, '-append quiet x=1 ')
+    t.match(line, 'socket,id=fs0,path=/tmp/s,,1')
+    t.match(line, 'socket,id=disk0,path=/d,,1 -device vhost-user-blk-pci,chardev=disk0,num-queues=2')
+    t.match(line, 'vhost-user-fs-pci,chardev=fs0,tag=a,,b,queue-size=1024,num-request-queues=1')
+    t.match(line, 'vhost-user-fs-pci,chardev=fs1,tag=c,queue-size=128,num-request-queues=4')
+    t.match(machineArguments({ ...options, maxMemoryMiB: 8192 }).join(' '), '-m 6144M,slots=8,maxmem=8192M')
+    t.match(machineArguments({ ...options, accelerator: 'kvm' }).join(' '), '-accel kvm -cpu host')
+  },
+)
 
 /** A killed process may stay as a zombie where PID 1 does not reap. */
 function isRunning(pid: number): boolean {

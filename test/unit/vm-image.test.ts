@@ -18,7 +18,7 @@ t.test('a cpio archive has the golden bytes of newc', async (t) => {
   t.equal(archive.length % 4, 0)
 })
 
-t.test('a cpio archive holds folders and links as such', async (t) => {
+t.test('a cpio archive holds folders and links', async (t) => {
   const archive = writeArchive([
     { path: 'bin', mode: FOLDER },
     { path: 'bin/sh', mode: LINK, data: Buffer.from('busybox') },
@@ -40,7 +40,7 @@ function makeModules(t: Test, modules: Record<string, string>): string {
   return dir
 }
 
-t.test('modules come after what they depend on, once, without what is built in', async (t) => {
+t.test('modules come after those that they depend on, once, and without built-in ones', async (t) => {
   const dir = makeModules(t, {
     'fs/fuse/virtiofs.ko': 'virtio,fuse',
     'drivers/virtio/virtio_pci.ko.gz': 'virtio,virtio-ring',
@@ -71,7 +71,7 @@ t.test('of several kernels of a release, the newest is taken', async (t) => {
   })
 })
 
-t.test('a kernel of the user is found, or refused with what would be right', async (t) => {
+t.test("a user's kernel is found, or refused with a hint", async (t) => {
   const dir = t.testdir({ bzImage: '', modules: { 'modules.builtin': '' }, empty: {} })
   const image = join(dir, 'bzImage')
   t.same(await findKernel(image), { image })
@@ -90,7 +90,7 @@ t.test('the kernel log is parsed with levels, times and continued lines', async 
   ])
 })
 
-t.test('a kernel log without times is parsed too, and with the thread that spoke', async (t) => {
+t.test('a kernel log without times, or with thread ids, is parsed too', async (t) => {
   // CONFIG_PRINTK_TIME is off in tinyconfig; CONFIG_PRINTK_CALLER is on in kernels for debugging.
   const log = parseKernelLog(
     '<6>Linux version 6.12\n<4>WARNING: at fs/fuse\n<4>[    1.5][   T71] Call Trace:\n',

@@ -36,7 +36,7 @@ t.test("a chart's data cannot end its script element", async (t) => {
   t.same(JSON.parse(/json">(.*)<\/script>/.exec(text)![1]!).marks[0].data, ['</script><script>alert(1)'])
 })
 
-t.test('a page holds all it needs', async (t) => {
+t.test('a page loads nothing from elsewhere', async (t) => {
   const page = renderPage({ title: 'A & B', subtitle: 'one line', body: html`<p>body</p>` })
   t.match(page, '<title>A &amp; B</title>')
   t.match(page, '<p>body</p>')

@@ -68,7 +68,7 @@ function makeRun(device: string, outcomes: readonly CaseResult['outcome'][]): Ru
   return { device, release: '6.12.1', policy: 'auto', cases }
 }
 
-t.test('the table has what does not pass everywhere, and all counts', async (t) => {
+t.test('the table has the cases that do not pass everywhere, and all counts', async (t) => {
   const ours = makeRun('ours', ['pass', 'fail', 'skip', 'fail', 'not run'])
   const peer = makeRun('peer', ['pass', 'pass', 'skip', 'fail', 'not run'])
   const table = resultTable([

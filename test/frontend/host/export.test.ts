@@ -28,7 +28,7 @@ t.test(
   },
 )
 
-t.test('each counts as a lookup, and gives back as one', async (t) => {
+t.test('a lookup of "." or ".." counts as one lookup, and FORGET takes it back', async (t) => {
   const device = await Device.start(t, ['--export', '--inode-file-handles', 'never'])
   const fs = mount(t, device, offer)
   const held = device.fdCount()
@@ -47,7 +47,7 @@ t.test('each counts as a lookup, and gives back as one', async (t) => {
 })
 
 t.test(
-  'what the guest has given back is found again by its node id, as long as it is there',
+  'an inode that the guest has forgotten is found again by its node id, while it exists',
   { skip: !isRoot && 'needs root: it opens file handles' },
   async (t) => {
     const device = await Device.start(t, ['--export', '--inode-limit', '4'])

@@ -49,7 +49,7 @@ t.test('record locks: a process of the host and a guest exclude each other', asy
   closeSync(hostFd)
 })
 
-t.test('GETLK of an owner with a handle for each kind of lock tells of the host alone', async (t) => {
+t.test('GETLK of an owner with two handles reports locks of the host, not its own', async (t) => {
   const device = await Device.start(t, options)
   writeFileSync(`${device.directory}/file`, 'text')
   const hostFd = openSync(`${device.directory}/file`, O_RDWR)
@@ -98,7 +98,7 @@ t.test('flock: a process of the host and a guest exclude each other', async (t) 
   closeSync(hostFd)
 })
 
-t.test('a guest that goes away gives its locks up, and what it waited for', async (t) => {
+t.test('the locks and waits of a guest end when it leaves', async (t) => {
   const device = await Device.start(t, options)
   const heldBefore = device.fdCount()
   writeFileSync(`${device.directory}/file`, 'text')
@@ -124,7 +124,7 @@ t.test('a guest that goes away gives its locks up, and what it waited for', asyn
   t.equal(next.getattr(again).attr.size, 4n)
 })
 
-t.test('two guests on one share exclude each other; one that leaves frees the other', async (t) => {
+t.test('locks of two guests on one directory exclude each other, until one guest leaves', async (t) => {
   const one = await Device.start(t, options)
   const two = await Device.start(t, options, { directory: one.directory })
   writeFileSync(`${one.directory}/file`, 'text')
@@ -143,7 +143,7 @@ t.test('two guests on one share exclude each other; one that leaves frees the ot
   t.equal(errorOf(waiting), 0)
 })
 
-t.test('a guest that stops hears that it has not got what it waited for', async (t) => {
+t.test('when the rings stop, a guest that waits for a lock gets EAGAIN', async (t) => {
   const device = await Device.start(t, options)
   writeFileSync(`${device.directory}/file`, 'text')
   const fs = mount(t, device)

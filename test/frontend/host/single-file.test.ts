@@ -19,7 +19,7 @@ writeFileSync(path, 'text')
 writeFileSync(join(directory, 'beside'), 'secret')
 mkdirSync(join(directory, 'sub'))
 
-t.test('the file is there, read and written; nothing else is, and nothing can be made', async (t) => {
+t.test('the file can be read and written; nothing else is there, and nothing can be made', async (t) => {
   const device = await Device.start(t, [], { directory: path, sandbox: 'namespace' })
   const fs = mount(t, device)
   const { handle: listing } = fs.opendir(ROOT_ID)
@@ -44,7 +44,7 @@ t.test('the file is there, read and written; nothing else is, and nothing can be
   t.ok(['EXDEV', 'EROFS'].includes(errorOf(() => fs.link(nodeid, ROOT_ID, 'other'))))
 })
 
-t.test('--readonly', async (t) => {
+t.test('--readonly holds for a single file', async (t) => {
   const device = await Device.start(t, ['--readonly'], { directory: path, sandbox: 'namespace' })
   const fs = mount(t, device)
   const { nodeid } = fs.lookup(ROOT_ID, NAME)
@@ -52,7 +52,7 @@ t.test('--readonly', async (t) => {
   fs.open(nodeid, O_RDONLY)
 })
 
-t.test('other sandboxes would show what lies beside it: refused', async (t) => {
+t.test('sandboxes that would show its neighbours are refused', async (t) => {
   for (const sandbox of ['none', 'chroot']) {
     const args = ['--shared-dir', path, '--socket-path', join(directory, 'socket'), '--sandbox', sandbox]
     const { status, stderr } = runProgram(args)

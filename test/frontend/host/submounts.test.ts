@@ -24,7 +24,7 @@ else
 function submountTests(device: Device): void {
   const enter = (fs: FuseGuest) => ['one', 'two'].map((name) => fs.lookup(ROOT_ID, name).nodeid)
 
-  t.test('files with one inode number on two of them are two files', async (t) => {
+  t.test('files with the same inode number on two mounts are two files', async (t) => {
     const fs = mount(t, device)
     const [one, two] = enter(fs)
     const made = [one, two].map((dir) => fs.mknod(dir, 'file', 0o100644))
@@ -64,7 +64,7 @@ function submountTests(device: Device): void {
     fs.close()
   })
 
-  t.test('each has a STATFS of its own', async (t) => {
+  t.test('each mount has its own STATFS', async (t) => {
     const fs = mount(t, device)
     const [one] = enter(fs)
     const { blocks, bsize } = fs.statfs(one)
@@ -73,7 +73,7 @@ function submountTests(device: Device): void {
     fs.close()
   })
 
-  t.test('nothing is moved or linked from one to another: EXDEV', async (t) => {
+  t.test('a move or link from one mount to another gets EXDEV', async (t) => {
     const fs = mount(t, device)
     const [one, two] = enter(fs)
     const { nodeid } = fs.mknod(one, 'file', 0o100644)

@@ -164,7 +164,7 @@ t.test('the guest sees its budget in statfs', async (t) => {
   t.equal(ffree, 18n, 'the root and the file')
 })
 
-t.test('inodes are used up', async (t) => {
+t.test('a guest that has used up its inodes gets EDQUOT', async (t) => {
   const { device, control } = await startControlled(t, ['--quota-inodes', '6'])
   const fs = mount(t, device)
   fs.mkdir(ROOT_ID, 'dir')
@@ -203,7 +203,7 @@ t.test('a file that O_TMPFILE made and that gets a name stays', async (t) => {
   await agrees(t, control, device.directory, 'named')
 })
 
-t.test('what is there counts from the start, each inode once; a restart changes nothing', async (t) => {
+t.test('files that exist are counted at the start, each inode once; a restart counts the same', async (t) => {
   const directory = tempDir(t)
   mkdirSync(join(directory, 'a/b/c'), { recursive: true })
   writeFileSync(join(directory, 'a/b/c/file'), bytes(3 * MIB))
@@ -229,7 +229,7 @@ t.test('what is there counts from the start, each inode once; a restart changes 
   refused(t, 'EDQUOT', () => fs.write(nodeid, handle, 50 * MIB, bytes(256 * KIB)))
 })
 
-t.test('direct writes, many at a time, do not go beyond', async (t) => {
+t.test('many direct writes at a time do not exceed the quota', async (t) => {
   const { device } = await startControlled(
     t,
     ['--quota-bytes', '4M', '--allow-direct-io', '--cache', 'never'],
@@ -277,7 +277,7 @@ t.test('a guest that forgets what it has open gains nothing', async (t) => {
   await agrees(t, control, device.directory, 'a session that ends lets go of everything')
 })
 
-t.test('what is under way when a session ends is counted', async (t) => {
+t.test('requests in flight when a session ends are counted', async (t) => {
   const { device, control } = await startControlled(t, ['--quota-bytes', '8M'], { storage: 'disk' })
   for (let round = 0; round < 3; round++) {
     const fs = mount(t, device)
@@ -318,7 +318,7 @@ t.test('directories do not grow without end by renames (disk)', async (t) => {
   await agrees(t, control, device.directory, 'with room again')
 })
 
-t.test('exchange, and a rename to another name of the same file', async (t) => {
+t.test('an exchange, and a rename to another name of the same file, keep the count', async (t) => {
   const { device, control } = await startControlled(t, ['--quota-bytes', '1G'])
   const fs = mount(t, device)
   for (const name of ['a', 'b']) {
@@ -335,7 +335,7 @@ t.test('exchange, and a rename to another name of the same file', async (t) => {
   await agrees(t, control, device.directory, 'the same file')
 })
 
-t.test('what the host changes is seen at a recount; limits change while the share is served', async (t) => {
+t.test('a recount sees changes of the host; limits change while the share is served', async (t) => {
   const { device, control, controlPath } = await startControlled(t, ['--quota-bytes', '1M'])
   const fs = mount(t, device)
   writeFileSync(join(device.directory, 'of the host'), bytes(2 * MIB))
@@ -358,7 +358,7 @@ t.test('what the host changes is seen at a recount; limits change while the shar
   })
 })
 
-t.test('shares that do not count, and values that are none', async (t) => {
+t.test('a quota for a share that does not count, and malformed values, are refused', async (t) => {
   const { control } = await startControlled(t)
   t.match(await control.refusal('limits', { 'quota-bytes': '1G' }), /does not count what it holds/)
   const start = (...args: readonly string[]) =>

@@ -58,23 +58,26 @@ async function startStopped(t: Test) {
   return { device, control, controlPath, fs, file }
 }
 
-t.test('no more in a time than the rate and the burst; nothing is dropped; the order stays', async (t) => {
-  const { device, control } = await startControlled(t, ['--limit-iops', '200:20'])
-  const fs = mount(t, device)
-  const startMs = performance.now()
-  const calls = Array.from({ length: 100 }, () => startGetattr(fs))
-  for (const [n, call] of calls.entries()) {
-    t.equal(fs.finish(), call, `request ${n}`)
-    const allowed = 20 + 1 + ((performance.now() - startMs) / 1000) * 200
-    t.ok(n + 1 <= allowed, `${n + 1} of ${allowed.toFixed(1)}`)
-  }
-  const { held, heldSeconds, iops, waiting } = await limitsOf(control)
-  t.match({ iops, waiting }, { iops: '200:20', waiting: 0 })
-  t.ok(held > 0, `${held} waited`)
-  t.ok(heldSeconds > 0)
-})
+t.test(
+  'no more requests pass in a time than the rate and the burst; none is dropped; the order stays',
+  async (t) => {
+    const { device, control } = await startControlled(t, ['--limit-iops', '200:20'])
+    const fs = mount(t, device)
+    const startMs = performance.now()
+    const calls = Array.from({ length: 100 }, () => startGetattr(fs))
+    for (const [n, call] of calls.entries()) {
+      t.equal(fs.finish(), call, `request ${n}`)
+      const allowed = 20 + 1 + ((performance.now() - startMs) / 1000) * 200
+      t.ok(n + 1 <= allowed, `${n + 1} of ${allowed.toFixed(1)}`)
+    }
+    const { held, heldSeconds, iops, waiting } = await limitsOf(control)
+    t.match({ iops, waiting }, { iops: '200:20', waiting: 0 })
+    t.ok(held > 0, `${held} waited`)
+    t.ok(heldSeconds > 0)
+  },
+)
 
-t.test('what ends something does not wait behind it: RELEASE, FORGET, INTERRUPT', async (t) => {
+t.test('RELEASE, FORGET and INTERRUPT do not wait behind a limit', async (t) => {
   const { control, fs, file } = await startStopped(t)
   const calls = startMany(fs)
   await untilSomeWait(control)
@@ -90,7 +93,7 @@ t.test('what ends something does not wait behind it: RELEASE, FORGET, INTERRUPT'
   finishRest(fs, calls)
 })
 
-t.test('a limit that is changed or ended takes effect on what waits', async (t) => {
+t.test('a limit that is changed or ended takes effect on requests that wait', async (t) => {
   const { controlPath, control, fs } = await startStopped(t)
   const calls = startMany(fs)
   const ctl = (...args: readonly string[]) => runProgram(['ctl', '--control-socket', controlPath, ...args])
@@ -118,7 +121,7 @@ t.test('rings that stop get their requests back, and the guest goes on', async (
   other.getattr(ROOT_ID)
 })
 
-t.test('a front-end that vanishes and a signal do not wait', async (t) => {
+t.test('a limit delays neither the end of a front-end nor a signal', async (t) => {
   const { device, control, fs } = await startStopped(t)
   startMany(fs)
   await untilSomeWait(control)
@@ -132,7 +135,7 @@ t.test('a front-end that vanishes and a signal do not wait', async (t) => {
   t.notOk(device.alive)
 })
 
-t.test('reads do not wait for the bytes of writes, nor anything else for both', async (t) => {
+t.test('reads do not wait for the bytes of writes, and other requests wait for neither', async (t) => {
   const { device, control } = await startControlled(t)
   const fs = mount(t, device)
   const file = fs.create(ROOT_ID, 'file', O_RDWR)
@@ -158,7 +161,7 @@ t.test('reads do not wait for the bytes of writes, nor anything else for both', 
   t.equal(fs.finish().request.opcode, Op.READ)
 })
 
-t.test('copies on the host are charged for what they copied, and get on in pieces', async (t) => {
+t.test('copies on the host are charged for what they copied, and are made in pieces', async (t) => {
   const { device, control } = await startControlled(t, ['--limit-bandwidth', '1M'])
   writeFileSync(join(device.directory, 'from'), new Uint8Array(512 * KIB).fill(1))
   const fs = mount(t, device)
@@ -177,7 +180,7 @@ t.test('copies on the host are charged for what they copied, and get on in piece
   finishRest(fs, copies)
 })
 
-t.test('another share of the process feels nothing', async (t) => {
+t.test('a limit of one share does not slow another share', async (t) => {
   const place = tempDir(t)
   const share = (tag: string, more = '') => {
     mkdirSync(join(place, tag))
@@ -193,7 +196,7 @@ t.test('another share of the process feels nothing', async (t) => {
   t.match(await control.ask('limits', undefined, 'free'), { iops: 'none', held: 0 })
 })
 
-t.test('held requests of a share that is inspected and disturbed', async (t) => {
+t.test('requests that waited are inspected and disturbed like others', async (t) => {
   const { control, fs } = await startStopped(t)
   await control.ask('inspect', true)
   await control.ask('fault-add', { opcodes: ['GETATTR'], errno: 'EIO', limit: 2 })
@@ -205,7 +208,7 @@ t.test('held requests of a share that is inspected and disturbed', async (t) => 
   t.match(await control.ask('latency'), [{ opcode: 'GETATTR', count: MANY }])
 })
 
-t.test('limits that are none are refused at the start', async (t) => {
+t.test('malformed limits are refused at the start', async (t) => {
   const start = (...args: readonly string[]) =>
     runProgram(['--shared-dir', tempDir(t), '--socket-path', `${tempDir(t)}/s`, ...args])
   t.match(start('--limit-iops', 'many'), { status: 2, stderr: /--limit-iops: 'many' is not a number/ })

@@ -69,7 +69,7 @@ for (const [name, regionBytes, upperGpa] of memories) {
   })
 }
 
-t.test('rings above 4 GiB work like any', async (t) => {
+t.test('rings above 4 GiB are served', async (t) => {
   const fs = attach(t, device, { regionBytes: [6 * GIB], ringsFromGpa: 5 * GIB, queueSize: 1024 })
   fs.init()
   t.ok(fs.frontend.queues.every(({ layout }) => layout.descGpa >= 5 * GIB))
@@ -77,6 +77,6 @@ t.test('rings above 4 GiB work like any', async (t) => {
   fs.close()
 })
 
-t.test('the device lives', async (t) => {
+t.test('the device still serves', async (t) => {
   t.ok(device.alive)
 })

@@ -45,7 +45,7 @@ underLoad('a region without rings comes and goes (REM_MEM_REG)', [64 * MIB], (fs
   fs.frontend.removeRegion(fs.frontend.addRegion(2 * MIB))
 })
 
-t.test('nothing of it is left open', async (t) => {
+t.test('no descriptor is left open', async (t) => {
   await device.waitForFdCount(heldBefore)
   t.ok(device.alive)
 })

@@ -151,13 +151,13 @@ for (const [leftOut, kind, layout] of [
   ['data', 'many reads at once', linux],
   ['used ring', 'small replies', linux],
 ] as const) {
-  t.test(`without the marks of ${leftOut}, ${kind} are found out`, async (t) => {
+  t.test(`the check notices when marks of ${leftOut} are left out: ${kind}`, async (t) => {
     const { fs, file } = await prepared(t, leftOut, layout, { storage: 'memory' })
     t.not(unmarked(fs, () => kinds[kind]?.(fs, file)).lost.length, 0)
   })
 }
 
-t.test('a read that is under way when the log begins is marked when it ends', async (t) => {
+t.test('a read in flight when the log begins is marked when it ends', async (t) => {
   const { fs, file } = await prepared(t, undefined, linux, { storage: 'disk' })
   const { lost } = unmarked(fs, () => {
     fs.start(fs.readRequest(file.nodeid, file.handle, 0n, 64 * PAGE))

@@ -150,7 +150,7 @@ const RECORDED_OPTIONS = [
   '--keep-alive',
 ]
 
-t.test('the state of version 1 is read', async (t) => {
+t.test('a state of format version 1 is read', async (t) => {
   const device = await Device.start(t, RECORDED_OPTIONS)
   recordedTree(device.directory)
   // RECORD=1 makes the recorded state anew; a later version of the format gets a file of its own.

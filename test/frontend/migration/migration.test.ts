@@ -145,7 +145,7 @@ t.test('a guest that has not mounted moves, and a migration that is given up cha
   t.equal(fs.lookup(ROOT_ID, 'file').attr.size, 2n)
 })
 
-t.test('locks are held at the destination as soon as the source lets them go', async (t) => {
+t.test('the destination takes the locks as soon as the source releases them', async (t) => {
   const { fs, from, to } = await pair(t, ['--posix-lock', '--flock'])
   const third = await Device.start(t, ['--posix-lock', '--flock'], { directory: from.directory })
   const outside = mount(t, third)
@@ -191,7 +191,7 @@ t.test('locks are held at the destination as soon as the source lets them go', a
   setlk(outside, theirWhole.nodeid, theirWholeHandle, { owner: OTHER, type: F_RDLCK, flock: true })
 })
 
-t.test('another file in the place of one is never taken for it', async (t) => {
+t.test('another file in the place of one is never used instead', async (t) => {
   const { fs, from, to } = await pair(t)
   const path = join(from.directory, 'file')
   writeFileSync(path, 'first')
@@ -297,7 +297,7 @@ t.test('--export must be the same on both sides, and is called by its name', asy
   await hasRefused(strict, /^--export was false at the source and is true here: give both the same$/)
 })
 
-t.test('a state that is cut or changed is refused in one line, and the device lives', async (t) => {
+t.test('a state that is cut or changed is refused in one line, and the device goes on', async (t) => {
   const { fs, from, to } = await pair(t)
   for (let n = 0; n < 20; n++) {
     writeFileSync(join(from.directory, `file-${n}`), '')

@@ -5,7 +5,7 @@ import { runProgram } from '../../support/device/program.js'
 
 const BENCH = fileURLToPath(new URL('../../../vm/bench-confinement.js', import.meta.url))
 
-t.test('every workload, both measures, and all together', async (t) => {
+t.test('the report has every workload, both measures, and all of them together', async (t) => {
   const { status, stdout } = runProgram(['--pairs', '1', '--run-ms', '10'], [], BENCH)
   t.equal(status, 0)
   const rows = stdout.split('\n').filter((line) => / [+-][\d.]+ % ±[\d.]+ +[+-][\d.]+ % ±[\d.]+$/.test(line))
@@ -21,7 +21,7 @@ t.test('every workload, both measures, and all together', async (t) => {
   )
 })
 
-t.test('what cannot be', async (t) => {
+t.test('wrong options are refused', async (t) => {
   t.match(runProgram(['--pairs', '0'], [], BENCH), { status: 2, stderr: 'not a positive number: 0' })
 })
 

@@ -12,7 +12,7 @@ import { tempDir } from '../../support/host/temp-dir.js'
 
 const MAX_CLIENTS = 16
 
-t.test('questions and answers', async (t) => {
+t.test('each command gets its answer', async (t) => {
   const { device, control, controlPath } = await startControlled(t, ['--tag', 'data'])
   t.equal(statSync(controlPath).mode & 0o777, 0o600, "its user's alone")
   t.match(await control.ask('state'), { connected: false, mounted: false, inspecting: false, faults: 0 })
@@ -31,7 +31,7 @@ t.test('questions and answers', async (t) => {
   t.ok(Object.keys(await control.ask<object>('help')).includes('fault-add'))
 })
 
-t.test('lines that are none, and commands that do not exist', async (t) => {
+t.test('malformed lines and unknown commands are refused', async (t) => {
   const { device, control } = await startControlled(t)
   const fs = mount(t, device)
   const bad: readonly (readonly [string, RegExp])[] = [
@@ -58,7 +58,7 @@ t.test('lines that are none, and commands that do not exist', async (t) => {
   fs.getattr(ROOT_ID)
 })
 
-t.test('several shares are told apart', async (t) => {
+t.test('a command names its share when there are several', async (t) => {
   const [one, two] = [tempDir(t), tempDir(t)]
   const share = (tag: string, path: string) => ['--share', `tag=${tag},path=${path},socket=${tempDir(t)}/s`]
   const { control } = await startControlled(t, [...share('one', one), ...share('two', two)])
@@ -90,7 +90,7 @@ t.test('a client that never reads is cut off', async (t) => {
   t.match(await other.ask('state'), { mounted: true })
 })
 
-t.test('a client that floods is refused, and costs the share nothing it would notice', async (t) => {
+t.test('a client that floods the socket is refused, and does not slow the share', async (t) => {
   const { device, controlPath } = await startControlled(t)
   const fs = mount(t, device)
   const flood = await ControlClient.connect(t, controlPath)
@@ -102,7 +102,7 @@ t.test('a client that floods is refused, and costs the share nothing it would no
   t.ok(device.alive)
 })
 
-t.test('a line without an end', async (t) => {
+t.test('a line without an end is cut off', async (t) => {
   const { device, controlPath } = await startControlled(t)
   const fs = mount(t, device)
   const endless = await ControlClient.connect(t, controlPath)
@@ -113,7 +113,7 @@ t.test('a line without an end', async (t) => {
   fs.getattr(ROOT_ID)
 })
 
-t.test('so many clients and no more; one that leaves makes room', async (t) => {
+t.test('the number of clients is bounded; one that leaves makes room', async (t) => {
   const { control, controlPath } = await startControlled(t)
   const clients = []
   for (let n = 1; n < MAX_CLIENTS; n++) clients.push(await ControlClient.connect(t, controlPath))
@@ -129,7 +129,7 @@ t.test('so many clients and no more; one that leaves makes room', async (t) => {
   t.ok(await control.ask('state'))
 })
 
-t.test('ctl', async (t) => {
+t.test('ctl prints answers as JSON', async (t) => {
   const { device, control, controlPath } = await startControlled(t)
   const ctl = (...args: readonly string[]) => runProgram(['ctl', '--control-socket', controlPath, ...args])
   mount(t, device)
@@ -158,7 +158,7 @@ t.test('ctl', async (t) => {
   t.match(ctl('--watch', 'x', 'state'), { status: 2, stderr: /--watch x: not a number/ })
 })
 
-t.test('ctl for people', async (t) => {
+t.test('ctl prints answers as tables', async (t) => {
   const { device, control, controlPath } = await startControlled(t, ['--inspect'])
   const text = (...args: readonly string[]) =>
     runProgram(['ctl', '--control-socket', controlPath, '--text', ...args]).stdout
@@ -184,7 +184,7 @@ t.test('ctl for people', async (t) => {
   t.match(runProgram(['ctl', '--control-socket', controlPath, '--text', '--json', 'state']), { status: 2 })
 })
 
-t.test('the socket goes with the process', async (t) => {
+t.test('the control socket is removed when the process ends', async (t) => {
   const directory = tempDir(t)
   const controlPath = `${directory}/control`
   const device = await Device.start(t, ['--control-socket', controlPath])

@@ -11,7 +11,7 @@ const TIMES = 60
 /** What V8 and malloc may keep of all of them together; a thread's heap alone has more. */
 const SLACK_KIB = 12 * 1024
 
-t.test('descriptors, threads and memory', async (t) => {
+t.test('shares that come and go leave no descriptors, threads or memory', async (t) => {
   const live = await LiveDevice.start(t, [], { sandbox: isRoot ? 'namespace' : 'none' })
   const { device } = live
   const { words } = live.share('b')

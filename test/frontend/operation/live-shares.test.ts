@@ -136,7 +136,7 @@ t.test('what a start refuses, share-add refuses, and nothing is left behind', as
   t.equal((await (await live.control()).ask<readonly object[]>('shares')).length, 1)
 })
 
-t.test('readonly and the limits of the command line hold for an added share', async (t) => {
+t.test('--readonly and the limits of the command line apply to an added share', async (t) => {
   const live = await LiveDevice.start(t, ['--no-xattr'], { sandbox: isRoot ? 'namespace' : 'none' })
   const { socketPath, words } = live.share('b')
   await (await live.changes()).ask('share-add', `${words},readonly`)
@@ -145,7 +145,7 @@ t.test('readonly and the limits of the command line hold for an added share', as
   refused(t, 'ENOSYS', () => listxattr(fs, ROOT_ID))
 })
 
-t.test('requests that are held, and the process that waits, end when their share is removed', async (t) => {
+t.test('held requests and waiting processes end when their share is removed', async (t) => {
   const live = await LiveDevice.start(t)
   const { directory, socketPath, words } = live.share('b')
   writeFileSync(join(directory, 'file'), 'x')

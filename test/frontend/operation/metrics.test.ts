@@ -53,7 +53,7 @@ function sampleOf(text: string, name: string, ...labels: readonly string[]): num
   return line === undefined ? undefined : Number(line.split(' ').at(-1))
 }
 
-t.test('counts, bytes, latencies and what the guest holds', async (t) => {
+t.test('metrics have counts, bytes, latencies, and what the guest holds', async (t) => {
   const path = join(tempDir(t), 'metrics')
   const device = await Device.start(t, ['--metrics', `unix:${path}`, '--tag', 'a"b\\c'])
   t.equal(statSync(path).mode & 0o777, 0o600, "its user's alone")
@@ -97,7 +97,7 @@ t.test('counts, bytes, latencies and what the guest holds', async (t) => {
   t.notOk(existsSync(path), 'the socket goes with the process')
 })
 
-t.test('two formats, one path, GET and HEAD', async (t) => {
+t.test('metrics are served in two formats, at one path, by GET and HEAD', async (t) => {
   const path = join(tempDir(t), 'metrics')
   await Device.start(t, ['--metrics', `unix:${path}`])
   const open = await ask(path, '/metrics', 'GET', `${OPENMETRICS},text/plain;q=0.5`)
@@ -116,7 +116,7 @@ t.test('two formats, one path, GET and HEAD', async (t) => {
 })
 
 for (const sandbox of isRoot ? (['namespace', 'chroot'] as const) : (['namespace'] as const))
-  t.test(`from a sealed process: --sandbox ${sandbox}`, async (t) => {
+  t.test(`a confined process serves metrics: --sandbox ${sandbox}`, async (t) => {
     const path = join(tempDir(t), 'metrics')
     const device = await Device.start(t, ['--metrics', `unix:${path}`], { sandbox })
     const fs = mount(t, device)
@@ -129,7 +129,7 @@ for (const sandbox of isRoot ? (['namespace', 'chroot'] as const) : (['namespace
     t.ok(device.alive)
   })
 
-t.test('several shares, over TCP of this host alone', async (t) => {
+t.test('several shares are served over TCP of 127.0.0.1', async (t) => {
   const place = tempDir(t)
   const share = (tag: string) => {
     mkdirSync(join(place, tag))
@@ -152,46 +152,49 @@ t.test('several shares, over TCP of this host alone', async (t) => {
   })
 })
 
-t.test('a share that ends by an error is seen to have failed, until one listens in its place', async (t) => {
-  const place = tempDir(t)
-  const [path, control, socketPath] = [
-    join(place, 'metrics'),
-    join(place, 'control'),
-    join(place, 'own.sock'),
-  ]
-  const module = join(place, 'bug.mjs')
-  writeFileSync(
-    module,
-    `const bug = () => { throw new Error('a bug of the module') }
+t.test(
+  'a share that ended by an error is reported as failed, until another one takes its place',
+  async (t) => {
+    const place = tempDir(t)
+    const [path, control, socketPath] = [
+      join(place, 'metrics'),
+      join(place, 'control'),
+      join(place, 'own.sock'),
+    ]
+    const module = join(place, 'bug.mjs')
+    writeFileSync(
+      module,
+      `const bug = () => { throw new Error('a bug of the module') }
     export default () => ({ root: { readdir: () => { setTimeout(bug); return [] } } })`,
-  )
-  const own = ['--share', `tag=own,file-system=${module},socket=${socketPath}`]
-  const args = ['--tag', 'data', ...own, '--keep-alive', '--control-socket', control]
-  const device = await Device.start(t, [...args, '--metrics', `unix:${path}`])
-  t.equal(sampleOf(await scrape(path), 'virtiofsd_ts_share_failed', 'share="own"'), 0)
-  const fs = mount(t, { socketPath })
-  const { handle } = fs.opendir(ROOT_ID)
-  fs.readdir(ROOT_ID, handle, 0n)
-  await device.waitForLog((line) => line.msg === 'the share failed')
-  const after = await scrape(path)
-  t.equal(sampleOf(after, 'virtiofsd_ts_share_failed', 'share="own"'), 1)
-  t.equal(sampleOf(after, 'virtiofsd_ts_share_answers', 'share="own"'), 0)
-  t.equal(sampleOf(after, 'virtiofsd_ts_requests_total', 'share="own"', 'READDIR"'), 1, 'counts stay')
-  t.equal(sampleOf(after, 'virtiofsd_ts_share_failed', 'share="data"'), 0, 'the other one goes on')
-  t.match(runProgram(['top', '--control-socket', control, '--once', '--interval', '0.1']), {
-    status: 0,
-    stdout: /^own +failed /m,
-  })
-  const changes = await ControlClient.connect(t, `${control}.live`)
-  mkdirSync(join(place, 'directory'))
-  await changes.ask('share-add', `tag=own,path=${join(place, 'directory')},socket=${socketPath}`)
-  mount(t, { socketPath }).getattr(ROOT_ID)
-  const again = await scrape(path)
-  t.equal(sampleOf(again, 'virtiofsd_ts_share_failed', 'share="own"'), 0)
-  t.equal(sampleOf(again, 'virtiofsd_ts_share_answers', 'share="own"'), 1)
-})
+    )
+    const own = ['--share', `tag=own,file-system=${module},socket=${socketPath}`]
+    const args = ['--tag', 'data', ...own, '--keep-alive', '--control-socket', control]
+    const device = await Device.start(t, [...args, '--metrics', `unix:${path}`])
+    t.equal(sampleOf(await scrape(path), 'virtiofsd_ts_share_failed', 'share="own"'), 0)
+    const fs = mount(t, { socketPath })
+    const { handle } = fs.opendir(ROOT_ID)
+    fs.readdir(ROOT_ID, handle, 0n)
+    await device.waitForLog((line) => line.msg === 'the share failed')
+    const after = await scrape(path)
+    t.equal(sampleOf(after, 'virtiofsd_ts_share_failed', 'share="own"'), 1)
+    t.equal(sampleOf(after, 'virtiofsd_ts_share_answers', 'share="own"'), 0)
+    t.equal(sampleOf(after, 'virtiofsd_ts_requests_total', 'share="own"', 'READDIR"'), 1, 'counts stay')
+    t.equal(sampleOf(after, 'virtiofsd_ts_share_failed', 'share="data"'), 0, 'the other one goes on')
+    t.match(runProgram(['top', '--control-socket', control, '--once', '--interval', '0.1']), {
+      status: 0,
+      stdout: /^own +failed /m,
+    })
+    const changes = await ControlClient.connect(t, `${control}.live`)
+    mkdirSync(join(place, 'directory'))
+    await changes.ask('share-add', `tag=own,path=${join(place, 'directory')},socket=${socketPath}`)
+    mount(t, { socketPath }).getattr(ROOT_ID)
+    const again = await scrape(path)
+    t.equal(sampleOf(again, 'virtiofsd_ts_share_failed', 'share="own"'), 0)
+    t.equal(sampleOf(again, 'virtiofsd_ts_share_answers', 'share="own"'), 1)
+  },
+)
 
-t.test('addresses that are none, and places that a guest reaches', async (t) => {
+t.test('malformed addresses, and sockets that a guest could replace, are refused', async (t) => {
   const directory = tempDir(t)
   const start = (...args: readonly string[]) =>
     runProgram(['--shared-dir', directory, '--socket-path', join(tempDir(t), 's'), ...args])
@@ -224,7 +227,7 @@ function open(t: Test, options: NetConnectOpts): Socket {
   return socket
 }
 
-t.test('clients that are slow, endless, many, or speak something else', async (t) => {
+t.test('slow, endless, numerous and foreign clients are cut off', async (t) => {
   const path = join(tempDir(t), 'metrics')
   const device = await Device.start(t, ['--metrics', `unix:${path}`])
   const fs = mount(t, device)
@@ -275,7 +278,7 @@ t.test('a client that sends a byte now and then is cut off', async (t) => {
   await scrape(path)
 })
 
-t.test('without metrics, latencies are counted only while somebody asks for reports', async (t) => {
+t.test('without metrics, latencies are counted only while reports are asked for', async (t) => {
   const { device, control } = await startControlled(t)
   const fs = mount(t, device)
   fs.getattr(ROOT_ID)

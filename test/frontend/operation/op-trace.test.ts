@@ -61,7 +61,7 @@ async function startTraced(t: Test, args: readonly string[] = []) {
   return { device, control, file, finish }
 }
 
-t.test('every request, with what it was about', async (t) => {
+t.test('a trace has every request, with its arguments and its path', async (t) => {
   const { device, file, finish } = await startTraced(t, [
     '--cache',
     'never',
@@ -150,26 +150,29 @@ t.test('every request, with what it was about', async (t) => {
   )
 })
 
-t.test('flags by name, sizes of any length, and what a fault did', async (t) => {
-  const { device, control, file, finish } = await startTraced(t)
-  const fs = mount(t, device)
-  const { nodeid, handle } = fs.create(ROOT_ID, 'file', O_RDWR)
-  fs.setattr(nodeid, { size: 2 ** 33 + 1 })
-  fs.fallocate(nodeid, handle, 2 ** 33, 7)
-  const WRITE_CACHE = 1
-  finishAll(fs, [startWrite(fs, { nodeid, handle }, 0, BLOCK, { writeFlags: WRITE_CACHE })])
-  await control.ask('fault-add', { opcodes: ['GETATTR'], errno: 'EIO' })
-  t.throws(() => fs.getattr(nodeid), { code: 'EIO' })
-  await finish()
-  const { stdout } = runProgram(['trace', file])
-  t.match(stdout, /SETATTR .* size=8589934593 .*SIZE/)
-  t.match(stdout, /FALLOCATE .* 7@8589934592/)
-  t.match(stdout, /WRITE .* 512@0 .*WRITE_CACHE/)
-  t.match(stdout, /GETATTR .* EIO +16 .* fault=1/)
-  t.match(readLines(file, '--faults'), [{ opcode: 'GETATTR', faultId: 1, error: -5 }])
-  const byPath = runProgram(['trace', file, '--summary', '--by', 'path']).stdout
-  t.match(byPath, /^file +5 +1 +1 /m)
-})
+t.test(
+  'flags are printed by name, sizes of any length are kept, and the effect of a fault is named',
+  async (t) => {
+    const { device, control, file, finish } = await startTraced(t)
+    const fs = mount(t, device)
+    const { nodeid, handle } = fs.create(ROOT_ID, 'file', O_RDWR)
+    fs.setattr(nodeid, { size: 2 ** 33 + 1 })
+    fs.fallocate(nodeid, handle, 2 ** 33, 7)
+    const WRITE_CACHE = 1
+    finishAll(fs, [startWrite(fs, { nodeid, handle }, 0, BLOCK, { writeFlags: WRITE_CACHE })])
+    await control.ask('fault-add', { opcodes: ['GETATTR'], errno: 'EIO' })
+    t.throws(() => fs.getattr(nodeid), { code: 'EIO' })
+    await finish()
+    const { stdout } = runProgram(['trace', file])
+    t.match(stdout, /SETATTR .* size=8589934593 .*SIZE/)
+    t.match(stdout, /FALLOCATE .* 7@8589934592/)
+    t.match(stdout, /WRITE .* 512@0 .*WRITE_CACHE/)
+    t.match(stdout, /GETATTR .* EIO +16 .* fault=1/)
+    t.match(readLines(file, '--faults'), [{ opcode: 'GETATTR', faultId: 1, error: -5 }])
+    const byPath = runProgram(['trace', file, '--summary', '--by', 'path']).stdout
+    t.match(byPath, /^file +5 +1 +1 /m)
+  },
+)
 
 /** Most requests in flight at once, from their times alone. */
 function overlapOf(lines: readonly TraceLine[]): number {
@@ -224,12 +227,12 @@ async function fill(control: ControlClient, device: Device, t: Test, file: strin
   t.ok(existsSync(`${file}.1`))
 }
 
-t.test('to record at run time, a share needs --trace', async (t) => {
+t.test('recording can be switched on at run time only with --trace', async (t) => {
   const { control } = await startControlled(t)
   t.match(await control.refusal('trace', true), /started without --trace/)
 })
 
-t.test('two files at most, each bounded and readable by itself', async (t) => {
+t.test('there are at most two trace files, each bounded and readable by itself', async (t) => {
   const { device, control, file, finish } = await startTraced(t, ['--trace-size', '1'])
   await fill(control, device, t, file)
   await finish()
@@ -251,7 +254,7 @@ t.test('two files at most, each bounded and readable by itself', async (t) => {
   }
 })
 
-t.test('on and off while it runs', async (t) => {
+t.test('recording is switched on and off at run time', async (t) => {
   const { device, control, file } = await startTraced(t)
   const fs = mount(t, device)
   await control.ask('trace', false)
@@ -270,7 +273,7 @@ t.test('on and off while it runs', async (t) => {
   )
 })
 
-t.test('files that are damaged', async (t) => {
+t.test('a trace that was cut is read as far as it is whole, and a damaged one is refused', async (t) => {
   const { device, file, finish } = await startTraced(t)
   const fs = mount(t, device)
   for (let n = 0; n < 10; n++) fs.getattr(ROOT_ID)
@@ -290,7 +293,7 @@ t.test('files that are damaged', async (t) => {
   t.match(damaged(24, 9), { status: 2, stderr: /^virtiofsd-ts: trace: .*unknown type 9/ })
 })
 
-t.test('wrong arguments', async (t) => {
+t.test('wrong arguments of trace are refused', async (t) => {
   const file = join(tempDir(t), 'file')
   for (const [args, complaint] of [
     [['--opcode', 'FOO'], /no such opcode: 'FOO'/],
@@ -308,7 +311,7 @@ t.test('wrong arguments', async (t) => {
   }
 })
 
-t.test('a trace that cannot be written is said so, and the share goes on', async (t) => {
+t.test('a trace that cannot be written is reported in the log, and the share goes on', async (t) => {
   const directory = join(tempDir(t), 'gone')
   mkdirSync(directory)
   const device = await Device.start(t, ['--trace', join(directory, 'trace'), '--keep-alive'])

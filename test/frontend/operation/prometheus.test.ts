@@ -25,7 +25,7 @@ function promtool(dir: string, ...args: readonly string[]): string {
   return `${stdout}${stderr}`
 }
 
-t.test('the text, the alerts and the dashboard', async (t) => {
+t.test('promtool and Prometheus accept metrics, alerts and dashboard', async (t) => {
   const dir = await fetchOrSkip(t, 'prometheus')
   if (dir === undefined) return
   const place = tempDir(t)
@@ -39,7 +39,7 @@ t.test('the text, the alerts and the dashboard', async (t) => {
   for (let n = 0; n < 100; n++) fs.getattr(ROOT_ID)
   t.throws(() => fs.lookup(ROOT_ID, 'nothing'))
 
-  t.test('promtool finds nothing to complain about', async (t) => {
+  t.test('promtool accepts the metrics and the rules', async (t) => {
     const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()
     const page = join(place, 'page')
     writeFileSync(page, text)

@@ -104,7 +104,7 @@ for (const sandbox of sandboxes) {
   })
 }
 
-t.test('what cannot be applied is refused whole, with file and line', async (t) => {
+t.test('a change that cannot be applied refuses the whole reload, with file and line', async (t) => {
   const configured = await Configured.start(t, shareA + shareB)
   const { place, path, device } = configured
   const refusals: readonly (readonly [string, number, RegExp])[] = [
@@ -136,7 +136,7 @@ t.test('what cannot be applied is refused whole, with file and line', async (t) 
   mount(t, configured.at('a')).getattr(ROOT_ID)
 })
 
-t.test('shares have equal parts of the descriptors, from the start and after a reload', async (t) => {
+t.test('shares have equal budgets of descriptors, from the start and after a reload', async (t) => {
   const configured = await Configured.start(t, shareA)
   const { control } = configured
   const limits = async () => {
@@ -190,7 +190,7 @@ t.test('a share that a command added stays; one that a command removed comes bac
   t.same((await configured.shares()).sort(), ['0', 'a', 'c'])
 })
 
-t.test('ctl set', async (t) => {
+t.test('ctl set changes options of a running share', async (t) => {
   const configured = await Configured.start(t, shareA)
   const { control, place } = configured
   writeFileSync(join(place, 'a', 'file'), 'x')

@@ -92,7 +92,7 @@ for (const sandbox of ['namespace', 'chroot'] as const) {
   })
 }
 
-t.test('namespaces of its own', skip, async (t) => {
+t.test('the process has namespaces of its own', skip, async (t) => {
   const device = await Device.start(t, ['--keep-alive'], { sandbox: 'namespace' })
   for (const kind of ['mnt', 'net', 'ipc', 'pid']) {
     t.not(readlinkSync(`/proc/${device.pid}/ns/${kind}`), readlinkSync(`/proc/self/ns/${kind}`), kind)
@@ -105,7 +105,7 @@ t.test('descriptors that the program was started with by mistake stay outside', 
   t.notOk(existsSync(`/proc/${device.pid}/fd/30`))
 })
 
-t.test('without file handles there is no capability for them', skip, async (t) => {
+t.test('without file handles the process has no capability for them', skip, async (t) => {
   const device = await Device.start(t, ['--inode-file-handles', 'never'], { sandbox: 'namespace' })
   t.same(ofThreads(device.pid, 'CapBnd'), ['00000000880000db'])
 })
@@ -137,7 +137,7 @@ t.test('the sockets go with the process, however it ends', skip, async (t) => {
   }
 })
 
-t.test('the end of the process that serves is told by its status', skip, async (t) => {
+t.test('the supervisor ends with the status of the process that serves', skip, async (t) => {
   const { program, socketPath, servingPid } = await start(t, tempDir(t))
   t.equal(
     readFileSync(`${socketPath}.pid`, 'utf8').trim(),
@@ -149,7 +149,7 @@ t.test('the end of the process that serves is told by its status', skip, async (
   t.notOk(existsSync(socketPath))
 })
 
-t.test('a supervisor that is killed takes the process that serves along', skip, async (t) => {
+t.test('when the supervisor is killed, the process that serves ends too', skip, async (t) => {
   for (const sandbox of ['namespace', 'chroot']) {
     const { program, servingPid } = await start(t, tempDir(t), ['--sandbox', sandbox])
     program.kill('SIGKILL')
@@ -170,7 +170,7 @@ t.test('an ordinary user gets a user namespace', skip, async (t) => {
   t.equal((await program.exited).status, 0)
 })
 
-t.test('a sandbox that cannot be had is no reason to do without', skip, async (t) => {
+t.test('if the sandbox cannot be made, the start fails and nothing is served', skip, async (t) => {
   const directory = tempDir(t)
   chownSync(directory, NOBODY, NOBODY)
   const socketPath = join(tempDir(t), 'socket')
@@ -212,7 +212,7 @@ t.test('without a sandbox root keeps the same capabilities, and is one process',
   t.notOk(existsSync(`${socketPath}.pid`))
 })
 
-t.test('without a sandbox, capabilities to keep', skip, async (t) => {
+t.test('without a sandbox, --modcaps changes the capabilities that are kept', skip, async (t) => {
   const device = await Device.start(t, ['--modcaps', '+sys_admin:-MKNOD'])
   t.same(ofThreads(device.pid, 'CapEff'), ['00000000802000df'])
   const ordinary = ['setpriv', `--reuid=${NOBODY}`, `--regid=${NOBODY}`, '--clear-groups', '--inh-caps=-all']
@@ -225,7 +225,7 @@ t.test('without a sandbox, a root that cannot change its bounding set serves', s
   t.same(ofThreads(device.pid, 'CapEff'), [CAPABILITIES])
 })
 
-t.test('capabilities to keep', skip, async (t) => {
+t.test('--modcaps changes the capabilities that are kept', skip, async (t) => {
   const device = await Device.start(t, ['--modcaps', '+sys_admin:-MKNOD'], { sandbox: 'namespace' })
   t.same(ofThreads(device.pid, 'CapEff'), ['00000000802000df'])
   const share = ['--shared-dir', tempDir(t), '--socket-path', join(tempDir(t), 'socket')]

@@ -50,7 +50,7 @@ class Terminal {
   }
 }
 
-t.test('one print: rates, latencies, what the guest holds', async (t) => {
+t.test('--once prints rates, latencies, and what the guest holds', async (t) => {
   const { device, controlPath } = await startControlled(t, ['--tag', 'data'])
   const fs = mount(t, device)
   const file = fs.create(ROOT_ID, 'file', O_RDWR)
@@ -69,7 +69,7 @@ t.test('one print: rates, latencies, what the guest holds', async (t) => {
   t.notMatch(stdout, '\x1b')
 })
 
-t.test('files, and who waits for a lock; names cannot play with the terminal', async (t) => {
+t.test('files and waiting locks are shown, and names cannot control the terminal', async (t) => {
   const { device, control, controlPath } = await startControlled(t)
   const fs = mount(t, device)
   const file = fs.create(ROOT_ID, 'bad\x1b[2Jname', O_RDWR)
@@ -84,7 +84,7 @@ t.test('files, and who waits for a lock; names cannot play with the terminal', a
   t.match(await control.ask('state'), { inspecting: false }, 'inspection is off again')
 })
 
-t.test('inspection that somebody else has switched on stays on', async (t) => {
+t.test('inspection that was on before stays on', async (t) => {
   const { device, control, controlPath } = await startControlled(t, ['--inspect'])
   mount(t, device)
   t.equal((await runTop(controlPath, '--once', '--files', '--interval', '0.1').result).status, 0)
@@ -95,7 +95,7 @@ for (const [how, end] of [
   ['q', (terminal: Terminal) => terminal.press('q')],
   ['Ctrl-C', (terminal: Terminal) => terminal.press('\x03')],
 ] as const)
-  t.test(`on a terminal, ended by ${how}`, { skip: noScript }, async (t) => {
+  t.test(`on a terminal, top is ended by ${how} and restores it`, { skip: noScript }, async (t) => {
     const { device, controlPath } = await startControlled(t, ['--tag', 'data'])
     const fs = mount(t, device)
     const terminal = new Terminal(t, controlPath)
@@ -110,7 +110,7 @@ for (const [how, end] of [
     t.match(after, / echo\b/)
   })
 
-t.test('the device goes away', { skip: noScript }, async (t) => {
+t.test('top ends when the device ends', { skip: noScript }, async (t) => {
   const { device, controlPath } = await startControlled(t, ['--tag', 'data'])
   mount(t, device)
   const terminal = new Terminal(t, controlPath)
@@ -122,7 +122,7 @@ t.test('the device goes away', { skip: noScript }, async (t) => {
   t.match(after, / icanon/)
 })
 
-t.test('a small terminal: no line wraps, nothing scrolls', { skip: noScript }, async (t) => {
+t.test('on a small terminal no line wraps, and nothing scrolls', { skip: noScript }, async (t) => {
   const { device, controlPath } = await startControlled(t, ['--tag', 'data'])
   mount(t, device)
   const terminal = new Terminal(t, controlPath, { rows: 4, columns: 20 })
@@ -138,7 +138,7 @@ t.test('a small terminal: no line wraps, nothing scrolls', { skip: noScript }, a
   }
 })
 
-t.test('wrong words', async (t) => {
+t.test('wrong arguments of top are refused', async (t) => {
   const place = tempDir(t)
   t.match(runProgram(['top', '--control-socket', `${place}/none`]), {
     status: 2,

@@ -74,7 +74,7 @@ function expectedOf(method: string, fault: string): string {
   return allowed.includes('anything') || allowed.includes(fault) ? 'no error' : 'EIO'
 }
 
-t.test('every method, every fault', async (t) => {
+t.test('every fault of every method has its errno, and the device goes on', async (t) => {
   const device = await ServedModule.start(t, fixture('faulty-file-system'), {
     serve: { methodTimeoutMs: 20 },
   })
@@ -94,7 +94,7 @@ t.test('every method, every fault', async (t) => {
 })
 
 for (const method of ['forget', 'mounted', 'unmounted']) {
-  t.test(`${method}, for which no request waits`, async (t) => {
+  t.test(`a fault in ${method}, for which no request waits, is logged, and the device goes on`, async (t) => {
     const device = await ServedModule.start(t, fixture('faulty-file-system'), { serve: { once: false } })
     for (const fault of Object.keys(faults)) {
       const guest = mount(t, device)

@@ -73,7 +73,7 @@ t.test('a module is served in the sandbox, with its options and the shared direc
   t.same(await program.exited, { status: 0, signal: null })
 })
 
-t.test('the memory example by the program: traces, faults, rules and read-only hold for it', async (t) => {
+t.test('the program serves the memory example with traces, faults, rules and read-only', async (t) => {
   const { guest } = await serveModule(t, example('memory'), [
     '--inspect',
     '--fault',
@@ -93,7 +93,7 @@ t.test('the memory example by the program: traces, faults, rules and read-only h
   )
 })
 
-t.test('what is no file system is said so', async (t) => {
+t.test('a module that makes no file system is refused with the reason', async (t) => {
   const directory = tempDir(t)
   const nothing = join(directory, 'nothing.mjs')
   const broken = join(directory, 'broken.mjs')
@@ -106,7 +106,7 @@ t.test('what is no file system is said so', async (t) => {
   t.match(run(broken).stderr, /a bug at the top/)
 })
 
-t.test('a git revision', async (t) => {
+t.test('the git example serves a revision', async (t) => {
   const repository = tempDir(t)
   const git = (...args: string[]) =>
     execFileSync('git', ['-C', repository, '-c', 'user.name=a', '-c', 'user.email=a@b', ...args])
@@ -128,7 +128,7 @@ t.test('a git revision', async (t) => {
   t.same(Buffer.from(guest.read(nodeid, handle, 0, 1 << 20)), Buffer.from(pattern(500_000, 3)))
 })
 
-t.test('a zip archive', async (t) => {
+t.test('the zip example serves an archive', async (t) => {
   const archive = join(tempDir(t), 'archive.zip')
   writeFileSync(
     archive,
@@ -140,7 +140,7 @@ t.test('a zip archive', async (t) => {
   t.equal(contentOf(guest, 'dir/b.txt'), 'second\n'.repeat(1000))
 })
 
-t.test('files of a web server', async (t) => {
+t.test('the http example serves files of a web server', async (t) => {
   const content = Buffer.from(pattern(10_000, 5))
   const ranges: string[] = []
   const server = createServer(({ url, method, headers: { range } }, reply) => {
@@ -161,7 +161,7 @@ t.test('files of a web server', async (t) => {
   const script = `
     import t from 'tap'
     import { mount } from ${JSON.stringify(pathToFileURL(join(ROOT, 'dist/test/support/fuse/mount.js')).href)}
-    t.test('ranges', async (t) => {
+    t.test('range requests', async (t) => {
       const guest = mount(t, { socketPath: ${JSON.stringify(socketPath)} })
       const { nodeid, attr } = guest.lookup(1n, 'data')
       t.equal(attr.size, 10000n)
@@ -187,7 +187,7 @@ async function startUnconfined(
   return { socketPath, says: program.says('ready') }
 }
 
-t.test('the trickster misleads, and lives', async (t) => {
+t.test('the trickster example misleads the guest, and the device goes on', async (t) => {
   const { guest } = await serveModule(t, `${example('trickster')}?slowMs=50`)
   const { nodeid, attr } = guest.lookup(1n, 'shorter-than-it-says')
   const { handle } = guest.open(nodeid, O_RDONLY)
@@ -326,7 +326,7 @@ t.test('notes are kept from one guest to the next', async (t) => {
   t.equal(contentOf(reader, 'a'), '0123\0\0end')
 })
 
-t.test('a name that is listed without its node, where no method looks names up, says so', async (t) => {
+t.test('the log reports a name that is listed without its node, in a directory without lookup', async (t) => {
   const module = join(tempDir(t), 'names.mjs')
   writeFileSync(module, "export default { root: { readdir: () => ['a'] } }")
   const { guest, program } = await serveModule(t, module)

@@ -87,7 +87,7 @@ const requests: Readonly<Record<string, readonly [Counts, (guest: FuseGuest) => 
 }
 
 for (const [name, [expected, run]] of Object.entries(requests)) {
-  t.test(`${name}: what it made too late is given back`, async (t) => {
+  t.test(`${name}: what it made too late is released and forgotten`, async (t) => {
     const guest = mount(t, await start(t))
     t.equal(
       errorOf(() => run(guest)),
@@ -109,7 +109,7 @@ t.test('an open that settles after the guest has gone is released', async (t) =>
   await expectCounts(t, next, { opened: 1, released: 1, forgotten: 1 })
 })
 
-t.test('what is open and known when the guest goes is released and forgotten', async (t) => {
+t.test('open handles and known nodes are released and forgotten when the guest leaves', async (t) => {
   const device = await start(t)
   const guest = mount(t, device)
   const { nodeid } = guest.lookup(1n, 'opens-at-once')
@@ -123,7 +123,7 @@ t.test('what is open and known when the guest goes is released and forgotten', a
   await expectCounts(t, next, { opened: 2, released: 2, forgotten: 2 })
 })
 
-t.test('a new INIT does the same', async (t) => {
+t.test('a new INIT releases and forgets them, too', async (t) => {
   const guest = attach(t, await start(t))
   guest.init()
   guest.open(guest.lookup(1n, 'opens-at-once').nodeid, 0)
@@ -152,7 +152,7 @@ const refused: Readonly<Record<string, readonly [Counts, (guest: FuseGuest) => v
 }
 
 for (const [name, [expected, run]] of Object.entries(refused)) {
-  t.test(`${name}: the guest gets EIO, and what was made is given back`, async (t) => {
+  t.test(`${name}: the guest gets EIO, and what was made is released`, async (t) => {
     const guest = mount(t, await start(t))
     t.equal(
       errorOf(() => run(guest)),

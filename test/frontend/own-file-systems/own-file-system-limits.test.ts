@@ -11,7 +11,7 @@ import { tempDir } from '../../support/host/temp-dir.js'
 const { O_RDWR } = constants
 const MIB = 1 << 20
 
-t.test('a guest may know so many nodes, and others once it has forgotten some', async (t) => {
+t.test('a guest may know only nodeLimit nodes, and further ones once it has forgotten some', async (t) => {
   const device = await ServedModule.start(t, example('scratch'), { serve: { nodeLimit: 10 } })
   const guest = mount(t, device)
   const made = Array.from({ length: 9 }, (_, n) => guest.create(1n, `f${n}`, O_RDWR))
@@ -59,7 +59,7 @@ t.test('the memory example is full at its limit, and has its memory again once f
   )
 })
 
-t.test('holes are found, and take no memory', async (t) => {
+t.test('holes are found, and use no memory', async (t) => {
   const guest = mount(t, await ServedModule.start(t, example('memory')))
   const { nodeid, handle } = guest.create(1n, 'sparse', O_RDWR)
   guest.write(nodeid, handle, 2 ** 52, Buffer.from('end'))

@@ -105,7 +105,7 @@ for (const [kind, module, options] of kinds) {
   })
 }
 
-t.test('memory: sparse files, times to the nanosecond', async (t) => {
+t.test('the memory example has sparse files, and times to the nanosecond', async (t) => {
   const guest = await memory(t, example('memory'))
   const { nodeid, handle } = guest.create(1n, 'sparse', O_RDWR)
   const far = 2 ** 42
@@ -117,7 +117,7 @@ t.test('memory: sparse files, times to the nanosecond', async (t) => {
   t.ok(guest.setattr(nodeid, { mtimeNs: 'now' }).attr.mtimeNs > 1_700_000_000_000_000_000n)
 })
 
-t.test('a method that goes wrong is an errno, and says which method it was', async (t) => {
+t.test('a method that fails gives the guest an errno, and the log names the method', async (t) => {
   const device = await ServedModule.start(t, fixture('wild-file-system'))
   const guest = mount(t, device)
   const expected: Readonly<Record<string, string>> = {
@@ -242,26 +242,29 @@ t.test('a method that goes wrong is an errno, and says which method it was', asy
     await device.says(said)
 })
 
-t.test('what does not settle holds up nobody, and is cancelled when the guest leaves', async (t) => {
-  const device = await ServedModule.start(t, fixture('wild-file-system'), {
-    serve: { once: false, stopTimeoutMs: 50 },
-  })
-  const guest = mount(t, device)
-  const { nodeid } = guest.lookup(1n, 'never-reads')
-  const { handle } = guest.open(nodeid, O_RDONLY)
-  const late = guest.lookup(1n, 'reads-late')
-  const lateHandle = guest.open(late.nodeid, O_RDONLY).handle
-  const stuck = guest.start(guest.readRequest(nodeid, handle, 0, 10))
-  t.equal(Buffer.from(guest.read(late.nodeid, lateHandle, 0, 100)).toString(), 'late', 'passes it')
-  t.equal(guest.lookup(1n, 'good').attr.size, 5n)
-  t.equal(stuck.reply, undefined)
-  guest.close()
-  const next = mount(t, device)
-  t.equal(next.lookup(1n, 'aborted').attr.size, 1n, 'its signal was aborted')
-  next.close()
-})
+t.test(
+  'a promise that does not settle delays no other request, and is cancelled when the guest leaves',
+  async (t) => {
+    const device = await ServedModule.start(t, fixture('wild-file-system'), {
+      serve: { once: false, stopTimeoutMs: 50 },
+    })
+    const guest = mount(t, device)
+    const { nodeid } = guest.lookup(1n, 'never-reads')
+    const { handle } = guest.open(nodeid, O_RDONLY)
+    const late = guest.lookup(1n, 'reads-late')
+    const lateHandle = guest.open(late.nodeid, O_RDONLY).handle
+    const stuck = guest.start(guest.readRequest(nodeid, handle, 0, 10))
+    t.equal(Buffer.from(guest.read(late.nodeid, lateHandle, 0, 100)).toString(), 'late', 'passes it')
+    t.equal(guest.lookup(1n, 'good').attr.size, 5n)
+    t.equal(stuck.reply, undefined)
+    guest.close()
+    const next = mount(t, device)
+    t.equal(next.lookup(1n, 'aborted').attr.size, 1n, 'its signal was aborted')
+    next.close()
+  },
+)
 
-t.test('a request whose method does not settle gets ETIMEDOUT where that is asked for', async (t) => {
+t.test('with methodTimeoutMs a request whose method does not settle gets ETIMEDOUT', async (t) => {
   const device = await ServedModule.start(t, fixture('wild-file-system'), { serve: { methodTimeoutMs: 100 } })
   const guest = mount(t, device)
   t.equal(
@@ -272,7 +275,7 @@ t.test('a request whose method does not settle gets ETIMEDOUT where that is aske
   t.equal(guest.lookup(1n, 'good').attr.size, 5n)
 })
 
-t.test('FOPEN flags are chosen open by open', async (t) => {
+t.test('each open chooses its own FOPEN flags', async (t) => {
   const device = await ServedModule.start(t, fixture('wild-file-system'))
   const guest = mount(t, device)
   const flagsOf = (name: string) => guest.open(guest.lookup(1n, name).nodeid, O_RDONLY).flags
@@ -280,7 +283,7 @@ t.test('FOPEN flags are chosen open by open', async (t) => {
   t.equal(flagsOf('opens-direct'), (1 << 0) | (1 << 5) | (1 << 6))
 })
 
-t.test('a write of more than was agreed on is refused before its data is copied', async (t) => {
+t.test('a write larger than agreed on at INIT is refused before its data is copied', async (t) => {
   const guest = await memory(t, example('memory'))
   const { nodeid, handle } = guest.create(1n, 'a', O_RDWR, 0o640)
   t.equal(

@@ -25,7 +25,7 @@ async function credentialTests(): Promise<void> {
     )
   }
 
-  t.test('what is made belongs to whoever asked, by user and group', async (t) => {
+  t.test('a new file belongs to the user and group of the caller', async (t) => {
     const fs = mount(t, device)
     const open = ownedDirectory(device, fs, 0, 0o777)
     for (const [name, make] of Object.entries(makers)) {
@@ -55,7 +55,7 @@ async function credentialTests(): Promise<void> {
     },
   )
 
-  t.test('a supplementary group that came along counts, and not for the next request', async (t) => {
+  t.test('a supplementary group in a request counts for that request alone', async (t) => {
     const fs = mount(t, device)
     // A set-group-id directory: what is made there has group 2000, and keeps that bit for members alone.
     const shared = ownedDirectory(device, fs, 2000, 0o2777)
@@ -70,7 +70,7 @@ async function credentialTests(): Promise<void> {
     t.same(shared.owner('member'), [1000, 2000])
   })
 
-  t.test('ids of -1 are no ids: EINVAL, and nothing is made', async (t) => {
+  t.test('ids of -1 get EINVAL, and nothing is made', async (t) => {
     const fs = mount(t, device)
     for (const [name, make] of Object.entries(makers))
       for (const caller of [
@@ -100,7 +100,7 @@ async function credentialTests(): Promise<void> {
     },
   )
 
-  t.test('groups that the device was started with help no user of the guest', async (t) => {
+  t.test('groups that the device was started with give no rights to a user of the guest', async (t) => {
     const launcher = ['setpriv', '--groups', '2000,3000']
     const device = await Device.start(t, [], { launcher })
     const fs = mount(t, device)
@@ -109,15 +109,18 @@ async function credentialTests(): Promise<void> {
     t.equal(shared.stat('x').mode & 0o2000, 0)
   })
 
-  t.test('a device that may not become others says EPERM to them, and serves root as itself', async (t) => {
-    const launcher = ['setpriv', '--bounding-set', '-setuid,-setgid']
-    const device = await Device.start(t, [], { launcher })
-    const fs = mount(t, device)
-    const open = ownedDirectory(device, fs, 0, 0o777)
-    for (const [name, make] of Object.entries(makers)) {
-      refused(t, 'EPERM', () => fs.as(user, () => make(fs, open.node, name)))
-      make(fs, open.node, name)
-      t.same(open.owner(`${name}`), [0, 0])
-    }
-  })
+  t.test(
+    'a device that may not change its identity answers other users with EPERM, and serves root as itself',
+    async (t) => {
+      const launcher = ['setpriv', '--bounding-set', '-setuid,-setgid']
+      const device = await Device.start(t, [], { launcher })
+      const fs = mount(t, device)
+      const open = ownedDirectory(device, fs, 0, 0o777)
+      for (const [name, make] of Object.entries(makers)) {
+        refused(t, 'EPERM', () => fs.as(user, () => make(fs, open.node, name)))
+        make(fs, open.node, name)
+        t.same(open.owner(`${name}`), [0, 0])
+      }
+    },
+  )
 }

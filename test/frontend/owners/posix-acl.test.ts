@@ -62,7 +62,7 @@ t.test('without a default ACL the guest’s umask applies, for that one file', a
   t.equal(mode('next'), 0o666)
 })
 
-t.test('a default ACL goes before the umask', async (t) => {
+t.test('a default ACL replaces the umask', async (t) => {
   const device = await Device.start(t, ['--posix-acl'])
   const fs = mounted(t, device)
   const { nodeid } = fs.mkdir(ROOT_ID, 'with')
@@ -73,7 +73,7 @@ t.test('a default ACL goes before the umask', async (t) => {
   t.equal(getxattr(fs, fs.lookup(nodeid, 'created').nodeid, ACCESS).length, inherited.length)
 })
 
-t.test('without ACLs the umask was applied by the guest already, and is not looked at', async (t) => {
+t.test('without ACLs the device ignores the umask, which the guest has applied', async (t) => {
   const device = await Device.start(t)
   const fs = mounted(t, device)
   const { nodeid } = fs.mkdir(ROOT_ID, 'plain')
@@ -81,7 +81,7 @@ t.test('without ACLs the umask was applied by the guest already, and is not look
     t.equal(statSync(`${device.directory}/plain/${name}`).mode & 0o077, name === 'directory' ? 0o077 : 0o066)
 })
 
-t.test('an access ACL set by a caller outside of the group takes the set-group-id bit', async (t) => {
+t.test('setting an access ACL as a caller outside of the group clears the set-group-id bit', async (t) => {
   const device = await Device.start(t, ['--posix-acl'])
   const fs = mounted(t, device)
   const { nodeid } = fs.mknod(ROOT_ID, 'file', 0o100755)

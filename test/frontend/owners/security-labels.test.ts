@@ -25,7 +25,7 @@ function makeTmpfile(fs: FuseGuest): bigint {
 
 if (!isRoot) t.plan(0, 'needs root: it sets security attributes')
 else {
-  t.test('each way to make something takes the context that came along, alone or with groups', async (t) => {
+  t.test('each way to make a file sets the context of the request, with and without groups', async (t) => {
     const device = await Device.start(t, ['--security-label'])
     const fs = mounted(t, device)
     for (const [name, make] of Object.entries(makers)) {
@@ -74,7 +74,7 @@ else {
     },
   )
 
-  t.test('what cannot be labelled is not made', async (t) => {
+  t.test('a file that cannot be labelled is not made', async (t) => {
     const device = await Device.start(t, [
       '--security-label',
       '--xattrmap',
@@ -123,7 +123,7 @@ else {
     },
   )
 
-  t.test('a guest before 7.38 sends the context behind the name, unannounced', async (t) => {
+  t.test('the context of a guest before 7.38 is found after the name', async (t) => {
     const device = await Device.start(t, ['--security-label'])
     const fs = mounted(t, device)
     const name = concat(u32(0o755, 0), text8('old\0'), extension)

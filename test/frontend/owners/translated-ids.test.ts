@@ -15,7 +15,7 @@ const owners = (path: string) => [lstatSync(path).uid, lstatSync(path).gid]
 
 if (!isRoot) t.plan(0, 'needs root: it makes files as other users')
 else {
-  t.test('map: what is made, changed and shown is translated both ways', async (t) => {
+  t.test('map translates ids both ways, in files that are made, changed and shown', async (t) => {
     const device = await Device.start(t, [
       '--translate-uid',
       'map:0:100000:65536',
@@ -47,27 +47,30 @@ else {
     t.same([listed?.entry?.attr.uid, listed?.entry?.attr.gid], [5, 6])
   })
 
-  t.test('forbid-guest: EPERM to make something as such a user, or to give something to it', async (t) => {
-    const device = await Device.start(t, [
-      '--translate-uid',
-      'forbid-guest:1000:1',
-      '--translate-gid',
-      'forbid-guest:7:1',
-    ])
-    const fs = mount(t, device)
-    const open = ownedDirectory(device, fs, 0, 0o777)
-    for (const [name, make] of Object.entries(makers)) {
-      refused(t, 'EPERM', () => fs.as({ uid: 1000, gid: 0 }, () => make(fs, open.node, name)))
-      refused(t, 'EPERM', () => fs.as({ uid: 1, gid: 7 }, () => make(fs, open.node, name)))
-      fs.as({ uid: 1001, gid: 8 }, () => make(fs, open.node, name))
-    }
-    const { nodeid } = fs.lookup(open.node, 'MKNOD')
-    refused(t, 'EPERM', () => fs.setattr(nodeid, { uid: 1000 }))
-    refused(t, 'EPERM', () => fs.setattr(nodeid, { gid: 7 }))
-    t.same(open.owner('MKNOD'), [1001, 8])
-  })
+  t.test(
+    'forbid-guest answers EPERM to such a user who makes a file, and to giving a file to it',
+    async (t) => {
+      const device = await Device.start(t, [
+        '--translate-uid',
+        'forbid-guest:1000:1',
+        '--translate-gid',
+        'forbid-guest:7:1',
+      ])
+      const fs = mount(t, device)
+      const open = ownedDirectory(device, fs, 0, 0o777)
+      for (const [name, make] of Object.entries(makers)) {
+        refused(t, 'EPERM', () => fs.as({ uid: 1000, gid: 0 }, () => make(fs, open.node, name)))
+        refused(t, 'EPERM', () => fs.as({ uid: 1, gid: 7 }, () => make(fs, open.node, name)))
+        fs.as({ uid: 1001, gid: 8 }, () => make(fs, open.node, name))
+      }
+      const { nodeid } = fs.lookup(open.node, 'MKNOD')
+      refused(t, 'EPERM', () => fs.setattr(nodeid, { uid: 1000 }))
+      refused(t, 'EPERM', () => fs.setattr(nodeid, { gid: 7 }))
+      t.same(open.owner('MKNOD'), [1001, 8])
+    },
+  )
 
-  t.test('squash-host and host: how the host’s users look in the guest', async (t) => {
+  t.test('squash-host and host choose how users of the host appear in the guest', async (t) => {
     const device = await Device.start(t, [
       '--translate-uid',
       'squash-host:1000:65534:1000',
@@ -88,7 +91,7 @@ else {
     }
   })
 
-  t.test('a supplementary group is the host’s one for it', async (t) => {
+  t.test('a supplementary group is translated to the host’s', async (t) => {
     const device = await Device.start(t, ['--translate-gid', 'map:2000:3000:1'])
     const fs = mount(t, device)
     const shared = ownedDirectory(device, fs, 3000, 0o2777)
@@ -118,7 +121,7 @@ else {
   )
 }
 
-t.test('what does not go together: one line, status 2', async (t) => {
+t.test('options that contradict each other are reported in one line, with status 2', async (t) => {
   const share = ['--shared-dir', '/usr', '--socket-path', '/tmp/no-such-socket']
   for (const [args, message] of [
     [['--translate-uid', 'map:0:0'], /--translate-uid: 'map:0:0': expected 3 whole numbers/],

@@ -113,7 +113,7 @@ t.test('the options of virtiofsd are those of its --help', async (t) => {
   }
 })
 
-t.test('those of the older virtiofsd are the same, but for what the page says', async (t) => {
+t.test('the options of virtiofsd 1.13 are the same, except those that the page names', async (t) => {
   const dir = await fetchOrSkip(t, OLDER_PEER)
   if (dir === undefined) return
   const { command, args } = collectedProgram(dir, 'virtiofsd')

@@ -34,7 +34,7 @@ const MIB = 1 << 20
 const device = await Device.start(t, ['--keep-alive'])
 const heldBefore = device.fdCount()
 
-t.test('every flag offered: the reply has just those that are served, and nothing else', async (t) => {
+t.test('of all flags offered, the reply has just those that are served', async (t) => {
   const fs = attach(t, device)
   t.strictSame(fs.init({ flags: EVERY_FLAG, maxReadahead: 123_456 }), {
     major: 7,
@@ -93,7 +93,7 @@ t.test('a guest of any minor from 31 on gets its own back, at most ours', async 
   fs.close()
 })
 
-t.test('a guest too old: EPROTO, and there is no session', async (t) => {
+t.test('a guest that is too old gets EPROTO, and there is no session', async (t) => {
   const fs = attach(t, device)
   for (const offer of [{ minor: 30 }, { minor: 0 }, { major: 6 }, { major: 0 }]) {
     refused(t, 'EPROTO', () => fs.init(offer))
@@ -105,7 +105,7 @@ t.test('a guest too old: EPROTO, and there is no session', async (t) => {
   fs.close()
 })
 
-t.test('a guest of a later major version hears of ours, and asks again', async (t) => {
+t.test('a guest of a later major version is told ours, and asks again', async (t) => {
   const fs = attach(t, device)
   const { major, minor } = fs.init({ major: 8, minor: 0 })
   t.same([major, minor], [7, 45])
@@ -115,7 +115,7 @@ t.test('a guest of a later major version hears of ours, and asks again', async (
   fs.close()
 })
 
-t.test('INIT that is too short: EINVAL', async (t) => {
+t.test('an INIT that is too short gets EINVAL', async (t) => {
   const fs = attach(t, device)
   for (const lenBytes of [0, 4, 15]) {
     const args = u32(7, 46, 0, 0).subarray(0, lenBytes)
@@ -125,24 +125,27 @@ t.test('INIT that is too short: EINVAL', async (t) => {
   fs.close()
 })
 
-t.test('before INIT and after DESTROY every request is EIO but FORGET, which has no reply', async (t) => {
-  const fs = attach(t, device)
-  const everything = Object.values(Op).filter((opcode) => opcode !== Op.INIT)
-  const silent: number[] = [Op.FORGET, Op.BATCH_FORGET]
-  const tryAll = () => {
-    for (const opcode of everything) {
-      const request = { opcode, nodeid: ROOT_ID, args: new Uint8Array(128) }
-      if (silent.includes(opcode)) fs.call({ ...request, reply: 'none' })
-      else t.equal(fs.call({ ...request, reply: EMPTY }).error, os.errno.EIO, `opcode ${opcode}`)
+t.test(
+  'before INIT and after DESTROY every request gets EIO, except FORGET, which has no reply',
+  async (t) => {
+    const fs = attach(t, device)
+    const everything = Object.values(Op).filter((opcode) => opcode !== Op.INIT)
+    const silent: number[] = [Op.FORGET, Op.BATCH_FORGET]
+    const tryAll = () => {
+      for (const opcode of everything) {
+        const request = { opcode, nodeid: ROOT_ID, args: new Uint8Array(128) }
+        if (silent.includes(opcode)) fs.call({ ...request, reply: 'none' })
+        else t.equal(fs.call({ ...request, reply: EMPTY }).error, os.errno.EIO, `opcode ${opcode}`)
+      }
     }
-  }
-  tryAll()
-  fs.init()
-  fs.destroy()
-  tryAll()
-  t.ok(await device.waitForLog((line) => line.msg === 'request before INIT'))
-  fs.close()
-})
+    tryAll()
+    fs.init()
+    fs.destroy()
+    tryAll()
+    t.ok(await device.waitForLog((line) => line.msg === 'request before INIT'))
+    fs.close()
+  },
+)
 
 for (const [how, begin] of [
   ['DESTROY and INIT', true],
@@ -254,7 +257,7 @@ t.test('one log line says what the guest asked for, got, and what follows', asyn
   fs.close()
 })
 
-t.test('nothing of it all is left open', async (t) => {
+t.test('no descriptor is left open', async (t) => {
   await device.waitForFdCount(heldBefore)
   t.ok(device.alive)
   t.ok(existsSync(device.socketPath))

@@ -36,15 +36,18 @@ t.test('a change on the host is seen at the next open; the one after that keeps'
   t.ok(keeps())
 })
 
-t.test('a change that the guest has been told of made it drop its pages', async (t) => {
-  const { path, fs, file, keeps } = await begin(t)
-  writeFileSync(path, 'longer')
-  await sleep(SETTLED_MS)
-  fs.getattr(file)
-  t.ok(keeps())
-})
+t.test(
+  'a change that GETATTR has shown keeps the cache, because the guest has dropped its pages',
+  async (t) => {
+    const { path, fs, file, keeps } = await begin(t)
+    writeFileSync(path, 'longer')
+    await sleep(SETTLED_MS)
+    fs.getattr(file)
+    t.ok(keeps())
+  },
+)
 
-t.test('new contents under the old time and size show in ctime alone, which the guest ignores', async (t) => {
+t.test('new contents under the old time and size are noticed by their ctime', async (t) => {
   const { path, fs, file, keeps } = await begin(t)
   const before = fs.getattr(file).attr.mtimeNs
   utimesSync(path, 1, 1)
@@ -64,14 +67,14 @@ t.test('new contents under the old time and size show in ctime alone, which the 
   t.ok(keeps())
 })
 
-t.test('a file changed a moment ago may change again unseen', async (t) => {
+t.test('the cache of a file that changed a moment ago is not kept', async (t) => {
   const { path, keeps } = await begin(t)
   utimesSync(path, new Date(Date.now() + 60_000), new Date(Date.now() + 60_000))
   t.notOk(keeps())
   t.notOk(keeps())
 })
 
-t.test('while the guest itself writes, nothing is known', async (t) => {
+t.test('while the guest itself writes, an open keeps nothing', async (t) => {
   const { fs, file, keeps } = await begin(t)
   const writer = fs.open(file, O_RDWR)
   t.ok((writer.flags & KEEP_CACHE) !== 0)
@@ -85,7 +88,7 @@ t.test('while the guest itself writes, nothing is known', async (t) => {
   t.notOk(keeps())
 })
 
-t.test('only with guests that drop pages by themselves, and that take our word', async (t) => {
+t.test('the cache is not kept without AUTO_INVAL_DATA, with write-back, or on direct opens', async (t) => {
   for (const [args, flags] of [
     [[], EVERY_FLAG & ~flagBits(Init.AUTO_INVAL_DATA)],
     [['--writeback'], EVERY_FLAG],
@@ -101,7 +104,7 @@ t.test('only with guests that drop pages by themselves, and that take our word',
   }
 })
 
-t.test('a file that takes the place of another is another', async (t) => {
+t.test('a file that takes the row of a forgotten one does not keep its cache', async (t) => {
   const { device, fs, file } = await begin(t)
   fs.forget(file, 1)
   writeFileSync(`${device.directory}/other`, 'text')

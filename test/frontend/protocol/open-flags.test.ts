@@ -136,7 +136,7 @@ function changeFlags(change: string, path: string): boolean {
   return spawnSync('chattr', [change, path]).status === 0
 }
 
-t.test('O_SYNC is kept; what is not for a file that is there is not', async (t) => {
+t.test('O_SYNC is kept; O_NOCTTY and O_ASYNC are not', async (t) => {
   const device = await Device.start(t, ['--keep-alive'])
   const refused = constants.O_NOCTTY | O_ASYNC
   eachWay(t, device, O_RDWR | O_SYNC | O_NONBLOCK | refused, (t, _fs, _file, _handle, hostFlags) => {
@@ -145,7 +145,7 @@ t.test('O_SYNC is kept; what is not for a file that is there is not', async (t) 
   })
 })
 
-t.test('O_NONBLOCK does not stay where a file system may obey it', rootOnly, async (t) => {
+t.test('O_NONBLOCK is removed where a file system may obey it', rootOnly, async (t) => {
   const device = await Device.start(t, [])
   const layers = tempDir(t)
   for (const name of ['lower', 'upper', 'work']) mkdirSync(`${layers}/${name}`)

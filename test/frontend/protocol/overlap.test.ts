@@ -20,7 +20,7 @@ const direct = ['--cache', 'never', '--parallel-dio', '--inspect']
 
 const only = (rows: readonly InodeRow[], path: string) => rows.find((row) => row.path === path)
 
-t.test('writers that are in flight together, and writers that are not', async (t) => {
+t.test('writes that are in flight together are counted as overlapping, and others are not', async (t) => {
   const { device, control } = await startControlled(t, direct)
   const fs = mount(t, device)
   const file = fs.create(ROOT_ID, 'file', O_RDWR)
@@ -55,7 +55,7 @@ t.test('writers that are in flight together, and writers that are not', async (t
   })
 })
 
-t.test('what is in flight now can be seen', async (t) => {
+t.test('requests that are in flight now are shown', async (t) => {
   const { device, control } = await startControlled(t, direct)
   const fs = mount(t, device)
   const file = fs.create(ROOT_ID, 'file', O_RDWR)
@@ -70,7 +70,7 @@ t.test('what is in flight now can be seen', async (t) => {
   t.equal(only(await control.inodes(), 'file')?.writesInFlight, 0)
 })
 
-t.test('why a write under parallel dio came alone', async (t) => {
+t.test('the reason why a write under parallel dio came alone is shown', async (t) => {
   const { device, control } = await startControlled(t, [...direct, '--allow-mmap'])
   const fs = mount(t, device)
   const file = fs.create(ROOT_ID, 'file', O_RDWR)
@@ -97,7 +97,7 @@ t.test('why a write under parallel dio came alone', async (t) => {
   )
 })
 
-t.test('a cached open, by another rule', async (t) => {
+t.test('a cached open is named as the reason why a write came alone', async (t) => {
   const { device, control } = await startControlled(t, [
     '--direct-io',
     'o-direct',
@@ -118,7 +118,7 @@ t.test('a cached open, by another rule', async (t) => {
   t.match(only(await control.inodes(), 'file'), { cachedWrites: 1, directWrites: 1 })
 })
 
-t.test('the top of many, by what was asked for', async (t) => {
+t.test('inodes returns the first files in the order that was asked for', async (t) => {
   const { device, control } = await startControlled(t, ['--inspect'])
   const fs = mount(t, device)
   for (let n = 1; n <= 5; n++) {

@@ -63,7 +63,7 @@ t.test(
   },
 )
 
-t.test('a front-end that leaves takes everything along; the next one begins anew', async (t) => {
+t.test('when a front-end leaves, its state goes; the next one begins anew', async (t) => {
   for (let n = 0; n < 10; n++) {
     const fs = mount(t, device, { queueSize: n % 2 === 0 ? 128 : 1024, requestQueues: 1 + n })
     const { nodeid } = fs.lookup(ROOT_ID, 'file-0')

@@ -9,14 +9,14 @@ const ours = { who: 'ours', guestDir: '/never-ours' } as Side
 const peer = { who: 'peer', guestDir: '/never-peer' } as Side
 const randread = { rw: 'randread', blockKiB: 4, engine: 'psync', depth: 1, direct: true } as const
 
-t.test('the sides take turns, and so does who begins', async (t) => {
+t.test('the two sides take turns, and each begins as often', async (t) => {
   t.same(
     alternate([ours, peer], 3).map(({ who }) => who),
     ['ours', 'peer', 'peer', 'ours', 'ours', 'peer'],
   )
 })
 
-t.test('a section for each run, one after the other', async (t) => {
+t.test('the job file has a section for each run, one after the other', async (t) => {
   const text = jobFile(randread, [ours, peer, peer], 600)
   t.match(text, /^\[global\]\nrw=randread\nbs=4k\nioengine=psync\niodepth=1\ndirect=1\n/)
   t.match(text, /^runtime=600ms\ntime_based=1$/m)
@@ -30,7 +30,7 @@ t.test('a section for each run, one after the other', async (t) => {
   )
 })
 
-t.test('what the guest caches is neither read twice nor left unwritten', async (t) => {
+t.test('cached files are invalidated before reads, and written back after writes', async (t) => {
   const buffered = { ...randread, direct: false }
   t.notMatch(jobFile(buffered, [ours], 600), /time_based|end_fsync/)
   t.match(jobFile(buffered, [ours], 600), /invalidate=1/)
@@ -45,7 +45,7 @@ const stream = (iops: number) => ({
 })
 const idle = { iops: 0, bw_bytes: 0, total_ios: 0, clat_ns: {} }
 
-t.test('the answer is read whatever stands before it, and errors are not overlooked', async (t) => {
+t.test('the answer is found after other output, and errors are not overlooked', async (t) => {
   const jobs = [
     { jobname: '0-ours', error: 0, read: stream(100), write: idle },
     { jobname: '1-peer', error: 0, read: idle, write: stream(50) },
@@ -68,7 +68,7 @@ t.test('small blocks count operations, large ones bytes', async (t) => {
   t.equal(nameOf({ ...randread, jobs: 4 }), 'randread 4k psync direct, 4 jobs on one file')
 })
 
-t.test('the plan', async (t) => {
+t.test('the plan has no case twice, and a fixed choice of quick ones', async (t) => {
   const names = allCases.map(({ policy, workload }) => `${policy.name}: ${workload.name}`)
   t.equal(new Set(names).size, names.length, 'no case twice')
   const quick = allCases.filter((one) => one.quick)

@@ -49,7 +49,7 @@ const result: BenchResult = {
   ],
 }
 
-t.test('the table', async (t) => {
+t.test('the table has ratios, intervals and verdicts', async (t) => {
   const lines = benchTable(result).split('\n')
   t.match(
     lines[2],
@@ -59,19 +59,19 @@ t.test('the table', async (t) => {
   t.match(benchTable(result), 'Against virtiofsd-1.14: 1 faster, 1 the same within noise, 1 slower.')
 })
 
-t.test('too few rounds', async (t) => {
+t.test('too few rounds give no verdict', async (t) => {
   t.match(benchTable({ ...result, rounds: 3 }), '3 rounds prove nothing: a verdict needs 5.')
   t.notMatch(benchTable(result), 'prove nothing')
 })
 
-t.test('ours alone', async (t) => {
+t.test('a run without a peer says so', async (t) => {
   const alone = result.measurements.map(({ peer, ratio, verdict: _, ...one }) => one)
   const text = benchTable({ ...result, peer: undefined, measurements: alone })
   t.match(text, 'Ours ran alone')
   t.match(benchPage({ ...result, peer: undefined, measurements: alone }), 'none: ours ran alone')
 })
 
-t.test('options of the C virtiofsd', async (t) => {
+t.test('the C virtiofsd gets its own spelling of options', async (t) => {
   const policy = (...peer: string[]) => ({ name: 'x', ours: [], peer })
   const c = { device: 'virtiofsd-c' } as const
   t.same(peerArguments(c, policy('--cache', 'never', '--allow-mmap')), ['-o', 'cache=none'])

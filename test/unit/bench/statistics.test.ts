@@ -27,7 +27,7 @@ t.test('the interval leaves out as many ends as 90 % confidence allows', async (
   }
 })
 
-t.test('ratios go pair by pair', async (t) => {
+t.test('ratios are taken pair by pair', async (t) => {
   // The machine was twice as fast in the second round: the ratio is the same.
   t.same(ratios([10, 20, 12], [5, 10, 6]), [2, 2, 2])
   t.throws(() => ratios([1, 2], [1]), RangeError)

@@ -39,7 +39,7 @@ t.test('every flag can be switched on and off', async (t) => {
   for (const { name } of flags) t.same(read(`--${name}`, `--no-${name}`).shares, read(`--no-${name}`).shares)
 })
 
-t.test('the peer takes its choices in any case', async (t) => {
+t.test('choices are read in any case, as virtiofsd reads them', async (t) => {
   t.equal(read('--cache', 'NEVER', '--log-level', 'DEBUG').shares[0].cache, 'never')
 })
 
@@ -47,7 +47,7 @@ for (const level of ['error', 'warn', 'info', 'debug', 'trace', 'off'] as const)
   t.test(`--log-level ${level}`, async (t) => t.equal(read('--log-level', level).logLevel, level))
 }
 
-t.test('-o', async (t) => {
+t.test('-o sets the options that it names', async (t) => {
   const old = parseCommandLine([
     ...['-o', `source=${directory},cache=none,no_readdirplus,allow_direct_io,timeout=7`],
     ...['--socket-path', socketPath, '-oallow_root,sandbox=chroot,log_level=err', '-f'],
@@ -67,7 +67,7 @@ t.test('a comma in a value of -o is doubled, also where it ends it', async (t) =
   t.same(splitAtCommas('a,b'), ['a', 'b'])
 })
 
-t.test('what changes nothing here is said', async (t) => {
+t.test('an option that has nothing to change is noted', async (t) => {
   t.match(read('-f').ignored, [{ option: '-f', reason: /foreground/ }])
   t.same(read().ignored, [])
   t.throws(() => read('--migration-mode', 'teleport'), UserError, 'a wrong value is an error all the same')
@@ -99,7 +99,7 @@ t.test('names and types of values follow from the table', async (t) => {
   t.same([directory, level], [undefined, 'info'])
 })
 
-t.test('an option that may be repeated may be so in --share, too', async (t) => {
+t.test('an option that may be repeated may also be repeated in --share', async (t) => {
   const words = `path=${directory},socket=${join(tempDir(t), 'other')},translate-uid=guest:0:5:1,translate-uid=guest:7:8:1`
   const parsed = parseCommandLine(['--share', words])
   t.same(parsed?.configuration.shares[0].translateUid, ['guest:0:5:1', 'guest:7:8:1'])

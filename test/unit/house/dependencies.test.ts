@@ -13,7 +13,7 @@ interface Manifest {
 
 const read = (folder: string) => JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as Manifest
 
-t.test('packages and lines are the same', async (t) => {
+t.test('each package has its line in CONTRIBUTING.md, and each line its package', async (t) => {
   const main = read('.')
   const manifests = [main, ...(main.workspaces ?? []).map(read)]
   const own = new Set(manifests.map(({ name }) => name))

@@ -136,7 +136,7 @@ t.test('no files import each other', async (t) => {
   t.same(found, [])
 })
 
-t.test('an import that points up, or into a room that is not for it, is told', async (t) => {
+t.test('an import that points up, or into a room that is closed to it, is reported', async (t) => {
   t.equal(complaintOf({ from: 'src/main.ts', to: 'src/config/command-line.ts' }), undefined)
   t.equal(
     complaintOf({ from: 'src/config/command-line.ts', to: 'src/main.ts' }),

@@ -7,15 +7,15 @@ import * as vhostUserWire from '#vhost-user/session/wire'
 import { PENDING } from '#virtio-fs/session'
 import * as virtioFsWire from '#virtio-fs/wire/numbers'
 
-t.test('what a device returns for a request that it completes later', async (t) => {
+t.test('PENDING is the same in both packages', async (t) => {
   t.equal(PENDING, chainPending)
 })
 
-t.test('the queues that a message can name', async (t) => {
+t.test('the highest number of queues is the same in both places', async (t) => {
   t.equal(QUEUE_COUNT, MAX_QUEUES)
 })
 
-t.test('64-bit numbers that a Number holds', async (t) => {
+t.test('64-bit numbers are read and written alike in both packages', async (t) => {
   const view = new DataView(new ArrayBuffer(8))
   for (const value of [0n, 1n, 2n ** 32n, 2n ** 53n - 1n, 2n ** 53n, 2n ** 64n - 1n]) {
     view.setBigUint64(0, value, true)

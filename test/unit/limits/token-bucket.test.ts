@@ -38,7 +38,7 @@ t.test('the rate holds on average, whatever the burst and however late the threa
     }
 })
 
-t.test('a request above the burst passes once, and is paid for', async (t) => {
+t.test('a request larger than the burst passes once, and later ones wait for it', async (t) => {
   const bucket = new TokenBucket()
   bucket.set({ perSecond: 1000, burst: 100 }, 0)
   bucket.take(5100)
@@ -50,7 +50,7 @@ t.test('a request above the burst passes once, and is paid for', async (t) => {
   t.ok(bucket.isOpen)
 })
 
-t.test('a pause earns a burst and no more', async (t) => {
+t.test('after a pause a burst passes, and no more', async (t) => {
   const bucket = new TokenBucket()
   bucket.set({ perSecond: 1000, burst: 20 }, 0)
   bucket.take(20)
@@ -60,7 +60,7 @@ t.test('a pause earns a burst and no more', async (t) => {
   t.equal(count, 20)
 })
 
-t.test('a change of the rate forgives no debt', async (t) => {
+t.test('a change of the rate keeps what is owed', async (t) => {
   const bucket = new TokenBucket()
   bucket.set({ perSecond: 10, burst: 1 }, 0)
   bucket.take(101)
@@ -70,7 +70,7 @@ t.test('a change of the rate forgives no debt', async (t) => {
   t.ok(bucket.isOpen)
 })
 
-t.test('words', async (t) => {
+t.test('limits are read from words', async (t) => {
   t.same(parseIops('1000'), { perSecond: 1000, burst: 100 })
   t.same(parseIops('5'), { perSecond: 5, burst: 1 })
   t.same(parseIops('1000:7'), { perSecond: 1000, burst: 7 })

@@ -24,17 +24,17 @@ t.test('every level has its name', async (t) => {
     t.equal(stamped(shown((log) => log[level]('text'))), `[time] ${level.toUpperCase()}: text\n`)
 })
 
-t.test('the stack of an error', async (t) => {
+t.test('the stack of an error is printed', async (t) => {
   const text = shown((log) => log.fatal({ err: new Error('boom \u001b[2J') }, 'cannot start'))
   t.match(stamped(text), /^\[time\] FATAL: cannot start\n {4}err: Error: boom \\u001b\[2J\n {8,}at /)
 })
 
-t.test('what a guest chose cannot move the cursor', async (t) => {
+t.test('text that a guest chose cannot move the cursor', async (t) => {
   const text = shown((log) => log.warn({ path: 'a\u001b[2Jb\nc\u009bd' }, 'odd name'))
   t.equal(stamped(text), '[time] WARN: odd name\n    path: "a\\u001b[2Jb\\nc\\u009bd"\n')
 })
 
-t.test('colours', async (t) => {
+t.test('levels have colours when they are asked for', async (t) => {
   t.match(
     shown((log) => log.info({ n: 1 }, 'text'), true),
     '\u001b[32mINFO\u001b[39m: \u001b[36mtext\u001b[39m',

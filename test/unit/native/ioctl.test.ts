@@ -21,7 +21,7 @@ function withNapi(fd: number, request: number, argument: Buffer): number {
   }
 }
 
-t.test('the same results and errors', async (t) => {
+t.test("the addon's ioctl gives the same results and errors as ioctl-napi", async (t) => {
   const path = join(tempDir(t), 'file')
   writeFileSync(path, '12345')
   const fd = openSync(path, 'r')

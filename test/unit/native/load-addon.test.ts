@@ -34,7 +34,7 @@ function load(folder: string, variable?: string): string {
   return stdout.trimEnd()
 }
 
-t.test('the variable, then what came with the package, then what was compiled', async (t) => {
+t.test('the addon is looked for in the variable, in the package, and where it is compiled', async (t) => {
   const both = packageWith(t, { [PREBUILT]: BUILT, 'build/native.node': BUILT })
   t.equal(load(both), join(both, PREBUILT))
   t.equal(load(both, BUILT), BUILT)
@@ -43,12 +43,12 @@ t.test('the variable, then what came with the package, then what was compiled', 
   t.equal(load(compiled), join(compiled, 'build/native.node'))
 })
 
-t.test('one that does not load here gives way to one that was compiled here', async (t) => {
+t.test('a packaged addon that does not load here is passed over for a compiled one', async (t) => {
   const folder = packageWith(t, { [PREBUILT]: '', 'build/native.node': BUILT })
   t.equal(load(folder), join(folder, 'build/native.node'))
 })
 
-t.test('without one, a line says what to type', async (t) => {
+t.test('without an addon, a line says what to type', async (t) => {
   for (const [addons, variable, reason] of [
     [{}, undefined, `none came with the package for linux-${process.arch}`],
     [{ [PREBUILT]: '' }, undefined, `native.glibc.node: file too short`],

@@ -12,7 +12,7 @@ const SANITIZED = 'sanitizerTrap'
 
 const declarations = readFileSync('native/index.d.ts', 'utf8')
 
-t.test('functions and values', async (t) => {
+t.test('addon, index.js and index.d.ts have the same functions and values', async (t) => {
   const { loadAddon } = (await import(LOADER)) as { loadAddon(): { addon: object } }
   const addon = Object.keys(loadAddon().addon).filter((name) => name !== SANITIZED)
   const handedOn = Object.keys(native).filter((name) => !OWN.includes(name))
@@ -21,7 +21,7 @@ t.test('functions and values', async (t) => {
   t.same(declared.sort(), [...addon, ...OWN].sort())
 })
 
-t.test('constants', async (t) => {
+t.test('the constants are those that index.d.ts declares', async (t) => {
   const [, block = ''] = /^export const constants: Readonly<\{\n(.*?)^\}>/ms.exec(declarations) ?? []
   const declared = [...block.matchAll(/^ {2}(\w+): number$/gm)].map(([, name]) => name)
   t.same(declared.sort(), Object.keys(native.constants).sort())

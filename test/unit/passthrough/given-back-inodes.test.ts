@@ -20,14 +20,14 @@ function drained(inodes: GivenBackInodes): number[] {
   return order
 }
 
-t.test('the one that was added first', async (t) => {
+t.test('inodes are returned in the order in which they were added', async (t) => {
   const inodes = filled()
   t.equal(inodes.count, slots.length)
   t.same(drained(inodes), slots)
   t.equal(inodes.count, 0)
 })
 
-t.test('one that was taken out is not there, wherever it stood; added again it is the newest', async (t) => {
+t.test('an inode that was removed is gone, from any position; added again it is the newest', async (t) => {
   for (const slot of slots) {
     const inodes = filled()
     inodes.remove(slot)
@@ -39,7 +39,7 @@ t.test('one that was taken out is not there, wherever it stood; added again it i
   }
 })
 
-t.test('nothing is there at first, and after clear', async (t) => {
+t.test('the list is empty at first, and after clear', async (t) => {
   const inodes = filled()
   inodes.clear()
   for (const none of [inodes, new GivenBackInodes()]) {

@@ -116,7 +116,7 @@ check(
   ],
 )
 
-t.test('what is wrong with a specification is said in one line', async (t) => {
+t.test('a fault in a specification is reported in one line', async (t) => {
   for (const [specs, message] of [
     [
       ['both:0:0:1'],

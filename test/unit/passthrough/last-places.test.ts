@@ -48,7 +48,7 @@ function prepare(t: Test) {
   return { directory, memory, places, open }
 }
 
-t.test('the same inode, and nothing else', async (t) => {
+t.test('an inode is found at its last place, and another one there is refused', async (t) => {
   const { directory, memory, places, open } = prepare(t)
   mkdirSync(join(directory, 'sub'))
   const path = join(directory, 'sub/file')
@@ -80,7 +80,7 @@ t.test('the same inode, and nothing else', async (t) => {
   t.equal(memory.report().places, 0)
 })
 
-t.test('without memory nothing is remembered', async (t) => {
+t.test('when its memory is used up, nothing more is remembered', async (t) => {
   const { directory, memory, places, open } = prepare(t)
   writeFileSync(join(directory, 'file'), '')
   const fd = open('file')

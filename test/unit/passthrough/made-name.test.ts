@@ -10,7 +10,7 @@ const name = new TextEncoder().encode('..made\0')
 const AT = 2
 const { AT_REMOVEDIR } = native.constants
 
-t.test('a file', async (t) => {
+t.test('a file is removed by its name only while the name is its own', async (t) => {
   const directory = tempDir(t)
   const path = join(directory, 'made')
   writeFileSync(path, '')
@@ -29,7 +29,7 @@ t.test('a file', async (t) => {
   t.same([fd, directoryFd].map(closeSync), [undefined, undefined])
 })
 
-t.test('a directory', async (t) => {
+t.test('a directory is removed by its name only while the name is its own', async (t) => {
   const directory = tempDir(t)
   const path = join(directory, 'made')
   mkdirSync(path)

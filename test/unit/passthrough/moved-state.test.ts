@@ -47,7 +47,7 @@ t.test('directories on devices take the share’s own descriptors, and no more t
   t.end()
 })
 
-t.test('a path that is opened name by name leads nowhere else, and two dots may begin a name', (t) => {
+t.test('a path that is opened name by name stays in the share, and a name may begin with two dots', (t) => {
   const directory = tempDir(t)
   mkdirSync(join(directory, '..data'))
   writeFileSync(join(directory, '..data', '...'), '')

@@ -21,7 +21,7 @@ function numbers(seed: number): (below: number) => number {
 // Ranges compare files by identity, and do nothing with them.
 const files = [{ nodeid: 1 }, { nodeid: 1 }] as unknown as readonly OpenFile[]
 
-t.test('whatever is locked, converted, unlocked and released: the model says the same', async (t) => {
+t.test('locks, conversions, unlocks and releases agree with a model', async (t) => {
   const below = numbers(1)
   const ranges = new OwnedRanges()
   // By owner and byte: 0, or the kind.
@@ -78,7 +78,7 @@ t.test('whatever is locked, converted, unlocked and released: the model says the
   t.equal(wrong, 0)
 })
 
-t.test('a range without end, and locks that touch become one', async (t) => {
+t.test('locks that touch become one, also with a range without end', async (t) => {
   const ranges = new OwnedRanges()
   const [file] = files
   const lock = (startByte: number, lastByte: number) =>

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { generationOfId, idOf, slotOfId } from 'virtio-fs-ts/protocol'
 
-t.test('an id gives back its slot and generation', async (t) => {
+t.test('a node id holds its slot and generation', async (t) => {
   for (const [slot, generation] of [
     [1, 0],
     [0xffffffff, 0],

@@ -56,7 +56,7 @@ check(
 )
 check('xbadxallxxxyokyallyyy', { 'user.a': 'bad' }, { 'user.a': undefined })
 
-t.test('what is wrong with a map is said with the number of the rule', async (t) => {
+t.test('a fault in a map is reported with the number of the rule', async (t) => {
   for (const [map, message] of [
     ['', 'no rules'],
     ['  ', 'no rules'],

@@ -29,7 +29,7 @@ const META_OF_NOBODY = Uint8Array.from(
   Buffer.concat([...stateStream([textSection(META, { agreement: {}, options: {} })])]),
 )
 
-t.test('a share that is removed while a state arrives opens its directory no more', (t) => {
+t.test('a share that is removed while a state arrives does not open its directory again', (t) => {
   const { session, state } = shareOf()
   const loader = state.load()
   session.isShut = true

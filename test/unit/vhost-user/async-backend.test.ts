@@ -240,20 +240,23 @@ t.test('a promise that heeds its signal may answer when it is cancelled', async 
   t.equal(await rig.closed, 'closed')
 })
 
-t.test('what a device does not even cancel is given up, and its reply never reaches the guest', async (t) => {
-  const rig = new Rig(t, { stopTimeoutMs: 20, cancels: false })
-  const guest = await Guest.connect(rig)
-  guest.begin(Reply.WHEN_RELEASED)
-  guest.begin(Reply.PROMISE_WHEN_RELEASED)
-  t.equal(guest.frontend.stopQueue(0), 4)
-  t.equal(guest.next(0), undefined)
-  guest.frontend.startQueue(0, 4)
-  t.equal(guest.call(Reply.RELEASE), ANSWERED)
-  t.equal(guest.next(100), undefined)
-  t.equal(rig.count(Count.LATE_WRITES), 2)
-  guest.frontend.close()
-  t.equal(await rig.closed, 'closed')
-})
+t.test(
+  'a request that the device does not cancel is given up, and its reply never reaches the guest',
+  async (t) => {
+    const rig = new Rig(t, { stopTimeoutMs: 20, cancels: false })
+    const guest = await Guest.connect(rig)
+    guest.begin(Reply.WHEN_RELEASED)
+    guest.begin(Reply.PROMISE_WHEN_RELEASED)
+    t.equal(guest.frontend.stopQueue(0), 4)
+    t.equal(guest.next(0), undefined)
+    guest.frontend.startQueue(0, 4)
+    t.equal(guest.call(Reply.RELEASE), ANSWERED)
+    t.equal(guest.next(100), undefined)
+    t.equal(rig.count(Count.LATE_WRITES), 2)
+    guest.frontend.close()
+    t.equal(await rig.closed, 'closed')
+  },
+)
 
 t.test('a reset gives up at once', async (t) => {
   const rig = new Rig(t, { cancels: false })
@@ -268,22 +271,25 @@ t.test('a reset gives up at once', async (t) => {
   t.equal(await rig.closed, 'closed')
 })
 
-t.test('memory that goes waits for requests, and is never written to afterwards', async (t) => {
-  const rig = new Rig(t, { stopTimeoutMs: 20, cancels: false })
-  const guest = await Guest.connect(rig)
-  const { frontend } = guest
-  const gpa = frontend.addRegion(MIB)
-  guest.begin(Reply.AFTER_A_TIMER, gpa)
-  guest.begin(Reply.PROMISE_WHEN_RELEASED, gpa + 16)
-  frontend.removeRegion(gpa)
-  const first = guest.queue.reap(0)
-  t.ok(first === undefined || first.writtenBytes === 1, 'finished or given up by then')
-  t.equal(guest.queue.reap(100), undefined)
-  t.equal(guest.call(Reply.RELEASE), ANSWERED, 'the queue goes on')
-  t.ok(rig.count(Count.LATE_WRITES) >= 1)
-  frontend.close()
-  t.equal(await rig.closed, 'closed')
-})
+t.test(
+  'the removal of memory waits for requests, and the memory is never written to afterwards',
+  async (t) => {
+    const rig = new Rig(t, { stopTimeoutMs: 20, cancels: false })
+    const guest = await Guest.connect(rig)
+    const { frontend } = guest
+    const gpa = frontend.addRegion(MIB)
+    guest.begin(Reply.AFTER_A_TIMER, gpa)
+    guest.begin(Reply.PROMISE_WHEN_RELEASED, gpa + 16)
+    frontend.removeRegion(gpa)
+    const first = guest.queue.reap(0)
+    t.ok(first === undefined || first.writtenBytes === 1, 'finished or given up by then')
+    t.equal(guest.queue.reap(100), undefined)
+    t.equal(guest.call(Reply.RELEASE), ANSWERED, 'the queue goes on')
+    t.ok(rig.count(Count.LATE_WRITES) >= 1)
+    frontend.close()
+    t.equal(await rig.closed, 'closed')
+  },
+)
 
 t.test('all memory is replaced under requests in flight', async (t) => {
   const rig = new Rig(t)

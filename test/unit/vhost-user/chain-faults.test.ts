@@ -188,7 +188,7 @@ for (const lenBytes of [0, 1, 15, 17, 16 * SIZE + 16, 2 ** 32 - 16]) {
   })
 }
 
-t.test('of a refused chain there is what can be reached, for an answer', async (t) => {
+t.test('a refused chain has those segments that can be reached, for the error reply', async (t) => {
   const readable = { gpa: DATA, lenBytes: 40, flags: NEXT }
   const writable = { gpa: DATA + 64, lenBytes: 16, flags: WRITE }
   const gone = { gpa: MIB, lenBytes: 8, flags: NEXT }

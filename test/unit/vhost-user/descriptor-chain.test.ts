@@ -113,12 +113,12 @@ function checkBoth(t: Test, ring: Ring, memory: GuestMemory, segments: readonly 
   checkWrites(t, ring, memory, segments)
 }
 
-t.test('a struct in one aligned segment', async (t) => {
+t.test('a struct in one aligned segment is read and written', async (t) => {
   const memory = guestRam(t, { gpa: 0, sizeBytes: MIB })
   checkBoth(t, makeRing(t, memory), memory, [{ gpa: DATA, lenBytes: 40 }])
 })
 
-t.test('segments at odd addresses and of odd lengths', async (t) => {
+t.test('segments at odd addresses and of odd lengths are read and written', async (t) => {
   const memory = guestRam(t, { gpa: 0, sizeBytes: MIB })
   const ring = makeRing(t, memory)
   for (const odd of [1, 2, 3]) {
@@ -131,7 +131,7 @@ t.test('segments at odd addresses and of odd lengths', async (t) => {
   }
 })
 
-t.test('every byte in a segment of its own', async (t) => {
+t.test('a struct with every byte in a segment of its own is read and written', async (t) => {
   const memory = guestRam(t, { gpa: 0, sizeBytes: MIB })
   const segments = Array.from({ length: 16 }, (_, n) => ({
     gpa: DATA + 16 * (16 - n) + (n % 4),
@@ -140,13 +140,13 @@ t.test('every byte in a segment of its own', async (t) => {
   checkBoth(t, makeRing(t, memory), memory, segments)
 })
 
-t.test('a segment that crosses two regions', async (t) => {
+t.test('a segment that crosses two regions is read and written', async (t) => {
   const memory = guestRam(t, { gpa: 0, sizeBytes: MIB }, { gpa: MIB, sizeBytes: MIB })
   const ring = makeRing(t, memory)
   for (const before of [1, 3, 4, 20]) checkBoth(t, ring, memory, [{ gpa: MIB - before, lenBytes: 40 }])
 })
 
-t.test('a segment that crosses two windows, above and below 4 GiB', async (t) => {
+t.test('a segment that crosses two windows is read and written, above and below 4 GiB', async (t) => {
   const memory = guestRam(t, { gpa: 0, sizeBytes: 3 * GIB }, { gpa: 4 * GIB, sizeBytes: 3 * GIB })
   const ring = makeRing(t, memory)
   for (const border of [GIB, 2 * GIB, 5 * GIB]) {
@@ -165,7 +165,7 @@ t.test('segments above 4 GiB are not taken for those below', async (t) => {
   t.same(peek(memory, DATA, 64), new Uint8Array(64).fill(0x55))
 })
 
-t.test('a struct in the last bytes of guest memory', async (t) => {
+t.test('a struct in the last bytes of guest memory is read and written', async (t) => {
   const memory = guestRam(t, { gpa: 0, sizeBytes: MIB }, { gpa: 4 * GIB, sizeBytes: 4096 })
   const ring = makeRing(t, memory)
   checkBoth(t, ring, memory, [{ gpa: MIB - 40, lenBytes: 40 }])
@@ -252,7 +252,7 @@ t.test('files are read and written straight from and to segments, wherever they 
   t.equal(target.readFromFile(0, 10, fd, 0, 0), -EBADF)
 })
 
-t.test('a transfer over more segments than one system call takes', async (t) => {
+t.test('a transfer may have more segments than one system call takes', async (t) => {
   const memory = guestRam(t, { gpa: 0, sizeBytes: 4 * MIB })
   const ring = makeRing(t, memory, { size: 256 })
   const path = join(tempDir(t), 'file')
@@ -271,7 +271,7 @@ t.test('a transfer over more segments than one system call takes', async (t) => 
   t.ok(Buffer.compare(readFileSync(path), bytes) === 0)
 })
 
-t.test('a region that goes while its chain is held turns into an error, not into a crash', async (t) => {
+t.test('a region that is removed while its chain is held causes an error, not a crash', async (t) => {
   const memory = guestRam(t, { gpa: 0, sizeBytes: MIB }, { gpa: MIB, sizeBytes: MIB, uva: 8 * MIB })
   const chain = popChain(
     makeRing(t, memory),

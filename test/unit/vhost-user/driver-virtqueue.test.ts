@@ -73,7 +73,7 @@ t.test('a request that does not fit is refused, and nothing of it is on the ring
   t.equal(indirect.driver.avail[1], SIZE)
 })
 
-t.test('descriptors of a request are free again when it was given back, and not before', async (t) => {
+t.test('descriptors of a request are free again when it has been used, and not before', async (t) => {
   const ring = ringOf(t)
   ring.driver.submit(Array(SIZE).fill(out), [])
   t.equal(ring.driver.inFlightCount, 1)
@@ -84,7 +84,7 @@ t.test('descriptors of a request are free again when it was given back, and not 
   ring.driver.submit(Array(SIZE).fill(out), [])
 })
 
-t.test('reap gives what was given back in order, and undefined when nothing is', async (t) => {
+t.test('reap returns used requests in order, or undefined if there is none', async (t) => {
   const ring = ringOf(t)
   t.equal(ring.driver.reap(0), undefined)
   const heads = [ring.driver.submit([out], []), ring.driver.submit([out], [])]

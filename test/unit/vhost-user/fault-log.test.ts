@@ -17,14 +17,17 @@ function faultLog(t: Test): { faults: FaultLog; lines: unknown[]; moveMs: (ms: n
   return { faults: new FaultLog({ ...silentLogger, warn }), lines, moveMs }
 }
 
-t.test('the first of a kind is logged at once, more of it within a second are not', async (t) => {
-  const { faults, lines, moveMs } = faultLog(t)
-  faults.warn('bad chain', { queue: 1 })
-  faults.warn('bad chain', { queue: 2 })
-  moveMs(999)
-  faults.warn('bad chain', { queue: 3 })
-  t.same(lines, [{ text: 'bad chain', queue: 1 }])
-})
+t.test(
+  'the first fault of a kind is logged at once, others of its kind within a second are not',
+  async (t) => {
+    const { faults, lines, moveMs } = faultLog(t)
+    faults.warn('bad chain', { queue: 1 })
+    faults.warn('bad chain', { queue: 2 })
+    moveMs(999)
+    faults.warn('bad chain', { queue: 3 })
+    t.same(lines, [{ text: 'bad chain', queue: 1 }])
+  },
+)
 
 t.test('after a second the next is logged, with the number of those left out', async (t) => {
   const { faults, lines, moveMs } = faultLog(t)
@@ -40,7 +43,7 @@ t.test('after a second the next is logged, with the number of those left out', a
   ])
 })
 
-t.test('kinds do not hide one another', async (t) => {
+t.test('one kind does not hide another', async (t) => {
   const { faults, lines } = faultLog(t)
   faults.warn('bad chain', {})
   faults.warn('bad name', {})
@@ -48,7 +51,7 @@ t.test('kinds do not hide one another', async (t) => {
   t.same(lines, [{ text: 'bad chain' }, { text: 'bad name' }])
 })
 
-t.test('a flood does not put the next line off', async (t) => {
+t.test('a flood does not delay the next line', async (t) => {
   const { faults, lines, moveMs } = faultLog(t)
   for (let n = 0; n < 30; n++) {
     faults.warn('bad chain', {})

@@ -149,7 +149,7 @@ t.test('space is allocated, and whole file systems are synchronised', async (t) 
   })
 })
 
-t.test('a front-end that leaves in the middle of transfers', async (t) => {
+t.test('a front-end may leave in the middle of transfers', async (t) => {
   for (const uring of [true, false]) {
     await withDevice(t, { uring }, (client, path) => {
       for (let n = 0; n < 50; n++) client.send(Call.READ, 4096 * n, new Uint8Array(0), 65_536)
@@ -158,7 +158,7 @@ t.test('a front-end that leaves in the middle of transfers', async (t) => {
   }
 })
 
-t.test('one a thread, and of a device that is served', async (t) => {
+t.test('a thread has one FileIo, whose device must be served', async (t) => {
   const io = new FileIo({ maxThreads: 1 })
   t.throws(() => new FileIo(), { name: 'SystemCallError', errno: 16 })
   await t.rejects(io.fsync(0), { message: 'no device that is served names this FileIo as its io' })

@@ -50,7 +50,7 @@ t.test('a region begins at its offset in the file, on no page border either', as
   native.close(fd)
 })
 
-t.test('regions that cannot be are refused', async (t) => {
+t.test('impossible regions are refused', async (t) => {
   const memory = guestRam(t, { gpa: 16 * MIB, sizeBytes: 16 * MIB })
   const uva = UVA_BASE + GIB
   const far = Number.MAX_SAFE_INTEGER
@@ -130,7 +130,7 @@ t.test('a removed region takes its windows and rings with it, and no others', as
   t.equal(memory.regionCount, 1)
 })
 
-t.test('a region goes only by its exact address, size and user address', async (t) => {
+t.test('a region is removed only by its exact address, size and user address', async (t) => {
   const memory = guestRam(t, { gpa: MIB, sizeBytes: MIB })
   const uva = UVA_BASE + MIB
   t.throws(() => memory.remove(MIB, MIB - 4096, uva), { code: 'BAD_MEMORY' })
@@ -208,7 +208,7 @@ t.test('a range may cross regions that touch, but no hole', async (t) => {
   t.notOk(memory.contains(0xffff_ffff_ffff, 0xffff_ffff))
 })
 
-t.test('a window holds its whole range or is none', async (t) => {
+t.test('a window holds its whole range, or there is none', async (t) => {
   const memory = guestRam(t, { gpa: 0, sizeBytes: MIB }, { gpa: MIB, sizeBytes: MIB })
   t.equal(memory.window(MIB - 8, 8)?.gpa, 0)
   t.equal(memory.window(MIB, 8)?.gpa, MIB)

@@ -93,7 +93,7 @@ t.test('event-idx arithmetic wraps at 65536', async (t) => {
   }
 })
 
-t.test('with event-idx NO_INTERRUPT means nothing', async (t) => {
+t.test('with event-idx NO_INTERRUPT is ignored', async (t) => {
   const ring = ringOf(t, { eventIdx: true })
   ring.driver.avail[0] = NO_INTERRUPT
   serve(ring, 1)

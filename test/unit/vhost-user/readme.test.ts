@@ -59,11 +59,11 @@ async function waitForSocket(socketPath: string): Promise<void> {
   while (!existsSync(socketPath) && performance.now() < endMs) await sleep(10)
 }
 
-t.test('there are as many pieces of code as are tried here', async (t) => {
+t.test('every piece of code is tried here', async (t) => {
   t.equal(blocks.length, 4)
 })
 
-t.test('the entropy device', async (t) => {
+t.test('the entropy device runs', async (t) => {
   const { socketPath, exited } = start(t, entropyDevice)
   const drawn = await draw(socketPath)
   t.equal(new Set(drawn).size, 3, 'random bytes')
@@ -71,7 +71,7 @@ t.test('the entropy device', async (t) => {
   t.same(await exited, [0, null], 'it ends when the front-end has left')
 })
 
-t.test('the front-end', async (t) => {
+t.test('the front-end runs', async (t) => {
   const { socketPath, exited } = start(t, entropyDevice)
   await waitForSocket(socketPath)
   const program = join(tempDir(t), 'frontend.mjs')
@@ -82,7 +82,7 @@ t.test('the front-end', async (t) => {
   t.same(await exited, [0, null])
 })
 
-t.test('the same, with a promise', async (t) => {
+t.test('the entropy device with a promise runs', async (t) => {
   const code = entropyDevice
     .replace(/ {2}process\(chain\) \{[\s\S]*?\n {2}\},\n/, `${slowProcess},\n`)
     .replace('const entropyDevice', "const source = 'data:,sixteen bytes hi'\nconst entropyDevice")
@@ -92,7 +92,7 @@ t.test('the same, with a promise', async (t) => {
   t.same(await exited, [0, null])
 })
 
-t.test('a device that reads a file', async (t) => {
+t.test('the device that reads a file runs', async (t) => {
   const path = join(tempDir(t), 'file')
   writeFileSync(path, 'of a file, 16 b.')
   const code = `

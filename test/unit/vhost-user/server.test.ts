@@ -29,7 +29,7 @@ async function ask(socket: Socket): Promise<number> {
   return answer.length
 }
 
-t.test('a server that nobody has connected to closes, and leaves nothing', async (t) => {
+t.test('a server without a connection closes, and leaves nothing open', async (t) => {
   const socketPath = join(tempDir(t), 'socket')
   // Node opens descriptors of its own for the first.
   await listen(socketPath, device).close()
@@ -43,7 +43,7 @@ t.test('a server that nobody has connected to closes, and leaves nothing', async
   t.equal(countOpenFds(), before)
 })
 
-t.test('an AbortSignal closes it, before it began as well', async (t) => {
+t.test('an AbortSignal closes the server, also before it has begun', async (t) => {
   const socketPath = join(tempDir(t), 'socket')
   const controller = new AbortController()
   const server = listen(socketPath, device, { signal: controller.signal })
@@ -57,7 +57,7 @@ t.test('an AbortSignal closes it, before it began as well', async (t) => {
   t.notOk(existsSync(socketPath))
 })
 
-t.test('a path that is taken is refused, and stays as it is', async (t) => {
+t.test('a path in use is refused, and stays as it is', async (t) => {
   const socketPath = join(tempDir(t), 'socket')
   const server = listen(socketPath, device)
   const before = countOpenFds()
@@ -103,7 +103,7 @@ t.test('with `once` it closes when the first has left', async (t) => {
   t.notOk(existsSync(socketPath))
 })
 
-t.test('a device that fails when it is reset rejects, and everything is given back', async (t) => {
+t.test('when a device fails at its reset, the server rejects and leaves nothing open', async (t) => {
   const socketPath = join(tempDir(t), 'socket')
   const before = countOpenFds()
   const reset = () => {
@@ -130,7 +130,7 @@ t.test('a connected socket is served until `stop`, one at a time', async (t) => 
   t.ok(peerFd > 0)
 })
 
-t.test('work that falls due by itself is done on time, without a request', async (t) => {
+t.test("the device's timed work is done on time, without a request", async (t) => {
   const [fd] = socketPair()
   let due = 3
   const backend: AsyncBackend = new AsyncBackend({

@@ -289,7 +289,7 @@ t.test('a refused state, a started ring and a lost reader fail the transfer', (t
   t.end()
 })
 
-t.test('a front-end that makes the descriptor block stops nobody', (t) => {
+t.test('a front-end that makes the descriptor blocking does not stop the thread', (t) => {
   const device = new Movable()
   const words = new TextEncoder().encode('state')
   withPeer(
@@ -317,7 +317,7 @@ t.test('a front-end that makes the descriptor block stops nobody', (t) => {
   t.end()
 })
 
-t.test('a reset ends the transfer: what is left of the state would be another one', (t) => {
+t.test('a reset ends the transfer, because the state has changed', (t) => {
   const device = new Movable()
   device.pieces = Array.from({ length: 300 }, () => new Uint8Array(5000))
   withPeer(

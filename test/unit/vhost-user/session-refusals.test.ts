@@ -242,7 +242,7 @@ t.test('dirty logging of a ring is refused', async (t) => {
   })
 })
 
-t.test('memory slots and enabling need what they were negotiated with', async (t) => {
+t.test('memory slots and enabling need the features that they belong to', async (t) => {
   withPeer(t, (peer) => {
     const slots = 1n << 15n
     peer.ask(Req.SET_PROTOCOL_FEATURES, u64(PROTOCOL_FEATURES & ~slots))
@@ -339,7 +339,7 @@ t.test('the configuration space is read within 256 bytes, and is zero behind its
   )
 })
 
-t.test('without a configuration space CONFIG is not offered and GET_CONFIG says no', async (t) => {
+t.test('without a configuration space CONFIG is not offered and GET_CONFIG is refused', async (t) => {
   withPeer(t, (peer) => {
     t.equal(peer.askU64(Req.GET_PROTOCOL_FEATURES), PROTOCOL_FEATURES)
     t.same(peer.ask(Req.GET_CONFIG, new Uint8Array(16))?.payload, none)

@@ -412,7 +412,7 @@ t.test('the device hears which features the driver has acknowledged', async (t) 
   )
 })
 
-t.test('a device that the protocol has no room for is refused', async (t) => {
+t.test('a device that does not fit the protocol is refused', async (t) => {
   const device = { name: 'odd', queueCount: 1, process: () => 0 }
   for (const [odd, says] of [
     [{ queueCount: 0 }, 'odd: 0 queues, not 1 to 256'],

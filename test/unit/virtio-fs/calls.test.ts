@@ -14,7 +14,7 @@ function makeRequest(readableBytes: number) {
   return { request: request as unknown as Request, answers }
 }
 
-t.test('promises that keep the data of 64 MiB make the file system full, until they settle', async (t) => {
+t.test('promises that hold 64 MiB of requests make the file system full, until they settle', async (t) => {
   const calls = new Calls(() => {}, 0)
   const settle: (() => void)[] = []
   const made = Array.from({ length: 64 }, () => makeRequest(MIB))

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { Counters, LATENCY_BUCKETS, latencyBoundUs, latencyBucketOf } from 'virtio-fs-ts/protocol'
 
-t.test('a latency lies above the bound of the bucket before, and not above its own', async (t) => {
+t.test('a latency is above the bound of the bucket before its own, and not above its own', async (t) => {
   for (let us = 0.01; us < 5e8; us *= 1.037) {
     const bucket = latencyBucketOf(us / 1000)
     t.ok(us <= latencyBoundUs(bucket) * (1 + 1e-12), `${us} in ${bucket}`)
@@ -21,7 +21,7 @@ t.test('bounds grow; no latency is out of range', async (t) => {
   t.equal(latencyBucketOf(1e12), LATENCY_BUCKETS - 1)
 })
 
-t.test('latencies are counted while somebody wants them, and every opcode has a place', async (t) => {
+t.test('latencies are counted while they are asked for, for every opcode', async (t) => {
   const counters = new Counters()
   t.equal(counters.begin(), 0)
   counters.answered(3, 0)

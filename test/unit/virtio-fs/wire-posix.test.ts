@@ -101,7 +101,7 @@ t.test('sizes of replies, and of what depends on INIT', async (t) => {
   t.same([wire.StatxOut.BYTES, wire.StatxOut.STATX_AT], [288, 32])
 })
 
-t.test('a range whose last byte is 2^63 - 1 has no end that a Number could say', async (t) => {
+t.test('a range whose last byte is 2^63 - 1 reads as one without an end', async (t) => {
   const lock = `${'00 '.repeat(24)} ff ff ff ff ff ff ff 7f ${'00 '.repeat(16)}`
   t.equal(wire.LkIn.lastByte(viewOf(bytesOf(lock)), 0), -1)
 })

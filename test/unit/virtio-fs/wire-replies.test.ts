@@ -201,7 +201,7 @@ t.test('attributes are written from what statx gave', async (t) => {
   t.same([uid * 4, gid * 4], [68, 72])
 })
 
-t.test('an entry has a head, and nothing at all stands for a name that is not there', async (t) => {
+t.test('an entry has a header, and a name that is not there is all zeros', async (t) => {
   checkWordWriter(
     t,
     (words, w) => wire.EntryOut.writeHead(words, w, 0x1020304050607, 0x1_0000_0009, 86_400.5, 2.25),
@@ -215,7 +215,7 @@ t.test('an entry has a head, and nothing at all stands for a name that is not th
   t.same([wire.EntryOut.ATTR_AT, wire.AttrOut.ATTR_AT], [40, 16])
 })
 
-t.test('statx_out has what a guest may know: no attributes of mounts', async (t) => {
+t.test('statx_out leaves out attributes of mounts', async (t) => {
   checkWordWriter(
     t,
     (words, w) => wire.StatxOut.write(words, w, 86_400.5, st()),
