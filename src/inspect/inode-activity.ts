@@ -1,13 +1,12 @@
 import {
-  EntryOut,
   FOPEN_DIRECT_IO,
   FOPEN_PARALLEL_DIRECT_WRITES,
   FUSE_WRITE_CACHE,
   type Introspection,
   Opcode,
   OpenFlag,
-  OutHeader,
 } from 'virtio-fs-ts/protocol'
+import { BEHIND_ENTRY, BEHIND_HEADER, OpenReply, u64At } from './open-reply.js'
 import type { WatchedRequest } from './watched-request.js'
 
 const { O_APPEND } = OpenFlag
@@ -48,13 +47,6 @@ interface OpenState {
   readonly activity: Activity
   readonly openFlags: number
 }
-
-/**
- * Index of open_out (handle, flags) in the reply's words: behind the header, and for CREATE also behind an
- * entry_out.
- */
-const OPEN_AT = OutHeader.BYTES >> 2
-const CREATE_AT = (OutHeader.BYTES + EntryOut.BYTES) >> 2
 
 class Activity {
   reads = 0
@@ -129,10 +121,10 @@ export class InodeActivity {
         this.written(request)
         break
       case Opcode.OPEN:
-        if (error === 0) this.opened(summary.nodeid, request.reply, OPEN_AT)
+        if (error === 0) this.opened(summary.nodeid, request.reply, BEHIND_HEADER)
         break
       case Opcode.CREATE:
-        if (error === 0) this.opened(nodeidAt(request.reply, OPEN_AT), request.reply, CREATE_AT)
+        if (error === 0) this.opened(u64At(request.reply, BEHIND_HEADER), request.reply, BEHIND_ENTRY)
         break
       case Opcode.RELEASE:
         this.released(summary.handle)
@@ -255,11 +247,11 @@ export class InodeActivity {
 
   private opened(nodeid: number, reply: Int32Array, at: number): void {
     const activity = this.of(nodeid)
-    const openFlags = reply[at + 2]!
+    const openFlags = OpenReply.openFlags(reply, at)
     activity.opens.set(openFlags, (activity.opens.get(openFlags) ?? 0) + 1)
     activity.openNow++
     if ((openFlags & FOPEN_DIRECT_IO) === 0) activity.cachedOpenNow++
-    this.handles.set(nodeidAt(reply, at), { activity, openFlags })
+    this.handles.set(OpenReply.handle(reply, at), { activity, openFlags })
   }
 
   private released(handle: number): void {
@@ -273,9 +265,4 @@ export class InodeActivity {
     // certain.
     if (activity.openNow === 0) activity.mapped = false
   }
-}
-
-/** Reads a u64, below 2^53, from two words. */
-function nodeidAt(words: Int32Array, at: number): number {
-  return (words[at + 1]! >>> 0) * 0x1_0000_0000 + (words[at]! >>> 0)
 }

@@ -98,6 +98,7 @@ export interface TracedRequest {
   /** Length of the reply, header included; 0 for no reply. */
   readonly replyBytes: number
   readonly nodeid: number
+  /** The handle that the request names, or that the reply to OPEN, OPENDIR or CREATE gives. 0: none. */
   readonly handle: number
   readonly offsetBytes: number
   readonly sizeBytes: number

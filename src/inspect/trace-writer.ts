@@ -1,4 +1,5 @@
 import { Opcode } from 'virtio-fs-ts/protocol'
+import { BEHIND_ENTRY, BEHIND_HEADER, OpenReply } from './open-reply.js'
 import { RequestRecord, StringRecord, type TracedRequest, TraceHeader } from './trace-format.js'
 import type { WatchedRequest } from './watched-request.js'
 
@@ -9,13 +10,6 @@ const FLUSH_AFTER_MS = 200
 /** The most paths remembered as written; beyond this, the numbering starts again. */
 const MAX_STRINGS = 50_000
 const LONGEST_STRING_BYTES = 4096
-
-/**
- * Index of the FOPEN flags in the reply's words: behind header and handle, and for CREATE also behind an
- * entry_out.
- */
-const OPEN_FLAGS_AT = 6
-const CREATE_FLAGS_AT = 38
 
 /**
  * Takes a chunk of a trace. Returns false if it dropped the chunk because earlier ones are still on their
@@ -106,21 +100,23 @@ export class TraceWriter {
 
 function tracedRequest(request: WatchedRequest): TracedRequest {
   const { summary, reply, error } = request
+  const at = error === 0 ? openOutAt(summary.opcode) : undefined
   return {
     ...summary,
+    handle: at === undefined ? summary.handle : OpenReply.handle(reply, at),
     queue: request.queueIndex,
     error,
     seenMs: request.seenMs,
     latencyUs: (request.doneMs - request.seenMs) * 1000,
     replyBytes: request.replyBytes,
-    openFlags: error === 0 ? openFlagsOf(summary.opcode, reply) : 0,
+    openFlags: at === undefined ? 0 : OpenReply.openFlags(reply, at),
     overlap: summary.opcode === Opcode.WRITE ? request.overlap : 0,
     faultId: request.faultId,
     path: undefined,
   }
 }
 
-function openFlagsOf(opcode: number, reply: Int32Array): number {
-  if (opcode === Opcode.OPEN || opcode === Opcode.OPENDIR) return reply[OPEN_FLAGS_AT]!
-  return opcode === Opcode.CREATE ? reply[CREATE_FLAGS_AT]! : 0
+function openOutAt(opcode: number): number | undefined {
+  if (opcode === Opcode.OPEN || opcode === Opcode.OPENDIR) return BEHIND_HEADER
+  return opcode === Opcode.CREATE ? BEHIND_ENTRY : undefined
 }

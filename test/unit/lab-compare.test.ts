@@ -18,7 +18,7 @@ const request = (seenMs: number, endMs: number, offsetBytes: number, more = {}):
     epochMs: 0,
     request: {
       ...{ opcode: Opcode.WRITE, seenMs, latencyUs: (endMs - seenMs) * 1000, offsetBytes, sizeBytes: 10 },
-      ...{ flags: 1, detailFlags: 0, openFlags: 0, path: 'case', pid: seenMs, handle: seenMs, ...more },
+      ...{ flags: 1, detailFlags: 0, openFlags: 0, path: 'case', pid: seenMs, handle: 1, ...more },
     },
   }) as TimedRequest
 
@@ -38,6 +38,32 @@ t.test('requests in flight together have no order of their own; others have thei
   t.same(words(request(1, 2, 0, { path: 'other' }), request(1, 2, 0, { opcode: Opcode.GETATTR })), [])
   t.same(words(request(1, 2, 0, { path: 'case-b' })), ['WRITE -b 10@0 O_WRONLY'])
   t.equal(words(...Array.from({ length: 401 }, (_, n) => request(n, n, n))), undefined, 'too many')
+})
+
+t.test('handles have the numbers of their opens, whatever the device calls them', async (t) => {
+  const stream = (first: number, second: number, writes: readonly number[]): string[] | undefined => {
+    const open = (at: number, handle: number) => request(at, at, 0, { opcode: Opcode.OPEN, handle })
+    const requests = writes.map((handle, n) => request(3 + n, 3 + n, n, { handle }))
+    return streamOf([open(1, first), open(2, second), ...requests], 'case')
+  }
+  t.same(stream(7, 9, [7, 9]), stream(4_294_967_300, 3, [4_294_967_300, 3]))
+  t.match(stream(7, 9, [7, 9]), [/^OPEN/, /^OPEN #2/, /^WRITE 10/, /^WRITE #2 10/])
+  t.notSame(stream(7, 9, [7, 9]), stream(7, 9, [9, 9]), 'another handle is another request')
+  const reused = [7, 7].map((handle, n) => request(n, n, 0, { opcode: Opcode.OPEN, handle }))
+  t.match(streamOf([...reused, request(5, 5, 0, { handle: 7 })], 'case')?.at(-1), /^WRITE #2/)
+})
+
+t.test('handles of opens that race share a number', async (t) => {
+  const sent = (ms: number, handle: number, more = {}): TimedRequest => ({
+    ...request(ms, ms, 0, { handle, ...more }),
+    epochMs: ms,
+  })
+  const open = { opcode: Opcode.OPEN }
+  const races = [{ fromMs: 4, toMs: 8 }]
+  const some = [sent(5, 1, open), sent(6, 2, open), sent(9, 1), sent(10, 2, open), sent(11, 2)]
+  const others = [sent(5, 2, open), sent(6, 1, open), sent(9, 2), sent(10, 1, open), sent(11, 1)]
+  t.same(streamOf(some, 'case', races), streamOf(others, 'case', races))
+  t.match(streamOf(some, 'case', races)?.at(-1), /^WRITE #2/)
 })
 
 t.test('requests of operations that race have no order among those of their opcode', async (t) => {

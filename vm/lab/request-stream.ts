@@ -22,12 +22,14 @@ const COMPARED: ReadonlySet<number> = new Set([
   Opcode.RENAME,
   Opcode.RENAME2,
 ])
+const OPENS: ReadonlySet<number> = new Set([Opcode.OPEN, Opcode.CREATE])
 /** Longer streams are not compared. */
 const MOST_REQUESTS = 400
 
 /**
- * The requests on a case's files as text that two runs of one kernel share, without times and session numbers. Requests in
- * flight together get a fixed order, and so do those of one opcode whose operations race. Undefined: too many to compare.
+ * The requests on a case's files as text that two runs of one kernel share, without times and session numbers. Handles are
+ * numbered in the order of their opens; the first has no number. Requests in flight together get a fixed order, and so do
+ * those of one opcode whose operations race. Undefined: too many to compare.
  */
 export function streamOf(
   requests: readonly TimedRequest[],
@@ -38,13 +40,32 @@ export function streamOf(
     .filter(({ request: { opcode, path } }) => COMPARED.has(opcode) && path?.startsWith(file) === true)
     .sort((a, b) => a.request.seenMs - b.request.seenMs)
   if (own.length > MOST_REQUESTS) return undefined
-  const texts = own.map(({ request }) => textOf(request, request.path!.slice(file.length)))
+  const handles = numberHandles(own, races)
+  const texts = own.map(({ request }) =>
+    textOf(request, request.path!.slice(file.length), handles.get(request.handle) ?? 1),
+  )
   for (const race of races) orderRace(own, texts, race)
   return orderTogether(own, texts)
 }
 
-function textOf(request: TracedRequest, name: string): string {
-  return [opcodeName(request.opcode), ...(name === '' ? [] : [name]), ...requestWords(request)].join(' ')
+function textOf(request: TracedRequest, name: string, handle: number): string {
+  const where = [...(name === '' ? [] : [name]), ...(handle === 1 ? [] : [`#${handle}`])]
+  return [opcodeName(request.opcode), ...where, ...requestWords(request)].join(' ')
+}
+
+/** Opens that race have no order, so their handles share a number. */
+function numberHandles(own: readonly TimedRequest[], races: readonly Race[]): Map<number, number> {
+  const numbers = new Map<number, number>()
+  const raceNumbers = new Map<Race, number>()
+  let last = 0
+  for (const { request, epochMs } of own) {
+    if (request.handle === 0 || !OPENS.has(request.opcode)) continue
+    const race = races.find(({ fromMs, toMs }) => epochMs >= fromMs && epochMs <= toMs)
+    const number = (race && raceNumbers.get(race)) ?? ++last
+    if (race !== undefined) raceNumbers.set(race, number)
+    numbers.set(request.handle, number)
+  }
+  return numbers
 }
 
 /** Sorts the requests of each opcode among the places that they have in a race. */

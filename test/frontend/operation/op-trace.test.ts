@@ -94,7 +94,8 @@ t.test('a trace has every request, with its arguments and its path', async (t) =
       ['FORGET'],
     ],
   )
-  const [, , , write, , , read] = lines
+  const [, , create, write, , , read] = lines
+  t.equal(create?.handle, Number(made.handle))
   t.match(write, { handle: Number(made.handle), offsetBytes: 0, sizeBytes: 100, replyBytes: 24, queue: 1 })
   t.match(read, { handle: Number(made.handle), offsetBytes: 4, sizeBytes: 50, replyBytes: 16 + 50 })
   t.equal(lines.at(-1)?.queue, 0, 'FORGET on the priority queue')
@@ -116,7 +117,8 @@ t.test('a trace has every request, with its arguments and its path', async (t) =
   t.equal(readLines(file, '--slower-than', '10000000').length, 0)
   t.same(
     readLines(file, '--node', `${made.nodeid}`, '--handle', `${opened.handle}`).map(({ opcode }) => opcode),
-    ['RELEASE'],
+    ['OPEN', 'RELEASE'],
+    'OPEN has the handle that its reply gives',
   )
   t.ok(readLines(file, '--queue', '0').every(({ opcode }) => opcode === 'FORGET'))
   const [first, , third, fourth] = lines
