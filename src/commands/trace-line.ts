@@ -51,6 +51,7 @@ const movesData: ReadonlySet<number> = new Set([
   Opcode.READDIRPLUS,
   Opcode.FALLOCATE,
   Opcode.COPY_FILE_RANGE,
+  Opcode.COPY_FILE_RANGE_64,
 ])
 
 /** Formats length and offset as "512@4096". */

@@ -163,6 +163,7 @@ function readArguments(v: DataView, opcode: number, out: RequestSummary): void {
       out.handle = ReadIn.handle(v, at)
       break
     case Opcode.COPY_FILE_RANGE:
+    case Opcode.COPY_FILE_RANGE_64:
       out.handle = CopyFileRangeIn.inHandle(v, at)
       out.offsetBytes = CopyFileRangeIn.inOffsetBytes(v, at)
       out.sizeBytes = CopyFileRangeIn.lenBytes(v, at)

@@ -82,6 +82,7 @@ export class LabGuest {
   async remount(share: ShareName): Promise<void> {
     await this.guest.output(`umount /${share}`)
     await mountShare(this.guest, this.device, optionSet(share))
+    await settleWriteBack(this.guest)
   }
 
   /** New kernel messages since the last call: reports of bugs, and warnings of fuse and virtio. */
@@ -138,13 +139,18 @@ async function mountShare(guest: Guest, device: LabServer, set: OptionSet): Prom
 }
 
 /**
- * Keeps the kernel from writing back by the clock, or because FUSE may have little dirty memory: what is written back, and
- * when, is then up to the cases.
+ * Keeps the kernel from writing back by the clock, or because it finds that FUSE has much dirty memory: what is written back,
+ * and when, is then up to the cases. Without a share of its own (min_ratio), a new file system has too much with its first
+ * dirty page; with a period of 0, the kernel looks at once.
  */
 async function settleWriteBack(guest: Guest): Promise<void> {
-  await guest.output(
-    'echo 0 >/proc/sys/vm/dirty_writeback_centisecs; for b in /sys/class/bdi/*/max_ratio; do echo 100 >$b; done',
-  )
+  const settings = [
+    'echo 360000 >/proc/sys/vm/dirty_writeback_centisecs',
+    'echo 90 >/proc/sys/vm/dirty_ratio',
+    'echo 50 >/proc/sys/vm/dirty_background_ratio',
+    'for b in /sys/class/bdi/*; do echo 100 >$b/max_ratio; echo 4 >$b/min_ratio; done',
+  ]
+  await guest.output(settings.join(' && '))
 }
 
 /** Returns undefined if a message written to the kernel's log does not show up: an empty log then means nothing. */

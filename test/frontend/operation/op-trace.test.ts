@@ -14,7 +14,8 @@ import t, { type Test } from 'tap'
 import { type ControlClient, startControlled } from '../../support/device/control-client.js'
 import { Device } from '../../support/device/device.js'
 import { runProgram } from '../../support/device/program.js'
-import { ROOT_ID } from '../../support/fuse/fuse-abi.js'
+import { Op, ROOT_ID } from '../../support/fuse/fuse-abi.js'
+import { u64 } from '../../support/fuse/fuse-wire.js'
 import { mount } from '../../support/fuse/mount.js'
 import { finishAll, startWrite } from '../../support/fuse/writers.js'
 import { tempDir } from '../../support/host/temp-dir.js'
@@ -160,6 +161,8 @@ t.test(
     const { nodeid, handle } = fs.create(ROOT_ID, 'file', O_RDWR)
     fs.setattr(nodeid, { size: 2 ** 33 + 1 })
     fs.fallocate(nodeid, handle, 2 ** 33, 7)
+    for (const opcode of [Op.COPY_FILE_RANGE, Op.COPY_FILE_RANGE_64])
+      fs.succeed({ opcode, nodeid, args: u64(handle, 7, nodeid, handle, 100, 5, 0), reply: { argBytes: 8 } })
     const WRITE_CACHE = 1
     finishAll(fs, [startWrite(fs, { nodeid, handle }, 0, BLOCK, { writeFlags: WRITE_CACHE })])
     await control.ask('fault-add', { opcodes: ['GETATTR'], errno: 'EIO' })
@@ -168,11 +171,13 @@ t.test(
     const { stdout } = runProgram(['trace', file])
     t.match(stdout, /SETATTR .* size=8589934593 .*SIZE/)
     t.match(stdout, /FALLOCATE .* 7@8589934592/)
+    t.match(stdout, /COPY_FILE_RANGE .* 5@7/)
+    t.match(stdout, /COPY_FILE_RANGE_64 .* 5@7/)
     t.match(stdout, /WRITE .* 512@0 .*WRITE_CACHE/)
     t.match(stdout, /GETATTR .* EIO +16 .* fault=1/)
     t.match(readLines(file, '--faults'), [{ opcode: 'GETATTR', faultId: 1, error: -5 }])
     const byPath = runProgram(['trace', file, '--summary', '--by', 'path']).stdout
-    t.match(byPath, /^file +5 +1 +1 /m)
+    t.match(byPath, /^file +7 +1 +1 /m)
   },
 )
 
