@@ -31,9 +31,10 @@ t.test('streams are aligned where they have most in common', async (t) => {
   t.same(alignStreams([], []), [])
 })
 
-t.test('requests in flight together have no order of their own; others have theirs', async (t) => {
+t.test('requests have the order of their arrival, whatever the order of their replies', async (t) => {
   const words = (...requests: TimedRequest[]) => streamOf(requests, 'case')
-  t.same(words(request(1, 9, 20), request(2, 8, 0)), words(request(1, 9, 0), request(2, 8, 20)))
+  t.same(words(request(1, 9, 20), request(2, 8, 0)), words(request(1, 2, 20), request(3, 4, 0)))
+  t.same(words(request(2, 8, 0), request(1, 9, 20)), ['WRITE 10@20 O_WRONLY', 'WRITE 10@0 O_WRONLY'])
   t.same(words(request(1, 2, 20), request(3, 4, 0)), ['WRITE 10@20 O_WRONLY', 'WRITE 10@0 O_WRONLY'])
   t.same(words(request(1, 2, 0, { path: 'other' }), request(1, 2, 0, { opcode: Opcode.GETATTR })), [])
   t.same(words(request(1, 2, 0, { path: 'case-b' })), ['WRITE -b 10@0 O_WRONLY'])
@@ -51,6 +52,43 @@ t.test('handles have the numbers of their opens, whatever the device calls them'
   t.notSame(stream(7, 9, [7, 9]), stream(7, 9, [9, 9]), 'another handle is another request')
   const reused = [7, 7].map((handle, n) => request(n, n, 0, { opcode: Opcode.OPEN, handle }))
   t.match(streamOf([...reused, request(5, 5, 0, { handle: 7 })], 'case')?.at(-1), /^WRITE #2/)
+})
+
+const differences: Readonly<Record<string, (requests: TimedRequest[]) => TimedRequest[]>> = {
+  'another flag': (all) => changed(all, { detailFlags: 4 }),
+  'another length': (all) => changed(all, { sizeBytes: 9 }),
+  'another offset': (all) => changed(all, { offsetBytes: 11 }),
+  'another opcode': (all) => changed(all, { opcode: Opcode.READ }),
+  'another handle': (all) => changed(all, { handle: 2 }),
+  'another file': (all) => changed(all, { path: 'case-other' }),
+  'other flags of an open': (all) => all.map((one, n) => (n === 0 ? altered(one, { flags: 0 }) : one)),
+  'one request less': (all) => all.filter((_, n) => n !== CHANGED),
+  'one request twice': (all) => all.flatMap((one, n) => (n === CHANGED ? [one, one] : [one])),
+}
+/** The place of the WRITE that is changed. */
+const CHANGED = 3
+
+function changed(all: TimedRequest[], more: object): TimedRequest[] {
+  return all.map((one, n) => (n === CHANGED ? altered(one, more) : one))
+}
+
+function altered({ epochMs, request: old }: TimedRequest, more: object): TimedRequest {
+  return { epochMs, request: { ...old, ...more } }
+}
+
+t.test('what a kernel does differently is seen, also where operations race', async (t) => {
+  const sent = (ms: number, more: object): TimedRequest => ({ ...request(ms, ms, ms, more), epochMs: ms })
+  const open = { opcode: Opcode.OPEN, offsetBytes: 0 }
+  const all = [
+    sent(1, { ...open, handle: 1 }),
+    sent(2, { ...open, handle: 2 }),
+    ...[3, 4, 5].map((ms) => sent(ms, {})),
+  ]
+  for (const races of [[], [{ fromMs: 3, toMs: 9 }]])
+    for (const [what, change] of Object.entries(differences))
+      t.notSame(streamOf(change(all), 'case', races), streamOf(all, 'case', races), what)
+  const swapped = [...all.slice(0, 3), altered(all[3]!, { seenMs: 5 }), altered(all[4]!, { seenMs: 4 })]
+  t.notSame(streamOf(swapped, 'case'), streamOf(all, 'case'), 'another order')
 })
 
 t.test('handles of opens that race share a number', async (t) => {

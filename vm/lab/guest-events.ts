@@ -74,6 +74,8 @@ export function joinEvents(
 
 /** The events of one guest, if its kernel has them. */
 export class GuestTrace {
+  private readonly connections = new Map<string, number>()
+
   private constructor(
     private readonly guest: Guest,
     /** False: the kernel is older than Linux 6.11, or was built without CONFIG_FTRACE. */
@@ -100,9 +102,19 @@ export class GuestTrace {
     return this.hasEvents ? parseGuestEvents(await this.ask(`cat ${TRACING}/trace`)) : []
   }
 
-  /** The number that the events of a share's session carry: its device number. */
+  /** The number that the events of a session carry: the device number of its mount. */
   async connectionOf(mountPoint: string): Promise<number> {
-    return this.hasEvents ? Number(await this.ask(`stat -c %d ${mountPoint}`)) : 0
+    if (!this.hasEvents) return 0
+    const known = this.connections.get(mountPoint)
+    if (known !== undefined) return known
+    const connection = Number(await this.ask(`stat -c %d ${mountPoint}`))
+    this.connections.set(mountPoint, connection)
+    return connection
+  }
+
+  /** The share is mounted anew. */
+  remounted(mountPoint: string): void {
+    this.connections.delete(mountPoint)
   }
 
   /** A guest that is gone, or has no time, has no answer: no verdict depends on it. */

@@ -82,6 +82,7 @@ export class LabGuest {
   async remount(share: ShareName): Promise<void> {
     await this.guest.output(`umount /${share}`)
     await mountShare(this.guest, this.device, optionSet(share))
+    this.trace.remounted(`/${share}`)
     await settleWriteBack(this.guest)
   }
 

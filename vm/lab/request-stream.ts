@@ -4,7 +4,7 @@ import type { TracedRequest } from '../../src/inspect/trace-format.js'
 import type { TimedRequest } from '../../src/inspect/trace-reader.js'
 import type { Race } from './races.js'
 
-/** Requests that move data or open files. The number of requests for names and attributes depends on the machine's speed. */
+/** Requests that an operation asks for. The number of LOOKUPs and GETATTRs depends on the machine's speed: they expire. */
 const COMPARED: ReadonlySet<number> = new Set([
   Opcode.OPEN,
   Opcode.CREATE,
@@ -18,7 +18,19 @@ const COMPARED: ReadonlySet<number> = new Set([
   Opcode.FALLOCATE,
   Opcode.COPY_FILE_RANGE,
   Opcode.COPY_FILE_RANGE_64,
+  Opcode.FSYNCDIR,
+  Opcode.OPENDIR,
+  Opcode.READDIR,
+  Opcode.READDIRPLUS,
+  Opcode.RELEASEDIR,
+  Opcode.SETXATTR,
+  Opcode.REMOVEXATTR,
+  Opcode.MKNOD,
+  Opcode.MKDIR,
+  Opcode.SYMLINK,
+  Opcode.LINK,
   Opcode.UNLINK,
+  Opcode.RMDIR,
   Opcode.RENAME,
   Opcode.RENAME2,
 ])
@@ -28,8 +40,8 @@ const MOST_REQUESTS = 400
 
 /**
  * The requests on a case's files as text that two runs of one kernel share, without times and session numbers. Handles are
- * numbered in the order of their opens; the first has no number. Requests in flight together get a fixed order, and so do
- * those of one opcode whose operations race. Undefined: too many to compare.
+ * numbered in the order of their opens; the first has no number. Requests stand in the order of their arrival, those of one
+ * opcode whose operations race in a fixed order. Undefined: too many to compare.
  */
 export function streamOf(
   requests: readonly TimedRequest[],
@@ -45,7 +57,7 @@ export function streamOf(
     textOf(request, request.path!.slice(file.length), handles.get(request.handle) ?? 1),
   )
   for (const race of races) orderRace(own, texts, race)
-  return orderTogether(own, texts)
+  return texts
 }
 
 function textOf(request: TracedRequest, name: string, handle: number): string {
@@ -76,18 +88,4 @@ function orderRace(own: readonly TimedRequest[], texts: string[], { fromMs, toMs
     const sorted = its.map((at) => texts[at]!).sort()
     for (const [n, at] of its.entries()) texts[at] = sorted[n]!
   }
-}
-
-/** Sorts requests that were in flight together. */
-function orderTogether(own: readonly TimedRequest[], texts: readonly string[]): string[] {
-  const lines: string[] = []
-  let together: string[] = []
-  let endMs = Number.NEGATIVE_INFINITY
-  for (const [at, { request }] of own.entries()) {
-    if (request.seenMs >= endMs) lines.push(...together.splice(0).sort())
-    together.push(texts[at]!)
-    endMs = Math.max(endMs, request.seenMs + request.latencyUs / 1000)
-  }
-  together = together.sort()
-  return [...lines, ...together]
 }

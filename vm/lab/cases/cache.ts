@@ -10,8 +10,8 @@ const OLD = 1
 const NEW = 2
 /** Longer than the second for which `--cache auto` lets the guest cache attributes. */
 export const ATTRIBUTES_EXPIRE_MS = 1_300
-/** After this pause, the times of two versions of a file differ. */
-const SETTLED_MS = 100
+/** After this pause, the times of two versions of a file differ, and a device can say that a file is unchanged. */
+export const SETTLED_MS = 100
 
 const POLICIES: readonly ShareName[] = ['direct', 'metadata', 'auto', 'keep', 'always']
 const WRITERS_POLICIES: readonly ShareName[] = ['direct', 'auto', 'always', 'writeback']

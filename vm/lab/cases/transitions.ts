@@ -1,4 +1,5 @@
 /** One inode, and two opens of it in different modes. */
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Actor, Outcome } from '../actor.js'
 import type { LabCase, Observation } from '../case.js'
 import type { Scene } from '../scene.js'
@@ -13,6 +14,7 @@ import {
   transitionOf,
   transitionsText,
 } from '../transitions.js'
+import { SETTLED_MS } from './cache.js'
 
 const FILE_BYTES = 8192
 const PAGE = 4096
@@ -41,6 +43,7 @@ async function meetOne(
   to: Newcomer,
 ): Promise<{ outcome: string; asleep: string }> {
   const file = scene.makeFile(FILE_BYTES, FILL, `-${to}`)
+  if (from === 'cached' && to === 'cached') await sleep(SETTLED_MS)
   const [holder, newcomer] = [scene.addActor(), scene.addActor()]
   // A mapping needs an open, which here is older than what it meets.
   if (to === 'mapped') await open(scene, newcomer, file, 'direct')
