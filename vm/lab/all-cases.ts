@@ -6,10 +6,12 @@ import { asyncCases } from './cases/async.js'
 import { bootCases } from './cases/boot.js'
 import { cacheCases } from './cases/cache.js'
 import { dataCases } from './cases/data.js'
+import { entryCases } from './cases/entries.js'
 import { errorCases } from './cases/errors.js'
 import { ioModeCases } from './cases/io-modes.js'
 import { leakCases } from './cases/leaks.js'
 import { listingCases } from './cases/listings.js'
+import { lockCases } from './cases/locks.js'
 import { mappingCases } from './cases/mapping.js'
 import { mixedCases } from './cases/mixed.js'
 import { nameCases } from './cases/names.js'
@@ -20,6 +22,7 @@ import { readDuringWriteCases } from './cases/read-during-write.js'
 import { requestCases } from './cases/requests.js'
 import { tailCases } from './cases/tails.js'
 import { transitionCases } from './cases/transitions.js'
+import { writeBackCases } from './cases/write-back.js'
 
 /** In running order, which is also the order of the matrix. */
 export const allCases: readonly LabCase[] = [
@@ -35,10 +38,13 @@ export const allCases: readonly LabCase[] = [
   ...dataCases,
   ...tailCases,
   ...accountCases,
+  ...writeBackCases,
   ...requestCases,
   ...protocolCases,
   ...queueCases,
   ...nameCases,
+  ...entryCases,
+  ...lockCases,
   ...errorCases,
   ...mixedCases,
   ...leakCases,

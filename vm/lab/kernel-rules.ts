@@ -21,6 +21,8 @@ export interface GuestFacts {
   readonly asyncDio: boolean
   /** FUSE_PASSTHROUGH was agreed on, which /dev/fuse alone can have. */
   readonly passthrough?: boolean
+  /** Names of the INIT flags agreed on. */
+  readonly flags?: readonly string[]
   /** A probe's finding: a reply with another request's unique becomes EIO. Undefined: nobody has asked. */
   readonly refusesWrongUnique?: boolean
 }
@@ -33,6 +35,21 @@ const MMAP_SINCE = 39
 const IO_MODES_SINCE = 40
 /** Linux 6.18. */
 const COPY_RANGE_64_SINCE = 45
+
+/** INIT flags that every kernel since Linux 6.1 offers, and our device takes by default. */
+const FLAGS = [
+  ...['ASYNC_READ', 'ATOMIC_O_TRUNC', 'BIG_WRITES', 'HAS_IOCTL_DIR', 'AUTO_INVAL_DATA', 'PARALLEL_DIROPS'],
+  ...['ASYNC_DIO', 'MAX_PAGES', 'SUBMOUNTS', 'HANDLE_KILLPRIV_V2', 'INIT_EXT'],
+]
+/** The same by the FUSE minor that has them: Linux 6.3, and 6.12. Linux 6.1 has the minor of 6.3 without its flag. */
+const LATER_FLAGS = { CREATE_SUPP_GROUP: 39, ALLOW_IDMAP: 41 } as const
+
+/** The INIT flags that a guest of this version has to agree on with our device. */
+export function flagsOf({ minor, asksMmap }: GuestFacts): readonly string[] {
+  const later = Object.entries(LATER_FLAGS).flatMap(([name, since]) => (minor >= since ? [name] : []))
+  const chosen = asksMmap && minor >= MMAP_SINCE ? ['DIRECT_IO_ALLOW_MMAP'] : []
+  return [...FLAGS, ...later, ...chosen]
+}
 
 /** Returns true if the guest's kernel has FUSE_DIRECT_IO_ALLOW_MMAP. */
 export function knowsAllowMmap({ minor }: GuestFacts): boolean {

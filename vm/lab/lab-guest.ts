@@ -129,6 +129,7 @@ function factsOf(guest: Guest, { name, options }: OptionSet, state: ShareState):
     minor: Number(state.guest.split('.')[1]),
     parallelDio: options['parallel-dio'] === true,
     asksMmap: options['allow-mmap'] === true,
+    flags: state.flags,
     allowMmap: state.flags.includes('DIRECT_IO_ALLOW_MMAP'),
     asyncDio: state.flags.includes('ASYNC_DIO'),
     passthrough: state.flags.includes('PASSTHROUGH'),

@@ -1,3 +1,6 @@
+/** Places in each ring of each share. */
+export const RING_SIZE = 1024
+
 /** A share of the lab: its options as in a configuration file, and a rule for some of its files. */
 export interface OptionSet {
   /** Its mount tag and its name in tables. */
@@ -5,8 +8,6 @@ export interface OptionSet {
   readonly options: ShareOptions
   /** Of the virtio-fs device. Default 1. */
   readonly requestQueues?: number
-  /** Default 1024. */
-  readonly queueSize?: number
   /** Other options for some opens of matching files: the read-only ones, or those with the guest's O_DIRECT. */
   readonly rules?: readonly OptionRule[]
 }
@@ -19,6 +20,13 @@ export interface ShareOptions {
   readonly 'keep-cache'?: boolean
   readonly 'init-off'?: 'ASYNC_DIO'
   readonly writeback?: boolean
+  readonly xattr?: boolean
+  readonly 'posix-lock'?: boolean
+  readonly flock?: boolean
+  /** Seconds. */
+  readonly 'entry-timeout'?: number
+  readonly 'attr-timeout'?: number
+  readonly 'negative-timeout'?: number
   readonly passthrough?: boolean
 }
 
@@ -41,6 +49,7 @@ export type ShareName =
   | 'keep'
   | 'always'
   | 'writeback'
+  | 'names'
   | 'modes'
   | 'passthrough'
 
@@ -73,6 +82,18 @@ export const OPTION_SETS: readonly OptionSet[] = [
   { name: 'keep', options: { cache: 'auto', 'keep-cache': true } },
   { name: 'always', options: { cache: 'always' } },
   { name: 'writeback', options: { cache: 'auto', writeback: true } },
+  {
+    name: 'names',
+    options: {
+      cache: 'auto',
+      'entry-timeout': 86_400,
+      'attr-timeout': 0,
+      'negative-timeout': 86_400,
+      xattr: true,
+      'posix-lock': true,
+      flock: true,
+    },
+  },
   {
     name: 'modes',
     options: { cache: 'never', 'parallel-dio': true, 'allow-mmap': true },

@@ -92,6 +92,12 @@ const launches: Readonly<Record<string, Launch>> = {
       ...['--shared-dir', directory, '--xattr', '--no-announce-submounts', '--sandbox=chroot', '--fd', '3'],
     ],
   },
+  'virtme-ng': {
+    line: ({ directory, socketPath }) => [
+      ...['--syslog', '--no-announce-submounts', '--sandbox', 'none', '-o', 'cache=auto'],
+      ...['--socket-path', socketPath, '--shared-dir', directory],
+    ],
+  },
   'RunCVM, in the notation of the older virtiofsd': {
     line: ({ directory, socketPath }) => [
       ...['-o', 'cache=always', '-o', 'announce_submounts', '-o', 'xattr', `--socket-path=${socketPath}`],

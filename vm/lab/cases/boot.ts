@@ -1,4 +1,5 @@
 import type { LabCase } from '../case.js'
+import { flagsOf } from '../kernel-rules.js'
 
 export const bootCases: readonly LabCase[] = [
   {
@@ -10,5 +11,19 @@ export const bootCases: readonly LabCase[] = [
       observed: scene.bootTrouble.length === 0 ? 'quiet' : 'complains',
       evidence: scene.bootTrouble.join('\n'),
     }),
+  },
+  {
+    name: 'boot/flags',
+    question: 'the INIT flags that the kernel offers, of those that its version has',
+    needs: 'virtio',
+    shares: ['direct', 'mmap'],
+    expected: () => 'all',
+    run: async ({ facts }) => {
+      const lacking = flagsOf(facts).filter((name) => facts.flags?.includes(name) !== true)
+      return {
+        observed: lacking.length === 0 ? 'all' : `lacks ${lacking.join(', ')}`,
+        evidence: facts.flags?.join(' ') ?? '',
+      }
+    },
   },
 ]

@@ -1,10 +1,11 @@
 /** File contents: each case declares its writes, and the runner compares bytes, sizes and offsets. */
-import { appendFileSync, constants, truncateSync } from 'node:fs'
+import { appendFileSync, constants, truncateSync, utimesSync } from 'node:fs'
 import { FATTR_SIZE, Opcode } from 'virtio-fs-ts/protocol'
 import type { TracedRequest } from '../../../src/inspect/trace-format.js'
 import type { Actor, Outcome } from '../actor.js'
 import type { LabCase, Observation } from '../case.js'
 import { patternBytes } from '../file-model.js'
+import { told } from '../judging.js'
 import type { GuestFacts } from '../kernel-rules.js'
 import type { ShareName } from '../option-sets.js'
 import type { Scene } from '../scene.js'
@@ -13,6 +14,8 @@ const { O_APPEND, O_CREAT, O_DIRECT, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY } = con
 const MIB = 1 << 20
 const PAGE = 4096
 const FILL = 7
+/** 2001-09-09. */
+const LONG_AGO = 1_000_000_000
 
 const POLICIES: readonly ShareName[] = ['direct', 'auto', 'always', 'writeback']
 
@@ -28,10 +31,6 @@ async function openFile(scene: Scene, bytes: Buffer, flags = O_RDWR): Promise<St
   const actor = scene.addActor()
   await actor.do(`open f ${flags} ${scene.guestPath(file)}`)
   return { scene, file, actor }
-}
-
-function told({ value, error }: { value?: number | string; error?: string }): string {
-  return error ?? `${value}`
 }
 
 const asIs = (observed: string, evidence = ''): Observation => ({ observed, evidence })
@@ -62,6 +61,20 @@ async function largeRead(scene: Scene, flags: number): Promise<Observation> {
     right ? 'right' : `${whole}, ${part}, ${end}`,
     await scene.countWords(file, ({ reads }) => `${reads} READs`),
   )
+}
+
+/** A file that was old is written to. */
+async function timeOfWrite(scene: Scene): Promise<Observation> {
+  const file = scene.makeFile(PAGE, FILL)
+  utimesSync(scene.hostPath(file), LONG_AGO, LONG_AGO)
+  const actor = scene.addActor()
+  await actor.do(`open f ${O_RDWR} ${scene.guestPath(file)}`)
+  const before = await actor.do('mtime f')
+  await actor.do('write f 100 0 9')
+  scene.model(file).fill(0, 100, 9)
+  const after = Number(await actor.do('mtime f'))
+  await actor.do('close f')
+  return asIs(`${before} > ${after > LONG_AGO ? 'later' : after}`)
 }
 
 /** Makes unaligned writes, and a read after each. */
@@ -222,6 +235,19 @@ async function copyRange(scene: Scene): Promise<Observation> {
   return asIs(right ? 'right' : `${copied}: ${seen}`)
 }
 
+/** Moves bytes from file to file through a pipe. */
+async function splice(scene: Scene): Promise<Observation> {
+  const bytes = patternBytes(0, 3 * PAGE, 5)
+  const source = scene.makeFileOf(bytes, '-source')
+  const { actor, file } = await openFile(scene, Buffer.alloc(4 * PAGE, FILL))
+  await actor.do(`open s ${O_RDONLY} ${scene.guestPath(source)}`)
+  const [from, to, sizeBytes] = [100, PAGE + 50, 2 * PAGE + 10]
+  const moved = await actor.do(`splice s f ${sizeBytes} ${from} ${to}`)
+  scene.model(file).put(to, bytes.subarray(from, from + sizeBytes))
+  await actor.do('close f')
+  return asIs(`${moved}`)
+}
+
 const [SEEK_END, SEEK_DATA, SEEK_HOLE] = [2, 3, 4]
 /** The host's file systems keep holes of this size. */
 const BLOCK = 65_536
@@ -343,6 +369,13 @@ export const dataCases: readonly LabCase[] = [
     run: (scene) => largeRead(scene, O_RDONLY | O_DIRECT),
   },
   {
+    name: 'data/time-of-write',
+    question: 'the time of an old file before a write > after it',
+    shares: POLICIES,
+    expected: always(`${LONG_AGO} > later`),
+    run: timeOfWrite,
+  },
+  {
     name: 'data/unaligned',
     question: 'writes and reads that begin and end anywhere',
     shares: POLICIES,
@@ -432,6 +465,13 @@ export const dataCases: readonly LabCase[] = [
     shares: POLICIES,
     expected: always('right'),
     run: copyRange,
+  },
+  {
+    name: 'data/splice',
+    question: 'splice from a place in one file through a pipe to a place in another: bytes',
+    shares: POLICIES,
+    expected: always(`${2 * PAGE + 10}`),
+    run: splice,
   },
   {
     name: 'data/seek',

@@ -4,16 +4,18 @@ import {
   FATTR_KILL_SUIDGID,
   FATTR_MTIME,
   FATTR_SIZE,
+  FATTR_UID,
   FUSE_WRITE_KILL_SUIDGID,
   Opcode,
 } from 'virtio-fs-ts/protocol'
 import type { TracedRequest } from '../../../src/inspect/trace-format.js'
 import type { Actor } from '../actor.js'
 import type { LabCase, Observation } from '../case.js'
+import { expectRequest, told } from '../judging.js'
 import type { ShareName } from '../option-sets.js'
 import type { Scene } from '../scene.js'
 
-const { O_DIRECT, O_RDONLY, O_RDWR, O_WRONLY } = constants
+const { O_DIRECT, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY } = constants
 const PAGE = 4096
 const FILL = 7
 const USER = 1000
@@ -25,15 +27,6 @@ async function openFile(scene: Scene, pages: number, flags: number): Promise<{ f
   const actor = scene.addActor()
   await actor.do(`open f ${flags} ${scene.guestPath(file)}`)
   return { file, actor }
-}
-
-function told({ value, error }: { value?: number | string; error?: string }): string {
-  return error ?? `${value}`.replaceAll(`x${PAGE}`, '')
-}
-
-/** Adds a fault unless there is a request like this. */
-function expectRequest(scene: Scene, what: string, isIt: (request: TracedRequest) => boolean): void {
-  scene.judgeRequests((requests) => (requests.some(({ request }) => isIt(request)) ? [] : [`no ${what}`]))
 }
 
 const isSetattr =
@@ -172,26 +165,36 @@ async function sizeDuringAio(scene: Scene): Promise<Observation> {
   return { observed: `${during} > ${await actor.do('size f')}`, evidence: '' }
 }
 
-/** A user writes to a cached setuid file, and cuts another one short. */
+/** A user writes to a cached setuid file, cuts another one short, and opens a third with O_TRUNC. Root gives a fourth away. */
 async function killSuid(scene: Scene): Promise<Observation> {
-  const files = ['-written', '-truncated'].map((suffix) => scene.makeFile(PAGE, FILL, suffix))
+  const files = ['-written', '-truncated', '-emptied', '-given'].map((suffix) =>
+    scene.makeFile(PAGE, FILL, suffix),
+  )
   const actor = scene.addActor()
   await actor.do(`user ${USER}`)
   for (const [n, file] of files.entries()) {
     chmodSync(scene.hostPath(file), 0o4777)
-    await actor.do(`open f${n} ${O_WRONLY} ${scene.guestPath(file)}`)
+    if (n < 2) await actor.do(`open f${n} ${O_WRONLY} ${scene.guestPath(file)}`)
   }
+  await actor.do(`open f2 ${O_WRONLY | O_TRUNC} ${scene.guestPath(files[2]!)}`)
+  scene.model(files[2]!).resize(0)
+  await scene.guest.output(`chown ${USER} ${scene.guestPath(files[3]!)}`)
   await actor.do('write f0 100 0 9')
   await actor.do('truncate f1 100')
   scene.model(files[0]!).fill(0, 100, 9)
   scene.model(files[1]!).resize(100)
-  for (const n of [0, 1]) await actor.do(`close f${n}`)
+  for (const n of [0, 1, 2]) await actor.do(`close f${n}`)
   expectRequest(
     scene,
     'WRITE with KILL_SUIDGID',
     ({ opcode, detailFlags }) => opcode === Opcode.WRITE && (detailFlags & FUSE_WRITE_KILL_SUIDGID) !== 0,
   )
-  expectRequest(scene, 'SETATTR with KILL_SUIDGID', isSetattr(FATTR_KILL_SUIDGID))
+  expectRequest(scene, 'SETATTR of the size with KILL_SUIDGID', (request) =>
+    [FATTR_SIZE, FATTR_KILL_SUIDGID].every((flag) => isSetattr(flag)(request)),
+  )
+  expectRequest(scene, 'SETATTR of the owner with KILL_SUIDGID', (request) =>
+    [FATTR_UID, FATTR_KILL_SUIDGID].every((flag) => isSetattr(flag)(request)),
+  )
   const modes = files.map((file) => (statSync(scene.hostPath(file)).mode & 0o7777).toString(8))
   return { observed: modes.join(' '), evidence: 'modes on the host' }
 }
@@ -210,7 +213,7 @@ export const errorCases: readonly LabCase[] = [
     name: 'errors/read',
     question: 'a read of a page that the device cannot read > once it can',
     shares: ['direct', ...CACHED],
-    expected: () => `EIO > ${FILL}`,
+    expected: () => `EIO > ${FILL}x${PAGE}`,
     run: failedRead,
   },
   {
@@ -271,9 +274,10 @@ export const errorCases: readonly LabCase[] = [
   },
   {
     name: 'requests/kill-suidgid-cached',
-    question: 'setuid files that a user writes to, and truncates: their modes',
+    question:
+      'setuid files that a user writes to, truncates, opens with O_TRUNC; that root gives away: their modes',
     shares: ['auto'],
-    expected: () => '777 777',
+    expected: () => '777 777 777 777',
     run: killSuid,
   },
   {

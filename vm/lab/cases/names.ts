@@ -11,6 +11,7 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import type { LabCase, Observation } from '../case.js'
+import { told } from '../judging.js'
 import type { ShareName } from '../option-sets.js'
 import type { Scene } from '../scene.js'
 
@@ -111,10 +112,6 @@ async function permissions(scene: Scene): Promise<Observation> {
   return { observed: `${told(refused)} > ${told(allowed)}`, evidence: '' }
 }
 
-function told({ value, error }: { value?: number | string; error?: string }): string {
-  return error ?? `${value}`
-}
-
 export const nameCases: readonly LabCase[] = [
   {
     name: 'names/list',
@@ -133,7 +130,7 @@ export const nameCases: readonly LabCase[] = [
   {
     name: 'names/attributes',
     question: 'mode, owner, group, time and size, as both sides say after chmod, chown and touch',
-    shares: POLICIES,
+    shares: [...POLICIES, 'writeback'],
     expected: () => '640 1000 1001 981173106 100',
     run: attributes,
   },

@@ -1,14 +1,25 @@
 /** The requests of an operation: their order and their flags. */
-import { chmodSync, constants, statSync } from 'node:fs'
-import { FATTR_FH, FATTR_SIZE, FUSE_WRITE_KILL_SUIDGID, Opcode, opcodeName } from 'virtio-fs-ts/protocol'
+import { chmodSync, constants, mkdirSync, statSync } from 'node:fs'
+import {
+  FATTR_ATIME,
+  FATTR_ATIME_NOW,
+  FATTR_FH,
+  FATTR_LOCKOWNER,
+  FATTR_MTIME,
+  FATTR_MTIME_NOW,
+  FATTR_SIZE,
+  FUSE_WRITE_KILL_SUIDGID,
+  Opcode,
+  opcodeName,
+} from 'virtio-fs-ts/protocol'
 import type { TracedRequest } from '../../../src/inspect/trace-format.js'
-import type { TimedRequest } from '../../../src/inspect/trace-reader.js'
 import type { LabCase, Observation } from '../case.js'
+import { expectRequests } from '../judging.js'
 import { largestBufferedReadBytes } from '../kernel-rules.js'
 import type { ShareName } from '../option-sets.js'
 import type { Scene } from '../scene.js'
 
-const { O_APPEND, O_DIRECT, O_DSYNC, O_RDWR, O_WRONLY } = constants
+const { O_APPEND, O_CREAT, O_DIRECT, O_DIRECTORY, O_DSYNC, O_RDWR, O_WRONLY } = constants
 const PAGE = 4096
 const USER = 1000
 const POLICIES: readonly ShareName[] = ['direct', 'auto', 'always', 'writeback']
@@ -20,22 +31,6 @@ const OPEN_TO_RELEASE: ReadonlySet<number> = new Set([
   Opcode.FLUSH,
   Opcode.RELEASE,
 ])
-
-/** Adds a fault unless the requests that `keep` picks have these names. */
-function expectRequests(
-  scene: Scene,
-  keep: (request: TracedRequest) => boolean,
-  name: (request: TracedRequest) => string,
-  expected: string,
-): void {
-  scene.judgeRequests((requests: readonly TimedRequest[]) => {
-    const seen = requests
-      .filter(({ request }) => keep(request))
-      .map(({ request }) => name(request))
-      .join(' ')
-    return seen === expected ? [] : [`${seen || 'nothing'} instead of ${expected}`]
-  })
-}
 
 /** Opens a file, writes to it, calls fsync and closes it. */
 async function close(scene: Scene): Promise<Observation> {
@@ -139,6 +134,23 @@ async function dsync(scene: Scene): Promise<Observation> {
   return { observed: 'for one', evidence: 'pwritev2 with RWF_DSYNC, pwrite' }
 }
 
+/** fdatasync and fsync of a file, and fsync of its directory. */
+async function synchronise(scene: Scene): Promise<Observation> {
+  mkdirSync(scene.hostPath(scene.file()))
+  const directory = scene.guestPath(scene.file())
+  const actor = scene.addActor()
+  await actor.do(`open f ${O_RDWR | O_CREAT} ${directory}/a`)
+  await actor.do(`open d ${O_DIRECTORY} ${directory}`)
+  for (const operation of ['fdatasync f', 'fsync f', 'fsync d']) await actor.do(operation)
+  expectRequests(
+    scene,
+    ({ opcode }) => opcode === Opcode.FSYNC || opcode === Opcode.FSYNCDIR,
+    ({ opcode, detailFlags }) => `${opcodeName(opcode)}:${detailFlags}`,
+    'FSYNC:1 FSYNC:0 FSYNCDIR:0',
+  )
+  return { observed: 'as asked', evidence: 'fdatasync, fsync, fsync of the directory' }
+}
+
 /** ftruncate works by the handle: whoever may write to an open file may truncate it, whatever the mode says now. */
 async function truncate(scene: Scene): Promise<Observation> {
   const file = scene.makeFile(2 * PAGE, 1)
@@ -149,10 +161,25 @@ async function truncate(scene: Scene): Promise<Observation> {
   expectRequests(
     scene,
     ({ opcode, detailFlags }) => opcode === Opcode.SETATTR && (detailFlags & FATTR_SIZE) !== 0,
-    ({ detailFlags }) => ((detailFlags & FATTR_FH) === 0 ? 'without a handle' : 'with its handle'),
-    'with its handle',
+    ({ detailFlags }) =>
+      `${(detailFlags & FATTR_FH) === 0 ? 'no handle' : 'handle'}, ${(detailFlags & FATTR_LOCKOWNER) === 0 ? 'no owner' : 'owner'}`,
+    'handle, owner',
   )
   return { observed: 'by the handle', evidence: 'ftruncate' }
+}
+
+/** touch leaves the time to the device. */
+async function touch(scene: Scene): Promise<Observation> {
+  const file = scene.makeFile(PAGE)
+  await scene.guest.output(`touch ${scene.guestPath(file)}`)
+  const now = FATTR_ATIME | FATTR_MTIME | FATTR_ATIME_NOW | FATTR_MTIME_NOW
+  expectRequests(
+    scene,
+    ({ opcode }) => opcode === Opcode.SETATTR,
+    ({ detailFlags }) => ((detailFlags & now) === now ? 'now' : `0x${detailFlags.toString(16)}`),
+    'now',
+  )
+  return { observed: "the device's", evidence: '' }
 }
 
 /** Reads a file in page-sized pieces, and counts the READs. */
@@ -255,11 +282,25 @@ export const requestCases: readonly LabCase[] = [
     run: dsync,
   },
   {
+    name: 'requests/fsync',
+    question: 'FSYNC of fdatasync and of fsync, FSYNCDIR',
+    shares: ['direct', 'writeback'],
+    expected: () => 'as asked',
+    run: synchronise,
+  },
+  {
     name: 'requests/ftruncate',
     question: 'SETATTR of ftruncate',
     shares: ['direct', 'auto'],
     expected: () => 'by the handle',
     run: truncate,
+  },
+  {
+    name: 'requests/touch',
+    question: 'whose time touch sets',
+    shares: ['direct', 'always'],
+    expected: () => "the device's",
+    run: touch,
   },
   {
     name: 'requests/reads',

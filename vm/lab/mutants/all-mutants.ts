@@ -1,4 +1,5 @@
 import { dataMutants } from './data.js'
+import { entryMutants } from './entries.js'
 import { errorMutants } from './errors.js'
 import { lockingMutants } from './locking.js'
 import type { Mutant } from './mutant.js'
@@ -11,4 +12,5 @@ export const allMutants: readonly Mutant[] = [
   ...nameMutants,
   ...errorMutants,
   ...newerMutants,
+  ...entryMutants,
 ]

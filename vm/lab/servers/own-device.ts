@@ -6,7 +6,7 @@ import { DeviceProcess } from '../../device/device-process.js'
 import type { Guest } from '../../guest/guest.js'
 import type { Share } from '../../guest/qemu.js'
 import { makeTemporaryDir } from '../../host/temporary-dir.js'
-import type { OptionSet, ShareName } from '../option-sets.js'
+import { type OptionSet, RING_SIZE, type ShareName } from '../option-sets.js'
 import type { LabServer, OpenMode, ShareState } from './lab-server.js'
 
 /** Size of a trace file. With the previous file, twice as much of a case's end is kept. */
@@ -51,8 +51,8 @@ export class OwnDevice implements LabServer {
 
   /** The shares for QEMU. */
   get shares(): Share[] {
-    return this.sets.map(({ name, requestQueues = 1, queueSize = 1024 }) => {
-      return { tag: name, socketPath: socketPath(this.dir.path, name), requestQueues, queueSize }
+    return this.sets.map(({ name, requestQueues = 1 }) => {
+      return { tag: name, socketPath: socketPath(this.dir.path, name), requestQueues, queueSize: RING_SIZE }
     })
   }
 

@@ -20,7 +20,7 @@ const OLD = new Set(['cache', 'writeback'])
 
 export function servesSet(name: ServerName, { options, rules = [] }: OptionSet): boolean {
   const names = Object.keys(options)
-  if (name === 'dev-fuse') return true
+  if (name === 'dev-fuse') return !names.includes('negative-timeout')
   if (names.includes('passthrough')) return false
   if (name === 'virtiofsd-ts') return true
   if (rules.length > 0 || (name === 'virtiofsd-c' && options.cache === 'metadata')) return false

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -87,12 +88,29 @@ static int host_flags(uint32_t flags)
     return host;
 }
 
+/* As the guest's kernel would: for a write, a truncate or a new owner by somebody who may not keep the bits. */
+void drop_suidgid(int fd)
+{
+    char path[64];
+    struct stat about;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    if (stat(path, &about) < 0)
+        return;
+    bool runs_as_group = (about.st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP);
+    mode_t dropped = S_ISUID | (runs_as_group ? S_ISGID : 0);
+    if ((about.st_mode & dropped) != 0)
+        chmod(path, about.st_mode & 07777 & ~dropped);
+}
+
 void open_file(struct request *r)
 {
+    struct fuse_open_in *in = (void *)r->args;
     struct fuse_open_out out = { 0 };
     int fd = reopen(r->node, host_flags(r->flags));
     if (fd < 0)
         return send_reply(r, fd, NULL, 0);
+    if ((in->open_flags & FUSE_OPEN_KILL_SUIDGID) != 0)
+        drop_suidgid(fd);
     fill_open(r, r->node, fd, &out);
     send_reply(r, 0, &out, sizeof out);
 }
@@ -136,6 +154,8 @@ void write_file(struct request *r)
     size_t len = r->short_bytes >= 0 && (size_t)r->short_bytes < r->size ? (size_t)r->short_bytes : r->size;
     ssize_t done = pwrite(handle_of(r)->fd, r->args + sizeof(struct fuse_write_in), len, (off_t)r->offset);
     struct fuse_write_out out = { .size = (uint32_t)done };
+    if (done > 0 && (r->detail & FUSE_WRITE_KILL_SUIDGID) != 0)
+        drop_suidgid(handle_of(r)->fd);
     send_reply(r, done < 0 ? -errno : 0, &out, sizeof out);
 }
 

@@ -85,6 +85,7 @@ void serve(struct request *request);
 void send_reply(struct request *request, int error, const void *data, size_t bytes);
 
 /* files.c */
+void drop_suidgid(int fd);
 void open_file(struct request *r);
 void create_file(struct request *r);
 void read_file(struct request *r);

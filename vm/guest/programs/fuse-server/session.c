@@ -108,6 +108,8 @@ static int set_attributes(const struct node *node, const struct fuse_setattr_in 
         return -errno;
     if ((in->valid & FATTR_SIZE) != 0 && truncate(path, (off_t)in->size) < 0)
         return -errno;
+    if ((in->valid & FATTR_KILL_SUIDGID) != 0)
+        drop_suidgid(node->fd);
     if ((in->valid & (FATTR_ATIME | FATTR_MTIME)) != 0) {
         struct timespec times[] = {
             time_of(in->valid, FATTR_ATIME, FATTR_ATIME_NOW, in->atime, in->atimensec),

@@ -6,6 +6,7 @@
 #include <linux/aio_abi.h>
 #include <linux/io_uring.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -31,6 +32,38 @@ long aio_write_once(int fd, const void *bytes, size_t len, long offset)
     else
         value = (long)event.res;
     syscall(SYS_io_destroy, context);
+    return value;
+}
+
+long aio_write_many(int fd, const void *bytes, size_t len, int count)
+{
+    aio_context_t context = 0;
+    struct iocb *writes = calloc((size_t)count, sizeof *writes), **list = calloc((size_t)count, sizeof *list);
+    struct io_event *events = calloc((size_t)count, sizeof *events);
+    long value = writes == NULL || list == NULL || events == NULL ? -ENOMEM : 0;
+    if (value == 0 && syscall(SYS_io_setup, count, &context) < 0)
+        value = -errno;
+    if (value == 0) {
+        for (int n = 0; n < count; n++) {
+            writes[n] = (struct iocb){
+                .aio_lio_opcode = IOCB_CMD_PWRITE,
+                .aio_fildes = (uint32_t)fd,
+                .aio_buf = (uintptr_t)bytes,
+                .aio_nbytes = len,
+                .aio_offset = (int64_t)n * (int64_t)len,
+            };
+            list[n] = &writes[n];
+        }
+        long sent = syscall(SYS_io_submit, context, count, list);
+        long ended = sent <= 0 ? sent : syscall(SYS_io_getevents, context, sent, sent, events, NULL);
+        value = ended < 0 ? -errno : 0;
+        for (long n = 0; n < ended; n++)
+            value += events[n].res == (int64_t)len;
+        syscall(SYS_io_destroy, context);
+    }
+    free(writes);
+    free(list);
+    free(events);
     return value;
 }
 

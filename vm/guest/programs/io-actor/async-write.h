@@ -6,3 +6,7 @@
  * errno. */
 long aio_write_once(int fd, const void *bytes, size_t len, long offset);
 long uring_write_once(int fd, const void *bytes, size_t len, long offset);
+
+/* Submits `count` writes of the same bytes together, one behind the other, and waits for all. Returns how many were written
+ * in full, or a negative errno. */
+long aio_write_many(int fd, const void *bytes, size_t len, int count);

@@ -6,6 +6,7 @@
  *   write FILE LENGTH OFFSET BYTE     pwrite; value: bytes written
  *   aio FILE LENGTH OFFSET BYTE       the same by io_submit, and by io_uring
  *   uring FILE LENGTH OFFSET BYTE
+ *   aiomany FILE COUNT LENGTH BYTE    COUNT writes by one io_submit, one behind the other; value: how many were written
  *   append FILE LENGTH OFFSET BYTE    pwritev2 with RWF_APPEND, and with RWF_DSYNC
  *   dsync FILE LENGTH OFFSET BYTE
  *   read FILE LENGTH OFFSET           pread; value: text "BYTExCOUNT ..." of the runs of equal bytes
@@ -25,7 +26,13 @@
  *   poke MAP LENGTH OFFSET BYTE
  *   peek MAP LENGTH OFFSET            as read
  *   msync MAP                         MS_SYNC
+ *   fdatasync FILE
+ *   mtime FILE                        fstat; value: st_mtime in seconds
+ *   settimes FILE SECONDS             futimens: both times
+ *   splice FROM TO LENGTH OFFSET OFFSET  through a pipe; value: bytes
  *   repeat COUNT OP ARGUMENTS         the same again and again, until it fails
+ *
+ * name-operations.c has those on names, lock-operations.c has locks.
  */
 #define _GNU_SOURCE
 #include "operations.h"
@@ -44,6 +51,8 @@
 #include <unistd.h>
 
 #include "async-write.h"
+#include "lock-operations.h"
+#include "name-operations.h"
 
 #define NAMES 64
 #define NAME_BYTES 32
@@ -72,6 +81,12 @@ static int find(const char *name, struct named *copy)
         *copy = table[found];
     pthread_mutex_unlock(&table_lock);
     return found;
+}
+
+int fd_of(const char *name)
+{
+    struct named file;
+    return find(name, &file) < 0 ? -ENOENT : file.fd;
 }
 
 static int keep(const struct named *entry)
@@ -215,6 +230,26 @@ static long do_aio(const char *line, struct outcome *outcome)
 {
     (void)outcome;
     return write_by(aio_write_once, line);
+}
+
+static long do_aiomany(const char *line, struct outcome *outcome)
+{
+    char name[NAME_BYTES];
+    struct named file;
+    int count, byte;
+    size_t len;
+    (void)outcome;
+    if (sscanf(line, "%31s %d %zu %d", name, &count, &len, &byte) != 4)
+        return -EINVAL;
+    if (find(name, &file) < 0)
+        return -ENOENT;
+    char *bytes = aligned_alloc(ALIGNMENT, (len + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
+    if (bytes == NULL)
+        return -ENOMEM;
+    memset(bytes, byte, len);
+    long value = aio_write_many(file.fd, bytes, len, count);
+    free(bytes);
+    return value;
 }
 
 static long do_uring(const char *line, struct outcome *outcome)
@@ -368,6 +403,67 @@ static long do_fsync(const char *line, struct outcome *outcome)
     return find(line, &file) < 0 ? -ENOENT : result(fsync(file.fd));
 }
 
+static long do_fdatasync(const char *line, struct outcome *outcome)
+{
+    struct named file;
+    (void)outcome;
+    return find(line, &file) < 0 ? -ENOENT : result(fdatasync(file.fd));
+}
+
+static long do_mtime(const char *line, struct outcome *outcome)
+{
+    struct named file;
+    struct stat about;
+    (void)outcome;
+    if (find(line, &file) < 0)
+        return -ENOENT;
+    return fstat(file.fd, &about) < 0 ? -errno : about.st_mtime;
+}
+
+static long do_settimes(const char *line, struct outcome *outcome)
+{
+    char name[NAME_BYTES];
+    struct named file;
+    long seconds;
+    (void)outcome;
+    if (sscanf(line, "%31s %ld", name, &seconds) != 2)
+        return -EINVAL;
+    struct timespec times[2] = { { .tv_sec = seconds }, { .tv_sec = seconds } };
+    return find(name, &file) < 0 ? -ENOENT : result(futimens(file.fd, times));
+}
+
+static long do_splice(const char *line, struct outcome *outcome)
+{
+    char from_name[NAME_BYTES], to_name[NAME_BYTES];
+    struct named from, to;
+    size_t len;
+    int ends[2];
+    loff_t from_offset, to_offset;
+    (void)outcome;
+    if (sscanf(line, "%31s %31s %zu %ld %ld", from_name, to_name, &len, &from_offset, &to_offset) != 5)
+        return -EINVAL;
+    if (find(from_name, &from) < 0 || find(to_name, &to) < 0)
+        return -ENOENT;
+    if (pipe(ends) < 0)
+        return -errno;
+    long moved = 0, in = 1;
+    while (len > 0 && in > 0) {
+        in = result(splice(from.fd, &from_offset, ends[1], NULL, len, 0));
+        for (long left = in, out; left > 0; left -= out) {
+            out = result(splice(ends[0], NULL, to.fd, &to_offset, (size_t)left, 0));
+            if (out <= 0) {
+                in = out < 0 ? out : -EIO;
+                break;
+            }
+            moved += out;
+            len -= (size_t)out;
+        }
+    }
+    close(ends[0]);
+    close(ends[1]);
+    return in < 0 ? in : moved;
+}
+
 static long do_map(const char *line, struct outcome *outcome)
 {
     struct named map = { 0 }, file;
@@ -470,7 +566,10 @@ static const struct operation {
     { "fill", do_fill },   { "check", do_check }, { "size", do_size },   { "truncate", do_truncate },
     { "seek", do_seek },   { "setfl", do_setfl }, { "user", do_user },   { "allocate", do_allocate },
     { "copy", do_copy },   { "append", do_append }, { "dsync", do_dsync }, { "cpu", do_cpu },
-    { "pull", do_pull },
+    { "pull", do_pull },   { "fdatasync", do_fdatasync }, { "mtime", do_mtime }, { "settimes", do_settimes },
+    { "splice", do_splice }, { "rename", do_rename }, { "setxattr", do_set_xattr }, { "getxattr", do_get_xattr },
+    { "listxattr", do_list_xattrs }, { "removexattr", do_remove_xattr }, { "listtwice", do_list_twice },
+    { "aiomany", do_aiomany }, { "lock", do_lock }, { "testlock", do_test_lock }, { "flock", do_flock },
 };
 
 void operate(const char *line, struct outcome *outcome)

@@ -9,5 +9,8 @@ struct outcome {
 /* Carries out one line. May be called by several threads at once. */
 void operate(const char *line, struct outcome *outcome);
 
+/* The descriptor of an open file, or -ENOENT. */
+int fd_of(const char *name);
+
 /* Prints it as a JSON object, without a line break. */
 void print_outcome(const struct outcome *outcome);

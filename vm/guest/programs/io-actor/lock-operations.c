@@ -1,0 +1,58 @@
+/*
+ * Locks. None of them waits.
+ *
+ *   lock FILE read|write|none START LENGTH   fcntl(F_SETLK), of the process
+ *   testlock FILE START LENGTH               fcntl(F_GETLK) for a write lock; value: text "free" or "held"
+ *   flock FILE shared|exclusive|none
+ */
+#define _GNU_SOURCE
+#include "lock-operations.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+
+#define NAME_FORMAT "%31s"
+#define NAME_BYTES 32
+
+static long result(long value)
+{
+    return value < 0 ? -errno : value;
+}
+
+long do_lock(const char *line, struct outcome *outcome)
+{
+    char name[NAME_BYTES], type[NAME_BYTES];
+    struct flock lock = { .l_whence = SEEK_SET };
+    (void)outcome;
+    if (sscanf(line, NAME_FORMAT " " NAME_FORMAT " %ld %ld", name, type, &lock.l_start, &lock.l_len) != 4)
+        return -EINVAL;
+    lock.l_type = strcmp(type, "read") == 0 ? F_RDLCK : strcmp(type, "write") == 0 ? F_WRLCK : F_UNLCK;
+    int fd = fd_of(name);
+    return fd < 0 ? fd : result(fcntl(fd, F_SETLK, &lock));
+}
+
+long do_test_lock(const char *line, struct outcome *outcome)
+{
+    char name[NAME_BYTES];
+    struct flock lock = { .l_whence = SEEK_SET, .l_type = F_WRLCK };
+    if (sscanf(line, NAME_FORMAT " %ld %ld", name, &lock.l_start, &lock.l_len) != 3)
+        return -EINVAL;
+    int fd = fd_of(name);
+    long value = fd < 0 ? fd : result(fcntl(fd, F_GETLK, &lock));
+    snprintf(outcome->text, sizeof outcome->text, "%s", lock.l_type == F_UNLCK ? "free" : "held");
+    return value;
+}
+
+long do_flock(const char *line, struct outcome *outcome)
+{
+    char name[NAME_BYTES], type[NAME_BYTES];
+    (void)outcome;
+    if (sscanf(line, NAME_FORMAT " " NAME_FORMAT, name, type) != 2)
+        return -EINVAL;
+    int operation = strcmp(type, "shared") == 0 ? LOCK_SH : strcmp(type, "exclusive") == 0 ? LOCK_EX : LOCK_UN;
+    int fd = fd_of(name);
+    return fd < 0 ? fd : result(flock(fd, operation | LOCK_NB));
+}

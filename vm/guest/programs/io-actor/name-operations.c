@@ -1,0 +1,136 @@
+/*
+ * Operations on names. A path must not contain spaces.
+ *
+ *   rename FLAGS OLD NEW              renameat2
+ *   setxattr FLAGS NAME TEXT PATH
+ *   getxattr NAME PATH                value: the text
+ *   listxattr PATH                    value: names that begin with "user.", in order
+ *   removexattr NAME PATH
+ *   listtwice COUNT PATH              reads COUNT entries, then the rest, seeks back and reads the rest again; value: text
+ *                                     "all/regular files/entries of the rest/equal ones when read again"
+ */
+#define _GNU_SOURCE
+#include "name-operations.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/xattr.h>
+
+#define PATH_FORMAT "%255s"
+#define PATH_BYTES 256
+#define XATTR_FORMAT "%63s"
+#define XATTR_BYTES 64
+#define LIST_BYTES 1024
+#define ENTRIES 1024
+
+static long result(long value)
+{
+    return value < 0 ? -errno : value;
+}
+
+long do_rename(const char *line, struct outcome *outcome)
+{
+    unsigned flags;
+    char from[PATH_BYTES], to[PATH_BYTES];
+    (void)outcome;
+    if (sscanf(line, "%u " PATH_FORMAT " " PATH_FORMAT, &flags, from, to) != 3)
+        return -EINVAL;
+    return result(renameat2(AT_FDCWD, from, AT_FDCWD, to, flags));
+}
+
+long do_set_xattr(const char *line, struct outcome *outcome)
+{
+    int flags;
+    char name[XATTR_BYTES], text[XATTR_BYTES], path[PATH_BYTES];
+    (void)outcome;
+    if (sscanf(line, "%d " XATTR_FORMAT " " XATTR_FORMAT " " PATH_FORMAT, &flags, name, text, path) != 4)
+        return -EINVAL;
+    return result(setxattr(path, name, text, strlen(text), flags));
+}
+
+/* Asks for the length first, as most programs do. */
+long do_get_xattr(const char *line, struct outcome *outcome)
+{
+    char name[XATTR_BYTES], path[PATH_BYTES];
+    if (sscanf(line, XATTR_FORMAT " " PATH_FORMAT, name, path) != 2)
+        return -EINVAL;
+    long len = result(getxattr(path, name, NULL, 0));
+    if (len < 0)
+        return len;
+    if ((size_t)len >= sizeof outcome->text)
+        return -E2BIG;
+    long got = result(getxattr(path, name, outcome->text, (size_t)len));
+    outcome->text[got < 0 ? 0 : got] = '\0';
+    return got;
+}
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+long do_list_xattrs(const char *line, struct outcome *outcome)
+{
+    char path[PATH_BYTES], list[LIST_BYTES], *names[LIST_BYTES];
+    size_t count = 0, used = 0;
+    if (sscanf(line, PATH_FORMAT, path) != 1)
+        return -EINVAL;
+    long len = result(listxattr(path, NULL, 0));
+    if (len >= 0)
+        len = (size_t)len > sizeof list ? -E2BIG : result(listxattr(path, list, (size_t)len));
+    for (long at = 0; at < len; at += (long)strlen(list + at) + 1)
+        if (strncmp(list + at, "user.", 5) == 0)
+            names[count++] = list + at;
+    qsort(names, count, sizeof names[0], by_text);
+    used = (size_t)snprintf(outcome->text, sizeof outcome->text, "%zu:", count);
+    for (size_t n = 0; n < count; n++)
+        used += (size_t)snprintf(outcome->text + used, sizeof outcome->text - used, " %s", names[n]);
+    return len;
+}
+
+long do_remove_xattr(const char *line, struct outcome *outcome)
+{
+    char name[XATTR_BYTES], path[PATH_BYTES];
+    (void)outcome;
+    if (sscanf(line, XATTR_FORMAT " " PATH_FORMAT, name, path) != 2)
+        return -EINVAL;
+    return result(removexattr(path, name));
+}
+
+/* Reads at most `most` entries. Counts those that are regular files. */
+static int read_names(DIR *dir, char names[][NAME_MAX + 1], int most, int *regular)
+{
+    struct dirent *entry;
+    int count = 0;
+    while (count < most && (entry = readdir(dir)) != NULL) {
+        *regular += entry->d_type == DT_REG;
+        snprintf(names[count++], NAME_MAX + 1, "%s", entry->d_name);
+    }
+    return count;
+}
+
+long do_list_twice(const char *line, struct outcome *outcome)
+{
+    static char rest[ENTRIES][NAME_MAX + 1], again[ENTRIES][NAME_MAX + 1];
+    char path[PATH_BYTES];
+    int first, regular = 0, unused = 0, equal = 0;
+    if (sscanf(line, "%d " PATH_FORMAT, &first, path) != 2 || first > ENTRIES)
+        return -EINVAL;
+    DIR *dir = opendir(path);
+    if (dir == NULL)
+        return -errno;
+    int before = read_names(dir, rest, first, &regular);
+    long place = telldir(dir);
+    int behind = read_names(dir, rest, ENTRIES, &regular);
+    seekdir(dir, place);
+    int repeated = read_names(dir, again, ENTRIES, &unused);
+    for (int n = 0; n < behind && n < repeated; n++)
+        equal += strcmp(rest[n], again[n]) == 0;
+    closedir(dir);
+    snprintf(outcome->text, sizeof outcome->text, "%d/%d/%d/%d", before + behind, regular, behind, equal);
+    return 0;
+}

@@ -1,0 +1,30 @@
+/** Words and checks that cases share. */
+import type { TracedRequest } from '../../src/inspect/trace-format.js'
+import type { Outcome } from './actor.js'
+import type { Scene } from './scene.js'
+
+/** The value of an outcome, or the name of its errno. */
+export function told(outcome: Outcome): string {
+  return 'error' in outcome ? outcome.error : `${outcome.value}`
+}
+
+/** Adds a fault unless the requests that `keep` picks have these names, in this order. */
+export function expectRequests(
+  scene: Scene,
+  keep: (request: TracedRequest) => boolean,
+  name: (request: TracedRequest) => string,
+  expected: string,
+): void {
+  scene.judgeRequests((requests) => {
+    const seen = requests
+      .filter(({ request }) => keep(request))
+      .map(({ request }) => name(request))
+      .join(' ')
+    return seen === expected ? [] : [`${seen || 'nothing'} instead of ${expected}`]
+  })
+}
+
+/** Adds a fault unless there is a request like this. */
+export function expectRequest(scene: Scene, what: string, isIt: (request: TracedRequest) => boolean): void {
+  scene.judgeRequests((requests) => (requests.some(({ request }) => isIt(request)) ? [] : [`no ${what}`]))
+}
