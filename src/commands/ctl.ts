@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Command } from 'commander'
 import { hasName } from '../basics/has-name.js'
 import { visibleJson } from '../basics/visible.js'
@@ -72,7 +73,7 @@ export async function runCtl(words: readonly string[]): Promise<void> {
       const result = await connection.ask(request)
       if (watchMs !== undefined && process.stdout.isTTY) process.stdout.write(CLEAR_SCREEN)
       process.stdout.write(text ? viewOf(command, result) : jsonOf(result))
-      if (watchMs !== undefined) await new Promise((resolve) => setTimeout(resolve, watchMs))
+      if (watchMs !== undefined) await sleep(watchMs)
     } while (watchMs !== undefined)
   } finally {
     connection.close()

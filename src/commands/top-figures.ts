@@ -27,7 +27,7 @@ export function shareRow(
   seconds: number,
 ): ShareRow {
   const before = earlier ?? share
-  const rate = (now: number, then: number) => Math.max(0, now - then) / seconds
+  const rate = (now: number, then: number) => rateOf(now, then, seconds)
   const names = Object.keys(share.counts.requests)
   const opcodes = names
     .map((opcode) => ({
@@ -49,6 +49,11 @@ export function shareRow(
     ...percentiles(sinceThen(before.latencies, share.latencies, (one) => one !== 'SETLKW')),
     opcodes,
   }
+}
+
+/** How much a count grew in a second. A share that began anew counts from 0. */
+export function rateOf(now: number, then: number, seconds: number): number {
+  return Math.max(0, now - then) / seconds
 }
 
 /** The buckets of some opcodes together, less what was in them before. */

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Command } from 'commander'
 import { UserError } from '../config/user-error.js'
 import type { ReportedShare } from '../control/share-reports.js'
@@ -5,7 +6,7 @@ import type { InodeReport } from '../inspect/inode-activity.js'
 import type { LocksReport } from '../passthrough/locks/locks.js'
 import { ControlConnection } from './control-connection.js'
 import { parseArguments, subcommand } from './subcommand.js'
-import { shareRow } from './top-figures.js'
+import { rateOf, shareRow } from './top-figures.js'
 import { type FileRow, type Screen, screenLines, type WaitRow } from './top-screen.js'
 import { TopTerminal } from './top-terminal.js'
 
@@ -46,7 +47,7 @@ export async function runTop(args: readonly string[]): Promise<void> {
   try {
     await watcher.begin()
     if (options.once || !process.stdout.isTTY) {
-      await pause(intervalMs)
+      await sleep(intervalMs)
       process.stdout.write(`${screenLines(await watcher.look(), new Date()).join('\n')}\n`)
     } else {
       await show(watcher, intervalMs)
@@ -66,7 +67,7 @@ async function show(watcher: Watcher, intervalMs: number): Promise<void> {
   })
   const terminal = new TopTerminal(quit, () => terminal.draw(lines))
   try {
-    while ((await Promise.race([over, pause(intervalMs)])) !== 'over') {
+    while ((await Promise.race([over, sleep(intervalMs)])) !== 'over') {
       lines = screenLines(await watcher.look(), new Date())
       terminal.draw(lines)
     }
@@ -127,14 +128,14 @@ class Watcher {
         const before = this.files.get(key)
         seen.set(key, file)
         const written = file.cachedWrites + file.directWrites
-        const rate = (now: number, then: number) => Math.max(0, now - then) / seconds
         rows.push({
           share,
           file,
-          readsPerSecond: rate(file.reads, before?.reads ?? 0),
-          writesPerSecond: rate(
+          readsPerSecond: rateOf(file.reads, before?.reads ?? 0, seconds),
+          writesPerSecond: rateOf(
             written,
             before === undefined ? 0 : before.cachedWrites + before.directWrites,
+            seconds,
           ),
         })
       }
@@ -170,8 +171,4 @@ class Watcher {
       return undefined
     }
   }
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms))
 }

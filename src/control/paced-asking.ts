@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { ShareThread } from '../share/share-thread.js'
 import type { ShareCommandName } from '../share/worker-messages.js'
 
@@ -42,6 +43,6 @@ export class PacedAsking {
     const { busyMs } = this.thread
     await answer.catch(() => {})
     const gapMs = Math.max(LEAST_GAP_MS, GAP_PER_MS * (this.thread.busyMs - busyMs))
-    await new Promise((resolve) => setTimeout(resolve, gapMs))
+    await sleep(gapMs)
   }
 }
