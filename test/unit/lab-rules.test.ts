@@ -1,7 +1,7 @@
 /** What the lab expects of a kernel by what it negotiated, for kernels that no test boots. */
 import t from 'tap'
 import { allCases, selectCases } from '../../vm/lab/all-cases.js'
-import type { GuestFacts } from '../../vm/lab/kernel-rules.js'
+import { flagsOf, type GuestFacts } from '../../vm/lab/kernel-rules.js'
 import { OPTION_SETS, type ShareName } from '../../vm/lab/option-sets.js'
 
 /** What a kernel agrees on with a share of the lab. */
@@ -151,6 +151,21 @@ t.test('releases between two that are known have no expectation', async (t) => {
   t.same(row('async/libaio-buffered', 'direct', '6.12.9', '6.13.0', '7.3.0'), ['1', undefined, '8'])
 })
 
+t.test('a kernel has to offer the INIT flags of its version', (t) => {
+  const flags = (share: ShareName, minor: number) => flagsOf(factsOf(share, minor, '6.12.0')) ?? []
+  t.equal(flagsOf(factsOf('direct', 36, '5.19.0')), undefined, 'not known of older kernels')
+  t.notOk(flags('direct', 38).includes('CREATE_SUPP_GROUP'), 'Linux 6.1')
+  t.ok(flags('direct', 39).includes('CREATE_SUPP_GROUP'))
+  t.notOk(flags('direct', 40).includes('ALLOW_IDMAP'))
+  t.ok(flags('direct', 41).includes('ALLOW_IDMAP'))
+  t.same(
+    [38, 39].map((minor) => flags('mmap', minor).includes('DIRECT_IO_ALLOW_MMAP')),
+    [false, true],
+  )
+  t.notOk(flags('direct', 41).includes('DIRECT_IO_ALLOW_MMAP'), 'the share does not ask for it')
+  t.end()
+})
+
 t.test('cases are chosen by a glob', async (t) => {
   t.same(selectCases('**'), allCases)
   t.same(
@@ -159,6 +174,6 @@ t.test('cases are chosen by a glob', async (t) => {
   )
   t.throws(
     () => selectCases('overlap'),
-    /no case is called overlap\. Cases: boot\/log, overlap\/non-extending, /,
+    /no case is called overlap\. Cases: boot\/log, boot\/flags, overlap\/non-extending, /,
   )
 })

@@ -44,8 +44,9 @@ const FLAGS = [
 /** The same by the FUSE minor that has them: Linux 6.3, and 6.12. Linux 6.1 has the minor of 6.3 without its flag. */
 const LATER_FLAGS = { CREATE_SUPP_GROUP: 39, ALLOW_IDMAP: 41 } as const
 
-/** The INIT flags that a guest of this version has to agree on with our device. */
-export function flagsOf({ minor, asksMmap }: GuestFacts): readonly string[] {
+/** The INIT flags that a guest of this version has to agree on with our device. Undefined for kernels before Linux 6.1. */
+export function flagsOf({ minor, asksMmap }: GuestFacts): readonly string[] | undefined {
+  if (minor < PARALLEL_SINCE) return undefined
   const later = Object.entries(LATER_FLAGS).flatMap(([name, since]) => (minor >= since ? [name] : []))
   const chosen = asksMmap && minor >= MMAP_SINCE ? ['DIRECT_IO_ALLOW_MMAP'] : []
   return [...FLAGS, ...later, ...chosen]
