@@ -1,4 +1,4 @@
-/** What a user gets for a mistake: one line that says what was wrong and what would be right, and status 2. */
+/** A wrong option or file is reported in one line that says what was wrong and what would be right, with status 2. */
 import { chmodSync, existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'

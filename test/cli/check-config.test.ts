@@ -1,4 +1,6 @@
-/** `check-config` says what a configuration means, what wins for a path, and what will have no effect. */
+/**
+ * `check-config` shows what a configuration means, which rule wins for a path, and which options will have no effect.
+ */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'

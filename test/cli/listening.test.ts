@@ -1,4 +1,4 @@
-/** Where the program listens, and where it logs: sockets of its own, sockets of who started it, the system's log. */
+/** Where the program listens, and where it logs: its own sockets, inherited sockets, and the system's log. */
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'

@@ -1,4 +1,4 @@
-/** The manual page, the README and docs/options.md say what the option table says. */
+/** The manual page, the README and docs/options.md agree with the option table. */
 import { spawnSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -1,4 +1,4 @@
-/** What a service manager hears: sd_notify(3), from inside of each sandbox. */
+/** The messages of sd_notify(3) reach a service manager from each sandbox. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -13,7 +13,7 @@ const sandboxes = isRoot ? ['none', 'namespace', 'chroot'] : ['none', 'namespace
 for (const sandbox of sandboxes) {
   t.test(`the service manager is told ready, alive and stopping (--sandbox ${sandbox})`, async (t) => {
     const home = tempDir(t)
-    // A chroot holds one share.
+    // --sandbox chroot serves only one share.
     const names = sandbox === 'chroot' ? ['one'] : ['one', 'two']
     const shares = names.map((name) => {
       const path = join(home, name)

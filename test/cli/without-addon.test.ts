@@ -1,4 +1,4 @@
-/** Only serving needs compiled code: everything else works where the addon is missing. */
+/** Only serving needs compiled code: everything else works without the addon. */
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

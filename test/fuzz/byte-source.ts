@@ -1,6 +1,6 @@
 const SIGN = 0x8000_0000
 
-/** Values at which lengths and indices break: around powers of two, and the ends of signed and unsigned words. */
+/** Values at which lengths and indices often fail: around powers of two, and the ends of signed and unsigned words. */
 const edges32 = [
   0, 1, 2, 7, 8, 15, 16, 17, 39, 40, 41, 127, 128, 129, 255, 256, 4095, 4096, 4097, 65_535, 65_536,
 ]
@@ -8,8 +8,7 @@ const ends32 = [SIGN - 1, SIGN, SIGN + 1, 0xffff_fff0, 0xffff_fffe, 0xffff_ffff]
 const edges64 = [2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 53 - 1, 2 ** 53, 2 ** 63, 2 ** 64 - 2048]
 
 /**
- * Decisions made out of bytes: the same bytes decide the same. Bytes that are not there are 0, and 0 is the choice of
- * somebody who behaves.
+ * Turns bytes into decisions: the same bytes decide the same. Missing bytes are 0, and 0 stands for correct behaviour.
  */
 export class ByteSource {
   private bytes: Uint8Array = new Uint8Array(0)
@@ -33,7 +32,7 @@ export class ByteSource {
     return (this.u16() | (this.u16() << 16)) >>> 0
   }
 
-  /** From 0 up to, not including, `end`. */
+  /** Returns an integer from 0 up to, not including, `end`. */
   below(end: number): number {
     return (end <= 256 ? this.u8() : end <= 65_536 ? this.u16() : this.u32()) % end
   }
@@ -42,7 +41,7 @@ export class ByteSource {
     return values[this.below(values.length)]
   }
 
-  /** True for one byte of `count`. */
+  /** Returns true for one byte value in `count`. */
   oneIn(count: number): boolean {
     return this.u8() >= 256 - 256 / count
   }

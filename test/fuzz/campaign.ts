@@ -3,16 +3,16 @@ import type { Coverage } from './coverage.js'
 import { mutate, randomInput } from './input.js'
 import type { Target } from './target.js'
 
-/** What a campaign was told, and what it tells of itself. */
+/** The settings of a campaign, and its callbacks. */
 export interface CampaignOptions {
   readonly seed: number
-  /** Ends behind the input that reaches so many. */
+  /** The campaign ends after the input that reaches this number. */
   readonly messages: number
-  /** For so many of them coverage says which inputs are worth changing. */
+  /** Coverage chooses the inputs to change during this many messages. */
   readonly guidedMessages: number
   readonly coverage: Coverage
   readonly corpus: readonly Uint8Array[]
-  /** Called with each input before it runs: should the process not survive, this is the one. */
+  /** Called with each input before it runs, so that the input is known if the process ends. */
   about(input: Uint8Array): void
   progress(done: CampaignResult): void
 }
@@ -20,13 +20,13 @@ export interface CampaignOptions {
 export interface CampaignResult {
   readonly inputs: number
   readonly messages: number
-  /** Blocks of the source that have run, and inputs worth changing, as far as coverage was looked at. */
+  /** Blocks of the source that have run, and inputs that ran something new, while coverage was on. */
   readonly blocks: number
   readonly pool: number
 }
 
 const PROGRESS_EVERY_MS = 1000
-/** One input in so many is new from end to end. */
+/** One input in this many is wholly random. */
 const FRESH = 8
 
 /**
@@ -77,7 +77,10 @@ export function runCampaign(
   return { result: done, finds }
 }
 
-/** As few of `inputs` as run all the blocks that they run together. The longest come first: they stand for others. */
+/**
+ * Returns few of `inputs` that together run every block that all of them run. The longest come first, because they
+ * cover most.
+ */
 export function minimize(
   target: Target,
   inputs: readonly Uint8Array[],
@@ -88,7 +91,7 @@ export function minimize(
     return coverage.take().newBlocks > 0
   }
   coverage.start()
-  // The first time shows which blocks there are.
+  // The first run shows which blocks there are.
   inputs.forEach(runsNew)
   coverage.forget()
   const kept = inputs.toSorted((a, b) => b.length - a.length).filter(runsNew)

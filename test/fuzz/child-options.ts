@@ -1,6 +1,6 @@
 import type { CampaignResult } from './campaign.js'
 
-/** What a campaign in a process of its own is told. */
+/** The options of a campaign in a process of its own. */
 export interface ChildOptions {
   readonly target: TargetName
   readonly messages: number
@@ -9,9 +9,9 @@ export interface ChildOptions {
   readonly scratch: string
   /** Where the input that runs is written: its length in 32 bits, then its bytes. */
   readonly inputPath: string
-  /** Carry out this one input, and nothing else. */
+  /** Run this one input, and nothing else. */
   readonly replay?: Uint8Array | undefined
-  /** Make the inputs that ran something new the corpus, as few of them as stand for all. */
+  /** Replace the corpus by a few of the inputs that ran something new, which cover all that they ran. */
   readonly keep: boolean
 }
 

@@ -21,7 +21,10 @@ const makers: Readonly<Record<TargetName, (options: ChildOptions) => Target | Pr
   trees: async ({ scratch }) => new RequestTarget('trees', scratch, await treeMaker()),
 }
 
-/** Coverage costs several times what a request does: it guides for the first part of a campaign, and its finds the rest. */
+/**
+ * Coverage costs several times what a request does. It is on in the first part of a campaign; the inputs that it found
+ * guide the rest.
+ */
 const GUIDED_SHARE = 0.1
 
 async function main(options: ChildOptions): Promise<void> {

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-/** In the repository: inputs that between them run what is known to be reachable. */
+/** The folder in the repository with inputs that together run all code known to be reachable. */
 const KEPT = fileURLToPath(new URL('../../../test/fuzz/corpus', import.meta.url))
 
 /** The inputs for a target, in the order of their names. Races share those of rings. */
@@ -15,7 +15,7 @@ export function readCorpus(target: string): readonly Uint8Array[] {
     .map((name) => new Uint8Array(readFileSync(join(directory, name))))
 }
 
-/** Makes these inputs the corpus, each named after what it holds. */
+/** Replaces the corpus by these inputs, each named by a digest of its contents. */
 export function writeCorpus(target: string, inputs: readonly Uint8Array[]): void {
   const directory = join(KEPT, target)
   rmSync(directory, { recursive: true, force: true })

@@ -15,7 +15,7 @@ interface ScriptCoverage {
   readonly functions: readonly FunctionCoverage[]
 }
 
-/** A stretch of one function that runs as a whole, and the orders of magnitude in which it has been seen to run. */
+/** A block of a function, and the orders of magnitude of how often it ran. */
 interface Block {
   readonly start: number
   readonly end: number
@@ -32,7 +32,7 @@ export class Coverage {
   private readonly session = new Session()
   private readonly functions = new Map<string, Block[]>()
 
-  /** `part` of a script's address says that it is looked at. */
+  /** Scripts are included if their address contains `part`. */
   constructor(private readonly part: string) {
     this.session.connect()
   }
@@ -42,19 +42,22 @@ export class Coverage {
     this.session.post('Profiler.startPreciseCoverage', { detailed: true, callCount: true })
   }
 
-  /** Code runs at its full speed again. */
+  /** Switches the counters off: code runs at full speed again. */
   stop(): void {
     this.session.post('Profiler.stopPreciseCoverage')
     this.session.post('Profiler.disable')
   }
 
-  /** Nothing has run yet; which blocks there are stays known. */
+  /** Forgets what has run, but not which blocks there are. */
   forget(): void {
     this.blockCount = 0
     for (const blocks of this.functions.values()) for (const block of blocks) block.seen = 0
   }
 
-  /** What has run since the last call: whether a block ran for the first time, or in a new order of magnitude. */
+  /**
+   * Returns what has run since the last call: blocks that ran for the first time, and blocks that ran in a new order of
+   * magnitude.
+   */
   take(): { newBlocks: number; newCounts: number } {
     const found = { newBlocks: 0, newCounts: 0 }
     this.session.post('Profiler.takePreciseCoverage', (_error, answer) => {

@@ -3,7 +3,7 @@ import type { ByteSource } from './byte-source.js'
 import { type Field, fuseShapes } from './fuse-shapes.js'
 
 const HEADER_BYTES = 40
-/** Of requests that were put together, without what a header may claim. */
+/** The greatest length of a generated request; its header may claim another. */
 const MAX_BYTES = 16_384
 const MAX_KNOWN = 32
 const ENTRY_BYTES = 128
@@ -40,7 +40,7 @@ const offsets = [0, 1, 511, 512, 4095, 4096, 65_536, 2 ** 31, 2 ** 32, 2 ** 53 -
 )
 const counts = [0, 1, 2, 3, 4, 5, 6, 7].map(BigInt)
 
-/** What a guest that behaves might send. */
+/** Values that a well-behaved guest might send. */
 const usual32 = {
   u32: [0, 1, 2, 3],
   size: [0, 1, 16, 512, 4096, 65_536],
@@ -58,15 +58,15 @@ export interface MadeRequest {
   readonly whole: Uint8Array
 }
 
-/** What came back for one. */
+/** The reply to a request. */
 export interface SeenReply {
   readonly opcode: number
   readonly error: number
-  /** Behind the header. */
+  /** The bytes after the header. */
   readonly body: DataView
 }
 
-/** A guest that knows its inodes and handles, and does anything with them. */
+/** A guest that knows its inodes and handles, and sends any request with them. */
 export class FuseFuzzer {
   private readonly whole = Buffer.alloc(MAX_BYTES + HEADER_BYTES)
   private readonly nodeids: bigint[] = [1n]
@@ -76,7 +76,7 @@ export class FuseFuzzer {
 
   constructor(private readonly bytes: ByteSource) {}
 
-  /** What a guest begins with. */
+  /** The requests that a guest begins with. */
   init(): MadeRequest {
     this.at = HEADER_BYTES
     for (const word of [7, 45, 131_072, 0xffff_ffff, 0xffff_ffff]) this.u32(word)
@@ -94,7 +94,7 @@ export class FuseFuzzer {
     return this.finish(bytes.oneIn(64) ? bytes.edge32() : opcode, nodeid, extensions)
   }
 
-  /** Keeps what a reply grants. */
+  /** Records the inodes and handles that a reply grants. */
   learn({ opcode, error, body }: SeenReply): void {
     if (error !== 0 || body.byteLength < 8) return
     switch (opcode) {

@@ -1,4 +1,4 @@
-/** What an argument of a FUSE request stands for: that decides which values are worth trying. */
+/** The meaning of an argument of a FUSE request, which decides the values to try. */
 export type Field =
   | 'u32'
   | 'u64'
@@ -14,7 +14,7 @@ export type Field =
   | 'text'
   | 'data'
 
-/** Opcodes and their arguments, from uapi fuse.h 7.46; also of those that a device may not know. */
+/** Opcodes and their arguments, from uapi fuse.h 7.46, including opcodes that a device may not know. */
 export const fuseShapes: readonly (readonly [opcode: number, ...fields: Field[]])[] = [
   [1, 'name'], // LOOKUP
   [2, 'u64'], // FORGET
@@ -90,7 +90,7 @@ export const fuseShapes: readonly (readonly [opcode: number, ...fields: Field[]]
 const WIDE: readonly Field[] = ['u64', 'nodeid', 'handle', 'offset']
 const OPEN_ENDED: readonly Field[] = ['name', 'text', 'data']
 
-/** Bytes that a field has; 0 for those of any length. */
+/** The size of a field in bytes; 0 for fields of any length. */
 export function fieldBytes(field: Field): number {
   return OPEN_ENDED.includes(field) ? 0 : WIDE.includes(field) ? 8 : 4
 }

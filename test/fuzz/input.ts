@@ -1,9 +1,12 @@
 import type { Random } from '../support/random.js'
 
-/** An input is a row of records, each for one message or request: what is cut out or put in leaves the others whole. */
+/**
+ * An input is a row of records, each for one message or request. Records can be removed or inserted without changing
+ * others.
+ */
 export const RECORD_BYTES = 48
 const MAX_RECORDS = 256
-/** Of an input that is new from end to end. */
+/** The number of records in a wholly random input. */
 const FRESH_RECORDS = 64
 
 export function* recordsOf(input: Uint8Array): Generator<Uint8Array> {
@@ -15,7 +18,7 @@ export function randomInput(random: Random): Uint8Array {
   return Uint8Array.from({ length: records * RECORD_BYTES }, () => random.below(256))
 }
 
-/** A child of `parent`, with pieces of `other`. */
+/** Returns a changed copy of `parent`, with pieces of `other`. */
 export function mutate(random: Random, parent: Uint8Array, other: Uint8Array): Uint8Array {
   let child: Uint8Array = Uint8Array.from(parent)
   for (let n = 1 + random.below(8); n > 0; n--) child = changed(random, child, other)
@@ -43,7 +46,7 @@ function changed(random: Random, bytes: Uint8Array, other: Uint8Array): Uint8Arr
       return bytes
     }
     case 4: {
-      // A row of records twice.
+      // Repeats a row of records.
       const [from, to] = [cut(), cut()].sort((a, b) => a - b)
       return join(bytes.subarray(0, to), bytes.subarray(from, to), bytes.subarray(to))
     }

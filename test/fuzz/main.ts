@@ -7,7 +7,7 @@ import { type ChildLine, type TargetName, targetNames } from './child-options.js
 import { FuzzFailure, runChild } from './run-child.js'
 import { findSanitizers } from './sanitizers.js'
 
-/** What a whole run is made of. Requests cost several times what messages do. */
+/** The share of each target in a whole run. Requests cost several times what messages do. */
 const shares: Readonly<Record<TargetName, number>> = {
   messages: 0.35,
   rings: 0.3,
@@ -73,7 +73,7 @@ async function run(target: TargetName, share: number, seedOfTarget: number): Pro
     if (!(error instanceof FuzzFailure)) throw error
     const kept = resolve(`fuzz-${target}.input`)
     const bytes = existsSync(inputPath) ? readFileSync(inputPath) : Buffer.alloc(0)
-    // It failed before the first.
+    // It failed before the first input.
     if (bytes.length <= 4) return fail(`${target}: ${error.message}`)
     copyInput(bytes, kept)
     return fail(`${target}: ${error.message}\nagain: make fuzz TARGET=${target} REPLAY=${kept}`)

@@ -54,7 +54,9 @@ export interface MadeMessage {
   readonly cutAt: number
 }
 
-/** A front-end that knows the protocol, and keeps to it as far as the bytes say. Its driver writes rings as they say. */
+/**
+ * A front-end that keeps to the protocol, or breaks it, as the bytes decide. Its driver writes rings as they decide.
+ */
 export class MessageFuzzer {
   private readonly whole = Buffer.alloc(HEADER_BYTES + MAX_PAYLOAD_BYTES)
   private at = HEADER_BYTES
@@ -68,7 +70,7 @@ export class MessageFuzzer {
 
   next(): MadeMessage {
     const { bytes } = this
-    // What every front-end begins with; later ones may say it again.
+    // The messages that every front-end begins with; they may be repeated later.
     const first = this.negotiated < 2 && !bytes.oneIn(8)
     const request = first
       ? [FrontendRequest.SET_PROTOCOL_FEATURES, FrontendRequest.SET_FEATURES][this.negotiated++]
@@ -192,7 +194,7 @@ export class MessageFuzzer {
     this.u32(num)
   }
 
-  /** The driver's turn: two descriptors and the available ring, where the rings may lie. */
+  /** The driver's turn: writes two descriptors and the available ring, at a place where rings may lie. */
   private writeRings(): void {
     const { bytes } = this
     if (bytes.oneIn(2)) return

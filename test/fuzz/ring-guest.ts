@@ -89,7 +89,7 @@ export class RingGuest {
     return sorted.slice(1).map((end, n) => ({ gpa: gpa + sorted[n], lenBytes: end - sorted[n] }))
   }
 
-  /** The device's turn: everything that waits is answered. */
+  /** The device's turn: answers every request on the ring. */
   serve(device: FsDevice): void {
     const { queue } = this
     for (let waiting = queue.available(); waiting > 0; waiting--) {
@@ -103,7 +103,7 @@ export class RingGuest {
     while (this.inFlight.size > 0) this.checkReply()
   }
 
-  /** As Linux 7.3 checks it. */
+  /** Checks a reply as Linux 7.3 does. */
   private checkReply(): void {
     const used = this.driver.reap(0)
     assert.ok(used !== undefined, 'a request that has no answer')

@@ -5,14 +5,14 @@ import type { ChildLine, ChildOptions } from './child-options.js'
 import type { Sanitizers } from './sanitizers.js'
 
 const CHILD = fileURLToPath(new URL('./child.js', import.meta.url))
-/** A child that says nothing for so long hangs: it says how far it is every second. */
+/** A child prints its progress every second; one that prints nothing for this long hangs. */
 const HANG_MS = 60_000
-/** All that an input can fill. */
+/** The most that an input can fill. */
 const SCRATCH_OPTIONS = 'size=64m,nr_inodes=20k,mode=755'
 /** The scratch directory is a file system in memory, which only the child sees. */
 const IN_SCRATCH = `mount -t tmpfs -o ${SCRATCH_OPTIONS} scratch "$0" && exec "$@"`
 
-/** A crash, a hang, or a check that did not hold. */
+/** A crash, a hang, or a failed check. */
 export class FuzzFailure extends Error {}
 
 /** Runs a campaign in a process of its own; calls `progress` while it does. Rejects with FuzzFailure. */

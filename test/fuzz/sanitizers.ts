@@ -11,7 +11,7 @@ const ADDON = fileURLToPath(new URL('../../../native/build/sanitized/native.node
 const ASAN_OPTIONS = 'detect_leaks=0:abort_on_error=1:halt_on_error=1:allow_user_segv_handler=1'
 const UBSAN_OPTIONS = 'abort_on_error=1:halt_on_error=1:print_stacktrace=1'
 
-/** How node is started with the addon that was built with sanitizers. */
+/** The environment in which node loads the addon that was built with sanitizers. */
 export interface Sanitizers {
   readonly environment: Readonly<Record<string, string>>
 }
@@ -20,7 +20,7 @@ export interface Sanitizers {
 export function findSanitizers(): Sanitizers {
   if (!existsSync(ADDON)) throw new Error('the addon is not built with sanitizers: make sanitized')
   const library = execFileSync('gcc', ['-print-file-name=libasan.so'], { encoding: 'utf8' }).trim()
-  // gcc answers with the bare name when it has none.
+  // gcc prints the bare name if it has no such file.
   if (!library.startsWith('/')) throw new Error('gcc has no libasan')
   return {
     environment: { VIRTIOFSD_TS_NATIVE: ADDON, LD_PRELOAD: library, ASAN_OPTIONS, UBSAN_OPTIONS },

@@ -18,7 +18,7 @@ import { ok } from '../support/device/descriptors.js'
 
 const SECRET = 'nobody who serves the share may see or change this'
 const S_IFIFO = 0o10000
-/** The longest file whose every byte has a number. */
+/** The longest file whose offsets are all safe integers. */
 const HUGE_BYTES = Number.MAX_SAFE_INTEGER
 
 /** A directory that is shared, and one beside it that no request may reach. */
@@ -38,7 +38,7 @@ export class ScratchShare {
     this.before = this.look()
   }
 
-  /** Makes the share what it is at the beginning of each input. */
+  /** Restores the share to its state at the beginning of each input. */
   fill(): void {
     const { root } = this
     chownSync(root, geteuid?.() ?? 0, getegid?.() ?? 0)
@@ -59,7 +59,7 @@ export class ScratchShare {
     return [this.directory, this.outside, this.secret].map((path) => lstatSync(path, { bigint: true }).ino)
   }
 
-  /** Nothing outside has been touched. */
+  /** Checks that nothing outside was changed. */
   check(): void {
     assert.deepEqual(readdirSync(this.directory).sort(), ['outside', 'share'])
     assert.equal(this.look(), this.before, 'what lies outside the share has changed')

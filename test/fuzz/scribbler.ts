@@ -11,7 +11,7 @@ export interface ScribblerStart {
   readonly control: Int32Array
 }
 
-/** Of the words that are written to, most lie where a device reads: the descriptors, rings and indirect tables. */
+/** Most of the changed words lie where a device reads: descriptors, rings and indirect tables. */
 const HOT = [
   [0, 64],
   [0x4000, 16],
@@ -32,7 +32,7 @@ while (Atomics.load(control, 1) === 0) {
   const [gpa, count] = random.pick(HOT)
   const at = (gpa >> 2) + random.below(count)
   const before = words[at]
-  // One bit, and back: what is read twice differs.
+  // Changes one bit and changes it back, so that two reads differ.
   Atomics.store(words, at, before ^ (1 << random.below(32)))
   if (random.below(4) > 0) Atomics.store(words, at, before)
 }

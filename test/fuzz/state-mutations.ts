@@ -17,7 +17,7 @@ export function blocksOf(state: Uint8Array): Block[] {
   return blocks
 }
 
-/** Changes one thing: the checksums are right all the same, and the number of blocks. */
+/** Changes one thing, and corrects the checksums and the number of blocks. */
 export function changeBlocks(blocks: readonly Block[], bytes: ByteSource): readonly Block[] {
   if (blocks.length === 0) return blocks
   const n = bytes.below(blocks.length)
@@ -59,7 +59,7 @@ function changeContents(contents: Uint8Array, bytes: ByteSource): Uint8Array {
       return Buffer.concat([whole.subarray(0, at), added, whole.subarray(at)])
     }
     default: {
-      // A row of records twice, or a part of one.
+      // Repeats a row of records, or a part of one.
       const again = whole.subarray(Math.min(at, bytes.below(contents.length + 1)))
       return Buffer.concat([whole.subarray(0, at), again])
     }

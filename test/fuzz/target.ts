@@ -1,7 +1,7 @@
-/** What is fuzzed, in this process. One input always does the same. */
+/** The code under test, in this process. One input always has the same effect. */
 export interface Target {
   readonly name: string
-  /** Does what the input says. Returns how many messages or requests that were; throws when what came of it is wrong. */
+  /** Runs an input. Returns the number of its messages or requests. Throws if a result is wrong. */
   run(input: Uint8Array): number
   close(): void
 }

@@ -1,4 +1,4 @@
-/** --export: LOOKUP of "." and "..", with which a guest finds inodes again that it has handed out as file handles. */
+/** --export: with LOOKUP of "." and ".." a guest finds inodes again that it has given away as file handles. */
 import { mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -70,7 +70,7 @@ t.test(
     refused(t, 'ESTALE', () => fs.lookup(removed, '.'), 'one that the guest is about to give back')
     fs.forget(removed, 1)
     fs.forgetAll()
-    // The root, outer and two more may be known: the one that was given back first makes room.
+    // The root, outer and two more may be known: the one that was forgotten first makes room.
     fs.lookup(outer, '.')
     fs.mknod(outer, 'more', 0o100644)
     refused(t, 'ESTALE', () => fs.lookup(gone, '.'))

@@ -1,4 +1,6 @@
-/** The host holds a file system still (fsfreeze): what waits for it keeps nothing else waiting. Needs root and loop devices. */
+/**
+ * The host freezes a file system (fsfreeze): requests that wait for it delay no others. Needs root and loop devices.
+ */
 import { constants, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'

@@ -1,4 +1,4 @@
-/** --posix-lock and --flock: locks meet processes of the host and other guests, and end with the guest. */
+/** --posix-lock and --flock: locks hold against processes of the host and other guests, and end with the guest. */
 import { closeSync, constants, openSync, writeFileSync } from 'node:fs'
 import t from 'tap'
 import * as native from 'virtiofsd-ts-native'
@@ -66,7 +66,7 @@ t.test('GETLK of an owner with two handles reports locks of the host, not its ow
         F_UNLCK,
         'its own locks are in nobody’s way',
       )
-  // Between, over and behind the guest's own locks.
+  // Between, across and after the guest's own locks.
   for (const [start, last, type] of [
     [12, 15, F_WRLCK],
     [5, 9, F_RDLCK],

@@ -1,4 +1,4 @@
-/** What a guest may hold of inodes, and that what it gives back is given back: over a million lookups. */
+/** A guest may know only so many inodes, and forgotten ones are freed: over a million lookups. */
 
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import t from 'tap'
@@ -13,7 +13,7 @@ import { tempDir } from '../../support/host/temp-dir.js'
 
 const FILES = 2_000
 const ROUNDS = 500
-/** Requests on the ring at a time. */
+/** Requests that are on the ring at a time. */
 const BATCH = 50
 const KIB = 1024
 
@@ -62,7 +62,7 @@ t.test(
     fs.forgetAll()
     t.equal(device.fdCount(), held)
     t.ok(residentKib() < warmKib + 32 * KIB, `${warmKib} KiB, then ${residentKib()} KiB`)
-    // The limit leaves room for as many again: none has been kept.
+    // As many new inodes fit below the limit, so none of the old ones was kept.
     const again = fs.lookup(ROOT_ID, 'many').nodeid
     for (let n = 0; n < FILES - 1; n++) fs.lookup(again, `file-${n}`)
     refused(t, 'ENFILE', () => fs.lookup(again, `file-${FILES - 1}`))

@@ -1,4 +1,4 @@
-/** A guest that makes very deep directories neither keeps its share from starting again nor hides anything from the count. */
+/** Very deep directories do not keep a share from starting again, and everything in them is counted. */
 import { execFileSync } from 'node:child_process'
 import t from 'tap'
 import type { LimitsReport } from '../../../src/share/share-limits.js'

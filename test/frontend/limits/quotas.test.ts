@@ -1,4 +1,4 @@
-/** --quota-bytes and --quota-inodes: what is counted, what is refused, and what is given back. */
+/** --quota-bytes and --quota-inodes: what counts, what is refused, and when room becomes free again. */
 import {
   linkSync,
   lstatSync,
@@ -32,7 +32,7 @@ const FALLOC_FL_PUNCH_HOLE = 2
 const RENAME_EXCHANGE = 2
 const KIB = 1024
 const MIB = 1024 * KIB
-/** The room that a file system may need beside the data: maps of blocks, directories. */
+/** The room that a file system may need besides the data: maps of blocks, directories. */
 const SOME = 64 * KIB
 
 async function quotaOf(control: ControlClient): Promise<QuotaReport> {
@@ -41,7 +41,7 @@ async function quotaOf(control: ControlClient): Promise<QuotaReport> {
   return quota
 }
 
-/** What the host says about the tree: each inode once. */
+/** The use of the tree as the host counts it, each inode once. */
 function counted(directory: string): { usedBytes: number; usedInodes: number } {
   const inodes = new Map<number, number>()
   const visit = (path: string): void => {

@@ -18,7 +18,7 @@ const O_RDWR = 2
 const KIB = 1024
 /** A rate at which little more comes through during a test. */
 const STOPPED = '1:1'
-/** It takes a minute until so many requests are through. */
+/** So many requests take a minute. */
 const MANY = 60
 
 const limitsOf = (control: ControlClient, change?: object) => control.ask<LimitsReport>('limits', change)
@@ -47,7 +47,7 @@ function startMany(fs: FuseGuest): readonly Call[] {
   return Array.from({ length: MANY }, () => startGetattr(fs))
 }
 
-/** A guest with a file, and no tokens left: the next requests wait. */
+/** A guest with a file whose limit is used up: the next requests wait. */
 async function startStopped(t: Test) {
   const { device, control, controlPath } = await startControlled(t)
   const fs = mount(t, device)

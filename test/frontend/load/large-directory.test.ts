@@ -63,7 +63,7 @@ async function listLargeDirectory(t: Test, storage: Storage): Promise<void> {
   fs.close()
 }
 
-/** telldir and seekdir: each position leads to what stood behind it, in any order. */
+/** telldir and seekdir: each position leads to the entry that followed it, in any order. */
 function seekEverywhere(t: Test, fs: FuseGuest, dir: bigint, opcode: string, list: List): void {
   const { handle } = fs.opendir(dir)
   const all = listAll(fs, dir, handle, list, 32_768)
@@ -82,7 +82,7 @@ function seekEverywhere(t: Test, fs: FuseGuest, dir: bigint, opcode: string, lis
   fs.releasedir(dir, handle)
 }
 
-/** What was there all the time is listed just once, whatever came and went meanwhile. */
+/** An entry that was there all the time is listed exactly once, whatever others came and went. */
 function listWhileChanging(
   t: Test,
   fs: FuseGuest,

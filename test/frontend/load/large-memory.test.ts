@@ -1,6 +1,6 @@
 /**
- * A guest of 6 GiB: its memory lies on both sides of 4 GiB, beyond what a typed array of Node 20 covers, and each region
- * is seen through windows of 1 GiB. Buffers lie above, below and across each of these lines.
+ * A guest of 6 GiB. Its memory lies below and above 4 GiB, more than a typed array of Node 20 covers, and each region
+ * is seen through windows of 1 GiB. Buffers lie below, above and across each of these borders.
  */
 import { readFileSync } from 'node:fs'
 import t from 'tap'
@@ -16,7 +16,7 @@ const O_RDWR = 2
 const GIB = 2 ** 30
 const DATA_BYTES = 300_001
 
-/** Everything of the request around `requestGpa`, everything of the reply around `replyGpa`: half before, half behind. */
+/** Places the request around `requestGpa` and the reply around `replyGpa`: one half before, the other half after it. */
 function around(requestGpa: number, replyGpa: number): Layout {
   return {
     name: `around ${requestGpa} and ${replyGpa}`,

@@ -1,4 +1,4 @@
-/** Guest memory that is added, replaced and taken away while rings run: nothing is lost, nothing is done twice. */
+/** Guest memory is added, replaced and removed while rings run: no request is lost or carried out twice. */
 import t from 'tap'
 import { Device } from '../../support/device/device.js'
 import { AppendLoad } from '../../support/fuse/append-load.js'

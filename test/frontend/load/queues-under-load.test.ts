@@ -1,4 +1,4 @@
-/** Queues that stop, start and are many, under load: nothing is lost, nothing is done twice. */
+/** Queues stop and start under load, one or many: no request is lost or carried out twice. */
 import { writeFileSync } from 'node:fs'
 import t from 'tap'
 import { FrontendRequest } from 'vhost-user-ts/frontend'
@@ -10,7 +10,7 @@ import { whole } from '../../support/fuse/layouts.js'
 import { mount } from '../../support/fuse/mount.js'
 
 const ROUNDS = 100
-/** As many as 128 direct descriptors have room for, and a few more. */
+/** As many as fit into 128 direct descriptors, and a few more. */
 const IN_FLIGHT = 20
 
 const device = await Device.start(t, ['--keep-alive'])
@@ -29,7 +29,7 @@ for (const [indirect, eventIdx] of [
     for (let round = 0; round < ROUNDS; round++) {
       load.submit(round % IN_FLIGHT, REQUEST_QUEUE)
       const base = fs.frontend.stopQueue(REQUEST_QUEUE)
-      // Kicks that nobody hears: these requests wait until the queue runs again.
+      // Nobody waits for these kicks: the requests wait until the queue runs again.
       load.submit(1 + (round % 3), REQUEST_QUEUE)
       fs.frontend.startQueue(REQUEST_QUEUE, base)
       load.collect(REQUEST_QUEUE)

@@ -36,7 +36,7 @@ async function serve(t: Test, args: readonly string[], options: DeviceOptions) {
   return open(t, device)
 }
 
-/** Puts reads on the ring that the device finds all at once: it has others to serve beside each. */
+/** Puts reads on the ring so that the device finds them all at once. */
 function startReads(
   { device, fs, nodeid, handle }: ReturnType<typeof open>,
   offsets: readonly number[],
@@ -92,7 +92,7 @@ t.test('GET_VRING_BASE amid reads answers them all first', async (t) => {
   const { fs } = served
   for (let round = 0; round < 5; round++) {
     const calls = startReads(served, OFFSETS)
-    // What was put on the ring last has been taken when it is answered.
+    // When the last request is answered, all those before it have been taken from the ring.
     const last = fs.start({ opcode: Op.STATFS, nodeid: ROOT_ID, reply: { argBytes: 80 } })
     while (last.reply === undefined) fs.finish()
     const base = fs.frontend.stopQueue(REQUEST_QUEUE)

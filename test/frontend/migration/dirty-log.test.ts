@@ -21,7 +21,7 @@ const MEMORY_BYTES = 32 * MIB
 const O_RDWR = 2
 const O_DIRECT = 0o40000
 
-/** What a guest asks for while it is migrated. */
+/** The requests of a guest while it is migrated. */
 const kinds: Readonly<Record<string, (fs: FuseGuest, file: { nodeid: bigint; handle: bigint }) => void>> = {
   'small replies': (fs, { nodeid }) => {
     fs.getattr(nodeid)
@@ -144,7 +144,7 @@ for (const storage of ['memory', 'disk'] as const) {
 }
 
 for (const [leftOut, kind, layout] of [
-  // In one piece: Linux puts header and arguments of a reply into one page, which the second marks as well.
+  // In one piece: Linux puts header and arguments of a reply into one page, so the mark of the arguments covers both.
   ['reply', 'small replies', whole(0)],
   ['reply', 'listings, with and without attributes', whole(0)],
   ['data', 'reads of 1 byte to 128 KiB', linux],

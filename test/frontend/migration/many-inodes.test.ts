@@ -1,4 +1,4 @@
-/** A guest that knows more inodes than its devices may have descriptors moves, and every inode stays the same file. */
+/** A guest moves that knows more inodes than its devices may have descriptors: every inode stays the same file. */
 import {
   linkSync,
   mkdirSync,
@@ -22,9 +22,9 @@ t.setTimeout(300_000)
 
 const DIRECTORIES = 4
 const FILES = 300
-/** Far fewer than inodes: most are known by their file handles alone. */
+/** Far fewer than inodes, so that most are known only by their file handles. */
 const FEW_DESCRIPTORS = ['--rlimit-nofile', '512', '--cache', 'auto', '--keep-alive']
-/** More names than a source reads in vain. */
+/** More names than a source reads without finding anything. */
 const STRANGERS = 12_000
 
 interface Known {
@@ -40,7 +40,7 @@ function makeFiles(directory: string): void {
   }
 }
 
-/** Looks at everything in the directories that `makeFiles` made. */
+/** Looks up everything in the directories that `makeFiles` made. */
 function lookAtAll(fs: FuseGuest, directory: string): Map<string, Known> {
   const known = new Map<string, Known>()
   for (const d of readdirSync(directory)) {

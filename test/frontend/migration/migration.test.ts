@@ -215,7 +215,7 @@ t.test('another file in the place of one is never used instead', async (t) => {
   refused(t, 'EBADF', () => again.read(kept.nodeid, keptHandle, 0n, 10))
   t.not(again.lookup(ROOT_ID, 'file').nodeid, kept.nodeid, 'the other file is another inode')
   await lenient.waitForLog(({ msg }) => msg === 'migration lost inodes with another file at their paths')
-  // What is lost already is no reason to fail the next time.
+  // An inode that was lost before does not fail the next migration.
   migrate(again, from)
   refused(t, 'ESTALE', () => again.getattr(kept.nodeid))
 })

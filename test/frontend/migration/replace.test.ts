@@ -1,4 +1,4 @@
-/** The running process is replaced by another one, and the guest notices nothing. */
+/** The running process is replaced by another one, without an effect on the guest. */
 import { constants, existsSync, mkdirSync, openSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'

@@ -1,4 +1,4 @@
-/** `make bench-confinement` in short: not what it measures, but that it does. */
+/** A short `make bench-confinement`: its figures are not checked, only that it prints them. */
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { runProgram } from '../../support/device/program.js'

@@ -1,4 +1,4 @@
-/** The control socket: its lines, and clients that hang, flood or send what is none. */
+/** The control socket: its lines, and clients that hang, flood it or send malformed lines. */
 
 import { statSync } from 'node:fs'
 import { connect } from 'node:net'

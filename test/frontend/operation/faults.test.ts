@@ -1,4 +1,4 @@
-/** Gates, delays, errors, short answers and violations: seen by the guest, switched on and off while it runs. */
+/** Holds, delays, errors, short replies and violations as the guest sees them, switched on and off while it runs. */
 import t from 'tap'
 import { startControlled } from '../../support/device/control-client.js'
 import { Init, ROOT_ID } from '../../support/fuse/fuse-abi.js'
@@ -7,7 +7,7 @@ import { mount } from '../../support/fuse/mount.js'
 import { finishAll, startWrite } from '../../support/fuse/writers.js'
 
 const O_RDWR = 2
-/** Only a gate that never opens waits so long. */
+/** Only a hold that never ends waits so long. */
 const LONG_MS = 20_000
 const DELAY_MS = 60
 

@@ -1,4 +1,4 @@
-/** How much memory a device has for itself before any guest: less than a third of this is the program's own. */
+/** How much private memory a device has before any guest connects. Less than a third of it is the program's own. */
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -9,7 +9,7 @@ import { tempDir } from '../../support/host/temp-dir.js'
 const MIB = 1024 * 1024
 const FURTHER = 3
 
-// Distributions build Node 20 with shared pages where other builds have private ones.
+// Other builds of Node 20, such as those of distributions, share pages that are private here.
 const measured = process.version.startsWith('v20.') ? {} : { skip: `Node ${process.version} has other sizes` }
 
 t.test(

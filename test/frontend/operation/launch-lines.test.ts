@@ -1,4 +1,4 @@
-/** The command lines of those who start virtiofsd, as they are: the device starts, and a guest mounts and reads. */
+/** With the exact command lines of programs that start virtiofsd, the device starts, and a guest mounts and reads. */
 import { chmodSync, chownSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -18,7 +18,7 @@ interface Launch {
   /** With --fd, the listening socket is descriptor 3. */
   readonly line: (prepared: Prepared) => readonly string[]
   readonly inherits?: true
-  /** Started by somebody who is not root. */
+  /** Started by an ordinary user. */
   readonly user?: number
 }
 

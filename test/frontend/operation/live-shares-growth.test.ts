@@ -1,4 +1,4 @@
-/** Shares come and go for long, beside one under load: nothing of them is left. */
+/** Many shares come and go beside one under load, and leave nothing. */
 import { join } from 'node:path'
 import t from 'tap'
 import { isRoot } from '../../support/device/cases.js'
@@ -8,7 +8,7 @@ import { mount } from '../../support/fuse/mount.js'
 
 const WARM_UP = 20
 const TIMES = 60
-/** What V8 and malloc may keep of all of them together; a thread's heap alone has more. */
+/** The memory that V8 and malloc may keep of all of them together: less than the heap of one thread. */
 const SLACK_KIB = 12 * 1024
 
 t.test('shares that come and go leave no descriptors, threads or memory', async (t) => {

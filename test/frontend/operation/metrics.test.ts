@@ -1,4 +1,4 @@
-/** --metrics: what it says, and clients that mean no good. */
+/** --metrics: the figures, and hostile clients. */
 import { existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs'
 import { get } from 'node:http'
 import { connect, type NetConnectOpts, type Socket } from 'node:net'

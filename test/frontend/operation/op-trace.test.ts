@@ -181,7 +181,7 @@ t.test(
   },
 )
 
-/** Most requests in flight at once, from their times alone. */
+/** The highest number of requests in flight at once, from their times alone. */
 function overlapOf(lines: readonly TraceLine[]): number {
   const edges = lines.flatMap(({ seenMs, latencyUs }) => [
     [seenMs, 1],

@@ -1,4 +1,4 @@
-/** A real Prometheus scrapes --metrics; its tools check the text, the alerts and the dashboard's questions. Debian has it. */
+/** Debian's Prometheus scrapes --metrics. Its tools check the text, the alerts and the queries of the dashboard. */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -17,7 +17,7 @@ const file = (name: string) => new URL(`../../../../share/${name}`, import.meta.
 const RULES = file('prometheus/virtiofsd-ts.rules.yml')
 const DASHBOARD = file('grafana/virtiofsd-ts.json')
 
-/** Runs promtool. Throws what it complains about. */
+/** Runs promtool. Throws an Error with its complaint. */
 function promtool(dir: string, ...args: readonly string[]): string {
   const { command, args: first } = collectedProgram(dir, 'promtool')
   const { status, stdout, stderr } = runProgram([...first, ...args], [], [command])
@@ -118,7 +118,7 @@ scrape_configs:
   })
 })
 
-/** What `promtool test rules` is given: series, and the alerts that have to fire. */
+/** The input of `promtool test rules`: series, and the alerts that have to fire. */
 function alertTests(): string {
   const share = 'instance="h",share="a"'
   const cases: readonly (readonly [string, string, readonly string[]])[] = [
@@ -163,7 +163,7 @@ function alertTests(): string {
       const [name, values] = one.split('} ')
       return `      - { series: '${name}}', values: '${values}' }`
     })
-    // promtool compares labels exactly; counting alerts in force needs none.
+    // promtool compares labels exactly. The number of alerts in force has no labels.
     return `  - interval: 1m
     input_series:
 ${lines.join('\n')}

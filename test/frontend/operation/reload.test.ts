@@ -1,4 +1,4 @@
-/** The configuration file, read again: by SIGHUP, and by `ctl reload`. */
+/** SIGHUP and `ctl reload` read the configuration file again. */
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -86,7 +86,7 @@ for (const sandbox of sandboxes) {
     )
     t.match(await configured.hangUp(), { msg: 'configuration reloaded', added: 1, removed: 1, changed: 1 })
     t.same((await configured.shares()).sort(), ['0', 'b', 'c'])
-    // The socket goes when the share has gone, which the log reports.
+    // The socket is removed when the share has ended, which the log reports.
     const files = ['a.sock', 'a.sock.pid'].map((name) => join(place, name))
     await until(
       () => !files.some((path) => existsSync(path)),

@@ -1,4 +1,4 @@
-/** The program in its sandboxes: everything works, and everything is as confined as it says. */
+/** In each sandbox every operation works, and the process is confined as its log says. */
 import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -24,7 +24,7 @@ async function start(
   launcher: readonly string[] = [],
 ) {
   const place = tempDir(t)
-  // The user whose directory it is starts the program.
+  // The owner of the directory starts the program.
   const { uid, gid } = statSync(directory)
   if (isRoot) chownSync(place, uid, gid)
   const socketPath = join(place, 'socket')
@@ -39,7 +39,7 @@ async function start(
   return { program, socketPath, servingPid }
 }
 
-/** What every thread of a process has in its status under a name. */
+/** The values of a field of /proc/PID/task/TID/status, over all threads of a process. */
 function ofThreads(pid: number, name: string): readonly string[] {
   const values = readdirSync(`/proc/${pid}/task`).map((tid) => {
     const status = readFileSync(`/proc/${pid}/task/${tid}/status`, 'utf8')

@@ -1,4 +1,6 @@
-/** A share whose thread the host's file system holds: it alone is late, and what is asked of it is done in the end. */
+/**
+ * The host's file system blocks the thread of a share: only this share is late, and its commands are done in the end.
+ */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -25,7 +27,7 @@ const disk = DiskImage.mount(t, directory, join(dir, 'image'))
 const skip =
   disk === undefined && 'needs root, mkfs.ext4, fsfreeze and a loop device: it freezes a file system'
 
-/** Mounts the share at a socket and has its thread make a directory. Resolves when the frozen file system holds it. */
+/** Mounts the share at a socket and has its thread make a directory. Resolves when the frozen file system blocks it. */
 async function hang(t: Test, control: ControlClient, socketPath: string, name: string): Promise<FuseGuest> {
   const fs = mount(t, { socketPath })
   t.ok(disk?.freeze())

@@ -1,4 +1,4 @@
-/** `virtiofsd-ts top`: what it shows, and the terminal that it leaves as it was. */
+/** `virtiofsd-ts top`: what it shows, and that it restores the terminal. */
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
@@ -44,7 +44,7 @@ class Terminal {
     this.child.stdin.write(keys)
   }
 
-  /** What came last on a screen of its own, and what came after it. */
+  /** The last output on the alternate screen, and the output after it. */
   get frames(): readonly string[] {
     return this.screen.split('\x1b[H')
   }

@@ -1,4 +1,4 @@
-/** Every method of a file system, with every way to go wrong: an errno for the guest, and a line that names the method. */
+/** Each method of a file system fails in each way: the guest gets an errno, and a log line names the method. */
 import { constants } from 'node:fs'
 import t from 'tap'
 import { faults } from '../../support/file-systems/faulty-file-system.js'
@@ -14,7 +14,7 @@ t.setTimeout(200_000)
 
 /** A request that calls a method of this node. */
 type Ask = (guest: FuseGuest, nodeid: bigint) => unknown
-/** Its name of the file it makes is not one that chooses a fault. */
+/** The name of the new file does not choose a fault. */
 const NEW = 'new'
 
 const opened = (guest: FuseGuest, nodeid: bigint) => guest.open(nodeid, O_RDWR).handle
@@ -56,7 +56,7 @@ const methods: Readonly<Record<string, readonly [Ask, ...string[]]>> = {
   sync: [(guest) => guest.syncfs(), 'anything'],
 }
 
-/** Values of their own meaning: a name or an attribute that does not exist. */
+/** Here undefined has a meaning: a name or an attribute that does not exist. */
 const absences: Readonly<Record<string, string>> = { lookup: 'ENOENT', getxattr: 'ENODATA' }
 
 const own: Readonly<Record<string, string>> = {

@@ -157,7 +157,7 @@ t.test('the http example serves files of a web server', async (t) => {
   const { port } = server.address() as AddressInfo
   const module = `${example('http')}?url=${encodeURIComponent(`http://127.0.0.1:${port}/list`)}`
   const { socketPath, says } = await startUnconfined(t, module)
-  // The guest that is played here blocks this thread, and with it the server.
+  // The guest that this test plays would block this thread, and with it the server.
   const script = `
     import t from 'tap'
     import { mount } from ${JSON.stringify(pathToFileURL(join(ROOT, 'dist/test/support/fuse/mount.js')).href)}
@@ -238,7 +238,7 @@ for (const kind of ['node', 'memfs', 'zenfs']) {
         t.equal(guest.link(nodeid, 1n, 'hard').nodeid, nodeid)
         guest.unlink(1n, 'hard')
       }
-      // memfs does not take its own links apart again.
+      // memfs does not remove one name of a hard link alone.
       if (kind === 'node') {
         const other = guest.create(1n, 'first', O_RDWR)
         guest.link(other.nodeid, sub, 'second')
@@ -272,7 +272,7 @@ const code = new Map(
   [...tutorial.matchAll(/```js\n\/\/ (\S+)\n([\s\S]*?)```/g)].map(([, name, text]) => [name, text ?? '']),
 )
 
-/** Puts a piece of the tutorial where its packages are found. */
+/** Writes a piece of the tutorial to a folder where its packages are found. */
 function written(t: Test, name: string, change = (text: string) => text): string {
   const text = code.get(name)
   if (text === undefined) throw new Error(`the tutorial has no ${name}`)

@@ -1,4 +1,4 @@
-/** What methods made for a guest that no longer waits, or that is told of an error, is given back. */
+/** Nodes and handles made for a guest that no longer waits, or that gets an error, are released and forgotten. */
 import { constants } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
@@ -23,7 +23,7 @@ const TRIES = 400
 async function expectCounts(t: Test, guest: FuseGuest, expected: Counts): Promise<void> {
   let counts: Counts | undefined
   for (let tries = 0, more = 3; tries < TRIES && more > 0; tries++) {
-    // What is let go may begin to wait for something else.
+    // A promise that settles may begin to wait for another.
     errorOf(() => guest.lookup(1n, 'let-go'))
     const sizeOf = (name: string) => Number(guest.lookup(1n, name).attr.size)
     counts = { opened: sizeOf('opened'), released: sizeOf('released'), forgotten: sizeOf('forgotten') }
@@ -39,7 +39,7 @@ async function start(t: Test): Promise<ServedModule> {
   })
 }
 
-/** Requests that time out, and what has to be given back once their promises settle. */
+/** Requests that time out, and what has to be released once their promises settle. */
 const requests: Readonly<Record<string, readonly [Counts, (guest: FuseGuest) => void]>> = {
   open: [
     { opened: 1, released: 1, forgotten: 0 },

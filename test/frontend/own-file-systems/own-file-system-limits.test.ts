@@ -1,4 +1,4 @@
-/** What a guest can make a file system of a user's own hold is bounded, and given back. */
+/** The nodes and memory that a guest can make a user's own file system hold are bounded, and freed again. */
 import { constants, readdirSync, readlinkSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'

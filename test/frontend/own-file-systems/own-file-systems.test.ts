@@ -1,4 +1,4 @@
-/** File systems of a user's own, their guest played without a VM. */
+/** File systems that a user writes; their guest is played without a VM. */
 import { constants } from 'node:fs'
 import t, { type Test } from 'tap'
 import {

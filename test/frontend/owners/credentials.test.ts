@@ -1,4 +1,7 @@
-/** Whoever asks in the guest owns what it makes, for that one system call and no longer. Needs root: other users' ids. */
+/**
+ * A new file belongs to its caller in the guest: the device takes that identity for one system call. Needs root: other
+ * users' ids.
+ */
 import t, { type Test } from 'tap'
 import { isRoot } from '../../support/device/cases.js'
 import { Device } from '../../support/device/device.js'

@@ -1,4 +1,4 @@
-/** --uid-map and --gid-map: whose files are made by guests of a device in a user namespace of its own. */
+/** --uid-map and --gid-map: the owners of files that guests make, for a device in a user namespace of its own. */
 import { chownSync, mkdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'

@@ -1,4 +1,4 @@
-/** chattr +i and +a in the guest: what takes a capability that the device does not keep by itself. */
+/** chattr +i and +a in the guest need a capability that the device keeps only with --modcaps. */
 import { constants } from 'node:fs'
 import t from 'tap'
 import { isRoot } from '../../support/device/cases.js'

@@ -1,4 +1,7 @@
-/** Set-user-id and set-group-id bits, with and without FUSE_HANDLE_KILLPRIV_V2: what guests see of their going. */
+/**
+ * When set-user-id and set-group-id bits are cleared, with and without FUSE_HANDLE_KILLPRIV_V2, and what guests see of
+ * it.
+ */
 import { chmodSync, constants, mkdirSync, statSync, writeFileSync } from 'node:fs'
 import t from 'tap'
 import { Device } from '../../support/device/device.js'
@@ -21,7 +24,7 @@ t.test(
     const { handle } = fs.open(nodeid, O_RDWR)
     const bits = () => statSync(path).mode & 0o7777
 
-    // The host takes them from anybody else at every change.
+    // For other users than root the host clears them at every change.
     if (process.geteuid?.() === 0) {
       fs.fallocate(nodeid, handle, 0, 100)
       fs.copyFileRange([nodeid, handle, 0], [nodeid, handle, 100], 1)

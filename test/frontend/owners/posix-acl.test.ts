@@ -1,4 +1,4 @@
-/** --posix-acl: ACLs are kept on the host, and default ACLs go before the guest's umask. */
+/** --posix-acl: ACLs are kept on the host, and a default ACL replaces the guest's umask. */
 import { chmodSync, statSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import { Device } from '../../support/device/device.js'

@@ -1,4 +1,4 @@
-/** --security-label: what the guest creates has its security context before anybody can see it. Needs root. */
+/** --security-label: a new file has its security context before anybody can see it. Needs root. */
 import { readdirSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import { isRoot } from '../../support/device/cases.js'

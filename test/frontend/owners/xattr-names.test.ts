@@ -12,7 +12,7 @@ import { refused } from '../../support/fuse/refusals.js'
 
 const text = (value: string) => Uint8Array.from(Buffer.from(value))
 
-/** Attributes as the host has them, by a program of its own: Node has no call for them. */
+/** Reads attributes on the host with a program, because Node has no call for them. */
 function hostXattrs(path: string): Record<string, string> {
   const script =
     'import os, sys, json; p = sys.argv[1]; print(json.dumps({n: os.getxattr(p, n).decode() for n in os.listxattr(p)}))'

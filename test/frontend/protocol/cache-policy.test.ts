@@ -45,7 +45,7 @@ for (const { cache, timeoutSec, file, directory } of policies) {
       t.equal(fs.getattr(found.nodeid).validNs, timeoutNs)
       t.equal(fs.setattr(found.nodeid, { mode: 0o600 }).validNs, timeoutNs)
 
-      // PARALLEL_DIRECT_WRITES means nothing without DIRECT_IO, and is not sent.
+      // PARALLEL_DIRECT_WRITES has no meaning without DIRECT_IO, and is not sent.
       const parallel = parallelDio && (file & DIRECT_IO) !== 0 ? PARALLEL_DIRECT_WRITES : 0
       for (const open of [fs.open(found.nodeid, 0), fs.open(found.nodeid, O_RDWR), created, again])
         t.equal(open.flags, file | parallel)

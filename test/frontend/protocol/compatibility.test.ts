@@ -1,6 +1,6 @@
 /**
- * docs/compatibility.md says what is so: its options are those of the option table and of virtiofsd's --help, and both
- * devices answer each opcode as it has it.
+ * docs/compatibility.md is true: its options are those of the option table and of virtiofsd's --help, and both devices
+ * answer each opcode as the page says.
  */
 
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
@@ -38,7 +38,7 @@ const comparedRows = rowsBelow('Options').filter((cells) => cells.length === 4)
 const olderRows = rowsBelow('Version 1.13')
 const ownRows = rowsBelow('Options').filter((cells) => cells.length === 2)
 
-/** Its default as the page writes it. */
+/** The option's default, as the page writes it. */
 function defaultOf({ kind, default: fallback, ignored }: OptionSpec): string {
   if (ignored !== undefined) return 'no effect'
   if (kind.type === 'flag') return fallback === true ? 'on' : 'off'
@@ -80,7 +80,7 @@ t.test('every option has a row, with the default that it has', async (t) => {
     [],
     'no option has two rows',
   )
-  // An option that is on may stand there as it is typed: --no-suid.
+  // The page may name an option that is on as it is typed: --no-suid.
   const missing = optionTable.filter(
     ({ name, negated }) => !rows.includes(dashed(name)) && !(negated && rows.includes(`--no-${name}`)),
   )
@@ -131,7 +131,7 @@ const zeros = (lenBytes: number) => new Uint8Array(lenBytes)
 const name = (lenBytes: number, ...names: string[]) =>
   concat(zeros(lenBytes), ...names.map((one) => cstring(one)))
 
-/** Arguments that make sense, for operations that want a name; zeros do for the others. */
+/** Valid arguments for operations that take a name; zeros are enough for the others. */
 const argsOf: Readonly<Record<string, Uint8Array>> = {
   LOOKUP: name(0, 'name'),
   SYMLINK: name(0, 'symlink', 'target'),
@@ -149,10 +149,10 @@ const argsOf: Readonly<Record<string, Uint8Array>> = {
   REMOVEXATTR: name(0, 'user.name'),
 }
 
-/** Of the session itself, or without a reply. */
+/** Opcodes of the session itself, and those without a reply. */
 const special = new Set(['INIT', 'DESTROY', 'FORGET', 'BATCH_FORGET', 'INTERRUPT', 'NOTIFY_REPLY'])
 
-/** Whether the device carries an opcode out, whatever comes of it. */
+/** Returns true if the device carries out an opcode, with whatever result. */
 function answer(fs: FuseClient, opcode: number, args: Uint8Array): 'yes' | 'ENOSYS' {
   const request: GuestRequest = { opcode, nodeid: ROOT_ID, args, reply: { argBytes: 0, dataBytes: 4096 } }
   return fs.call(request).error === os.errno.ENOSYS ? 'ENOSYS' : 'yes'

@@ -1,4 +1,4 @@
-/** INIT in every variant, DESTROY, and what stands between them. */
+/** INIT in every variant, DESTROY, and requests before and after them. */
 import { existsSync, writeFileSync } from 'node:fs'
 import { constants as os } from 'node:os'
 import t from 'tap'
@@ -26,7 +26,7 @@ const WITHOUT_OPTIONS = flagBits(
 )
 const READDIRPLUS = flagBits(Init.DO_READDIRPLUS, Init.READDIRPLUS_AUTO)
 const ACLS = flagBits(Init.POSIX_ACL, Init.DONT_MASK, Init.SETXATTR_EXT)
-/** A guest that takes the bits itself does so before it truncates, not at an open that truncates. */
+/** A guest that clears the bits itself does so before it truncates, not at an open that truncates. */
 const KILLPRIV = flagBits(Init.HANDLE_KILLPRIV_V2, Init.ATOMIC_O_TRUNC)
 const LOWER_WORD = 0xffff_ffffn
 const MIB = 1 << 20

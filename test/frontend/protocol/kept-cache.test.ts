@@ -1,4 +1,4 @@
-/** --cache auto: an open leaves what the guest has cached of a file that has not changed, and of no other. */
+/** --cache auto: an open keeps the guest's cached pages of a file that has not changed, and of no other. */
 import { chmodSync, constants, utimesSync, writeFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import { Device, sleep } from '../../support/device/device.js'
@@ -7,10 +7,10 @@ import { mount } from '../../support/fuse/mount.js'
 
 const { O_RDONLY, O_RDWR } = constants
 const { KEEP_CACHE } = Fopen
-/** Longer than two changes of a file may look the same in. */
+/** Longer than the granularity of file times, in which two changes look the same. */
 const SETTLED_MS = 50
 
-/** A file that has lain there for a while, and a guest that has opened it once. */
+/** A file that has not changed for a while, and a guest that has opened it once. */
 async function begin(t: Test, args: readonly string[] = [], flags = EVERY_FLAG) {
   const device = await Device.start(t, args)
   const path = `${device.directory}/file`

@@ -1,4 +1,7 @@
-/** Every opcode with headers, arguments, data and replies cut and placed where no driver would: a byte stream all the same. */
+/**
+ * Every opcode, with headers, arguments, data and replies cut and placed as no driver would: the stream of bytes is the
+ * same.
+ */
 import t from 'tap'
 import { allCases } from '../../opcodes/all.js'
 import { runCases } from '../../support/device/cases.js'
@@ -7,7 +10,7 @@ import { acrossRegions, every, type Layout, unaligned, whole } from '../../suppo
 import { type GuestOptions, mount } from '../../support/fuse/mount.js'
 
 const MIB = 1 << 20
-/** The rings lie in the first; no request of the cases is longer than the one in the middle. */
+/** The rings lie in the first region; no request of the cases is longer than the middle region. */
 const REGION_BYTES = [64 * MIB, 4 * MIB, 64 * MIB]
 
 const device = await Device.start(t, ['--keep-alive'])

@@ -115,7 +115,7 @@ for (const option of [[], ['--writeback'], ['--cache', 'always']]) {
       () => fs.create(ROOT_ID, 'log', O_WRONLY | O_APPEND),
     ]) {
       const { handle, flags } = open()
-      // Written back from cached pages it would grow by what it has.
+      // Write-back from cached pages would append the data that the file already has.
       t.equal(flags, FOPEN_DIRECT_IO)
       t.equal(fs.write(file, handle, 0, Buffer.from(' more'), O_WRONLY | O_APPEND), 5)
       refused(t, 'EPERM', () =>

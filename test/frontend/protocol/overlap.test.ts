@@ -11,7 +11,7 @@ const O_APPEND = 0o2000
 const FUSE_WRITE_CACHE = 1
 const WRITERS = 8
 const BLOCK = 512
-/** Only a gate that never opens waits so long. */
+/** Only a hold that never ends waits so long. */
 const LONG_MS = 20_000
 const SHORT_MS = 50
 const PARALLEL = 'DIRECT_IO|PARALLEL_DIRECT_WRITES'
@@ -25,7 +25,7 @@ t.test('writes that are in flight together are counted as overlapping, and other
   const fs = mount(t, device)
   const file = fs.create(ROOT_ID, 'file', O_RDWR)
   fs.setattr(file.nodeid, { size: WRITERS * BLOCK })
-  // A gate proves it: none of them is let go before the last has come.
+  // A hold proves it: none of them is released before the last has come.
   await control.ask('fault-add', {
     opcodes: ['WRITE'],
     path: 'file',
@@ -61,7 +61,7 @@ t.test('requests that are in flight now are shown', async (t) => {
   const file = fs.create(ROOT_ID, 'file', O_RDWR)
   await control.ask('fault-add', { opcodes: ['WRITE'], hold: { until: 9, timeoutMs: LONG_MS } })
   const calls = [0, 1, 2].map((n) => startWrite(fs, file, n * BLOCK))
-  // The device has seen them when it answers a request that came after them.
+  // When the device answers a later request, it has seen them.
   fs.getattr(file.nodeid)
   t.equal(only(await control.inodes(), 'file')?.writesInFlight, 3)
   t.equal((await control.faults())[0]?.heldNow, 3)

@@ -16,12 +16,12 @@ const HEADER_BYTES = 12
 const REPLY_FLAGS = 5
 const QUEUES = 3
 const MAX_QUEUE_SIZE = 64
-/** Looking at every descriptor takes long. */
+/** The check of every descriptor takes long, so it is made once in this many inputs. */
 const INPUTS_PER_CHECK = 64
-/** Rings are served for so many batches behind each message, as many as a driver that is not stopped can fill. */
+/** The number of batches that are served after each message, as many as a running driver can fill. */
 const BATCHES = 2
 
-/** Takes any request; some it answers later, some when they are cancelled, and some never. */
+/** Takes any request. It answers some later, some when they are cancelled, and some never. */
 class AnyDevice implements VhostUserDevice {
   readonly name = 'any'
   readonly queueCount = QUEUES
@@ -67,7 +67,7 @@ class AnyDevice implements VhostUserDevice {
     return { write: () => {}, end: () => {}, abort: () => {} }
   }
 
-  /** After the end of a session none of its requests reaches anything. */
+  /** Checks that after the end of a session none of its requests can be answered. */
   checkGivenUp(): void {
     assert.equal(this.pending.length, 0)
     for (const chain of this.forgotten.splice(0)) {
@@ -78,7 +78,7 @@ class AnyDevice implements VhostUserDevice {
   }
 }
 
-/** Messages of a front-end, and rings that it writes to between them; the whole back-end but for its waiting. */
+/** Messages of a front-end, with rings that it writes to between them. The whole back-end runs, except its waiting. */
 export class MessageTarget implements Target {
   readonly name = 'messages'
   private readonly bytes = new ByteSource()
@@ -154,7 +154,7 @@ export class MessageTarget implements Target {
     ok(native.sendMessage(fd, bytes, 0, bytes.length, Int32Array.from(fds), fds.length, MSG_DONTWAIT))
   }
 
-  /** As Backend does. */
+  /** Handles all messages that have arrived, as Backend does. */
   private take(connection: Connection, session: BackendSession): void {
     try {
       for (let message: Message | undefined; ; ) {
@@ -175,7 +175,7 @@ export class MessageTarget implements Target {
     this.loop.wait(0)
   }
 
-  /** Whole replies, each to something that was asked, and of sound flags. */
+  /** Checks that replies are whole, and that their headers are right. */
   private checkReplies(fd: number): void {
     const { received, receivedFds } = this
     const { MSG_DONTWAIT } = native.constants

@@ -4,8 +4,8 @@ import type { ScribblerStart } from '../scribbler.js'
 import { REGION_BYTES, RingTarget } from './rings.js'
 
 /**
- * The same as rings, while another thread writes to the rings and buffers: the seed decides what, the machine when. What
- * the device has checked has to hold all the same.
+ * The same as rings, while another thread writes to the rings and buffers. The seed decides what it writes, the
+ * scheduler when. What the device has checked has to hold all the same.
  */
 export class RaceTarget extends RingTarget {
   override readonly name = 'races'

@@ -16,10 +16,13 @@ import { ScratchShare } from '../scratch-share.js'
 import type { Target } from '../target.js'
 
 const FD_LIMIT = 64
-/** Looking at every descriptor takes long. */
+/** The check of every descriptor takes long, so it is made once in this many inputs. */
 const INPUTS_PER_CHECK = 64
 
-/** FUSE requests over a ring, against the file system that is served, beside a directory in which anything goes. */
+/**
+ * FUSE requests over a ring, against the file system that is served. Beside its directory lies one that no request may
+ * reach.
+ */
 export class RequestTarget implements Target {
   private readonly guest: RingGuest
   private readonly share: ScratchShare
@@ -73,7 +76,7 @@ export class RequestTarget implements Target {
   }
 }
 
-/** What a user could switch on is on: the more there is to reach, the better. */
+/** Every option that adds code to reach is on. */
 const OPTIONS = [
   '--allow-direct-io',
   '--allow-mmap',

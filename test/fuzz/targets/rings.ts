@@ -10,14 +10,14 @@ import { recordsOf } from '../input.js'
 import type { Target } from '../target.js'
 
 export const REGION_BYTES = 0x1_0000
-/** Two regions that touch, and one behind a gap: the rings lie in the first, and what the driver writes. */
+/** Two regions that touch, and one after a gap. The rings and all that the driver writes lie in the first. */
 export const REGIONS = [0, REGION_BYTES, 4 * REGION_BYTES]
 const SIZES = [1, 2, 4, 8, 16, 64]
 const SCRATCH_BYTES = 4096
 const FILE_BYTES = 0x4000
 const MAX_PENDING = 8
 
-/** Where a descriptor points: into the regions, across their borders, and out of them. */
+/** Addresses for descriptors: in the regions, across their borders, and outside. */
 const places = [
   ...[0x8000, 0xfff0, 0xffff, 0x1_0000, 0x1_8001, 0x1_fff8, 0x2_0000, 0x3_ffff, 0x4_0000, 0x4_fffc, 0x5_0000],
   ...[0, 4096, 2 ** 32 - 1, 2 ** 32, 2 ** 53 - 1, 2 ** 53],
@@ -164,7 +164,7 @@ export class RingTarget implements Target {
       if (taken !== undefined) this.check(taken)
       if (chain === undefined) {
         if (taken === undefined) continue
-        // As a device does: answered where there is room for a header.
+        // Answers a chain as a device does, if there is room for a header.
         if (this.bytes.oneIn(4)) this.pending.push(taken)
         else queue.complete(taken, Math.min(16, taken.writableBytes))
         continue
@@ -175,7 +175,7 @@ export class RingTarget implements Target {
     }
   }
 
-  /** What a chain says of itself holds, whatever memory says by now. */
+  /** Checks that a chain keeps its lengths and segments, whatever memory holds by now. */
   private check(chain: DescriptorChain): void {
     const { segments, readableSegments, segmentCount, readableBytes, writableBytes, head } = chain
     assert.ok(head >= 0 && head < this.size)

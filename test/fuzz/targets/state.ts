@@ -18,7 +18,7 @@ import { configOf, makePassthrough } from './requests.js'
 
 const MOST_CHANGES = 8
 const MOST_PIECE_BYTES = 4096
-/** What is said about a refused state: a kind, a path of PATH_MAX bytes, some words. */
+/** The longest message about a refused state: a kind, a path of PATH_MAX bytes, some words. */
 const MOST_REASON_BYTES = 5000
 /** What a share may hold because of a state, with --inode-limit 1000. */
 const MOST_BYTES = 256 * 1024 * 1024
@@ -28,7 +28,7 @@ const ATTR_INO_AT = 16
 const F_WRLCK = 1
 const O_RDWR = 2
 
-/** How states are taken. Only one of file handles may name what is not in the share. */
+/** The ways to load a state. Only a state of file handles may name files outside of the share. */
 const USUAL: MigrationOptions = {
   mode: 'find-paths',
   verifyHandles: true,
@@ -43,7 +43,7 @@ const USES: readonly MigrationOptions[] = [
 ]
 const LIMITS = ['--inode-limit', '1000']
 
-/** What a guest knows whose state is changed. */
+/** What the guest knows whose state is changed. */
 interface Known {
   readonly nodeids: bigint[]
   readonly handles: { readonly nodeid: bigint; readonly handle: bigint; readonly isDirectory: boolean }[]
@@ -190,7 +190,7 @@ export class StateTarget implements Target {
       concat(u64(owner), u64(0), u64(100), u32(F_WRLCK, 1), u32(isFlock ? 1 : 0, 0))
     this.ask(Op.SETLK, file, concat(u64(handle), lock(77, false)))
     this.ask(Op.SETLK, deep, concat(u64(other), lock(78, true)))
-    // Slots that are free again.
+    // The guest's forgotten inodes, whose slots are free again.
     const { body } = this.ask(Op.MKNOD, 1n, concat(u32(0o100644, 0, 0, 0), cstring('short')))
     const short = body.getBigUint64(0, true)
     const opened = this.ask(Op.OPEN, short, u32(O_RDWR, 0)).body.getBigUint64(0, true)

@@ -19,7 +19,7 @@ const WISHES = {
   requiredFlags: 0n,
 }
 
-/** Makes devices of the memory example, whose methods have nothing to go wrong by mistake. */
+/** Makes devices of the memory example, whose methods never fail by mistake. */
 export async function treeMaker(): Promise<() => FsDevice> {
   const { default: makeMemory } = (await import(pathToFileURL(example('memory')).href)) as {
     default: () => FileTree
