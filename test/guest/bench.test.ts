@@ -1,4 +1,6 @@
-/** `make bench` in short: fio and a storm of metadata once, ours and the peer in one guest; its table, its JSON and its page. */
+/**
+ * A short `make bench`: fio and metadata work once, on our device and the peer in one guest; its table, JSON and page.
+ */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'

@@ -1,4 +1,7 @@
-/** The block device of the README of vhost-user-ts, under a real guest: ext4 on it, filled, restarted, checked, verified. */
+/**
+ * The block device of vhost-user-ts in a real guest: an ext4 is made on it, filled, checked after a restart, and
+ * verified.
+ */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, truncateSync, writeFileSync } from 'node:fs'
@@ -23,7 +26,7 @@ interface Device {
   readonly image: string
   readonly socketPath: string
   readonly pid: number
-  /** Checks that it has lived until now, and ends when it is asked to. */
+  /** Checks that it still runs, and that it ends on request. */
   stop(): Promise<void>
 }
 

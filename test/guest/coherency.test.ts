@@ -1,7 +1,7 @@
 /**
- * What the host and two guests see of each other: each row of docs/coherency.md is a test of this name. Two guests of Linux
- * 6.12 mount the same directory under every cache policy. Nothing waits for a time to pass: what must be seen is seen at
- * once, and what may stay is kept for a day.
+ * What the host and two guests see of each other: each row of docs/coherency.md is a test of that name. Two guests of
+ * Linux 6.12 mount the same directory under every cache policy. No test waits for a timeout: a change that must be seen
+ * is seen at once, and what may stay is kept for a day.
  */
 import { spawnSync } from 'node:child_process'
 import {
@@ -46,7 +46,7 @@ t.setTimeout(600_000)
 
 const home = mkdtempSync(join(tmpdir(), 'coherency-'))
 t.teardown(() => rmSync(home, { recursive: true, force: true }))
-/** Where the host has what the guests see at /TAG. */
+/** The directory of the host that the guests see at /TAG. */
 const host = (tag: Tag, name: string) => join(home, tag, name)
 for (const tag of tags) mkdirSync(join(home, tag))
 
@@ -75,8 +75,8 @@ async function boot(name: string): Promise<Guest> {
     await device.stop()
   })
   for (const tag of tags) await guest.mount(tag, `/${tag}`)
-  // Dirty pages are written when somebody asks for it: not by a timer, and not because there may be few of them on a device
-  // that has written nothing yet.
+  // Dirty pages are written only on request: not by a timer, and not because a device that has written nothing yet may
+  // have only a few.
   await guest.output(
     `echo 0 > /proc/sys/vm/dirty_writeback_centisecs
      cd /sys/class/bdi/$(awk '$5 == "/writeback" { print $3 }' /proc/self/mountinfo)
@@ -216,7 +216,7 @@ t.test('names: with negative-timeout an absent one stays absent', async (t) => {
   t.equal((await a.run('stat /absent/made')).status, 1)
   writeFileSync(host('absent', 'made'), '')
   t.equal((await a.run('stat /absent/made')).status, 1)
-  // But to make it is to hear that it is there, whatever it is.
+  // But creating it shows that it exists, whatever it is.
   writeFileSync(host('absent', 'linked-to'), 'text')
   t.equal((await a.run('stat /absent/link')).status, 1)
   symlinkSync('linked-to', host('absent', 'link'))
@@ -273,7 +273,7 @@ t.test('listings: metadata and always keep them', async (t) => {
   await each(t, ['metadata', 'always', 'writeback'], async (t, tag) => {
     mkdirSync(host(tag, 'listed'))
     writeFileSync(host(tag, 'listed/first'), '')
-    // The kernel keeps a listing that was read to its end by one that began at its start.
+    // The kernel keeps a listing only if one reader has read it from its start to its end.
     for (let n = 0; n < 2; n++) t.equal(await a.output(`ls /${tag}/listed`), 'first\n')
     writeFileSync(host(tag, 'listed/second'), '')
     t.equal(await a.output(`ls /${tag}/listed`), 'first\n')
@@ -348,12 +348,12 @@ async function holdLock(guest: Guest, kind: LockKind, path: string): Promise<() 
   }
 }
 
-/** 0 when it could be had, 1 when somebody has it. */
+/** Returns 0 if the lock was free, 1 if somebody holds it. */
 async function tryLock(guest: Guest, kind: LockKind, path: string): Promise<number | null> {
   return (await guest.run(`lock-file ${kind} ${path} true`)).status
 }
 
-/** The same on the host. */
+/** Tries the same on the host. */
 function tryHostLock(kind: LockKind, path: string): number | null {
   return spawnSync(join(programs, 'lock-file'), [kind, path, 'true']).status
 }

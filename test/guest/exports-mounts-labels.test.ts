@@ -1,4 +1,7 @@
-/** What --export, --announce-submounts and --security-label do in a guest: file handles, mounts and labels are the kernel's. */
+/**
+ * --export, --announce-submounts and --security-label in a guest, whose kernel makes the file handles, mounts and
+ * labels.
+ */
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -39,7 +42,7 @@ async function exports(t: Test, guest: Guest, exported: SharedDirectory): Promis
       handles[`${tag}/${name}`] = (await guest.output(`file-handle of /${tag}/${name}`)).trim()
     t.equal(await open(tag, handles[`${tag}/a/b/file`]!), 'text', `${tag}: the guest knows the file`)
   }
-  // What the guest's kernel keeps of names and inodes goes, and with it what it holds of the device.
+  // Drops the names and inodes that the guest's kernel caches, and with them its lookups in the device.
   await guest.output('echo 2 > /proc/sys/vm/drop_caches')
   rmSync(join(exported.path, 'a/gone'))
   t.equal(await open('exported', handles['exported/a/b/file']!), 'text', 'a file that it has given back')

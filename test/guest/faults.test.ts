@@ -1,4 +1,4 @@
-/** Faults and gates as a live guest sees them, put in and taken out while its share stays mounted. */
+/** Faults and holds as a real guest sees them, added and removed while its share stays mounted. */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
@@ -17,7 +17,7 @@ import { tempDir } from '../support/host/temp-dir.js'
 import { pattern } from '../support/pattern.js'
 
 const DELAY_MS = 400
-/** Only a gate that never opens waits so long. */
+/** Only a hold that never ends waits so long. */
 const LONG_MS = 50_000
 const KIB = 1024
 const IO_ERROR = /I\/O error|Input\/output/
@@ -31,13 +31,13 @@ interface Setting {
   readonly controlPath: string
 }
 
-/** What a command in the guest said on its way to failing; empty when it did not fail. */
+/** Returns the error output of a command in the guest; empty if it did not fail. */
 async function complaint({ guest }: Setting, command: string): Promise<string> {
   const { status, stderr } = await guest.run(command)
   return status === 0 ? '' : stderr.toString()
 }
 
-/** Puts a fault in for as long as `work` takes, and returns how often it was applied. */
+/** Adds a fault while `work` runs. Returns how often it was applied. */
 async function withFault({ control }: Setting, spec: object, work: () => Promise<unknown>): Promise<number> {
   const { id } = await control.ask<{ id: number }>('fault-add', spec)
   try {
@@ -76,7 +76,7 @@ async function failSome(t: Test, setting: Setting): Promise<void> {
     )
   const fault = { opcodes: ['MKDIR'], errno: 'ENOSPC' }
   await withFault(setting, { ...fault, limit: 2 }, async () => t.equal(await makeAndCount(5), 2, 'limit'))
-  // Of 64 fair coins neither all nor none show heads.
+  // With probability 0.5, of 64 requests some fail and some do not.
   let failed = 0
   const applied = await withFault(setting, { ...fault, probability: 0.5 }, async () => {
     failed = await makeAndCount(64)
@@ -94,7 +94,7 @@ async function waitForDelay(t: Test, setting: Setting): Promise<void> {
       t.ok(ms >= DELAY_MS, `${JSON.stringify(delay)}: the guest waited ${ms.toFixed(0)} ms`)
     })
   }
-  // What is delayed delays nothing else: this would outlast the test.
+  // A delayed request delays no others: otherwise this would outlast the test.
   await withFault(setting, { opcodes: ['STATFS'], delay: { fixedMs: LONG_MS } }, async () => {
     const { result } = guest.spawn('stat -f /faulty')
     await untilHeld(setting, 1)
@@ -126,7 +126,7 @@ async function answerShort(t: Test, setting: Setting): Promise<void> {
   t.same(readFileSync(join(share.path, 'copy')), Buffer.from(bytes))
 }
 
-/** Two synchronous writers are held until both are there: they were in flight together. */
+/** A hold keeps two synchronous writers until both are there, so they were in flight together. */
 async function holdTogether(t: Test, setting: Setting): Promise<void> {
   const { guest, control } = setting
   await guest.output('dd if=/dev/zero of=/faulty/db bs=64k count=4 2>/dev/null')
@@ -186,7 +186,7 @@ async function overrideInit(t: Test, setting: Setting): Promise<void> {
   await control.ask('withhold', ['FALLOCATE'])
   await mountAgain()
   t.match(await mapped(), /No such device/)
-  // libc does by writing what it cannot have.
+  // When fallocate fails, libc writes zeros instead.
   for (let n = 0; n < 2; n++) await guest.output('fallocate -l 4096 /faulty/mapped')
   const state = await control.ask<{ withheld: object }>('state')
   t.same(state.withheld, { FALLOCATE: 1 }, 'a kernel that was told ENOSYS does not ask again')
@@ -221,7 +221,7 @@ async function refuseNonsense(t: Test, setting: Setting): Promise<void> {
   await control.ask('fault-clear')
 }
 
-/** While one client sends half a line and waits, and others ask without end, the guest's work comes to its end. */
+/** The guest's work completes while one client has sent half a line, and others ask without end. */
 async function sufferClients(t: Test, setting: Setting): Promise<void> {
   const { guest, control, controlPath } = setting
   await control.ask('inspect', true)

@@ -1,4 +1,4 @@
-/** What people do with files, in guests of every kernel: each side sees what the other did. */
+/** Everyday work with files, in guests of every kernel: each side sees what the other did. */
 import {
   existsSync,
   linkSync,
@@ -99,7 +99,7 @@ async function changeNames(t: Test, guest: Guest, { path }: SharedDirectory): Pr
 async function changeSizes(t: Test, guest: Guest, { path }: SharedDirectory): Promise<void> {
   await guest.output('cd /files && printf 0123456789 > cut && truncate -s 4 cut && truncate -s 6 cut')
   t.same(readFileSync(join(path, 'cut')), Buffer.from('0123\0\0'))
-  // Past 4 GiB, by one byte, and a hole before it.
+  // One byte beyond 4 GiB, after a hole.
   await guest.output(`cd /files && printf x | dd of=big bs=1 seek=${4 * GIB} conv=notrunc 2>/dev/null`)
   t.equal(statSync(join(path, 'big')).size, 4 * GIB + 1)
   t.ok(statSync(join(path, 'big')).blocks < 1024, 'with a hole')

@@ -1,6 +1,6 @@
 /**
- * Proves the harness in vm/ by itself: real kernels boot, commands run, and what hangs is ended.
- * The share is served by the Rust virtiofsd, so that a fault here is never one of our device.
+ * Tests the harness in vm/ alone: real kernels boot, commands run, and guests that hang are ended. The Rust virtiofsd
+ * serves the share, so that a failure here is never one of our device.
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -19,7 +19,7 @@ const GIB_IN_KIB = 1024 * 1024
 
 t.setTimeout(900_000)
 
-/** A guest that is gone when the test is over, however it ends. */
+/** A guest that is ended with the test, however the test ends. */
 async function boot(t: Test, options: GuestOptions): Promise<Guest> {
   const guest = await bootGuest({ memoryMiB: 256, ...options })
   t.teardown(() => guest.kill())

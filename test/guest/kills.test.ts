@@ -1,4 +1,7 @@
-/** QEMU is killed, then the guest's kernel crashes: what was fsync'ed is there, and the next guest begins clean on the same device. */
+/**
+ * QEMU is killed, then the guest's kernel crashes. Data that was fsync'ed is there, and the next guest begins clean on
+ * the same device.
+ */
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
@@ -10,7 +13,7 @@ const LOAD_MS = 1_000
 
 t.setTimeout(900_000)
 
-/** Writes files with fsync. Their sums, as the guest told them once fsync had returned. */
+/** Writes files with fsync. Returns the sums that the guest printed after fsync had returned. */
 async function writeSynced(guest: Guest, tag: string, prefix: string): Promise<Map<string, string>> {
   const sums = new Map<string, string>()
   for (let n = 0; n < RECORDS; n++) {
@@ -22,7 +25,7 @@ async function writeSynced(guest: Guest, tag: string, prefix: string): Promise<M
   return sums
 }
 
-/** Load that is under way when the end comes. */
+/** Load that is in flight at the end. */
 async function startLoad(guest: Guest, tag: string): Promise<void> {
   const loop = `while :; do dd if=/dev/zero of=/${tag}/load bs=64k count=64 2>/dev/null; ls -lR /${tag} >/dev/null; done`
   guest.spawn(loop)

@@ -1,4 +1,4 @@
-/** What the lab makes of a guest that hangs, panics or complains in a case, and that the next case has a guest again. */
+/** The lab reports a guest that hangs, panics or complains in a case, and the next case has a guest again. */
 import { constants } from 'node:fs'
 import t from 'tap'
 import type { LabCase } from '../../vm/lab/case.js'
@@ -71,7 +71,7 @@ t.test('each fault is reported, with what is known of it', async (t) => {
     begun: () => {},
     ended: (_: Cell, { cells, isComplete }: KernelResult) => void told.push([cells.length, isComplete]),
   }
-  // As a kernel of tinyconfig logs: without times.
+  // Logs without times, as a kernel of tinyconfig does.
   const choice: KernelChoice = { kernel: '6.12', kernelArgs: ['printk.time=0'] }
   const options = { selects: () => true, expectations: rulesOf() }
   const { cells, isComplete } = await runKernel(choice, cases, listener, options)

@@ -1,4 +1,4 @@
-/** The lab on other servers than our device, and the script that an unexpected cell leaves. */
+/** The lab on servers other than our device, and the script that an unexpected cell leaves. */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'

@@ -1,6 +1,6 @@
 /**
- * `make lab` in short: one kernel, the cases that tell most. The kernel does as the lab expects, the page of the result
- * shows it, and a kernel that does otherwise is noticed.
+ * A short `make lab`: one kernel and the most telling cases. The kernel does what the lab expects, the page shows it,
+ * and a kernel that does not is noticed.
  */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'

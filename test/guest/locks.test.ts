@@ -23,7 +23,7 @@ open("${step}.has", "w")
 time.sleep(1000)
 `
 
-/** Tries to take a lock; prints what came of it. */
+/** Tries to take a lock. Prints the result. */
 const attempt = (kind: Kind, file: string) => `
 import fcntl
 try:
@@ -53,7 +53,7 @@ for (const { kernel, qemu } of [
     chmodSync(share.path, 0o755)
     const file = join(share.path, 'file')
     writeFileSync(file, 'text')
-    // Each step has files of its own: of one that the host removes, the guest may know the name for a second.
+    // Each step has files of its own, because a guest may know the name of a removed file for another second.
     const made = (name: string) => existsSync(join(share.path, name))
     const holdOnHost = (kind: Kind, step: string) =>
       spawn('python3', ['-c', hold(kind, file, join(share.path, step))])

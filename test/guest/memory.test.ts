@@ -1,4 +1,4 @@
-/** Guests with more memory than 32 bits can address, and with memory that comes while the share is in use. */
+/** Guests with more memory than 32 bits can address, and with memory that is plugged in while the share is in use. */
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { Guest } from '../../vm/guest/guest.js'
@@ -72,7 +72,7 @@ t.test('memory is plugged in while requests are under way', async (t) => {
   while ((await memory()) < before + 2_000_000) await guest.output('sleep 0.2')
   const { status, stderr } = await load.result
   t.equal(status, 0, `fio verified what it wrote: ${stderr}`)
-  // More than there was at first: pages of what was plugged in carry data too.
+  // More than the first memory has, so that pages of the plugged memory carry data, too.
   await guest.output('mkdir /ram && mount -t tmpfs -o size=2000M ram /ram')
   await guest.output('dd if=/dev/zero of=/ram/fill bs=1M count=900 2>/dev/null', { timeoutMs: LONG_MS })
   await copyBothWays(t, guest, share, 'plugged')

@@ -1,6 +1,6 @@
 /**
- * Guests that move between two QEMUs and two devices of ours while they work: contents that a model of them in the guest
- * checks, and locks that the host tries to take. MIGRATIONS sets how often each guest moves.
+ * Guests move between two QEMUs and two of our devices while they work. A model in the guest checks the contents of
+ * files, and the host tries to take the guest's locks. MIGRATIONS sets how often each guest moves.
  */
 import { renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -87,7 +87,7 @@ t.test('a migration that fails leaves the guest where it is', async (t) => {
   await t.rejects(guest.migrate([strict.socketPath], '10'), /migration failed/)
   t.equal(await guest.output('cat /share/file'), 'first')
 
-  // Another file in its place: refused, and never read for the guest's.
+  // Another file in its place is refused, and never read instead of the guest's.
   writeFileSync(join(share.path, 'new'), 'other')
   renameSync(join(share.path, 'new'), join(share.path, 'file'))
   const other = await servedAgain(t, share, ['--cache', 'auto', ...COMMON])

@@ -1,4 +1,4 @@
-/** People's work inside the memory example: a clone of a repository, a C build, extended attributes, holes. */
+/** Real work inside the memory example: a clone of a repository, a C build, extended attributes, holes. */
 import t, { type Test } from 'tap'
 import { type DebianRoot, serveDebianRoot } from '../../vm/device/debian-root.js'
 import type { Guest } from '../../vm/guest/guest.js'

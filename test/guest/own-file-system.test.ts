@@ -1,4 +1,4 @@
-/** File systems of a user's own in real guests: the memory example under what people do with files. */
+/** File systems that a user writes, in real guests: everyday work with files in the memory example. */
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, writeFileSync } from 'node:fs'
@@ -165,7 +165,7 @@ async function startServer(t: Test, content: Uint8Array): Promise<string> {
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(() => server.close())
-  // A server at a port of TCP has an address of this kind.
+  // A server at a TCP port has an address of this type.
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}/list`
 }
 
@@ -203,7 +203,7 @@ for (const machine of kernels) {
     await changeNames(t, guest, '/node')
     await changeSizes(t, guest, '/node')
     await copyTree(t, guest, '/node', 200)
-    // Neither takes its hard links apart again as Linux does.
+    // Neither removes one name of a hard link as Linux does.
     for (const at of ['/memfs', '/zenfs'])
       t.equal(
         await guest.output(

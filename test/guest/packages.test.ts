@@ -1,6 +1,6 @@
 /**
- * Proves how packages are fetched: a mirror of Debian must be reachable.
- * Each test has a cache of its own, so that everything is fetched anew.
+ * Packages are fetched from a mirror of Debian, which must be reachable. Each test has a cache of its own, so that
+ * everything is fetched anew.
  */
 import { execFileSync, spawn } from 'node:child_process'
 import { chmodSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'

@@ -1,4 +1,4 @@
-/** Kernels and QEMUs that no other test puts together: a share is mounted, written, read, and given back. */
+/** Pairs of a kernel and a QEMU that no other test has: a share is mounted, written, read and unmounted. */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'

@@ -1,6 +1,6 @@
 /**
- * Faults of the Rust virtiofsd 1.14, each as a test that it fails and that we pass. The guest is played without a VM,
- * but for what a kernel alone can see.
+ * Faults of the Rust virtiofsd 1.14: each is a test that it fails and our device passes. The guest is played without a
+ * VM, except for faults that only a kernel sees.
  */
 import {
   chmodSync,
@@ -32,7 +32,7 @@ const PEER: DeviceName = 'virtiofsd-1.14'
 const [O_WRONLY, O_RDWR, O_DIRECT] = [1, 2, 0o40000]
 const DIED_MS = 3_000
 
-/** A share that a fault is looked for on. */
+/** A share on which a fault is looked for. */
 interface Scene {
   readonly t: Test
   readonly device: DeviceProcess
@@ -44,9 +44,9 @@ interface Scene {
 interface Fault {
   readonly name: string
   readonly args?: readonly string[]
-  /** Ours alone: what virtiofsd has no option for. */
+  /** Options of our device for which virtiofsd has none. */
   readonly ourArgs?: readonly string[]
-  /** Whether the device behaves. It may throw, or die, instead. */
+  /** Returns true if the device is free of the fault. The device may also end, or the function throw. */
   behaves(scene: Scene): boolean | Promise<boolean>
 }
 

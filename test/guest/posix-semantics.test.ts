@@ -1,8 +1,8 @@
-/** Names, modes, owners, times and open files on a share are what they are on a file system of the guest's own. */
+/** Names, modes, owners, times and open files on a share behave as on a local file system of the guest. */
 import t from 'tap'
 import { bootWith, expectQuietKernel, serve } from '../support/host/real-guest.js'
 
-/** Of each cache policy, and of what changes who does what. */
+/** Options of each cache policy, and options that change if guest or device carries something out. */
 const shares: Readonly<Record<string, readonly string[]>> = {
   never: ['--cache', 'never', '--allow-mmap', '--parallel-dio'],
   metadata: ['--cache', 'metadata', '--allow-mmap'],
@@ -23,8 +23,8 @@ const ofWriteback =
   /^((truncate\("t\/file", 10\) t\/file touches|lseek\(fd, (0|512 << 10), SEEK_(DATA|HOLE)\)):|lseek\(fd, \(512 << 10\) \+ 4096, SEEK_DATA\): 528384, not .*ENXIO$)/
 
 /**
- * From 6.12 on the guest's kernel does not say who calls fallocate. Set-group-id without execution for the group, which means
- * nothing, has to go for callers of other groups; so it goes for members too.
+ * From 6.12 on the guest's kernel does not say who calls fallocate. A set-group-id bit without execution for the group
+ * has no meaning. It must be cleared for callers of other groups, so it is cleared for members, too.
  */
 const ofCallersWithoutNames = /^fallocate: 100666 1000:1000 links 1, not fallocate: 102666 /
 

@@ -63,14 +63,14 @@ class Bed {
     t.match(await this.device.stop(), { status: 0 })
   }
 
-  /** Carries out operations of io-actor in one process of the guest. Returns the answer to each. */
+  /** Carries out operations of io-actor in one process of the guest. Returns the answers. */
   async act(...operations: readonly string[]): Promise<readonly unknown[]> {
     const { stdout } = await this.guest.run('io-actor', { stdin: `${operations.join('\n')}\n` })
     const lines = stdout.toString().trim().split('\n')
     return lines.map((line): unknown => JSON.parse(line))
   }
 
-  /** Runs a command in the guest that may fail. Returns what it said on its way to failing, "" if it did not. */
+  /** Runs a command in the guest that may fail. Returns its error output, "" if it did not fail. */
   async complaint(command: string): Promise<string> {
     const { status, stderr } = await this.guest.run(command)
     return status === 0 ? '' : stderr.toString()

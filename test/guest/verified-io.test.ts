@@ -1,4 +1,4 @@
-/** fio writes, reads back and verifies: every engine, over cache policies, on every kernel. */
+/** fio writes, reads back and verifies, with every engine and cache policy, on every kernel. */
 import { join } from 'node:path'
 import t from 'tap'
 import type { Guest } from '../../vm/guest/guest.js'

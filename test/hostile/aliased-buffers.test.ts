@@ -1,4 +1,4 @@
-/** A guest has its replies written over its own requests, over the rings and over the tables that are being read. */
+/** A guest places its replies over its own requests, over the rings, and over the tables that are being read. */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -80,7 +80,7 @@ for (const part of ['descGpa', 'availGpa', 'usedGpa'] as const) {
       ])
       ring.publish(ring.firstIndex)
       for (let n = 0; n < 50; n++) ring.publish(n)
-      // Another front-end is served, when this one has gone.
+      // Another front-end is served when this one has left.
       fs.close()
       const next = mount(t, device)
       t.equal(next.getattr(ROOT_ID).attr.mode & 0o170000, 0o040000)

@@ -1,6 +1,6 @@
 /**
- * Chains of descriptors that no driver makes: each is logged, and the request behind it is served. Where a reply's header
- * can be written it says EIO. Among them the indirect tables that overflowed libvhost-user.
+ * Chains of descriptors that no driver makes: each is logged, and the next request is served. Where a reply's header
+ * can be written, it says EIO. The indirect tables that overflowed libvhost-user are among them.
  */
 import t, { type Test } from 'tap'
 import { Device } from '../support/device/device.js'
@@ -15,7 +15,7 @@ import { type Descriptor, INDIRECT, NEXT, RawRing, WRITE } from '../support/fuse
 const MIB = 1 << 20
 const GIB = 2 ** 30
 const END_GPA = 256 * MIB
-/** Where nothing of the client's lies. */
+/** An address where the client has nothing. */
 const REQUEST_GPA = 200 * MIB
 const REPLY_GPA = 201 * MIB
 const TABLE_GPA = 202 * MIB
@@ -33,7 +33,7 @@ interface Setting {
   readonly ring: RawRing
 }
 
-/** A chain, by what is wrong with it; `fault` is what the log says. */
+/** A bad chain; `fault` is the word for its fault in the log. */
 interface Attack {
   readonly name: string
   readonly fault: string
@@ -51,7 +51,7 @@ const indirect = (name: string, fault: string, table: readonly Descriptor[], len
   fault,
   offer: (ring) => ring.offerIndirect(table, TABLE_GPA, lenBytes),
 })
-/** Descriptors as they are, without links filled in. */
+/** Descriptors are written unchanged, without filled-in links. */
 const raw = (name: string, fault: string, ...descriptors: Descriptor[]): Attack => ({
   name,
   fault,
@@ -95,7 +95,7 @@ const answered: readonly Attack[] = [
   chain('readable behind writable, twice', 'readable after writable', request, reply, request, reply),
 ]
 
-/** Nothing in it waits for a reply. */
+/** No part of it waits for a reply. */
 const silent: readonly Attack[] = [
   chain('a request behind all memory that wants no reply', OUTSIDE, { ...request, gpa: END_GPA }),
   raw('a chain that links to itself', TOO_LONG, linked(64)),
@@ -124,7 +124,9 @@ const silent: readonly Attack[] = [
   indirect('an indirect table that goes round', TOO_LONG, [linked(1), linked(0)]),
 ]
 
-/** There may be a reply to give, and no place for its header: to be given back would be success to Linux before 7.1. */
+/**
+ * A reply may be due and there is no place for its header: Linux before 7.1 would take a returned chain for success.
+ */
 const kept: readonly Attack[] = [
   chain(
     'a reply whose header is cut by the end of memory',
@@ -150,7 +152,7 @@ function prepare(t: Test, options: { indirect: boolean; regionBytes?: readonly n
   return { fs, ring: new RawRing(fs, REQUEST_QUEUE) }
 }
 
-/** A chain that is kept stays for good: each has a session of its own. */
+/** A chain that is not returned stays in flight for ever, so each has a session of its own. */
 for (const [what, attacks, writtenBytes] of [
   ['an errno where a reply can be written', answered, ERROR_BYTES],
   ['nothing written where no reply is waited for', silent, 0],

@@ -1,4 +1,4 @@
-/** Memory regions that are none: refused, and the guest that runs in the others is served on. */
+/** Impossible memory regions are refused, and the guest in the others is still served. */
 import { openSync } from 'node:fs'
 import t from 'tap'
 import { ProtocolError } from 'vhost-user-ts'
@@ -56,7 +56,7 @@ const bad: Record<string, Region> = {
 const device = await Device.start(t, ['--keep-alive'])
 const heldBefore = device.fdCount()
 
-/** Sends a message with any payload, and says whether it was refused. */
+/** Sends a message with any payload. Returns true if it was refused. */
 function refused(fs: FuseGuest, request: number, payload: Uint8Array, fds: readonly number[]): boolean {
   const { body } = fs.frontend.connection
   new Uint8Array(body.buffer, body.byteOffset).set(payload)

@@ -1,4 +1,4 @@
-/** Rings that lie nowhere, descriptors that are no eventfd: refused, and what runs goes on. */
+/** Rings outside memory and descriptors that are no eventfd are refused, and running queues go on. */
 import { closeSync, openSync, writeSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import { ProtocolError } from 'vhost-user-ts'
@@ -51,7 +51,7 @@ function setCall(fs: FuseGuest, queue: number, fd: number): void {
   fs.frontend.setU64(FrontendRequest.SET_VRING_CALL, BigInt(queue), Int32Array.of(fd))
 }
 
-/** Good places, of which one is made bad: addresses of the descriptor table, used ring, available ring. */
+/** Good addresses of the descriptor table, used ring and available ring; each is made bad in turn. */
 const good: readonly bigint[] = [UVA + 0x4000n, UVA + 0x6000n, UVA + 0x8000n]
 const parts = ['descriptor table', 'used ring', 'available ring']
 const lengths = [16n * BigInt(SIZE), 6n + 8n * BigInt(SIZE), 6n + 2n * BigInt(SIZE)]
@@ -172,7 +172,7 @@ t.test(
   },
 )
 
-/** Descriptors that cannot be written to now, or never, by name. Some of them would block whoever writes. */
+/** Descriptors that cannot be written to now, or at all, by name. A write to some of them would block. */
 function badCalls(t: Test): Record<string, number> {
   const pair = () => {
     const fds = new Int32Array(2)
@@ -199,7 +199,7 @@ function badCalls(t: Test): Record<string, number> {
   }
 }
 
-/** Looks at the ring until the device has given back what is in flight: nothing tells us. */
+/** Polls the ring until the device has completed the requests in flight, because no call tells us. */
 async function answered(fs: FuseGuest): Promise<void> {
   const { avail, used } = fs.frontend.queues[REQUEST_QUEUE]
   const endMs = performance.now() + TIMEOUT_MS

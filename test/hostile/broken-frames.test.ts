@@ -1,4 +1,4 @@
-/** A byte stream that cannot be followed ends the connection, and nothing else; half a message holds nobody up. */
+/** A byte stream without clear messages ends the connection, and nothing else; half a message delays nobody. */
 import t, { type Test } from 'tap'
 import * as native from 'virtiofsd-ts-native'
 import { Device } from '../support/device/device.js'

@@ -1,4 +1,4 @@
-/** A READDIR at a position that the host refuses does not lose names for the one that goes on after it. */
+/** After a READDIR at a position that the host refuses, the next READDIR has every name. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'

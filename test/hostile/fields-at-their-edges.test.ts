@@ -1,4 +1,7 @@
-/** Each field of each FUSE request and of each descriptor at its edges, one at a time, in a request that is sound otherwise. */
+/**
+ * Each field of each FUSE request and of each descriptor gets values at its limits, one at a time, in an otherwise
+ * valid request.
+ */
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import t from 'tap'
@@ -17,14 +20,14 @@ const REPLY_GPA = 201 * MIB
 const END_GPA = 256 * MIB
 const REPLY_BYTES = 8192
 
-/** 0, 1, the signs of both widths, the ends of what a Number counts exactly, and one off each. */
+/** 0, 1, the sign bits of both widths, the largest safe integer, and the neighbours of each. */
 const words = [0, 1, 0x7fff_fffe, 0x7fff_ffff, 0x8000_0000, 0x8000_0001, 0xffff_fffe, 0xffff_ffff]
 const powers = [31n, 32n, 53n, 63n].flatMap((bit) => [(1n << bit) - 1n, 1n << bit, (1n << bit) + 1n])
 const longs = [0n, 1n, ...powers, (1n << 64n) - 2n, (1n << 64n) - 1n]
 const strings = ['', '.', '..', '/', 'n'.repeat(255), 'n'.repeat(256)].map(cstring)
 const unended = [new Uint8Array(0), Buffer.from('name')]
 
-/** Bytes of fixed arguments, from uapi fuse.h: what the shapes have to add up to. */
+/** Bytes of fixed arguments, from uapi fuse.h: the sums of the fields. */
 const argBytes: Readonly<Record<string, number>> = {
   ...{
     GETATTR: 16,
@@ -62,7 +65,7 @@ const argBytes: Readonly<Record<string, number>> = {
 
 const device = await Device.start(t, ['--keep-alive', '--allow-direct-io'])
 const heldBefore = device.fdCount()
-/** No file is to grow beyond what a test machine has. */
+/** No file may grow beyond the disk of a test machine. */
 execFileSync('prlimit', ['--pid', `${device.pid}`, `--fsize=${64 * MIB}:`])
 mkdirSync(`${device.directory}/dir`)
 writeFileSync(`${device.directory}/file`, 'x'.repeat(5000))
@@ -78,7 +81,7 @@ t.test('the shapes of requests are those of fuse.h', async (t) => {
   }
 })
 
-/** A value that is nothing special, and those at the edges. */
+/** An ordinary value, and those at the limits. */
 function valuesOf(
   field: Field,
   known: { handle: bigint; nodeid: bigint },
@@ -115,7 +118,7 @@ t.test('every field of every opcode is tried at its limits', { timeout: 200_000 
     ).includes(opcode)
     const wantsDirectory = isDirectory || fields.includes('name')
     fields.forEach((varied, which) => {
-      // Whatever the request before did to it: there is a file, a directory, and a handle of each.
+      // Looked up and opened anew, because the request before may have changed anything.
       const nodeid = fs.lookup(ROOT_ID, wantsDirectory ? 'dir' : 'file').nodeid
       const { handle } = isDirectory ? fs.opendir(nodeid) : fs.open(fs.lookup(ROOT_ID, 'file').nodeid, 2)
       const [, ...edges] = valuesOf(varied, { handle, nodeid })
@@ -172,7 +175,7 @@ t.test('every field of the header is tried at its limits', async (t) => {
   fields.forEach((field, which) => {
     const edges = field.length === 8 ? longs.map((value) => u64(value)) : words.map((value) => u32(value))
     for (const edge of edges) {
-      // Opcodes at the edge are unknown, or FORGET: none of them ends the session.
+      // Opcodes at the limits are unknown, or FORGET: none of them ends the session.
       const header = concat(...fields.map((plain, n) => (n === which ? edge : plain)))
       fs.frontend.write(REQUEST_GPA, concat(header, args))
       const { writtenBytes } = ring.submitChain([
@@ -218,7 +221,7 @@ t.test(
           ring.submit()
         }
       }
-      // Where the request was named as writable there is an answer now.
+      // If the request was marked as writable, the reply is written over it.
       fs.frontend.write(REQUEST_GPA, request)
       ring.write([good, reply])
       t.equal(

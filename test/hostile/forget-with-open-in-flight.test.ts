@@ -1,4 +1,7 @@
-/** A FORGET of everything races an OPEN, a LOOKUP and a READ of the same inode: no count goes wrong, no handle is lost. */
+/**
+ * A FORGET of all lookups races an OPEN, a LOOKUP and a READ of the same inode: counts stay right, and no handle is
+ * lost.
+ */
 import { writeFileSync } from 'node:fs'
 import t from 'tap'
 import { Device } from '../support/device/device.js'
@@ -22,7 +25,7 @@ t.test('FORGET(2^64 - 1) with an OPEN in flight: the file is open, or its inode 
     const { nodeid } = fs.lookup(ROOT_ID, 'file')
     const open = { opcode: Op.OPEN, nodeid, args: u32(0, 0), reply: { argBytes: 16 } }
     const forget = { opcode: Op.FORGET, nodeid, args: u64((1n << 64n) - 1n), reply: 'none' as const }
-    // Both are on their rings before the device hears of either, every other time the other way round.
+    // Both are on their rings before the device is kicked, and the order alternates.
     const submit = [() => fs.start(open, REQUEST_QUEUE), () => fs.start(forget, HIPRIO_QUEUE)]
     if (round % 2 === 1) submit.reverse()
     for (const start of submit) start()

@@ -1,4 +1,4 @@
-/** A short run of make fuzz, and that what it would find is found. */
+/** A short run of make fuzz, and runs with planted faults, which must be found. */
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -29,7 +29,7 @@ function sanitizersOrReason(): Sanitizers | string {
   }
 }
 
-/** The scratch directory holds a file that is too long for most disks. */
+/** The scratch directory has a file that is too long for most disks. */
 function memoryDir(t: Test): string {
   const directory = mkdtempSync('/dev/shm/vfs-scratch-')
   t.teardown(() => rmSync(directory, { recursive: true }))
@@ -41,7 +41,7 @@ const skip = typeof sanitizers === 'string' ? { skip: sanitizers } : {}
 
 t.test(`${MESSAGES} messages and requests`, { ...skip, timeout: 240_000 }, async (t) => {
   const seed = seeded(t).below(2 ** 31)
-  // What the test runner adds to the environment would be preloaded, too.
+  // Removes what the test runner adds to the environment, which would be preloaded, too.
   const args = ['-i', `PATH=${process.env['PATH']}`, process.execPath, FUZZ]
   const { status, stdout, stderr } = spawnSync(
     'env',

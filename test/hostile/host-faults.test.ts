@@ -1,4 +1,4 @@
-/** What the host does to a share under a guest: it fills up, fails, becomes read-only, changes, is looked at by others. */
+/** Changes on the host under a guest: the share fills up, fails, becomes read-only, changes, and is used by others. */
 import { execFileSync, spawnSync } from 'node:child_process'
 import {
   appendFileSync,
@@ -37,7 +37,9 @@ const device = await Device.start(t, ['--keep-alive', '--allow-direct-io'])
 const heldBefore = device.fdCount()
 const rootOnly = isRoot ? {} : { skip: 'needs root: mounts' }
 
-/** Mounts something below the share until the test ends. Its path, or why that cannot be done here. */
+/**
+ * Mounts something below the share until the test ends. Returns its path, or the reason why this is not possible here.
+ */
 function mountBelow(t: Test, name: string, args: readonly string[]): { path: string } | { reason: string } {
   const path = join(device.directory, name)
   mkdirSync(path)
@@ -69,7 +71,10 @@ function mountThinDisk(t: Test, name: string) {
   return { ...mountBelow(t, name, ['-o', 'loop,errors=continue', image]), image }
 }
 
-/** A btrfs below the share whose one subvolume, "limited", may hold so many bytes: a quota that every kernel with btrfs has. */
+/**
+ * A btrfs below the share with a subvolume, "limited", that has a quota of so many bytes. Every kernel with btrfs
+ * supports it.
+ */
 function mountWithQuota(t: Test, name: string, limitBytes: number) {
   const store = mkdtempSync(join(tmpdir(), 'vfs-quota-'))
   const image = join(store, 'image')
@@ -246,7 +251,7 @@ t.test('files that the host changes, cuts, renames, replaces and deletes under t
   await device.waitForFdCount(heldBefore)
 })
 
-/** Whether every thread has taken the signal, which each does for itself. */
+/** Returns true if every thread has taken the signal, which each does for itself. */
 function isStopped(pid: number): boolean {
   const threads = readdirSync(`/proc/${pid}/task`)
   return threads.every((tid) => /^State:\s+T/m.test(readFileSync(`/proc/${pid}/task/${tid}/status`, 'utf8')))

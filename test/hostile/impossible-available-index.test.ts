@@ -29,7 +29,7 @@ for (const jump of [129, 1000, 32_768, 65_535]) {
     t.equal(queue.used[1], served, 'nothing was taken from it')
     t.ok(await signalled(errFd), 'the front-end is told')
 
-    // Set right again, the index changes nothing: a broken queue stays one.
+    // Correcting the index has no effect: a broken queue stays broken.
     Atomics.store(queue.avail, 1, served)
     fs.queue = REQUEST_QUEUE
     const call = fs.start({ opcode: Op.SYNCFS, nodeid: ROOT_ID, args: new Uint8Array(8), reply: EMPTY })

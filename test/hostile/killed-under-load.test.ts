@@ -1,4 +1,7 @@
-/** The device, or its front-end, is killed while requests are under way: what was answered is there, and what comes next begins clean. */
+/**
+ * The device or its front-end is killed while requests are in flight: data of answered requests is there, and the next
+ * one begins clean.
+ */
 import { spawn, spawnSync } from 'node:child_process'
 import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -1,4 +1,4 @@
-/** The process, or the helper that changes it, is killed at any moment of a reload: nothing is left behind. */
+/** The process, or the helper that changes it, is killed at any moment of a reload, and leaves nothing behind. */
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -15,7 +15,7 @@ import { Random } from '../support/random.js'
 t.setTimeout(120_000)
 
 const MOMENTS = 12
-/** A reload takes about as long; on a busy machine, much longer. */
+/** About the time of a reload; on a busy machine a reload takes much longer. */
 const SPREAD_MS = 500
 const sandbox = isRoot ? 'namespace' : 'none'
 
@@ -32,7 +32,7 @@ async function start(t: Test) {
   return { place, path, device, runs: () => readdirSync(join(place, 'run')).sort() }
 }
 
-/** The helpers that change a process. The launcher's words name their script, too. */
+/** The helpers that change a process. The launcher's arguments name their script, too. */
 function helpersOf(place: string): readonly number[] {
   return processesOf(place).filter((pid) => {
     const words = textOf(`/proc/${pid}/cmdline`)
@@ -73,7 +73,7 @@ t.test('after SIGKILL of the helper all of the change has happened, or nothing',
       () => helpers().length === 0,
       () => 'a helper is left',
     )
-    // What it leaves is settled when the next change has been carried out.
+    // The next change settles what the helper has left.
     writeFileSync(path, shareOf(place, 'a'))
     const changes = await ControlClient.connect(t, join(place, 'run', 'control.live'))
     t.match(await changes.ask('reload'), { added: [] })
@@ -99,7 +99,7 @@ t.test(
     device.kill('SIGHUP')
     while (!runs().includes('b.sock')) {}
     process.kill(broker, 'SIGSTOP')
-    // The helper waits for the broker now, which has its word that the files are to stay.
+    // The helper has told the broker that the files are to stay, and waits for it now.
     await sleep(SPREAD_MS)
     for (const pid of childrenOf(broker)) process.kill(pid, 'SIGKILL')
     process.kill(broker, 'SIGCONT')

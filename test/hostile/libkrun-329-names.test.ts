@@ -30,7 +30,7 @@ const badNames: readonly Name[] = [
   `${'n'.repeat(254)}/`,
 ]
 
-/** Every operation that takes a name, with the name where it is taken. */
+/** Every operation that takes a name, with the place of the name in its arguments. */
 const operations: Record<string, (fs: FuseGuest, node: bigint, name: Name) => unknown> = {
   LOOKUP: (fs, node, name) => fs.lookup(node, name),
   UNLINK: (fs, node, name) => fs.unlink(node, name),

@@ -1,4 +1,4 @@
-/** What a guest or a front-end does wrong is logged, but does not fill the host's disk: a kind once a second. */
+/** Faults of a guest or a front-end are logged, at most one line of each kind in a second. */
 import { strict as assert } from 'node:assert'
 import t from 'tap'
 import { FrontendRequest } from 'vhost-user-ts/frontend'
@@ -11,10 +11,10 @@ import { RawRing } from '../support/fuse/raw-ring.js'
 
 const FLOOD = 1000
 const INTERVAL_MS = 1000
-/** pino's. */
+/** The level of warnings in pino. */
 const WARNING = 40
 
-/** One wrong thing each, by the kind that the log names. */
+/** Causes one fault of each kind, by the name of the kind in the log. */
 const wrongs: Record<string, (fs: FuseGuest) => void> = {
   'vhost-user request refused': (fs) => {
     assert.throws(() => fs.frontend.request(FrontendRequest.SET_VRING_NUM, 7), { code: 'BAD_REQUEST' })
@@ -32,7 +32,7 @@ const wrongs: Record<string, (fs: FuseGuest) => void> = {
 
 const device = await Device.start(t)
 
-/** The lines of a kind, and how many wrongs they account for. */
+/** The number of lines of a kind, and the number of faults that they count. */
 function logged(kind: string): { lines: number; wrongs: number; warnings: boolean } {
   const lines = device.logs().filter(({ msg }) => msg === kind)
   return {
@@ -47,7 +47,7 @@ t.test(`${FLOOD} faults of each kind are a few lines, which count all of them`, 
   const startMs = performance.now()
   for (const wrong of Object.values(wrongs)) for (let n = 0; n < FLOOD; n++) wrong(fs)
   const seconds = Math.ceil((performance.now() - startMs) / INTERVAL_MS)
-  // The next one after a pause says how many were left out.
+  // The next line after a pause says how many were left out.
   await sleep(INTERVAL_MS + 100)
   for (const [kind, wrong] of Object.entries(wrongs)) {
     wrong(fs)

@@ -1,4 +1,7 @@
-/** Every vhost-user message one byte short and long, with descriptors too few and too many, and each field at its edges. */
+/**
+ * Every vhost-user message one byte too short and too long, with too few and too many descriptors, and with each field
+ * at its limits.
+ */
 import t, { type Test } from 'tap'
 import * as native from 'virtiofsd-ts-native'
 import { Device } from '../support/device/device.js'
@@ -11,12 +14,12 @@ const MIB = 1 << 20
 const UVA = 0x7f00_0000_0000n
 const NO_PAYLOAD = new Uint8Array(0)
 
-/** A message as it should be. */
+/** A valid message. */
 interface Shape {
   readonly request: number
   readonly payload: Uint8Array
   readonly fds: number
-  /** It has an answer of its own, which says nothing but zeros when the message was wrong. */
+  /** It has a reply of its own, which is all zeros if the message was wrong. */
   readonly answered?: boolean
 }
 
@@ -85,7 +88,7 @@ function connect(t: Test): RawSocket {
   return socket
 }
 
-/** The device refuses the message: says so, or gives the answer that says nothing. */
+/** Checks that the device refuses the message, by a nack or by a reply of zeros. */
 function assertRefused(t: Test, socket: RawSocket, shape: Shape, payload: Uint8Array, fds: number): void {
   const answer = socket.ask(shape.request, payload, fdsFor(shape.request, fds))
   if (shape.answered) t.equal(answer, 0n, `${payload.length} bytes, ${fds} descriptors: an empty answer`)
@@ -110,7 +113,7 @@ for (const [name, shape] of Object.entries(shapes)) {
   })
 }
 
-/** Fields at their edges, by message. */
+/** Fields at their limits, by message. */
 const badFields: readonly (readonly [string, number, Uint8Array, number])[] = [
   ['SET_FEATURES: one that was not offered', Req.SET_FEATURES, u64(1n << 63n), 0],
   ['SET_PROTOCOL_FEATURES: not offered', Req.SET_PROTOCOL_FEATURES, u64((1n << 63n) | 8n), 0],
@@ -160,7 +163,7 @@ t.test('requests of a migration always have an answer, which refuses what is mal
 t.test('a refusal is not answered unless a reply was asked for', async (t) => {
   const socket = connect(t)
   for (const [, request, payload, fds] of badFields) socket.send(request, payload, fdsFor(request, fds))
-  // The answer that comes next is the one to what is asked next.
+  // The next reply is that of the next request.
   t.equal(socket.ask(Req.SET_OWNER, NO_PAYLOAD), 0n)
 })
 

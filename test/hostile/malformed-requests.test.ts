@@ -1,4 +1,4 @@
-/** FUSE requests of a wrong length, by the ring's account or their own, and replies that have no room. */
+/** FUSE requests of a wrong length, on the ring or in their header, and replies without room. */
 import { readdirSync, writeFileSync } from 'node:fs'
 import { constants as os } from 'node:os'
 import t, { type Test } from 'tap'
@@ -165,7 +165,7 @@ t.test('bytes beyond the length in the header are ignored', async (t) => {
   fs.close()
 })
 
-/** Puts bytes on the ring as one descriptor, with room for a reply. What came back, or nothing. */
+/** Puts bytes on the ring as one descriptor, with room for a reply. Returns the reply, or undefined. */
 function sendRaw(fs: FuseGuest, bytes: Uint8Array, readableBytes: number, writableBytes: number) {
   fs.frontend.write(REQUEST_GPA, bytes)
   fs.frontend.write(REPLY_GPA, new Uint8Array(256).fill(0xa5))

@@ -1,4 +1,7 @@
-/** Guest memory changes while the device reads it: what was checked is what is used, or the device is led out of the share. */
+/**
+ * Guest memory changes while the device reads it. If the device used other bytes than it has checked, it would leave
+ * the share.
+ */
 import { readdirSync, readlinkSync, rmdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'

@@ -1,6 +1,6 @@
 /**
- * The tests of this folder that speak of the protocol, again on file systems of a user's own: the memory example, and Node's
- * own promises on the shared directory.
+ * Runs the tests of this folder that are about the protocol on file systems that a user writes: the memory example, and
+ * node:fs/promises on the shared directory.
  */
 import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
@@ -15,8 +15,8 @@ const MEMORY = here('../support/file-systems/lent-memory.js')
 const PROMISES = `${here('../support/file-systems/adapted-file-systems.js')}?kind=node`
 
 /**
- * vanishing-front-end measures the memory of a process, which here is the garbage collector's. The others ask for locks,
- * ACCESS, copies or appends at the host, which such file systems do not have.
+ * vanishing-front-end measures the memory of a process, which depends on the garbage collector here. The others use
+ * locks, ACCESS, copies or appends, which such file systems do not have.
  */
 const suites: Readonly<Record<string, readonly string[]>> = {
   [MEMORY]: [

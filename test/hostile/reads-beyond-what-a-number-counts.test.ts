@@ -1,4 +1,4 @@
-/** A READ that begins below 2^53 and ends beyond, of a file that is longer, and that the host carries out in pieces. */
+/** A READ that begins below 2^53 and ends beyond, in a longer file, and that the host carries out in pieces. */
 import { spawnSync } from 'node:child_process'
 import { truncateSync } from 'node:fs'
 import t from 'tap'
@@ -19,7 +19,7 @@ const REQUEST_GPA = 100 * MIB
 const REPLY_GPA = 101 * MIB
 const DATA_GPA = 128 * MIB
 const PIECE_BYTES = 64 * MIB
-/** Linux reads 2 GiB at once, and no more: the rest is a second call. */
+/** Linux reads at most 2 GiB at once: the rest is a second call. */
 const PIECES = 40
 
 const device = await Device.start(t, ['--keep-alive'])
@@ -35,7 +35,7 @@ t.test('has an answer', async (t) => {
   })
   if (status !== 0) {
     fs.close()
-    // EFBIG is the only reason to do without.
+    // Only EFBIG is a reason to skip.
     if (!stderr.includes('File too large')) throw new Error(`truncate: ${stderr}`)
     t.pass('a long file', { skip: 'this file system has no files so long' })
     return
@@ -44,7 +44,7 @@ t.test('has an answer', async (t) => {
   const header = concat(u32(80, Op.READ), u64(7), u64(nodeid), u32(0, 0, 0, 0))
   const args = concat(u64(handle, Number.MAX_SAFE_INTEGER - 1), u32(lenBytes, 0), u64(0), u32(0, 0))
   fs.frontend.write(REQUEST_GPA, concat(header, args))
-  // All in the same place: a small guest can ask for gigabytes.
+  // All segments lie in the same place: a small guest can ask for gigabytes.
   const used = new RawRing(fs, REQUEST_QUEUE).submitChain([
     { gpa: REQUEST_GPA, lenBytes: 80 },
     { gpa: REPLY_GPA, lenBytes: 16, flags: WRITE },

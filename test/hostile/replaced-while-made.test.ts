@@ -1,6 +1,6 @@
 /**
- * The host replaces what the guest makes before the device has looked it up: the guest gets what it made, or an errno, and
- * never somebody else's inode.
+ * The host replaces a new file of the guest before the device has looked it up: the guest gets the file that it made,
+ * or an errno, and never another inode.
  */
 import { execFileSync } from 'node:child_process'
 import { lstatSync, mkdirSync } from 'node:fs'
@@ -20,7 +20,7 @@ t.setTimeout(200_000)
 
 const isErrno = (error: unknown) => error instanceof FuseError
 
-/** Each way to make what cannot be opened, what the host puts in its place, and how to remove it. */
+/** Each way to make an inode that cannot be opened, its replacement by the host, and how to remove it. */
 const unopenable: Readonly<
   Record<string, { other: 'directory' | 'fifo'; make(fs: FuseGuest): Entry; remove(fs: FuseGuest): void }>
 > = {
@@ -51,7 +51,7 @@ for (const [name, { other, make, remove }] of Object.entries(unopenable)) {
     const device = await Device.start(t)
     const path = `${device.directory}/other`
     if (other === 'fifo') execFileSync('mkfifo', [path])
-    // With a file in it, no mistake of the test can remove it.
+    // The file in it keeps a mistake of the test from removing it.
     else mkdirSync(`${path}/below`, { recursive: true })
     const fs = mount(t, device)
     const { ino } = fs.lookup(ROOT_ID, 'other').attr

@@ -1,4 +1,4 @@
-/** A process in a sandbox, taken over: what it can still do. */
+/** What a process in a sandbox can still do after it was taken over. */
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -21,7 +21,7 @@ function probe(t: Test, attempt: string, filter: 'filter' | 'no filter' = 'filte
   mkdirSync(share)
   writeFileSync(join(share, 'inside'), '')
   const { PATH } = process.env
-  // Whatever is spawned, the test runner adds hooks of its own to the environment: this takes them away again.
+  // The test runner adds hooks to the environment of every child; this removes them.
   const { status, stdout, stderr } = spawnSync(
     'env',
     [

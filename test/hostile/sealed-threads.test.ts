@@ -1,6 +1,6 @@
 /**
- * The program itself, confined as it is by default, serving a guest, and taken over: on each of its threads every system
- * call is made that nothing here needs, and those that it may make are turned against the host.
+ * The program serves a guest with its default confinement, and is taken over. On each of its threads every system call
+ * is made that serving does not need, and the allowed calls are used against the host.
  */
 import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -35,7 +35,7 @@ const ONE_BYTE = Buffer.from('00100000000000000100000000000000', 'hex')
 /** Of struct file_handle, with room for the handle. */
 const HANDLE_BYTES = 8 + 128
 
-/** Calls that an intruder would ask for, by their numbers on x86-64. All others that no rule names are tried as well. */
+/** Calls that an intruder would use, by their numbers on x86-64. All others without a rule are tried as well. */
 const wanted = {
   open: 2,
   socket: 41,
@@ -76,8 +76,8 @@ const wanted = {
 } as const
 const [EXECVE_32, SOCKETCALL_32, OPEN_32] = [11, 102, 5]
 /**
- * uretprobe and uprobe, from Linux 6.11 on: the kernel lets them past every filter, because they are how a probed program
- * comes back from its probe. A program without probes gets ENXIO, or SIGILL.
+ * uretprobe and uprobe, from Linux 6.11 on: the kernel lets them pass every filter, because a probed program returns
+ * from its probe by them. A program without probes gets ENXIO, or SIGILL.
  */
 const ofProbes = [335, 336]
 
@@ -108,7 +108,7 @@ t.test('no thread may make a system call that serving does not need', skip, asyn
   const ruled = new Set(systemCallRules.map(({ name }) => numberOf(name)))
   const all = Array.from({ length: HIGHEST_CALL }, (_, number) => number)
   const unruled = all.filter((number) => !ruled.has(number) && !ofProbes.includes(number))
-  // A thread may leave the others' umask and working directory, and nothing else: see test/unit/sandbox-filter.test.ts.
+  // The only unshare that a thread may make is of umask and working directory: see test/unit/sandbox-filter.test.ts.
   const { unshare: _, ...refused } = wanted
   for (const [name, number] of Object.entries(refused)) t.ok(unruled.includes(number), name)
   const threads = threadsOf(device.pid)
@@ -161,7 +161,7 @@ function handleOf(path: string): Uint8Array {
   return handle
 }
 
-/** Makes a call on a thread: its result, or what else came of it as NaN. */
+/** Makes a call on a thread. Returns its result, or NaN for any other outcome. */
 function intruder(calls: ThreadCalls, pid: number, tid: number) {
   return (number: number | undefined, ...args: (number | string | Uint8Array)[]): number =>
     Number(calls.make(pid, [{ tid, number: number!, args }])[0])

@@ -1,4 +1,4 @@
-/** A successor ends, hangs or talks nonsense at each step: the process before goes on as if nothing had been asked. */
+/** A successor ends, hangs or sends wrong messages at each step: the process before it goes on serving. */
 import { chmodSync, constants, openSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'

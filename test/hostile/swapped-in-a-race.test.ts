@@ -1,7 +1,7 @@
 /**
- * The host replaces a directory by a link to somewhere else, and back, all the time, while the guest works on names in it:
- * whatever it gets, it is never what lies there. The same for a file that is a link or a fifo now and then, which the guest
- * makes. With the sandbox and without, where the file operations are all there is.
+ * The host replaces a directory by a link to another place, and back, all the time, while the guest works on names in
+ * it. The guest never reaches that place. The same holds for a file which the guest makes and which the host replaces
+ * by a link or a fifo. Both run with the sandbox, and without it, where only the file operations protect the host.
  */
 import { execFileSync } from 'node:child_process'
 import {
@@ -53,7 +53,7 @@ const known = new Set([
   'ELOOP',
 ])
 
-/** What an attempt returns, or the errno that it ended with; everything that it looked up is forgotten. */
+/** Returns the result of an attempt, or its errno. Everything that it looked up is forgotten. */
 function outcomeOf(fs: FuseGuest, attempt: () => string): string {
   try {
     return attempt()
@@ -67,7 +67,7 @@ function outcomeOf(fs: FuseGuest, attempt: () => string): string {
   }
 }
 
-/** One walk down to the file, as a guest without caches does it, and something with what it found. */
+/** One walk down to the file, as a guest without caches makes it, and an operation on the result. */
 function walk(t: Test, fs: FuseGuest, n: number, insideInodes: ReadonlySet<bigint>): string {
   return outcomeOf(fs, () => {
     const directory = fs.lookup(ROOT_ID, 'swapped').nodeid
@@ -86,7 +86,7 @@ function walk(t: Test, fs: FuseGuest, n: number, insideInodes: ReadonlySet<bigin
   })
 }
 
-/** One making of a file that may be there already, as something else. */
+/** Makes a file once; something else may have its name already. */
 function make(t: Test, fs: FuseGuest, n: number, insideInode: bigint): string {
   const flags = (n % 2 === 0 ? O_RDWR : O_WRONLY) | (n % 3 === 0 ? O_TRUNC : 0)
   return outcomeOf(fs, () => {

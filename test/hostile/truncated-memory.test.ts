@@ -1,6 +1,6 @@
 /**
- * A front-end truncates the file of its guest's memory, or of its log, under the device: a touch of what is gone is a
- * SIGBUS. The front-end is disconnected. The process lives, and so do its other shares.
+ * A front-end truncates the file of its guest's memory, or of its log: an access beyond its new end raises SIGBUS in
+ * the device. The front-end is disconnected. The process and its other shares go on.
  */
 import { ftruncateSync, openSync } from 'node:fs'
 import { join } from 'node:path'
@@ -95,7 +95,7 @@ for (const [kind, { args = [], ...options }] of Object.entries(kinds)) {
       },
     }
     for (const [name, attack] of Object.entries(attacks)) {
-      // What cannot be migrated has no log.
+      // A device that cannot be migrated has no log.
       if (name === 'the log' && args.length > 0) continue
       await t.test(name, async (t) => {
         const files = new Files(t)

@@ -1,4 +1,4 @@
-/** States of a guest, as nobody saves them, from a front-end that is not to be trusted. */
+/** States of a guest that no device saves, from a hostile front-end. */
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -139,7 +139,7 @@ t.test('paths of a state do not lead out of the share, and its files are opened 
     })
   const first = 2 + paths.length
   const files = [
-    // O_CREAT, O_EXCL, O_TRUNC, O_DIRECTORY, O_PATH and O_TMPFILE are nothing to open a file with.
+    // O_CREAT, O_EXCL, O_TRUNC, O_DIRECTORY, O_PATH and O_TMPFILE are refused as flags of an open file.
     file(1, first, O_RDWR | 0o1100 | 0o200 | 0o200000 | 0o10000000 | 0o20200000),
     file(2, first + 1, -1),
     ...paths.map((_, n) => file(3 + n, 2 + n, O_RDWR)),

@@ -1,4 +1,4 @@
-/** A front-end that is gone all at once, behind any of its messages, and a thousand that come and go. */
+/** A front-end that disappears after any of its messages, and a thousand that come and go. */
 import { readFileSync, writeFileSync } from 'node:fs'
 import t from 'tap'
 import { Frontend, type FrontendOptions } from 'vhost-user-ts/frontend'
@@ -15,7 +15,7 @@ const O_RDWR = 2
 const OPTIONS: FrontendOptions = { indirect: true, regionBytes: [16 * MIB, 4 * MIB], timeoutMs: 20_000 }
 const WARM_UP = 200
 const CYCLES = 1000
-/** What the process may have grown by then without that meaning anything: less than 5 bytes a cycle and page. */
+/** The growth of the process that is not a leak: less than 5 bytes for each cycle and page. */
 const NOISE_KIB = 20 * 1024
 /** More messages than any of these front-ends sends. */
 const END = 1000
@@ -26,7 +26,7 @@ const heldBefore = device.fdCount()
 
 class Vanished extends Error {}
 
-/** All that a front-end does in its life, up to its message number `count`. True when it came to its end. */
+/** The messages of a front-end's life, up to number `count`. Returns true if that was all. */
 function live(count: number): boolean {
   const frontend = new Frontend(device.socketPath, OPTIONS)
   const { connection } = frontend
@@ -57,7 +57,7 @@ function live(count: number): boolean {
   }
 }
 
-/** Takes the answers from last time; then an open file, and requests whose answers are still to come. */
+/** Takes the replies of the last time, then opens a file and sends requests whose replies are still to come. */
 function leaveInFlight(fs: FuseGuest): void {
   while (fs.frontend.queues[REQUEST_QUEUE].inFlightCount > 0) fs.finish()
   const { nodeid } = fs.lookup(ROOT_ID, 'file')

@@ -14,7 +14,7 @@ import { unknownOpcodeCases } from './unknown-opcodes.js'
 import { unlinkedCases } from './unlinked.js'
 import { xattrCases } from './xattrs.js'
 
-/** Every opcode, for what it does and for each error that it can give. */
+/** Every opcode: its effect, and each of its errors. */
 export const allCases: readonly Case[] = [
   ...lookupCases,
   ...creatingCases,

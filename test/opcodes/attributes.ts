@@ -62,7 +62,7 @@ export const attributeCases: readonly Case[] = [
       const { fs, path } = stage
       const file = makeFile(stage)
       for (const mode of [0o600, 0o777, 0o000, 0o7777, 0o4755]) {
-        // The type of a file is no part of what can be set.
+        // The type of a file cannot be set.
         assertAttr(fs.setattr(file, { mode: 0o120000 | mode }).attr, `${path}/file`)
         assert.equal(lstatSync(`${path}/file`).mode, 0o100000 | mode)
       }

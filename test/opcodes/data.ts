@@ -14,7 +14,7 @@ const EINVAL = 22
 const bytes = (text: string) => Uint8Array.from(Buffer.from(text))
 const text = (data: Uint8Array) => Buffer.from(data).toString()
 
-/** A new file that is open for reading and writing, given back when `work` is done. */
+/** A new file that is open for reading and writing, released when `work` is done. */
 export function withFile(stage: Stage, work: (file: bigint, handle: bigint) => void): void {
   const { fs, dir } = stage
   const { nodeid, handle } = fs.create(dir, 'file', O_RDWR)
@@ -156,7 +156,7 @@ export const dataCases: readonly Case[] = [
       assert.equal(readFileSync(`${path}/file`, 'utf8'), 'start more')
       fs.write(file, handle, 0, bytes('STA'), O_WRONLY | O_APPEND, WRITE_CACHE)
       assert.equal(readFileSync(`${path}/file`, 'utf8'), 'STArt more')
-      // What the file was opened with does not count: the request's own flags do (fcntl F_SETFL in the guest).
+      // The flags of the request decide, not those of the open (fcntl F_SETFL in the guest).
       fs.write(file, handle, 0, bytes('sta'), O_WRONLY)
       assert.equal(readFileSync(`${path}/file`, 'utf8'), 'start more')
       fs.release(file, handle)
@@ -261,7 +261,7 @@ export const dataCases: readonly Case[] = [
   ...copyCases(),
 ]
 
-/** False when the file system has no files that long. */
+/** Returns false if the file system has no files that long. */
 function writeOnHost(path: string, lenBytes: number, offset: bigint): boolean {
   const fd = openSync(path, O_RDWR)
   try {
@@ -291,7 +291,7 @@ function copyCases(): Case[] {
             Buffer.from(data.subarray(1000, 201_000)),
           )
           assert.equal(copy(0, from, fromHandle, 400_000, 10_000), 10_000)
-          // Longer than the old reply can say: 2^32 and more.
+          // Longer than the old reply can hold: 2^32 and more.
           assert.equal(copy(200_000, other.nodeid, other.handle, 0, 1n << 33n), 210_000)
           assert.equal(copy(1_000_000, other.nodeid, other.handle, 0, 10), 0)
           fs.release(other.nodeid, other.handle)

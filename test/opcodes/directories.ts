@@ -211,7 +211,7 @@ export const directoryCases: readonly Case[] = [
       const { fs, path, dir } = stage
       for (let n = 0; n < 20; n++) writeFileSync(`${path}/entry-${n}`, '')
       withDirectory(stage, (handle) => {
-        // The device has read more than it could hand out: these are gone when it looks them up.
+        // The device has read more entries than fitted into its reply: these are removed before it looks them up.
         const first = fs.readdirplus(dir, handle, 0, 400)
         for (let n = 0; n < 20; n++) rmSync(`${path}/entry-${n}`)
         const rest = listAll(fs, dir, handle, listers[1][1], 4096, first.at(-1)?.off)

@@ -19,7 +19,7 @@ const FS_NOATIME_FL = 0x80
 const FS_XFLAG_NODUMP = 0x80
 const NOTHING = new Uint8Array(0)
 
-/** An open file and an open directory of the case's. */
+/** An open file and an open directory of the case. */
 function withBoth(
   { fs, dir }: Stage,
   work: (node: bigint, handle: bigint, directory: boolean) => void,

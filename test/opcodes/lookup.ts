@@ -191,7 +191,7 @@ export const lookupCases: readonly Case[] = [
       for (const gone of [a, b]) fails('EBADF', () => fs.getattr(gone))
       fs.getattr(c)
       fs.batchForget([])
-      // A count that says more than came along.
+      // A count of groups that is higher than the number in the request.
       const args = Uint8Array.from([...u32(0xffff_ffff, 0), ...u64(c, 1)])
       fs.call({ opcode: Op.BATCH_FORGET, nodeid: 0, args, reply: 'none' })
       fails('EBADF', () => fs.getattr(c))

@@ -8,7 +8,7 @@ import { STALE_NODE } from './lookup.js'
 
 type Rename = (fs: FuseGuest, from: bigint, name: string, to: bigint, newName: string) => void
 
-/** The old opcode, and the new one without flags: they do the same. */
+/** The old opcode, and the new one without flags, do the same. */
 const opcodes: readonly (readonly [string, Rename])[] = [
   ['RENAME', (fs, from, name, to, newName) => fs.rename(from, name, to, newName)],
   ['RENAME2', (fs, from, name, to, newName) => fs.rename2(from, name, to, newName, 0)],

@@ -17,7 +17,7 @@ function withUnlinked(stage: Stage, work: (file: bigint, handle: bigint) => void
   fs.release(nodeid, handle)
 }
 
-/** Open-but-unlinked files: temporary files of many a program. */
+/** Open files without a name, such as temporary files. */
 export const unlinkedCases: readonly Case[] = [
   {
     name: 'an unlinked file is read and written on, by the handle it has and by new ones',

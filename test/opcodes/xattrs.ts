@@ -60,7 +60,7 @@ export const xattrCases: readonly Case[] = [
     run(stage) {
       const { fs } = stage
       const nodes = oneOfEach(stage)
-      // Without CAP_SYS_ADMIN, as in a sandbox, there is none that these could have.
+      // Without CAP_SYS_ADMIN, as in a sandbox, these have no attributes that can be set.
       if (errorOf(() => setxattr(fs, nodes['file'], 'trusted.x', text('x'))) === 'EPERM') {
         for (const node of Object.values(nodes)) assert.deepEqual(listxattr(fs, node), [])
         return
@@ -163,7 +163,7 @@ export const xattrCases: readonly Case[] = [
       const tooLarge = concat(u32(65_537, 0), cstring('user.a'), new Uint8Array(65_537))
       assert.equal(error(Op.SETXATTR, tooLarge), os.errno.E2BIG)
       assert.deepEqual(listxattr(fs, file), [], 'nothing was set')
-      // A size without end asks for the value, not for so much memory.
+      // A huge size asks for the value, not for that much memory.
       setxattr(fs, file, 'user.a', text('1'))
       const all = concat(u32(0xffff_ffff, 0), cstring('user.a'))
       const reply = fs.call({

@@ -1,4 +1,7 @@
-/** What a user of virtio-fs-ts writes, and what its types must refuse: compiled against the packed package. */
+/**
+ * Code of a user of virtio-fs-ts, right and wrong, compiled against the packed package. Its types must refuse the wrong
+ * one.
+ */
 
 import * as promises from 'node:fs/promises'
 import { readFile } from 'node:fs/promises'

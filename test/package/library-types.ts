@@ -1,4 +1,7 @@
-/** What a user of vhost-user-ts writes, and what its types must refuse: compiled against the packed package. */
+/**
+ * Code of a user of vhost-user-ts, right and wrong, compiled against the packed package. Its types must refuse the
+ * wrong one.
+ */
 import {
   AsyncBackend,
   Backend,

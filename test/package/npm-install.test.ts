@@ -20,7 +20,7 @@ const PREBUILDS = ['linux-arm64', 'linux-x64'].flatMap((place) =>
 
 t.setTimeout(300_000)
 
-/** Without what the test runner and make add to the environment, which a compiler of TypeScript does not outlive. */
+/** Without the additions of the test runner and make to the environment, with which the TypeScript compiler fails. */
 const npm = (cwd: string, args: readonly string[]) => {
   const { PATH, HOME } = process.env
   execFileSync('env', ['-i', `PATH=${PATH}`, `HOME=${HOME}`, 'npm', ...args], { cwd, stdio: 'pipe' })
@@ -80,7 +80,7 @@ t.test('the packages are packed, installed and started', async (t) => {
     join(home, 'library.js'),
     "import { Backend } from 'vhost-user-ts'\nconsole.log(typeof Backend)\n",
   )
-  // Without what the test runner adds to the environment, which no compiler of TypeScript outlives.
+  // Without the additions of the test runner to the environment, with which the TypeScript compiler fails.
   const { PATH } = process.env
   const run = (command: string, args: readonly string[]) =>
     execFileSync('env', ['-i', `PATH=${PATH}`, command, ...args], { cwd: home, encoding: 'utf8' })

@@ -1,6 +1,7 @@
 /**
- * A reply that is shorter than what was asked for means the end of the file to a guest that fills its page cache: it makes
- * zeros of the rest. To one that writes back it means that all is written. An error behind data is the answer then.
+ * To a guest that fills its page cache, a reply shorter than asked for means the end of the file: it fills the rest
+ * with zeros. To a guest that writes back, it means that all is written. If an error follows after some data, the error
+ * has to be the reply.
  */
 import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
@@ -95,7 +96,7 @@ t.test(
     const { nodeid } = fs.lookup(fs.lookup(ROOT_ID, 'disk').nodeid, 'file')
     const { handle } = fs.open(nodeid, O_RDWR)
     const page = (at: number) => errorOf(() => fs.read(nodeid, handle, at, BLOCK_BYTES))
-    // The image is cut where the file is half on it: by trial. What is lost then is its end.
+    // Cuts the image so that only the first part of the file is left; the place is found by trial.
     let cutBytes = 24 * MIB
     let lost = data.length
     while (lost === data.length && cutBytes > MIB) {

@@ -61,7 +61,7 @@ t.test('a configuration, system log or module in a share is refused, too', async
   const module = join(share, 'module.mjs')
   writeFileSync(config, text)
   writeFileSync(module, 'export default {}')
-  // A link of the share that leads out of it, and one outside that leads in.
+  // A link in the share that leads out of it, and one outside that leads into it.
   symlinkSync(beside, join(share, 'out'))
   writeFileSync(join(beside, 'config.toml'), text)
   symlinkSync(config, join(beside, 'link.toml'))

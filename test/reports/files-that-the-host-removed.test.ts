@@ -1,6 +1,6 @@
 /**
- * A file that the host removes or replaces while the guest remembers its name: what the guest then writes does not vanish
- * with the old file. ESTALE makes a guest's kernel look the name up again.
+ * The host removes or replaces a file while the guest remembers its name. The guest's later writes are not lost in the
+ * old file: ESTALE makes its kernel look the name up again.
  */
 import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -104,7 +104,7 @@ t.test(
   async (t) => {
     const device = await Device.start(t, ['--rlimit-nofile', '512'])
     const fs = mount(t, device)
-    // More files than the device has descriptors: the first are closed, and known by their handles.
+    // More files than the device has descriptors: those of the first are closed, and their file handles are kept.
     const files = Array.from({ length: 1000 }, (_, n) => {
       const { nodeid, handle } = fs.create(ROOT_ID, `${n}`, O_RDWR, 0o644)
       fs.release(nodeid, handle)

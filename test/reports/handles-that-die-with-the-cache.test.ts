@@ -1,6 +1,7 @@
 /**
- * File handles of FUSE file systems (bindfs, sshfs, nested virtiofs) are good as long as the host has the inode in its
- * cache. A file that is there is never ESTALE: its inode keeps a descriptor, and when there is none left the guest gets ENFILE.
+ * File handles of FUSE file systems (bindfs, sshfs, nested virtiofs) are valid only while the host has the inode in its
+ * cache. An existing file never gets ESTALE: its inode keeps a descriptor, and when descriptors run out the guest gets
+ * ENFILE.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, renameSync, statSync, unlinkSync, writeFileSync } from 'node:fs'
@@ -42,7 +43,7 @@ async function bindMount(t: Test, count: number): Promise<string> {
   return above
 }
 
-/** The host gives up the inodes in its cache that nobody uses. */
+/** Makes the host drop unused inodes from its cache. */
 const dropCaches = () => writeFileSync('/proc/sys/vm/drop_caches', '2')
 
 /** Looks files up until one is refused. Returns their node ids. */

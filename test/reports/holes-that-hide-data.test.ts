@@ -19,7 +19,7 @@ const SEEK_DATA = 3
 const SEEK_HOLE = 4
 const MIB = 1 << 20
 
-/** What a program sees that wants to know where data is. */
+/** What a program sees that asks where the data is. */
 function seen(fs: FuseGuest, nodeid: bigint, handle: bigint) {
   return {
     data: fs.lseek(nodeid, handle, 0, SEEK_DATA),

@@ -1,6 +1,6 @@
 /**
- * Without --security-label a guest's security.selinux is an extended attribute as any other, and set on the host's file.
- * --xattrmap keeps it away from there. Needs root: labels take a capability where no policy is loaded.
+ * Without --security-label a guest's security.selinux is an extended attribute like any other, and set on the host's
+ * file. --xattrmap gives it another name there. Needs root: labels need a capability where no policy is loaded.
  */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -1,4 +1,4 @@
-/** A host user's lease on a file (fcntl F_SETLEASE) holds up the opening of that file, and nothing else. */
+/** A host user's lease on a file (fcntl F_SETLEASE) delays the opening of that file, and nothing else. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { chownSync, constants, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -13,7 +13,10 @@ import { mount } from '../support/fuse/mount.js'
 const { O_CREAT, O_RDONLY, O_RDWR, O_WRONLY } = constants
 const EINTR = 4
 
-/** Takes a lease on a file as its owner, says so, and gives it up when it is told to, not when it is asked to. */
+/**
+ * Takes a lease on a file as its owner, says so, and gives it up only when the test says so, not at the kernel's
+ * signal.
+ */
 const HOLDER = `
 import fcntl, os, signal, sys
 path, owner, kind = sys.argv[1], int(sys.argv[2]), sys.argv[3]

@@ -1,4 +1,4 @@
-/** What a guest may leave on the host: programs that run as somebody else, device nodes, project ids. */
+/** What a guest may leave on the host: set-user-id programs, device nodes, project ids. */
 import { chmodSync, chownSync, mkdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -100,7 +100,7 @@ for (const option of [[], ['--allow-project-ids']]) {
       fails('EPERM', () => set(FS_IOC_FSSETXATTR, changed(0, FS_XFLAG_PROJINHERIT)))
       fails('EPERM', () => set(FS_IOC_SETFLAGS, u32((flags ^ FS_PROJINHERIT_FL) >>> 0)))
     } else {
-      // A file system without project quotas refuses them itself, in its own words.
+      // A file system without project quotas refuses project ids itself, with its own error.
       for (const [argument, at] of [[changed(PROJECT_AT, 7), PROJECT_AT]] as const) {
         try {
           set(FS_IOC_FSSETXATTR, argument)

@@ -1,4 +1,4 @@
-/** A lock through a handle needs no permission that the handle has not: the file's mode may forbid to open it again. */
+/** A lock needs no more permission than its handle has: the file's mode may forbid to open it again. */
 import { chmodSync, constants } from 'node:fs'
 import t from 'tap'
 import { Device } from '../support/device/device.js'

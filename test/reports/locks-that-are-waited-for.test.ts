@@ -1,4 +1,4 @@
-/** A guest's process that waits for a lock cannot be killed: the device can end its wait, and says who waits for what. */
+/** A guest's process that waits for a lock cannot be killed: the device can show and end the wait. */
 import { constants, openSync, writeFileSync } from 'node:fs'
 import t from 'tap'
 import * as native from 'virtiofsd-ts-native'
@@ -33,7 +33,7 @@ interface Locks {
   readonly held: readonly Lock[]
 }
 
-/** A file that has two handles, and what the host has of it. */
+/** A file with two handles, and its path on the host. */
 function prepare(fs: FuseGuest, directory: string) {
   writeFileSync(`${directory}/file`, 'text')
   const file = fs.lookup(ROOT_ID, 'file').nodeid
@@ -137,7 +137,7 @@ t.test('the number of locks and waits that a guest can have is bounded', async (
   const { file, a, b } = prepare(fs, device.directory)
   const memory = async () =>
     (await control.ask<{ memory: { locks: number; total: number; limit: number } }>('state')).memory
-  // Every other byte: no two become one.
+  // Every other byte, so that no two locks become one.
   const errors = new Set<number | undefined>()
   for (let byte = 0; byte < 60_000 && errors.size < 2; byte += 120) {
     const calls = Array.from({ length: 60 }, (_, n) =>

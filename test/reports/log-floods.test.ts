@@ -1,4 +1,4 @@
-/** Whatever a guest or a front-end does, the log grows slowly; and a log that nobody reads holds nothing up. */
+/** Whatever a guest or a front-end does, the log grows slowly. If nobody reads the log, the device goes on. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs'
 import { connect } from 'node:net'
@@ -44,7 +44,7 @@ for (const [user, options] of Object.entries(users)) {
   })
 }
 
-/** A message that claims to be longer than any. */
+/** A message that claims to be longer than any valid one. */
 function sendGarbage(socketPath: string): Promise<void> {
   return new Promise((resolve) => {
     const socket = connect(socketPath, () => socket.write(Buffer.alloc(12, 0xff)))

@@ -1,4 +1,6 @@
-/** However many requests a guest has in flight, each is answered: io_uring's queues may overflow, and take no more. */
+/**
+ * However many requests a guest has in flight, each is answered, also when io_uring's queues overflow or take no more.
+ */
 import { spawnSync } from 'node:child_process'
 import { closeSync, openSync } from 'node:fs'
 import { join } from 'node:path'
@@ -18,7 +20,7 @@ const FSYNC = 2
 const O_RDWR = 2
 const QUEUES = 9
 const IN_EACH = 1000
-/** More than the completion queue of io_uring has room for. */
+/** More than fit into the completion queue of io_uring. */
 const CALLS = 9000
 const TIMEOUT_MS = 20_000
 
@@ -62,7 +64,7 @@ for (const [user, options] of Object.entries(users)) {
     const args = concat(u64(handle), u32(0, 0))
     const queues = Array.from({ length: QUEUES }, (_, n) => n + 1)
     for (let round = 0; round < 2; round++) {
-      // Stopped, the device finds all of them at once.
+      // The device is stopped meanwhile, and then finds all of them at once.
       process.kill(device.pid, 'SIGSTOP')
       for (const queue of queues)
         for (let n = 0; n < IN_EACH; n++) fs.start({ opcode: Op.FSYNC, nodeid, args, reply: EMPTY }, queue)

@@ -1,4 +1,7 @@
-/** What was read of a directory and not taken yet is kept for it: of all open directories together, no more than a few MiB. */
+/**
+ * The device keeps entries that it has read and the guest has not taken yet: at most a few MiB for all open directories
+ * together.
+ */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -19,7 +22,7 @@ interface State {
   readonly memory: { readonly directories: number; readonly total: number; readonly limit: number }
 }
 
-/** Reads on from `offset`; the names that came. */
+/** Reads on from `offset`. Returns the names. */
 function readOn(fs: FuseGuest, directory: bigint, handle: bigint, offset: bigint): string[] {
   const names: string[] = []
   for (let at = offset; ; ) {
@@ -43,7 +46,7 @@ for (const [user, options] of Object.entries(users)) {
     const before = residentMib()
     const opened = Array.from({ length: DIRECTORIES }, () => {
       const { handle } = fs.opendir(directory)
-      // An entry is longer than the host's record of it: some of what was read is left over.
+      // An entry in the reply is longer than the host's record of it, so some records are left over.
       const entries = fs.readdir(directory, handle, 0, ROOM_BYTES)
       return { handle, first: entries.map(({ name }) => name), offset: entries.at(-1)!.off }
     })

@@ -1,4 +1,4 @@
-/** A guest's file names cannot drive the terminal of whoever looks at them, forge lines, or turn text around. */
+/** A guest's file names cannot control a terminal, forge lines, or reverse text. */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'

@@ -1,4 +1,4 @@
-/** Linux sends no unlock for an OFD lock when its open file goes: the lock goes with the handle's RELEASE. */
+/** Linux sends no unlock for an OFD lock when its open file is closed: the lock ends at the handle's RELEASE. */
 import { closeSync, constants, openSync } from 'node:fs'
 import t from 'tap'
 import * as native from 'virtiofsd-ts-native'
@@ -135,7 +135,7 @@ for (const [user, options] of Object.entries(users)) {
         t.equal(native.setRangeLock(hostFd, F_RDLCK, 0, 10), 0, 'read')
         t.ok(native.setRangeLock(hostFd, F_RDLCK, 10, 1) < 0, 'written')
         t.equal(native.setRangeLock(hostFd, F_UNLCK, 0, 0), 0)
-        // The conversion fails: what was there stays.
+        // The conversion fails, and the old lock stays.
         t.equal(native.setRangeLock(hostFd, F_RDLCK, 2, 1), 0)
         refused(t, 'EAGAIN', () =>
           setlk(fs, file, writing, { owner: PROCESS, type: F_WRLCK, start: 0, last: 4 }),

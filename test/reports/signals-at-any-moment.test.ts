@@ -34,7 +34,7 @@ class Start {
     const args = ['--shared-dir', tempDir(t), '--socket-path', this.socketPath, '--sandbox', sandbox]
     const control = ['--control-socket', join(this.directory, 'control')]
     const { PATH } = process.env
-    // No words of the test runner's; it is the program itself that gets the signal.
+    // Without options of the test runner, so that the program itself gets the signal.
     this.child = spawn(process.execPath, [PROGRAM, ...args, ...control], {
       env: { PATH },
       stdio: ['ignore', 'ignore', 'pipe'],
@@ -67,7 +67,7 @@ class Start {
     return this.stderr.includes('"ready')
   }
 
-  /** Files that are not the share's, and processes. */
+  /** Files outside of the share, and processes. */
   leftBehind(): string[] {
     return [...readdirSync(this.directory), ...processesOf(this.directory).map((pid) => `process ${pid}`)]
   }
@@ -93,7 +93,7 @@ function linkOf(path: string): string {
   }
 }
 
-/** Starts the program 50 times, and calls `then` at as many moments from its start to behind its first request. */
+/** Starts the program 50 times, and calls `then` at as many moments, from its start until after its first request. */
 async function atEveryMoment(t: Test, sandbox: string, then: (start: Start) => Promise<void>): Promise<void> {
   const startMs = performance.now()
   const first = new Start(t, sandbox)
@@ -128,7 +128,7 @@ for (const sandbox of sandboxes) {
   t.test(`SIGUSR1 at ${MOMENTS} moments starts no debugger (--sandbox ${sandbox})`, async (t) => {
     await atEveryMoment(t, sandbox, async (start) => {
       start.kill('SIGUSR1')
-      // Before there is anything of ours in the process, it is the kernel that ends it.
+      // Before our code runs in the process, the kernel ends it.
       await start.settled()
       t.notMatch(start.stderr, /ended by signal/)
       if (start.serves) {

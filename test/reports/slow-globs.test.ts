@@ -1,4 +1,4 @@
-/** Globs that take long on a name which a guest makes up are refused. */
+/** Globs that take long on a name that a guest could choose are refused. */
 import t from 'tap'
 import { compileGlob } from '../../src/io-mode/open-rules.js'
 

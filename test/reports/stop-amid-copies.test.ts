@@ -1,4 +1,4 @@
-/** A queue stops although copies of many gigabytes are under way: what has not begun is left to the guest. */
+/** A queue stops although copies of many gigabytes are in flight: copies that have not begun are left to the guest. */
 import { closeSync, openSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -32,7 +32,7 @@ for (const [user, options] of Object.entries(users)) {
     const nodeid = from.nodeid
     for (let n = 0; n < COPIES; n++)
       fs.start({ opcode: Op.COPY_FILE_RANGE, nodeid, args, reply: { argBytes: 8 } })
-    // What was put on the ring before it has been taken off when it is answered.
+    // When it is answered, everything that was put on the ring before it has been taken.
     const last = fs.start({ opcode: Op.STATFS, nodeid, reply: { argBytes: 80 } })
     t.equal(fs.finish(), last)
     fs.frontend.stopQueue(REQUEST_QUEUE)

@@ -1,4 +1,7 @@
-/** Small things that hung for good: a share that has ended, a listener that is busy, an eventfd that becomes blocking. */
+/**
+ * Cases in which the program or ctl once hung: a share that has ended, a busy listener, an eventfd that becomes
+ * blocking.
+ */
 import { spawn } from 'node:child_process'
 import { mkdirSync, writeSync } from 'node:fs'
 import { join } from 'node:path'

@@ -1,6 +1,6 @@
 /**
- * A guest's kernel writes back, and fills its page cache, through whichever handle of a file it finds: also one that was
- * opened with O_DIRECT, where the host would refuse what is not aligned. What the guest itself does with O_DIRECT stays so.
+ * A guest's kernel writes back, and fills its page cache, through any handle of a file, also one that was opened with
+ * O_DIRECT. The host would refuse unaligned requests there. Direct I/O of the guest's programs stays direct.
  */
 import { chownSync, closeSync, constants, openSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

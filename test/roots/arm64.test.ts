@@ -43,7 +43,8 @@ t.test('arm64', async (t) => {
     }
   })
 
-  // qemu-user cannot start the launcher, an arm64 program, in place of itself: no sandbox, and nobody's identity.
+  // qemu-user cannot start the launcher, an arm64 program, in its own place, so there is no sandbox and no change of
+  // identity.
   t.test('the device serves', async (t) => {
     const place = tempDir(t)
     execFileSync('chmod', ['777', place])

@@ -1,4 +1,7 @@
-/** packaging/Containerfile, built by buildah on a Debian 13 of its own, and what it makes: docs/install.md. */
+/**
+ * buildah builds packaging/Containerfile on a Debian 13 of the test's own, and the image serves as docs/install.md
+ * says.
+ */
 import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
@@ -47,7 +50,7 @@ t.test('built, and serves', async (t) => {
   )
 
   const stored = buildah('mount', container)
-  // As in a container, the root is a mount; and its path is short enough for sockets.
+  // The root is a mount, as in a container, and its path is short enough for sockets.
   const root = tempDir(t)
   execFileSync('mount', ['--bind', stored, root])
   t.teardown(() => {

@@ -1,4 +1,4 @@
-/** The Nodes that are supported beside the one that runs the tests: they come from npm. */
+/** The supported versions of Node besides the one that runs the tests; they come from npm. */
 import { execFileSync, spawnSync } from 'node:child_process'
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'

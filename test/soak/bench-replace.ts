@@ -12,7 +12,7 @@ const { values } = parseArgs({
   },
 })
 const ends: (() => unknown)[] = []
-// The helpers of tests need a place to say what is to be undone, and what is wrong.
+// The test helpers need an object for teardowns and assertions.
 const t = {
   teardown: (end: () => unknown) => ends.push(end),
   fail: (message: string) => {

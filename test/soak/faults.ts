@@ -19,7 +19,7 @@ const ALL_BUT_SESSION = [
   'FSYNC',
 ]
 
-/** What is there at a time; faults replace parts of it. */
+/** The running parts; faults replace some of them. */
 export interface SoakState {
   device: SoakDevice
   guest: FuseGuest
@@ -29,7 +29,7 @@ export interface SoakState {
 
 type SoakFault = (state: SoakState) => Promise<void> | void
 
-/** Everything that goes wrong, by name. Behind each the load goes on, and nothing that was answered may be lost. */
+/** The faults, by name. After each the load goes on, and data of answered requests must not be lost. */
 export const faults: Readonly<Record<string, SoakFault>> = {
   'errors injected': ({ device }) =>
     device.ask('fault-add', { opcodes: ALL_BUT_SESSION, errno: INJECTED, probability: 0.05, limit: 50 }),

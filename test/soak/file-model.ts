@@ -1,12 +1,12 @@
 import { strict as assert } from 'node:assert'
 
-/** What one file holds, as far as the device has said that it does. */
+/** The contents of a file, as far as the device has confirmed them. */
 export class FileModel {
   bytes: Buffer = Buffer.alloc(0)
-  /** Writes that nobody has answered: of each byte either counts, the old one or the new. */
+  /** Writes without an answer: each byte may have its old or its new value. */
   private readonly unanswered: { readonly at: number; readonly data: Uint8Array }[] = []
 
-  /** An answered write. */
+  /** Records an answered write. */
   write(at: number, data: Uint8Array): void {
     this.truncate(Math.max(this.bytes.length, at + data.length))
     this.bytes.set(data, at)
@@ -23,12 +23,14 @@ export class FileModel {
     this.bytes.fill(0, Math.min(at, this.bytes.length), Math.min(at + lenBytes, this.bytes.length))
   }
 
-  /** A write that was under way when the front-end or the device went. */
+  /** Records a write that was in flight when the front-end or the device ended. */
   leaveUnanswered(at: number, data: Uint8Array): void {
     this.unanswered.push({ at, data })
   }
 
-  /** Compares with what is there now, and takes what was in doubt from it. Throws where neither old nor new is there. */
+  /**
+   * Compares with the actual contents, and takes uncertain bytes from them. Throws if a byte is neither old nor new.
+   */
   settle(actual: Uint8Array): void {
     if (this.unanswered.length === 0) {
       assert.ok(this.bytes.equals(actual), firstDifference(this.bytes, actual))

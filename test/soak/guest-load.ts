@@ -7,17 +7,17 @@ import { hashOf } from '../support/host/real-guest.js'
 const PROCESSES = 3
 const WHERE = '/soak'
 export const TAG = 'soak'
-/** What a round may take beyond its time: a guest without KVM writes back slowly. */
+/** The time that a round may take in addition: a guest without KVM writes back slowly. */
 const GRACE_MS = 120_000
 
-/** A file that a round left, by the model of the process that wrote it. */
+/** A file that a round left, as the model of its writer describes it. */
 interface Left {
   readonly path: string
   readonly lenBytes: number
   readonly sum: string
 }
 
-/** One run of vm/guest/programs/file-soak.c in a directory of its own, and what it has to leave there. */
+/** One run of vm/guest/programs/file-soak.c in a directory of its own, and the files that it has to leave. */
 export class GuestRound {
   /** Under the share. */
   readonly directory: string
@@ -48,7 +48,10 @@ export class GuestRound {
     }
   }
 
-  /** The host's view: exactly these files, each with what it has to hold. Returns how many bytes were compared. */
+  /**
+   * Checks on the host that exactly these files are there, with the right contents. Returns the number of bytes
+   * compared.
+   */
   checkOnHost(share: string): number {
     const directory = join(share, this.directory)
     const found = readdirSync(directory, { recursive: true, withFileTypes: true }).filter((entry) =>
@@ -63,7 +66,7 @@ export class GuestRound {
     return this.left.reduce((bytes, { lenBytes }) => bytes + lenBytes, 0)
   }
 
-  /** The view of a guest that has nothing of it in its caches. */
+  /** Checks the files in a guest that has cached nothing of them. */
   async checkInGuest(guest: Guest, share: string): Promise<void> {
     const sums = await guest.output(`cd ${WHERE}/${this.directory} && sha256sum */*`, { timeoutMs: GRACE_MS })
     const lines = sums.trim().split('\n').sort()

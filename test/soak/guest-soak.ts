@@ -1,6 +1,6 @@
 /**
- * make soak GUEST=KERNEL: a real guest works on verified files, its share is unmounted and mounted again, it is killed and
- * another one boots, while the device holds, delays and refuses requests at random and stands still at times.
+ * make soak GUEST=KERNEL: a real guest works on verified files. Its share is unmounted and mounted again, the guest is
+ * killed and another one boots, while the device holds, delays and refuses requests at random and is stopped at times.
  */
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -17,13 +17,13 @@ const ROUNDS_PER_KILL = 3
 const FAULT_EVERY_MS = 700
 /** How long a guest works before it is killed: some of the 20 seconds of a round. */
 const KILL_AFTER_MS = 5_000
-/** The device's heap has grown up behind its first rounds; it breathes by this much. */
+/** After the first rounds the device's heap has its full size; it varies by this much. */
 const WARM_UP_ROUNDS = 2
 const NOISE_KIB = 32 * 1024
 
 /**
- * What the program in the guest can make again: nothing has happened. Not READ and WRITE, whose failure under a mapping
- * is a signal, and under write-back lost data.
+ * Opcodes that the program in the guest can repeat after an error. READ and WRITE are left out: their failure under a
+ * mapping is a signal, and under write-back lost data.
  */
 const AGAIN = [
   'LOOKUP',
@@ -103,7 +103,7 @@ class GuestSoak {
     private readonly random: Random,
   ) {}
 
-  /** Work under faults, a look from both sides, a new mount; at times the guest's end in the midst of work. */
+  /** Work under faults, a check from both sides, a new mount; at times the guest is killed during its work. */
   async round(number: number): Promise<void> {
     const guest = await this.mountedGuest()
     const round = new GuestRound(guest, number, this.random.below(2 ** 31), ROUND_SECONDS)
@@ -144,7 +144,7 @@ class GuestSoak {
     this.mounts++
   }
 
-  /** Faults, one after the other, until the work is done. What it met is counted, and gone behind it. */
+  /** Injects faults, one after the other, until the work is done. Counts those that were met, and removes each. */
   private async disturbUntil(work: Promise<void>): Promise<void> {
     let working = true
     const done = work.finally(() => {
@@ -177,7 +177,7 @@ class GuestSoak {
     await this.device.fdCountAtRest()
   }
 
-  /** When nothing is mounted the device holds what it held when nothing had been done. */
+  /** Checks that the device, with nothing mounted, holds as much as at its start. */
   private async lookAtDevice(number: number): Promise<void> {
     const fds = this.device.fdCount()
     this.fdsAtFirst ??= fds

@@ -33,7 +33,7 @@ export interface Plan {
   readonly signal: (typeof signals)[number]
   /** From the beginning of the phase to the signal. */
   readonly afterMs: number
-  /** Without a configuration file and a control socket there is no broker; a start alone can be such. */
+  /** Without a configuration file and a control socket there is no broker; only a start can be tried so. */
   readonly changeable: boolean
 }
 
@@ -146,7 +146,7 @@ class Round {
     })
   }
 
-  /** Whatever is still there when everything has had time to end. */
+  /** Returns what is left after everything has had time to end. */
   private async left(): Promise<readonly string[]> {
     const endMs = performance.now() + HANG_MS
     for (;;) {
@@ -162,7 +162,7 @@ class Round {
     }
   }
 
-  /** SIGKILL of whoever removes the files leaves them: nobody else knows of them. */
+  /** After SIGKILL of the process that removes the files they stay: no other process knows of them. */
   private get mayLeaveFiles(): boolean {
     const { signal, victim, phase, changeable } = this.plan
     return signal === 'SIGKILL' && (victim === 'broker' || !changeable || phase === 'start')
@@ -196,7 +196,7 @@ class Started {
       stream?.setEncoding('utf8').on('data', (text: string) => {
         this.said += text
       })
-    // Not before its pipes are closed, by whatever has inherited them.
+    // Resolves only when every process that has inherited its pipes has closed them.
     this.over = new Promise((resolve) => this.child.once('close', () => resolve()))
   }
 

@@ -15,7 +15,7 @@ const SLOT_BYTES = 16 * 1024
 const MAX_BATCH = 16
 const REQUEST_QUEUES = 2
 
-/** The error that faults are injected with, by name and by number: no file system gives it. */
+/** The error of injected faults, by name and number: no file system returns it. */
 export const INJECTED = 'EDOM'
 const EDOM = 33
 
@@ -28,7 +28,7 @@ interface SentWrite {
   readonly data: Uint8Array
 }
 
-/** Files that are made, filled, moved and removed, and a model that says what each has to hold. */
+/** Makes, fills, moves and removes files, and keeps a model of the contents of each. */
 export class Load {
   /** Requests that were answered. */
   requests = 0
@@ -43,7 +43,7 @@ export class Load {
     private readonly directory: string,
   ) {}
 
-  /** One thing that a guest does, and a look at what came of it. An injected error ends it early. */
+  /** Makes one operation, and checks its result. An injected error ends it early. */
   step(fs: FuseGuest): void {
     const { random } = this
     const steps = [
@@ -58,7 +58,7 @@ export class Load {
     fs.forgetAll()
   }
 
-  /** The other side's view: every file on the host holds what it has to. */
+  /** Checks that every file on the host has the right contents. */
   checkOnHost(): void {
     for (const [name, model] of this.files) {
       const actual = readFileSync(join(this.directory, name))
@@ -67,7 +67,7 @@ export class Load {
     }
   }
 
-  /** Sends writes and does not wait for them: the front-end or the device is about to go. */
+  /** Sends writes without waiting for them, because the front-end or the device is about to end. */
   leaveWritesUnanswered(fs: FuseGuest): void {
     const [name, model] = this.anyFile(fs)
     const node = fs.lookup(ROOT_ID, name).nodeid
@@ -76,7 +76,7 @@ export class Load {
     for (const { call, at, data } of writes) if (call.reply === undefined) model.leaveUnanswered(at, data)
   }
 
-  /** What was sent when an answer could not be waited for any more. */
+  /** Marks the writes that were sent and have no answer as uncertain. */
   abandon(): void {
     const { sent } = this
     this.sent = undefined
@@ -114,7 +114,7 @@ export class Load {
     }
   }
 
-  /** Handles go whatever happens: a RELEASE that is refused is sent again. */
+  /** Releases a handle in any case: a refused RELEASE is sent again. */
   private release(fs: FuseGuest, nodeid: bigint, handle: bigint): void {
     for (;;) {
       try {

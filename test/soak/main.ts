@@ -13,16 +13,16 @@ import { SoakDevice } from './soak-device.js'
 const DEFAULT_MINUTES = 10
 const STEPS_PER_FAULT = 40
 const REPORT_EVERY_MS = 30_000
-/** Behind so much of a device's life its memory counts as grown up. */
+/** After this part of a device's life its memory has its full size. */
 const WARM_UP_MS = 60_000
-/** The heap breathes. More than that, and growing, is a leak. */
+/** The heap varies by this much. More than that, and growing, is a leak. */
 const NOISE_KIB = 32 * 1024
 
 const { values } = parseArgs({
   options: {
     minutes: { type: 'string' },
     hours: { type: 'string' },
-    /** A kernel: in a guest that runs it, not through a front-end. */
+    /** A kernel: the load runs in a guest with it, not through a front-end. */
     guest: { type: 'string' },
     seed: { type: 'string', default: String(Date.now() % 2 ** 31) },
     /** One process lives through all of it. */
@@ -56,7 +56,7 @@ async function startDevice(): Promise<SoakDevice> {
   return device
 }
 
-/** Looks at what the device holds. With nobody connected that is what it began with. */
+/** Checks that the device, with nobody connected, holds as much as at its start. */
 async function lookAtDevice(soak: SoakState): Promise<void> {
   soak.guest.close()
   const held = await soak.device.fdCountAtRest(heldAtRest)
@@ -91,7 +91,7 @@ async function main(): Promise<void> {
   while (performance.now() < endMs) {
     for (let n = 0; n < STEPS_PER_FAULT; n++) load.step(soak.guest)
     const name = random.pick(names)
-    // Memory is watched over whole lives: they are to be long.
+    // Memory is watched over whole lives of the device, so they have to be long.
     if (!name.startsWith('kill') || random.below(20) === 0) {
       await soak.device.ask('fault-clear')
       await faults[name]?.(soak)

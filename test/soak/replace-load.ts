@@ -15,7 +15,7 @@ const IN_FLIGHT = 24
 /** The most directories that are there at a time. */
 export const MOST_MADE = 100
 
-/** What happened while processes replaced each other. */
+/** The results of processes that replaced each other. */
 export interface ReplaceReport {
   readonly replacements: number
   readonly requests: number

@@ -63,7 +63,7 @@ export class SoakDevice {
     return readdirSync(`/proc/${this.pid}/fd`).length
   }
 
-  /** Memory of its own: what it shares with the front-end is not counted. */
+  /** Private memory, without what it shares with the front-end. */
   memoryKib(): number {
     return Number(/^RssAnon:\s+(\d+)/m.exec(readFileSync(`/proc/${this.pid}/status`, 'utf8'))?.[1])
   }
@@ -74,7 +74,7 @@ export class SoakDevice {
     return Object.values(requests).reduce((sum, count) => sum + count, 0)
   }
 
-  /** Descriptors it holds when nobody is connected; it learns a moment later that somebody has left. */
+  /** The descriptors that it holds when nobody is connected. It notices a moment later that a front-end has left. */
   async fdCountAtRest(expected?: number): Promise<number> {
     const endMs = performance.now() + WAIT_MS
     for (;;) {

@@ -22,7 +22,7 @@ const shares: Readonly<Record<string, { args: readonly string[]; hasTwo?: boolea
   'hidden-sub-mount': { args: ['--no-announce-submounts'], hasTwo: true },
 }
 
-/** Copies a file with data, a hole and an odd end to each directory, and prints what came of it. */
+/** Copies a file with data, a hole and an odd end to each directory, and prints the results. */
 const PROGRAM = `
 import errno, hashlib, os, subprocess, sys
 os.chdir(sys.argv[1])

@@ -1,4 +1,4 @@
-/** What docs/coherency.md says of a device that ends under a guest, and of shares that are read-only. */
+/** A device that ends under a guest, and read-only shares, as docs/coherency.md describes them. */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'

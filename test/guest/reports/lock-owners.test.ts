@@ -13,7 +13,7 @@ t.setTimeout(900_000)
 
 const ORDINARY_ID = 1234
 
-/** Prints a line for each thing that a local file system does with locks. */
+/** Prints a line for each behaviour of locks on a local file system. */
 const PROGRAM = `
 import errno, fcntl, os, struct, sys, time
 d = sys.argv[1]
@@ -122,7 +122,7 @@ for mode in (0o444, 0o400, 0o200, 0o222, 0o100, 0, 0o644):
         os.close(a)
 `
 
-/** What a local file system does. */
+/** The lines of a local file system. */
 function expected(): string {
   const path = mkdtempSync(join(tmpdir(), 'locks-'))
   chmodSync(path, 0o777)

@@ -1,6 +1,6 @@
 /**
- * Data that is in a guest's page cache and not yet on the host is what every program of the guest sees, and what reaches the
- * host: beside handles with O_DIRECT, in holes, in copies.
+ * Every program of a guest sees data that is in the page cache and not yet on the host, and this data reaches the host:
+ * with O_DIRECT handles beside it, in holes, in copies.
  */
 import t from 'tap'
 import { serveDebianRoot } from '../../../vm/device/debian-root.js'
@@ -17,10 +17,10 @@ const policies: Readonly<Record<string, readonly string[]>> = {
   'always-writeback': ['--cache', 'always', '--writeback'],
 }
 
-/** How a program that holds the file open has put data into it: see vm/guest/programs/hold-dirty.c. */
+/** The ways in which a program that holds the file open has put data into it: see vm/guest/programs/hold-dirty.c. */
 const writers = ['written', 'hole', 'mapped']
 
-/** Programs that ask where data is before they copy it. */
+/** Programs that ask where the data is before they copy a file. */
 const copies: Readonly<Record<string, string>> = {
   cp: 'cp file /tmp/copy',
   'cp --sparse=always': 'cp --sparse=always file /tmp/copy',

@@ -1,7 +1,7 @@
 /**
- * Memory that was plugged into a guest and is not shared with the device (no share=on): what a request brings or wants there
- * cannot be reached. It fails. A guest before Linux 7.1 would take an answer that is not written for success: files of zeros,
- * empty listings.
+ * Memory that was plugged into a guest without share=on is not shared with the device: it cannot reach the data of a
+ * request there. The request fails. A guest before Linux 7.1 would take a reply that is not written for success: files
+ * of zeros, empty listings.
  */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -34,7 +34,7 @@ for (const { kernel, qemu } of [
       qemu,
       memoryMiB: 320,
       maxMemoryMiB: 4096,
-      // For pages of programs and files alone: requests themselves stay where they can be read.
+      // Only pages of programs and files use this memory: the requests themselves can be read.
       kernelArgs: ['memhp_default_state=online_movable'],
     })
     const size = PLUG_MIB * MIB
@@ -57,7 +57,7 @@ for (const { kernel, qemu } of [
       t.equal(lines.length, FILES)
       for (const [name = '', sum] of lines)
         if (sum !== 'failed') t.equal(sum, sums.get(name), `${tag}: ${name}`)
-      // A listing is read into such memory, too.
+      // A listing is also read into such memory.
       const listing = await guest.run(`ls /${tag} | wc -l; ls /${tag} > /dev/null`)
       if (listing.status === 0) t.equal(Number(listing.stdout), FILES, `${tag}: a listing`)
       const written = await guest.run(

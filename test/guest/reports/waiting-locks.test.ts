@@ -1,4 +1,4 @@
-/** A process of a guest that waits for a lock cannot be killed; the device ends its wait, and says who waits. */
+/** A process of a guest that waits for a lock cannot be killed; the device shows the wait, and ends it. */
 import { closeSync, openSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -19,7 +19,7 @@ interface Locks {
   readonly waiting: readonly { readonly id: number; readonly pid: number; readonly heldBy: string }[]
 }
 
-/** Waits for a lock on the file, and prints what came of it. */
+/** Waits for a lock on the file, and prints the result. */
 const waitFor = (kind: 'lockf' | 'flock') => `
 import errno, fcntl
 try:
