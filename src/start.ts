@@ -1,7 +1,8 @@
 /** Starts serving: becomes a confined process, or serves here with its own sockets. */
 import { messageOf } from './basics/errors.js'
 import type { Configuration } from './config/configuration.js'
-import { successionFd } from './live/succession.js'
+import { keyOf } from './live/share-key.js'
+import { placeOf, successionFd } from './live/succession.js'
 import { Successor } from './live/successor.js'
 import { planConfinement } from './sandbox/confinement.js'
 import { allowRings, limitFiles, openOwnDescriptors } from './sandbox/own-process.js'
@@ -14,23 +15,16 @@ import { linkToManager } from './sockets/service-manager.js'
 /** Serves, in this process or in the one that it becomes. `args` is the command line. Throws UserError. */
 export async function startServing(asked: Configuration, args: readonly string[]): Promise<void> {
   const succession = successionFd()
-  // A successor gets its sockets from the process that serves.
-  const configuration = succession === undefined ? withInheritedPaths(asked) : asked
+  if (succession !== undefined) return succeed(asked, succession, args)
+  const configuration = withInheritedPaths(asked)
   const { syslog, fileLimit } = configuration
   const starter = { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 }
   const confinement = planConfinement(configuration, starter)
   const syslogFd = syslog === undefined ? undefined : connectDatagram(syslog)
-  // The keeper, which is known outside, starts a successor: see native/launcher/keeper.c.
-  const pid = succession === undefined ? process.pid : process.ppid
+  const { pid } = process
   const managerLink = linkToManager(process.env, pid)
   const plan = { configuration, confinement, syslogFd, managerLink, pid }
-  const { becomeConfined, becomeSuccessor, canChange } = await import('./sandbox/launch.js')
-  if (succession !== undefined) {
-    limitFiles(fileLimit)
-    allowRings()
-    putOffSignals()
-    becomeSuccessor(plan, succession, args)
-  }
+  const { becomeConfined, canChange } = await import('./sandbox/launch.js')
   // Even without a sandbox, root has privileges to drop, and a process that can be changed needs a broker.
   if (confinement.sandbox !== 'none' || starter.uid === 0 || canChange(configuration)) {
     // Limits cannot be raised inside the confinement.
@@ -46,6 +40,33 @@ export async function startServing(asked: Configuration, args: readonly string[]
     () => new ClaimedSockets(configuration),
     () => {},
   )
+}
+
+/** Becomes a confined process that takes over from the one at the other end of `fd`. Throws UserError. */
+async function succeed(asked: Configuration, fd: number, args: readonly string[]): Promise<never> {
+  // Its sockets come from the process that serves.
+  const inherited = new Successor(fd).accept(placeOf(asked))
+  const configuration = only(asked, inherited.shares)
+  const starter = { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 }
+  const confinement = planConfinement(configuration, starter)
+  const syslogFd = configuration.syslog === undefined ? undefined : connectDatagram(configuration.syslog)
+  // The keeper, which is known outside, has started this process: see native/launcher/keeper.c.
+  const pid = process.ppid
+  const plan = { configuration, confinement, syslogFd, managerLink: linkToManager(process.env, pid), pid }
+  limitFiles(configuration.fileLimit)
+  allowRings()
+  putOffSignals()
+  return (await import('./sandbox/launch.js')).becomeSuccessor(plan, fd, inherited, args)
+}
+
+/** Leaves out the shares that are not served any more: a command has removed them. */
+function only(configuration: Configuration, served: readonly string[]): Configuration {
+  const isServed = configuration.shares.map((share) => served.includes(keyOf(share)))
+  return {
+    ...configuration,
+    shares: configuration.shares.filter((_, n) => isServed[n]),
+    dangers: configuration.dangers.filter((_, n) => isServed[n]),
+  }
 }
 
 /** Tells the process that serves why this one cannot be its successor. */

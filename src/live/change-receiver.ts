@@ -8,6 +8,7 @@ import type { LoadedProgram } from '../share/share-thread.js'
 import { closeFds, type Packet, type PacketSocket } from '../sockets/packet-socket.js'
 import {
   type Changes,
+  type DescribedShare,
   decodeMessage,
   encodeMessage,
   type LiveAnswer,
@@ -71,7 +72,9 @@ export class ChangeReceiver {
     const { shares } = this
     switch (request.op) {
       case 'describe': {
-        const running = shares.serving.map(({ id, name, added, config }) => ({ id, name, added, config }))
+        const running = shares.serving.map(
+          ({ id, name, added, words, config }): DescribedShare => ({ id, name, added, words, config }),
+        )
         const configuration = { ...this.plan.configuration, logLevel: shares.level }
         return { pid: this.plan.pid, shares: running, configuration }
       }
@@ -90,7 +93,10 @@ export class ChangeReceiver {
     }
   }
 
-  private async prepare({ config, added, dangers }: NewShare, fds: readonly number[]): Promise<number> {
+  private async prepare(
+    { config, added, words, dangers }: NewShare,
+    fds: readonly number[],
+  ): Promise<number> {
     const [listenFd, rootFd] = fds
     if (listenFd === undefined || rootFd === undefined) {
       closeFds(fds)
@@ -101,7 +107,7 @@ export class ChangeReceiver {
     const place = { root: `${rootFd}`, trace, listenFd, loaded: this.program }
     for (const danger of dangers) this.log.warn({ directory: config.directory }, danger)
     try {
-      return await this.shares.prepare(config, place, added)
+      return await this.shares.prepare(config, place, added, words)
     } catch (error) {
       closeFds([listenFd])
       throw error

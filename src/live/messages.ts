@@ -10,6 +10,8 @@ export interface DescribedShare {
   readonly name: string
   /** True if it was added by a command, and not by the command line or the configuration file. */
   readonly added: boolean
+  /** The words of the command that added it. */
+  readonly words?: string | undefined
   readonly config: ShareConfig
 }
 
@@ -26,6 +28,7 @@ export interface Description {
 export interface NewShare {
   readonly config: ShareConfig
   readonly added: boolean
+  readonly words?: string | undefined
   /** What its guest can do to the host, for the log. */
   readonly dangers: readonly string[]
 }

@@ -32,7 +32,12 @@ export function replace(
 ): object {
   if (program !== undefined) mustBeProgram(program)
   const own = [process.execPath, ...process.execArgv, MAIN]
-  const words = [...(program === undefined ? own : [resolve(program)]), ...args, ...options]
+  // Shares that commands have added are options from now on.
+  const added = running
+    .describe()
+    .shares.flatMap(({ words }) => (words === undefined ? [] : ['--share', words]))
+  const start = program === undefined ? own : [resolve(program)]
+  const words = [...start, ...args, ...added, ...options]
   const [fd] = askBroker(broker, `r${words.map((word) => `${word}\0`).join('')}`)
   if (fd === undefined) throw new UserError('no further process can be started')
   running.replaceBy(fd)

@@ -44,6 +44,8 @@ interface RunningShare {
   readonly id: number
   readonly name: string
   readonly added: boolean
+  /** The words of the command that added it. */
+  readonly words: string | undefined
   /** A change asks for it, and hears why it cannot be served. */
   readonly isAsked: boolean
   readonly log: Logger
@@ -71,7 +73,16 @@ export class RunningShares implements ControlledShares {
   }
 
   /** Starts the thread of a share, which stops at each milestone. A single share needs no name in its logs. */
-  start(config: ShareConfig, place: Place, { added = false, isAsked = false, named = true } = {}): number {
+  start(
+    config: ShareConfig,
+    place: Place,
+    {
+      added = false,
+      words,
+      isAsked = false,
+      named = true,
+    }: { added?: boolean; words?: string | undefined; isAsked?: boolean; named?: boolean } = {},
+  ): number {
     const id = this.nextId++
     const name = config.tag ?? `${id}`
     const log = named ? this.parts.log.child({ share: name }) : this.parts.log
@@ -85,7 +96,18 @@ export class RunningShares implements ControlledShares {
       this.eventsOf(id, log),
     )
     if (this.timed) thread.counters.isTimed = true
-    this.shares.set(id, { id, name, added, isAsked, log, thread, config, begun: false, removed: false })
+    this.shares.set(id, {
+      id,
+      name,
+      added,
+      words,
+      isAsked,
+      log,
+      thread,
+      config,
+      begun: false,
+      removed: false,
+    })
     this.shareDescriptors()
     thread.exited.then(() => this.forget(id))
     return id
@@ -111,8 +133,8 @@ export class RunningShares implements ControlledShares {
   }
 
   /** Makes a share that serves when it is begun. Resolves to its number. Rejects if it cannot be served. */
-  async prepare(config: ShareConfig, place: Place, added: boolean): Promise<number> {
-    const id = this.start(config, place, { added, isAsked: true })
+  async prepare(config: ShareConfig, place: Place, added: boolean, words?: string): Promise<number> {
+    const id = this.start(config, place, { added, words, isAsked: true })
     const { thread } = this.get(id)
     try {
       await thread.reached('loaded')
@@ -202,7 +224,13 @@ export class RunningShares implements ControlledShares {
   get serving(): readonly (DescribedShare & ControlledShare)[] {
     return this.all
       .filter(({ begun, removed }) => begun && !removed)
-      .map((share) => ({ ...controlled(share), id: share.id, added: share.added, config: share.config }))
+      .map((share) => ({
+        ...controlled(share),
+        id: share.id,
+        added: share.added,
+        words: share.words,
+        config: share.config,
+      }))
   }
 
   /** Of a share that goes by the name of one that serves, nothing more is said. */

@@ -7,7 +7,7 @@ import { openForSandbox } from '../sandbox/handed-directory.js'
 import type { ShareConfig } from '../share/share-config.js'
 import { claimSocket } from '../sockets/socket-claim.js'
 import type { KeptSockets } from './kept-sockets.js'
-import type { DescribedShare, Description } from './messages.js'
+import type { DescribedShare, Description, NewShare } from './messages.js'
 import type { RunningProcess } from './running-process.js'
 
 /** What a helper works with. */
@@ -22,7 +22,7 @@ export function addShare(helper: Helper, words: string): object {
   const description = helper.process.describe()
   const running = description.shares.map(({ config }) => config)
   const { config, dangers } = configureAdded(helper.given, parseShareWords(words), running)
-  const id = prepareShare(helper, description, { config, added: true, dangers })
+  const id = prepareShare(helper, description, { config, added: true, words, dangers })
   helper.sockets.confirm()
   commit(helper, description, { begin: [id], said: 'share added' })
   return { name: config.tag ?? `${id}`, directory: config.directory, socketPath: config.socketPath, dangers }
@@ -41,7 +41,7 @@ export function removeShare(helper: Helper, name: string | undefined): object {
 export function prepareShare(
   { process, sockets }: Helper,
   { configuration: { sandbox } }: Description,
-  share: { config: ShareConfig; added: boolean; dangers: readonly string[] },
+  share: NewShare,
 ): number {
   const { config } = share
   expectAddable(config, sandbox !== 'none')

@@ -60,21 +60,25 @@ export function placeOf({
   }
 }
 
-/** Throws UserError if a successor of this configuration cannot serve at another one's place. */
+/**
+ * Throws UserError if a successor of this configuration cannot serve at another one's place. It may have more shares: those
+ * that were removed from the process that serves.
+ */
 export function mustServeAt(own: Place, offered: Place): void {
-  const differs = (name: keyof Place) => JSON.stringify(own[name]) !== JSON.stringify(offered[name])
-  const [name] = (['shares', 'control', 'metrics', 'sandbox'] as const).filter(differs)
+  const missing = offered.shares.find((key) => !own.shares.includes(key))
+  if (missing !== undefined)
+    throw new UserError(`the options have no share at ${missing}, which is served: sockets cannot change`)
+  const [name] = (['control', 'metrics', 'sandbox'] as const).filter((key) => own[key] !== offered[key])
   if (name === undefined) return
   const [before, now] = [offered[name], own[name]].map((value) => JSON.stringify(value))
   throw new UserError(`${whatIs[name]} cannot change while a guest is connected: ${before}, now ${now}`)
 }
 
 const whatIs = {
-  shares: 'the sockets of shares',
   control: '--control-socket',
   metrics: '--metrics',
   sandbox: '--sandbox',
-} as const satisfies Record<keyof Place, string>
+} as const
 
 /** Returns the descriptor of the socket to the process that serves, or undefined if this one is no successor. */
 export function successionFd(): number | undefined {

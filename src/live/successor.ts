@@ -10,6 +10,8 @@ const TAKEN = Symbol('taken')
 
 /** What a process has got from the one that serves, before the shares. */
 export interface Inherited {
+  /** The sockets of the shares that are served. */
+  readonly shares: readonly string[]
   readonly controlFd: number | undefined
   readonly metricsFd: number | undefined
   readonly mountsFd: number | undefined
@@ -34,6 +36,7 @@ export class Successor {
     mustServeAt(place, offer.place)
     const fds = [...packet.fds]
     return {
+      shares: offer.place.shares,
       controlFd: offer.place.control === null ? undefined : fds.shift(),
       metricsFd: offer.place.metrics === null ? undefined : fds.shift(),
       mountsFd: offer.hasMounts ? fds.shift() : undefined,

@@ -28,6 +28,8 @@ export interface InheritedFds {
   readonly shareFds: readonly number[]
   readonly controlFd: number | undefined
   readonly metricsFd: number | undefined
+  /** The mount namespace of the process that serves, for its successor; undefined: it has none of its own, or there is none. */
+  readonly mountsFd?: number | undefined
 }
 
 /** The part of the data that the starting process knows. */
@@ -84,16 +86,25 @@ export function becomeConfined(
  * Becomes the launcher of a successor, which gets its sockets over `successionFd` from the process that serves. Tells the
  * broker the words of its program, for helpers to come. Throws on failure.
  */
-export function becomeSuccessor(plan: ServerPlan, successionFd: number, args: readonly string[]): never {
+export function becomeSuccessor(
+  plan: ServerPlan,
+  successionFd: number,
+  { controlFd, metricsFd, mountsFd }: Omit<InheritedFds, 'shareFds'>,
+  args: readonly string[],
+): never {
   const handoverFd = Number(process.env['VIRTIOFSD_TS_HANDOVER_FD'])
   const node = nodeWords(plan)
-  const stateFd = writeInheritance({ ...plan, sockets: undefined })
+  const sockets = { shareFds: [], controlFd, metricsFd, mountsFd }
+  const stateFd = writeInheritance({ ...plan, sockets })
   const program = [...node, PROGRAM, `${stateFd}`, ...args]
   const told = [`${node.length}`, HELPER, ...program].map((word) => `${word}\0`).join('')
   new PacketSocket(Number(process.env['VIRTIOFSD_TS_WORDS_FD'])).send(told)
   become(
     [...launcherWords(plan), ...hangupWords(plan), '--handover-fd', `${handoverFd}`, '--', ...program],
-    [stateFd, successionFd, handoverFd, plan.syslogFd, plan.managerLink?.fd],
+    [
+      ...[stateFd, successionFd, handoverFd, controlFd, metricsFd, mountsFd],
+      ...[plan.syslogFd, plan.managerLink?.fd],
+    ],
   )
 }
 

@@ -90,6 +90,11 @@ export class InodeFds {
     return this.handles?.mounts ?? new Map()
   }
 
+  /** True if inodes without a descriptor can be opened. */
+  get opensHandles(): boolean {
+    return this.handles !== undefined
+  }
+
   /** Takes over a descriptor by which kept handles of a device are opened. Returns false if none can be opened here. */
   adoptMount(device: number, fd: number): boolean {
     return this.handles?.adopt(device, fd) === true

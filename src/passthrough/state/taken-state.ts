@@ -125,8 +125,7 @@ export class TakenState {
     inodes.adoptDevices(devices as readonly (readonly [string, number])[])
     for (const device of mounts as readonly number[]) {
       const fd = this.takeFd()
-      if (inodes.fds.adoptMount(device, fd)) continue
-      throw new StateError('this process may not open file handles, by which inodes are known')
+      if (!inodes.fds.adoptMount(device, fd)) native.close(fd)
     }
   }
 
@@ -141,6 +140,8 @@ export class TakenState {
     if (inodes.count >= options.inodeLimit)
       throw new StateError(`the guest knows more inodes than --inode-limit ${options.inodeLimit}`)
     if (fd >= 0) this.mustHaveRoom()
+    else if (!record.isLost && !inodes.fds.opensHandles)
+      throw new StateError('the guest knows inodes by file handles, which this process does not open')
     inodes.adopt(record, fd)
   }
 

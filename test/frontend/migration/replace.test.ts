@@ -204,6 +204,38 @@ t.test('a device of an ordinary user, in a user namespace of its own', async (t)
   }
 })
 
+t.test('shares that were added go on, and those that were removed stay away', async (t) => {
+  const second = shareWords(t, 'second')
+  const sandbox = isRoot ? 'namespace' : 'none'
+  const live = await LiveDevice.start(t, ['--share', second.words], { sandbox })
+  const third = live.share('third')
+  const changes = await live.changes()
+  await changes.ask('share-add', third.words)
+  changes.socket.destroy()
+  const fs = mount(t, third)
+  const { nodeid, handle } = fs.create(ROOT_ID, 'file', O_RDWR)
+  const names = async () => {
+    const control = await live.control()
+    const shares = await control.ask<readonly { name: string }[]>('shares')
+    control.socket.destroy()
+    return shares.map(({ name }) => name)
+  }
+  await live.replace()
+  t.same(await names(), ['0', 'second', 'third'])
+  t.equal(fs.write(nodeid, handle, 0n, bytesOf('text')), 4)
+  const removal = await live.changes()
+  await removal.ask('share-remove', 'second')
+  removal.socket.destroy()
+  await live.replace()
+  await live.replace()
+  t.same(await names(), ['0', 'third'])
+  t.equal(fs.write(nodeid, handle, 0n, bytesOf('text')), 4)
+  const end = await live.changes()
+  await end.ask('share-remove', 'third')
+  end.socket.destroy()
+  t.same(live.sockets(), [], 'and its socket goes with it')
+})
+
 /** A further share: its words, its directory and its socket. */
 function shareWords(t: Test, name: string) {
   const place = tempDir(t)
@@ -224,7 +256,7 @@ t.test('options: some may change, some may not, and a wrong one changes nothing'
   t.match(await refusal(live, { options: ['--writeback'] }), /--writeback was false/)
   t.match(
     await refusal(live, { options: ['--socket-path', '/tmp/other'] }),
-    /sockets of shares cannot change/,
+    /no share at .* sockets cannot change/,
   )
   t.match(await refusal(live, { options: ['--sandbox', 'namespace'] }), /--sandbox cannot change/)
   t.match(await refusal(live, { options: ['--shared-dir', tempDir(t)] }), /shared directory is another/)

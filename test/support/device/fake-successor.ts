@@ -2,6 +2,7 @@
  * Pretends to be the successor of a device, and ends or stops at the step of its first argument: see
  * test/hostile/successors-that-fail.test.ts.
  */
+import { readlinkSync, writeFileSync } from 'node:fs'
 import { HandedReceiver } from 'vhost-user-ts'
 import { messageIn, type SuccessionMessage, sendTo, successionFd } from '../../../src/live/succession.js'
 import { threadSockets } from '../../../src/live/successor.js'
@@ -23,6 +24,29 @@ function receive(): SuccessionMessage {
   return messageIn(packet)
 }
 
+function copyOf(bytes: Uint8Array | undefined): Uint8Array {
+  return Uint8Array.from(bytes ?? [])
+}
+
+/** Writes what was received, and what each descriptor is, to the files that the second argument names. */
+function record(bytes: Uint8Array, receiver: HandedReceiver): never {
+  const [, , , path = ''] = process.argv
+  const kinds: string[] = []
+  try {
+    for (;;) kinds.push(kindOf(readlinkSync(`/proc/self/fd/${receiver.takeFd()}`)))
+  } catch {
+    // That was the last one.
+  }
+  writeFileSync(`${path}.bin`, bytes)
+  writeFileSync(`${path}.json`, `${JSON.stringify(kinds)}\n`)
+  process.exit()
+}
+
+function kindOf(link: string): string {
+  if (link.startsWith('/memfd:')) return 'memory'
+  return link.startsWith('/') ? 'path' : link.replace(/:.*/, '')
+}
+
 step('start')
 const offer = receive()
 if (offer.op !== 'offer') throw new Error(`${offer.op} in place of an offer`)
@@ -39,9 +63,11 @@ closeFds(others)
 step('ready')
 for (const { own } of sockets) {
   const receiver = new HandedReceiver(own)
-  receiver.receive()
+  const pieces = [copyOf(receiver.receive())]
   step('state')
-  while (receiver.receive() !== undefined) {}
+  for (let piece = receiver.receive(); piece !== undefined; piece = receiver.receive())
+    pieces.push(copyOf(piece))
+  if (last === 'record') record(Buffer.concat(pieces), receiver)
 }
 step('received')
 sendTo(socket, { op: 'taken' })
