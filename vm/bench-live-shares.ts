@@ -45,7 +45,7 @@ class Changes {
   }
 }
 
-/** What the process that serves holds. */
+/** The descriptors, threads and memory of the process that serves. */
 function heldBy(launcherPid: number): { fds: number; threads: number; privateKib: number } {
   const pid = servingPidOf(launcherPid)
   const memory = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8').matchAll(/^Private_\w+: +(\d+)/gm)

@@ -76,7 +76,7 @@ async function costs({ rounds, runMs }: Options): Promise<void> {
   )
 }
 
-/** How many requests come through a limit, and what another share of the process feels meanwhile. */
+/** The number of requests that pass a limit, and the effect on another share of the process. */
 async function limit({ rounds, runMs }: Options): Promise<void> {
   const dir = makeTemporaryDir()
   const limited = makeBenchShare(SHARE_PATHS.memory)

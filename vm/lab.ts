@@ -30,7 +30,10 @@ import { buildKernel, FLAVOURS, type Flavour } from './lab/tree/build-kernel.js'
 import { Worktree } from './lab/tree/worktree.js'
 import type { ReportFiles } from './report/write-reports.js'
 
-/** What a guest with the kernel's own checks needs: KASAN keeps a byte for each eight, and all is slower. */
+/**
+ * The memory and time of a guest with the kernel's own checks: KASAN keeps a byte for each eight, and everything is
+ * slower.
+ */
 const DEBUG_GUEST = { guestMiB: 1024, bootTimeoutMs: 600_000 }
 
 interface Options extends ReportFiles {
@@ -219,7 +222,7 @@ interface Choice extends KernelChoice {
   readonly build?: () => Promise<string>
 }
 
-/** What all kernels of a run have in common. */
+/** The options that all kernels of a run have in common. */
 function machineOf({ qemu, device, kernelArgs, bootLimit, flavour }: Options): Omit<Choice, 'kernel'> {
   return {
     server: device,

@@ -1,6 +1,6 @@
 import { visible } from '../basics/visible.js'
 
-/** How a column is set: words to the left, numbers to the right. */
+/** The alignment of a column: words to the left, numbers to the right. */
 export interface Column {
   readonly title: string
   /** The default is left. */

@@ -1,7 +1,7 @@
 import { LATENCY_BUCKETS, type LatencyCounts, latencyBoundUs } from 'virtio-fs-ts/protocol'
 import type { ReportedShare } from '../control/share-reports.js'
 
-/** What one opcode did between two reports. */
+/** The activity of one opcode between two reports. */
 export interface OpcodeRow {
   readonly opcode: string
   readonly perSecond: number
@@ -11,7 +11,7 @@ export interface OpcodeRow {
   readonly p99Us: number | undefined
 }
 
-/** What a share did between two reports. */
+/** The activity of a share between two reports. */
 export interface ShareRow extends Omit<OpcodeRow, 'opcode'> {
   readonly share: ReportedShare
   readonly readPerSecond: number

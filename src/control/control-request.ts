@@ -9,7 +9,7 @@ export interface ControlRequest {
   readonly argument?: unknown
 }
 
-/** What is said of a longer line. */
+/** The message for a longer line. */
 export const tooLong = `a line has at most ${MAX_LINE_LENGTH} characters`
 
 /** Parses a line of a client. `id` comes back with the answer. Throws an Error whose message is for the client. */

@@ -29,7 +29,7 @@ const FREE: ReadonlySet<number> = new Set([
 /** A copy under a limit moves what passes in this time, and at least so many bytes. */
 const COPY_SECONDS = 0.1
 const LEAST_COPY_BYTES = 64 * 1024
-/** One turn serves so many requests at most; then new requests are looked for. */
+/** The most requests that are served before the rings are looked at again. */
 const TURN = 64
 /** The longest time until it is looked again: epoll_wait(2) takes 24 days at most, and a debt may last longer. */
 const LONGEST_MS = 60_000
@@ -129,7 +129,7 @@ export class RateGate implements Gate {
   }
 
   drain(serve: (carrier: Carrier, sinceMs: number) => void): void {
-    // They are charged all the same: a guest that stops its rings again and again wins nothing.
+    // They are charged all the same, so a guest that stops its rings again and again gains nothing.
     while (this.serveOldest(() => true, serve)) {}
   }
 
@@ -161,7 +161,7 @@ export class RateGate implements Gate {
     return true
   }
 
-  /** The clock is read once for a batch, when nothing is left, and when a copy has to be paid for. */
+  /** The clock is read once for a batch, when a bucket is empty, and when a copy is charged. */
   private mayPass(lane: Lane): boolean {
     if (!this.isFresh || !lane.isOpen || this.copiedBytes !== this.counters.copiedBytes)
       this.refill(performance.now())
@@ -186,7 +186,7 @@ export class RateGate implements Gate {
     this.copiedBytes = copiedBytes
   }
 
-  /** Limits how far a single copy gets. The guest goes on with the rest. */
+  /** Shortens a single copy. The guest asks again for the rest. */
   private shorten({ args }: Request): void {
     const { readBytes, writeBytes } = this.inForce
     const perSecond = Math.min(
@@ -199,7 +199,7 @@ export class RateGate implements Gate {
     if (lenBytes < 0 || lenBytes > mostBytes) CopyFileRangeIn.writeLenBytes(args, ARGS, mostBytes)
   }
 
-  /** What a request is charged for: the bytes that it asks for. */
+  /** The bytes that a request is charged for: those that it asks for. */
   private bytesOf({ args, replyRoomBytes }: Request, lane: Lane): number {
     if (lane === this.reading) return Math.min(ReadIn.sizeBytes(args, ARGS), replyRoomBytes)
     return lane === this.writing ? WriteIn.sizeBytes(args, ARGS) : 0

@@ -5,7 +5,7 @@ export class LimitError extends Error {
   override readonly name = 'LimitError'
 }
 
-/** What a share may do in a second. Undefined: no limit. Bytes of reads and of writes are counted apart. */
+/** The limits of a share in a second. Undefined: no limit. Bytes of reads and of writes are counted apart. */
 export interface RateLimits {
   readonly iops: Rate | undefined
   readonly readBytes: Rate | undefined

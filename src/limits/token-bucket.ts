@@ -1,10 +1,13 @@
-/** What a bucket lets pass: so much in each second on average, and `burst` at once after a pause. */
+/** The rate of a bucket: so much in each second on average, and `burst` at once after a pause. */
 export interface Rate {
   readonly perSecond: number
   readonly burst: number
 }
 
-/** A bucket that something waits for collects for this long, whatever its burst: a thread that wakes up late loses none. */
+/**
+ * A bucket with waiting requests collects for at least this long, whatever its burst, so that a thread that wakes up
+ * late loses nothing.
+ */
 const LATE_MS = 100
 
 /**

@@ -11,7 +11,7 @@ const PREFIX = 'virtiofsd_ts_'
 const BOUNDS_US = Array.from({ length: 25 }, (_, power) => 2 ** power)
 const US_PER_SECOND = 1_000_000
 
-/** What the shares of this process did and hold. */
+/** The activity of the shares of this process, and what they hold. */
 export function shareFamilies(shares: readonly ReportedShare[]): readonly Family[] {
   const each = (samplesOf: (share: ReportedShare, labels: Labels) => readonly Sample[]): readonly Sample[] =>
     shares.flatMap((share) => samplesOf(share, { share: share.name }))
@@ -33,7 +33,7 @@ export function shareFamilies(shares: readonly ReportedShare[]): readonly Family
       help,
       each((share, labels) => [{ labels, value: value(share) }]),
     )
-  /** What only the share's thread knows is left out while that does not answer. */
+  /** Figures that only the share's thread knows are left out while it does not answer. */
   const present = (
     name: string,
     type: 'counter' | 'gauge',

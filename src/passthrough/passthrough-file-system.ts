@@ -59,11 +59,11 @@ export interface ShareReports {
   releaseLocks(id: number | undefined): number
   /** Memory that the guest makes the share hold. */
   memory(): MemoryReport
-  /** What the guest holds: inodes, open files, descriptors. */
+  /** The number of inodes, open files and descriptors that the guest holds. */
   use(): ShareUse
 }
 
-/** What a guest makes its share hold, and how much of it it may. */
+/** The resources that a guest makes its share hold, and their limits. */
 export interface ShareUse {
   readonly inodes: number
   readonly inodeLimit: number

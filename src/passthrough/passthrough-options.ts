@@ -38,7 +38,7 @@ export interface PassthroughOptions {
   readonly migration: MigrationOptions
   /** The most threads that copy large reads beside this one; undefined: from the processors. */
   readonly threadPoolSize: number | undefined
-  /** What the tree may hold; undefined: it is not counted. */
+  /** The quota of the tree; undefined: it is not counted. */
   readonly quota: QuotaLimits | undefined
   /** Reports a fault that the guest has caused. `kind` comes from a fixed set. */
   report(kind: string, fields: object): void

@@ -24,7 +24,7 @@ export interface Starter {
   readonly gid: number
 }
 
-/** What a confined process can see and do. */
+/** The files and privileges that a confined process has. */
 export interface Confinement {
   readonly sandbox: Sandbox
   /** The ids in the process's own user namespace; undefined: it has none. */

@@ -45,7 +45,7 @@ const STDIO = [0, 1, 2]
 const LEAN_OPTIONS = ['--v8-pool-size=1', '--max-semi-space-size=1']
 
 const PROGRAM = new URL('../confined.js', import.meta.url).pathname
-/** What the broker starts to change the running process: see native/launcher/broker.c. */
+/** The helper that the broker starts to change the running process: see native/launcher/broker.c. */
 const HELPER = new URL('../helper.js', import.meta.url).pathname
 
 /**

@@ -4,7 +4,7 @@ import type { SeccompAction } from '../config/options/process-options.js'
 import { seccompFilter } from './seccomp-filter.js'
 import { systemCallRules } from './system-calls.js'
 
-/** What io_urings of one user may lock together: some thousands of 136 KiB. */
+/** The memory that io_urings of one user may lock together: some thousands of 136 KiB. */
 const LOCKED_BYTES = 1024 * 1024 * 1024
 
 /** Ends the process at once, without waiting for threads that are blocked in a system call. */

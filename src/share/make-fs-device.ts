@@ -110,7 +110,7 @@ export function makeOwnDevice(
   })
 }
 
-/** What a device serves, and in what a directory of the host differs from a module's file system. */
+/** The source of a device's files, and the differences between a directory of the host and a module's file system. */
 interface Served {
   readonly fileSystem: FileSystem
   readonly introspection: Introspection

@@ -55,7 +55,7 @@ export interface ShareConfig extends CacheChoices {
   readonly fileHandles: FileHandleUse
   readonly inodeLimit: number
   readonly migration: MigrationOptions
-  /** How users map between guest and host: specifications of `--translate-uid`. */
+  /** The mapping of users between guest and host: specifications of `--translate-uid`. */
   readonly translateUid: readonly string[]
   readonly translateGid: readonly string[]
   /** False: never offer READDIRPLUS, whatever the cache mode. */
@@ -73,9 +73,9 @@ export interface ShareConfig extends CacheChoices {
   /** The file in which every request is recorded; undefined: none. A new file begins after the given bytes. */
   readonly trace: string | undefined
   readonly traceBytes: number
-  /** What the guest may do in a second. */
+  /** The limits of the guest in a second. */
   readonly rateLimits: RateLimits
-  /** What the share may hold; undefined: it is not counted. */
+  /** The quota of the share; undefined: it is not counted. */
   readonly quota: QuotaLimits | undefined
   /** The longest spin before the thread sleeps, in microseconds; 0: never. */
   readonly pollUs: number

@@ -9,7 +9,7 @@ export interface ShareFigures {
   readonly inFlight: number
   /** Requests that are on the rings and were not taken. */
   readonly onRings: number
-  /** What the guest makes the share hold. Undefined for a file system that a module made. */
+  /** The resources that the guest makes the share hold. Undefined for a file system that a module made. */
   readonly use: ShareUse | undefined
   /** Requests that faults were applied to. */
   readonly faultsApplied: number

@@ -26,7 +26,7 @@ export interface LimitsReport {
   readonly quota: QuotaReport | undefined
 }
 
-/** What the share may hold, and holds. */
+/** The quota of the share, and its use. */
 export interface QuotaReport {
   readonly bytes: number | 'none'
   readonly usedBytes: number

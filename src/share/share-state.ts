@@ -11,7 +11,7 @@ import type { ShareConfig } from './share-config.js'
 /** Section META: the agreement with the guest, and the options that a guest can notice. It comes first. */
 export const META = { tag: 'META', version: 1, isRequired: true } as const
 
-/** What state needs of a share. */
+/** The parts of a share that its state needs. */
 export interface StateParts {
   readonly config: ShareConfig
   readonly session: Session

@@ -37,7 +37,7 @@ export interface SocketClaim {
   release(): void
 }
 
-/** What else has to happen while a socket is claimed. */
+/** Further steps while a socket is claimed. */
 export interface ClaimHooks {
   /** The process to name in the pid file; undefined: this one. */
   readonly pid?: number

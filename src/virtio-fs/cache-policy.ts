@@ -6,7 +6,7 @@ import {
   FOPEN_PARALLEL_DIRECT_WRITES,
 } from './abi.js'
 
-/** How much of a share a guest may cache. Names and meanings are virtiofsd's. */
+/** The cache policies of a share. Names and meanings are virtiofsd's. */
 export type CacheMode = 'never' | 'metadata' | 'auto' | 'always'
 
 export const cacheModes: readonly CacheMode[] = ['never', 'metadata', 'auto', 'always']

@@ -74,7 +74,7 @@ export class Session {
 
   constructor(
     readonly fileSystem: FileSystem,
-    /** What the device asks for at INIT. A change takes effect at the next INIT. */
+    /** The flags that the device asks for at INIT. A change takes effect at the next INIT. */
     public wishes: InitWishes,
     private readonly observer: SessionObserver,
     readonly counters = new Counters(),

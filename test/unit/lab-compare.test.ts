@@ -1,4 +1,4 @@
-/** What two results of the lab have not in common, down to their requests. */
+/** The differences between two results of the lab, down to their requests. */
 
 import t from 'tap'
 import { Opcode } from 'virtio-fs-ts/protocol'

@@ -1,4 +1,4 @@
-/** KTAP and JUnit XML of the lab, read by what reads them: the kernel's own parser, and a schema. */
+/** KTAP and JUnit XML of the lab, read by the kernel's own parser and checked by a schema. */
 import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -70,7 +70,7 @@ interface Group {
   readonly test_cases: { name: string; status: string }[]
 }
 
-/** What tools/testing/kunit makes of KTAP. */
+/** The result of tools/testing/kunit for KTAP. */
 function parseAsKernelsDo(ktap: string, dir: string): Group {
   const [input, output] = [join(dir, 'ktap'), join(dir, 'json')]
   writeFileSync(input, ktap)

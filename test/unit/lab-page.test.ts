@@ -1,4 +1,4 @@
-/** docs/lab.md: its commands are those of the Makefile, and its matrix has the cases of today. */
+/** docs/lab.md: its commands are those of the Makefile, and its matrix has cases that exist. */
 import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { allCases } from '../../vm/lab/all-cases.js'

@@ -1,4 +1,4 @@
-/** `make public-suites`: which cases a suite has, and what their ends mean. */
+/** `make public-suites`: the cases of each suite, and the meaning of their results. */
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'

@@ -1,4 +1,4 @@
-/** `make selftests`: which programs of a tree are tests, and what their ends mean. */
+/** `make selftests`: the programs of a tree that are tests, and the meaning of their results. */
 import t from 'tap'
 import { buildSelftests, selftestOutcome, testsOf } from '../../vm/lab/tree/selftests.js'
 

@@ -1,4 +1,4 @@
-/** `make xfstests`: which cases are run, and what the tables and files say of them. */
+/** `make xfstests`: the cases that are run, and their tables and files. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import t, { type Test } from 'tap'

@@ -1,4 +1,6 @@
-/** What real QEMUs sent, sent again: each request is answered exactly when it was, and never refused. */
+/**
+ * Replays the messages of real QEMUs: each request is answered if the recorded back-end answered it, and never refused.
+ */
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -21,7 +23,7 @@ import { type RecordedRequest, readTranscript } from './transcript.js'
 // From dist/test/wire back to the sources.
 const TRANSCRIPTS = fileURLToPath(new URL('../../../test/wire/transcripts/', import.meta.url))
 const QUEUES = 5
-/** Recorded with a back-channel: a device has one that has a configuration space. */
+/** Recorded with a back-channel, which a device with a configuration space has. */
 const config = new Uint8Array(40)
 const OFFERED = PROTOCOL_FEATURES | CONFIG_FEATURES
 const VERSION = 1
@@ -41,7 +43,7 @@ function makeFds({ regionBytes, fdCount }: RecordedRequest): number[] {
   return [...memory, ...Array.from({ length: fdCount - memory.length }, eventfd)]
 }
 
-/** The answer that a request must have had. */
+/** Returns the reply that a request must have got. */
 function expectedAnswer(request: RecordedRequest, bases: Map<number, number>): Uint8Array {
   const index = request.payload.length >= 4 ? viewOf(request.payload).getUint32(0, true) : 0
   switch (request.name) {
@@ -54,7 +56,7 @@ function expectedAnswer(request: RecordedRequest, bases: Map<number, number>): U
     case 'GET_MAX_MEM_SLOTS':
       return u64(MEM_SLOTS)
     case 'GET_VRING_BASE':
-      // The rings of the replay are empty: they stop where they began.
+      // The rings of the replay are empty, so they stop at the index where they began.
       return u32s(index, bases.get(index) ?? 0)
     default:
       return u64(0)

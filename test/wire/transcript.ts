@@ -9,7 +9,7 @@ export interface RecordedRequest {
   /** Bytes of the files to pass: regions of memory; other descriptors are eventfds and sockets. */
   readonly regionBytes: readonly number[]
   readonly needReply: boolean
-  /** Whether the recorded back-end answered. */
+  /** True if the recorded back-end answered. */
   readonly answered: boolean
 }
 

@@ -1,4 +1,4 @@
-/** How to start a program: `command`, then `args`, then the caller's own arguments. */
+/** The words that start a program: `command`, then `args`, then the caller's own arguments. */
 export interface Program {
   command: string
   args: string[]

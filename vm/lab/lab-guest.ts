@@ -18,7 +18,7 @@ export interface KernelChoice {
   readonly bootTimeoutMs?: number | undefined
   readonly modulesDir?: string | undefined
   readonly qemu?: string | undefined
-  /** What serves the shares. Default: our device. */
+  /** The server of the shares. Default: our device. */
   readonly server?: ServerName | undefined
   /** Added to the kernel's command line. */
   readonly kernelArgs?: readonly string[] | undefined

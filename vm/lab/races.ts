@@ -24,7 +24,7 @@ export class Races {
     this.most = Math.max(this.most, this.running)
   }
 
-  /** That many operations have ended. */
+  /** This many operations have ended. */
   end(operations: number): void {
     if (operations === 0) return
     this.running -= operations

@@ -20,7 +20,7 @@ export interface TimelineRequest {
   readonly error: number
 }
 
-/** What was started and told during a cell, as text. */
+/** The commands of a cell, as text. */
 export interface Recording {
   readonly qemu: string
   readonly servers: readonly string[]
@@ -57,7 +57,7 @@ export interface Cell {
   readonly stream: readonly string[] | undefined
   /** Complaints of the guest's kernel during the cell. */
   readonly trouble: readonly string[]
-  /** What was started and told during an unexpected cell. */
+  /** The commands of an unexpected cell. */
   readonly recording: Recording | undefined
   /** All requests of the share during an unexpected cell, as text. */
   readonly trace: readonly string[] | undefined
@@ -66,7 +66,7 @@ export interface Cell {
 export interface KernelResult {
   /** As the user gave it. */
   readonly kernel: string
-  /** What served the shares. */
+  /** The server of the shares. */
   readonly server: string
   readonly release: string
   /** "7.MINOR". */
@@ -81,7 +81,7 @@ export interface KernelResult {
   /** False during the run, and after a run that stopped early. */
   readonly isComplete: boolean
   readonly cells: readonly Cell[]
-  /** What opens in different modes make of each other, out of the cells. */
+  /** The results of opens in different modes of one inode, collected from the cells. */
   readonly transitions: readonly Transition[]
 }
 

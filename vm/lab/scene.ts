@@ -32,7 +32,7 @@ const LOOKS: ReadonlySet<string> = new Set(['latency', 'inodes', 'fault-list', '
 export class Scene {
   readonly phases: Phase[] = []
   readonly races = new Races()
-  /** What the programs in the guest and the device were told. */
+  /** The commands to the programs in the guest and to the device. */
   readonly steps: string[] = []
   private readonly actors: Actor[] = []
   private readonly models = new Map<string, FileModel>()

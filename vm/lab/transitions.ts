@@ -2,7 +2,9 @@
 import { type GuestFacts, hasIoModes, writesInParallel } from './kernel-rules.js'
 import type { Cell, Transition } from './result.js'
 
-/** What holds the inode. Writing: an open in parallel mode, of which a write is in flight. Mapped: a direct one, shared. */
+/**
+ * The first open of the inode. Writing: in parallel mode, with a write in flight. Mapped: direct, and mapped shared.
+ */
 export const HOLDERS = [
   'cached',
   'direct',
@@ -14,7 +16,7 @@ export const HOLDERS = [
 ] as const
 export type Holder = (typeof HOLDERS)[number]
 
-/** What comes to it. */
+/** The second open. */
 export const NEWCOMERS = [
   'cached',
   'direct',

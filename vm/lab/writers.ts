@@ -6,7 +6,7 @@ import type { Scene } from './scene.js'
 
 export const BLOCK_BYTES = 4096
 
-/** How the device saw WRITERS simultaneous writes. */
+/** The device's view of WRITERS simultaneous writes. */
 export interface Together {
   /** Most writes in flight at once, from arrival to reply. */
   readonly highest: number

@@ -1,7 +1,7 @@
 import { cacheModes, directIoModes } from 'virtio-fs-ts/protocol'
 import { flag, type OptionSpec, seconds } from '../option-spec.js'
 
-/** What the guest may cache, and how its I/O reaches the host. */
+/** Options for the guest's caches, and for the way of its I/O to the host. */
 export const cachingOptions = [
   {
     name: 'cache',

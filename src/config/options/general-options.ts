@@ -1,6 +1,6 @@
 import { flag, list, type OptionSpec, text } from '../option-spec.js'
 
-/** How to describe more than one share. */
+/** Options that describe more than one share. */
 export const severalShares = [
   {
     name: 'share',

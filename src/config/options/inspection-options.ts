@@ -1,6 +1,6 @@
 import { flag, list, type OptionSpec, text } from '../option-spec.js'
 
-/** What the device records, and which requests it disturbs on purpose. */
+/** Options for records, and for requests that are disturbed on purpose. */
 export const inspectionOptions = [
   {
     name: 'inspect',

@@ -1,6 +1,6 @@
 import { type OptionSpec, text } from '../option-spec.js'
 
-/** What a guest may do to the host; `ctl limits` changes it while the share is served. */
+/** Limits of a guest; `ctl limits` changes them while the share is served. */
 export const limitOptions = [
   {
     name: 'limit-iops',

@@ -1,7 +1,7 @@
 import { migrationErrorUses, migrationModes } from '../../passthrough/state/options.js'
 import { flag, type OptionSpec } from '../option-spec.js'
 
-/** How a share moves when its guest is migrated, saved or restored. */
+/** Options for a share whose guest is migrated, saved or restored. */
 export const migrationOptions = [
   {
     name: 'migration-mode',

@@ -3,11 +3,11 @@ import { list, type OptionSpec, text } from '../option-spec.js'
 const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'off'] as const
 export type LogLevel = (typeof logLevels)[number]
 
-/** What confines the process: its own root and namespaces, its own root alone, or nothing. */
+/** The confinement of the process: a root and namespaces of its own, only a root of its own, or none. */
 const sandboxes = ['namespace', 'chroot', 'none'] as const
 export type Sandbox = (typeof sandboxes)[number]
 
-/** What happens at a system call that is not allowed. */
+/** The effect of a system call that is not allowed. */
 const seccompActions = ['none', 'log', 'trap', 'kill'] as const
 export type SeccompAction = (typeof seccompActions)[number]
 

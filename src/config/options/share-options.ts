@@ -1,6 +1,6 @@
 import { flag, type OptionSpec, text } from '../option-spec.js'
 
-/** What is shared, and where. */
+/** The directory or file system of a share, and its socket. */
 export const shareOptions = [
   {
     name: 'shared-dir',

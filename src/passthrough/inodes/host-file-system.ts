@@ -23,7 +23,7 @@ const nonblockBlind: ReadonlySet<number> = new Set([
   F2FS_MAGIC,
 ])
 
-/** How long a file handle can be opened. */
+/** The time for which a file handle can be opened. */
 export enum HandleLife {
   /** As long as its file exists. */
   AsFile,

@@ -5,7 +5,7 @@ import { terminated } from './open-below.js'
 const PATH_MAX_BYTES = 4096
 const SLASH = 0x2f
 const NOTHING = new Uint8Array(0)
-/** What the kernel adds to the path of a file without a name. A name may end so, too. */
+/** The kernel adds this to the path of a file without a name. A name may end like this, too. */
 const LOST = new TextEncoder().encode(' (deleted)')
 
 /** Present paths of inodes below the shared directory, by their names on the host. */

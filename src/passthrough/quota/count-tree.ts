@@ -8,7 +8,7 @@ const DOT = 0x2e
 const PARENT = Uint8Array.of(DOT, DOT, 0)
 const DIRECTORY_FLAGS = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
 
-/** What a tree of the host occupies. */
+/** The room that a tree of the host occupies. */
 export interface TreeCount {
   readonly bytes: number
   readonly inodes: number
@@ -58,7 +58,7 @@ export function countTree(rootFd: number): TreeCount {
   let fd = native.openat(rootFd, Uint8Array.of(DOT, 0), 0, DIRECTORY_FLAGS, 0)
   if (fd < 0) return { bytes, inodes, unread: 1 }
   enter(fd, list(fd))
-  // No recursion, and no descriptor for each level: a guest can make a tree as deep as it likes.
+  // Without recursion, and without a descriptor for each level, because a guest can make a tree of any depth.
   for (let here = way.at(-1); here !== undefined; here = way.at(-1)) {
     const name = here.below.pop()
     if (name === undefined) {
@@ -83,7 +83,7 @@ export function countTree(rootFd: number): TreeCount {
       continue
     }
     const below = list(next)
-    // Whoever may not search a directory finds no directories in it, and no way up.
+    // Without permission to search a directory, its directories are not found, nor is the way up.
     if (below.length > 0) enter(next, below)
     native.close(below.length > 0 ? fd : next)
     if (below.length > 0) fd = next

@@ -14,9 +14,9 @@ export interface QuotaLimits {
 const SLACK_BYTES = 8192
 /** When all bytes are used up, directories may grow by so much more because names in them change. */
 const MOST_BEYOND_BYTES = 256 * 1024
-/** So many files may wait to be measured. */
+/** The most files that may wait to be measured. */
 const MOST_CHANGED = 256
-/** A range is looked at in so many pieces at most; the rest of it counts as missing. */
+/** The most pieces of a range that are examined; the rest of it counts as missing. */
 const MOST_PIECES = 1000
 
 const { SEEK_DATA, SEEK_HOLE } = native.constants
@@ -32,10 +32,10 @@ export class QuotaLedger {
   usedBytes = 0
   usedInodes = 0
   limits: QuotaLimits
-  /** What changes may have added since their files were measured, and what those under way may add. */
+  /** The most that changes may have added since their files were measured, and that those in flight may add. */
   private growthBytes = 0
   private pendingBytes = 0
-  /** What directories have grown by through renames since all bytes were used up. */
+  /** The growth of directories by renames since all bytes were used up. */
   private beyondBytes = 0
   private readonly changed = new Set<CountedInode>()
   private readonly inodes = new Map<string, CountedInode>()
@@ -110,7 +110,7 @@ export class QuotaLedger {
     return missing === 0 || this.most + missing <= limit ? 0 : -EDQUOT
   }
 
-  /** How many of `lenBytes` may be copied to a place in a file. 0: none. */
+  /** Returns how many of `lenBytes` may be copied to a place in a file. 0: none. */
   roomFor(fd: number, offsetBytes: number, lenBytes: number): number {
     if (this.admit(fd, offsetBytes, lenBytes) === 0) return lenBytes
     return Math.max(0, Math.min(lenBytes, (this.limits.bytes ?? 0) - this.most))

@@ -51,10 +51,10 @@ const NAME_BYTES = 512
 /** No file has data there. */
 const BEHIND_THE_END = 2 ** 52
 
-/** So many files without a name are handed over. Further ones stay counted until the tree is counted anew. */
+/** The most files without a name that are handed over. Further ones stay counted until the tree is counted anew. */
 const MOST_ORPHANS = 1000
 
-/** What is counted, as another process goes on with it. */
+/** The counts, for another process that goes on with them. */
 export interface HandedQuota {
   readonly usedBytes: number
   readonly usedInodes: number
@@ -91,7 +91,7 @@ export class QuotaOperations {
     this.ledger.recounted(countTree(this.rootFd))
   }
 
-  /** What is counted, for the process that goes on. */
+  /** The counts, for the process that goes on. */
   handed(): HandedQuota {
     const { ledger } = this
     ledger.settle()
@@ -152,7 +152,7 @@ export class QuotaOperations {
     around('statfs', this.statfs)
     const destroy = fs.destroy.bind(fs)
     fs.destroy = () => {
-      // What is still under way is measured too: its files are closed afterwards.
+      // Changes in flight are measured, too: their files are closed afterwards.
       this.share.async.drain()
       this.ledger.settle()
       destroy()
@@ -167,7 +167,7 @@ export class QuotaOperations {
     if (file === undefined) return inner(request)
     const lenBytes = WriteIn.sizeBytes(args, ARGS)
     const offsetBytes = WriteIn.offsetBytes(args, ARGS)
-    // What is appended lies behind the end, whatever offset the guest has in mind.
+    // Appended data lies behind the end, whatever the offset of the request.
     const isAppended = wantsAppend(WriteIn.flags(args, ARGS)) || file.appendOnly
     return this.change(request, inner, file, isAppended ? BEHIND_THE_END : offsetBytes, lenBytes)
   }

@@ -194,7 +194,7 @@ export class LoadedState {
       native.close(fd)
       return this.lose('inodes with another file at their paths', record, -ESTALE)
     }
-    // Whoever wrote the state could name any file of the host's file system by a handle, so the operator must allow it.
+    // By a handle, the writer of a state could name any file of the host's file system, so the operator must allow it.
     if (handle === undefined || this.migration.mode !== 'file-handles')
       return this.lose('inodes without a name', record, -ESTALE)
     const fd = this.mounts.open(record.device, handle)
@@ -215,7 +215,7 @@ export class LoadedState {
   }
 
   private lose(kind: LostKind, record: InodeRecord, error: number): number {
-    // Nothing but the guest's cache knows an inode that has no name and is not open.
+    // An inode without a name that is not open is known to the guest's cache alone.
     if (kind === 'inodes without a name' && !record.isOpen) {
       this.lost.addQuietly(kind, 'not open')
       this.lostSlots.add(record.slot)

@@ -2,7 +2,7 @@ import { StateError } from 'vhost-user-ts'
 import { errnoName } from 'virtio-fs-ts/protocol'
 import type { MigrationErrorUse } from './options.js'
 
-/** What a migration can lose. */
+/** The kinds of items that a migration can lose. */
 export type LostKind =
   | 'inodes that are not at their paths any more'
   | 'inodes with another file at their paths'

@@ -1,8 +1,8 @@
-/** How inodes are found again at the destination: by their paths, or by the host's file handles. */
+/** The ways to find inodes again at the destination: by their paths, or by the host's file handles. */
 export const migrationModes = ['find-paths', 'file-handles'] as const
 export type MigrationMode = (typeof migrationModes)[number]
 
-/** What happens to inodes that are not found: the migration fails, or the guest gets errors for them. */
+/** The treatment of inodes that are not found: the migration fails, or the guest gets errors for them. */
 export const migrationErrorUses = ['abort', 'guest-error'] as const
 export type MigrationErrorUse = (typeof migrationErrorUses)[number]
 

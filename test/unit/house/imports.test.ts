@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join, normalize } from 'node:path'
 import t from 'tap'
 
-/** A room of the house: a folder, and where it names them, the rooms that alone may import it. */
+/** A room: a folder and, if the list names them, the only rooms that may import it. */
 interface Room {
   readonly folder: string
   readonly visitors: readonly string[] | undefined

@@ -1,4 +1,4 @@
-/** Numbers that two packages have to have, because each works without the other, are the same. */
+/** Numbers that two packages both have, because each works without the other, are the same. */
 import t from 'tap'
 import { PENDING as chainPending } from 'vhost-user-ts'
 import { QUEUE_COUNT } from 'virtio-fs-ts'

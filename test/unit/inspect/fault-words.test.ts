@@ -1,4 +1,4 @@
-/** The words of a fault say what its JSON says, both ways. */
+/** The words of a fault and its JSON mean the same, in both directions. */
 import t from 'tap'
 import { checkFaultSpec } from '../../../src/inspect/fault-spec.js'
 import { faultWords, parseFaultWords } from '../../../src/inspect/fault-words.js'

@@ -2,7 +2,7 @@ import { pino } from 'pino'
 import t from 'tap'
 import { terminalLines } from '../../../src/log/terminal-lines.js'
 
-/** What a terminal shows of what `log` is told. */
+/** The lines that a terminal shows for calls of `log`. */
 function shown(tell: (log: pino.Logger) => void, colours = false): string {
   const texts: string[] = []
   const out = { write: (text: string) => void texts.push(text) }

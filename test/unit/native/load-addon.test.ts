@@ -1,4 +1,4 @@
-/** Where the addon is looked for, and what is said when it is nowhere. */
+/** The places in which the addon is looked for, and the message when it is in none of them. */
 import { spawnSync } from 'node:child_process'
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -23,7 +23,7 @@ function packageWith(t: Test, addons: Readonly<Record<string, string>>): string 
   return folder
 }
 
-/** The path of the addon that is loaded, or what the error says. */
+/** Returns the path of the addon that is loaded, or the message of the error. */
 function load(folder: string, variable?: string): string {
   const script = `import(${JSON.stringify(join(folder, 'load-addon.js'))}).then(({ loadAddon }) => {
     const { addon, path } = loadAddon()

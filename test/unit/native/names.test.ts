@@ -1,11 +1,11 @@
-/** What the addon exports, what index.js hands on and what index.d.ts declares are the same names. */
+/** The addon, index.js and index.d.ts export the same names. */
 import { readFileSync } from 'node:fs'
 import t from 'tap'
 import * as native from 'virtiofsd-ts-native'
 
 // From dist/test/unit/native back to the sources: it is JavaScript.
 const LOADER = new URL('../../../../native/load-addon.js', import.meta.url).href
-/** Beside what the addon has. */
+/** Names of index.js besides those of the addon. */
 const OWN = ['addonPath', 'launcherPath']
 /** In a build with sanitizers alone. */
 const SANITIZED = 'sanitizerTrap'

@@ -1,4 +1,4 @@
-/** Which inode that was given back goes first. */
+/** The order in which forgotten inodes are dropped. */
 import t from 'tap'
 import { GivenBackInodes } from '../../../src/passthrough/inodes/given-back-inodes.js'
 

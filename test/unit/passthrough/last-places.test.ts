@@ -1,4 +1,4 @@
-/** An inode whose handle has died is found where it was, and nothing else that is there now is taken for it. */
+/** An inode with an invalid handle is found at its last place, and another inode there is refused. */
 import {
   closeSync,
   linkSync,

@@ -1,4 +1,4 @@
-/** What was made and cannot be kept is removed by its name, and nothing else that has the name meanwhile. */
+/** A new file that cannot be kept is removed by its name, but not another file that has taken the name. */
 import { closeSync, existsSync, mkdirSync, openSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'

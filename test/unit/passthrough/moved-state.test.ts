@@ -1,4 +1,4 @@
-/** What a state from elsewhere may make a share hold, and how its paths are opened without openat2. */
+/** The resources that a loaded state may make a share hold, and how its paths are opened without openat2. */
 import { closeSync, mkdirSync, openSync, writeFileSync } from 'node:fs'
 import { constants as os } from 'node:os'
 import { join } from 'node:path'
@@ -22,7 +22,7 @@ import { checkNoFdLeak, countOpenFds } from '../../support/device/descriptors.js
 import { tempDir } from '../../support/host/temp-dir.js'
 
 const { F_WRLCK, O_PATH } = native.constants
-/** With the default --inode-limit a state may name it. */
+/** A state may name this slot with the default --inode-limit. */
 const HIGH_SLOT = 150_000_000
 const MOST_CHUNK_BYTES = 8 * 1024 * 1024
 const { EINVAL, ENOLCK, ENOTDIR } = os.errno

@@ -7,7 +7,7 @@ import {
   XattrMapError,
 } from '../../../src/passthrough/xattrs/xattr-map.js'
 
-/** What becomes of names that the guest uses, and of names that the host has. */
+/** The translation of names of the guest, and of names of the host. */
 function check(
   map: string,
   fromGuest: Readonly<Record<string, string>>,

@@ -1,4 +1,4 @@
-/** Requests that are answered later, on Node's event loop: what becomes of each when its ring, memory or guest goes. */
+/** Requests that are answered later, on Node's event loop, also when their ring stops, or memory or guest leave. */
 import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import t, { type Test } from 'tap'
@@ -21,7 +21,7 @@ class Rig {
   readonly counts = new Int32Array(new SharedArrayBuffer(64))
   readonly socketPath: string
   readonly worker: Worker
-  /** What the worker says when its server has closed. */
+  /** The worker's message when its server has closed. */
   readonly closed: Promise<unknown>
   readonly exited: Promise<unknown>
 
@@ -78,7 +78,7 @@ class Guest {
     return head
   }
 
-  /** Sends a request that only a device sees which looks at the ring. */
+  /** Sends a request without a kick, which only a device that watches the ring sees. */
   askWithoutKick(kind: number, replyGpa = this.frontend.allocate(1, 16)): number {
     const request = this.frontend.write(this.frontend.allocate(1, 16), Uint8Array.of(kind))
     const head = this.queue.submit([request], [{ gpa: replyGpa, lenBytes: 1 }])
@@ -93,7 +93,7 @@ class Guest {
     return head
   }
 
-  /** The next reply: which request's, and its byte. */
+  /** Returns the request of the next reply, and its byte. */
   next(timeoutMs = TIMEOUT_MS): { head: number; reply: number } | undefined {
     const used = this.queue.reap(timeoutMs)
     if (used === undefined) return undefined

@@ -1,4 +1,4 @@
-/** The package's block device, without a guest: what a driver is answered, also to requests that make no sense. */
+/** The package's block device, without a guest: replies to valid and invalid requests. */
 import { spawn } from 'node:child_process'
 import { randomFillSync } from 'node:crypto'
 import { once } from 'node:events'
@@ -34,7 +34,7 @@ class Disk {
     this.queue = frontend.addQueue(128)
   }
 
-  /** One request; returns its status and what was read. */
+  /** Sends one request. Returns its status and the data read. */
   ask(
     type: number,
     sector: bigint,

@@ -23,7 +23,7 @@ function smallRing(t: Test, options: RingOptions = {}): { memory: GuestMemory; r
   return { memory, ring: makeRing(t, memory, { size: SIZE, ...options }) }
 }
 
-/** The queue goes on after whatever was wrong. */
+/** The queue goes on after each fault. */
 function checkStillWorks(t: Test, ring: Ring): void {
   const head = SIZE - 1
   ring.driver.desc.set([DATA, 0, 16, WRITE], 4 * head)
@@ -36,8 +36,8 @@ function checkStillWorks(t: Test, ring: Ring): void {
 }
 
 /**
- * Checks that the chain at head 0 is refused with `fault`. It has been given back with nothing written, or is there to be
- * answered, which is done here.
+ * Checks that the chain at head 0 is refused with `fault`. It has been returned with nothing written, or can be
+ * answered, which this does.
  */
 function checkFault(t: Test, ring: Ring, fault: ChainFault): void {
   t.equal(ring.device.pop(), undefined)

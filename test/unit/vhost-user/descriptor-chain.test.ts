@@ -8,7 +8,7 @@ import { type Random, seeded } from '../../support/random.js'
 import { GIB, guestRam, KIB, MIB, patternOf, peek, poke } from '../../support/rings/guest-ram.js'
 import { makeRing, type Ring } from '../../support/rings/ring.js'
 
-/** Where buffers of these tests begin, behind the rings. */
+/** The address where buffers of these tests begin, behind the rings. */
 const DATA = 128 * KIB
 
 const EBADF = 9
@@ -39,7 +39,7 @@ function giveBack(ring: Ring, chain: DescriptorChain): void {
   ring.driver.reap(0)
 }
 
-/** What readWords gives, as bytes; undefined when it refuses. */
+/** Returns the result of readWords as bytes; undefined when it refuses. */
 function readWords(chain: DescriptorChain, skipBytes: number, lenBytes: number): Uint8Array | undefined {
   const words = new Int32Array(Math.ceil(lenBytes / 4))
   const bytes = new Uint8Array(words.buffer)

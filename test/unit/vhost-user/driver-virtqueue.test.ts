@@ -25,7 +25,7 @@ function ringOf(t: Test, options: RingOptions = {}): Ring {
   return makeRing(t, memory, { size: SIZE, ...options })
 }
 
-/** How often the device was kicked since the last call. */
+/** Returns how often the device was kicked since the last call. */
 function takeKicks({ driver }: Ring): number {
   const info = readFileSync(`/proc/self/fdinfo/${driver.kickFd}`, 'utf8')
   native.eventfdDrain(driver.kickFd)

@@ -1,4 +1,4 @@
-/** `listen` on the main thread: how it begins and ends, and who is served next. */
+/** `listen` on the main thread: its start, its end, and the order of front-ends. */
 import { once } from 'node:events'
 import { existsSync, writeFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'

@@ -16,7 +16,7 @@ import {
 
 const DATA = 128 * KIB
 const TABLE = 64 * KIB
-/** More than a queue takes to believe that it is broken. */
+/** Longer than a queue waits before it takes an index as broken. */
 const DOUBT_MS = 1000
 
 const ram = (t: Test) => guestRam(t, { gpa: 0, sizeBytes: MIB })
@@ -37,7 +37,7 @@ function serve(ring: Ring, count: number): void {
   }
 }
 
-/** What waits, once an index that makes no sense has been given its time. */
+/** Returns the number of waiting requests, after the time that an impossible index is given. */
 function lastingly({ device }: Ring): number {
   const endMs = performance.now() + DOUBT_MS
   let waiting = device.available()

@@ -1,11 +1,11 @@
-/** Methods of a user's file system that answer later: what they keep is bounded, and each request is answered once. */
+/** Methods of a user's file system that answer later: their memory is bounded, and each request is answered once. */
 import t from 'tap'
 import type { Request } from '#virtio-fs/request'
 import { Calls } from '#virtio-fs/tree/calls'
 
 const MIB = 1 << 20
 
-/** A request of so many bytes, and what it was answered with. */
+/** A request of so many bytes, and its replies. */
 function makeRequest(readableBytes: number) {
   const carrier = { readableBytes, writableBytes: 24 }
   const answers: number[] = []

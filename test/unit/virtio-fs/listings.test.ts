@@ -1,6 +1,6 @@
 import t from 'tap'
 
-// An inside of the package, which nobody else can name.
+// An internal module of the package, which its users cannot import.
 const { Listings } = await import(new URL('tree/listings.js', import.meta.resolve('virtio-fs-ts')).href)
 
 function directory(): { listing: readonly { name: string }[] | undefined } {

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 
-/** What a compiled module imports, itself and through others: whatever is no file of its package. */
+/** Returns what a compiled module imports from outside its package, directly and through other modules. */
 function foreignImports(url: URL, seen = new Set<string>()): Set<string> {
   const foreign = new Set<string>()
   if (seen.has(url.href)) return foreign

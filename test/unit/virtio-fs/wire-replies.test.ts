@@ -1,4 +1,4 @@
-/** Structs of replies: what is written is what is read, and both are golden bytes. */
+/** Structs of replies: writers and readers agree with golden bytes. */
 import t from 'tap'
 import * as wire from 'virtio-fs-ts/protocol'
 import { checkStructs, checkWordWriter, checkWriter, type RequestStruct } from '../../support/fuse/codec.js'

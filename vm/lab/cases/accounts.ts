@@ -1,4 +1,4 @@
-/** What the guest believes of a file: its size, its dirty pages, what a short reply leaves undone. */
+/** The guest's view of a file: its size, its dirty pages, and the rest after a short reply. */
 import { constants, truncateSync } from 'node:fs'
 import { Opcode } from 'virtio-fs-ts/protocol'
 import type { LabCase, Observation } from '../case.js'

@@ -1,4 +1,4 @@
-/** What the guest remembers of names and listings, and what it tells the device of them. */
+/** The names and listings that the guest remembers, and its requests about them. */
 import { constants, mkdirSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Opcode, opcodeName } from 'virtio-fs-ts/protocol'

@@ -1,4 +1,4 @@
-/** What the guest makes of requests that fail or end early, and what it tells the device afterwards. */
+/** The guest's reaction to requests that fail or end early, and its requests afterwards. */
 import { chmodSync, constants, statfsSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import {
   FATTR_KILL_SUIDGID,

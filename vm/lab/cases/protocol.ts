@@ -1,4 +1,4 @@
-/** What the guest makes of a device that lacks a request, or that breaks the protocol. */
+/** The guest's reaction to a device that lacks a request, or that breaks the protocol. */
 import { constants } from 'node:fs'
 import { Opcode } from 'virtio-fs-ts/protocol'
 import type { LabCase, Observation } from '../case.js'

@@ -18,7 +18,7 @@ export interface Mutant {
   readonly elsewhere?: { readonly file: string; readonly before: string; readonly after: string }
   /** Cells that must find the fault: "case@share". */
   readonly caughtBy: readonly string[]
-  /** What serves the shares, if our device does not. */
+  /** The server of the shares, if not our device. */
   readonly server?: ServerName
   /** The fault acts when a share is mounted, so the guest boots with it. */
   readonly atMount?: true

@@ -30,7 +30,7 @@ export class NeedsOwnDevice extends Error {
 /** How an open is answered. */
 export type OpenMode = 'cached' | 'direct' | 'parallel' | 'passthrough' | 'passthrough+direct'
 
-/** What serves the shares of a lab guest: a share for each set of options. */
+/** The server of a lab guest's shares: a share for each set of options. */
 export interface LabServer {
   readonly sets: readonly OptionSet[]
   /** The shares for QEMU. */

@@ -13,7 +13,7 @@ import { SharePair } from './share-pair.js'
 const SCRIPTS = fileURLToPath(new URL('../../../../vm/measure/migrations/scripts/', import.meta.url))
 const MEMORY_MIB = 1_024
 const BOOT_MS = 300_000
-/** What a guest does last can take long on an emulated processor. */
+/** The last steps of a guest can take long on an emulated processor. */
 const PATIENCE_MS = 300_000
 /** Work between two migrations. */
 const WORK_MS = 1_000

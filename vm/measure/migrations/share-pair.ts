@@ -8,7 +8,7 @@ import { makeTemporaryDir } from '../../host/temporary-dir.js'
 /** The name of the only share of a process. */
 const ONLY_SHARE = '0'
 
-/** What a device holds for its guest. */
+/** The resources that a device holds for its guest. */
 export interface Held {
   readonly inodes: number
   readonly files: number
@@ -77,7 +77,7 @@ function targetOf(link: string): string {
 
 /** A directory and two devices that serve it, between which a guest moves. */
 export class SharePair {
-  /** What each device holds without a guest. */
+  /** The resources of each device without a guest. */
   private readonly idle: readonly Held[]
   /** Which of the devices serves the guest. */
   private side = 0
@@ -130,7 +130,7 @@ export class SharePair {
       .map((name) => `${held[name]} ${name} instead of ${this.idle[other]![name]}`)
   }
 
-  /** What the devices have logged. */
+  /** The log lines of the devices. */
   get log(): readonly string[] {
     return this.devices.flatMap((device) => device.log)
   }

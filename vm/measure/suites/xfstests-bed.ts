@@ -18,7 +18,7 @@ const LIBAIO = '/usr/lib/x86_64-linux-gnu/libaio.so.1t64'
 const OLD_LIBRARIES = '/run/libraries'
 const MEMORY_MIB = 2_048
 const BOOT_MS = 300_000
-/** What cases need besides a cache policy, in the spelling of ours and of the peer. */
+/** The options that cases need besides a cache policy, in the spelling of our device and of the peer. */
 const OUR_NEEDS = [
   '--posix-acl=always',
   '--modcaps=+SYS_ADMIN:+LINUX_IMMUTABLE',
@@ -36,7 +36,7 @@ export interface BedOptions {
   readonly peer?: Peer | undefined
 }
 
-/** How a case ended: its status (null: it was killed, or its guest was) and its output. */
+/** The end of a case: its status (null: it was killed, or its guest was) and its output. */
 export interface CaseEnd {
   readonly status: number | null
   readonly output: string
@@ -97,7 +97,7 @@ export class XfstestsBed {
     return { status: end?.status ?? null, output }
   }
 
-  /** What a failed case left in the results: its output beside the expected one, and the kernel's log. */
+  /** The files that a failed case left in the results: its output beside the expected one, and the kernel's log. */
   async details(name: string): Promise<string> {
     const show = `cd /tmp/results && tail -n 40 ${name}.out.bad ${name}.dmesg 2>/dev/null`
     const end = await this.current?.run(this.root.command(show)).catch(() => undefined)
