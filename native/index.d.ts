@@ -95,8 +95,8 @@ export function lostMemoryFd(): number
 /** Makes memorySpin watch the 16-bit word at `gpa` in slot `slot` (0-255); gpa -1 clears the slot. Errors: EFAULT. */
 export function memoryWatch(memory: Memory, slot: number, gpa: number): number
 /**
- * Returns SPIN_CAUGHT as soon as a watched word differs from seen[slot] or asyncReap has a result, 0 after `spinNs`
- * nanoseconds. Either with SPIN_INTERRUPTED added if this thread lost its processor meanwhile.
+ * Returns 1 as soon as a watched word differs from seen[slot] or asyncReap has a result, 0 after `spinNs` nanoseconds. If
+ * this thread lost its processor meanwhile, twice the microseconds of that are added.
  */
 export function memorySpin(memory: Memory, seen: Uint16Array, spinNs: number): number
 /** Returns this thread's processor time so far, in nanoseconds. */
@@ -556,8 +556,6 @@ export const constants: Readonly<{
   SEEK_SET: number
   SEEK_CUR: number
   SEEK_END: number
-  SPIN_CAUGHT: number
-  SPIN_INTERRUPTED: number
   STATX_BASIC_STATS: number
   STATX_BTIME: number
   STATX_MNT_ID: number

@@ -15,6 +15,7 @@
 #define MAX_EVENTS 64
 /* A thread that keeps its processor looks more often than this, interrupts included. */
 #define PAUSE_NS 50000
+#define MAX_PAUSE_NS 1000000000
 
 /* eventfdCreate(flags): fd */
 static napi_value eventfd_create(napi_env env, napi_callback_info info)
@@ -156,8 +157,8 @@ static bool watch_moved(const struct guest_memory *memory, const uint16_t *seen)
 }
 
 /*
- * memorySpin(memory, seen, spinNs): SPIN_CAUGHT as soon as a watched word differs from seen[slot] or an asynchronous
- * system call of this thread has a result, 0 after spinNs; SPIN_INTERRUPTED is added after a pause between two looks.
+ * memorySpin(memory, seen, spinNs): 1 as soon as a watched word differs from seen[slot] or an asynchronous system call
+ * of this thread has a result, 0 after spinNs; twice the microseconds of the longest pause between two looks are added.
  * `seen` is a Uint16Array with an element for every slot ever watched.
  */
 static napi_value memory_spin(napi_env env, napi_callback_info info)
@@ -166,8 +167,8 @@ static napi_value memory_spin(napi_env env, napi_callback_info info)
     napi_value argv[3];
     size_t len_bytes;
     uint8_t *bytes;
-    int64_t end_ns, looked_ns, now_ns;
-    int outcome = 0;
+    int64_t end_ns, looked_ns, now_ns, lost_ns = 0;
+    bool caught = false;
     uint32_t spin_ns;
 
     if (!args_get(env, info, argv, 3) || !(memory = arg_memory(env, argv[0])) ||
@@ -178,18 +179,21 @@ static napi_value memory_spin(napi_env env, napi_callback_info info)
     now_ns = clock_ns(CLOCK_MONOTONIC);
     end_ns = now_ns + spin_ns;
     do {
-        for (int n = 0; n < 16 && !(outcome & SPIN_CAUGHT); n++) {
+        for (int n = 0; n < 16 && !caught; n++) {
             if (watch_moved(memory, (const uint16_t *)(const void *)bytes) || async_ready())
-                outcome |= SPIN_CAUGHT;
+                caught = true;
             else
                 cpu_relax();
         }
         looked_ns = now_ns;
         now_ns = clock_ns(CLOCK_MONOTONIC);
-        if (now_ns - looked_ns > PAUSE_NS)
-            outcome |= SPIN_INTERRUPTED;
-    } while (now_ns < end_ns && !(outcome & SPIN_CAUGHT));
-    return ret_int(env, outcome);
+        if (now_ns - looked_ns > PAUSE_NS && now_ns - looked_ns > lost_ns)
+            lost_ns = now_ns - looked_ns;
+    } while (now_ns < end_ns && !caught);
+    /* A small integer, however long the pause was. */
+    if (lost_ns > MAX_PAUSE_NS)
+        lost_ns = MAX_PAUSE_NS;
+    return ret_int(env, lost_ns / 1000 * 2 + caught);
 }
 
 /* threadCpuNs(): this thread's processor time so far */

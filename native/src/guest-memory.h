@@ -16,9 +16,6 @@
 #define MEMORY_MAX_REGIONS 512
 #define MEMORY_MAX_WATCHES 256
 
-/* What a spin on the watched words has met with. */
-enum { SPIN_CAUGHT = 1, SPIN_INTERRUPTED = 2 };
-
 struct window;
 
 struct region {

@@ -35,9 +35,9 @@ export class AdaptiveSpin {
     this.trials.idled(requests)
   }
 
-  /** Records that the spin was interrupted, because others had the processor. */
-  lostProcessor(): void {
-    this.trials.lostProcessor()
+  /** Records that the spin was interrupted for `lostNs`, because others had the processor. */
+  lostProcessor(lostNs: number): void {
+    this.trials.lostProcessor(lostNs)
   }
 
   /** Records a sleep. `idleNs` is the time from the beginning of the spin before it, if there was one, to its end. */

@@ -8,8 +8,10 @@ const LONGEST_STAY = 128 * FIRST_STAY
 
 /** After this many spins in a row, each with the request right behind it, its sender probably waits for our processor. */
 const MOST_FRUITLESS = 8
-/** A window with this many spins that lost the processor: others need it, and may be working for us. */
-const MOST_LOST = 3
+/** The time to wake up, which a spin that catches something saves. */
+const SAVED_NS = 30_000
+/** The factor by which the rest grows after spins that lost the processor and had not saved as much time before. */
+const LONGER = 4
 
 /** Processor time in nanoseconds, and requests, without spins (0) and with them (1). */
 class Comparison {
@@ -29,8 +31,8 @@ class Comparison {
 
 /**
  * Says if spinning pays. Both ways take processor time: a spin as long as it lasts, and a sleep for going to bed and waking
- * up. Which takes less depends on guest, host and load, so both are tried now and then, and the cheaper one stays. Where a
- * spin takes the processor from others, it ends within a few requests.
+ * up. Which takes less depends on guest, host and load, so both are tried now and then, and the cheaper one stays. Where
+ * others want the processor, a thread that spins loses it for much longer than a wake-up takes: that ends the spins, too.
  */
 export class SpinTrials {
   /** True if the next idle time should begin with a spin. */
@@ -40,7 +42,9 @@ export class SpinTrials {
   private left = FIRST_STAY
   private stay = FIRST_STAY
   private fruitless = 0
-  private lost = 0
+  /** Spins that caught something since one lost the processor. */
+  private caughtSinceLoss = 0
+  private restAfterLoss = FIRST_STAY
   private chosen = true
   private startNs = 0
   private startRequests = 0
@@ -53,8 +57,7 @@ export class SpinTrials {
 
   /** An idle time is over. `requests`: the number of requests that were served so far. */
   idled(requests: number): void {
-    if (--this.left % WINDOW === 0) this.lost = 0
-    if (this.left > 0) return
+    if (--this.left > 0) return
     if (this.window >= 0) this.measure(requests)
     this.nextWindow(requests)
   }
@@ -62,6 +65,7 @@ export class SpinTrials {
   /** A spin has seen a request. */
   caught(): void {
     this.fruitless = 0
+    this.caughtSinceLoss++
   }
 
   /** A spin has seen none. `soon`: a request came right after it. */
@@ -70,9 +74,17 @@ export class SpinTrials {
     if (this.fruitless === MOST_FRUITLESS) this.settle(false)
   }
 
-  /** A spin was interrupted: the kernel gave the processor to others. */
-  lostProcessor(): void {
-    if (++this.lost === MOST_LOST) this.settle(false)
+  /** A spin was interrupted for `lostNs`: the kernel gave the processor to others. */
+  lostProcessor(lostNs: number): void {
+    const paid = this.caughtSinceLoss * SAVED_NS >= lostNs
+    this.caughtSinceLoss = 0
+    if (paid) {
+      this.restAfterLoss = FIRST_STAY
+      return
+    }
+    this.settle(false)
+    this.left = this.restAfterLoss
+    this.restAfterLoss = Math.min(LONGEST_STAY, LONGER * this.restAfterLoss)
   }
 
   private measure(requests: number): void {
@@ -103,6 +115,5 @@ export class SpinTrials {
     this.window = -1
     this.left = this.stay
     this.fruitless = 0
-    this.lost = 0
   }
 }

@@ -14,8 +14,6 @@ import type { Vring } from './vring.js'
 const BATCH = 32
 const DEFAULT_POLL_US = 50
 
-const { SPIN_CAUGHT, SPIN_INTERRUPTED } = native.constants
-
 /** The likely reason why a well-meaning driver names memory that is not shared. */
 const UNSHARED_MEMORY =
   'all of the guest’s memory has to be shared: each memory back-end needs share=on, also one that is plugged in later'
@@ -134,10 +132,10 @@ export class RingServer implements RingHost {
     if (spinNs === 0) return false
     for (const vring of active) seen[vring.index] = vring.queue?.lastAvail ?? 0
     const outcome = native.memorySpin(memoryId, seen, spinNs)
-    if ((outcome & SPIN_INTERRUPTED) !== 0) spinning.lostProcessor()
-    if ((outcome & SPIN_CAUGHT) === 0) return false
-    spinning.caught(this.served)
-    return true
+    const hasCaught = (outcome & 1) === 1
+    if (hasCaught) spinning.caught(this.served)
+    if (outcome > 1) spinning.lostProcessor((outcome >> 1) * 1000)
+    return hasCaught
   }
 
   /** Records that the spin saw nothing and the sleep after it is over: `idleMs` since the spin began. */
