@@ -13,6 +13,7 @@ import type { MetricsService } from './metrics/metrics-service.js'
 import type { ServerPlan } from './sandbox/launch.js'
 import { exitNow, limitFiles, limitSystemCalls, reserveRings, writeNow } from './sandbox/own-process.js'
 import { closeDebugger, type EndingSignal, obeySignals } from './sandbox/signals.js'
+import type { ShareConfig } from './share/share-config.js'
 import type { LoadedProgram } from './share/share-thread.js'
 import type { ListeningSockets } from './sockets/listening-sockets.js'
 import { PacketSocket } from './sockets/packet-socket.js'
@@ -68,6 +69,7 @@ class Server {
         // There is a socket for each share, unless it comes from the process before.
         listenFd: this.sockets.shareFds[n] ?? -1,
         successionFd: succession[n]?.own,
+        onMainThread: this.needsNoThread(config),
       }
       this.shares.start(config, place, { named: shares.length > 1 })
     }
@@ -80,6 +82,22 @@ class Server {
       this.log.fatal({ err: error }, 'cannot start')
       this.exit(EXIT_FAILURE)
     })
+  }
+
+  /**
+   * Returns true if nothing else is to be done while the host holds a share up: then it can be served on this thread. The
+   * launcher kills a process that does not end in time.
+   */
+  private needsNoThread({ fileSystem, trace }: ShareConfig): boolean {
+    const { configuration, confinement } = this.plan
+    const { controlFd, metricsFd } = this.sockets
+    const { handoverFd, successor } = this.links
+    return (
+      configuration.shares.length === 1 &&
+      confinement.sandbox !== 'none' &&
+      !isProfiled &&
+      [fileSystem, trace, controlFd, metricsFd, handoverFd, successor].every((part) => part === undefined)
+    )
   }
 
   /** Logs the options that have no effect, and other differences from what was asked for. */

@@ -30,6 +30,7 @@ export interface Place {
   readonly listenFd: number
   readonly successionFd?: number | undefined
   readonly loaded?: LoadedProgram
+  readonly onMainThread?: boolean
 }
 
 /** What happens to the shares of a process. */

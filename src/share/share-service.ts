@@ -3,8 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
 import {
   AsyncBackend,
+  type AsyncBackendOptions,
   Backend,
-  type BackendOptions,
   EventLoop,
   FaultLog,
   Listener,
@@ -101,12 +101,13 @@ export class ShareService {
   }
 
   /**
-   * Serves front-ends one after the other; returns when the last has left. Blocks, unless a module's promises need Node.
+   * Serves front-ends one after the other; returns when the last has left. Blocks, unless a module's promises or the main
+   * thread need Node.
    * `reachTaken` is called when everything of another process is taken over, and returns when that process has given up.
    */
   async serve(reachTaken: () => boolean): Promise<void> {
-    const { successionFd } = this.start
-    if (this.own === undefined) this.serveBlocking(successionFd, reachTaken)
+    const { successionFd, isOnMainThread } = this.start
+    if (this.own === undefined && !isOnMainThread) this.serveBlocking(successionFd, reachTaken)
     else await this.serveFromNode(this.listening)
     this.loop.close()
     if (!this.removed) this.listening.close()
@@ -221,9 +222,10 @@ export class ShareService {
     } while (this.config.keepAlive && !this.removed)
   }
 
-  private get backendOptions(): BackendOptions {
+  private get backendOptions(): AsyncBackendOptions {
     const { pollUs } = this.start.config
-    return { pollUs, logger: this.logger, loop: this.loop, ...leftOutMarks() }
+    const usesPromises = this.own !== undefined
+    return { pollUs, logger: this.logger, loop: this.loop, usesPromises, ...leftOutMarks() }
   }
 
   private arrived(): void {
@@ -463,7 +465,7 @@ export class ShareService {
 }
 
 /** Tests name marks of the dirty log to leave out, and must then find pages that were not marked. */
-function leftOutMarks(): Pick<BackendOptions, 'leftOutMarks'> {
+function leftOutMarks(): Pick<AsyncBackendOptions, 'leftOutMarks'> {
   const name = process.env['VIRTIOFSD_TS_LEFT_OUT_MARKS']
   return name === 'reply' || name === 'data' || name === 'used ring' ? { leftOutMarks: name } : {}
 }

@@ -45,6 +45,8 @@ export interface SharePlace {
   readonly fdLimit: number
   /** The program of the thread, if this process sees no files any more; undefined: it is read from its files. */
   readonly loaded?: LoadedProgram
+  /** True: serve on the main thread, without a thread for this share. */
+  readonly onMainThread?: boolean
 }
 
 /** The program of a share's thread, in memory. */
@@ -62,7 +64,7 @@ interface Waiting {
   reject(error: Error): void
 }
 
-/** The thread that serves a share, seen from the main thread. */
+/** The thread that serves a share, seen from the main thread; or the share itself, if it is served there. */
 export class ShareThread {
   readonly counters = new Counters()
   /** Resolves when the thread is gone, some time after its share has ended. */
@@ -78,6 +80,8 @@ export class ShareThread {
   /** Why nothing can be asked of the thread any more. */
   private over: Error | undefined
   private nextId = 1
+  /** Wakes a share on this thread. */
+  private allowedChanged: () => void = () => {}
   private timing: NodeJS.Timeout | undefined
   /** The total time that commands have taken on the thread. */
   busyMs = 0
@@ -85,7 +89,7 @@ export class ShareThread {
   /** Starts the thread, which stops at each milestone until it is allowed on. */
   constructor(
     config: ShareConfig,
-    { root, trace, listenFd, successionFd, procFd, fdLimit, loaded }: SharePlace,
+    { root, trace, listenFd, successionFd, procFd, fdLimit, loaded, onMainThread = false }: SharePlace,
     logLevel: string,
     private readonly events: ShareEvents,
   ) {
@@ -112,23 +116,35 @@ export class ShareThread {
       counters: this.counters.memory,
       traceAcks: this.traceAcks.buffer,
       allowed: this.allowed.buffer,
+      isOnMainThread: onMainThread,
       nativePath: loaded?.nativePath,
     }
+    this.exited = (onMainThread ? this.runHere(start) : this.runInWorker(start, loaded)).finally(() => {
+      this.end(new Error('the share has ended'))
+      this.wakeup.close()
+      this.port.close()
+    })
+  }
+
+  private runInWorker(start: WorkerStart, loaded: LoadedProgram | undefined): Promise<void> {
     const worker = new Worker(loaded?.text ?? new URL('../share/share-worker.js', import.meta.url), {
       eval: loaded !== undefined,
       workerData: start,
-      transferList: [port2],
+      transferList: [start.commandPort],
     })
     worker.on('message', (message: WorkerMessage) => this.handle(message))
     worker.on('error', (error) => this.fail(error))
-    this.exited = new Promise((resolve) => {
-      worker.once('exit', () => {
-        this.end(new Error('the share has ended'))
-        this.wakeup.close()
-        this.port.close()
-        resolve()
-      })
-    })
+    return new Promise((resolve) => worker.once('exit', () => resolve()))
+  }
+
+  private async runHere(start: WorkerStart): Promise<void> {
+    const changed = () => new Promise<void>((resolve) => (this.allowedChanged = resolve))
+    try {
+      const { runOnMainThread } = await import('./share-on-main-thread.js')
+      await runOnMainThread(start, (message) => this.handle(message), changed)
+    } catch (error) {
+      this.fail(error instanceof Error ? error : new Error(messageOf(error)))
+    }
   }
 
   /** True if nothing can be asked of it any more. */
@@ -161,14 +177,18 @@ export class ShareThread {
 
   /** Lets the thread continue past a milestone. */
   allow(milestone: Milestone): void {
-    Atomics.store(this.allowed, 0, milestones.indexOf(milestone) + 1)
-    Atomics.notify(this.allowed, 0)
+    this.setAllowed(milestones.indexOf(milestone) + 1)
   }
 
   /** Ends a thread that waits at a milestone. */
   giveUp(): void {
-    Atomics.store(this.allowed, 0, GIVEN_UP)
+    this.setAllowed(GIVEN_UP)
+  }
+
+  private setAllowed(value: number): void {
+    Atomics.store(this.allowed, 0, value)
     Atomics.notify(this.allowed, 0)
+    this.allowedChanged()
   }
 
   /** Asks the thread something. Rejects with what is wrong with the question, or when the share has ended. */

@@ -1,7 +1,7 @@
 import type { MessagePort } from 'node:worker_threads'
 import type { ShareConfig } from './share-config.js'
 
-/** The data that a share's thread starts with. */
+/** The data that the program of a share starts with. */
 export interface WorkerStart {
   readonly config: ShareConfig
   /** The shared directory, as this process sees it once it is confined. */
@@ -24,6 +24,8 @@ export interface WorkerStart {
   readonly traceAcks: SharedArrayBuffer
   /** One 32-bit word: the number of the last milestone that the thread may pass, or GIVEN_UP. */
   readonly allowed: SharedArrayBuffer
+  /** True on the main thread, whose own work goes on between requests. False: the thread may block. */
+  readonly isOnMainThread: boolean
   /** The file of the addon, which is loaded already, for a thread that sees no files: see native/load-addon.js. */
   readonly nativePath: string | undefined
 }

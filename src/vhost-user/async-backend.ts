@@ -24,6 +24,11 @@ export interface AsyncBackendOptions extends BackendOptions {
    * milliseconds. The front-end waits as long. Default 2000.
    */
   readonly stopTimeoutMs?: number
+  /**
+   * False for a device whose requests in flight are completed without promises or other work of Node's loop. Default true:
+   * while requests are in flight, that loop comes round after each batch.
+   */
+  readonly usesPromises?: boolean
 }
 
 /**
@@ -128,13 +133,14 @@ class Service {
     private readonly device: VhostUserDevice,
     private readonly loop: EventLoop,
     private readonly log: Logger,
-    { pollUs, leftOutMarks }: AsyncBackendOptions,
+    private readonly options: AsyncBackendOptions,
     private readonly stopTimeoutMs: number,
   ) {
     this.ended = new Promise((resolve, reject) => {
       this.settle = { resolve, reject }
     })
     this.faults = new FaultLog(log)
+    const { pollUs, leftOutMarks } = options
     this.rings = new RingServer(device, loop, log, this.faults, pollUs, {
       settled: () => this.flushSoon(),
       failed: (error) => this.fail(error),
@@ -214,10 +220,10 @@ class Service {
         this.slicesSinceMs = 0
         this.releaseIfIdle()
         // Promises that only need a turn of the loop settle before the next one.
-        if (rings.inFlightCount > 0) return true
+        if (this.waitsForNode) return true
         continue
       }
-      const isWaiting = rings.inFlightCount > 0
+      const isWaiting = this.waitsForNode
       const idleSinceMs = this.slicesSinceMs || performance.now()
       if (rings.spin(session.rings.memory.id, isWaiting ? SLICE_NS : undefined)) continue
       if (isWaiting && (performance.now() - idleSinceMs) * 1e6 < rings.spinNs) {
@@ -230,6 +236,10 @@ class Service {
       return false
     } while (performance.now() - startMs < TURN_MS)
     return true
+  }
+
+  private get waitsForNode(): boolean {
+    return this.options.usesPromises !== false && this.rings.inFlightCount > 0
   }
 
   /** Runs a turn as soon as Node's loop comes round. */
