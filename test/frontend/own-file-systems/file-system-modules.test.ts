@@ -1,7 +1,7 @@
-/** The examples of virtio-fs-ts and the tutorial's code, served by the program; the adapter for node:fs/promises. */
-import { execFile, execFileSync, spawn } from 'node:child_process'
+/** The examples of virtio-fs-ts, served by the program; the adapter for node:fs/promises. */
+import { execFile, execFileSync } from 'node:child_process'
 import { once } from 'node:events'
-import { constants, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { constants, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -10,8 +10,8 @@ import { promisify } from 'node:util'
 import { strToU8, zipSync } from 'fflate'
 import t, { type Test } from 'tap'
 import { RunningProgram, runProgram } from '../../support/device/program.js'
+import { contentOf, namesIn, serveModule } from '../../support/file-systems/module-guest.js'
 import { example, fixture, ServedModule } from '../../support/file-systems/served-module.js'
-import type { FuseGuest } from '../../support/fuse/fuse-guest.js'
 import { mount } from '../../support/fuse/mount.js'
 import { errorOf } from '../../support/fuse/refusals.js'
 import { tempDir } from '../../support/host/temp-dir.js'
@@ -22,35 +22,6 @@ t.setTimeout(240_000)
 const ROOT = fileURLToPath(new URL('../../../../', import.meta.url))
 const CONFINED = ['--sandbox', 'namespace', '--seccomp', 'kill']
 const { O_RDONLY, O_RDWR } = constants
-
-/** Starts the program on a module; returns a guest that has mounted it. */
-async function serveModule(
-  t: Test,
-  module: string,
-  args: readonly string[] = [],
-): Promise<{ guest: FuseGuest; program: RunningProgram }> {
-  const socketPath = join(tempDir(t), 'socket')
-  const program = new RunningProgram(t, ['--file-system', module, '--socket-path', socketPath, ...args])
-  await program.says('ready')
-  return { guest: mount(t, { socketPath }), program }
-}
-
-/** The whole of a file, by its path. */
-function contentOf(guest: FuseGuest, path: string): string {
-  let nodeid = 1n
-  for (const name of path.split('/')) nodeid = guest.lookup(nodeid, name).nodeid
-  const { handle } = guest.open(nodeid, O_RDONLY)
-  const content = guest.read(nodeid, handle, 0, 1 << 20)
-  guest.release(nodeid, handle)
-  return Buffer.from(content).toString()
-}
-
-function namesIn(guest: FuseGuest, nodeid = 1n): string[] {
-  const { handle } = guest.opendir(nodeid)
-  const names = guest.readdir(nodeid, handle, 0n).map(({ name }) => name)
-  guest.releasedir(nodeid, handle)
-  return names.filter((name) => !name.startsWith('.')).sort()
-}
 
 t.test('a module is served in the sandbox, with its options and the shared directory', async (t) => {
   const directory = tempDir(t)
@@ -266,65 +237,6 @@ for (const kind of ['node', 'memfs', 'zenfs']) {
     },
   )
 }
-
-const tutorial = readFileSync(join(ROOT, 'docs/own-file-system.md'), 'utf8')
-const code = new Map(
-  [...tutorial.matchAll(/```js\n\/\/ (\S+)\n([\s\S]*?)```/g)].map(([, name, text]) => [name, text ?? '']),
-)
-
-/** Writes a piece of the tutorial to a folder where its packages are found. */
-function written(t: Test, name: string, change = (text: string) => text): string {
-  const text = code.get(name)
-  if (text === undefined) throw new Error(`the tutorial has no ${name}`)
-  const path = join(ROOT, 'node_modules', `.tutorial-${process.pid}-${name}`)
-  writeFileSync(path, change(text))
-  t.teardown(() => rmSync(path))
-  return path
-}
-
-t.test("the tutorial's first program, as it is printed", async (t) => {
-  t.same([...code.keys()], ['hello.mjs', 'weather.mjs', 'notes.mjs', 'in-memory.mjs'])
-  const socketPath = join(tempDir(t), 'hello.sock')
-  const path = written(t, 'hello.mjs', (text) => text.replace('/tmp/hello.sock', socketPath))
-  const child = spawn(process.execPath, [path], { stdio: ['ignore', 'pipe', 'inherit'] })
-  t.teardown(() => child.kill('SIGKILL'))
-  const [said] = await once(child.stdout, 'data')
-  t.match(String(said), `QEMU may connect to ${socketPath}`)
-  const guest = mount(t, { socketPath })
-  t.equal(contentOf(guest, 'hello.txt'), 'Hello, guest!\n')
-  t.equal(contentOf(guest, 'docs/readme.md'), '# Files that are not there\n')
-})
-
-t.test("the tutorial's modules, as they are printed", async (t) => {
-  const { guest } = await serveModule(t, written(t, 'weather.mjs'), ['--cache', 'never'])
-  t.equal(contentOf(guest, 'Oslo'), 'Oslo: 28 degrees\n')
-  t.same(namesIn(guest), ['Oslo'])
-  t.equal(
-    errorOf(() => guest.lookup(1n, 'oslo')),
-    'ENOENT',
-  )
-  const { guest: other } = await serveModule(t, written(t, 'in-memory.mjs'))
-  t.equal(contentOf(other, 'greeting.txt'), 'from memfs\n')
-})
-
-t.test('notes are kept from one guest to the next', async (t) => {
-  const file = join(tempDir(t), 'notes.json')
-  const module = `${written(t, 'notes.mjs')}?file=${file}`
-  const { guest: writer, program } = await serveModule(t, module)
-  const { nodeid, handle } = writer.create(1n, 'a', O_RDWR)
-  writer.write(nodeid, handle, 0, Buffer.from('0123456789'))
-  writer.setattr(nodeid, { size: 4 })
-  writer.write(nodeid, handle, 6, Buffer.from('end'))
-  writer.flush(nodeid, handle)
-  const gone = writer.create(1n, 'gone', O_RDWR)
-  writer.flush(gone.nodeid, gone.handle)
-  writer.unlink(1n, 'gone')
-  writer.close()
-  await program.exited
-  const { guest: reader } = await serveModule(t, module)
-  t.same(namesIn(reader), ['a'])
-  t.equal(contentOf(reader, 'a'), '0123\0\0end')
-})
 
 t.test('the log reports a name that is listed without its node, in a directory without lookup', async (t) => {
   const module = join(tempDir(t), 'names.mjs')

@@ -1,21 +1,12 @@
+/** The state of a session: its rings, and what its front-end has negotiated. */
 import { openSync } from 'node:fs'
 import t from 'tap'
 import { AsyncBackend, Backend, ProtocolError } from 'vhost-user-ts'
 import * as native from 'virtiofsd-ts-native'
-import {
-  checkNoFdLeak,
-  countOpenFds,
-  eventfd,
-  ok,
-  receiveBytes,
-  socketPair,
-} from '../../support/device/descriptors.js'
+import { checkNoFdLeak, countOpenFds, ok } from '../../support/device/descriptors.js'
 import { MIB, UVA_BASE } from '../../support/rings/guest-ram.js'
 import {
   FEATURES,
-  memoryTable,
-  oneRegion,
-  PROTOCOL_FEATURES,
   Req,
   ringAddresses,
   type SessionPeer,
@@ -30,16 +21,6 @@ const HIGH = { gpa: 8 * MIB, sizeBytes: MIB }
 /** Hands a descriptor over and keeps none. */
 const giveEventfd = (peer: SessionPeer, request: number, index: number) =>
   peer.takesEventfd(request, u64(index))
-
-function giveMemory(
-  peer: SessionPeer,
-  request: number,
-  payload: Uint8Array,
-  sizes: readonly number[],
-): boolean {
-  const fds = sizes.map((sizeBytes) => ok(native.memfdCreate(sizeBytes)))
-  return peer.takesFds(request, payload, fds)
-}
 
 t.test('a ring starts when the last piece is there, kick or enable', async (t) => {
   for (const last of ['kick', 'enable']) {
@@ -240,161 +221,6 @@ t.test('RESET_DEVICE clears rings and device; memory, features and descriptors f
     peer.start(0).start(1, 0x10000)
     t.same(peer.running, [0, 1], 'no memory and no features had to be sent again')
   })
-})
-
-t.test('a replaced memory table takes running rings along', async (t) => {
-  withPeer(t, (peer) => {
-    peer.negotiate()
-    t.ok(giveMemory(peer, Req.SET_MEM_TABLE, memoryTable(LOW), [MIB]))
-    peer.start(0, 0, 7).start(1, 0x10000, 9)
-    const old = peer.session.rings.memory
-    peer.takeEvents()
-    t.ok(giveMemory(peer, Req.SET_MEM_TABLE, memoryTable(LOW, HIGH), [MIB, MIB]))
-    t.same(peer.takeEvents(), ['drain', 'stop 0', 'drain', 'stop 1', 'start 0', 'start 1'])
-    t.ok(peer.session.rings.memory !== old)
-    t.equal(old.regionCount, 0)
-    t.same([peer.stop(0), peer.stop(1)], [7, 9])
-  })
-})
-
-t.test(
-  'a memory table that leaves out a running ring is refused, and everything goes on as before',
-  async (t) => {
-    withPeer(t, (peer) => {
-      peer.negotiate().share(LOW).share(HIGH).start(0, HIGH.gpa, 7).start(1, 0, 9)
-      const { memory } = peer.session.rings
-      t.notOk(giveMemory(peer, Req.SET_MEM_TABLE, memoryTable(LOW), [MIB]))
-      t.ok(peer.session.rings.memory === memory)
-      t.equal(memory.regionCount, 2)
-      t.same(peer.running, [0, 1])
-      t.same([peer.stop(0), peer.stop(1)], [7, 9])
-    })
-  },
-)
-
-t.test('a region is added and removed while rings run elsewhere', async (t) => {
-  withPeer(t, (peer) => {
-    peer.negotiate().share(LOW).start(0, 0, 7)
-    peer.share(HIGH)
-    t.equal(peer.session.rings.memory.regionCount, 2)
-    t.same(peer.running, [0])
-    peer.takeEvents()
-    t.ok(peer.takes(Req.REM_MEM_REG, oneRegion(HIGH)))
-    t.equal(peer.takeEvents()[0], 'drain', 'what is pending there is completed first')
-    t.same(peer.running, [0])
-    t.equal(peer.stop(0), 7)
-  })
-})
-
-t.test('the region under a running ring stays; once the ring has stopped it goes', async (t) => {
-  withPeer(t, (peer) => {
-    peer.negotiate().share(LOW).share(HIGH).start(0, HIGH.gpa, 7).start(1, 0, 9)
-    t.notOk(peer.takes(Req.REM_MEM_REG, oneRegion(HIGH)))
-    t.equal(peer.session.rings.memory.regionCount, 2)
-    t.same(peer.running, [0, 1])
-    t.equal(peer.stop(0), 7)
-    t.ok(peer.takes(Req.REM_MEM_REG, oneRegion(HIGH)))
-    t.same(peer.running, [1])
-    t.equal(peer.session.rings.memory.regionCount, 1)
-  })
-})
-
-t.test('a stopped ring needs no memory until it starts', async (t) => {
-  withPeer(t, (peer) => {
-    peer.negotiate().share(LOW).start(0)
-    peer.stop(0)
-    t.ok(peer.takes(Req.REM_MEM_REG, oneRegion(LOW)))
-    t.notOk(giveEventfd(peer, Req.SET_VRING_KICK, 0), 'now it cannot start')
-    t.same(peer.running, [])
-    peer.share(LOW)
-    t.ok(giveEventfd(peer, Req.SET_VRING_KICK, 0))
-    t.same(peer.running, [0])
-  })
-})
-
-const config = Uint8Array.from([1, 2, 3, 4])
-
-t.test('a back channel is kept and replaced', async (t) => {
-  withPeer(
-    t,
-    (peer) => {
-      const before = countOpenFds()
-      peer.negotiate()
-      t.ok(peer.takesFds(Req.SET_BACKEND_REQ_FD, new Uint8Array(0), [eventfd()]))
-      t.ok(peer.takesFds(Req.SET_BACKEND_REQ_FD, new Uint8Array(0), [eventfd()]))
-      t.equal(countOpenFds(), before + 1)
-    },
-    { config },
-  )
-})
-
-t.test('a device without a configuration space has nothing to say on a back channel', async (t) => {
-  withPeer(t, (peer) => {
-    t.equal(peer.askU64(Req.GET_PROTOCOL_FEATURES), PROTOCOL_FEATURES)
-    peer.negotiate()
-    t.notOk(peer.takesFds(Req.SET_BACKEND_REQ_FD, new Uint8Array(0), [eventfd()]))
-    t.notOk(peer.session.notifyConfigChange())
-  })
-})
-
-t.test('the front-end is told that the configuration has changed, and reads it anew', async (t) => {
-  const bytes = config.slice()
-  withPeer(
-    t,
-    (peer) => {
-      const [ours, theirs] = socketPair()
-      t.notOk(peer.session.notifyConfigChange(), 'nothing is negotiated')
-      peer.negotiate()
-      t.notOk(peer.session.notifyConfigChange(), 'nobody listens')
-      t.ok(peer.takesFds(Req.SET_BACKEND_REQ_FD, new Uint8Array(0), [theirs]))
-      bytes[1] = 7
-      t.ok(peer.session.notifyConfigChange())
-      t.same(receiveBytes(ours), u32s(2, 1, 0), 'BACKEND_CONFIG_CHANGE_MSG, version 1, no payload')
-      const read = peer.ask(Req.GET_CONFIG, Uint8Array.of(...u32s(0, 4, 0), 0, 0, 0, 0))
-      t.same(read?.payload.subarray(12), Uint8Array.of(1, 7, 3, 4))
-      native.close(ours)
-      t.notOk(peer.session.notifyConfigChange(), 'the front-end has closed its end')
-    },
-    { config: bytes },
-  )
-})
-
-t.test('the driver writes to the configuration space, where the device takes it', async (t) => {
-  const writes: unknown[] = []
-  const writeConfig = (offsetBytes: number, bytes: Uint8Array) => {
-    writes.push([offsetBytes, ...bytes])
-    return offsetBytes > 0
-  }
-  withPeer(
-    t,
-    (peer) => {
-      peer.negotiate()
-      t.ok(peer.takes(Req.SET_CONFIG, Uint8Array.of(...u32s(1, 2, 0), 8, 9)))
-      t.notOk(peer.takes(Req.SET_CONFIG, Uint8Array.of(...u32s(0, 1, 0), 5)), 'refused by the device')
-      for (const bad of [
-        u32s(0, 1, 0),
-        u32s(0, 257, 0),
-        u32s(250, 8, 0),
-        u32s(0, 0xffff_ffff, 0),
-        u32s(0, 0),
-      ])
-        t.notOk(peer.takes(Req.SET_CONFIG, bad))
-      t.notOk(peer.takes(Req.SET_CONFIG, Uint8Array.of(...u32s(250, 8, 0), ...new Uint8Array(8))))
-      t.same(writes, [
-        [1, 8, 9],
-        [0, 5],
-      ])
-    },
-    { config, writeConfig },
-  )
-  withPeer(
-    t,
-    (peer) => {
-      peer.negotiate()
-      t.notOk(peer.takes(Req.SET_CONFIG, Uint8Array.of(...u32s(0, 1, 0), 5)), 'read-only without writeConfig')
-    },
-    { config },
-  )
 })
 
 t.test('the device hears which features the driver has acknowledged', async (t) => {
