@@ -12,6 +12,7 @@ import { findChromium, viewPage } from '../../vm/report/chromium.js'
 import { tempDir } from '../support/host/temp-dir.js'
 
 const LAB = fileURLToPath(new URL('../../vm/lab.js', import.meta.url))
+const COMPARE = fileURLToPath(new URL('../../vm/lab-compare.js', import.meta.url))
 const TELLING = '{overlap,io-mode}/*'
 
 t.setTimeout(600_000)
@@ -69,3 +70,14 @@ t.test('a kernel that breaks the rules of its version fails', async (t) => {
   t.match(stdout, '! 8 > 1 > 1 > 8 (expected 1 > 1 > 1 > 1)', 'in the matrix')
   t.match(stdout, 'THE MATRIX IS NOT AS EXPECTED: 0 cells as expected, 1 unexpected')
 })
+
+t.test(
+  'two runs of one kernel send the same requests, also where the kernel decides when it writes back',
+  async (t) => {
+    const cases = '{cache/small-writes,data/large-write,data/gaps,data/unaligned,transition/cached}'
+    const args = ['6.12', '6.12', '--cases', cases, '--shares', '{writeback,modes}']
+    const { exitCode, stdout } = await execa(process.execPath, [COMPARE, ...args], { reject: false })
+    t.equal(exitCode, 0, stdout)
+    t.match(stdout, '0 of 5 cells differ')
+  },
+)

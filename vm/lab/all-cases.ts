@@ -8,6 +8,7 @@ import { cacheCases } from './cases/cache.js'
 import { dataCases } from './cases/data.js'
 import { entryCases } from './cases/entries.js'
 import { errorCases } from './cases/errors.js'
+import { hostChangeCases } from './cases/host-changes.js'
 import { ioModeCases } from './cases/io-modes.js'
 import { leakCases } from './cases/leaks.js'
 import { listingCases } from './cases/listings.js'
@@ -44,6 +45,7 @@ export const allCases: readonly LabCase[] = [
   ...queueCases,
   ...nameCases,
   ...entryCases,
+  ...hostChangeCases,
   ...lockCases,
   ...errorCases,
   ...mixedCases,

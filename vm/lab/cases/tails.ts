@@ -66,9 +66,25 @@ function expected(facts: GuestFacts, growth: Growth): string | undefined {
   return zeros === undefined ? undefined : zeros ? 'zeros' : 'stays'
 }
 
+/** Maps the last page of a file, into memory that held something else before. */
+async function lastPage(scene: Scene): Promise<Observation> {
+  // What a file in memory leaves behind is what the next page is made of.
+  await scene.guest.output(
+    `tr '\\0' J </dev/zero | head -c ${JUNK_FILE_BYTES} >/tmp/lab-junk; rm /tmp/lab-junk`,
+  )
+  const file = scene.makeFile(FILE_BYTES, FILL)
+  const actor = scene.addActor()
+  await actor.do(`open f ${O_RDWR} ${scene.guestPath(file)}`)
+  await actor.do(`map m f ${2 * PAGE} shared r`)
+  const mapped = await actor.do(`peek m ${2 * PAGE - FILE_BYTES} ${FILE_BYTES}`)
+  return { observed: nameTail(`${mapped}`), evidence: '' }
+}
+
+const JUNK_FILE_BYTES = 16 << 20
+
 const SHARES: readonly ShareName[] = ['mmap', 'auto', 'always', 'writeback']
 
-export const tailCases: readonly LabCase[] = (Object.keys(GROWTHS) as Growth[]).map(
+const growthCases: readonly LabCase[] = (Object.keys(GROWTHS) as Growth[]).map(
   (growth): LabCase => ({
     name: `data/tail-${growth}`,
     question: `what a store left behind the end of the file, after ${growth === 'write' ? 'a write' : growth} has made it longer`,
@@ -77,3 +93,14 @@ export const tailCases: readonly LabCase[] = (Object.keys(GROWTHS) as Growth[]).
     run: (scene) => grow(scene, growth),
   }),
 )
+
+export const tailCases: readonly LabCase[] = [
+  ...growthCases,
+  {
+    name: 'mmap/last-page',
+    question: 'a mapping of the last page of a file, behind its end',
+    shares: ['auto', 'mmap'],
+    expected: ({ asksMmap, allowMmap }) => (asksMmap && !allowMmap ? undefined : 'zeros'),
+    run: lastPage,
+  },
+]

@@ -3,6 +3,46 @@ import type { Mutant } from './mutant.js'
 
 export const nameMutants: readonly Mutant[] = [
   {
+    id: 317,
+    what: "the host's number of links is not taken over",
+    file: 'inode.c',
+    before: '	set_nlink(inode, attr->nlink);',
+    after: '	if (!FAULT)\n		set_nlink(inode, attr->nlink);',
+    caughtBy: ['names/host-changes@auto'],
+  },
+  {
+    id: 318,
+    what: "the host's owner is not taken over",
+    file: 'inode.c',
+    before: '	inode->i_uid     = make_kuid(fc->user_ns, attr->uid);',
+    after: '	if (!FAULT)\n		inode->i_uid     = make_kuid(fc->user_ns, attr->uid);',
+    caughtBy: ['names/host-changes@auto'],
+  },
+  {
+    id: 319,
+    what: 'a name that has another file now keeps its old one',
+    file: 'dir.c',
+    before: '			if (outarg.nodeid != get_node_id(inode) ||',
+    after: '			if ((outarg.nodeid != get_node_id(inode) && !FAULT) ||',
+    caughtBy: ['names/replaced@auto'],
+  },
+  {
+    id: 380,
+    what: "the host's mode is not taken over",
+    file: 'inode.c',
+    before: '	inode->i_mode    = (inode->i_mode & S_IFMT) | (attr->mode & 07777);',
+    after: '	if (!FAULT)\n		inode->i_mode    = (inode->i_mode & S_IFMT) | (attr->mode & 07777);',
+    caughtBy: ['names/host-changes@auto'],
+  },
+  {
+    id: 381,
+    what: 'what was in a page before stays behind the end of the file',
+    file: 'virtio_fs.c',
+    before: '	if (args->out_pages && args->page_zeroing) {',
+    after: '	if (args->out_pages && args->page_zeroing && !FAULT) {',
+    caughtBy: ['mmap/last-page@auto'],
+  },
+  {
     id: 80,
     what: 'names are never looked up again',
     file: 'dir.c',

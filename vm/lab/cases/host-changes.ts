@@ -1,0 +1,56 @@
+/** What the guest sees of a file that the host has changed or replaced, once what it remembers has expired. */
+import { chmodSync, chownSync, linkSync, renameSync, utimesSync, writeFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { LabCase, Observation } from '../case.js'
+import type { Scene } from '../scene.js'
+import { ATTRIBUTES_EXPIRE_MS } from './cache.js'
+
+/** 2001-09-09. */
+const LONG_AGO = 1_000_000_000
+const [USER, GROUP] = [1000, 1001]
+
+/** The host changes everything that stat tells. The guest looks twice: the second answer comes out of its own memory. */
+async function attributes(scene: Scene): Promise<Observation> {
+  const file = scene.makeFile(100)
+  const host = scene.hostPath(file)
+  const path = scene.guestPath(file)
+  await scene.guest.output(`stat ${path}`)
+  linkSync(host, `${host}-link`)
+  chownSync(host, USER, GROUP)
+  chmodSync(host, 0o751)
+  utimesSync(host, LONG_AGO, LONG_AGO + 1)
+  await sleep(ATTRIBUTES_EXPIRE_MS)
+  const look = `stat -c '%a %u %g %h %X %Y' ${path}`
+  const seen = (await scene.guest.output(`${look}; ${look}`)).trim().split('\n')
+  return { observed: seen[0] === seen[1] ? seen[0]! : seen.join(' > '), evidence: '' }
+}
+
+/** The host puts another file in the place of one that the guest knows. */
+async function replaced(scene: Scene): Promise<Observation> {
+  const file = scene.makeFileOf(Buffer.from('old'))
+  const host = scene.hostPath(file)
+  const read = async (): Promise<string> => scene.guest.output(`cat ${scene.guestPath(file)}`)
+  const before = await read()
+  writeFileSync(`${host}-new`, 'new')
+  renameSync(`${host}-new`, host)
+  scene.model(file).replace(Buffer.from('new'))
+  await sleep(ATTRIBUTES_EXPIRE_MS)
+  return { observed: `${before} > ${await read()}`, evidence: '' }
+}
+
+export const hostChangeCases: readonly LabCase[] = [
+  {
+    name: 'names/host-changes',
+    question: 'mode, owner, group, links and times after the host has changed them',
+    shares: ['direct', 'auto'],
+    expected: () => `751 ${USER} ${GROUP} 2 ${LONG_AGO} ${LONG_AGO + 1}`,
+    run: attributes,
+  },
+  {
+    name: 'names/replaced',
+    question: 'contents of a name that the host has given to another file',
+    shares: ['direct', 'auto'],
+    expected: () => 'old > new',
+    run: replaced,
+  },
+]
