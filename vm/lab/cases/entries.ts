@@ -21,9 +21,6 @@ function makeDirectory(scene: Scene, names: readonly string[], suffix = ''): { h
   return { host, guest: scene.guestPath(scene.file(suffix)) }
 }
 
-/** Words of a time as stat prints it: the day, the time, the zone. */
-const DAY_AND_TIME = 3
-
 async function words(scene: Scene, script: string): Promise<string> {
   return (await scene.guest.output(script)).trim().split('\n').join(' ')
 }
@@ -49,20 +46,12 @@ async function listingUpdates(scene: Scene): Promise<Observation> {
 async function move(scene: Scene): Promise<Observation> {
   const from = makeDirectory(scene, ['a', 'b'], '-from')
   const to = makeDirectory(scene, ['c'], '-to')
-  const counts = `ls ${from.guest} | wc -l; ls ${to.guest} | wc -l`
-  const times = `stat -c %y ${from.guest} ${to.guest}`
-  const before = await words(scene, `${counts}; ${times}`)
-  const after = await words(scene, `sleep 0.02; mv ${from.guest}/a ${to.guest}/; ${counts}; ${times}`)
-  const [old, now] = [before, after].map((text) => text.split(' '))
-  const isLater = [DAY_AND_TIME, 2 * DAY_AND_TIME].map((words, n) => {
-    const at = 2 + n * DAY_AND_TIME
-    return old!.slice(at, 2 + words).join() !== now!.slice(at, 2 + words).join()
-  })
-  const counted = [...old!.slice(0, 2), ...now!.slice(0, 2)].join(' ')
-  return {
-    observed: `${counted}, ${isLater.map((is) => (is ? 'later' : 'same time')).join(', ')}`,
-    evidence: after,
-  }
+  const look = `ls ${from.guest} | wc -l; ls ${to.guest} | wc -l; stat -c %y ${from.guest} ${to.guest} | tr ' ' _`
+  const before = (await words(scene, look)).split(' ')
+  const after = (await words(scene, `sleep 0.02; mv ${from.guest}/a ${to.guest}/; ${look}`)).split(' ')
+  const counts = [...before.slice(0, 2), ...after.slice(0, 2)].join(' ')
+  const times = [2, 3].map((n) => (before[n] === after[n] ? 'same time' : 'later')).join(', ')
+  return { observed: `${counts}, ${times}`, evidence: after.join(' ') }
 }
 
 /** renameat2 with its flags: each of two names takes the file of the other; a name that is taken stays. */
