@@ -14,13 +14,8 @@
 #include <string.h>
 #include <sys/file.h>
 
-#define NAME_FORMAT "%31s"
-#define NAME_BYTES 32
+#include "table.h"
 
-static long result(long value)
-{
-    return value < 0 ? -errno : value;
-}
 
 long do_lock(const char *line, struct outcome *outcome)
 {

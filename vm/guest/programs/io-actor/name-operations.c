@@ -27,11 +27,6 @@
 #define LIST_BYTES 1024
 #define ENTRIES 1024
 
-static long result(long value)
-{
-    return value < 0 ? -errno : value;
-}
-
 long do_rename(const char *line, struct outcome *outcome)
 {
     unsigned flags;
