@@ -49,7 +49,7 @@ build: native/build/native.node $(IOCTL_NAPI) $(TAP) ## Build the addon, compile
 	@node dist/src/reference/write-manual.js dist/virtiofsd-ts.1
 
 .PHONY: run
-run: build ## A Linux guest with DIR, or what a module FILE_SYSTEM makes, on /mnt (KERNEL=6.1, 6.12, 7 or a bzImage; QEMU=, DEVICE=): a shell, or a tour
+run: build ## Boot a Linux guest with DIR, or the file system of a module FILE_SYSTEM, on /mnt (KERNEL=6.1, 6.12, 7 or a bzImage; QEMU=, DEVICE=, ARGS=): a shell, or without a terminal a few checks
 	@node dist/vm/run.js $(foreach name,DIR FILE_SYSTEM KERNEL MODULES QEMU DEVICE MEMORY CPUS,$(call option,$(name))) $(if $(ARGS),-- $(ARGS))
 
 # DIR=path becomes --dir 'path', KERNEL_IMAGE=path becomes --kernel-image 'path'
@@ -59,23 +59,23 @@ option = $(if $($(1)),--$(shell echo $(1) | tr A-Z_ a-z-) '$($(1))')
 lab: JSON ?= results/lab.json
 lab: HTML ?= results/lab.html
 lab: REPRO ?= results/repro
-lab: build ## The io-mode matrix (KERNELS="6.1 6.12 7", KERNEL_IMAGE= with MODULES=, or TREE= with REV=, FLAVOUR=debug; CASES=glob, SHARES=glob, KERNEL_ARGS=, BOOT_LIMIT=seconds, QEMU=, DEVICE=virtiofsd or dev-fuse, EXPECT=, JSON=, HTML=, JUNIT=, REPRO=, KTAP=1)
+lab: build ## Test kernels case by case, and print a matrix (KERNELS="6.1 6.12 7", KERNEL_IMAGE= with MODULES=, or TREE= with REV=, FLAVOUR=debug; CASES=glob, SHARES=glob, KERNEL_ARGS=, BOOT_LIMIT=seconds, QEMU=, DEVICE=virtiofsd or dev-fuse, EXPECT=, JSON=, HTML=, JUNIT=, REPRO=, KTAP=1)
 	@vm/lab/lab $(foreach name,KERNELS KERNEL_IMAGE MODULES TREE REV FLAVOUR KERNEL_ARGS BOOT_LIMIT QEMU DEVICE CASES SHARES JUDGE_AS EXPECT JSON HTML JUNIT REPRO,$(call option,$(name))) $(if $(KTAP),--ktap)
 
 .PHONY: lab-bisect
-lab-bisect: build ## The commit that changed what a case observes (TREE=, GOOD=, BAD=; CASES=glob, SHARES=glob)
+lab-bisect: build ## Find the commit that changed the result of a case (TREE=, GOOD=, BAD=; CASES=glob, SHARES=glob)
 	@node dist/vm/lab-bisect.js $(foreach name,TREE GOOD BAD CASES SHARES KERNEL_ARGS QEMU,$(call option,$(name)))
 
 .PHONY: lab-compare
-lab-compare: build ## What two kernels do differently, with their requests (A=, B=: kernels or results; CASES=, SHARES=, BESIDE=share,share, HTML=)
+lab-compare: build ## Show what two kernels do differently, with their requests (A=, B=: kernels or results; CASES=, SHARES=, BESIDE=share,share, HTML=)
 	@node dist/vm/lab-compare.js $(foreach name,CASES SHARES BESIDE HTML,$(call option,$(name))) '$(A)' '$(B)'
 
 .PHONY: lab-mutants
-lab-mutants: build ## Small faults in fs/fuse, one by one, and which of them the lab finds (ONLY="1 2", LONG=1)
+lab-mutants: build ## Measure which small faults in fs/fuse the lab finds (ONLY="1 2", LONG=1)
 	@node dist/vm/lab-mutants.js $(call option,ONLY) $(if $(LONG),--long)
 
 .PHONY: check
-check: build ## Types, lint, format and unit tests (under two minutes)
+check: build ## Check types, lint and format, and run the unit tests (under two minutes)
 	npx biome check
 	$(call tap,unit wire cli)
 
@@ -87,86 +87,86 @@ fuzz: build sanitized ## Fuzz messages, rings and requests under sanitizers (MES
 	@node dist/test/fuzz/main.js $(foreach name,TARGET MESSAGES SEED REPLAY,$(call option,$(name)))
 
 .PHONY: bench-operate
-bench-operate: build ## What metrics and limits cost, and how exactly a limit holds (ROUNDS=, RUN_MS=)
+bench-operate: build ## Measure what metrics and limits cost, and how exactly a limit holds (ROUNDS=, RUN_MS=)
 	@node dist/vm/bench-operate.js $(foreach name,ROUNDS RUN_MS,$(call option,$(name)))
 
 .PHONY: bench-neighbours
-bench-neighbours: build ## What a flood on one share does to the latency of another (ROUNDS=, RUN_MS=)
+bench-neighbours: build ## Measure what a flood on one share does to the latency of another (ROUNDS=, RUN_MS=)
 	@node dist/vm/bench-neighbours.js $(foreach name,ROUNDS RUN_MS,$(call option,$(name)))
 
 .PHONY: bench-live-shares
-bench-live-shares: build ## What shares that come and go cost another share of the process, and what they leave (COUNT=)
+bench-live-shares: build ## Measure what it costs a share when others are added and removed, and what they leave (COUNT=)
 	@node dist/vm/bench-live-shares.js $(call option,COUNT)
 
 .PHONY: bench-migration
-bench-migration: build ## How long a guest with many inodes in its cache stands still while it moves, ours beside a peer (INODES=, ROUNDS=, PEER=)
+bench-migration: build ## Measure how long a guest with many inodes in its cache stops for a migration, beside a peer (INODES=, ROUNDS=, PEER=)
 	@node dist/vm/bench-migration.js $(foreach name,INODES ROUNDS PEER,$(call option,$(name)))
 
 .PHONY: bench-confinement
-bench-confinement: build ## What --sandbox namespace --seccomp kill costs, beside none of either (PAIRS=, RUN_MS=, ARGS=)
+bench-confinement: build ## Measure what --sandbox namespace --seccomp kill costs, compared with none (PAIRS=, RUN_MS=, ARGS=)
 	@node dist/vm/bench-confinement.js $(foreach name,PAIRS RUN_MS ARGS,$(call option,$(name)))
 
 .PHONY: soak
-soak: build ## Mixed load, verified, under random faults, for MINUTES= (10) or HOURS= (SEED=; GUEST=6.12: in a guest)
+soak: build ## Run verified load under random faults, for MINUTES= (10) or HOURS= (SEED=; GUEST=6.12: in a guest)
 	@node dist/test/soak/main.js $(foreach name,MINUTES HOURS SEED GUEST,$(call option,$(name)))
 
 .PHONY: bench-replace
-bench-replace: build ## Processes that replace each other under a working guest: its pauses, and what they hold (COUNT=, SANDBOX=)
+bench-replace: build ## Let processes replace each other under a working guest; measure its pauses and their memory (COUNT=, SANDBOX=)
 	@node dist/test/soak/bench-replace.js $(foreach name,COUNT SANDBOX,$(call option,$(name)))
 
 .PHONY: kills
-kills: build ## Signals at random moments of start, reload, change and stop, and what is left behind then (COUNT=, SEED=)
+kills: build ## Send signals at random moments of start, reload, change and stop; report what is left behind (COUNT=, SEED=)
 	@node dist/test/soak/kills.js $(foreach name,COUNT SEED,$(call option,$(name)))
 
 .PHONY: test-frontend
-test-frontend: build sanitized ## The program, its guest played without a VM, well-behaved and hostile
+test-frontend: build sanitized ## Test the program with a guest that is played without a VM, well-behaved and hostile
 	$(call tap,frontend hostile reports,300,2)
 
 .PHONY: test-guest
-test-guest: build ## The device in real guests: kernels 6.1, 6.12 and 7.x, several QEMUs
+test-guest: build ## Test the device in real guests: kernels 6.1, 6.12 and 7.x, several QEMUs
 	$(call tap,guest,1200,2)
 
 .PHONY: work
-work: build ## Real work in a guest, for each cache policy (POLICIES="never auto always write-back", KERNEL=, QEMU=, ONLY=, PEER=virtiofsd)
+work: build ## Do real work in a guest, for each cache policy (POLICIES="never auto always write-back", KERNEL=, QEMU=, ONLY=, PEER=virtiofsd)
 	@node dist/vm/work.js $(foreach name,POLICIES KERNEL QEMU ONLY PEER,$(call option,$(name)))
 
 .PHONY: migrations
-migrations: build ## A guest moves MOVES times (50) between two QEMUs and our devices while fio, git and SQLite verify (POLICIES=, KERNEL=, QEMU=)
+migrations: build ## Move a guest MOVES times (50) between two QEMUs and our devices while fio, git and SQLite verify (POLICIES=, KERNEL=, QEMU=)
 	@node dist/vm/migrations.js $(foreach name,MOVES POLICIES KERNEL QEMU,$(call option,$(name)))
 
 .PHONY: public-suites
-public-suites: build ## Public test suites, built by you, in a guest on ours and a peer, or on a module's file system (PJDFSTEST=, XFSTESTS=, LTP=; POLICIES=, ONLY=, KERNEL=, QEMU=, FILE_SYSTEM=, PEER=)
+public-suites: build ## Run public test suites, built by you, in a guest on our device and a peer, or on a module's file system (PJDFSTEST=, XFSTESTS=, LTP=; POLICIES=, ONLY=, KERNEL=, QEMU=, FILE_SYSTEM=, PEER=)
 	@node dist/vm/public-suites.js $(foreach name,PJDFSTEST XFSTESTS LTP POLICIES ONLY KERNEL QEMU FILE_SYSTEM PEER,$(call option,$(name)))
 
 .PHONY: xfstests
-xfstests: build ## xfstests on two shares: ours, a peer, an earlier run (XFSTESTS=, GROUP=quick or TESTS=, CACHE=, KERNEL= or TREE= with FLAVOUR=, PEER=, BASELINE=, LIMIT=, JSON=, JUNIT=)
+xfstests: build ## Run xfstests on two shares: our device, a peer, an earlier run (XFSTESTS=, GROUP=quick or TESTS=, CACHE=, KERNEL= or TREE= with FLAVOUR=, PEER=, BASELINE=, LIMIT=, JSON=, JUNIT=)
 	@node dist/vm/xfstests.js $(foreach name,XFSTESTS GROUP TESTS CACHE KERNEL TREE FLAVOUR QEMU PEER BASELINE LIMIT JSON JUNIT,$(call option,$(name)))
 
 .PHONY: selftests
-selftests: build ## The kernel's own selftests of FUSE, in a guest with that kernel (TREE=, or its tests on another KERNEL=)
+selftests: build ## Run the kernel's own selftests of FUSE, in a guest with that kernel (TREE=, or its tests on another KERNEL=)
 	@node dist/vm/selftests.js $(foreach name,TREE KERNEL QEMU,$(call option,$(name)))
 
 .PHONY: test
-test: check test-frontend test-guest test-package ## Everything (about 25 minutes on two cores without KVM)
+test: check test-frontend test-guest test-package ## Run all tests (about 25 minutes on two cores without KVM)
 
 .PHONY: bench
 bench: JSON ?= results/bench.json
 bench: HTML ?= results/bench.html
-bench: build ## Guest I/O, ours beside a peer in one guest (PEER=virtiofsd, virtiofsd-1.14, none ...; QUICK=1, ALL=1, KERNEL=, ONLY=, CACHE=, ROUNDS=, DIR=, JSON=, HTML=, ARGS=)
+bench: build ## Measure guest I/O on our device beside a peer in one guest (PEER=virtiofsd, virtiofsd-1.14, none ...; QUICK=1, ALL=1, KERNEL=, ONLY=, CACHE=, ROUNDS=, DIR=, JSON=, HTML=, ARGS=)
 	@node dist/vm/bench.js $(foreach name,PEER ONLY CACHE ROUNDS KERNEL MODULES QEMU DIR JSON HTML,$(call option,$(name))) \
 	  $(if $(QUICK),--quick) $(if $(ALL),--all) $(if $(ARGS),-- $(ARGS))
 
 .PHONY: bench-device
-bench-device: build ## Our device beside others, and file systems of a user's own beside it (ONLY=own), without a VM (PEER=virtiofsd or none, QUICK=1, ONLY=, RUN_MS=, PLACEMENT=, POLL_US=, SANDBOX=1, JSON=, ARGS=)
+bench-device: build ## Measure our device beside others, and file systems of a user's own beside it (ONLY=own), without a VM (PEER=virtiofsd or none, QUICK=1, ONLY=, RUN_MS=, PLACEMENT=, POLL_US=, SANDBOX=1, JSON=, ARGS=)
 	@node dist/vm/bench-device.js $(foreach name,PEER ONLY ROUNDS RUN_MS PLACEMENT JSON,$(call option,$(name))) \
 	  $(if $(POLL_US),--poll-us $(POLL_US)) $(if $(QUICK),--quick) $(if $(SANDBOX),--sandbox) $(if $(ARGS),-- $(ARGS))
 
 .PHONY: bench-limits
-bench-limits: build ## Start, memory, idleness, many inodes, files and queues, 10 minutes of load (ONLY=, INODES=, MINUTES=)
+bench-limits: build ## Measure start, memory, idleness, many inodes, files and queues, 10 minutes of load (ONLY=, INODES=, MINUTES=)
 	@node dist/vm/bench-limits.js $(foreach name,ONLY INODES MINUTES,$(call option,$(name)))
 
 .PHONY: bench-compare
-bench-compare: build ## Two results of bench-device: OLD=a.json NEW=b.json; fails when something became slower
+bench-compare: build ## Compare two results of bench-device, OLD=a.json NEW=b.json; fail if something became slower
 	@node dist/vm/bench-compare.js $(OLD) $(NEW)
 
 .PHONY: format
@@ -178,23 +178,23 @@ install: build ## Install below PREFIX (/usr/local), in DESTDIR: program, manual
 	PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' VHOST_USER_DIR='$(VHOST_USER_DIR)' share/install.sh
 
 .PHONY: dist
-dist: build ## Tarballs for x86-64 and arm64 with Node inside, and SHA256SUMS, in release/
+dist: build ## Make tarballs for x86-64 and arm64 with Node inside, and SHA256SUMS, in release/
 	@packaging/dist.sh
 
 .PHONY: deb
-deb: build ## Debian packages for amd64 and arm64 in release/, and what lintian says (needs debhelper, dh-apparmor, lintian)
+deb: build ## Make Debian packages for amd64 and arm64 in release/, and check them with lintian (needs debhelper, dh-apparmor, lintian)
 	@packaging/deb.sh
 
 .PHONY: test-package
-test-package: build ## The npm packages as npm installs them: packed, installed into an empty folder, started
+test-package: build ## Test the npm packages: packed, installed into an empty folder, and started
 	$(call tap,package,300)
 
 .PHONY: test-roots
-test-roots: dist deb ## What make dist and make deb made: installed in fresh Debian roots, on arm64 by qemu-user, with Node 22 and 24
+test-roots: dist deb ## Test what make dist and make deb made: in fresh Debian systems, on arm64 by qemu-user, with Node 22 and 24
 	$(call tap,roots,900,1)
 
 .PHONY: test-trees
-test-trees: build ## The lab on kernels that it builds: a bisection over a history made for it (half an hour, 6 GB in the cache)
+test-trees: build ## Test the lab on kernels that it builds: a bisection over a history made for it (half an hour, 6 GB in the cache)
 	$(call tap,trees,3600,1)
 
 .PHONY: clean

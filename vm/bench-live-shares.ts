@@ -1,5 +1,5 @@
 /**
- * `make bench-live-shares`: what it costs the guest of one share that other shares of its process come and go, and what
+ * `make bench-live-shares`: the cost for the guest of one share when other shares of its process come and go, and what
  * is left of them.
  */
 import { mkdirSync, readdirSync, readFileSync } from 'node:fs'

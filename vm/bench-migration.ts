@@ -20,7 +20,7 @@ const MIB = 1024 * 1024
 const FILES_PER_DIRECTORY = 1000
 /** Both open inodes by file handle: neither needs a descriptor for each. */
 const ARGS = ['--cache', 'auto', '--sandbox', 'none', '--inode-file-handles=prefer']
-/** A device that has slept for so long has prepared what it wanted to. */
+/** A device that has slept for this long has ended its preparations. */
 const QUIET_MS = 500
 
 interface Options {

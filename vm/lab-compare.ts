@@ -108,7 +108,7 @@ function lineOf({ side, text }: StreamLine): string {
   return `  ${{ both: ' ', left: '-', right: '+' }[side]} ${text}`
 }
 
-/** Lines that are alike are shown beside others alone. */
+/** Lines without a difference are shown only beside lines with one. */
 function shorten(lines: readonly StreamLine[]): StreamLine[] {
   const isNear = (at: number): boolean =>
     lines.slice(Math.max(0, at - CONTEXT), at + CONTEXT + 1).some(({ side }) => side !== 'both')

@@ -115,7 +115,7 @@ function become(words: readonly string[], fds: readonly (number | undefined)[]):
   throw new Error(`${native.launcherPath} cannot be started: ${errnoName(-result)}`)
 }
 
-/** Node, with options for what it runs. */
+/** Node, and the options for its program. */
 function nodeWords({ configuration }: ServerPlan): readonly string[] {
   const isLean = configuration.shares.every(({ fileSystem }) => fileSystem === undefined)
   if (isLean) becomeLean()

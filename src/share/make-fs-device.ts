@@ -115,7 +115,7 @@ interface Served {
   readonly fileSystem: FileSystem
   readonly introspection: Introspection
   readonly keeps: PassthroughFileSystem['keeps']
-  /** Wishes that no option changes. */
+  /** Flags that no option changes. */
   readonly fixed?: Partial<InitWishes>
   /** Without it, the share cannot move to another device. */
   state?(session: Session): ShareState

@@ -56,7 +56,7 @@ export interface LoadedProgram {
   readonly nativePath: string
 }
 
-/** Latencies are counted for so long after somebody has asked for them. */
+/** Latencies are counted for this long after they were last asked for. */
 const TIMED_MS = 10_000
 
 interface Waiting {
@@ -152,7 +152,7 @@ export class ShareThread {
     return this.over !== undefined
   }
 
-  /** Counts latencies until nobody has asked for them for a while, or for ever if they are counted anyway. */
+  /** Counts latencies until they have not been asked for for a while, or without end if they are always counted. */
   timeForAWhile(): void {
     if (this.counters.isTimed && this.timing === undefined) return
     clearTimeout(this.timing)
@@ -246,7 +246,7 @@ export class ShareThread {
     Atomics.add(this.traceAcks, 0, 1)
   }
 
-  /** Nobody answers any more. */
+  /** The thread no longer answers. */
   private end(why: Error): void {
     this.over ??= why
     for (const { reject } of this.waiting.values()) reject(this.over)

@@ -24,7 +24,7 @@ export interface InodeRecord {
   inoHigh: number
   /** The guest has it open. */
   isOpen: boolean
-  /** It was lost before: nothing tells what it was. */
+  /** It was lost before, so nothing about its file is known. */
   isLost: boolean
   /** Its descriptor comes along: one process hands everything to another. */
   hasFd: boolean

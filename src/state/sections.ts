@@ -17,7 +17,7 @@ export interface SectionKind {
   readonly isRequired: boolean
 }
 
-/** Records that a part of the share has written; undefined: nothing yet, everything else may have its turn. */
+/** Records that a part of the share has written; undefined: none yet, so that other work can go on. */
 export type Records = Iterable<Uint8Array | undefined>
 
 /** Yields the stream of a state, piece by piece. */

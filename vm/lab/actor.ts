@@ -21,7 +21,7 @@ export class Actor {
   private readonly conversation: Conversation
   private started = 0
 
-  /** `tell` is told each line to the actor. */
+  /** `tell` is called with each line to the actor. */
   constructor(
     guest: Guest,
     private readonly races: Races,

@@ -23,7 +23,7 @@ export interface GuestFacts {
   readonly passthrough?: boolean
   /** Names of the INIT flags agreed on. */
   readonly flags?: readonly string[]
-  /** A probe's finding: a reply with another request's unique becomes EIO. Undefined: nobody has asked. */
+  /** The result of a probe: true if a reply with another request's unique becomes EIO. Undefined: not probed. */
   readonly refusesWrongUnique?: boolean
 }
 

@@ -171,7 +171,7 @@ export class Calls {
     this.underWay.add(one)
     this.bytesUnderWay += lenBytes
     this.timer ??= setInterval(() => this.check(), CHECK_EVERY_MS).unref()
-    // A thenable of somebody's own may call back twice, or at once: Promise.resolve makes a promise of it.
+    // A thenable that is no Promise may call back twice, or at once: Promise.resolve makes a promise of it.
     Promise.resolve(value).then(
       (settled) => {
         if (this.end(one)) reply.finish(this.answer(method, settled, reply, answer, giveBack))

@@ -210,6 +210,6 @@ export interface FileTree {
   sync?(context: Context): Awaitable<void>
   /** A guest has mounted it. */
   mounted?(): void
-  /** The guest has gone. `release` and `forget` have been called for what it had open and knew. */
+  /** The guest has left. `release` and `forget` have been called for its open handles and known nodes. */
   unmounted?(): void
 }

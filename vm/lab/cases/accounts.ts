@@ -47,9 +47,9 @@ async function appendAio(scene: Scene): Promise<Observation> {
 }
 
 /**
- * A reply that tells an old size arrives after a write that extended the file. The host makes the file shorter meanwhile, so
- * that the reply to the GETATTR that is held tells what it would have told before the write. An append then shows the size
- * that the guest believes.
+ * A reply with an old size arrives after a write that extended the file. The host makes the file shorter meanwhile, so
+ * that the reply to the held GETATTR has the size from before the write. An append then shows which size the guest
+ * uses.
  */
 async function lateAttributes(scene: Scene): Promise<Observation> {
   // Servers that open the host's file with O_APPEND write elsewhere than the guest says, so no bytes are compared.

@@ -1,4 +1,4 @@
-/** Locks that the device keeps: what it is told of them, and when they end. */
+/** Locks that the device keeps: the guest's requests about them, and their end. */
 import { constants } from 'node:fs'
 import { FUSE_RELEASE_FLOCK_UNLOCK, Opcode } from 'virtio-fs-ts/protocol'
 import type { Actor } from '../actor.js'

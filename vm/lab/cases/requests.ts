@@ -151,7 +151,9 @@ async function synchronise(scene: Scene): Promise<Observation> {
   return { observed: 'as asked', evidence: 'fdatasync, fsync, fsync of the directory' }
 }
 
-/** ftruncate works by the handle: whoever may write to an open file may truncate it, whatever the mode says now. */
+/**
+ * ftruncate works by the handle: a process that can write to an open file may truncate it, whatever its mode is now.
+ */
 async function truncate(scene: Scene): Promise<Observation> {
   const file = scene.makeFile(2 * PAGE, 1)
   const actor = scene.addActor()

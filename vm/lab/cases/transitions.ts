@@ -45,7 +45,7 @@ async function meetOne(
   const file = scene.makeFile(FILE_BYTES, FILL, `-${to}`)
   if (from === 'cached' && to === 'cached') await sleep(SETTLED_MS)
   const [holder, newcomer] = [scene.addActor(), scene.addActor()]
-  // A mapping needs an open, which here is older than what it meets.
+  // A mapping needs an open, which comes before the second open here.
   if (to === 'mapped') await open(scene, newcomer, file, 'direct')
   await hold(scene, holder, file, from)
   await newcomer.start(to === 'mapped' ? `map m f ${FILE_BYTES} shared rw` : await openWords(scene, file, to))

@@ -1,4 +1,4 @@
-/** Write-back: what the guest keeps for itself, and what it has to tell the device before something else. */
+/** Write-back: the data that the guest keeps, and the requests that must come before others. */
 import { constants, statSync, utimesSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { FATTR_ATIME, Opcode } from 'virtio-fs-ts/protocol'

@@ -1,4 +1,4 @@
-/** Faults in what the guest makes of errors and short replies, and in what it tells the device afterwards. */
+/** Faults in the guest's reaction to errors and short replies, and in its requests afterwards. */
 import type { Mutant } from './mutant.js'
 
 export const errorMutants: readonly Mutant[] = [

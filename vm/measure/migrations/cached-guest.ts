@@ -55,7 +55,7 @@ export class CachedGuest {
     })
   }
 
-  /** Lists every directory, as find(1) does, and keeps what it is told. */
+  /** Lists every directory, as find(1) does, and records the inodes. */
   lookAtEverything(): void {
     const waiting = [FUSE_ROOT_ID]
     for (let nodeid = waiting.pop(); nodeid !== undefined; nodeid = waiting.pop()) {

@@ -88,7 +88,7 @@ static int host_flags(uint32_t flags)
     return host;
 }
 
-/* As the guest's kernel would: for a write, a truncate or a new owner by somebody who may not keep the bits. */
+/* As the guest's kernel does for a write, a truncate or a new owner by a caller that may not keep the bits. */
 void drop_suidgid(int fd)
 {
     char path[64];
