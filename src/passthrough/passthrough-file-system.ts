@@ -32,6 +32,7 @@ import { InodeFds } from './inodes/inode-fds.js'
 import { InodeFinder } from './inodes/inode-finder.js'
 import { InodeTable } from './inodes/inode-table.js'
 import { LastPlaces } from './inodes/last-places.js'
+import { RemovedByHost } from './inodes/removed-by-host.js'
 import { STATX_MASK } from './inodes/statx.js'
 import { LockOperations, type LocksReport } from './locks/locks.js'
 import { MemoryAccount, type MemoryReport } from './memory-account.js'
@@ -284,7 +285,9 @@ function partsOf(options: PassthroughOptions, rootFd: number) {
   const xattrNames = new XattrNames(options.xattrMap)
   const capability = xattrNames.otherNameOf('security.capability')
   const files = new HandleTable<OpenFile>()
+  const removed = new RemovedByHost({ inodes, hosts, options })
   return {
+    removed,
     options,
     procFd,
     rules,

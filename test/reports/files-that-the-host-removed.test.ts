@@ -2,7 +2,7 @@
  * The host removes or replaces a file while the guest remembers its name. The guest's later writes are not lost in the
  * old file: ESTALE makes its kernel look the name up again.
  */
-import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { isRoot } from '../support/device/cases.js'
@@ -62,11 +62,63 @@ for (const [user, options] of Object.entries(users)) {
         const { nodeid, handle } = fs.create(ROOT_ID, 'file', O_RDWR, 0o644)
         fs.unlink(ROOT_ID, 'file')
         fs.write(nodeid, handle, 0, Buffer.from('text'))
+        // Linux asks again, and would look a name up before: by /proc/self/fd there is none.
+        fails('ESTALE', () => fs.open(nodeid, O_RDWR))
         const second = fs.open(nodeid, O_RDWR)
         t.equal(Buffer.from(fs.read(nodeid, second.handle, 0, 100)).toString(), 'text')
         fs.release(nodeid, handle)
+        fails('ESTALE', () => fs.open(nodeid, O_RDONLY))
         fs.open(nodeid, O_RDONLY)
       })
+
+      t.test(
+        `${user}, ${policy}, ${storage}: a file that the host removes while the guest has it open`,
+        async (t) => {
+          const device = await Device.start(t, args, { ...options, storage })
+          const fs = mount(t, device)
+          const path = join(device.directory, 'file')
+          const { nodeid, handle } = fs.create(ROOT_ID, 'file', O_RDWR, 0o666)
+          fs.write(nodeid, handle, 0, Buffer.from('of the guest'))
+          rmSync(path)
+          writeFileSync(path, 'of the host')
+          chmodSync(path, 0o666)
+          fails('ESTALE', () => fs.open(nodeid, O_RDWR | O_APPEND))
+          const found = fs.lookup(ROOT_ID, 'file').nodeid
+          const again = fs.open(found, O_RDWR)
+          fs.write(found, again.handle, 0, Buffer.from('OF'))
+          t.equal(readFileSync(path, 'utf8'), 'OF the host')
+          t.equal(
+            Buffer.from(fs.read(nodeid, handle, 0, 100)).toString(),
+            'of the guest',
+            'what is open is as before',
+          )
+        },
+      )
+
+      t.test(
+        `${user}, ${policy}, ${storage}: a directory that the host removes and makes again`,
+        async (t) => {
+          const device = await Device.start(t, args, { ...options, storage })
+          const fs = mount(t, device)
+          const path = join(device.directory, 'directory')
+          mkdirSync(path)
+          writeFileSync(join(path, 'old'), '')
+          chmodSync(path, 0o777)
+          const before = fs.lookup(ROOT_ID, 'directory').nodeid
+          fs.lookup(before, 'old')
+          rmSync(path, { recursive: true })
+          mkdirSync(path)
+          writeFileSync(join(path, 'new'), '')
+          for (const name of ['old', 'new']) fails('ESTALE', () => fs.lookup(before, name))
+          fails('ESTALE', () => fs.unlink(before, 'old'))
+          fails('ESTALE', () => fs.rename(before, 'old', ROOT_ID, 'moved'))
+          fails('ESTALE', () => fs.opendir(before))
+          const after = fs.lookup(ROOT_ID, 'directory').nodeid
+          fs.lookup(after, 'new')
+          fails('ENOENT', () => fs.lookup(after, 'old'))
+          fs.releasedir(before, fs.opendir(before).handle)
+        },
+      )
 
       t.test(
         `${user}, ${policy}, ${storage}: a file that the guest removed can be opened by an O_PATH descriptor`,

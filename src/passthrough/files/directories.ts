@@ -6,6 +6,7 @@ import {
   ENFILE,
   ENOTDIR,
   EntryOut,
+  ESTALE,
   FsyncIn,
   FUSE_FSYNC_FDATASYNC,
   FUSE_ROOT_ID,
@@ -24,6 +25,7 @@ import type { FdBudget } from '../inodes/fd-budget.js'
 import type { InodeFinder } from '../inodes/inode-finder.js'
 import type { InodeTable } from '../inodes/inode-table.js'
 import { TYPE_DIRECTORY } from '../inodes/inode-table.js'
+import type { RemovedByHost } from '../inodes/removed-by-host.js'
 import type { Replies } from '../replies.js'
 import type { AsyncIo } from './async-io.js'
 import { ASYNC_FDATASYNC, ASYNC_FSYNC } from './async-io.js'
@@ -45,6 +47,7 @@ interface Share {
   readonly replies: Replies
   readonly rules: OpenRules
   readonly procFd: number
+  readonly removed: RemovedByHost
 }
 
 /** Reads directories. Positions are the host's: 64 opaque bits, which survive a seek in the guest. */
@@ -56,9 +59,9 @@ export class DirectoryOperations {
     this.dirents = new DirentReader(share.leftovers)
   }
 
-  /** FUSE_OPENDIR. Reply: open_out. Errors: EBADF, ENOTDIR. */
+  /** FUSE_OPENDIR. Reply: open_out. Errors: EBADF, ENOTDIR, ESTALE if the host has removed it. */
   opendir(request: Request): number {
-    const { inodes, directories, procFd, rules } = this.share
+    const { inodes, directories, procFd, rules, removed } = this.share
     const slot = inodes.slotOf(request.nodeid)
     if (slot === 0) return -EBADF
     if (inodes.typeOf(slot) !== TYPE_DIRECTORY) return -ENOTDIR
@@ -66,6 +69,10 @@ export class DirectoryOperations {
     const pathFd = inodes.fdOf(slot)
     const fd = pathFd < 0 ? pathFd : native.inodeOpen(procFd, pathFd, O_RDONLY | O_DIRECTORY)
     if (fd < 0) return descriptorError(fd)
+    if (removed.refuses(request, slot, fd)) {
+      native.close(fd)
+      return -ESTALE
+    }
     const handle = directories.add(new OpenDirectory(fd, this.share.budget, request.nodeid))
     OpenOut.write(request.reply, 0, handle, rules.base.directoryFlags)
     return OpenOut.BYTES

@@ -28,11 +28,12 @@ import type { FileRecord } from '../../state/handle-records.js'
 import type { Agreed } from '../agreed.js'
 import { descriptorError } from '../descriptors.js'
 import type { FdBudget } from '../inodes/fd-budget.js'
-import { HandleLife, type HostFileSystems, hostFileSystemAt } from '../inodes/host-file-system.js'
+import { type HostFileSystems, hostFileSystemAt } from '../inodes/host-file-system.js'
 import type { HostPaths } from '../inodes/host-paths.js'
 import type { InodeFinder } from '../inodes/inode-finder.js'
 import type { InodeTable } from '../inodes/inode-table.js'
 import { TYPE_DIRECTORY, TYPE_REGULAR } from '../inodes/inode-table.js'
+import type { RemovedByHost } from '../inodes/removed-by-host.js'
 import { STATX_MASK } from '../inodes/statx.js'
 import type { LockOperations } from '../locks/locks.js'
 import { removeMadeName } from '../names/made-name.js'
@@ -72,9 +73,6 @@ const REOPENED = O_ACCMODE | O_APPEND | O_DSYNC | O_NOATIME | O_SYNC
 
 const dot = new TextEncoder().encode('.\0')
 
-/** Opens of the guest that are refused and asked again at the same time, at most. */
-const MAX_REFUSED = 256
-
 /** The parts of the share that these operations use. */
 interface Share {
   readonly inodes: InodeTable
@@ -91,6 +89,7 @@ interface Share {
   readonly replies: Replies
   readonly paths: HostPaths
   readonly hosts: HostFileSystems
+  readonly removed: RemovedByHost
   readonly options: PassthroughOptions
 }
 
@@ -100,8 +99,6 @@ export class FileOperations {
   private readonly st = new Int32Array(Statx.WORDS)
   /** Attributes of the file at open. */
   private readonly openSt = new Int32Array(Statx.WORDS)
-  /** The nameless file that an open by a thread of the guest was refused last, by thread. */
-  private readonly refused = new Map<number, number>()
 
   constructor(private readonly share: Share) {}
 
@@ -273,8 +270,8 @@ export class FileOperations {
     if ((flags & O_TRUNC) !== 0) this.beforeEmptying(request, slot, openInFlags)
     const room = !isDirect || this.share.budget.left >= 2
     const fd = room ? this.openWanted(slot, flags & ~O_DIRECT, guestFlags) : -ENFILE
-    const isStated = fd >= 0 && this.mayBeGone(slot, fd) && this.statOpened(fd)
-    if (isStated && Statx.nlink(this.openSt) === 0 && !this.insists(request)) {
+    const isStated = fd >= 0 && this.share.removed.canBe(slot, fd) && this.statOpened(fd)
+    if (isStated && Statx.nlink(this.openSt) === 0 && !this.share.removed.insists(request)) {
       native.close(fd)
       if (isDirect) native.close(directFd)
       return -ESTALE
@@ -287,36 +284,6 @@ export class FileOperations {
     }
     if (isDirect) native.close(directFd)
     return fd
-  }
-
-  /**
-   * Returns true if the guest may open a file by a name that it remembers, and that the host has removed or replaced. What
-   * the guest wrote would be lost; on ESTALE, Linux looks the name up again.
-   */
-  private mayBeGone(slot: number, fd: number): boolean {
-    const { inodes, hosts, options } = this.share
-    const { rules } = options
-    if (!rules.any && rules.base.entryTimeoutSec === 0) return false
-    if (inodes.fds.isPinned(slot)) return false
-    // Other file systems may count no links at all.
-    return hosts.of(inodes.deviceOf(slot), fd).handleLife === HandleLife.AsFile
-  }
-
-  /**
-   * Returns true if this thread of the guest asks again for the file that it was refused last. It has looked the name up
-   * meanwhile, if there was one: it opens a file that the guest itself has removed, through a descriptor in /proc.
-   */
-  private insists({ nodeid, pid }: Request): boolean {
-    const { refused } = this
-    const insists = refused.get(pid) === nodeid
-    refused.delete(pid)
-    if (insists) return true
-    for (const oldest of refused.keys()) {
-      if (refused.size < MAX_REFUSED) break
-      refused.delete(oldest)
-    }
-    refused.set(pid, nodeid)
-    return false
   }
 
   private statOpened(fd: number): boolean {

@@ -6,6 +6,7 @@ import {
   ENFILE,
   ENOENT,
   EPERM,
+  ESTALE,
   ForgetIn,
   LinkIn,
   MAX_REPLY_BYTES,
@@ -23,6 +24,7 @@ import { type ExportOperations, isDots } from '../inodes/export.js'
 import type { InodeFinder } from '../inodes/inode-finder.js'
 import type { InodeTable } from '../inodes/inode-table.js'
 import { TYPE_DIRECTORY, TYPE_REGULAR, TYPE_SYMLINK } from '../inodes/inode-table.js'
+import type { RemovedByHost } from '../inodes/removed-by-host.js'
 import type { Caller } from '../owners/caller.js'
 import { refusalOfNode } from '../owners/refused-modes.js'
 import type { PassthroughOptions } from '../passthrough-options.js'
@@ -52,6 +54,7 @@ interface Share {
   readonly labels: SecurityLabels
   readonly replies: Replies
   readonly procFd: number
+  readonly removed: RemovedByHost
   readonly options: PassthroughOptions
 }
 
@@ -73,9 +76,8 @@ export class NameOperations {
     const parent = this.directoryOf(request.nodeid)
     if (parent === 0) return -EBADF
     const slot = this.share.finder.lookup(parent, request.argBytes, request.nameAt, this.st)
-    return slot === -ENOENT
-      ? this.share.replies.noEntry(request)
-      : this.share.replies.entry(request, slot, parent, this.st)
+    if (slot !== -ENOENT) return this.share.replies.entry(request, slot, parent, this.st)
+    return this.isGone(parent) ? -ESTALE : this.share.replies.noEntry(request)
   }
 
   /** FUSE_FORGET. No reply. */
@@ -246,7 +248,15 @@ export class NameOperations {
     const parent = this.directoryOf(request.nodeid)
     if (parent === 0) return -EBADF
     const parentFd = this.share.inodes.fdOf(parent)
-    return parentFd < 0 ? parentFd : native.unlinkat(parentFd, request.argBytes, request.nameAt, flags)
+    if (parentFd < 0) return parentFd
+    const result = native.unlinkat(parentFd, request.argBytes, request.nameAt, flags)
+    return result === -ENOENT && this.isGone(parent) ? -ESTALE : result
+  }
+
+  /** Returns true if the host has removed a directory in which a name was not found: the path may lead to another one. */
+  private isGone(directory: number): boolean {
+    const fd = this.share.inodes.fdOf(directory)
+    return fd >= 0 && this.share.removed.isDirectoryGone(directory, fd)
   }
 
   private renameTo(request: Request, newNodeid: number, flags: number): number {
@@ -258,6 +268,7 @@ export class NameOperations {
     const toFd = fromFd < 0 ? fromFd : inodes.fdOf(to)
     if (toFd < 0) return toFd
     const { argBytes, nameAt, secondNameAt } = request
-    return native.renameat2(fromFd, argBytes, nameAt, toFd, argBytes, secondNameAt, flags)
+    const result = native.renameat2(fromFd, argBytes, nameAt, toFd, argBytes, secondNameAt, flags)
+    return result === -ENOENT && (this.isGone(from) || this.isGone(to)) ? -ESTALE : result
   }
 }
