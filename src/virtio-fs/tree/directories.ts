@@ -191,7 +191,7 @@ export class TreeDirectories {
   ): void {
     const node = child?.node ?? entry.node
     const known = n === 0 ? parent : node && this.on.nodes.known(node)
-    const ino = known?.id ?? UNKNOWN_INO
+    const ino = known?.ino ?? (node === undefined ? UNKNOWN_INO : this.on.nodes.numbers.of(node))
     const type = (known?.type ?? 0) || typeNumber(entry.type)
     Dirent.writeHead(this.view, at, ino, Math.floor(ino / 0x1_0000_0000), n + 1, 0, type, name.length)
     Dirent.writeName(this.bytes, at, name)

@@ -1,6 +1,7 @@
 import { FUSE_ROOT_ID } from '../abi.js'
 import { HandleTable } from '../handle-table.js'
 import { wrong } from './attributes.js'
+import { InodeNumbers } from './inode-numbers.js'
 import type { FsNode } from './node.js'
 
 const DIRECTORY = 0o04
@@ -17,7 +18,11 @@ export class KnownNode {
   parent: KnownNode | undefined
   name = ''
 
-  constructor(readonly node: FsNode) {}
+  constructor(
+    readonly node: FsNode,
+    /** Its inode number, unless its attributes have one. */
+    readonly ino: number,
+  ) {}
 }
 
 /**
@@ -28,6 +33,7 @@ export class NodeTable {
   /** Requests that found a node and are not answered, by object. They may outlive a session. */
   private readonly holds = new Map<unknown, number>()
   private readonly ids = new HandleTable<KnownNode>()
+  readonly numbers = new InodeNumbers()
   private readonly byObject = new Map<unknown, KnownNode>()
   private readonly byName = new Map<string, KnownNode>()
 
@@ -141,7 +147,7 @@ export class NodeTable {
   }
 
   private add(node: FsNode): KnownNode {
-    const known = new KnownNode(node)
+    const known = new KnownNode(node, this.numbers.of(node))
     known.id = this.ids.add(known)
     this.byObject.set(keyOf(node), known)
     return known

@@ -33,7 +33,7 @@ export interface Attributes {
   /** Default 0. */
   readonly uid?: number | bigint
   readonly gid?: number | bigint
-  /** Default: a number chosen by this package, constant while the guest knows the node. */
+  /** Default: a number chosen by this package, constant for an object, or for its key. */
   readonly ino?: number | bigint
   /** For a device: its number in the form of stat(2). */
   readonly rdev?: number | bigint

@@ -66,7 +66,7 @@ export class TreeReplies {
   }
 
   private take(known: KnownNode, node: FsNode, attributes: Attributes): void {
-    this.write(attributes, node, known.id)
+    this.write(attributes, node, known.ino)
     known.type = Statx.mode(this.st) >>> 12
   }
 

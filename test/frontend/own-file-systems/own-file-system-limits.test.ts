@@ -27,6 +27,23 @@ t.test('a guest may know only nodeLimit nodes, and further ones once it has forg
   t.ok(guest.lookup(1n, 'one-too-many').nodeid)
 })
 
+t.test('a node that the guest forgets and looks up again has the inode number of before', async (t) => {
+  for (const module of [example('scratch'), fixture('keyed-nodes')]) {
+    const device = await ServedModule.start(t, module)
+    const guest = mount(t, device)
+    const numbers = () => {
+      const inos = ['a', 'b'].map((name) => guest.lookup(1n, name).attr.ino)
+      guest.forgetAll()
+      return inos
+    }
+    if (module === example('scratch')) for (const name of ['a', 'b']) guest.mkdir(1n, name)
+    const before = numbers()
+    t.equal(new Set(before).size, 2)
+    guest.lookup(1n, 'b')
+    t.same(numbers(), before)
+  }
+})
+
 t.test('the memory example is full at its limit, and has its memory again once files are gone', async (t) => {
   const device = await ServedModule.start(t, example('memory'), { make: { mebibytes: 2 } })
   const guest = mount(t, device)
