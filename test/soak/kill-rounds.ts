@@ -168,14 +168,15 @@ class Round {
     return signal === 'SIGKILL' && (victim === 'broker' || !changeable || phase === 'start')
   }
 
-  /** Starts it again at the same places, whatever was left there. */
+  /** Starts it again, whatever was left at its places: that is gone afterwards. */
   private async startsAgain(): Promise<readonly string[]> {
     this.describe('a', ...this.further)
     const again = this.start()
     await again.serves()
     again.kill('SIGTERM')
     const faults = await again.ended()
-    const isOwn = (name: string) => this.plan.changeable || name.startsWith('a.sock')
+    const own = this.plan.changeable ? ['control', 'a.', ...this.further.map((name) => `${name}.`)] : ['a.']
+    const isOwn = (file: string) => own.some((name) => file.startsWith(name))
     return [...faults, ...readdirSync(this.runDir).filter(isOwn)]
   }
 }
