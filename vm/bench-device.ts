@@ -45,17 +45,20 @@ function makeCommand(): Command {
     .option('--peer <names>', `none, or some of ${PEERS.join(', ')}`, 'virtiofsd-1.14,virtiofsd-c')
     .option('--quick', 'fewer workloads, three rounds')
     .option('--only <pattern>', 'only workloads whose name matches this regular expression')
-    .option('--rounds <count>', 'how often each workload is run on each device (7; quick: 3)', parseCount)
-    .option('--run-ms <ms>', 'for how long (300)', parseCount)
+    .option('--rounds <count>', 'how often each workload runs on each device (7; quick: 3)', parseCount)
+    .option('--run-ms <ms>', 'how long each run takes (300)', parseCount)
     .addOption(
-      new Option('--placement <how>', 'generator and device on a processor each, both on one, or as it comes')
+      new Option(
+        '--placement <how>',
+        'apart: generator and device on a processor each; same: both on one; free: as the scheduler decides',
+      )
         .choices(PLACEMENTS)
         .default('apart'),
     )
     .option('--poll-us <us>', 'for our device, instead of its default; 0: no polling', Number)
-    .option('--sandbox', 'leave every device its own default confinement')
+    .option('--sandbox', 'confine every device as it is by default')
     .option('--busy', 'the guest looks at its rings all the time and never sleeps')
-    .option('--json <file>', 'write all runs there')
+    .option('--json <file>', 'write all runs as JSON')
     .argument('[device options...]')
     .exitOverride()
 }

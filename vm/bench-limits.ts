@@ -243,10 +243,10 @@ function parseNames(value: string): string[] {
 }
 
 const command = new Command('bench-limits')
-  .description('Measures what our device costs besides requests.')
-  .option('--inodes <count>', 'that are cached at a time', parseCount, 1_000_000)
-  .option('--minutes <count>', 'of mixed load', parseCount, 10)
-  .option('--idle-seconds <count>', 'without a request', parseCount, 30)
+  .description('Measures start, memory and idleness of our device, and its limits under load.')
+  .option('--inodes <count>', 'how many inodes are cached at a time', parseCount, 1_000_000)
+  .option('--minutes <count>', 'how long the mixed load takes', parseCount, 10)
+  .option('--idle-seconds <count>', 'how long the device has no request', parseCount, 30)
   .option('--only <names>', `some of ${KNOWN}`, parseNames)
   .exitOverride()
 

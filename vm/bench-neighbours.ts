@@ -97,8 +97,8 @@ async function run(options: Options): Promise<void> {
 
 const command = new Command('bench-neighbours')
   .description('Measures what a guest that floods its share does to the latency of another share.')
-  .option('--rounds <count>', 'how often each is run', parseCount, 5)
-  .option('--run-ms <ms>', 'for how long', parseCount, 1500)
+  .option('--rounds <count>', 'how often each measurement runs', parseCount, 5)
+  .option('--run-ms <ms>', 'how long each run takes', parseCount, 1500)
   .exitOverride()
 
 await runAsProgram(command, run, describeFailure)

@@ -121,8 +121,8 @@ async function limit({ rounds, runMs }: Options): Promise<void> {
 
 const command = new Command('bench-operate')
   .description('Measures what metrics and limits cost, and how exactly a limit holds.')
-  .option('--rounds <count>', 'how often each is run', parseCount, 9)
-  .option('--run-ms <ms>', 'for how long', parseCount, 300)
+  .option('--rounds <count>', 'how often each measurement runs', parseCount, 9)
+  .option('--run-ms <ms>', 'how long each run takes', parseCount, 300)
   .exitOverride()
 
 await runAsProgram(

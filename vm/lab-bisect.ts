@@ -24,7 +24,7 @@ function makeCommand(): Command {
   return new Command('lab-bisect')
     .description(
       'Runs cases on a good and on a bad commit, and then git bisect between them, in a worktree of its own. ' +
-        'What is expected is what the good one did. Commits that do not build, boot or reach a case are skipped.',
+        'The results of the good commit are what is expected. Commits that do not build, boot or reach a case are skipped.',
     )
     .requiredOption('--tree <path>', "a kernel's repository")
     .requiredOption('--good <commit>', 'a commit that is as it should be')

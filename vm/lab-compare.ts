@@ -28,7 +28,7 @@ const CONTEXT = 2
 function makeCommand(): Command {
   return new Command('lab-compare')
     .description(
-      'Shows which cells differ between A and B, and how their requests do. ' +
+      'Shows the cells that differ between A and B, and the differences of their requests. ' +
         'Ends with 0 when nothing differs, with 1 when something does.',
     )
     .argument('<A>', 'a kernel as make lab takes it, which is run, or a result of --json')

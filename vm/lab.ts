@@ -60,9 +60,9 @@ interface Options extends ReportFiles {
 function makeCommand(): Command {
   return new Command('lab')
     .description(
-      'Asks guest kernels what they make of direct I/O, shared mappings and parallel direct writes. ' +
-        `Ends with ${EXIT_AS_EXPECTED} when all is as expected, with ${EXIT_UNEXPECTED} when a cell of the matrix is not, ` +
-        `and with ${EXIT_NO_VERDICT} when nothing was found out, as git bisect run takes it.`,
+      'Tests what guest kernels do with direct I/O, shared mappings, parallel direct writes and caches. ' +
+        `Ends with ${EXIT_AS_EXPECTED} when every cell of the matrix is as expected, with ${EXIT_UNEXPECTED} when one is not, ` +
+        `and with ${EXIT_NO_VERDICT} when there is no result, as git bisect run takes it.`,
     )
     .option(
       '--kernels <names>',
@@ -88,7 +88,7 @@ function makeCommand(): Command {
     .addOption(
       new Option(
         '--device <name>',
-        'what serves the shares; dev-fuse: a server of ours in the guest, without virtio',
+        'the device that serves the shares; dev-fuse: a server of ours in the guest, without virtio',
       )
         .choices(SERVER_NAMES)
         .default('virtiofsd-ts'),

@@ -39,7 +39,9 @@ function makeCommand(): Command {
       '--qemu <name or path>',
       `system, one of ${QEMU_NAMES.join(', ')}, or a program (default: system, else 10)`,
     )
-    .addOption(new Option('--device <name>', 'who serves the share (default: ours)').choices(DEVICE_NAMES))
+    .addOption(
+      new Option('--device <name>', 'the device that serves the share (default: ours)').choices(DEVICE_NAMES),
+    )
     .option('--memory <MiB>', 'memory of the guest', parseCount, 1024)
     .option('--cpus <count>', 'processors of the guest', parseCount, 2)
     .argument('[device options...]')

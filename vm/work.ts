@@ -35,7 +35,7 @@ interface Ledger {
 function makeCommand(): Command {
   return new Command('work')
     .description(
-      'Does on a share what people do, in a guest, for each cache policy: git, npm, builds, databases, copies, an overlay, locks. Ends with 1 when a piece of it fails.',
+      'Does everyday work on a share, in a guest, for each cache policy: git, npm, builds, databases, copies, an overlay, locks. Ends with 1 when a piece of work fails.',
     )
     .option(
       '--policies <names>',
