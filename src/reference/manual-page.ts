@@ -4,20 +4,20 @@ import { optionGroups } from '../config/option-table.js'
 import { notesOf, shownForm } from '../config/option-text.js'
 
 const description = `A vhost-user device: QEMU, or another virtual machine monitor, connects to its socket, and the guest mounts the
-directory as virtiofs. One process may serve several directories, each at a socket of its own and by a thread of its own.
+directory as virtiofs. One process may serve several directories, each at a socket of its own.
 
-The process confines itself before it answers a front-end: by default it sees the shared directories and nothing else of
-the host, and can make no system call that serving does not need.
+The process confines itself before it answers a front-end. By default it sees only the shared directories of the host, and
+can make only those system calls that serving needs.
 
 It ends with status 0 when its front-ends have left.`
 
 const exitStatus: readonly (readonly [string, string])[] = [
   [
     '0',
-    'The front-end has left, or SIGTERM, SIGINT or SIGQUIT came, or SIGHUP without --config, which otherwise reads the file again.',
+    'The front-end has left; or SIGTERM, SIGINT or SIGQUIT came; or SIGHUP came without --config. With --config, SIGHUP reads the file again.',
   ],
   ['1', 'A share failed.'],
-  ['2', 'An option or a file is wrong, or a sandbox cannot be had; one line says which and why.'],
+  ['2', 'An option or a file is wrong, or the sandbox cannot be made. One line says what is wrong, and why.'],
   ['128+N', 'The process that serves was ended by signal N.'],
 ]
 
@@ -26,7 +26,7 @@ const files: readonly (readonly [string, string])[] = [
     'SOCKET',
     'the vhost-user socket; made with mode 0600, or 0660 with --socket-group, and removed at the end',
   ],
-  ['SOCKET.pid', 'holds the process id and, as long as it runs, a lock'],
+  ['SOCKET.pid', 'has the process id; the process holds a lock on it while it runs'],
   [
     '50-virtiofsd-ts.json',
     'in /usr/share/qemu/vhost-user or /etc/qemu/vhost-user: tells libvirt of this program',
@@ -40,7 +40,7 @@ const examples: readonly (readonly [string, string])[] = [
   ],
   ['In the guest:', 'mount -t virtiofs data /mnt'],
   [
-    'Direct I/O whose writes to one file overlap in the guest:',
+    'Direct I/O, with writes to one file that overlap in the guest:',
     'virtiofsd-ts --shared-dir /srv/db --socket-path /run/db.sock --cache never --parallel-dio --allow-mmap',
   ],
 ]
