@@ -29,7 +29,7 @@ export const processOptions = [
     argument: 'n',
     kind: { type: 'count', min: 0, max: 2 ** 16, unit: 'threads' },
     scope: 'share',
-    text: 'how many threads may copy large reads beside the one that serves the share; by default one for each further processor, at most 4, and only while they find a free one',
+    text: "the most threads that copy large reads beside the share's thread, while processors are free; by default one for each further processor, at most 4",
   },
   {
     name: 'rlimit-nofile',
