@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net'
+import { PassThrough } from 'node:stream'
 import { readLines } from '../host/lines.js'
 
 /** The end of a command in the guest, as vm/guest/agent/agent.c reports it. */
@@ -57,24 +58,38 @@ export class Agent {
   hello: Promise<string> = this.expectHello()
 
   private lines: Socket[] = []
+  /** What came by each line, from one machine after the other: a message may begin in one and end in the next. */
+  private readonly heard: PassThrough[]
 
   /** The agent chooses one of `lines` by its greeting. */
   constructor(lines: Socket[]) {
     this.line = lines[0]!
+    this.heard = lines.map((_, n) => {
+      const heard = new PassThrough()
+      readLines(heard, (text) => this.receive(text, n))
+      return heard
+    })
     this.listen(lines)
   }
 
-  /** Goes on behind the same lines of another machine, to which the guest has moved. */
+  /** Goes on behind the same lines of another machine, to which the guest has moved. The old machine is about to end. */
   moveTo(lines: Socket[]): void {
-    this.line = lines[this.lines.indexOf(this.line)]!
-    this.listen(lines)
+    const before = this.lines
+    this.line = lines[before.indexOf(this.line)]!
+    this.listen(lines, before)
     this.awaitsAck = false
     this.sendNext()
   }
 
-  private listen(lines: Socket[]): void {
+  /** Each of `before` is heard to its end first. */
+  private listen(lines: Socket[], before: readonly Socket[] = []): void {
     this.lines = lines
-    for (const line of lines) readLines(line, (text) => this.receive(text, line))
+    for (const [n, line] of lines.entries()) {
+      const hear = () => line.on('data', (bytes: Buffer) => this.heard[n]!.write(bytes))
+      const last = before[n]
+      if (last === undefined || last.closed) hear()
+      else last.once('close', hear)
+    }
   }
 
   /** Makes `hello` wait for a new agent from now on, and drops messages not yet sent to the old one. */
@@ -152,7 +167,7 @@ export class Agent {
     this.line.write(`${this.queue.shift()}\n`)
   }
 
-  private receive(text: string, line: Socket): void {
+  private receive(text: string, lineIndex: number): void {
     const message = parseMessage(text)
     if (message === undefined) {
       // A reset may cut a line short, and firmware may write to the port; at other times a bad line is an error.
@@ -161,7 +176,7 @@ export class Agent {
       const job = this.jobs.get(message.id)
       if (job !== undefined) this.advance(job, message)
     } else {
-      if ('hello' in message) this.meet(message.hello, line)
+      if ('hello' in message) this.meet(message.hello, this.lines[lineIndex]!)
       // The line was acknowledged, or never will be: a new agent knows nothing of it.
       this.awaitsAck = false
       this.sendNext()

@@ -2,7 +2,7 @@ import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ensureHostTools } from '../host/host-tools.js'
-import { describeExit, type ProcessExit } from '../host/leashed-process.js'
+import { describeExit, type LeashedProcess, type ProcessExit } from '../host/leashed-process.js'
 import { whenLate } from '../host/patience.js'
 import { SetupError } from '../host/setup-error.js'
 import { makeTemporaryDir } from '../host/temporary-dir.js'
@@ -51,6 +51,14 @@ export interface RunOptions {
   /** The command is killed after this time. Default 60 s for `run`, none for `spawn`. */
   timeoutMs?: number
   stdin?: string | Uint8Array
+}
+
+/** How a guest migrates. */
+export interface MigrateOptions {
+  /** The most that QEMU sends in a second. Default: more than any machine can. */
+  readonly bandwidthBytes?: number
+  /** Called with the QEMUs on both sides when the migration has begun. */
+  readonly meanwhile?: (source: Qmp, destination: LeashedProcess) => Promise<void>
 }
 
 export type CommandResult = Omit<CommandReport, 'timedOut' | 'stack'>
@@ -157,6 +165,7 @@ export class Guest {
   /** The time from QEMU's start until commands could run. */
   bootMs = 0
   private rebooting = false
+  private isSaved = false
   private nextPlug = 1
   private failure: GuestError | undefined
   private fail!: (error: GuestError) => void
@@ -170,7 +179,7 @@ export class Guest {
   /** Use bootGuest. */
   constructor(
     private machine: Machine,
-    private readonly options: Omit<MachineOptions, 'sockets' | 'incomingPath'>,
+    private readonly options: Omit<MachineOptions, 'sockets' | 'incoming'>,
   ) {
     this.failed.catch(() => {})
     this.agent = new Agent(machine.agentLines)
@@ -183,7 +192,7 @@ export class Guest {
 
   private watch(machine: Machine): void {
     machine.process.exited.then((exit) => {
-      if (machine === this.machine) this.end(describeExit(machine.process, exit))
+      if (machine === this.machine && !this.isSaved) this.end(describeExit(machine.process, exit))
     })
     machine.qmp.on('event', ({ event, data }) => {
       if (event !== 'RESET' || data?.guest !== true || this.rebooting || machine !== this.machine) return
@@ -286,18 +295,20 @@ export class Guest {
    * Moves the running guest to a new QEMU, whose shares are served at other sockets in the same order. Resolves to the
    * time between stop and go. After a failure the guest goes on in its old QEMU, and this rejects with QEMU's reason.
    */
-  async migrate(socketPaths: readonly string[], qemuName?: string): Promise<{ downtimeMs: number }> {
+  async migrate(
+    socketPaths: readonly string[],
+    qemuName?: string,
+    { bandwidthBytes, meanwhile }: MigrateOptions = {},
+  ): Promise<{ downtimeMs: number }> {
     const dir = makeTemporaryDir()
-    const incomingPath = join(dir.path, 'incoming')
-    const shares = this.options.shares.map((share, n) => ({ ...share, socketPath: socketPaths[n]! }))
+    const uri = `unix:${join(dir.path, 'incoming')}`
     const from = this.machine
-    const to = await startMachine(await findQemu(qemuName), { ...this.options, shares, incomingPath })
+    const to = await this.machineAt(socketPaths, uri, qemuName)
     try {
-      const downtimeMs = await moveGuest(from.qmp, incomingPath)
+      const move = moveGuest(from.qmp, uri, bandwidthBytes)
+      const [downtimeMs] = await Promise.all([move, meanwhile?.(from.qmp, to.process)])
       await waitUntilRunning(to.qmp)
-      this.machine = to
-      this.agent.moveTo(to.agentLines)
-      this.watch(to)
+      this.goOnIn(to)
       from.process.signal('SIGKILL')
       await from.process.exited
       return { downtimeMs }
@@ -309,6 +320,46 @@ export class Guest {
     } finally {
       dir.remove()
     }
+  }
+
+  /** Saves the running guest to a file and ends its QEMU. Until `restore` the guest does nothing. */
+  async save(path: string): Promise<void> {
+    const { process, qmp } = this.machine
+    await moveGuest(qmp, `file:${path}`)
+    this.isSaved = true
+    process.signal('SIGKILL')
+    await process.exited
+  }
+
+  /**
+   * Lets a saved guest go on in a new QEMU, whose shares are served at these sockets. Rejects with the last words of QEMU if
+   * that refuses; the guest can then be restored elsewhere.
+   */
+  async restore(path: string, socketPaths: readonly string[], qemuName?: string): Promise<void> {
+    const to = await this.machineAt(socketPaths, `file:${path}`, qemuName)
+    const ended = to.process.exited.then((exit): never => {
+      throw new GuestError(describeExit(to.process, exit))
+    })
+    ended.catch(() => {})
+    // A QEMU that ends fails the wait, too, with less to say.
+    await Promise.race([waitUntilRunning(to.qmp).catch(() => ended), ended])
+    this.isSaved = false
+    this.goOnIn(to)
+  }
+
+  private async machineAt(
+    socketPaths: readonly string[],
+    incoming: string,
+    qemuName: string | undefined,
+  ): Promise<Machine> {
+    const shares = this.options.shares.map((share, n) => ({ ...share, socketPath: socketPaths[n]! }))
+    return startMachine(await findQemu(qemuName), { ...this.options, shares, incoming })
+  }
+
+  private goOnIn(machine: Machine): void {
+    this.machine = machine
+    this.agent.moveTo(machine.agentLines)
+    this.watch(machine)
   }
 
   /** Makes the guest sync and power off. */

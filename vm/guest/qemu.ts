@@ -47,8 +47,8 @@ export interface MachineOptions {
   shares: Share[]
   disks: Disk[]
   sockets: MachineSockets
-  /** A path at which the machine waits for a guest that is migrated to it. Default: it boots. */
-  incomingPath?: string
+  /** Where the machine gets a guest from, such as `unix:PATH` or `file:PATH`. Default: it boots. */
+  incoming?: string
 }
 
 /** Finds a QEMU: one of QEMU_NAMES, `system`, a path, or by default the system's if it has one. */
@@ -99,7 +99,7 @@ export function machineArguments(options: MachineOptions): string[] {
     ['-chardev', socketChardev('qmp', sockets.qmp), '-qmp', 'chardev:qmp'],
     ...options.shares.map(shareArguments),
     ...options.disks.map(diskArguments),
-    options.incomingPath === undefined ? [] : ['-incoming', `unix:${options.incomingPath}`],
+    options.incoming === undefined ? [] : ['-incoming', options.incoming],
   ].flat()
 }
 
