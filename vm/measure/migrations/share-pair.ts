@@ -51,7 +51,7 @@ export class ControlledDevice {
     }
     const { use } = await this.control.ask<Figures>('figures', undefined, ONLY_SHARE)
     const { inodes, files, directories } = use
-    return { inodes, files, directories, descriptors: this.descriptors() }
+    return { inodes, files, directories, descriptors: this.descriptors(this.sharedDir) }
   }
 
   async stop(): Promise<void> {
@@ -60,9 +60,10 @@ export class ControlledDevice {
     this.dir.remove()
   }
 
-  private descriptors(): number {
+  /** Returns how many descriptors the device has whose files are called so: a path's beginning, or `pipe:`. */
+  descriptors(prefix: string): number {
     const fds = `/proc/${servingPidOf(this.device.pid)}/fd`
-    return readdirSync(fds).filter((fd) => targetOf(join(fds, fd)).startsWith(this.sharedDir)).length
+    return readdirSync(fds).filter((fd) => targetOf(join(fds, fd)).startsWith(prefix)).length
   }
 }
 
