@@ -98,6 +98,10 @@ export class WaitingRequests<W extends Wait> {
     return leastMs === Number.POSITIVE_INFINITY ? -1 : Math.max(0, leastMs - performance.now())
   }
 
+  *waits(): Generator<W> {
+    for (const { wait } of this.waiters) yield wait
+  }
+
   report(): WaitReport<W>[] {
     const nowMs = performance.now()
     return this.waiters.map(({ id, wait, sinceMs }) => ({ id, wait, waitedMs: nowMs - sinceMs }))

@@ -7,6 +7,7 @@ export const {
   EAGAIN,
   EBADF,
   ECANCELED,
+  EDEADLK,
   EDQUOT,
   EEXIST,
   EFBIG,

@@ -2,6 +2,7 @@ import {
   ARGS,
   EAGAIN,
   EBADF,
+  EDEADLK,
   EINVAL,
   ENOLCK,
   EOVERFLOW,
@@ -21,11 +22,13 @@ import { UNTIL_WOKEN, type Wait, WaitingRequests } from '../waiting-requests.js'
 import { lockOnHost } from './file-locks.js'
 import { type LockCarriers, LockTable } from './lock-table.js'
 import { MovedLocks } from './moved-locks.js'
-import { type ByteRange, NO_END, type OwnedRange, type Owner } from './owned-ranges.js'
+import { type ByteRange, isSameOwner, NO_END, type OwnedRange, type Owner } from './owned-ranges.js'
 
 const { F_RDLCK, F_UNLCK, F_WRLCK, LOCK_EX, LOCK_SH, LOCK_UN } = native.constants
 
 const NO_PID = 0
+/** Most owners that wait for each other in a circle, as far as it is noticed. Linux looks as far. */
+const MOST_IN_CIRCLE = 10
 /** Most entries of each kind in a report. */
 const MOST_REPORTED = 1000
 
@@ -105,7 +108,10 @@ export class LockOperations {
     return this.set(request, false)
   }
 
-  /** FUSE_SETLKW: the same, answered when no lock conflicts any more. ETIMEDOUT after `--lock-timeout`. */
+  /**
+   * FUSE_SETLKW: the same, answered when no lock conflicts any more. ETIMEDOUT after `--lock-timeout`; EDEADLK if owners of
+   * this guest would wait for each other.
+   */
   setlkw(request: Request): number {
     return this.set(request, true)
   }
@@ -268,6 +274,7 @@ export class LockOperations {
     const result = lock.attempt()
     const isHeld = result === -EAGAIN || result === UNTIL_WOKEN
     if (!isHeld || !wait) return isHeld ? -EAGAIN : result
+    if (lock.wanted !== undefined && this.endsNever(lock.wanted)) return -EDEADLK
     if (!this.waiters.hasRoom) return -ENOLCK
     const { lockTimeoutMs } = this.share.options
     this.waiters.add(request.defer(), {
@@ -277,6 +284,24 @@ export class LockOperations {
       stopError: EAGAIN,
     })
     return PENDING_REPLY
+  }
+
+  /** Returns true if the holder of a lock waits, perhaps through others, for the owner who wants it. */
+  private endsNever(wanted: OwnedRange): boolean {
+    let holder = this.holderInGuest(wanted)
+    for (let n = 0; n < MOST_IN_CIRCLE && holder !== undefined; n++) {
+      if (isSameOwner(holder, wanted)) return true
+      const next = this.waitOf(holder)
+      holder = next && this.holderInGuest(next)
+    }
+    return false
+  }
+
+  /** The record lock that an owner waits for. */
+  private waitOf(owner: Owner): OwnedRange | undefined {
+    for (const { wanted } of this.waiters.waits())
+      if (wanted !== undefined && isSameOwner(wanted, owner)) return wanted
+    return undefined
   }
 
   private holderInGuest(wanted: OwnedRange): OwnedRange | undefined {

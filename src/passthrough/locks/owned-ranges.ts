@@ -49,14 +49,17 @@ export class OwnedRanges {
     return this.ranges
   }
 
-  /** The first lock of another owner that prevents `wanted`. */
+  /** The lock of another owner that prevents `wanted`; of several, the one that begins first. */
   inWayOf(wanted: OwnedRange): OwnedRange | undefined {
-    return this.ranges.find(
-      (range) =>
+    let first: OwnedRange | undefined
+    for (const range of this.ranges) {
+      const prevents =
         !isSameOwner(range, wanted) &&
         overlap(range, wanted) &&
-        (range.type === F_WRLCK || wanted.type === F_WRLCK),
-    )
+        (range.type === F_WRLCK || wanted.type === F_WRLCK)
+      if (prevents && (first === undefined || range.startByte < first.startByte)) first = range
+    }
+    return first
   }
 
   /** Records a lock without conflicts. It replaces the owner's locks on these bytes. */
