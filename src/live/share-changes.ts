@@ -96,7 +96,7 @@ function shareCalled(name: string | undefined, shares: readonly DescribedShare[]
   const names = shares.map((share) => share.name).join(', ')
   const found = name === undefined ? shares : shares.filter((share) => share.name === name)
   const [share, ...others] = found
-  if (share === undefined) throw new UserError(`there is no share '${name ?? ''}': there are ${names}`)
+  if (share === undefined) throw new UserError(`no share is called '${name ?? ''}'. There are: ${names}`)
   if (others.length > 0) throw new UserError(`say which share: ${names}`)
   return share
 }

@@ -220,8 +220,8 @@ t.test('malformed faults are refused, and change nothing', async (t) => {
   const bad: readonly (readonly [unknown, RegExp])[] = [
     [undefined, /a fault is an object/],
     [[], /a fault is an object/],
-    [{}, /a fault does something/],
-    [{ opcodes: ['WRITE'] }, /a fault does something/],
+    [{}, /a fault needs an effect/],
+    [{ opcodes: ['WRITE'] }, /a fault needs an effect/],
     [{ opcodes: [], errno: 'EIO' }, /opcodes is a list of names/],
     [{ opcodes: ['WRTE'], errno: 'EIO' }, /no such opcode: 'WRTE'/],
     [{ opcodes: ['__proto__'], errno: 'EIO' }, /no such opcode/],
