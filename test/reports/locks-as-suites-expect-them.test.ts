@@ -50,6 +50,26 @@ for (const [user, options] of Object.entries(users)) {
       }
     })
   }
+
+  t.test(`${user}: a lock that is given up closes a circle of the others: EDEADLK`, async (t) => {
+    const device = await Device.start(t, ['--posix-lock'], options)
+    const fs = mount(t, device)
+    const { nodeid, handle } = fs.create(ROOT_ID, 'file', O_RDWR)
+    const lockOf = (owner: number, start: number, last: number) =>
+      ({ owner: BigInt(owner), type: F_WRLCK, start, last }) as const
+    setlk(fs, nodeid, handle, lockOf(1, 0, 9))
+    setlk(fs, nodeid, handle, lockOf(2, 10, 19))
+    setlk(fs, nodeid, handle, lockOf(3, 20, 29))
+    const second = startSetlkw(fs, nodeid, handle, lockOf(2, 20, 29))
+    const third = startSetlkw(fs, nodeid, handle, lockOf(3, 0, 19))
+    startSetlkw(fs, nodeid, handle, { owner: 1n, type: F_UNLCK, start: 0, last: 9 })
+    const ended = [fs.finish(), fs.finish()]
+    t.ok(ended.includes(third))
+    t.equal(third.reply?.error, EDEADLK)
+    startSetlkw(fs, nodeid, handle, { owner: 3n, type: F_UNLCK, start: 20, last: 29 })
+    t.ok([fs.finish(), fs.finish()].includes(second))
+    t.equal(second.reply?.error, 0)
+  })
 }
 
 function startUnlock(fs: ReturnType<typeof mount>, nodeid: bigint, handle: bigint, owner: number): void {

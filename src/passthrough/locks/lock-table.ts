@@ -24,6 +24,11 @@ export class LockTable {
     return this.byNode.get(nodeid)
   }
 
+  /** The lock of another owner in the guest that prevents `wanted`. */
+  holderInWayOf(wanted: OwnedRange): OwnedRange | undefined {
+    return this.of(wanted.file.nodeid)?.ranges.inWayOf(wanted)
+  }
+
   /** Takes a lock. Returns 0 or an error of FileLocks.take, or -ENOLCK if the guest holds too many. */
   take(wanted: OwnedRange): number {
     return this.put(wanted.file.nodeid, (locks) => locks.take(wanted))

@@ -19,16 +19,15 @@ import type { HostPaths } from '../inodes/host-paths.js'
 import type { MemoryAccount } from '../memory-account.js'
 import type { PassthroughOptions } from '../passthrough-options.js'
 import { UNTIL_WOKEN, type Wait, WaitingRequests } from '../waiting-requests.js'
+import { Deadlocks, isTaken } from './deadlocks.js'
 import { lockOnHost } from './file-locks.js'
 import { type LockCarriers, LockTable } from './lock-table.js'
 import { MovedLocks } from './moved-locks.js'
-import { type ByteRange, isSameOwner, NO_END, type OwnedRange, type Owner } from './owned-ranges.js'
+import { type ByteRange, NO_END, type OwnedRange, type Owner } from './owned-ranges.js'
 
 const { F_RDLCK, F_UNLCK, F_WRLCK, LOCK_EX, LOCK_SH, LOCK_UN } = native.constants
 
 const NO_PID = 0
-/** Most owners that wait for each other in a circle, as far as it is noticed. Linux looks as far. */
-const MOST_IN_CIRCLE = 10
 /** Most entries of each kind in a report. */
 const MOST_REPORTED = 1000
 
@@ -77,11 +76,13 @@ export class LockOperations {
   private readonly table: LockTable
   private readonly waiters: WaitingRequests<LockWait>
   private readonly moved: MovedLocks
+  private readonly deadlocks: Deadlocks
 
   constructor(private readonly share: Share) {
     this.table = new LockTable(share.memory)
     this.waiters = new WaitingRequests(share.memory)
     this.moved = new MovedLocks(this.table)
+    this.deadlocks = new Deadlocks(this.table, () => this.waiters.waits())
   }
 
   /** FUSE_GETLK. Reply: lk_out, of type F_UNLCK if nothing conflicts. Errors: EBADF, EINVAL, EOVERFLOW. */
@@ -255,7 +256,7 @@ export class LockOperations {
     const attempt = () => {
       const result = this.woken(this.table.take(wanted))
       // Only this guest can drop its own lock, and that wakes the waiting requests.
-      return result === -EAGAIN && this.holderInGuest(wanted) !== undefined ? UNTIL_WOKEN : result
+      return result === -EAGAIN && this.table.holderInWayOf(wanted) !== undefined ? UNTIL_WOKEN : result
     }
     return this.take(request, { file, type, attempt, wanted }, wait)
   }
@@ -272,13 +273,13 @@ export class LockOperations {
     wait: boolean,
   ): number {
     const result = lock.attempt()
-    const isHeld = result === -EAGAIN || result === UNTIL_WOKEN
-    if (!isHeld || !wait) return isHeld ? -EAGAIN : result
-    if (lock.wanted !== undefined && this.endsNever(lock.wanted)) return -EDEADLK
+    if (!isTaken(result) || !wait) return isTaken(result) ? -EAGAIN : result
+    if (lock.wanted !== undefined && this.deadlocks.closes(lock.wanted)) return -EDEADLK
     if (!this.waiters.hasRoom) return -ENOLCK
     const { lockTimeoutMs } = this.share.options
     this.waiters.add(request.defer(), {
       ...lock,
+      attempt: this.deadlocks.watched(lock),
       pid: LkIn.pid(request.args, ARGS),
       ...(lockTimeoutMs === undefined ? {} : { timeoutMs: lockTimeoutMs }),
       stopError: EAGAIN,
@@ -286,31 +287,9 @@ export class LockOperations {
     return PENDING_REPLY
   }
 
-  /** Returns true if the holder of a lock waits, perhaps through others, for the owner who wants it. */
-  private endsNever(wanted: OwnedRange): boolean {
-    let holder = this.holderInGuest(wanted)
-    for (let n = 0; n < MOST_IN_CIRCLE && holder !== undefined; n++) {
-      if (isSameOwner(holder, wanted)) return true
-      const next = this.waitOf(holder)
-      holder = next && this.holderInGuest(next)
-    }
-    return false
-  }
-
-  /** The record lock that an owner waits for. */
-  private waitOf(owner: Owner): OwnedRange | undefined {
-    for (const { wanted } of this.waiters.waits())
-      if (wanted !== undefined && isSameOwner(wanted, owner)) return wanted
-    return undefined
-  }
-
-  private holderInGuest(wanted: OwnedRange): OwnedRange | undefined {
-    return this.table.of(wanted.file.nodeid)?.ranges.inWayOf(wanted)
-  }
-
   private holderOf({ wanted }: LockWait): string {
     if (wanted === undefined) return 'another open file'
-    const range = this.holderInGuest(wanted)
+    const range = this.table.holderInWayOf(wanted)
     return range === undefined ? 'outside of this guest' : `process ${range.pid} of this guest`
   }
 
