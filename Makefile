@@ -131,8 +131,8 @@ work: build ## Do real work in a guest, for each cache policy (POLICIES="never a
 	@node dist/vm/work.js $(foreach name,POLICIES KERNEL QEMU ONLY PEER,$(call option,$(name)))
 
 .PHONY: migrations
-migrations: build ## Move a guest MOVES times (50) between two QEMUs and our devices while fio, git and SQLite verify (POLICIES=, KERNEL=, QEMU=)
-	@node dist/vm/migrations.js $(foreach name,MOVES POLICIES KERNEL QEMU,$(call option,$(name)))
+migrations: build ## Move a guest MOVES times (50) between two QEMUs and our devices while fio, git and SQLite verify (POLICIES=, KERNEL=, QEMU=, MODE=find-paths)
+	@node dist/vm/migrations.js $(foreach name,MOVES POLICIES KERNEL QEMU MODE,$(call option,$(name)))
 
 .PHONY: public-suites
 public-suites: build ## Run public test suites, built by you, in a guest on our device and a peer, or on a module's file system (PJDFSTEST=, XFSTESTS=, LTP=; POLICIES=, ONLY=, KERNEL=, QEMU=, FILE_SYSTEM=, PEER=)

@@ -1,5 +1,6 @@
 /** `make migrations`: a guest that works on shares of ours moves to another QEMU and other devices, and back, many times. */
-import { Command } from 'commander'
+import { Command, Option } from 'commander'
+import { type MigrationMode, migrationModes } from '../src/passthrough/state/options.js'
 import { DEFAULT_KERNEL } from './guest/guest.js'
 import { KERNEL_NAMES } from './guest/kernel.js'
 import { QEMU_NAMES } from './guest/qemu.js'
@@ -13,6 +14,7 @@ interface Options {
   policies: PolicyName[]
   kernel: string
   qemu: string
+  mode: MigrationMode
 }
 
 function makeCommand(): Command {
@@ -29,11 +31,19 @@ function makeCommand(): Command {
     )
     .option('--kernel <name or path>', `one of ${KERNEL_NAMES.join(', ')}, or a bzImage`, DEFAULT_KERNEL)
     .option('--qemu <name or path>', `one of ${QEMU_NAMES.join(', ')}, 8.2 or later`, '10')
+    .addOption(
+      new Option(
+        '--mode <mode>',
+        'as --migration-mode; by paths, what is refused for an open file without a name is tried again',
+      )
+        .choices(migrationModes)
+        .default('file-handles'),
+    )
     .exitOverride()
 }
 
-async function run({ moves, policies, kernel, qemu }: Options): Promise<void> {
-  const moving = await MovingGuest.boot({ policies, kernel, qemu })
+async function run({ moves, policies, kernel, qemu, mode }: Options): Promise<void> {
+  const moving = await MovingGuest.boot({ policies, kernel, qemu, mode })
   const { guest } = moving
   try {
     const machine = `Linux ${guest.kernelRelease}, ${await guest.describeMachine()}`
@@ -44,7 +54,9 @@ async function run({ moves, policies, kernel, qemu }: Options): Promise<void> {
       say(`move ${n}: ${downtimesMs.at(-1)} ms between stop and go`)
     }
     const told = await moving.finish()
-    say(`\n${machine}; ${moves} moves, ${policies.length} shares, no fault`)
+    say(`\n${machine}; ${moves} moves, ${policies.length} shares, ${mode}, no fault`)
+    if (moving.refusals > 0)
+      say(`${moving.refusals} were refused for an open file without a name, and tried again`)
     say(`milliseconds between stop and go: median ${median(downtimesMs)}, most ${Math.max(...downtimesMs)}`)
     say(told.join('\n'))
   } finally {

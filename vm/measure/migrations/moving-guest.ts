@@ -2,6 +2,7 @@ import { cpSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import type { MigrationMode } from '../../../src/passthrough/state/options.js'
 import { debianCommand, enterDebianRoot, fetchDebianRoot } from '../../device/debian-root.js'
 import { bootGuest, type CommandResult, type Guest, type RunningCommand } from '../../guest/guest.js'
 import { loudMessages } from '../../guest/kernel-log.js'
@@ -17,6 +18,10 @@ const BOOT_MS = 300_000
 const PATIENCE_MS = 300_000
 /** Work between two migrations. */
 const WORK_MS = 1_000
+/** A guest that has an open file without a name cannot move by paths. */
+const MOST_TRIES = 5
+/** The level of usual lines in a device's log. */
+const INFO = 30
 const LOCKS: readonly LockKind[] = ['flock', 'fcntl']
 const SHARES = '/shares'
 const NEEDS = ['--flock', '--posix-lock']
@@ -45,6 +50,8 @@ export interface MovingGuestOptions {
   readonly policies: readonly PolicyName[]
   readonly kernel: string
   readonly qemu: string
+  /** As --migration-mode. */
+  readonly mode: MigrationMode
 }
 
 /** A guest at work on a share for each cache policy, each of which two devices serve. */
@@ -52,6 +59,8 @@ export class MovingGuest {
   private readonly loads: RunningLoad[] = []
   private readonly heldLocks: RunningCommand[] = []
   private readonly locks: readonly { kind: LockKind; path: string }[]
+  /** Migrations that were refused because a file without a name was open, and tried again. */
+  refusals = 0
   /** Set when a load has ended before it was told to. */
   private fault: Error | undefined
   private isEnding = false
@@ -65,10 +74,10 @@ export class MovingGuest {
     this.locks = shares.flatMap(({ path }) => LOCKS.map((kind) => ({ kind, path: join(path, kind) })))
   }
 
-  static async boot({ policies, kernel, qemu }: MovingGuestOptions): Promise<MovingGuest> {
+  static async boot({ policies, kernel, qemu, mode }: MovingGuestOptions): Promise<MovingGuest> {
     const shares: SharePair[] = []
     for (const policy of policies) {
-      const share = await SharePair.start(policy, [...POLICIES[policy], ...NEEDS])
+      const share = await SharePair.start(policy, [...POLICIES[policy], ...NEEDS, '--migration-mode', mode])
       cpSync(SCRIPTS, join(share.path, 'scripts'), { recursive: true })
       for (const kind of LOCKS) writeFileSync(join(share.path, kind), '')
       shares.push(share)
@@ -110,10 +119,7 @@ export class MovingGuest {
     await sleep(WORK_MS)
     this.expectNoFault()
     const pairs = [...this.shares, this.root]
-    const { downtimeMs } = await this.guest.migrate(
-      pairs.map(({ nextSocketPath }) => nextSocketPath),
-      this.qemu,
-    )
+    const downtimeMs = await this.migrate(pairs)
     for (const pair of pairs) pair.turn()
     for (const pair of pairs)
       await untilNothing(`${pair.tag}: left over at the source`, () => pair.leftOver())
@@ -122,6 +128,22 @@ export class MovingGuest {
     })
     this.expectNoFault()
     return downtimeMs
+  }
+
+  /** Migrates the guest. What is refused because of a file without a name is tried again: soon it is closed. */
+  private async migrate(pairs: readonly SharePair[]): Promise<number> {
+    const sockets = pairs.map(({ nextSocketPath }) => nextSocketPath)
+    for (let n = 1; ; n++) {
+      const before = pairs.map(({ log }) => log.length)
+      try {
+        return (await this.guest.migrate(sockets, this.qemu)).downtimeMs
+      } catch (error) {
+        const reasons = pairs.flatMap(({ log }, i) => log.slice(before[i]).filter(isWarning))
+        const isNameless = reasons.some((line) => line.includes('inodes without a name'))
+        if (!isNameless || n === MOST_TRIES) throw new Error([`${error}`, ...reasons].join('\n'))
+        this.refusals++
+      }
+    }
   }
 
   /** Ends the work. Returns what each load has done. Rejects if one found a fault, or the guest's kernel complains. */
@@ -164,6 +186,13 @@ export class MovingGuest {
   private expectNoFault(): void {
     if (this.fault !== undefined) throw this.fault
   }
+}
+
+/** Returns true for a line of a device's log that tells of more than usual. */
+function isWarning(line: string): boolean {
+  if (!line.startsWith('{')) return true
+  const { level } = JSON.parse(line) as { level: number }
+  return level > INFO
 }
 
 /** Resolves to the result of a command that is about to end. Rejects if it does not. */
