@@ -1,5 +1,6 @@
 import type { Logger } from 'pino'
 import { messageOf } from './basics/errors.js'
+import { canChange } from './config/can-change.js'
 import { ControlCommands } from './control/control-commands.js'
 import { serveControl } from './control/control-server.js'
 import { ChangeReceiver, loadProgram } from './live/change-receiver.js'
@@ -126,13 +127,13 @@ class Server {
     new Date().getTimezoneOffset()
     closeDebugger()
     const { handoverFd } = this.links
-    const changes = handoverFd === undefined ? undefined : { handoverFd, program: loadProgram() }
+    const program = canChange(this.plan.configuration) ? loadProgram() : undefined
     leaveOldRoot()
     shares.allow('loaded')
     await shares.reached('prepared')
     const { successor } = this.links
     if (successor === undefined) this.serveControl(metrics)
-    if (changes !== undefined && seccomp !== 'none') reserveRings(SPARE_RINGS)
+    if (program !== undefined && seccomp !== 'none') reserveRings(SPARE_RINGS)
     limitSystemCalls(seccomp)
     this.logConfinement()
     shares.allow('prepared')
@@ -142,10 +143,10 @@ class Server {
       shares.allow('taken')
       this.serveControl(metrics)
     }
-    if (changes !== undefined) this.receiveChanges(changes.handoverFd, changes.program)
+    if (handoverFd !== undefined) this.receiveChanges(handoverFd, program)
   }
 
-  private receiveChanges(handoverFd: number, program: LoadedProgram): void {
+  private receiveChanges(handoverFd: number, program: LoadedProgram | undefined): void {
     const { shares, log, plan, sockets } = this
     const estate = () => {
       const now = { ...plan.configuration, shares: shares.serving.map(({ config }) => config) }
@@ -195,7 +196,10 @@ class Server {
   /** SIGUSR2 is for the keeper, if there is one. */
   refuseReplacement(): void {
     if (this.links.handoverFd !== undefined) return
-    this.log.warn({}, 'this process cannot be replaced: it was started without --control-socket and --config')
+    this.log.warn(
+      {},
+      'this process cannot be replaced: it was started without a sandbox, --control-socket and --config',
+    )
   }
 
   /** Ends the process because of a signal. */

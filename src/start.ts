@@ -1,5 +1,6 @@
 /** Starts serving: becomes a confined process, or serves here with its own sockets. */
 import { messageOf } from './basics/errors.js'
+import { canChange } from './config/can-change.js'
 import type { Configuration } from './config/configuration.js'
 import { keyOf } from './live/share-key.js'
 import { placeOf, successionFd } from './live/succession.js'
@@ -24,7 +25,7 @@ export async function startServing(asked: Configuration, args: readonly string[]
   const { pid } = process
   const managerLink = linkToManager(process.env, pid)
   const plan = { configuration, confinement, syslogFd, managerLink, pid }
-  const { becomeConfined, canChange } = await import('./sandbox/launch.js')
+  const { becomeConfined } = await import('./sandbox/launch.js')
   // Even without a sandbox, root has privileges to drop, and a process that can be changed needs a broker.
   if (confinement.sandbox !== 'none' || starter.uid === 0 || canChange(configuration)) {
     // Limits cannot be raised inside the confinement.

@@ -1,5 +1,5 @@
 /* launcher --sandbox KIND [--user-map INSIDE:OUTSIDE:COUNT]... [--group-map INSIDE:OUTSIDE:COUNT]... --capabilities HEX
- *          {--mount NAME=PATH | --mount-readonly NAME=PATH}... [--unlink PATH]... [--private-fd N]...
+ *          {--mount NAME=PATH | --mount-readonly NAME=PATH}...
  *          [--hangup reload] [--handover-fd N]
  *          [--helper N=SCRIPT [--changes-fd N] [--socket LOCK_FD=PATH]...]
  *          -- PROGRAM [ARGUMENT]... */
@@ -84,9 +84,6 @@ static void add_option(struct plan *plan, const char *name, char *value)
         add_mount(plan, value, false);
     } else if (strcmp(name, "--mount-readonly") == 0) {
         add_mount(plan, value, true);
-    } else if (strcmp(name, "--unlink") == 0) {
-        want(plan->unlink_count < MAX_UNLINKS, "take so many sockets");
-        plan->unlinks[plan->unlink_count++] = value;
     } else if (strcmp(name, "--helper") == 0) {
         add_helper(plan, value);
     } else if (strcmp(name, "--changes-fd") == 0) {
@@ -97,9 +94,6 @@ static void add_option(struct plan *plan, const char *name, char *value)
         plan->reloads = true;
     } else if (strcmp(name, "--socket") == 0) {
         add_socket(plan, value);
-    } else if (strcmp(name, "--private-fd") == 0) {
-        want(plan->private_fd_count < MAX_PRIVATE_FDS, "take so many locks");
-        plan->private_fds[plan->private_fd_count++] = atoi(value);
     } else {
         want(false, "read its arguments");
     }

@@ -72,8 +72,6 @@ _Noreturn static void become_program(int seal_fd)
         /* A successor keeps these mounts, on which the inodes lie that the guest knows. */
         tell_descriptor("VIRTIOFSD_TS_MOUNTS_FD", open("/proc/self/ns/mnt", O_RDONLY));
     }
-    for (size_t n = 0; n < plan.private_fd_count; n++)
-        close(plan.private_fds[n]);
     tell_descriptor("VIRTIOFSD_TS_SEAL_FD", seal_fd);
     tell_descriptor("VIRTIOFSD_TS_HANDOVER_FD", plan.handover_fd);
     tell_descriptor("VIRTIOFSD_TS_PROC_FD", open_own_descriptors(&plan));

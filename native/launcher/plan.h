@@ -7,8 +7,6 @@
 #include <stdint.h>
 
 #define MAX_MOUNTS 128
-#define MAX_UNLINKS 512
-#define MAX_PRIVATE_FDS 256
 #define MAX_ID_RANGES 64
 /* Shares added later included. */
 #define MAX_SOCKETS 1024
@@ -51,12 +49,6 @@ struct plan {
     uint64_t capabilities;
     struct mount_request mounts[MAX_MOUNTS];
     size_t mount_count;
-    /* Files to remove when the program has ended. */
-    const char *unlinks[MAX_UNLINKS];
-    size_t unlink_count;
-    /* Descriptors that the program does not inherit. */
-    int private_fds[MAX_PRIVATE_FDS];
-    size_t private_fd_count;
     /* NULL-terminated. */
     char **program;
     /* A broker stays outside and starts helpers that change the running process; NULL: there is none. A helper is
@@ -67,7 +59,7 @@ struct plan {
     int changes_fd;
     /* SIGHUP asks for a reload of the configuration file instead of the end. */
     bool reloads;
-    /* With a broker, it removes these files; `unlinks` and `private_fds` are empty then. */
+    /* The broker removes these files. */
     struct socket_file sockets[MAX_SOCKETS];
     size_t socket_count;
     /* Set when the broker runs: this process's link to it, and the program's socket to its helpers, which a successor of

@@ -57,8 +57,8 @@ void drop_privileges(const struct plan *plan)
 
 #define BIT(capability) (UINT64_C(1) << (capability))
 
-/* Needed to end a program that runs as another user, and to remove files in other users' directories. */
-#define FOR_ENDING (BIT(CAP_KILL) | BIT(CAP_DAC_OVERRIDE) | BIT(CAP_FOWNER))
+/* Needed to end a program that runs as another user. */
+#define FOR_ENDING BIT(CAP_KILL)
 /* Needed to give the program its new root. */
 #define FOR_SEALING (BIT(CAP_SYS_ADMIN) | BIT(CAP_SYS_CHROOT))
 

@@ -35,8 +35,6 @@ void refuse(const char *what)
 
     fprintf(stderr, "virtiofsd-ts: --sandbox %s: cannot %s: %s\n", kind, what, strerror(error));
     /* If the program refuses, its supervisor cleans up; only the launcher's own process removes files here. */
-    for (size_t n = 0; getpid() == launcher_pid && n < refused->unlink_count; n++)
-        unlink(refused->unlinks[n]);
     for (size_t n = 0; getpid() == launcher_pid && n < refused->socket_count; n++)
         remove_socket(refused->sockets[n].path, refused->sockets[n].lock_fd);
     exit(EXIT_REFUSED);

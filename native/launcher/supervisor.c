@@ -1,8 +1,5 @@
-/* The supervisor stays outside: it seals the program on request, forwards signals, removes the sockets, and ends
- * with the program's status. */
+/* The supervisor stays outside: it seals the program on request, forwards signals, and ends with the program's status. */
 #include <errno.h>
-#include <fcntl.h>
-#include <libgen.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -24,32 +21,6 @@
 /* The time a program has to end after a signal; then the time the kernel has to kill it, which a dead disk can
  * prevent. */
 #define PATIENCE_MS 5000
-
-/* A file, named by its directory's descriptor, which stays valid after the root has changed. */
-struct leftover {
-    int dir_fd;
-    char name[256];
-};
-
-static struct leftover leftovers[MAX_UNLINKS];
-
-static void find_leftovers(const struct plan *plan)
-{
-    for (size_t n = 0; n < plan->unlink_count; n++) {
-        char *const dir = strdup(plan->unlinks[n]), *const base = strdup(plan->unlinks[n]);
-
-        leftovers[n].dir_fd = open(dirname(dir), O_PATH | O_DIRECTORY | O_CLOEXEC);
-        snprintf(leftovers[n].name, sizeof(leftovers[n].name), "%s", basename(base));
-        free(dir);
-        free(base);
-    }
-}
-
-static void remove_leftovers(const struct plan *plan)
-{
-    for (size_t n = 0; n < plan->unlink_count; n++)
-        unlinkat(leftovers[n].dir_fd, leftovers[n].name, 0);
-}
 
 /* Reads the request, one byte, and answers with an int: 0 or -errno. Returns false if the program has closed its
  * end. */
@@ -156,7 +127,6 @@ int supervise(const struct plan *plan, int child, int seal_fd)
     struct pollfd fds[2] = { { .events = POLLIN }, { .fd = seal_fd, .events = POLLIN } };
     struct supervised program = { .pid = child };
 
-    find_leftovers(plan);
     keep_privileges_for_sealing(plan);
     fds[0].fd = make_signal_fd();
     must(fds[0].fd, "make a signal descriptor");
@@ -178,6 +148,5 @@ int supervise(const struct plan *plan, int child, int seal_fd)
         if (fds[0].revents != 0)
             handle_signal(plan, fds[0].fd, &program);
     }
-    remove_leftovers(plan);
     return program.status;
 }

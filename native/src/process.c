@@ -69,7 +69,7 @@ static void close_on_exec_from(int first)
         fcntl(fd, F_SETFD, FD_CLOEXEC);
 }
 
-static const int put_off_signals[] = { SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1 };
+static const int put_off_signals[] = { SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2 };
 
 /* Blocks the signal on the thread that received it and sends it to the process again, until all threads block it. */
 static void put_off(int signal, siginfo_t *info, void *context)

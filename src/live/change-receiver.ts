@@ -39,7 +39,8 @@ export class ChangeReceiver {
   constructor(
     private readonly socket: PacketSocket,
     private readonly shares: RunningShares,
-    private readonly program: LoadedProgram,
+    /** The program of a share’s thread. Undefined if no share can be added. */
+    private readonly program: LoadedProgram | undefined,
     private readonly log: Logger,
     private readonly plan: Pick<ServerPlan, 'configuration' | 'pid'>,
     private readonly replacement: Replacement,
@@ -98,13 +99,14 @@ export class ChangeReceiver {
     fds: readonly number[],
   ): Promise<number> {
     const [listenFd, rootFd] = fds
-    if (listenFd === undefined || rootFd === undefined) {
+    const { program } = this
+    if (listenFd === undefined || rootFd === undefined || program === undefined) {
       closeFds(fds)
       throw new Error('a share comes with a socket and a directory')
     }
     // The working directory of a share's thread is /proc/self/fd.
     const trace = this.plan.configuration.sandbox === 'none' ? config.trace : undefined
-    const place = { root: `${rootFd}`, trace, listenFd, loaded: this.program }
+    const place = { root: `${rootFd}`, trace, listenFd, loaded: program }
     for (const danger of dangers) this.log.warn({ directory: config.directory }, danger)
     try {
       return await this.shares.prepare(config, place, added, words)

@@ -67,12 +67,11 @@ export function becomeConfined(
   } = sockets ?? {}
   const node = nodeWords(plan)
   const stateFd = writeInheritance({ ...plan, sockets: sockets && { shareFds, controlFd, metricsFd } })
-  const changes = canChange(plan.configuration)
-    ? brokerWords(node.length, changesFd, locks)
-    : fileWords(locks)
+  // Without a sandbox and without anything that could ask for a change, root has privileges to drop, and nothing else.
+  const broker = sockets === undefined ? [] : brokerWords(node.length, changesFd, locks)
   const program = [...node, PROGRAM, `${stateFd}`, ...args]
   become(
-    [...launcherWords(plan), ...hangupWords(plan), ...changes, '--', ...program],
+    [...launcherWords(plan), ...hangupWords(plan), ...broker, '--', ...program],
     [
       stateFd,
       ...shareFds,
@@ -148,11 +147,6 @@ function becomeLean(): void {
   process.env['MALLOC_ARENA_MAX'] ??= '1'
 }
 
-/** Returns true if the running process can be changed: by clients of its control socket, or by its configuration file. */
-export function canChange({ controlSocket, configFile }: Configuration): boolean {
-  return controlSocket !== undefined || configFile !== undefined
-}
-
 function brokerWords(
   /** The word of the program, after "--", that is its script. */
   scriptAt: number,
@@ -164,15 +158,6 @@ function brokerWords(
     ...(changesFd === undefined ? [] : ['--changes-fd', `${changesFd}`]),
     ...locks.flatMap(({ path, lockFd }) => ['--socket', `${lockFd}=${resolve(path)}`]),
   ]
-}
-
-/** Without a broker the supervisor removes the files, and the program gets no lock. */
-function fileWords(locks: ClaimedSockets['locks']): readonly string[] {
-  // The supervisor's working directory is /. Only the socket of changes has no lock, and with it there is a broker.
-  return locks.flatMap(({ path, lockFd }) => {
-    const socketPath = resolve(path)
-    return ['--unlink', socketPath, '--unlink', `${socketPath}.pid`, '--private-fd', `${lockFd}`]
-  })
 }
 
 /** Listening sockets that this process inherited. */

@@ -7,15 +7,21 @@ import { isRoot } from '../../support/device/cases.js'
 import { Device } from '../../support/device/device.js'
 import { LiveDevice, until } from '../../support/device/live-device.js'
 import { Op, ROOT_ID } from '../../support/fuse/fuse-abi.js'
+import { EMPTY } from '../../support/fuse/fuse-client.js'
+import { concat, u32, u64 } from '../../support/fuse/fuse-wire.js'
 import { mount } from '../../support/fuse/mount.js'
 import { F_RDLCK, F_UNLCK, F_WRLCK, flushBy, setlk, startSetlkw } from '../../support/fuse/posix-calls.js'
+import { DiskImage } from '../../support/host/disk-image.js'
 import { tempDir } from '../../support/host/temp-dir.js'
+import { RawSocket } from '../../support/rings/raw-socket.js'
+import { Req } from '../../support/rings/session-peer.js'
 
 t.setTimeout(240_000)
 
 const { O_APPEND, O_RDWR } = constants
 const { LOCK_EX, LOCK_UN } = native.constants
 const EAGAIN = 11
+const NEED_REPLY = 8
 
 const text = (bytes: Uint8Array) => Buffer.from(bytes).toString()
 const bytesOf = (string: string) => new TextEncoder().encode(string)
@@ -292,10 +298,82 @@ t.test('SIGUSR2 replaces the process by the same program', async (t) => {
   t.same(live.sockets(), [], 'and no file is left')
 })
 
+t.test('a process in a sandbox needs no control socket for that, as under libvirt', async (t) => {
+  const device = await Device.start(t, ['--keep-alive'], { sandbox: 'namespace' })
+  const fs = mount(t, device)
+  const { nodeid, handle } = fs.create(ROOT_ID, 'file', O_RDWR)
+  device.kill('SIGUSR2')
+  await until(
+    () => device.logs().some(({ msg }) => msg === 'the share goes on in this process'),
+    () => 'nothing has happened',
+  )
+  device.findServingProcess()
+  t.equal(fs.write(nodeid, handle, 0n, bytesOf('text')), 4)
+})
+
 t.test('a process that cannot be replaced ignores SIGUSR2', async (t) => {
-  const device = await Device.start(t)
+  const user = isRoot ? ['setpriv', '--reuid=1234', '--regid=1234', '--clear-groups'] : []
+  const device = await Device.start(t, [], { launcher: user, ...(isRoot ? { owner: 1234 } : {}) })
   const fs = mount(t, device)
   device.kill('SIGUSR2')
   await device.waitForLog(({ msg }) => msg.startsWith('this process cannot be replaced'))
   fs.mkdir(ROOT_ID, 'made')
+})
+
+t.test('a message of which one half has come is answered when the other half has', async (t) => {
+  const live = await LiveDevice.start(t)
+  const socket = new RawSocket(live.device.socketPath)
+  const shared = native.memfdCreate(4096)
+  const header = concat(u32(Req.GET_PROTOCOL_FEATURES, 1, 0))
+  socket.send(Req.GET_PROTOCOL_FEATURES, new Uint8Array(0))
+  const offered = socket.receiveU64(Req.GET_PROTOCOL_FEATURES)
+  socket.send(Req.SET_PROTOCOL_FEATURES, u64(offered))
+  socket.sendBytes(header.subarray(0, 5))
+  await settled(live)
+  await live.replace()
+  socket.sendBytes(header.subarray(5))
+  t.equal(socket.receiveU64(Req.GET_PROTOCOL_FEATURES), offered)
+  const region = concat(u64(0, 0, 4096, 0x10_0000, 0))
+  const whole = concat(u32(Req.ADD_MEM_REG, 1 | NEED_REPLY, region.length), region)
+  socket.sendBytes(whole.subarray(0, 20), [shared])
+  await settled(live)
+  await live.replace()
+  socket.sendBytes(whole.subarray(20))
+  t.equal(socket.receiveU64(Req.ADD_MEM_REG), 0n, 'the descriptor came with the first half')
+  native.close(shared)
+  socket.close()
+})
+
+/** The share's thread has read what was sent before. */
+async function settled(live: LiveDevice): Promise<void> {
+  const control = await live.control()
+  await control.ask('state')
+  control.socket.destroy()
+}
+
+t.test('the host does not finish a request in time: the old process goes on', async (t) => {
+  const directory = join(tempDir(t), 'share')
+  const disk = DiskImage.mount(t, directory, join(tempDir(t), 'image'))
+  if (disk === undefined) {
+    t.pass('a frozen disk', { skip: 'needs root, mkfs.ext4, fsfreeze and a loop device' })
+    return
+  }
+  const live = await LiveDevice.start(t, [], { directory })
+  const fs = mount(t, live.device)
+  const { nodeid, handle } = fs.create(ROOT_ID, 'file', O_RDWR)
+  const { pid } = live.device
+  t.ok(disk.freeze())
+  const args = concat(u64(handle, 0, 65_536), u32(0, 0))
+  const call = fs.start({ opcode: Op.FALLOCATE, nodeid, args, reply: EMPTY })
+  await settled(live)
+  t.match(await refusal(live), /requests under way did not end in time/)
+  t.equal(call.reply, undefined)
+  t.ok(disk.unfreeze())
+  t.equal(fs.finish(), call)
+  t.equal(call.reply?.error, 0)
+  live.device.findServingProcess()
+  t.equal(live.device.pid, pid)
+  await live.replace()
+  t.equal(fs.getattr(nodeid).attr.size, 65_536n)
+  fs.close()
 })

@@ -2,6 +2,7 @@
 import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { servingPidOf } from '../../../vm/device/serving-pid.js'
 import { allCases } from '../../opcodes/all.js'
 import { isRoot, runCases } from '../../support/device/cases.js'
 import { Device, sleep } from '../../support/device/device.js'
@@ -35,7 +36,7 @@ async function start(
   )
   await program.says('"ready')
   const { pid } = program
-  const servingPid = Number(readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ')[0])
+  const servingPid = servingPidOf(pid)
   return { program, socketPath, servingPid }
 }
 
@@ -100,9 +101,9 @@ t.test('the process has namespaces of its own', skip, async (t) => {
 })
 
 t.test('descriptors that the program was started with by mistake stay outside', skip, async (t) => {
-  const withRoot = ['bash', '-c', 'exec 30</ && exec "$0" "$@"']
+  const withRoot = ['bash', '-c', 'exec 300</ && exec "$0" "$@"']
   const device = await Device.start(t, ['--keep-alive'], { sandbox: 'namespace', launcher: withRoot })
-  t.notOk(existsSync(`/proc/${device.pid}/fd/30`))
+  t.notOk(existsSync(`/proc/${device.pid}/fd/300`))
 })
 
 t.test('without file handles the process has no capability for them', skip, async (t) => {
@@ -137,19 +138,19 @@ t.test('the sockets go with the process, however it ends', skip, async (t) => {
   }
 })
 
-t.test('the supervisor ends with the status of the process that serves', skip, async (t) => {
+t.test('the started process ends with the status of the process that serves', skip, async (t) => {
   const { program, socketPath, servingPid } = await start(t, tempDir(t))
   t.equal(
     readFileSync(`${socketPath}.pid`, 'utf8').trim(),
     `${program.pid}`,
-    'the pid is that of the supervisor',
+    'the pid is that of the process that was started',
   )
   process.kill(servingPid, 'SIGKILL')
   t.equal((await program.exited).status, 128 + 9)
   t.notOk(existsSync(socketPath))
 })
 
-t.test('when the supervisor is killed, the process that serves ends too', skip, async (t) => {
+t.test('when the started process is killed, the process that serves ends too', skip, async (t) => {
   for (const sandbox of ['namespace', 'chroot']) {
     const { program, servingPid } = await start(t, tempDir(t), ['--sandbox', sandbox])
     program.kill('SIGKILL')
