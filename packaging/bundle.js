@@ -14,7 +14,13 @@ import { rollup } from 'rollup'
 const OUT = 'dist/program'
 
 /** A process or a thread begins in each of these. Bundled apart, each has only what it uses. */
-const ENTRIES = ['main.js', 'confined.js', 'helper.js', 'share/share-worker.js']
+const ENTRIES = [
+  'main.js',
+  'confined.js',
+  'helper.js',
+  'share/share-worker.js',
+  'share/share-on-main-thread.js',
+]
 
 /** Libraries of this repository, which are bundled. The addon is none: it finds its binaries beside itself. */
 const OWN = /^(vhost-user-ts|virtio-fs-ts)(\/|$)/

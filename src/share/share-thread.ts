@@ -140,7 +140,10 @@ export class ShareThread {
   private async runHere(start: WorkerStart): Promise<void> {
     const changed = () => new Promise<void>((resolve) => (this.allowedChanged = resolve))
     try {
-      const { runOnMainThread } = await import('./share-on-main-thread.js')
+      // A bundle of its own, as that of the worker: V8 takes a constant of another file for a variable.
+      const { href } = new URL('../share/share-on-main-thread.js', import.meta.url)
+      // The type is that of the file behind the address.
+      const { runOnMainThread } = (await import(href)) as typeof import('./share-on-main-thread.js')
       await runOnMainThread(start, (message) => this.handle(message), changed)
     } catch (error) {
       this.fail(error instanceof Error ? error : new Error(messageOf(error)))
