@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { ShareThread } from '../share/share-thread.js'
 import type { ShareCommandName } from '../share/worker-messages.js'
 
@@ -43,6 +42,7 @@ export class PacedAsking {
     const { busyMs } = this.thread
     await answer.catch(() => {})
     const gapMs = Math.max(LEAST_GAP_MS, GAP_PER_MS * (this.thread.busyMs - busyMs))
-    await sleep(gapMs)
+    // By the global timer, which tests can replace.
+    await new Promise((resolve) => setTimeout(resolve, gapMs))
   }
 }
