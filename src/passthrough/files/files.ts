@@ -7,6 +7,7 @@ import {
   EEXIST,
   EISDIR,
   ENFILE,
+  ENOENT,
   EntryOut,
   EPERM,
   ESTALE,
@@ -137,6 +138,7 @@ export class FileOperations {
     this.share.caller.leave()
     const parent = this.share.inodes.slotOf(request.nodeid)
     if (fd === -EEXIST && (guestFlags & O_EXCL) === 0) return this.openExisting(request, parent, guestFlags)
+    if (fd === -ENOENT && this.share.removed.isDirectoryGone(parent, parentFd)) return -ESTALE
     const slot =
       fd < 0 ? descriptorError(fd) : this.share.finder.adoptMade(fd, parentFd, argBytes, nameAt, this.st)
     if (fd < 0) return slot

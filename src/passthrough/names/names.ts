@@ -177,7 +177,7 @@ export class NameOperations {
     const parentFd = fd < 0 ? fd : inodes.fdOf(parent)
     if (parentFd < 0) return parentFd
     const result = native.inodeLink(procFd, fd, parentFd, argBytes, nameAt)
-    const stated = result < 0 ? result : inodes.stat(slot, this.st)
+    const stated = result < 0 ? this.staleIfGone(result, parent) : inodes.stat(slot, this.st)
     if (stated < 0) return stated
     inodes.ref(slot)
     return this.share.replies.entry(request, slot, parent, this.st)
@@ -210,7 +210,7 @@ export class NameOperations {
     const { argBytes, nameAt } = request
     const fd = share.opener.open(parentFd, argBytes, nameAt, O_RDONLY | O_CREAT | O_EXCL, mode)
     share.caller.leave()
-    if (fd < 0) return descriptorError(fd)
+    if (fd < 0) return this.staleIfGone(descriptorError(fd), share.inodes.slotOf(request.nodeid))
     const slot = share.finder.adoptMade(fd, parentFd, argBytes, nameAt, this.st)
     native.close(fd)
     return this.replyMade(request, slot, 0)
@@ -220,8 +220,8 @@ export class NameOperations {
   private finishMaking(request: Request, result: number, type: number): number {
     const { share } = this
     share.caller.leave()
-    if (result < 0) return result
     const parent = share.inodes.slotOf(request.nodeid)
+    if (result < 0) return this.staleIfGone(result, parent)
     const slot = findMade(share, request, parent, type, this.st)
     return this.replyMade(request, slot, type === TYPE_DIRECTORY ? AT_REMOVEDIR : 0)
   }
@@ -250,13 +250,18 @@ export class NameOperations {
     const parentFd = this.share.inodes.fdOf(parent)
     if (parentFd < 0) return parentFd
     const result = native.unlinkat(parentFd, request.argBytes, request.nameAt, flags)
-    return result === -ENOENT && this.isGone(parent) ? -ESTALE : result
+    return this.staleIfGone(result, parent)
   }
 
   /** Returns true if the host has removed a directory in which a name was not found: the path may lead to another one. */
   private isGone(directory: number): boolean {
     const fd = this.share.inodes.fdOf(directory)
     return fd >= 0 && this.share.removed.isDirectoryGone(directory, fd)
+  }
+
+  /** Returns the errno of an operation on a name in a directory: ESTALE in place of ENOENT if the directory is gone. */
+  private staleIfGone(result: number, directory: number): number {
+    return result === -ENOENT && this.isGone(directory) ? -ESTALE : result
   }
 
   private renameTo(request: Request, newNodeid: number, flags: number): number {
