@@ -190,7 +190,7 @@ test-package: build ## Test the npm packages: packed, installed into an empty fo
 	$(call tap,package,300)
 
 .PHONY: test-roots
-test-roots: dist deb ## Test what make dist and make deb made: in fresh Debian systems, on arm64 by qemu-user, with Node 22 and 24
+test-roots: dist deb ## Test what make dist and make deb made: in fresh Debian systems, on arm64 by qemu-user, with Node 22 and 24, under AppArmor in a guest
 	$(call tap,roots,900,1)
 
 .PHONY: test-trees
