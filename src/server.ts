@@ -86,18 +86,19 @@ class Server {
   }
 
   /**
-   * Returns true if nothing else is to be done while the host holds a share up: then it can be served on this thread. The
-   * launcher kills a process that does not end in time.
+   * Returns true if nothing else is to be done while the host holds a share up: then it can be served on this thread, in half
+   * the memory. The launcher kills a process that does not end in time. Such a share cannot be handed over to a successor.
    */
   private needsNoThread({ fileSystem, trace }: ShareConfig): boolean {
     const { configuration, confinement } = this.plan
     const { controlFd, metricsFd } = this.sockets
-    const { handoverFd, successor } = this.links
+    const { successor } = this.links
     return (
       configuration.shares.length === 1 &&
+      !canChange(configuration) &&
       confinement.sandbox !== 'none' &&
       !isProfiled &&
-      [fileSystem, trace, controlFd, metricsFd, handoverFd, successor].every((part) => part === undefined)
+      [fileSystem, trace, controlFd, metricsFd, successor].every((part) => part === undefined)
     )
   }
 

@@ -189,7 +189,13 @@ export class ShareService {
   /** Hands the share to another process. Nothing has changed if it throws. */
   private handOver({ fd, limitMs }: HandOver): object {
     const { handed, listening: listener } = this
-    if (handed === undefined) throw new CommandError('a file system of a module cannot be handed over')
+    if (handed === undefined) {
+      throw new CommandError(
+        this.start.isOnMainThread
+          ? 'a share without a thread of its own cannot be handed over: start it with --control-socket'
+          : 'a file system of a module cannot be handed over',
+      )
+    }
     try {
       handOver({ ...handed, listenFd: listener.fd }, fd, limitMs)
       this.loop.remove(listener.fd)

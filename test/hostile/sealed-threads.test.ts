@@ -2,11 +2,12 @@
  * The program serves a guest with its default confinement, and is taken over. On each of its threads every system call
  * is made that serving does not need, and the allowed calls are used against the host.
  */
-import { readFileSync, statSync, writeFileSync } from 'node:fs'
+import { statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import * as native from 'virtiofsd-ts-native'
 import { systemCallRules } from '../../src/sandbox/system-calls.js'
+import { servingPidOf } from '../../vm/device/serving-pid.js'
 import { isRoot } from '../support/device/cases.js'
 import { Device } from '../support/device/device.js'
 import { RunningProgram } from '../support/device/program.js'
@@ -145,9 +146,9 @@ t.test('by default the first forbidden call ends the process', skip, async (t) =
     const paths = ['--shared-dir', share, '--socket-path', join(tempDir(t), 'socket')]
     const program = new RunningProgram(t, [...paths, '--keep-alive'])
     await program.says('"ready')
-    const [pid] = readFileSync(`/proc/${program.pid}/task/${program.pid}/children`, 'utf8').split(' ')
-    const { tid } = threadsOf(Number(pid)).at(-1)!
-    t.same(calls.make(Number(pid), [{ tid, number: wanted[name] }]), ['ended'], name)
+    const pid = servingPidOf(program.pid)
+    const { tid } = threadsOf(pid).at(-1)!
+    t.same(calls.make(pid, [{ tid, number: wanted[name] }]), ['ended'], name)
     t.match(await program.exited, { status: KILLED_BY_SECCOMP })
   }
 })

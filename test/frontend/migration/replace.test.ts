@@ -298,8 +298,9 @@ t.test('SIGUSR2 replaces the process by the same program', async (t) => {
   t.same(live.sockets(), [], 'and no file is left')
 })
 
-t.test('a process in a sandbox needs no control socket for that, as under libvirt', async (t) => {
-  const device = await Device.start(t, ['--keep-alive'], { sandbox: 'namespace' })
+t.test('shares in a sandbox need no control socket for that', async (t) => {
+  const others = ['--share', `shared-dir=${tempDir(t)},socket-path=${join(tempDir(t), 'other')},tag=other`]
+  const device = await Device.start(t, ['--keep-alive', ...others], { sandbox: 'namespace' })
   const fs = mount(t, device)
   const { nodeid, handle } = fs.create(ROOT_ID, 'file', O_RDWR)
   device.kill('SIGUSR2')
@@ -309,6 +310,22 @@ t.test('a process in a sandbox needs no control socket for that, as under libvir
   )
   device.findServingProcess()
   t.equal(fs.write(nodeid, handle, 0n, bytesOf('text')), 4)
+})
+
+t.test('a share without a thread of its own goes on as it was, and the log says why', async (t) => {
+  const device = await Device.start(t, ['--keep-alive'], { sandbox: 'namespace' })
+  const fs = mount(t, device)
+  const { nodeid, handle } = fs.create(ROOT_ID, 'file', O_RDWR)
+  for (let times = 1; times <= 2; times++) {
+    device.kill('SIGUSR2')
+    const refused = () => device.logs().filter(({ msg }) => msg === 'this process was not replaced')
+    await until(
+      () => refused().length === times,
+      () => 'nothing has happened',
+    )
+    t.match(refused().at(-1), { reason: /start it with --control-socket/ })
+    t.equal(fs.write(nodeid, handle, 0n, bytesOf('text')), 4)
+  }
 })
 
 t.test('a process that cannot be replaced ignores SIGUSR2', async (t) => {
