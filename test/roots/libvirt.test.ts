@@ -1,4 +1,4 @@
-/** libvirt, as Debian has it, with our program for its shares: a domain starts, shares come and go, it is saved and restored. */
+/** libvirt, as Debian has it, with our program for its shares: a domain starts, shares come and go, it is saved and restored. Its device is replaced, too. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -39,6 +39,18 @@ t.test('a domain of libvirt', async (t) => {
   const hasSecond = () => libvirt.virsh('dumpxml', 'guest').includes("dir='second'")
   for (let n = 0; hasSecond() && n < TRIES; n++) await sleep(500)
   t.notOk(hasSecond(), 'and unplugged')
+
+  for (let n = 1; n <= 3; n++) {
+    const counted = readIn(root, 'srv/share/count')
+    libvirt.replaceDevice('share')
+    t.equal(libvirt.virsh('domstate', 'guest'), 'running')
+    t.equal(await guest.output('cat /share/hello'), 'from the host\n')
+    await guest.output('sleep 1')
+    t.ok(
+      readIn(root, 'srv/share/count').length > counted.length,
+      `after replacement ${n} a program goes on writing`,
+    )
+  }
 
   for (let n = 1; n <= 2; n++) {
     libvirt.virsh('managedsave', 'guest')

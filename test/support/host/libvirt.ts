@@ -20,6 +20,11 @@ const PACKAGES = [
   'nodejs',
 ]
 const PROGRAM = '/usr/libexec/virtiofsd-ts'
+const MAIN = '/opt/virtiofsd-ts/dist/program/main.js'
+/** The arguments of libvirt are --fd=N --shared-dir DIRECTORY. */
+const SCRIPT = `#!/bin/sh
+exec node ${MAIN} "$@" --control-socket "/run/control.$(basename "$3")"
+`
 /** No other security driver, control groups or namespaces: libvirt itself runs in a container of ours. */
 const QEMU_CONF = `security_driver = "none"
 user = "root"
@@ -123,6 +128,11 @@ export class Libvirt {
     return line
   }
 
+  /** Puts another process in the place of the one that serves the share `name`. Throws with its error. */
+  replaceDevice(name: string): void {
+    this.root.run(`node ${MAIN} ctl --control-socket /run/control.${name} replace`)
+  }
+
   /** What libvirt's domain has said: its console, and the log of QEMU and of each device. */
   log(): string {
     const logs = this.root.run('tail -n 20 /var/log/libvirt/qemu/*.log 2>/dev/null || true')
@@ -137,7 +147,7 @@ export class Libvirt {
     copyFileSync(kernel.image, join(path, 'boot/kernel'))
     copyFileSync(await buildInitramfs({ kernel }), join(path, 'boot/initramfs'))
     execFileSync('mount', ['--bind', '-o', 'ro', CHECKOUT, join(path, 'opt/virtiofsd-ts')])
-    writeFileSync(join(path, PROGRAM), '#!/bin/sh\nexec node /opt/virtiofsd-ts/dist/program/main.js "$@"\n')
+    writeFileSync(join(path, PROGRAM), SCRIPT)
     chmodSync(join(path, PROGRAM), 0o755)
     writeFileSync(join(path, 'etc/libvirt/qemu.conf'), QEMU_CONF)
     writeFileSync(join(path, 'etc/libvirt/libvirtd.conf'), LIBVIRTD_CONF)
