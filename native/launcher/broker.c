@@ -80,14 +80,6 @@ static void close_others(const struct broker *broker)
     close_all_but(kept, count);
 }
 
-static void set_number(const char *name, int number)
-{
-    char text[16];
-
-    snprintf(text, sizeof(text), "%d", number);
-    setenv(name, text, 1);
-}
-
 /* Becomes the program with another script: see src/helper.ts for the descriptors. */
 _Noreturn static void become_helper(const struct broker *broker, int helper_fd, int client_fd)
 {
@@ -96,9 +88,9 @@ _Noreturn static void become_helper(const struct broker *broker, int helper_fd, 
 
     set_signals(SIG_DFL);
     close_all_but(kept, COUNT_OF(kept));
-    set_number("VIRTIOFSD_TS_HANDOVER_FD", broker->handover_fd);
-    set_number("VIRTIOFSD_TS_BROKER_FD", helper_fd);
-    set_number("VIRTIOFSD_TS_CLIENT_FD", client_fd);
+    tell_descriptor("VIRTIOFSD_TS_HANDOVER_FD", broker->handover_fd);
+    tell_descriptor("VIRTIOFSD_TS_BROKER_FD", helper_fd);
+    tell_descriptor("VIRTIOFSD_TS_CLIENT_FD", client_fd);
     words[broker->plan->script_at] = broker->plan->helper_script;
     execv(words[0], words);
     perror("virtiofsd-ts: node cannot be started");

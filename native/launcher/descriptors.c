@@ -1,5 +1,6 @@
 #include "descriptors.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -25,4 +26,12 @@ void close_all_but(int *kept, size_t count)
         if (n < count)
             first = kept[n] + 1;
     }
+}
+
+void tell_descriptor(const char *variable, int fd)
+{
+    char text[16];
+
+    snprintf(text, sizeof(text), "%d", fd);
+    setenv(variable, text, 1);
 }

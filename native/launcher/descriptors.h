@@ -9,4 +9,7 @@
  */
 void close_all_but(int *kept, size_t count);
 
+/* Puts a descriptor's number into the environment of the program that this process is about to become. */
+void tell_descriptor(const char *variable, int fd);
+
 #endif

@@ -61,6 +61,11 @@ static int status_of(int status)
     return STATUS_OF_SIGNAL + WTERMSIG(status);
 }
 
+static bool successor_runs(const struct keeper *keeper)
+{
+    return keeper->successor_pid > 0 && keeper->successor_status < 0;
+}
+
 /* The successor is the program from now on. It may have ended meanwhile. */
 static void replace_program(struct keeper *keeper)
 {
@@ -70,7 +75,7 @@ static void replace_program(struct keeper *keeper)
     if (keeper->successor_status < 0)
         return;
     keeper->ended = true;
-    keeper->status = keeper->successor_status;
+    keeper->status = keeper->asked ? EXIT_SUCCESS : keeper->successor_status;
 }
 
 static void take_ends(struct keeper *keeper)
@@ -95,12 +100,13 @@ static void take_ends(struct keeper *keeper)
     }
 }
 
+/* The successor may serve already, before the end of the program says so: both are asked. */
 static void end_program(struct keeper *keeper, int signal)
 {
     keeper->asked = true;
     kill(keeper->program_pid, signal);
-    if (keeper->successor_pid > 0)
-        kill(keeper->successor_pid, SIGKILL);
+    if (successor_runs(keeper))
+        kill(keeper->successor_pid, signal);
 }
 
 static void take_signal(struct keeper *keeper, int signal_fd)
@@ -135,14 +141,6 @@ static void unblock_signals(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static void set_number(const char *name, int number)
-{
-    char text[16];
-
-    snprintf(text, sizeof(text), "%d", number);
-    setenv(name, text, 1);
-}
-
 /* src/live/succession.ts names the descriptors. */
 _Noreturn static void become_successor(int parent_pid, int broker_fd, char **words, const int *fds)
 {
@@ -158,7 +156,7 @@ _Noreturn static void become_successor(int parent_pid, int broker_fd, char **wor
         const int fd = dup(fds[n]);
 
         must(fd, "start a successor");
-        set_number(names[n], fd);
+        tell_descriptor(names[n], fd);
     }
     execv(words[0], words);
     fprintf(stderr, "virtiofsd-ts: %s cannot be started: %s\n", words[0], strerror(errno));
@@ -186,7 +184,7 @@ static void start_successor(struct keeper *keeper, char *text, size_t len_bytes,
     int pid;
 
     /* One at a time: a broker that lost count must not leave processes behind. */
-    if (keeper->successor_pid > 0 && keeper->successor_status < 0) {
+    if (successor_runs(keeper)) {
         kill(keeper->successor_pid, SIGKILL);
         waitpid(keeper->successor_pid, NULL, 0);
     }
@@ -267,7 +265,7 @@ _Noreturn static void keep(struct keeper *keeper)
         if (fds[0].revents != 0)
             take_signal(keeper, fds[0].fd);
     }
-    if (keeper->successor_pid > 0)
+    if (successor_runs(keeper))
         kill(keeper->successor_pid, SIGKILL);
     end_broker(keeper);
     exit(keeper->status);

@@ -4,10 +4,11 @@ import { readdirSync, readlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
+import { textOf } from '../../vm/host/text-of.js'
 import { isRoot } from '../support/device/cases.js'
 import { sleep } from '../support/device/device.js'
 import { attach } from '../support/fuse/mount.js'
-import { processesOf, textOf } from '../support/host/processes.js'
+import { processesOf } from '../support/host/processes.js'
 import { tempDir } from '../support/host/temp-dir.js'
 
 const PROGRAM = fileURLToPath(new URL('../../program/main.js', import.meta.url))

@@ -9,7 +9,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { processesOf, textOf } from '../support/host/processes.js'
+import { textOf } from '../../vm/host/text-of.js'
+import { processesOf } from '../support/host/processes.js'
 import type { Random } from '../support/random.js'
 
 const PROGRAM = fileURLToPath(new URL('../../program/main.js', import.meta.url))

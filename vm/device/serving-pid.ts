@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { textOf } from '../host/text-of.js'
 
 /**
  * Returns the id of the process that serves: the one that runs Node among the children of the started one and their
@@ -10,12 +10,12 @@ export function servingPidOf(startedPid: number): number {
 }
 
 function childrenOf(pid: number): readonly number[] {
-  const text = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim()
+  const text = textOf(`/proc/${pid}/task/${pid}/children`).trim()
   return text === '' ? [] : text.split(' ').map(Number)
 }
 
 /** Helpers, which run Node for a moment, do not count. */
 function isNode(pid: number): boolean {
-  const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8')
+  const words = textOf(`/proc/${pid}/cmdline`)
   return words.startsWith(process.execPath) && !words.includes('/helper.js')
 }
