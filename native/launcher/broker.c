@@ -21,11 +21,8 @@
 #include "refuse.h"
 #include "socket-files.h"
 
-/* A helper that is silent for longer waits for the host's file system: it waits for a new process for 40 s. */
+/* A helper that is silent for longer waits for the host's file system: REPLACE_TIMEOUT_MS of the helper is 45 s. */
 #define SILENCE_MS 50000
-/* The longest message of a helper: the words of a program. */
-#define MAX_MESSAGE (128 * 1024)
-#define MAX_WORDS 1024
 /* A helper's message: the program has said that its successor serves. */
 #define AWAIT_REPLACED 'd'
 /* Tells the program that a helper is gone, and with it every change that it has not committed. */
@@ -48,7 +45,7 @@ struct broker {
 };
 
 /* The program that the next helper is, as the last successor has told. */
-static char next_words[MAX_MESSAGE];
+static char next_words[MAX_PACKET];
 static char *next_program[MAX_WORDS];
 
 static const int group_signals[] = { SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR2 };
@@ -97,11 +94,19 @@ _Noreturn static void become_helper(const struct broker *broker, int helper_fd, 
     _exit(EXIT_REFUSED);
 }
 
+/* One that waits for the host's file system is reaped later: a killed process does not end before. */
+static void reap_helpers(void)
+{
+    while (waitpid(-1, NULL, WNOHANG) > 0)
+        continue;
+}
+
 /* `client_fd` is -1 for what a signal asked for: `task`. */
 static void start_helper(struct broker *broker, int client_fd, const char *task)
 {
     int fds[2];
 
+    reap_helpers();
     if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, fds) < 0)
         return;
     broker->helper_pid = fork();
@@ -124,7 +129,7 @@ static void end_helper(struct broker *broker)
     close(broker->helper_fd);
     broker->helper_fd = -1;
     broker->replacing = false;
-    waitpid(broker->helper_pid, NULL, 0);
+    reap_helpers();
     drop_fresh_files();
     send(broker->handover_fd, ABORT, strlen(ABORT), MSG_NOSIGNAL | MSG_DONTWAIT);
 }
@@ -145,61 +150,72 @@ static void take_client(struct broker *broker)
     close(fd);
 }
 
+/* Puts `fd` in the place of the one before. */
+static void take_fd(int *place, int fd)
+{
+    if (*place >= 0)
+        close(*place);
+    *place = fd;
+}
+
 /*
  * "rWORD\0WORD\0": starts a successor of the program. The answer carries the program's end of the socket between both.
  * Returns 0 or a negative errno.
  */
 static int start_successor(struct broker *broker, const char *text, size_t len_bytes, int *program_end)
 {
-    int succession[2], handover[2], words[2];
+    enum { SUCCESSION, HANDOVER, WORDS, PAIRS };
+    /* Helpers inherit their end of the handover. */
+    static const int types[PAIRS] = { SOCK_SEQPACKET | SOCK_CLOEXEC, SOCK_SEQPACKET, SOCK_SEQPACKET | SOCK_CLOEXEC };
+    int own[PAIRS], others[PAIRS], result = 0;
+    size_t made = 0;
 
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, succession) < 0)
-        return -errno;
-    must(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, handover), "make a socket pair");
-    must(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, words), "make a socket pair");
-    {
-        const int fds[] = { succession[1], handover[0], words[1] };
-        const int result = send_packet(broker->link_fd, text, len_bytes, fds, COUNT_OF(fds)) < 0 ? -errno : 0;
+    while (made < PAIRS && result == 0) {
+        int pair[2];
 
-        for (size_t n = 0; n < COUNT_OF(fds); n++)
-            close(fds[n]);
-        if (result < 0) {
-            close(succession[0]);
-            close(handover[1]);
-            close(words[0]);
-            return result;
+        if (socketpair(AF_UNIX, types[made], 0, pair) < 0) {
+            result = -errno;
+        } else {
+            own[made] = pair[0];
+            others[made++] = pair[1];
         }
     }
-    if (broker->next_handover_fd >= 0)
-        close(broker->next_handover_fd);
-    if (broker->words_fd >= 0)
-        close(broker->words_fd);
-    broker->next_handover_fd = handover[1];
-    broker->words_fd = words[0];
-    *program_end = succession[0];
+    if (result == 0 && send_packet(broker->link_fd, text, len_bytes, others, PAIRS) < 0)
+        result = -errno;
+    for (size_t n = 0; n < made; n++) {
+        close(others[n]);
+        if (result < 0)
+            close(own[n]);
+    }
+    if (result < 0)
+        return result;
+    take_fd(&broker->next_handover_fd, own[HANDOVER]);
+    take_fd(&broker->words_fd, own[WORDS]);
+    *program_end = own[SUCCESSION];
     return 0;
 }
 
 /* "N\0SCRIPT\0WORD\0WORD\0": the successor's program; word N of it is its script, and SCRIPT that of helpers. */
 static void take_words(struct broker *broker)
 {
+    static char text[MAX_PACKET];
+    static char *words[MAX_WORDS];
     struct plan *const plan = broker->plan;
+    const ssize_t got = broker->words_fd < 0 ? 0 : recv(broker->words_fd, text, sizeof(text) - 1, MSG_DONTWAIT);
+    size_t count;
     int at;
-    const ssize_t got =
-        broker->words_fd < 0 ? 0 : recv(broker->words_fd, next_words, sizeof(next_words) - 1, MSG_DONTWAIT);
-    size_t count = 0;
 
     if (got <= 0)
         return;
-    next_words[got] = '\0';
-    for (size_t from = 0; from < (size_t)got && count < MAX_WORDS - 1; from += strlen(next_words + from) + 1)
-        next_program[count++] = next_words + from;
-    next_program[count] = NULL;
+    text[got] = '\0';
+    count = split_words(text, (size_t)got, words);
     if (count < 3)
         return;
-    at = atoi(next_program[0]);
+    at = atoi(words[0]);
     if (at < 1 || (size_t)at >= count - 2)
         return;
+    memcpy(next_words, text, sizeof(next_words));
+    split_words(next_words, (size_t)got, next_program);
     plan->script_at = (size_t)at;
     plan->helper_script = next_program[1];
     plan->program = next_program + 2;
@@ -218,12 +234,10 @@ static void take_successor(struct broker *broker)
     if (broker->next_handover_fd < 0)
         return;
     /* Before the last helper's end, its own copy still leads to the program that has ended. */
-    close(broker->handover_fd);
-    broker->handover_fd = broker->next_handover_fd;
+    take_fd(&broker->handover_fd, broker->next_handover_fd);
     broker->next_handover_fd = -1;
     take_words(broker);
-    close(broker->words_fd);
-    broker->words_fd = -1;
+    take_fd(&broker->words_fd, -1);
     if (broker->replacing)
         answer_helper(broker, 0, -1);
     broker->replacing = false;
@@ -249,7 +263,7 @@ static bool take_request(struct broker *broker)
 /* Carries out one message of the helper. Returns false if the helper has ended. */
 static bool serve_helper(struct broker *broker)
 {
-    static char text[MAX_MESSAGE];
+    static char text[MAX_PACKET];
     int fds[MAX_PACKET_FDS], program_end = -1, result;
     const ssize_t got = receive_packet(broker->helper_fd, text, sizeof(text), fds);
 

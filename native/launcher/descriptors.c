@@ -5,6 +5,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "refuse.h"
+
 static int compare(const void *a, const void *b)
 {
     return *(const int *)a - *(const int *)b;
@@ -33,5 +35,5 @@ void tell_descriptor(const char *variable, int fd)
     char text[16];
 
     snprintf(text, sizeof(text), "%d", fd);
-    setenv(variable, text, 1);
+    must(setenv(variable, text, 1), "set an environment variable");
 }

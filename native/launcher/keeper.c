@@ -27,8 +27,6 @@
 #define PATIENCE_MS 15000
 /* The time that the broker has to remove files, which a dead disk can prevent. */
 #define BROKER_PATIENCE_MS 5000
-#define MAX_WORDS 1024
-#define MAX_REQUEST (128 * 1024)
 
 struct keeper {
     const struct plan *plan;
@@ -141,7 +139,7 @@ static void unblock_signals(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* src/live/succession.ts names the descriptors. */
+/* src/live/succession-variable.ts and src/sandbox/launch.ts read the descriptors' numbers. */
 _Noreturn static void become_successor(int parent_pid, int broker_fd, char **words, const int *fds)
 {
     static const char *const names[] = {
@@ -163,20 +161,6 @@ _Noreturn static void become_successor(int parent_pid, int broker_fd, char **wor
     _exit(EXIT_REFUSED);
 }
 
-/* Splits the request into words. Returns false if there are too many. */
-static bool split(char *text, size_t len_bytes, char **words)
-{
-    size_t count = 0;
-
-    for (size_t at = 0; at < len_bytes; at += strlen(text + at) + 1) {
-        if (count == MAX_WORDS - 1)
-            return false;
-        words[count++] = text + at;
-    }
-    words[count] = NULL;
-    return count > 0;
-}
-
 static void start_successor(struct keeper *keeper, char *text, size_t len_bytes, const int *fds)
 {
     static char *words[MAX_WORDS];
@@ -184,13 +168,11 @@ static void start_successor(struct keeper *keeper, char *text, size_t len_bytes,
     int pid;
 
     /* One at a time: a broker that lost count must not leave processes behind. */
-    if (successor_runs(keeper)) {
+    if (successor_runs(keeper))
         kill(keeper->successor_pid, SIGKILL);
-        waitpid(keeper->successor_pid, NULL, 0);
-    }
     keeper->successor_pid = 0;
     keeper->successor_status = -1;
-    if (keeper->asked || !split(text, len_bytes, words))
+    if (keeper->asked || split_words(text, len_bytes, words) == 0)
         return;
     pid = fork();
     if (pid == 0)
@@ -202,7 +184,7 @@ static void start_successor(struct keeper *keeper, char *text, size_t len_bytes,
 /* Returns false if the broker has ended: nothing can be changed any more. */
 static bool take_request(struct keeper *keeper)
 {
-    static char text[MAX_REQUEST];
+    static char text[MAX_PACKET];
     int fds[MAX_PACKET_FDS];
     const ssize_t got = receive_packet(keeper->plan->broker_fd, text, sizeof(text), fds);
 
@@ -276,10 +258,7 @@ void keep_program(struct plan *plan)
     struct keeper keeper = { .plan = plan, .successor_status = -1 };
     const int parent_pid = getpid();
     int kept[] = { plan->broker_fd };
-    sigset_t set;
 
-    sigfillset(&set);
-    must(sigprocmask(SIG_BLOCK, &set, NULL), "block signals");
     keeper.program_pid = fork();
     must(keeper.program_pid, "fork");
     if (keeper.program_pid == 0) {

@@ -1,13 +1,13 @@
 /*
- * The launcher: makes namespaces, mounts and privileges for a program, starts it, and stays beside it as its
- * supervisor. This must happen before node starts, since node's threads would each keep the state they began with.
+ * The launcher: makes namespaces, mounts and privileges for a program and starts it. This must happen before node
+ * starts, since node's threads would each keep the state they began with. It stays as up to three processes: the keeper,
+ * whose process id is known outside, the broker, which sees the host, and the supervisor of a program in a sandbox.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -17,6 +17,7 @@
 
 #include "arguments.h"
 #include "broker.h"
+#include "descriptors.h"
 #include "hand-over.h"
 #include "keeper.h"
 #include "namespaces.h"
@@ -36,16 +37,7 @@ static int fork_program(void)
     return (int)syscall(SYS_clone, flags, 0, 0, 0, 0);
 }
 
-/* Tells the program the number of a descriptor that it inherits. */
-static void tell_descriptor(const char *name, int fd)
-{
-    char number[16];
-
-    snprintf(number, sizeof(number), "%d", fd);
-    must(setenv(name, number, 1), "set an environment variable");
-}
-
-/* This process has files to remove, so signals wait until the supervisor or the keeper is ready for them. */
+/* Signals wait until the supervisor or the keeper is ready for them: the broker has files to remove. */
 static void block_signals(int how)
 {
     sigset_t set;
@@ -99,13 +91,13 @@ int main(int argc, char **argv)
     if (argc > 1 && strcmp(argv[1], "hand-over") == 0)
         return hand_over_mount(&plan, argc, argv);
     read_arguments(argc, argv, &plan);
+    block_signals(SIG_BLOCK);
     if (plan.helper_script != NULL) {
         start_broker(&plan);
         keep_program(&plan);
     }
     if (plan.none)
         become_unsupervised_program();
-    block_signals(SIG_BLOCK);
     if (plan.namespaces)
         enter_namespaces(&plan);
     /* Relative paths mean nothing from here on, and a working directory outside would keep the old root alive. */

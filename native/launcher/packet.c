@@ -1,9 +1,7 @@
 #include "packet.h"
 
-#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 union control {
     struct cmsghdr header;
@@ -48,4 +46,17 @@ ssize_t receive_packet(int socket_fd, char *text, size_t room, int fds[MAX_PACKE
     if (got > 0 && (message.msg_flags & MSG_TRUNC) != 0)
         text[0] = '\0';
     return got;
+}
+
+size_t split_words(char *text, size_t len_bytes, char *words[MAX_WORDS])
+{
+    size_t count = 0;
+
+    for (size_t at = 0; at < len_bytes; at += strlen(text + at) + 1) {
+        if (count == MAX_WORDS - 1)
+            return 0;
+        words[count++] = text + at;
+    }
+    words[count] = NULL;
+    return count;
 }

@@ -62,8 +62,8 @@ struct plan {
     /* The broker removes these files. */
     struct socket_file sockets[MAX_SOCKETS];
     size_t socket_count;
-    /* Set when the broker runs: this process's link to it, and the program's socket to its helpers, which a successor of
-     * a program is given instead. */
+    /* Set when the broker runs: this process's link to it, and the program's socket to its helpers. A successor of a
+     * program is given that socket by --handover-fd. */
     int broker_fd;
     int handover_fd;
 };

@@ -34,7 +34,7 @@ void refuse(const char *what)
     const char *const kind = refused->none ? "none" : refused->namespaces ? "namespace" : "chroot";
 
     fprintf(stderr, "virtiofsd-ts: --sandbox %s: cannot %s: %s\n", kind, what, strerror(error));
-    /* If the program refuses, its supervisor cleans up; only the launcher's own process removes files here. */
+    /* Only the process that was started removes files here: for its children, the broker does. */
     for (size_t n = 0; getpid() == launcher_pid && n < refused->socket_count; n++)
         remove_socket(refused->sockets[n].path, refused->sockets[n].lock_fd);
     exit(EXIT_REFUSED);

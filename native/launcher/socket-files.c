@@ -175,9 +175,15 @@ int serve_socket_files(const char *text, int fd)
 {
     int result = 0;
 
+    /* A path cut short would be another one. */
+    if (strlen(text) > MAX_PATH) {
+        if (fd >= 0)
+            close(fd);
+        return -ENAMETOOLONG;
+    }
     switch (text[0]) {
     case '?':
-        snprintf(unlocked, sizeof(unlocked), "%.*s", MAX_PATH - 1, text + 1);
+        snprintf(unlocked, sizeof(unlocked), "%s", text + 1);
         break;
     case '+':
         unlocked[0] = '\0';

@@ -46,7 +46,7 @@ uint8_t *memory_translate(struct guest_memory *memory, uint64_t gpa, uint64_t *s
         if (gpa - region->gpa < region->size_bytes) {
             memory->last = tried;
             *span_bytes = region->size_bytes - (gpa - region->gpa);
-            return region->base + (gpa - region->gpa);
+            return region->file.bytes + (gpa - region->gpa);
         }
         tried = tried + 1 < memory->region_count ? tried + 1 : 0;
     }
@@ -132,9 +132,8 @@ static int64_t region_map(struct region *region, int fd, uint64_t offset_bytes)
 
     if (result < 0)
         return result;
-    region->base = file->bytes;
     /* Ring alignment is checked on guest addresses, so our mapping must have the same alignment. */
-    if (((uintptr_t)region->base ^ region->gpa) % 16 != 0) {
+    if (((uintptr_t)region->file.bytes ^ region->gpa) % 16 != 0) {
         shared_file_unmap(file);
         return -EINVAL;
     }
@@ -180,7 +179,7 @@ static void forget_watches(struct guest_memory *memory, const struct region *reg
     for (unsigned slot = 0; slot < memory->watch_count; slot++) {
         const uint8_t *word = (const uint8_t *)memory->watches[slot];
 
-        if (word && word >= region->base && word < region->base + region->size_bytes)
+        if (word && word >= region->file.bytes && word < region->file.bytes + region->size_bytes)
             memory->watches[slot] = NULL;
     }
 }

@@ -21,7 +21,6 @@ struct window;
 struct region {
     uint64_t gpa;
     uint64_t size_bytes;
-    uint8_t *base; /* where `gpa` is mapped */
     struct shared_file file;
     struct window *windows; /* ArrayBuffers that JavaScript holds on this region */
 };
