@@ -9,6 +9,7 @@ import {
   ReadIn,
   type Request,
   type Session,
+  sooner,
 } from 'virtio-fs-ts/protocol'
 import { drawDelayMs, type FaultReport, FaultRule } from './fault-rule.js'
 import type { FaultSpec } from './fault-spec.js'
@@ -172,7 +173,7 @@ export class Interceptor implements RequestObserver {
     const nowMs = performance.now()
     const heldMs = this.holds.nextDueMs(nowMs)
     const traceMs = this.trace?.nextDueMs(nowMs) ?? -1
-    return heldMs < 0 || traceMs < 0 ? Math.max(heldMs, traceMs) : Math.min(heldMs, traceMs)
+    return sooner(heldMs, traceMs)
   }
 
   /** Ends the session: the node ids and handles known so far lose their meaning. */

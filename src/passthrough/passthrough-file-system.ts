@@ -8,6 +8,7 @@ import {
   type Operation,
   type Request,
   Statx,
+  sooner,
 } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import { Agreed } from './agreed.js'
@@ -334,9 +335,7 @@ function backgroundOf(async: AsyncIo, locks: LockOperations): Background {
       return async.progress() || locked
     },
     nextDueMs() {
-      const lockMs = locks.nextDueMs()
-      const asyncMs = async.nextDueMs()
-      return lockMs < 0 || asyncMs < 0 ? Math.max(lockMs, asyncMs) : Math.min(lockMs, asyncMs)
+      return sooner(locks.nextDueMs(), async.nextDueMs())
     },
     engine: async.engine.kind,
     get isFull() {

@@ -157,6 +157,7 @@ function assemble(
       rules.replace(next, next.rules)
       limits.replace(next.rateLimits, next.quota)
       session.wishes = wishes(next)
+      state?.change(next)
     },
     limitDescriptors: (limit) => served.limitDescriptors(limit),
     close: () => {

@@ -15,7 +15,7 @@ export interface ShareHost {
   /** Reports a milestone and waits until the program may continue. False: it is not wanted any more. */
   reach(milestone: Milestone): boolean | Promise<boolean>
   /** The same for `taken`, which a thread waits for without returning to Node. */
-  reachTaken(): boolean
+  reachTaken(): void
 }
 
 /** Loads what a share needs, opens it, and serves it to its end. */

@@ -60,6 +60,8 @@ export class ShareService {
   private chunksSent = 0
   private agreement: InitAgreement | undefined
   private connected = false
+  /** A front-end that was accepted and is not served yet, or a negative errno. */
+  private arriving = -EAGAIN
   private backend: Pick<Backend, 'inFlightCount' | 'waitingCount'> | undefined
   /** What another process could go on with: undefined for a file system that a module made. */
   private handed: { readonly backend: Backend; readonly state: ShareState } | undefined
@@ -105,7 +107,7 @@ export class ShareService {
    * thread need Node.
    * `reachTaken` is called when everything of another process is taken over, and returns when that process has given up.
    */
-  async serve(reachTaken: () => boolean): Promise<void> {
+  async serve(reachTaken: () => void): Promise<void> {
     const { successionFd, isOnMainThread } = this.start
     if (this.own === undefined && !isOnMainThread) this.serveBlocking(successionFd, reachTaken)
     else await this.serveFromNode(this.listening)
@@ -130,7 +132,7 @@ export class ShareService {
     this.loop.close()
   }
 
-  private serveBlocking(successionFd: number | undefined, reachTaken: () => boolean): void {
+  private serveBlocking(successionFd: number | undefined, reachTaken: () => void): void {
     const backend = new Backend(this.share.device, this.backendOptions)
     const { state } = this.share
     this.backend = backend
@@ -149,14 +151,11 @@ export class ShareService {
   }
 
   /** Goes on for another process of this host. Returns true if a front-end was connected, and has left. */
-  private goOn(
-    backend: Backend,
-    state: ShareState,
-    successionFd: number,
-    reachTaken: () => boolean,
-  ): boolean {
+  private goOn(backend: Backend, state: ShareState, successionFd: number, reachTaken: () => void): boolean {
+    let hasBegun = false
     const begin = ({ suspendedMs }: HandedShare) => {
       reachTaken()
+      hasBegun = true
       this.tellListening()
       const pauseMs = Math.round(monotonicMs() - suspendedMs)
       this.logger.info({ pauseMs }, 'the share goes on in this process')
@@ -174,8 +173,10 @@ export class ShareService {
       this.left()
       return true
     } catch (error) {
-      if (!(error instanceof StateError || error instanceof ProtocolError || error instanceof RangeError))
-        throw error
+      const isRefusal =
+        error instanceof StateError || error instanceof ProtocolError || error instanceof RangeError
+      // Once this process serves, there is nobody to refuse to.
+      if (hasBegun || !isRefusal) throw error
       this.refuse(error.message)
     }
   }
@@ -197,6 +198,7 @@ export class ShareService {
       )
     }
     try {
+      if (this.arriving >= 0) throw new CommandError('a front-end has just connected: ask again')
       handOver({ ...handed, listenFd: listener.fd }, fd, limitMs)
       this.loop.remove(listener.fd)
       return {}
@@ -270,16 +272,17 @@ export class ShareService {
 
   /** Waits for the next front-end, and runs commands meanwhile. */
   private accept(listener: Listener): number {
-    let fd = -EAGAIN
+    this.arriving = -EAGAIN
     this.listenAgain = () => {
       this.loop.remove(listener.fd)
       this.loop.addReadable(listener.fd, () => {
-        if (fd < 0) fd = listener.accept()
+        if (this.arriving < 0) this.arriving = listener.accept()
       })
     }
     this.listenAgain()
     for (;;) {
       this.loop.wait(-1)
+      const { arriving: fd } = this
       if (fd >= 0 || this.removed) break
       if (fd === -EAGAIN) continue
       // The front-end still waits: try again, since the host may have free descriptors or memory by then.
@@ -288,6 +291,8 @@ export class ShareService {
     }
     this.loop.remove(listener.fd)
     this.listenAgain = undefined
+    const { arriving: fd } = this
+    this.arriving = -EAGAIN
     return this.unlessRemoved(fd)
   }
 

@@ -22,7 +22,12 @@ export interface StateParts {
 
 /** The state of a share, for another device that goes on for the same guest. */
 export class ShareState {
-  constructor(private readonly parts: StateParts) {}
+  constructor(private parts: StateParts) {}
+
+  /** Other options are in force from now on. */
+  change(config: ShareConfig): void {
+    this.parts = { ...this.parts, config }
+  }
 
   /** Yields the state. The share stays as it is. Throws StateError between pieces if the session ends meanwhile. */
   *save(): Generator<Uint8Array> {

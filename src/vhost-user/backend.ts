@@ -98,8 +98,8 @@ export class Backend implements DeviceHost {
   /**
    * Goes on where another process has suspended: serves as `serve` does. Takes ownership of the descriptors. `begin` is
    * called when everything is taken over, and the rings start when it returns. Throws StateError, ProtocolError or
-   * RangeError, before `begin`, for what cannot be taken over. The other process still has everything then: end this one,
-   * without a reset of the device, which could give up locks that both share.
+   * RangeError before `begin` for what cannot be taken over. The other process still has everything then: end this one,
+   * without a reset of the device, which could give up locks that both share. After `begin` it throws as `serve` does.
    */
   goOn({ session: handed, fds }: HandedConnection, begin: () => void): void {
     const taken = new HandedFds(fds)
@@ -126,9 +126,10 @@ export class Backend implements DeviceHost {
     this.connection = connection
     this.session = session
     this.stopped = false
-    this.receive(connection, session)
-    const unwatch = watchForLoss(this.loop, connection, session, this.log)
+    let unwatch = () => {}
     try {
+      this.receive(connection, session)
+      unwatch = watchForLoss(this.loop, connection, session, this.log)
       this.run(connection, session)
     } finally {
       unwatch()

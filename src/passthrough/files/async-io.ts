@@ -7,8 +7,8 @@ import { SharedCopies } from './shared-copies.js'
 import { SlowWrites } from './slow-writes.js'
 import { Task, type TaskKind } from './task.js'
 
-/** Calls on one file with an empty reply. */
 const { ASYNC_COPY_RANGE, RWF_NOWAIT } = native.constants
+/** Calls on one file with an empty reply. */
 export const { ASYNC_FALLOCATE, ASYNC_FDATASYNC, ASYNC_FSYNC, ASYNC_SYNCFS } = native.constants
 
 /** Stopping rings wait this long for a task to begin, then give it up. */
@@ -74,7 +74,7 @@ export class AsyncIo {
 
   /** Carries out a cached read that no other thread has begun. Returns false if there is none. */
   private help(): boolean {
-    if (!this.engine.help()) return false
+    if (this.working === 0 || !this.engine.help()) return false
     this.copies.tookBack()
     return this.engine.reap(this.resume)
   }
@@ -90,13 +90,11 @@ export class AsyncIo {
     this.stopping = true
     native.asyncCancel(ASYNC_COPY_RANGE)
     while (this.underWay > 0) {
-      this.engine.submit()
       if (patient && performance.now() > endMs) {
         patient = false
         native.asyncCancel(ALL_KINDS)
       }
-      if (!this.engine.reap(this.resume) && !this.help())
-        this.engine.wait(patient ? LOOK_MS : this.nextDueMs())
+      this.step(patient ? LOOK_MS : this.nextDueMs())
     }
     this.stopping = false
   }
@@ -107,13 +105,19 @@ export class AsyncIo {
    */
   settle(untilMs: number): boolean {
     this.stopping = true
-    while (this.underWay > 0 && performance.now() < untilMs) {
-      this.engine.submit()
-      if (!this.engine.reap(this.resume))
-        this.engine.wait(Math.min(LOOK_MS, Math.ceil(untilMs - performance.now())))
+    for (;;) {
+      const leftMs = untilMs - performance.now()
+      if (this.underWay === 0 || leftMs <= 0) break
+      this.step(Math.min(LOOK_MS, Math.ceil(leftMs)))
     }
     this.stopping = false
     return this.underWay === 0
+  }
+
+  /** Takes results, or helps, or else waits for a result for `waitMs` at most (-1: without limit). */
+  private step(waitMs: number): void {
+    this.engine.submit()
+    if (!this.engine.reap(this.resume) && !this.help()) this.engine.wait(waitMs)
   }
 
   /**
@@ -143,6 +147,7 @@ export class AsyncIo {
   ): number {
     const task = this.takeRead(request, file, file.fd, offsetBytes, lenBytes, 0, isWhole)
     task.isCached = true
+    task.host = file.host
     task.flags = file.host.nowaitReads ? RWF_NOWAIT : 0
     this.copies.handedOver()
     return this.begin(task, task.startTransfer())

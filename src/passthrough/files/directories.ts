@@ -34,8 +34,6 @@ import { DirentReader, OpenDirectory } from './open-directory.js'
 
 const { O_DIRECTORY, O_RDONLY } = native.constants
 
-const DOT = 0x2e
-
 /** The parts of the share that these operations use. */
 interface Share {
   readonly inodes: InodeTable
@@ -157,7 +155,7 @@ export class DirectoryOperations {
   private writeEntry(request: Request, at: number, parent: number): void {
     const { dirents, share } = this
     const { st } = this
-    const slot = this.isDotOrDotDot() ? 0 : share.finder.lookup(parent, dirents.bytes, dirents.nameAt, st)
+    const slot = this.dirents.isDots ? 0 : share.finder.lookup(parent, dirents.bytes, dirents.nameAt, st)
     if (slot > 0) share.replies.writeEntry(request, at, slot, parent, st)
     else EntryOut.writeNothing(request.replyWords, at >> 2, 0)
   }
@@ -166,7 +164,7 @@ export class DirectoryOperations {
     const { dirents } = this
     const { inodes } = this.share
     // The guest must not see the directory above the share.
-    const hide = parent === FUSE_ROOT_ID && this.isDotOrDotDot()
+    const hide = parent === FUSE_ROOT_ID && this.dirents.isDots
     const inoLow = hide ? inodes.inoLowOf(parent) : dirents.inoLow
     const inoHigh = hide ? inodes.inoHighOf(parent) : dirents.inoHigh
     const { offLow, offHigh, type } = dirents
@@ -176,11 +174,5 @@ export class DirectoryOperations {
       at,
       dirents.bytes.subarray(dirents.nameAt, dirents.nameAt + nameBytes),
     )
-  }
-
-  private isDotOrDotDot(): boolean {
-    const { bytes, nameAt } = this.dirents
-    if (bytes[nameAt] !== DOT) return false
-    return bytes[nameAt + 1] === 0 || (bytes[nameAt + 1] === DOT && bytes[nameAt + 2] === 0)
   }
 }

@@ -8,6 +8,7 @@ import {
   WriteOut,
 } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
+import type { HostFileSystem } from '../inodes/host-file-system.js'
 import type { HeldFd } from './held-fd.js'
 
 /** Copies are done in pieces of this size, so that a stop need not wait for the whole copy. */
@@ -42,6 +43,8 @@ export class Task {
   flags = 0
   /** A read that another thread copies from the page cache. What is not there is read by the engine. */
   isCached = false
+  /** For such a read: the file system of its file, which may turn out to know no RWF_NOWAIT. */
+  host: HostFileSystem | undefined
   /** For a transfer: an error is the result even after a part was done. */
   isWhole = false
   /** For a copy: its offset in the second file. */
@@ -88,6 +91,7 @@ export class Task {
   becomesUncached(result: number): boolean {
     if (!this.isCached || this.leftBytes === 0) return false
     if (result <= 0 && !(this.flags !== 0 && (result === -EAGAIN || result === -EOPNOTSUPP))) return false
+    if (result === -EOPNOTSUPP && this.host !== undefined) this.host.nowaitReads = false
     this.isCached = false
     this.flags = 0
     return true

@@ -54,6 +54,12 @@ export class Dirents {
   get nameBytes(): number {
     return this.bytes.indexOf(0, this.at + D_NAME) - this.at - D_NAME
   }
+  /** True if the name is "." or "..". */
+  get isDots(): boolean {
+    const { bytes, nameAt } = this
+    if (bytes[nameAt] !== DOT) return false
+    return bytes[nameAt + 1] === 0 || (bytes[nameAt + 1] === DOT && bytes[nameAt + 2] === 0)
+  }
 }
 
 /** The names of one directory after the other, without "." and "..". */
@@ -77,11 +83,5 @@ export class DirectoryNames extends Dirents {
       const got = this.read(fd, BUFFER_BYTES)
       if (got <= 0) return got
     }
-  }
-
-  private get isDots(): boolean {
-    const { bytes, nameAt } = this
-    if (bytes[nameAt] !== DOT) return false
-    return bytes[nameAt + 1] === 0 || (bytes[nameAt + 1] === DOT && bytes[nameAt + 2] === 0)
   }
 }

@@ -55,10 +55,9 @@ export class FileHandles {
   }
 
   /** Takes over a mount descriptor. */
-  adopt(device: number, fd: number): boolean {
+  adopt(device: number, fd: number): void {
     this.forget(device)
     this.mountFds.set(device, fd)
-    return true
   }
 
   /** Returns the handle of the file of `fd`, type and bytes, or undefined if it has none. */

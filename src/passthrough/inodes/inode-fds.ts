@@ -5,7 +5,7 @@ import { FileHandles } from './file-handles.js'
 import { HandleLife, type HostFileSystems } from './host-file-system.js'
 import type { LastPlaces } from './last-places.js'
 import { CHUNK_BITS, CHUNK_MASK, CHUNK_SLOTS } from './slot-chunks.js'
-import { STATX_MASK } from './statx.js'
+import { statxIsNameless } from './statx.js'
 
 const NONE = -1
 /** Most descriptors examined for one to close while there is still room: no request scans a whole table. */
@@ -76,7 +76,10 @@ export class InodeFds {
     const at = slot & CHUNK_MASK
     chunk.device[at] = device
     chunk.flags[at] = 0
-    if (isDirectory && fd >= 0) this.handles?.openMount(device, fd)
+    if (isDirectory && fd >= 0 && this.handles !== undefined) {
+      this.handles.openMount(device, fd)
+      this.hosts.of(device, fd)
+    }
     chunk.pins[at] = 0
     if (fd >= 0) this.install(chunk, slot, fd)
     else if (handle !== undefined && this.handles !== undefined) {
@@ -97,12 +100,13 @@ export class InodeFds {
 
   /** Takes over a descriptor by which kept handles of a device are opened. Returns false if none can be opened here. */
   adoptMount(device: number, fd: number): boolean {
-    return this.handles?.adopt(device, fd) === true
+    this.handles?.adopt(device, fd)
+    return this.handles !== undefined
   }
 
   /**
    * Returns true if an inode of a device needs no descriptor because this handle of its file, type and bytes, opens it at any
-   * time. False before `meetDevice`.
+   * time. False before a directory of the device is known.
    */
   canRest(device: number, handle: Uint8Array): boolean {
     const { handles, hosts } = this
@@ -111,12 +115,6 @@ export class InodeFds {
       handles?.knows(device) === true &&
       hosts.lifeOn(device) === HandleLife.AsFile
     )
-  }
-
-  /** Prepares for inodes of this slot's device that rest. The slot has a descriptor. */
-  meetDevice(slot: number): void {
-    const chunk = this.chunkOf(slot)
-    if (this.handles?.knows(chunk.device[slot & CHUNK_MASK]) === false) this.keepHandle(chunk, slot)
   }
 
   /** Returns true if the slot has a descriptor now. */
@@ -287,15 +285,11 @@ export class InodeFds {
     const { handleLife } = this.hosts.of(chunk.device[at], chunk.fd[at])
     if (handleLife === HandleLife.AsCache) return false
     // The guest may hold a file that it has removed, and no handle would find it again.
-    if (handleLife === HandleLife.AsFile && this.isNameless(chunk.fd[at])) return false
+    if (handleLife === HandleLife.AsFile && statxIsNameless(chunk.fd[at], this.st)) return false
     chunk.handles ??= new Int32Array(CHUNK_SLOTS * FileHandles.WORDS)
     const wordsAt = at * FileHandles.WORDS
     const kept = this.handles.keep(chunk.fd[at], chunk.device[at], chunk.handles, wordsAt)
     if (kept && handleLife === HandleLife.Unknown) this.places.remember(slot, chunk.fd[at])
     return kept
-  }
-
-  private isNameless(fd: number): boolean {
-    return native.fstatx(fd, STATX_MASK, this.st) === 0 && Statx.nlink(this.st) === 0
   }
 }

@@ -45,6 +45,9 @@ export const TYPE_DIRECTORY = 0o04
 export const TYPE_REGULAR = 0o10
 export const TYPE_SYMLINK = 0o12
 
+/** The number of the shared directory's device: it is known before others. */
+const FIRST_DEVICE = 1
+
 /**
  * The inodes that the guest knows, by slot: their identities on the host, their lookup counts and their descriptors.
  *
@@ -55,7 +58,7 @@ export class InodeTable {
   private readonly chunks: (Chunk | undefined)[] = []
   private readonly index = new InodeIndex(this)
   private readonly devices = new Map<string, number>()
-  private nextDevice = 1
+  private nextDevice = FIRST_DEVICE
   /** Number of inodes on each device. */
   private readonly onDevice = new Map<number, number>()
   private lastDevice = { major: -1, minor: -1, mountId: -1, device: 0 }
@@ -339,6 +342,7 @@ export class InodeTable {
     this.freeSlot = 0
     this.nextSlot = FUSE_ROOT_ID
     this.devices.clear()
+    this.nextDevice = FIRST_DEVICE
     this.onDevice.clear()
     this.lastDevice = { major: -1, minor: -1, mountId: -1, device: 0 }
   }

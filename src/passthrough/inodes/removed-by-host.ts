@@ -1,9 +1,8 @@
 import { FUSE_ROOT_ID, type Request, Statx } from 'virtio-fs-ts/protocol'
-import * as native from 'virtiofsd-ts-native'
 import type { PassthroughOptions } from '../passthrough-options.js'
 import { HandleLife, type HostFileSystems } from './host-file-system.js'
 import type { InodeTable } from './inode-table.js'
-import { STATX_MASK } from './statx.js'
+import { statxIsNameless } from './statx.js'
 
 /** Opens of the guest that are refused and asked again at the same time, at most. */
 const MAX_REFUSED = 256
@@ -44,7 +43,7 @@ export class RemovedByHost {
 
   /** Returns true if an open of `fd`, the inode of `request`, has to be refused with ESTALE. */
   refuses(request: Request, slot: number, fd: number): boolean {
-    return this.canBe(slot, fd) && this.isNameless(fd) && !this.insists(request)
+    return this.canBe(slot, fd) && statxIsNameless(fd, this.st) && !this.insists(request)
   }
 
   /**
@@ -70,13 +69,9 @@ export class RemovedByHost {
     const n = slot & (MAX_CHECKED - 1)
     const nowMs = performance.now()
     if (this.checkedSlots[n] === slot && nowMs - this.checkedMs[n] < CHECKED_MS) return false
-    if (this.isNameless(fd)) return true
+    if (statxIsNameless(fd, this.st)) return true
     this.checkedSlots[n] = slot
     this.checkedMs[n] = nowMs
     return false
-  }
-
-  private isNameless(fd: number): boolean {
-    return native.fstatx(fd, STATX_MASK, this.st) === 0 && Statx.nlink(this.st) === 0
   }
 }

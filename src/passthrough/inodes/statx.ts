@@ -42,6 +42,10 @@ export const statxIsSame = (a: StatxWords, b: StatxWords) =>
 export const statxSameFile = (fd: number, other: number, st: StatxWords, otherSt: StatxWords) =>
   fstatx(other, STATX_MASK, otherSt) === 0 && fstatx(fd, STATX_MASK, st) === 0 && statxIsSame(st, otherSt)
 
+/** Stats a descriptor. Returns true if its file has no name any more. */
+export const statxIsNameless = (fd: number, st: StatxWords) =>
+  fstatx(fd, STATX_MASK, st) === 0 && Statx.nlink(st) === 0
+
 const NSEC_PER_MS = 1e6
 const timeMs = (st: StatxWords, at: number) =>
   (st[at + 1] * 0x1_0000_0000 + (st[at] >>> 0)) * 1000 + st[at + 2] / NSEC_PER_MS

@@ -12,6 +12,7 @@ import {
   LkOut,
   PENDING_REPLY,
   type Request,
+  sooner,
 } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import type { OpenFile } from '../files/open-file.js'
@@ -144,9 +145,7 @@ export class LockOperations {
   }
 
   nextDueMs(): number {
-    const waitMs = this.waiters.nextDueMs()
-    const movedMs = this.moved.nextDueMs()
-    return waitMs < 0 || movedMs < 0 ? Math.max(waitMs, movedMs) : Math.min(waitMs, movedMs)
+    return sooner(this.waiters.nextDueMs(), this.moved.nextDueMs())
   }
 
   /** The record locks that the guest holds, for its next device. */

@@ -16,7 +16,7 @@ import { NO_FD, type OpenFile } from '../files/open-file.js'
 import type { InodeTable } from '../inodes/inode-table.js'
 import type { LockOperations } from '../locks/locks.js'
 import type { QuotaOperations } from '../quota/quota-operations.js'
-import { directoryRecords, fileRecords, freeRecords, lockRecords } from './saved-state.js'
+import { directoryRecords, fileRecords, freeRecords, handlesOf, lockRecords } from './saved-state.js'
 
 /**
  * Section HDEV: the numbers of the host's file systems, by what statx says of them, and those for which a descriptor comes
@@ -94,8 +94,7 @@ export class HandedState {
   }
 
   private *carriers(): Records {
-    const handles = new Map<OpenFile, number>()
-    for (const [handle, file] of this.share.files.entries()) handles.set(file, handle)
+    const handles = handlesOf(this.share.files)
     const carrierOf = (file: OpenFile): Carrier => {
       const handle = handles.get(file)
       if (handle !== undefined) return { slot: slotOfId(handle), generation: generationOfId(handle) }

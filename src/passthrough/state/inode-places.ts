@@ -4,7 +4,7 @@ import { endsAsLost, HostPaths } from '../inodes/host-paths.js'
 import type { InodeTable } from '../inodes/inode-table.js'
 import { TYPE_DIRECTORY } from '../inodes/inode-table.js'
 import { openBelow } from '../inodes/open-below.js'
-import { STATX_MASK, statxSameFile } from '../inodes/statx.js'
+import { statxIsNameless, statxSameFile } from '../inodes/statx.js'
 import type { NameOpener } from '../names/name-opener.js'
 
 const { O_PATH } = native.constants
@@ -49,7 +49,7 @@ export class InodePlaces {
 
   /** Returns true if the file of `fd` has no name any more. */
   isUnlinked(fd: number): boolean {
-    return native.fstatx(fd, STATX_MASK, this.st) === 0 && Statx.nlink(this.st) === 0
+    return statxIsNameless(fd, this.st)
   }
 
   /** Returns true if the file of `fd` is the one at `path`. */

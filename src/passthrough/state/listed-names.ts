@@ -37,6 +37,7 @@ export function* listedNames(
   const names = new DirectoryNames()
   let found = 0
   let others = 0
+  let read = 0
   for (const directory of inodes.known()) {
     if (inodes.typeOf(directory) !== TYPE_DIRECTORY) continue
     const pathFd = inodes.fdOf(directory)
@@ -47,7 +48,7 @@ export function* listedNames(
     const device = inodes.deviceOf(directory)
     try {
       for (let got = names.first(fd); got > 0; got = names.next(fd)) {
-        if ((found + others) % NAMES_PER_PIECE === 0) yield undefined
+        if (++read % NAMES_PER_PIECE === 0) yield undefined
         // As an inode table has them: signed.
         const slot = inodes.slotAt(device, names.inoLow | 0, names.inoHigh | 0)
         if (slot === 0 && ++others > SPARE_NAMES + SPARE_NAMES_EACH * found) return

@@ -147,7 +147,6 @@ export class LoadedState {
     const fd = record.isLost ? -ESTALE : this.open(record)
     if (fd >= 0) {
       inodes.restore(slot, generation, lookups, fd, this.st)
-      inodes.fds.meetDevice(slot)
       return
     }
     this.st.fill(0)

@@ -233,10 +233,16 @@ export function* directoryRecords(
   }
 }
 
-/** The records of record locks. */
-export function* lockRecords(files: HandleTable<OpenFile>, locks: LockOperations): Records {
+/** The handle of each open file. */
+export function handlesOf(files: HandleTable<OpenFile>): ReadonlyMap<OpenFile, number> {
   const handles = new Map<OpenFile, number>()
   for (const [handle, file] of files.entries()) handles.set(file, handle)
+  return handles
+}
+
+/** The records of record locks. */
+export function* lockRecords(files: HandleTable<OpenFile>, locks: LockOperations): Records {
+  const handles = handlesOf(files)
   for (const range of locks.held()) {
     const handle = handles.get(range.file)
     if (handle === undefined) continue

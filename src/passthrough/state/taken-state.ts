@@ -73,9 +73,10 @@ export class TakenState {
     const fd = this.takeFd()
     const result = native.fstatx(this.rootFd, STATX_MASK, own) || native.fstatx(fd, STATX_MASK, theirs)
     const isSame = result === 0 && statxIsSame(own, theirs)
-    if (isSame) native.dupTo(fd, this.rootFd)
+    const taken = isSame ? native.dupTo(fd, this.rootFd) : 0
     native.close(fd)
     if (!isSame) throw new StateError('the shared directory is another one')
+    if (taken < 0) throw new StateError(`the shared directory cannot be taken over: errno ${-taken}`)
     this.share.paths.findRoot()
   }
 

@@ -1,7 +1,6 @@
 import { constants as os } from 'node:os'
 import * as native from 'virtiofsd-ts-native'
 import { mustSucceed, ProtocolError } from '../errors.js'
-import type { HandedRegion } from '../session/handed-session.js'
 
 /** A power of two. Typed arrays of Node 20 end at 4 GiB, and indexes below 2^30 stay small integers. */
 const WINDOW_BYTES = 2 ** 30
@@ -26,12 +25,15 @@ export class Window {
   }
 }
 
-/** One region as the front-end announced it. */
-interface Region {
+/** A region of guest memory, as the front-end announced it. */
+export interface HandedRegion {
   readonly gpa: number
   readonly sizeBytes: number
   readonly uva: number
   readonly fileOffsetBytes: number
+}
+
+interface Region extends HandedRegion {
   readonly windows: Window[]
   /** A copy of its descriptor, or -1 if it is not kept. */
   readonly fd: number
@@ -48,7 +50,7 @@ export class GuestMemory {
   private last = 0
 
   /** `keptFds`: the descriptors of so many regions are kept, so that another process can map them. */
-  constructor(private readonly keptFds = 0) {
+  constructor(readonly keptFds = 0) {
     this.id = mustSucceed('memoryCreate', native.memoryCreate())
   }
 
@@ -106,9 +108,7 @@ export class GuestMemory {
 
   /** Every region, with the descriptor that is kept of it, or -1. */
   get kept(): readonly (HandedRegion & { readonly fd: number })[] {
-    return this.regions.map(({ gpa, sizeBytes, uva, fileOffsetBytes, fd }) => ({
-      ...{ gpa, sizeBytes, uva, fileOffsetBytes, fd },
-    }))
+    return this.regions.map(({ windows: _, ...region }) => region)
   }
 
   destroy(): void {

@@ -40,7 +40,8 @@ export class RingSet {
     count: number,
     private readonly host: RingHost,
     private readonly requests: RequestEnd,
-    keptFds = 0,
+    /** See GuestMemory. */
+    keptFds: number,
   ) {
     this.memory = new GuestMemory(keptFds)
     this.vrings = Array.from({ length: count }, (_, index) => new Vring(index))

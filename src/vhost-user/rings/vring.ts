@@ -67,6 +67,7 @@ export class Vring {
 
   /** Stops the queue and remembers the requests in flight, which are neither completed nor given up. */
   suspend(): void {
+    this.callLookedAt = -1
     if (this.queue === undefined) return
     this.unserved = [...this.unserved, ...this.queue.inFlightHeads]
     this.stop()
@@ -113,7 +114,7 @@ export class Vring {
     this.errFd = fd
   }
 
-  /** Signals the driver. `turn` changes whenever the front-end has had time to change something. */
+  /** Signals the driver. `turn`, not -1, changes whenever the front-end has had time to change something. */
   signal(turn: number): void {
     if (this.callFd < 0) return
     if (turn !== this.callLookedAt) {

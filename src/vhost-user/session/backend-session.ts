@@ -100,7 +100,7 @@ export class BackendSession {
       },
       keptFds,
     )
-    this.memory = new SessionMemory(this.rings, keptFds)
+    this.memory = new SessionMemory(this.rings)
     this.config = new SessionConfig(connection, device)
     this.dirtyLog = new SessionLog(connection, this.rings, leftOutMarks)
     const movable = isMovable(device)
@@ -189,7 +189,7 @@ export class BackendSession {
     const { rings } = this
     rings.startAll()
     // Requests may have been completed without a signal.
-    for (const vring of rings.vrings) if (vring.queue !== undefined) vring.signal(-1)
+    for (const vring of rings.vrings) if (vring.queue !== undefined) vring.signal(0)
   }
 
   /**
@@ -197,7 +197,7 @@ export class BackendSession {
    * `resume`. Throws ProtocolError or RangeError for a session that cannot be.
    */
   adopt(session: HandedSession, fds: HandedFds): void {
-    const { memory, rings, connection } = this
+    const { rings, connection } = this
     connection.continueWith(
       Buffer.from(session.received, 'base64'),
       Array.from({ length: session.receivedFds }, () => fds.take()),
@@ -206,7 +206,7 @@ export class BackendSession {
     for (const region of session.regions) {
       const fd = fds.take()
       try {
-        memory.adopt(region, fd)
+        rings.memory.add(fd, region.gpa, region.sizeBytes, region.uva, region.fileOffsetBytes)
       } finally {
         native.close(fd)
       }
@@ -376,12 +376,8 @@ export class BackendSession {
   private setFeatures(message: Message): number {
     expect(message, U64.BYTES, 0)
     const features = U64.read(message.payload)
-    if ((features & ~this.offeredFeatures) !== 0n) {
-      throw new ProtocolError(
-        'BAD_PAYLOAD',
-        `features 0x${(features & ~this.offeredFeatures).toString(16)} were not offered`,
-      )
-    }
+    const unknown = unknownOf(features, this.offeredFeatures)
+    if (unknown !== undefined) throw new ProtocolError('BAD_PAYLOAD', `features ${unknown} were not offered`)
     this.dirtyLog.setAll(hasBit(features, VirtioFeature.VHOST_LOG_ALL))
     this.acceptFeatures(features)
     // Without protocol features there is no SET_VRING_ENABLE: rings are enabled from the start.
@@ -402,10 +398,9 @@ export class BackendSession {
   private setProtocolFeatures(message: Message): number {
     expect(message, U64.BYTES, 0)
     const features = U64.read(message.payload)
-    const unknown = features & ~this.offeredProtocolFeatures
-    if (unknown !== 0n) {
-      throw new ProtocolError('BAD_PAYLOAD', `protocol features 0x${unknown.toString(16)} were not offered`)
-    }
+    const unknown = unknownOf(features, this.offeredProtocolFeatures)
+    if (unknown !== undefined)
+      throw new ProtocolError('BAD_PAYLOAD', `protocol features ${unknown} were not offered`)
     this.protocolFeatures = features
     return 0
   }
@@ -569,8 +564,15 @@ export class BackendSession {
 /** Reads features that another process has agreed on. Throws StateError for those that are not offered here. */
 function mustBeOffered(hexadecimal: string, offered: bigint): bigint {
   const features = BigInt(`0x${hexadecimal}`)
-  if ((features & ~offered) === 0n) return features
-  throw new StateError(`features 0x${(features & ~offered).toString(16)} are not offered here`)
+  const unknown = unknownOf(features, offered)
+  if (unknown === undefined) return features
+  throw new StateError(`features ${unknown} are not offered here`)
+}
+
+/** Returns the features that were not offered, in hexadecimal; undefined if there are none. */
+function unknownOf(features: bigint, offered: bigint): string | undefined {
+  const unknown = features & ~offered
+  return unknown === 0n ? undefined : `0x${unknown.toString(16)}`
 }
 
 function addressesOf(payload: DataView): RingAddresses {

@@ -1,12 +1,5 @@
+import type { HandedRegion } from '../memory/guest-memory.js'
 import type { RingAddresses } from '../rings/ring-layout.js'
-
-/** A region of guest memory, as the front-end announced it. */
-export interface HandedRegion {
-  readonly gpa: number
-  readonly sizeBytes: number
-  readonly uva: number
-  readonly fileOffsetBytes: number
-}
 
 /** A queue that was set up, with the requests that were taken from it and not answered. */
 export interface HandedRing {

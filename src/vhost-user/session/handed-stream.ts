@@ -18,6 +18,7 @@ const FDS = 2
 const END = 3
 
 const noFds = new Int32Array(0)
+const never = new Int32Array(new SharedArrayBuffer(4))
 
 /**
  * Sends bytes and descriptors to another process, over a connected socket that keeps the bounds of messages. The caller
@@ -71,7 +72,8 @@ export class HandedSender {
         throw new StateError(`the new process takes no state: errno ${-sent}`)
       const leftMs = this.untilMs - performance.now()
       if (leftMs <= 0) throw new StateError('the new process took too long')
-      this.loop.wait(sent === -EAGAIN ? Math.ceil(leftMs) : PAUSE_MS)
+      if (sent === -EAGAIN) this.loop.wait(Math.ceil(leftMs))
+      else Atomics.wait(never, 0, 0, PAUSE_MS)
     }
   }
 }

@@ -11,6 +11,8 @@ import { LogBase } from './wire.js'
 export class SessionLog {
   private log: DirtyLog | undefined
   private logsAll = false
+  /** The front-end has given a log, and has not said since whether it is to be used. */
+  private isAnnounced = false
   private callFd = -1
 
   constructor(
@@ -38,6 +40,7 @@ export class SessionLog {
     }
     this.log?.close()
     this.log = log
+    this.isAnnounced = true
   }
 
   /** SET_LOG_FD: takes the descriptor. The front-end reads the log by itself, so it is never signalled. */
@@ -53,11 +56,12 @@ export class SessionLog {
     if (logsAll) log?.mustCover(rings.memory.endGpa)
     rings.logTo(logsAll ? log : undefined)
     this.logsAll = logsAll
+    this.isAnnounced = false
   }
 
-  /** True while writes are marked: the front-end migrates the guest. */
+  /** True while writes are marked, or are going to be: the front-end migrates the guest. */
   get isInUse(): boolean {
-    return this.logsAll
+    return this.logsAll || this.isAnnounced
   }
 
   /** True if the front-end has truncated the log, and a mark was lost. */

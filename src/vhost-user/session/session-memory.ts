@@ -3,21 +3,11 @@ import { GuestMemory } from '../memory/guest-memory.js'
 import { MAX_MEM_SLOTS, MEM_TABLE_MAX_REGIONS } from '../protocol.js'
 import type { RingSet } from '../rings/ring-set.js'
 import { expect, type Message } from './connection.js'
-import type { HandedRegion } from './handed-session.js'
 import { MemoryRegion, MemoryTable, SingleRegion } from './wire.js'
 
 /** The guest memory of a connection, as messages change it. */
 export class SessionMemory {
-  /** `keptFds`: see GuestMemory. */
-  constructor(
-    private readonly rings: RingSet,
-    private readonly keptFds: number,
-  ) {}
-
-  /** Maps a region that another process has served. Throws ProtocolError. */
-  adopt({ gpa, sizeBytes, uva, fileOffsetBytes }: HandedRegion, fd: number): void {
-    this.rings.memory.add(fd, gpa, sizeBytes, uva, fileOffsetBytes)
-  }
+  constructor(private readonly rings: RingSet) {}
 
   /**
    * SET_MEM_TABLE: replaces all memory. Running rings keep their position and look up their parts in the new memory. Throws
@@ -33,7 +23,7 @@ export class SessionMemory {
       )
     }
     expect(message, MemoryTable.regionAt(count), count)
-    const fresh = new GuestMemory(this.keptFds)
+    const fresh = new GuestMemory(this.rings.memory.keptFds)
     try {
       for (let n = 0; n < count; n++) mapRegion(fresh, message, MemoryTable.regionAt(n), n)
       this.rings.mustBeLogged(fresh.endGpa)
