@@ -1,7 +1,7 @@
 /**
- * Changes the running process: adds shares, removes them, reads its configuration file again, and replaces it. The broker starts it
- * outside of the confinement (native/launcher/broker.c), with the privileges and the command line of the start: for a
- * client, for SIGHUP, or for SIGUSR2.
+ * Changes the running process: adds shares, removes them, reads its configuration file again, and replaces it. The broker
+ * starts it outside of the confinement (native/launcher/broker.c), with the privileges and the command line of the start:
+ * for a client, for SIGHUP, or for SIGUSR2.
  */
 import { messageOf } from './basics/errors.js'
 import { readOptions } from './config/command-line.js'
@@ -9,7 +9,7 @@ import { exitWithError } from './exit-with-error.js'
 import { KeptSockets } from './live/kept-sockets.js'
 import { serveLiveClient } from './live/live-client.js'
 import { reload } from './live/reload.js'
-import { replace, type Starter } from './live/replace.js'
+import { type Starter, startSuccessor, takeOver } from './live/replace.js'
 import { RunningProcess } from './live/running-process.js'
 import type { Helper } from './live/share-changes.js'
 import { inheritedFd } from './sandbox/inherited-fd.js'
@@ -44,13 +44,20 @@ function reloadForSignal(helper: Helper): void {
   try {
     reload(helper)
   } catch (error) {
-    helper.process.refused(messageOf(error))
+    helper.process.refused('reload', messageOf(error))
   }
 }
 
 function replaceForSignal(starter: Starter): void {
+  let fd: number
   try {
-    replace(starter, { program: undefined, options: [] })
+    fd = startSuccessor(starter, { program: undefined, options: [] })
+  } catch (error) {
+    starter.process.refused('replace', messageOf(error))
+    return
+  }
+  try {
+    takeOver(starter, fd)
   } catch {
     // The process that goes on has logged the reason.
   }

@@ -96,10 +96,16 @@ class Server {
     return (
       configuration.shares.length === 1 &&
       !canChange(configuration) &&
+      !this.isWatched &&
       confinement.sandbox !== 'none' &&
       !isProfiled &&
       [fileSystem, trace, controlFd, metricsFd, successor].every((part) => part === undefined)
     )
+  }
+
+  /** True if a service manager ends a process whose main thread is silent, which a host that hangs must not cause. */
+  private get isWatched(): boolean {
+    return (this.plan.managerLink?.watchdogMs ?? 0) > 0
   }
 
   /** Logs the options that have no effect, and other differences from what was asked for. */

@@ -77,7 +77,7 @@ export function refuseSuccession(error: unknown): void {
 }
 
 /**
- * Makes sockets for a program in a sandbox, whose supervisor removes their files. Removes them here if it cannot
+ * Makes sockets for a program in a sandbox, whose broker removes their files. Removes them here if it cannot
  * start.
  */
 function withSockets(configuration: Configuration, become: (sockets: ClaimedSockets) => never): never {

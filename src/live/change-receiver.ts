@@ -15,6 +15,7 @@ import {
   type LiveRequest,
   type NewShare,
   type SentRequest,
+  type SignalTask,
 } from './messages.js'
 import type { Predecessor } from './predecessor.js'
 import type { RunningShares } from './running-shares.js'
@@ -61,12 +62,19 @@ export class ChangeReceiver {
       (error: unknown): LiveAnswer => ({ id, ok: false, error: messageOf(error) }),
     )
     if (id === undefined) return
+    if (!this.tell(answer)) this.tell({ id, ok: false, error: 'the answer is too long' })
+    if (request.op === 'replace' && answer.ok) this.replacement.replaced()
+  }
+
+  /** Returns false if the message cannot be sent. */
+  private tell(answer: LiveAnswer): boolean {
     try {
       this.socket.send(encodeMessage(answer))
+      return true
     } catch {
-      // The helper is gone; an abort follows.
+      // If the helper is gone, an abort follows.
+      return false
     }
-    if (request.op === 'replace' && answer.ok) this.replacement.replaced()
   }
 
   private async answer(request: LiveRequest, fds: readonly number[]): Promise<unknown> {
@@ -76,7 +84,8 @@ export class ChangeReceiver {
         const running = shares.serving.map(
           ({ id, name, added, words, config }): DescribedShare => ({ id, name, added, words, config }),
         )
-        const configuration = { ...this.plan.configuration, logLevel: shares.level }
+        const { shares: _, dangers: __, ...process } = this.plan.configuration
+        const configuration = { ...process, logLevel: shares.level }
         return { pid: this.plan.pid, shares: running, configuration }
       }
       case 'prepare':
@@ -89,7 +98,7 @@ export class ChangeReceiver {
         shares.abort()
         return undefined
       case 'refused':
-        this.log.error({ reason: request.reason }, 'the configuration was not reloaded')
+        this.log.error({ reason: request.reason }, notDone[request.task])
         return undefined
     }
   }
@@ -139,4 +148,10 @@ export class ChangeReceiver {
     if (late.length > 0) throw new Error(late.join('; '))
     return {}
   }
+}
+
+/** The log lines for what a signal asked for and that could not be done. */
+const notDone: Readonly<Record<SignalTask, string>> = {
+  reload: 'the configuration was not reloaded',
+  replace: 'this process was not replaced',
 }

@@ -2,6 +2,7 @@ import { resolve } from 'node:path'
 import type { ShareConfig } from '../share/share-config.js'
 import type { PacketSocket } from '../sockets/packet-socket.js'
 import type { ClaimHooks } from '../sockets/socket-claim.js'
+import { askBroker } from './ask-broker.js'
 
 /** The broker, which keeps the files and locks of sockets: see native/launcher/socket-files.c. */
 export class KeptSockets implements ClaimHooks {
@@ -40,7 +41,7 @@ export class KeptSockets implements ClaimHooks {
   }
 
   private tell(message: string, fds: readonly number[] = []): void {
-    this.broker.send(message, fds)
-    if (this.broker.receive()?.text !== '\0') throw new Error('the broker keeps no more sockets')
+    if (askBroker(this.broker, message, fds) === undefined)
+      throw new Error('the broker keeps no more sockets')
   }
 }

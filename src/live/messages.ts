@@ -15,13 +15,16 @@ export interface DescribedShare {
   readonly config: ShareConfig
 }
 
+/** The settings of a process that are not those of a share. */
+export type ProcessSettings = Omit<Configuration, 'shares' | 'dangers'>
+
 /** The running process, as a change needs to know it. */
 export interface Description {
   /** The process that started it, as the pid files name it. */
   readonly pid: number
   readonly shares: readonly DescribedShare[]
-  /** The configuration that it started with; its log level is the present one. */
-  readonly configuration: Configuration
+  /** Those that it started with; the log level is the present one. */
+  readonly configuration: ProcessSettings
 }
 
 /** A share to be made. */
@@ -50,6 +53,9 @@ export interface Changes {
   readonly said: string
 }
 
+/** What SIGHUP and SIGUSR2 ask for. */
+export type SignalTask = 'reload' | 'replace'
+
 /** A request of a helper. The running process answers each but `abort` and `refused` with one Answer, in order. */
 export type LiveRequest =
   | { readonly op: 'describe' }
@@ -66,8 +72,8 @@ export type LiveRequest =
   | { readonly op: 'replace' }
   /** Gives up what was prepared and not committed. */
   | { readonly op: 'abort' }
-  /** A reload was refused; the text is for the log. */
-  | { readonly op: 'refused'; readonly reason: string }
+  /** What a signal asked for was refused; the text is for the log. */
+  | { readonly op: 'refused'; readonly task: SignalTask; readonly reason: string }
 
 /** A request, with the id of its answer: a helper that was killed may have left an answer unread. */
 export type SentRequest = LiveRequest & { readonly id?: string }

@@ -1,5 +1,6 @@
 import type { Logger } from 'pino'
 import { messageOf } from '../basics/errors.js'
+import { inTime } from '../basics/in-time.js'
 import type { ListeningSockets } from '../sockets/listening-sockets.js'
 import { closeFds, PacketSocket } from '../sockets/packet-socket.js'
 import { PacketQueue } from './packet-queue.js'
@@ -11,6 +12,8 @@ import { messageIn, type Place, SUCCESSION_VERSION, type SuccessionMessage, send
 const START_LIMIT_MS = 30_000
 /** The longest pause for guests, requests under way included. */
 const PAUSE_LIMIT_MS = 5000
+/** Threads that do not wait for the host answer within this time. */
+const MARGIN_MS = 1000
 
 /** What a process gives to its successor, besides its shares. */
 export interface Estate {
@@ -91,15 +94,17 @@ export class Predecessor {
       throw new Error('shares have come or gone meanwhile')
     }
     const answers = handed.map(({ thread, fd }) => thread.ask('hand-over', { fd, limitMs }))
-    const outcomes = await Promise.allSettled(answers)
+    // The threads know better reasons, and come first.
+    const outcomes = await inTime(Promise.allSettled(answers), limitMs + MARGIN_MS)
+    if (outcomes === undefined) throw new Error("a share waits for the host's file system")
     const failed = outcomes.find(({ status }) => status === 'rejected')
     if (failed?.status === 'rejected') throw failed.reason
   }
 
   private async resumeAll(): Promise<void> {
     const { serving } = this.shares
-    // A share that has ended meanwhile has nothing to resume.
-    await Promise.allSettled(serving.map(({ thread }) => thread.ask('resume', undefined)))
+    // A share that has ended meanwhile has nothing to resume. One that waits for the host resumes when it goes on.
+    await inTime(Promise.allSettled(serving.map(({ thread }) => thread.ask('resume', undefined))), MARGIN_MS)
   }
 }
 

@@ -1,13 +1,8 @@
-import {
-  type Configuration,
-  configureWithPlaces,
-  type DraftedConfiguration,
-  type DraftedShare,
-} from '../config/configuration.js'
+import { configureWithPlaces, type DraftedConfiguration, type DraftedShare } from '../config/configuration.js'
 import type { OptionName } from '../config/option-table.js'
 import { UserError } from '../config/user-error.js'
 import type { ShareConfig } from '../share/share-config.js'
-import type { DescribedShare, Description, NewSettings } from './messages.js'
+import type { DescribedShare, Description, NewSettings, ProcessSettings } from './messages.js'
 import { differenceOf } from './setting-changes.js'
 import { type Helper, prepareShare, releaseSocket } from './share-changes.js'
 import { keyOf } from './share-key.js'
@@ -124,13 +119,13 @@ function changeOf(
 }
 
 function expectSameProcess(
-  before: Configuration,
-  after: Configuration,
+  before: ProcessSettings,
+  after: ProcessSettings,
   where: DraftedConfiguration['where'],
 ): void {
   for (const [key, option] of Object.entries(processSettings)) {
-    // The keys are those of a Configuration.
-    const name = key as keyof Configuration
+    // The keys are those of ProcessSettings.
+    const name = key as keyof ProcessSettings
     if (JSON.stringify(before[name]) === JSON.stringify(after[name])) continue
     throw new UserError(`${where(option)}: a process that runs cannot change this: restart it`)
   }

@@ -3,6 +3,7 @@ import { resolve } from 'node:path'
 import { codeOf } from '../basics/errors.js'
 import { UserError } from '../config/user-error.js'
 import type { PacketSocket } from '../sockets/packet-socket.js'
+import { askBroker } from './ask-broker.js'
 import type { RunningProcess } from './running-process.js'
 
 const MAIN = new URL('../main.js', import.meta.url).pathname
@@ -26,23 +27,32 @@ export interface Starter {
 /**
  * Starts a successor of the process that serves, and has it take everything over. Throws UserError if the process goes on.
  */
-export function replace(
+export function replace(starter: Starter, request: ReplaceRequest): object {
+  return takeOver(starter, startSuccessor(starter, request))
+}
+
+/** Starts a successor. Returns the descriptor of the socket between both processes. Throws UserError. */
+export function startSuccessor(
   { process: running, broker, args }: Starter,
   { program, options }: ReplaceRequest,
-): object {
+): number {
   if (program !== undefined) mustBeProgram(program)
   const own = [process.execPath, ...process.execArgv, MAIN]
   // Shares that commands have added are options from now on.
   const added = running
     .describe()
     .shares.flatMap(({ words }) => (words === undefined ? [] : ['--share', words]))
-  const start = program === undefined ? own : [resolve(program)]
-  const words = [...start, ...args, ...added, ...options]
-  const [fd] = askBroker(broker, `r${words.map((word) => `${word}\0`).join('')}`)
+  const words = [...(program === undefined ? own : [resolve(program)]), ...args, ...added, ...options]
+  const [fd] = askBroker(broker, `r${words.map((word) => `${word}\0`).join('')}`) ?? []
   if (fd === undefined) throw new UserError('no further process can be started')
+  return fd
+}
+
+/** Has the successor at the other end of `fd` take everything over. Throws UserError if it does not; the log says why. */
+export function takeOver({ process: running, broker }: Starter, fd: number): object {
   running.replaceBy(fd)
   // Later changes go to the new process.
-  askBroker(broker, 'd')
+  if (askBroker(broker, 'd') === undefined) throw new UserError('the broker does not answer')
   return { replaced: true }
 }
 
@@ -52,13 +62,6 @@ function mustBeProgram(program: string): void {
   } catch (error) {
     throw new UserError(`${program} cannot be run (${codeOf(error)})`)
   }
-}
-
-function askBroker(broker: PacketSocket, request: string): readonly number[] {
-  broker.send(request)
-  const answer = broker.receive()
-  if (answer?.text !== '\0') throw new UserError('the broker does not answer')
-  return answer.fds
 }
 
 /** Checks the argument of `replace`. Throws UserError. */

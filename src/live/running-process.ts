@@ -9,6 +9,7 @@ import {
   type LiveAnswer,
   type LiveRequest,
   type NewShare,
+  type SignalTask,
 } from './messages.js'
 
 /** The time that the process has for one answer. */
@@ -53,8 +54,8 @@ export class RunningProcess {
     this.socket.send(encodeMessage({ op: 'abort' }))
   }
 
-  refused(reason: string): void {
-    this.socket.send(encodeMessage({ op: 'refused', reason }))
+  refused(task: SignalTask, reason: string): void {
+    this.socket.send(encodeMessage({ op: 'refused', task, reason }))
   }
 
   private ask(request: LiveRequest, fds: readonly number[] = [], timeoutMs = ANSWER_TIMEOUT_MS): unknown {

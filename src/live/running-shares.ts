@@ -5,7 +5,7 @@ import { qemuArguments } from '../config/qemu-arguments.js'
 import type { ControlledShare, ControlledShares } from '../control/control-commands.js'
 import { LimitedLines } from '../log/limited-lines.js'
 import type { ShareConfig } from '../share/share-config.js'
-import { type LoadedProgram, type ShareEvents, ShareThread } from '../share/share-thread.js'
+import { type ShareEvents, type SharePlace, ShareThread } from '../share/share-thread.js'
 import type { LogLevel as LineLevel, ShareChangeName } from '../share/worker-messages.js'
 import type { DescribedShare } from './messages.js'
 import { planSet } from './set-command.js'
@@ -23,15 +23,8 @@ export interface SharesParts {
   readonly fileCount: number
 }
 
-/** Where a share gets its files from: see SharePlace. */
-export interface Place {
-  readonly root: string
-  readonly trace: string | undefined
-  readonly listenFd: number
-  readonly successionFd?: number | undefined
-  readonly loaded?: LoadedProgram
-  readonly onMainThread?: boolean
-}
+/** Where a share gets its files from. */
+export type Place = Omit<SharePlace, 'procFd' | 'fdLimit'>
 
 /** What happens to the shares of a process. */
 export interface SharesEvents {

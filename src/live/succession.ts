@@ -71,7 +71,7 @@ export function mustServeAt(own: Place, offered: Place): void {
   const [name] = (['control', 'metrics', 'sandbox'] as const).filter((key) => own[key] !== offered[key])
   if (name === undefined) return
   const [before, now] = [offered[name], own[name]].map((value) => JSON.stringify(value))
-  throw new UserError(`${whatIs[name]} cannot change while a guest is connected: ${before}, now ${now}`)
+  throw new UserError(`${whatIs[name]} cannot change in a replacement: ${before}, now ${now}`)
 }
 
 const whatIs = {

@@ -3,6 +3,7 @@ import { closeSync, constants, openSync } from 'node:fs'
 import * as native from 'virtiofsd-ts-native'
 import type { Sandbox } from '../config/options/process-options.js'
 import { UserError } from '../config/user-error.js'
+import { packetPair } from '../sockets/packet-pair.js'
 import { PacketSocket } from '../sockets/packet-socket.js'
 
 /**
@@ -11,16 +12,14 @@ import { PacketSocket } from '../sockets/packet-socket.js'
  */
 export function openForSandbox(directory: string, readonly: boolean, sandbox: Sandbox): number {
   if (sandbox === 'none') return openSync(directory, native.constants.O_PATH | constants.O_DIRECTORY)
-  const pair = new Int32Array(2)
-  if (native.unixPair(pair) < 0) throw new Error('no socket pair')
-  const [ours = -1, theirs = -1] = pair
+  const { own, other } = packetPair()
   const words = ['hand-over', readonly ? 'readonly' : 'writable', directory]
   const { status, stderr } = spawnSync(native.launcherPath, words, {
-    stdio: ['ignore', 'ignore', 'pipe', theirs],
+    stdio: ['ignore', 'ignore', 'pipe', other],
     encoding: 'utf8',
   })
-  closeSync(theirs)
-  const socket = new PacketSocket(ours)
+  closeSync(other)
+  const socket = new PacketSocket(own)
   const [fd] = status === 0 ? (socket.receive()?.fds ?? []) : []
   socket.close()
   if (fd === undefined) throw new UserError(stderr.trim() || `${directory} cannot be handed over`)

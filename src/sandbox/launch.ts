@@ -49,9 +49,9 @@ const PROGRAM = new URL('../confined.js', import.meta.url).pathname
 const HELPER = new URL('../helper.js', import.meta.url).pathname
 
 /**
- * Becomes the launcher, which makes the confinement and starts src/confined.ts in it. The process id, sockets and
- * locks stay the same. `sockets` is undefined without a sandbox. `args` is the command line, passed on so that tools
- * such as ps show it. Throws on failure.
+ * Becomes the launcher, which makes the confinement and starts src/confined.ts in it. With `sockets`, this process becomes
+ * the keeper, and the broker holds the locks; otherwise it becomes the program itself. `args` is the command line, passed on
+ * so that tools such as ps show it. Throws on failure.
  */
 export function becomeConfined(
   plan: ServerPlan,
@@ -71,7 +71,7 @@ export function becomeConfined(
   const broker = sockets === undefined ? [] : brokerWords(node.length, changesFd, locks)
   const program = [...node, PROGRAM, `${stateFd}`, ...args]
   become(
-    [...launcherWords(plan), ...hangupWords(plan), ...broker, '--', ...program],
+    [...launcherWords(plan), ...broker, '--', ...program],
     [
       stateFd,
       ...shareFds,
@@ -99,7 +99,7 @@ export function becomeSuccessor(
   const told = [`${node.length}`, HELPER, ...program].map((word) => `${word}\0`).join('')
   new PacketSocket(Number(process.env['VIRTIOFSD_TS_WORDS_FD'])).send(told)
   become(
-    [...launcherWords(plan), ...hangupWords(plan), '--handover-fd', `${handoverFd}`, '--', ...program],
+    [...launcherWords(plan), '--handover-fd', `${handoverFd}`, '--', ...program],
     [
       ...[stateFd, successionFd, handoverFd, controlFd, metricsFd, mountsFd],
       ...[plan.syslogFd, plan.managerLink?.fd],
@@ -122,10 +122,11 @@ function nodeWords({ configuration }: ServerPlan): readonly string[] {
   return [process.execPath, ...(isLean ? LEAN_OPTIONS : []), ...given]
 }
 
-function launcherWords({ confinement }: ServerPlan): readonly string[] {
+function launcherWords({ configuration, confinement }: ServerPlan): readonly string[] {
   const { sandbox, userNamespace, capabilities, entries } = confinement
   return [
     ...[native.launcherPath, '--sandbox', sandbox, '--capabilities', capabilityMask(capabilities)],
+    ...(configuration.configFile === undefined ? [] : ['--hangup', 'reload']),
     ...rangeWords('--user-map', userNamespace?.users),
     ...rangeWords('--group-map', userNamespace?.groups),
     ...entries.flatMap(({ name, path, readonly }) => [
@@ -133,10 +134,6 @@ function launcherWords({ confinement }: ServerPlan): readonly string[] {
       `${name}=${path}`,
     ]),
   ]
-}
-
-function hangupWords({ configuration }: ServerPlan): readonly string[] {
-  return configuration.configFile === undefined ? [] : ['--hangup', 'reload']
 }
 
 /** Sets the environment of a process that runs no code of others. */

@@ -18,7 +18,7 @@ export function obeySignals(obey: (signal: EndingSignal) => void): void {
 
 /**
  * Keeps signals for the program that this process is about to become: they are neither lost nor end this process. Use
- * it when a start leaves files behind that only the coming supervisor removes.
+ * it when a start leaves files behind that only the coming broker removes.
  */
 export function putOffSignals(): void {
   native.putOffSignals()

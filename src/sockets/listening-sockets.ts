@@ -83,7 +83,7 @@ export class ClaimedSockets implements ListeningSockets {
   }
 }
 
-/** Sockets bound before this process was confined; its supervisor or its broker removes their files. */
+/** Sockets bound before this process was confined; its broker removes their files. */
 export function inheritedSockets(
   shareFds: readonly number[],
   controlFd: number | undefined,

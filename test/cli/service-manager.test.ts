@@ -1,7 +1,8 @@
 /** The messages of sd_notify(3) reach a service manager from each sandbox. */
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { servingPidOf } from '../../vm/device/serving-pid.js'
 import { isRoot } from '../support/device/cases.js'
 import { receiveDatagrams } from '../support/device/datagram-receiver.js'
 import { RunningProgram } from '../support/device/program.js'
@@ -63,3 +64,23 @@ t.test('a watchdog for another process, and a missing manager, are ignored', asy
   without.kill('SIGTERM')
   t.same(await without.exited, { status: 0, signal: null })
 })
+
+t.test(
+  'a process with a watchdog serves its only share on another thread, which may wait for the host',
+  async (t) => {
+    const home = tempDir(t)
+    await receiveDatagrams(t, join(home, 'notify'))
+    const threads = async (environment: readonly string[]) => {
+      const socketPath = join(tempDir(t), 'socket')
+      const args = ['--shared-dir', tempDir(t), '--socket-path', socketPath, '--sandbox', 'namespace']
+      const program = new RunningProgram(t, args, [
+        'env',
+        `NOTIFY_SOCKET=${join(home, 'notify')}`,
+        ...environment,
+      ])
+      await program.says('"ready')
+      return readdirSync(`/proc/${servingPidOf(program.pid)}/task`).length
+    }
+    t.equal(await threads(['WATCHDOG_USEC=60000000']), (await threads([])) + 1)
+  },
+)

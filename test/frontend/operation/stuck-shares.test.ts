@@ -1,7 +1,7 @@
 /**
  * The host's file system blocks the thread of a share: only this share is late, and its commands are done in the end.
  */
-import { writeFileSync } from 'node:fs'
+import { readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { ReportedShare } from '../../../src/control/share-reports.js'
@@ -95,3 +95,23 @@ t.test('a reload changes the shares that answer, and says which does not', { ski
   t.match(await changes.refusal('reload'), WAITS)
   t.equal(fs.open(nodeid, O_RDONLY).flags & FOPEN_DIRECT_IO, FOPEN_DIRECT_IO)
 })
+
+t.test(
+  'a share that is stuck keeps the process from being replaced, and no other share',
+  { skip },
+  async (t) => {
+    const live = await LiveDevice.start(t, ['--tag', 'stuck'], { directory, sandbox: 'namespace' })
+    const other = live.share('other')
+    await (await live.changes()).ask('share-add', other.words)
+    const fs = mount(t, other)
+    const stuck = await hang(t, await live.control(), live.device.socketPath, 'by-replace')
+    t.match(await (await live.changes()).refusal('replace'), /a share waits for the host's file system/)
+    fs.mkdir(ROOT_ID, 'while-it-waits')
+    t.ok(disk?.unfreeze())
+    t.equal(stuck.finish().reply?.error, 0)
+    await live.replace()
+    fs.mkdir(ROOT_ID, 'afterwards')
+    stuck.mkdir(ROOT_ID, 'later')
+    t.same(readdirSync(other.directory).sort(), ['afterwards', 'while-it-waits'])
+  },
+)
