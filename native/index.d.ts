@@ -588,8 +588,8 @@ export function writeNow(fd: number, bytes: Uint8Array, at: number): number
  */
 export function readNow(fd: number, bytes: Uint8Array): number
 /**
- * Blocks SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 from now on, so they stay pending for the program that
- * this process becomes. Returns 0.
+ * Blocks SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 on all threads from now on, so they stay pending for the
+ * program that this process becomes. Returns 0.
  */
 export function putOffSignals(): number
 /**

@@ -23,6 +23,7 @@ NAPI_MODULE_INIT()
     REGISTER(register_process);
     REGISTER(register_seccomp);
     REGISTER(register_shared_file);
+    REGISTER(register_signals);
     REGISTER(register_socket);
     REGISTER(register_xattr);
 #ifdef SANITIZED

@@ -21,6 +21,7 @@ bool register_process(napi_env env, napi_value exports);
 bool register_sanitizer_trap(napi_env env, napi_value exports);
 bool register_seccomp(napi_env env, napi_value exports);
 bool register_shared_file(napi_env env, napi_value exports);
+bool register_signals(napi_env env, napi_value exports);
 bool register_socket(napi_env env, napi_value exports);
 bool register_xattr(napi_env env, napi_value exports);
 

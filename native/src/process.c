@@ -4,15 +4,12 @@
 #include <limits.h>
 #include <linux/close_range.h>
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
-#include <ucontext.h>
 #include <unistd.h>
 
 #include "args.h"
@@ -67,37 +64,6 @@ static void close_on_exec_from(int first)
     /* For Linux before 5.11, which lacks close_range with this flag. */
     for (int fd = first, end = (int)sysconf(_SC_OPEN_MAX); fd < end; fd++)
         fcntl(fd, F_SETFD, FD_CLOEXEC);
-}
-
-static const int put_off_signals[] = { SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2 };
-
-/* Blocks the signal on the thread that received it and sends it to the process again, until all threads block it. */
-static void put_off(int signal, siginfo_t *info, void *context)
-{
-    const int error = errno;
-
-    sigaddset(&((ucontext_t *)context)->uc_sigmask, signal);
-    kill(getpid(), signal);
-    errno = error;
-}
-
-/*
- * putOffSignals(): 0; keeps signals that would end this process, or start Node's debugger, pending for the next
- * program. Pending signals and the calling thread's mask survive execve.
- */
-static napi_value put_off_all(napi_env env, napi_callback_info info)
-{
-    struct sigaction action = { .sa_sigaction = put_off, .sa_flags = SA_SIGINFO | SA_RESTART };
-    sigset_t set;
-
-    sigfillset(&action.sa_mask);
-    sigemptyset(&set);
-    for (size_t n = 0; n < COUNT_OF(put_off_signals); n++) {
-        sigaddset(&set, put_off_signals[n]);
-        sigaction(put_off_signals[n], &action, NULL);
-    }
-    pthread_sigmask(SIG_BLOCK, &set, NULL);
-    return ret_int(env, 0);
 }
 
 /* becomeProgram(words, fds): -errno; words[0] is the program's path, `fds` (Int32Array) are the descriptors to
@@ -207,7 +173,6 @@ static napi_value read_now(napi_env env, napi_callback_info info)
 bool register_process(napi_env env, napi_value exports)
 {
     const napi_property_descriptor methods[] = {
-        METHOD("putOffSignals", put_off_all),
         METHOD("becomeProgram", become_program),
         METHOD("writeNow", write_now),
         METHOD("readNow", read_now),
