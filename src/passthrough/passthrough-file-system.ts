@@ -17,6 +17,8 @@ import { openPath } from './descriptors.js'
 import { AsyncIo } from './files/async-io.js'
 import { DataOperations } from './files/data.js'
 import { DirectoryOperations } from './files/directories.js'
+import { FileCreation } from './files/file-creation.js'
+import { FileOpener } from './files/file-opener.js'
 import { FileOperations } from './files/files.js'
 import { IoctlOperations } from './files/ioctls.js'
 import { Leftovers } from './files/leftovers.js'
@@ -88,7 +90,9 @@ export class PassthroughFileSystem implements FileSystem {
   private readonly parts: ReturnType<typeof partsOf>
   private readonly names: NameOperations
   private readonly attributes: AttributeOperations
+  private readonly fileOpener: FileOpener
   private readonly files: FileOperations
+  private readonly creation: FileCreation
   private readonly data: DataOperations
   private readonly directories: DirectoryOperations
   private readonly ioctls: IoctlOperations
@@ -109,7 +113,9 @@ export class PassthroughFileSystem implements FileSystem {
     this.locks = parts.locks
     this.names = new NameOperations(parts, new ExportOperations(parts))
     this.attributes = new AttributeOperations(parts)
-    this.files = new FileOperations(parts)
+    this.fileOpener = new FileOpener(parts)
+    this.files = new FileOperations(parts, this.fileOpener)
+    this.creation = new FileCreation(parts, this.fileOpener)
     this.data = new DataOperations(parts)
     this.directories = new DirectoryOperations(parts)
     this.ioctls = new IoctlOperations(parts)
@@ -170,12 +176,12 @@ export class PassthroughFileSystem implements FileSystem {
 
   /** Takes over what another process hands, whose descriptors `takeFd` returns. */
   takeState(takeFd: () => number): TakenState {
-    return new TakenState(this.parts, this.files, this.rootFd, this.quota, takeFd)
+    return new TakenState(this.parts, this.fileOpener, this.rootFd, this.quota, takeFd)
   }
 
   /** Takes such sections over, in a session that has just begun. */
   loadState(): LoadedState {
-    return new LoadedState(this.parts, this.files, this.rootFd, this.parts.options.migration)
+    return new LoadedState(this.parts, this.fileOpener, this.rootFd, this.parts.options.migration)
   }
 
   /** Changes the most descriptors that the share may hold. Those beyond it are closed as new ones are needed. */
@@ -244,8 +250,8 @@ export class PassthroughFileSystem implements FileSystem {
   statfs = (request: Request) => this.attributes.statfs(request)
 
   open = (request: Request) => this.files.open(request)
-  create = (request: Request) => this.files.create(request)
-  tmpfile = (request: Request) => this.files.tmpfile(request)
+  create = (request: Request) => this.creation.create(request)
+  tmpfile = (request: Request) => this.creation.tmpfile(request)
   read = (request: Request) => this.data.read(request)
   write = (request: Request) => this.data.write(request)
   flush = (request: Request) => this.files.flush(request)

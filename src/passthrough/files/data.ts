@@ -111,7 +111,7 @@ export class DataOperations {
     // A write-back carries the offset of its cached data, whatever flags the file was opened with.
     const writeFlags = WriteIn.writeFlags(args, ARGS)
     const cached = (writeFlags & FUSE_WRITE_CACHE) !== 0
-    if (cached && file.appendOnly) return -EPERM
+    if (cached && file.isAppendOnly) return -EPERM
     const openFlags = WriteIn.flags(args, ARGS)
     const flags = !cached && wantsAppend(openFlags) ? RWF_APPEND : 0
     // A guest sets this flag on direct writes whatever INIT agreed on, and then relies on the device to clear the bits.

@@ -168,7 +168,7 @@ export class QuotaOperations {
     const lenBytes = WriteIn.sizeBytes(args, ARGS)
     const offsetBytes = WriteIn.offsetBytes(args, ARGS)
     // Appended data lies behind the end, whatever the offset of the request.
-    const isAppended = wantsAppend(WriteIn.flags(args, ARGS)) || file.appendOnly
+    const isAppended = wantsAppend(WriteIn.flags(args, ARGS)) || file.isAppendOnly
     return this.change(request, inner, file, isAppended ? BEHIND_THE_END : offsetBytes, lenBytes)
   }
 

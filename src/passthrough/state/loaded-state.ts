@@ -19,7 +19,7 @@ import {
 } from '../../state/handle-records.js'
 import { FREE_INODES, INODES, InodeDecoder, type InodeRecord } from '../../state/inode-records.js'
 import { objectOf, type SectionTaker } from '../../state/sections.js'
-import type { FileOperations } from '../files/files.js'
+import type { FileOpener } from '../files/file-opener.js'
 import { OpenDirectory } from '../files/open-directory.js'
 import type { OpenFile } from '../files/open-file.js'
 import type { FdBudget } from '../inodes/fd-budget.js'
@@ -73,7 +73,7 @@ export class LoadedState {
 
   constructor(
     private readonly share: Share,
-    private readonly fileOperations: FileOperations,
+    private readonly fileOpener: FileOpener,
     private readonly rootFd: number,
     private readonly migration: MigrationOptions,
   ) {
@@ -229,7 +229,7 @@ export class LoadedState {
     mustFit(record.slot, record.generation, this.maxHandleSlot)
     const slot = inodes.slotOf(idOf(record.inodeSlot, record.inodeGeneration))
     const flock = lockTypes.get(record.flock)
-    const file = slot === 0 ? -ESTALE : this.fileOperations.reopen(slot, record)
+    const file = slot === 0 ? -ESTALE : this.fileOpener.reopen(slot, record)
     if (typeof file === 'number') this.lost.add('open files that cannot be opened again', undefined, file)
     const value = typeof file === 'number' ? undefined : file
     if (!files.restore(record.slot, record.generation, value)) {

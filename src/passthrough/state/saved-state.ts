@@ -205,8 +205,8 @@ export function* fileRecords(
       hostFlags: native.statusFlags(file.fd),
       openFlags: file.openFlags,
       hasDirect: file.directFd !== NO_FD,
-      isWritable: file.writable,
-      isAppendOnly: file.appendOnly,
+      isWritable: file.isWritable,
+      isAppendOnly: file.isAppendOnly,
       writesPages: file.writesPages,
       flock: file.flock === F_WRLCK ? Flock.exclusive : file.flock === F_RDLCK ? Flock.shared : Flock.none,
     })

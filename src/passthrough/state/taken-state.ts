@@ -23,7 +23,7 @@ import {
 } from '../../state/handle-records.js'
 import { FREE_INODES, INODES, InodeDecoder, type InodeRecord } from '../../state/inode-records.js'
 import { objectOf, type SectionTaker } from '../../state/sections.js'
-import type { FileOperations } from '../files/files.js'
+import type { FileOpener } from '../files/file-opener.js'
 import { NOWHERE } from '../files/leftovers.js'
 import { OpenDirectory } from '../files/open-directory.js'
 import { NO_FD, OpenFile } from '../files/open-file.js'
@@ -37,6 +37,9 @@ import type { HandedQuota, QuotaOperations } from '../quota/quota-operations.js'
 import { HANDED_DEVICES, HANDED_QUOTA } from './handed-state.js'
 
 const { F_RDLCK, F_WRLCK } = native.constants
+
+/** The use of a descriptor that the guest has closed, and that its locks still need. */
+const CARRIES_LOCKS = { openFlags: 0, isWritable: false, isAppendOnly: false, writesPages: false }
 
 /** The parts of the share that are filled. */
 interface Share {
@@ -58,7 +61,7 @@ export class TakenState {
 
   constructor(
     private readonly share: Share,
-    private readonly fileOperations: FileOperations,
+    private readonly fileOpener: FileOpener,
     private readonly rootFd: number,
     private readonly quota: QuotaOperations | undefined,
     private readonly takeFd: () => number,
@@ -152,7 +155,7 @@ export class TakenState {
     const directFd = record.hasDirect ? this.takeFd() : NO_FD
     this.mustHaveRoom()
     const nodeid = idOf(record.inodeSlot, record.inodeGeneration)
-    const file = this.fileOperations.adoptOpen(nodeid, record, fd, directFd)
+    const file = this.fileOpener.adoptOpen(nodeid, record, fd, directFd)
     if (record.flock === Flock.exclusive) file.flock = F_WRLCK
     else if (record.flock === Flock.shared) file.flock = F_RDLCK
     if (!files.restore(record.slot, record.generation, file)) throw damaged(`file ${record.slot} comes twice`)
@@ -183,7 +186,7 @@ export class TakenState {
     if (slot === 0) {
       this.mustHaveRoom()
       const fd = this.takeFd()
-      return new OpenFile(fd, budget, nodeid, NO_FD, 0, hostFileSystemAt(fd), false, false, false)
+      return new OpenFile(fd, NO_FD, budget, nodeid, hostFileSystemAt(fd), CARRIES_LOCKS)
     }
     const file = files.get(idOf(slot, generation))
     if (file === undefined) throw damaged('a lock is carried by no file')

@@ -102,7 +102,8 @@ t.test('locks that come with a state count as those that a guest takes', (t) => 
   const path = join(tempDir(t), 'file')
   const fd = openSync(path, 'w+')
   const host = { inMemory: true, ignoresNonblock: true, nowaitReads: false, handleLife: HandleLife.AsFile }
-  const file = new OpenFile(fd, new FdBudget(10), 1, NO_FD, 0, host, true, false, false)
+  const use = { openFlags: 0, isWritable: true, isAppendOnly: false, writesPages: false }
+  const file = new OpenFile(fd, NO_FD, new FdBudget(10), 1, host, use)
   const memory = new MemoryAccount()
   const table = new LockTable(memory)
   const lock = (startByte: number) =>
