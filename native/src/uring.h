@@ -6,10 +6,10 @@
 #include "async-op.h"
 
 /*
- * The number of results the ring has room for. The kernel keeps further ones (IORING_FEAT_NODROP) until asked for
- * them.
+ * The number of results the ring has room for, 16 bytes each of the locked memory that all processes of a user share. The
+ * kernel keeps further ones (IORING_FEAT_NODROP) until asked for them.
  */
-#define URING_RESULTS 8192
+#define URING_RESULTS 2048
 
 struct uring;
 

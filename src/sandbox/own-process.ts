@@ -4,7 +4,7 @@ import type { SeccompAction } from '../config/options/process-options.js'
 import { seccompFilter } from './seccomp-filter.js'
 import { systemCallRules } from './system-calls.js'
 
-/** The memory that io_urings of one user may lock together: some thousands of 136 KiB. */
+/** The memory that io_urings of one user may lock together: tens of thousands of 40 KiB. */
 const LOCKED_BYTES = 1024 * 1024 * 1024
 
 /** Ends the process at once, without waiting for threads that are blocked in a system call. */
@@ -28,8 +28,8 @@ export function limitFiles(limit: number): number {
 }
 
 /**
- * Lets the devices of this user have thousands of io_urings: the kernel counts each as locked memory, and allows sixty
- * by default. A device that gets none does with helper threads.
+ * Lets the devices of this user have thousands of io_urings: the kernel counts each as locked memory, and allows two
+ * hundred by default. A device that gets none does with helper threads.
  */
 export function allowRings(): void {
   native.raiseLockedLimit(LOCKED_BYTES)
