@@ -1,10 +1,10 @@
 /** A successor ends, hangs or sends wrong messages at each step: the process before it goes on serving. */
-import { chmodSync, constants, openSync, writeFileSync } from 'node:fs'
+import { constants, existsSync, openSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import * as native from 'virtiofsd-ts-native'
-import { LiveDevice } from '../support/device/live-device.js'
+import { fakeSuccessorProgram } from '../support/device/fake-successor-program.js'
+import { LiveDevice, until } from '../support/device/live-device.js'
 import { ROOT_ID } from '../support/fuse/fuse-abi.js'
 import { mount } from '../support/fuse/mount.js'
 import { F_WRLCK, setlk, startSetlkw } from '../support/fuse/posix-calls.js'
@@ -13,7 +13,6 @@ import { tempDir } from '../support/host/temp-dir.js'
 t.setTimeout(240_000)
 
 const { O_RDWR } = constants
-const SCRIPT = fileURLToPath(new URL('../support/device/fake-successor.js', import.meta.url))
 const EAGAIN = 11
 
 const steps: Readonly<Record<string, RegExp>> = {
@@ -44,12 +43,8 @@ t.test('the old process goes on', async (t) => {
   const waits = startSetlkw(fs, file.nodeid, file.handle, { owner: 2n, type: F_WRLCK, start: 40, last: 40 })
   const { pid } = device
   const fds = device.fdCount()
-  const place = tempDir(t)
   for (const [name, reason] of Object.entries(steps)) {
-    const program = join(place, name.replaceAll(/\W/g, '-'))
-    writeFileSync(program, `#!/bin/sh\nexec '${process.execPath}' '${SCRIPT}' '${name}'\n`)
-    chmodSync(program, 0o755)
-    await t.rejects(live.replace({ with: program }), { message: reason }, name)
+    await t.rejects(live.replace({ with: fakeSuccessorProgram(t, name) }), { message: reason }, name)
     device.findServingProcess()
     t.equal(device.pid, pid, `${name}: the same process serves`)
     const call = fs.start({
@@ -75,10 +70,13 @@ t.test('the old process goes on', async (t) => {
 
 t.test('a front-end that comes while a share without one is handed over is not lost', async (t) => {
   const live = await LiveDevice.start(t)
-  const program = join(tempDir(t), 'program')
-  writeFileSync(program, `#!/bin/sh\nexec '${process.execPath}' '${SCRIPT}' 'received, hanging'\n`)
-  chmodSync(program, 0o755)
+  const handedOver = join(tempDir(t), 'handed-over')
+  const program = fakeSuccessorProgram(t, 'received, hanging', handedOver)
   const refused = t.rejects(live.replace({ with: program }), { message: /took too long/ })
-  await refused
+  await until(
+    () => existsSync(handedOver),
+    () => 'the share is not handed over',
+  )
   mount(t, live.device).mkdir(ROOT_ID, 'made')
+  await refused
 })

@@ -1,5 +1,5 @@
 /** What this version hands to its successor is recorded: later versions must be able to go on from it. */
-import { chmodSync, constants, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs'
+import { constants, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
@@ -13,6 +13,7 @@ import { takeOver } from '../../../src/share/hand-over.js'
 import { makeFsDevice } from '../../../src/share/make-fs-device.js'
 import { packetPair } from '../../../src/sockets/packet-pair.js'
 import { isRoot } from '../../support/device/cases.js'
+import { fakeSuccessorProgram } from '../../support/device/fake-successor-program.js'
 import { LiveDevice } from '../../support/device/live-device.js'
 import { ROOT_ID } from '../../support/fuse/fuse-abi.js'
 import { mount } from '../../support/fuse/mount.js'
@@ -20,7 +21,6 @@ import { F_RDLCK, F_WRLCK, setlk, startSetlkw } from '../../support/fuse/posix-c
 import { tempDir } from '../../support/host/temp-dir.js'
 
 const { O_DIRECTORY, O_RDONLY, O_RDWR } = constants
-const SCRIPT = fileURLToPath(new URL('../../support/device/fake-successor.js', import.meta.url))
 const RECORDED = fileURLToPath(
   new URL('../../../../test/frontend/migration/recorded/handed-1', import.meta.url),
 )
@@ -48,10 +48,7 @@ async function record(): Promise<void> {
   setlk(fs, file, b, { owner: 2n, type: F_RDLCK, start: 20, last: 29 })
   setlk(fs, file, b, { owner: 3n, type: F_WRLCK, flock: true })
   startSetlkw(fs, file, b, { owner: 4n, type: F_WRLCK, start: 0, last: 0 })
-  const program = join(tempDir(t), 'program')
-  writeFileSync(program, `#!/bin/sh\nexec '${process.execPath}' '${SCRIPT}' record '${RECORDED}'\n`)
-  chmodSync(program, 0o755)
-  await t.rejects(live.replace({ with: program }))
+  await t.rejects(live.replace({ with: fakeSuccessorProgram(t, 'record', RECORDED) }))
 }
 
 /** Returns descriptors of the kinds that were recorded. */

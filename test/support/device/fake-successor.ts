@@ -1,6 +1,6 @@
 /**
  * Pretends to be the successor of a device, and ends or stops at the step of its first argument: see
- * test/hostile/successors-that-fail.test.ts.
+ * test/hostile/successors-that-fail.test.ts. The second argument names the file that it writes.
  */
 import { readlinkSync, writeFileSync } from 'node:fs'
 import { HandedReceiver } from 'vhost-user-ts'
@@ -8,13 +8,15 @@ import { messageIn, type SuccessionMessage, sendTo, successionFd } from '../../.
 import { threadSockets } from '../../../src/live/successor.js'
 import { closeFds, PacketSocket } from '../../../src/sockets/packet-socket.js'
 
-const [, , last] = process.argv
+const [, , last, path] = process.argv
 const socket = new PacketSocket(successionFd() ?? -1)
 
-/** Ends here, if this is the last step; never goes on, if it is to hang at the step. */
+/** Ends here, if this is the last step. If it is to hang at the step, writes the file that says so, and never goes on. */
 function step(name: string): void {
   if (last === name) process.exit()
-  if (last === `${name}, hanging`) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)
+  if (last !== `${name}, hanging`) return
+  if (path !== undefined) writeFileSync(path, '')
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)
 }
 
 function receive(): SuccessionMessage {
@@ -28,9 +30,8 @@ function copyOf(bytes: Uint8Array | undefined): Uint8Array {
   return Uint8Array.from(bytes ?? [])
 }
 
-/** Writes what was received, and what each descriptor is, to the files that the second argument names. */
+/** Writes what was received, and what each descriptor is, to two files. */
 function record(bytes: Uint8Array, receiver: HandedReceiver): never {
-  const [, , , path = ''] = process.argv
   const kinds: string[] = []
   try {
     for (;;) kinds.push(kindOf(readlinkSync(`/proc/self/fd/${receiver.takeFd()}`)))
