@@ -13,7 +13,7 @@ const O_APPEND = 0o2000
 const RECORD_BYTES = 8
 const IN_FLIGHT = 24
 /** The most directories that are there at a time. */
-export const MOST_MADE = 100
+const MOST_MADE = 100
 
 /** The results of processes that replaced each other. */
 export interface ReplaceReport {

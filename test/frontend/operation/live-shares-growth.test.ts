@@ -2,7 +2,6 @@
 import { join } from 'node:path'
 import t from 'tap'
 import { isRoot } from '../../support/device/cases.js'
-import { type Device, sleep } from '../../support/device/device.js'
 import { LiveDevice, until } from '../../support/device/live-device.js'
 import { ROOT_ID } from '../../support/fuse/fuse-abi.js'
 import { mount } from '../../support/fuse/mount.js'
@@ -39,7 +38,7 @@ t.test('shares that come and go leave no descriptors, threads or memory', async 
   const threads = live.threadCount()
   await comeAndGo(WARM_UP, true)
   await settled(threads)
-  const files = await restingFdCount(device)
+  const files = await device.restingFdCount()
   const memoryKib = live.memoryKib()
   await comeAndGo(TIMES / 2, true)
   await comeAndGo(TIMES / 2, false)
@@ -52,15 +51,3 @@ t.test('shares that come and go leave no descriptors, threads or memory', async 
   t.equal(device.fdCount(), files, 'refusals leave nothing either')
   fs.getattr(ROOT_ID)
 })
-
-/** The number of descriptors as soon as it has stayed the same for half a second: a share that has ended closes its last. */
-async function restingFdCount(device: Device): Promise<number> {
-  let count = device.fdCount()
-  for (let same = 0; same < 10; same++) {
-    await sleep(50)
-    if (device.fdCount() === count) continue
-    count = device.fdCount()
-    same = 0
-  }
-  return count
-}

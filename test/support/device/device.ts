@@ -224,6 +224,18 @@ export class Device {
     return readdirSync(`/proc/${this.pid}/fd`).length
   }
 
+  /** Waits until the number of its descriptors has stayed the same for half a second. Returns that number. */
+  async restingFdCount(): Promise<number> {
+    let count = this.fdCount()
+    for (let same = 0; same < 10; same++) {
+      await sleep(50)
+      if (this.fdCount() === count) continue
+      count = this.fdCount()
+      same = 0
+    }
+    return count
+  }
+
   /** Waits until it holds `count` descriptors. It notices a front-end's end only a moment later. */
   async waitForFdCount(count: number): Promise<number> {
     const endMs = performance.now() + TIMEOUT_MS
