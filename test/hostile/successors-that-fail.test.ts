@@ -47,12 +47,7 @@ t.test('the old process goes on', async (t) => {
     await t.rejects(live.replace({ with: fakeSuccessorProgram(t, name) }), { message: reason }, name)
     device.findServingProcess()
     t.equal(device.pid, pid, `${name}: the same process serves`)
-    const call = fs.start({
-      opcode: 3,
-      nodeid: file.nodeid,
-      args: new Uint8Array(16),
-      reply: { argBytes: 104 },
-    })
+    const call = fs.start(fs.getattrRequest(file.nodeid))
     t.equal(fs.finish(), call)
     t.equal(fs.write(file.nodeid, file.handle, 0n, new Uint8Array(10)), 10)
     t.ok(fs.readdir(ROOT_ID, listing.handle, 0n).length >= 3)

@@ -77,7 +77,7 @@ for (const [kind, { args = [], ...options }] of Object.entries(kinds)) {
         kick(fs)
       },
       'memory in the middle of a load': (fs, { fds }) => {
-        for (let n = 0; n < 20; n++) fs.getattr(ROOT_ID)
+        for (let n = 0; n < 20; n++) fs.start(fs.getattrRequest(ROOT_ID))
         ftruncateSync(fds[0], 0)
         kick(fs)
       },

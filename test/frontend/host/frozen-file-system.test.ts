@@ -39,12 +39,7 @@ async function frozenTest(disk: DiskImage): Promise<void> {
   }
   t.ok(disk.freeze())
   const held = [0, 1, 2].map(() => fs.start(allocate))
-  const getattr: GuestRequest = {
-    opcode: Op.GETATTR,
-    nodeid: other,
-    args: u32(0, 0, 0, 0),
-    reply: { argBytes: 104 },
-  }
+  const getattr = fs.getattrRequest(other)
   for (let n = 0; n < READS; n++) {
     const asked = fs.start(getattr)
     // Replies come as requests are finished: the first to come is the last that was sent.

@@ -34,8 +34,7 @@ function finishUntil(fs: FuseGuest, call: Call): void {
 }
 
 function startGetattr(fs: FuseGuest): Call {
-  const args = concat(u32(0, 0), u64(0))
-  return fs.start({ opcode: Op.GETATTR, nodeid: ROOT_ID, args, reply: { argBytes: 104 } })
+  return fs.start(fs.getattrRequest(ROOT_ID))
 }
 
 /** Waits for the replies that have not come yet. */

@@ -116,8 +116,13 @@ export class FuseGuest extends FuseClient {
   }
 
   getattr(nodeid: Id, handle?: Id): AttrReply {
+    return readAttrReply(this.succeed(this.getattrRequest(nodeid, handle)))
+  }
+
+  /** A GETATTR to `start`, whose reply may be long in coming. */
+  getattrRequest(nodeid: Id, handle?: Id): GuestRequest {
     const args = concat(u32(handle === undefined ? 0 : GETATTR_FH, 0), u64(handle ?? 0))
-    return readAttrReply(this.succeed({ opcode: Op.GETATTR, nodeid, args, reply: ATTR_REPLY }))
+    return { opcode: Op.GETATTR, nodeid, args, reply: ATTR_REPLY }
   }
 
   setattr(nodeid: Id, change: AttrChange): AttrReply {
