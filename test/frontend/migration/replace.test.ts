@@ -335,6 +335,7 @@ t.test('a process that cannot be replaced ignores SIGUSR2', async (t) => {
   device.kill('SIGUSR2')
   await device.waitForLog(({ msg }) => msg.startsWith('this process cannot be replaced'))
   fs.mkdir(ROOT_ID, 'made')
+  t.ok(existsSync(join(device.directory, 'made')), 'it serves its guest')
 })
 
 t.test('a message of which one half has come is answered when the other half has', async (t) => {
