@@ -2,7 +2,7 @@
  * `make bench-migration`: how long a guest with many inodes in its cache stands still while it moves, ours beside a peer.
  * The guest is played on the devices' sockets.
  */
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Command } from 'commander'
@@ -13,7 +13,7 @@ import { showProgress } from './host/progress.js'
 import { makeTemporaryDir } from './host/temporary-dir.js'
 import { findPeer, PEER_NAMES } from './measure/bench/peer.js'
 import { CachedGuest } from './measure/migrations/cached-guest.js'
-import { cpuMs, processTree, wholeCpuUs } from './measure/processes.js'
+import { cpuMs, peakResidentBytes, processTree, residentBytes, wholeCpuUs } from './measure/processes.js'
 import { median } from './measure/statistics.js'
 
 const MIB = 1024 * 1024
@@ -71,7 +71,8 @@ async function run({ inodes, rounds, peer: peerName }: Options): Promise<void> {
   await showProgress(`making ${inodes} files`, async () => makeFiles(dir.path, inodes))
   const results = new Map<Contender, Round[]>(contenders.map((contender) => [contender, []]))
   for (let n = 0; n < rounds; n++)
-    for (const contender of contenders) results.get(contender)!.push(await oneRound(contender, dir.path))
+    for (const contender of contenders)
+      results.get(contender)!.push(await oneRound(contender, dir.path, inodes))
   dir.remove()
   report(inodes, rounds, results)
 }
@@ -84,13 +85,18 @@ function makeFiles(path: string, count: number): void {
   }
 }
 
-async function oneRound({ device, program, args }: Contender, sharedDir: string): Promise<Round> {
+async function oneRound(
+  { device, program, args }: Contender,
+  sharedDir: string,
+  inodes: number,
+): Promise<Round> {
   const start = () => DeviceProcess.start({ device, program, sharedDir, args: [...ARGS, ...args] })
   const [source, destination] = [await start(), await start()]
   const guest = new CachedGuest(source.socketPath)
   guest.lookAtEverything()
+  if (guest.inodes < inodes) throw new Error(`the guest knows ${guest.inodes} inodes, not ${inodes}`)
   const [from, to] = [processTree(source.pid), processTree(destination.pid)]
-  const residentBytes = memoryOf(from, 'VmRSS')
+  const resident = residentBytes(from)
   const idleCpuMs = spentMs(from)
   guest.beginMigration()
   await untilQuiet(from)
@@ -104,9 +110,9 @@ async function oneRound({ device, program, args }: Contender, sharedDir: string)
     saveCpuMs: spentMs(from) - fromCpuMs,
     loadCpuMs: spentMs(to) - toCpuMs,
     stateBytes,
-    residentBytes,
-    sourcePeakBytes: memoryOf(from, 'VmHWM'),
-    destinationPeakBytes: memoryOf(to, 'VmHWM'),
+    residentBytes: resident,
+    sourcePeakBytes: peakResidentBytes(from),
+    destinationPeakBytes: peakResidentBytes(to),
   }
   guest.close()
   await source.stop()
@@ -126,14 +132,6 @@ async function untilQuiet(pids: readonly number[]): Promise<void> {
     await sleep(QUIET_MS)
     now = cpuMs(pids)
   }
-}
-
-/** VmRSS, or VmHWM: the most that there was, in bytes. */
-function memoryOf(pids: readonly number[], field: 'VmRSS' | 'VmHWM'): number {
-  const pattern = new RegExp(`^${field}:\\s+(\\d+)`, 'm')
-  return pids.reduce((sum, pid) => {
-    return sum + 1024 * Number(pattern.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0)
-  }, 0)
 }
 
 function report(inodes: number, rounds: number, results: ReadonlyMap<Contender, readonly Round[]>): void {

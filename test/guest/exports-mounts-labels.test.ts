@@ -10,7 +10,13 @@ import t, { type Test } from 'tap'
 import { DeviceProcess } from '../../vm/device/device-process.js'
 import type { Guest } from '../../vm/guest/guest.js'
 import { isRoot } from '../support/device/cases.js'
-import { bootWith, expectQuietKernel, type SharedDirectory, serve } from '../support/host/real-guest.js'
+import {
+  bootWith,
+  expectQuietKernel,
+  newerPairs,
+  type SharedDirectory,
+  serve,
+} from '../support/host/real-guest.js'
 
 t.setTimeout(900_000)
 
@@ -78,10 +84,7 @@ async function labels(t: Test, guest: Guest, labelled: SharedDirectory): Promise
 
 if (!isRoot) t.plan(0, 'needs root: it mounts file systems and sets security attributes')
 else {
-  for (const { kernel, qemu } of [
-    { kernel: '6.12', qemu: '10' },
-    { kernel: '7', qemu: '11' },
-  ]) {
+  for (const { kernel, qemu } of newerPairs) {
     t.test(`Linux ${kernel}`, async (t) => {
       const exported = await serve(t, 'exported', ['--export'])
       const labelled = await serve(t, 'labelled', ['--security-label', '--modcaps', '+SYS_ADMIN'])

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { serveDebianRoot } from '../../vm/device/debian-root.js'
 import { sleep } from '../support/device/device.js'
-import { bootWith, expectQuietKernel, serve } from '../support/host/real-guest.js'
+import { bootWith, expectQuietKernel, newerPairs, serve } from '../support/host/real-guest.js'
 
 t.setTimeout(900_000)
 
@@ -44,10 +44,7 @@ async function until(happens: () => boolean): Promise<boolean> {
 const root = await serveDebianRoot()
 t.teardown(() => root.stop())
 
-for (const { kernel, qemu } of [
-  { kernel: '6.12', qemu: '10' },
-  { kernel: '7', qemu: '11' },
-]) {
+for (const { kernel, qemu } of newerPairs) {
   t.test(`Linux ${kernel}`, async (t) => {
     const share = await serve(t, 'files', ['--posix-lock', '--flock', '--keep-alive'])
     chmodSync(share.path, 0o755)

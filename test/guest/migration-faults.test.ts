@@ -3,11 +3,11 @@ import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { DeviceProcess } from '../../vm/device/device-process.js'
+import { ControlledDevice } from '../../vm/device/controlled-device.js'
+import type { DeviceProcess } from '../../vm/device/device-process.js'
 import type { MigrateOptions } from '../../vm/guest/guest.js'
 import type { Qmp } from '../../vm/guest/qmp.js'
-import { ControlledDevice } from '../../vm/measure/migrations/share-pair.js'
-import { bootWith, expectQuietKernel } from '../support/host/real-guest.js'
+import { bootWith, expectQuietKernel, serveAgain } from '../support/host/real-guest.js'
 import { tempDir } from '../support/host/temp-dir.js'
 
 t.setTimeout(900_000)
@@ -41,15 +41,7 @@ t.test('a guest whose migration fails at each step goes on, and moves in the end
   writeFileSync(join(path, 'replaced'), '')
   const source = await ControlledDevice.start(path, OPTIONS)
   t.teardown(() => source.stop())
-  const other = async (options: readonly string[] = []) => {
-    const device = await DeviceProcess.start({
-      device: 'virtiofsd-ts',
-      sharedDir: path,
-      args: [...OPTIONS, ...options],
-    })
-    t.teardown(() => device.stop())
-    return device
-  }
+  const other = (options: readonly string[] = []) => serveAgain(t, path, [...OPTIONS, ...options])
   const guest = await bootWith(t, [], {
     kernel: '6.12',
     qemu: QEMU,

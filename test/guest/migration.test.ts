@@ -5,10 +5,10 @@
 import { renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import t, { type Test } from 'tap'
-import { DeviceProcess } from '../../vm/device/device-process.js'
-import { attemptLock } from '../support/host/lock-attempt.js'
-import { bootWith, expectQuietKernel, type SharedDirectory, serve } from '../support/host/real-guest.js'
+import t from 'tap'
+import type { DeviceProcess } from '../../vm/device/device-process.js'
+import { COMMON, GuestAtWork, policies, serveEach } from '../support/host/guest-at-work.js'
+import { bootWith, expectQuietKernel, newerPairs, serve, serveAgain } from '../support/host/real-guest.js'
 
 const MIGRATIONS = Number(process.env['MIGRATIONS'] ?? 3)
 /** A migration on a busy machine without KVM; the work in the guest lasts longer than all of them. */
@@ -16,42 +16,14 @@ const SECONDS_EACH = 25
 
 t.setTimeout(600_000 + MIGRATIONS * 120_000)
 
-const policies = [
-  { tag: 'never', args: ['--cache', 'never', '--allow-mmap'] },
-  { tag: 'auto', args: ['--cache', 'auto'] },
-  { tag: 'always', args: ['--cache', 'always'] },
-  { tag: 'writeback', args: ['--cache', 'auto', '--writeback'] },
-] as const
-
-const COMMON = ['--posix-lock', '--flock', '--keep-alive']
-
-/** Serves the directory of a share by another device. */
-async function servedAgain(t: Test, share: SharedDirectory, args: readonly string[]): Promise<DeviceProcess> {
-  const device = await DeviceProcess.start({ device: 'virtiofsd-ts', sharedDir: share.path, args: [...args] })
-  t.teardown(() => device.stop())
-  return device
-}
-
-for (const { kernel, qemu } of [
-  { kernel: '6.12', qemu: '10' },
-  { kernel: '7', qemu: '11' },
-]) {
+for (const { kernel, qemu } of newerPairs) {
   t.test(`Linux ${kernel} on QEMU ${qemu}`, async (t) => {
-    const shares: SharedDirectory[] = []
+    const shares = await serveEach(t)
     const others: DeviceProcess[] = []
-    for (const { tag, args } of policies) {
-      const share = await serve(t, tag, [...args, ...COMMON])
-      for (const kind of ['flock', 'fcntl']) writeFileSync(join(share.path, kind), '')
-      shares.push(share)
-      others.push(await servedAgain(t, share, [...args, ...COMMON]))
-    }
+    for (const [n, { args }] of policies.entries())
+      others.push(await serveAgain(t, shares[n]!.path, [...args, ...COMMON]))
     const guest = await bootWith(t, shares, { kernel, qemu })
-    const locks = policies.flatMap(({ tag }) =>
-      ['flock', 'fcntl'].map((kind) => guest.spawn(`lock-file ${kind} /${tag}/${kind} sleep 100000`)),
-    )
-    const work = policies.map(({ tag }, n) =>
-      guest.spawn(`file-soak /${tag}/work ${n + 1} 1 ${MIGRATIONS * SECONDS_EACH}`),
-    )
+    const work = new GuestAtWork(guest, shares, MIGRATIONS * SECONDS_EACH)
     const downtimes: number[] = []
     for (let n = 1; n <= MIGRATIONS; n++) {
       await sleep(1000)
@@ -62,17 +34,10 @@ for (const { kernel, qemu } of [
       )
       downtimes.push(downtimeMs)
       await sleep(1000)
-      for (const { path, tag } of shares) {
-        t.equal(attemptLock('flock', join(path, 'flock')), 'busy', `${tag}: flock after migration ${n}`)
-        t.equal(attemptLock('fcntl', join(path, 'fcntl')), 'busy', `${tag}: record lock after migration ${n}`)
-      }
+      await work.expectHeld(t, `after migration ${n}`)
     }
     t.comment(`${MIGRATIONS} migrations; milliseconds between stop and go: ${downtimes.join(', ')}`)
-    for (const [n, { tag }] of policies.entries()) {
-      const { status, stderr } = await work[n]!.result
-      t.equal(status, 0, `${tag}: every file was what it had to be ${stderr}`)
-    }
-    for (const lock of locks) lock.kill(9)
+    await work.finish(t)
     for (const { tag } of policies) await guest.output(`echo on >/${tag}/end && cat /${tag}/end && sync`)
     await expectQuietKernel(t, guest)
   })
@@ -83,17 +48,17 @@ t.test('a migration that fails leaves the guest where it is', async (t) => {
   writeFileSync(join(share.path, 'file'), 'first')
   const guest = await bootWith(t, [share], { kernel: '6.12', qemu: '10' })
   await guest.output('exec 9</share/file; sleep 100000 <&9 >/dev/null 2>&1 & echo started')
-  const strict = await servedAgain(t, share, ['--cache', 'auto', '--writeback', ...COMMON])
+  const strict = await serveAgain(t, share.path, ['--cache', 'auto', '--writeback', ...COMMON])
   await t.rejects(guest.migrate([strict.socketPath], '10'), /migration failed/)
   t.equal(await guest.output('cat /share/file'), 'first')
 
   // Another file in its place is refused, and never read instead of the guest's.
   writeFileSync(join(share.path, 'new'), 'other')
   renameSync(join(share.path, 'new'), join(share.path, 'file'))
-  const other = await servedAgain(t, share, ['--cache', 'auto', ...COMMON])
+  const other = await serveAgain(t, share.path, ['--cache', 'auto', ...COMMON])
   await t.rejects(guest.migrate([other.socketPath], '10'), /migration failed/)
   t.equal(await guest.output('echo on >/share/more && cat /share/more'), 'on\n')
-  const lenient = await servedAgain(t, share, [
+  const lenient = await serveAgain(t, share.path, [
     '--cache',
     'auto',
     '--migration-on-error',

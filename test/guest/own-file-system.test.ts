@@ -9,7 +9,7 @@ import { strToU8, zipSync } from 'fflate'
 import t, { type Test } from 'tap'
 import type { Guest } from '../../vm/guest/guest.js'
 import { example, fixture, ServedModule } from '../support/file-systems/served-module.js'
-import { bootWith, expectQuietKernel } from '../support/host/real-guest.js'
+import { bootWith, expectQuietKernel, newerPairs, type Pair } from '../support/host/real-guest.js'
 import { tempDir } from '../support/host/temp-dir.js'
 import { pattern } from '../support/pattern.js'
 
@@ -17,15 +17,10 @@ const LONG_MS = 300_000
 
 t.setTimeout(1_100_000)
 
-const kernels = [
-  { kernel: '6.12', qemu: '10' },
-  { kernel: '7', qemu: '11' },
-]
-
 /** Boots a guest that has mounted these modules' file systems by their tags. */
 async function boot(
   t: Test,
-  machine: (typeof kernels)[number],
+  machine: Pair,
   served: Readonly<Record<string, ServedModule>>,
   programs: readonly 'fio'[] = [],
 ): Promise<Guest> {
@@ -112,7 +107,7 @@ async function verify(t: Test, guest: Guest, at: string): Promise<void> {
   }
 }
 
-for (const machine of kernels) {
+for (const machine of newerPairs) {
   t.test(`Linux ${machine.kernel}: the memory example`, async (t) => {
     const served = {
       auto: await ServedModule.start(t, example('memory'), { serve: { once: false } }),
@@ -172,7 +167,7 @@ async function startServer(t: Test, content: Uint8Array): Promise<string> {
 const sumOf = (bytes: Uint8Array) =>
   execFileSync('sha256sum', { input: bytes, encoding: 'utf8' }).split(' ')[0] ?? ''
 
-for (const machine of kernels) {
+for (const machine of newerPairs) {
   t.test(`Linux ${machine.kernel}: every other example, and adapters`, async (t) => {
     const archive = join(tempDir(t), 'archive.zip')
     const data = pattern(300_000, 9)

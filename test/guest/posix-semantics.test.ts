@@ -1,6 +1,6 @@
 /** Names, modes, owners, times and open files on a share behave as on a local file system of the guest. */
 import t from 'tap'
-import { bootWith, expectQuietKernel, serve } from '../support/host/real-guest.js'
+import { bootWith, expectQuietKernel, newerPairs, serve } from '../support/host/real-guest.js'
 
 /** Options of each cache policy, and options that change if guest or device carries something out. */
 const shares: Readonly<Record<string, readonly string[]>> = {
@@ -30,10 +30,7 @@ const ofCallersWithoutNames = /^fallocate: 100666 1000:1000 links 1, not falloca
 
 t.setTimeout(900_000)
 
-for (const { kernel, qemu } of [
-  { kernel: '6.12', qemu: '10' },
-  { kernel: '7', qemu: '11' },
-]) {
+for (const { kernel, qemu } of newerPairs) {
   t.test(`Linux ${kernel}`, async (t) => {
     const served = await Promise.all(Object.entries(shares).map(([tag, args]) => serve(t, tag, args)))
     const guest = await bootWith(t, served, { kernel, qemu })

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { DeviceProcess } from '../../vm/device/device-process.js'
 import { bootGuest, type Guest } from '../../vm/guest/guest.js'
-import { expectQuietKernel } from '../support/host/real-guest.js'
+import { expectQuietKernel, newerPairs } from '../support/host/real-guest.js'
 
 const KIB = 1024
 const QUOTA_KIB = 8 * KIB
@@ -164,10 +164,7 @@ async function refuseMappedPages(t: Test, bed: Bed): Promise<void> {
   t.ok(bed.usedKib('mapped') <= QUOTA_KIB, `${bed.usedKib('mapped')} KiB are used`)
 }
 
-for (const { kernel, qemu } of [
-  { kernel: '6.12', qemu: '10' },
-  { kernel: '7', qemu: '11' },
-]) {
+for (const { kernel, qemu } of newerPairs) {
   t.test(`Linux ${kernel} on QEMU ${qemu}`, async (t) => {
     const home = mkdtempSync(join(tmpdir(), 'quotas-'))
     t.teardown(() => rmSync(home, { recursive: true, force: true }))

@@ -51,9 +51,11 @@ const GROUP = [
   '',
 ].join('\n')
 
-/** The Debian system's place in the guest, and a share's place inside it. */
+/** The Debian system's place in the guest. */
 const ROOT = '/debian'
-const TAG = 'debian'
+export const DEBIAN_TAG = 'debian'
+/** Our device serves it with these. */
+export const DEBIAN_OPTIONS = ['--readonly', '--cache', 'always']
 
 /**
  * Returns the cached folder of a small Debian system: packages unpacked into one tree, without running their scripts.
@@ -100,11 +102,11 @@ export async function serveDebianRoot(more: readonly string[] = []): Promise<Deb
   const device = await DeviceProcess.start({
     device: 'virtiofsd-ts',
     sharedDir,
-    args: ['--readonly', '--cache', 'always', '--keep-alive'],
+    args: [...DEBIAN_OPTIONS, '--keep-alive'],
   })
   return {
-    share: { tag: TAG, socketPath: device.socketPath },
-    enter: (guest, mountPoint) => enterDebianRoot(guest, TAG, mountPoint),
+    share: { tag: DEBIAN_TAG, socketPath: device.socketPath },
+    enter: (guest, mountPoint) => enterDebianRoot(guest, DEBIAN_TAG, mountPoint),
     command: debianCommand,
     stop: () => device.stop(),
   }

@@ -1,4 +1,5 @@
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync } from 'node:fs'
+import { textOf } from '../host/text-of.js'
 
 const NS_PER_MS = 1e6
 /** Linux's USER_HZ, in which /proc counts. */
@@ -26,27 +27,37 @@ export function wholeCpuUs(pids: readonly number[]): number {
 
 /** Returns the resident memory of processes together, in bytes. */
 export function residentBytes(pids: readonly number[]): number {
-  return sum(pids.map((pid) => 1024 * Number(/^VmRSS:\s+(\d+)/m.exec(read(`/proc/${pid}/status`))?.[1] ?? 0)))
+  return statusBytes(pids, 'VmRSS')
+}
+
+/** Returns the most resident memory that each process has had, together, in bytes. */
+export function peakResidentBytes(pids: readonly number[]): number {
+  return statusBytes(pids, 'VmHWM')
+}
+
+function statusBytes(pids: readonly number[], field: 'VmRSS' | 'VmHWM'): number {
+  const pattern = new RegExp(`^${field}:\\s+(\\d+)`, 'm')
+  return sum(pids.map((pid) => 1024 * Number(pattern.exec(textOf(`/proc/${pid}/status`))?.[1] ?? 0)))
 }
 
 /** Returns the memory that only these processes have, in bytes: what ends with them. */
 export function privateBytes(pids: readonly number[]): number {
   const kibs = pids.flatMap((pid) => [
-    ...read(`/proc/${pid}/smaps_rollup`).matchAll(/^Private_.*?(\d+) kB/gm),
+    ...textOf(`/proc/${pid}/smaps_rollup`).matchAll(/^Private_.*?(\d+) kB/gm),
   ])
   return sum(kibs.map(([, kib]) => 1024 * Number(kib)))
 }
 
 /** Returns the processor time of the present threads of processes, in milliseconds, to the microsecond. */
 export function cpuMs(pids: readonly number[]): number {
-  return sum(threadsOf(pids).map((dir) => Number(read(`${dir}/schedstat`).split(' ')[0]) / NS_PER_MS))
+  return sum(threadsOf(pids).map((dir) => Number(textOf(`${dir}/schedstat`).split(' ')[0]) / NS_PER_MS))
 }
 
 /** Returns how often the threads went to sleep; a timer that wakes an idle thread shows here. */
 export function sleeps(pids: readonly number[]): number {
   return sum(
     threadsOf(pids).map((dir) =>
-      Number(/^voluntary_ctxt_switches:\s+(\d+)/m.exec(read(`${dir}/status`))?.[1] ?? 0),
+      Number(/^voluntary_ctxt_switches:\s+(\d+)/m.exec(textOf(`${dir}/status`))?.[1] ?? 0),
     ),
   )
 }
@@ -55,21 +66,12 @@ export function sleeps(pids: readonly number[]): number {
  * Returns the fields of proc_pid_stat(5) behind the name, which may hold anything; empty if the process has ended.
  */
 function statOf(pid: number | string): string[] {
-  const stat = read(`/proc/${pid}/stat`)
+  const stat = textOf(`/proc/${pid}/stat`)
   return stat.slice(stat.lastIndexOf(')') + 2).split(' ')
 }
 
 function threadsOf(pids: readonly number[]): string[] {
   return pids.flatMap((pid) => readdirSync(`/proc/${pid}/task`).map((tid) => `/proc/${pid}/task/${tid}`))
-}
-
-function read(path: string): string {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch {
-    // The process ended in between.
-    return ''
-  }
 }
 
 function sum(values: readonly number[]): number {

@@ -7,7 +7,7 @@ import t from 'tap'
 import { serveDebianRoot } from '../../../vm/device/debian-root.js'
 import { DeviceProcess } from '../../../vm/device/device-process.js'
 import { isRoot } from '../../support/device/cases.js'
-import { bootWith, expectQuietKernel } from '../../support/host/real-guest.js'
+import { bootWith, expectQuietKernel, newerPairs } from '../../support/host/real-guest.js'
 
 const COPIES = 'COPY_FILE_RANGE+COPY_FILE_RANGE_64'
 
@@ -63,10 +63,7 @@ if (!isRoot) t.plan(0, 'needs root: mounts')
 else {
   const root = await serveDebianRoot()
   t.teardown(() => root.stop())
-  for (const { kernel, qemu } of [
-    { kernel: '6.12', qemu: '10' },
-    { kernel: '7', qemu: '11' },
-  ]) {
+  for (const { kernel, qemu } of newerPairs) {
     t.test(`Linux ${kernel}`, async (t) => {
       const served = []
       for (const [tag, { args, hasTwo = false }] of Object.entries(shares)) {

@@ -3,16 +3,13 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { bootWith, serve } from '../../support/host/real-guest.js'
+import { bootWith, newerPairs, serve } from '../../support/host/real-guest.js'
 
 const WAIT_MS = 5_000
 
 t.setTimeout(600_000)
 
-for (const { kernel, qemu } of [
-  { kernel: '6.12', qemu: '10' },
-  { kernel: '7', qemu: '11' },
-]) {
+for (const { kernel, qemu } of newerPairs) {
   t.test(`Linux ${kernel}: a read-only share, then one whose device ends`, async (t) => {
     const dying = await serve(t, 'dying')
     const fixed = await serve(t, 'fixed', ['--readonly'])

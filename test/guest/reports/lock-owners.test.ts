@@ -7,7 +7,7 @@ import t from 'tap'
 import { serveDebianRoot } from '../../../vm/device/debian-root.js'
 import { DeviceProcess } from '../../../vm/device/device-process.js'
 import { policies } from '../../support/device/users.js'
-import { bootWith, expectQuietKernel } from '../../support/host/real-guest.js'
+import { bootWith, expectQuietKernel, newerPairs } from '../../support/host/real-guest.js'
 
 t.setTimeout(900_000)
 
@@ -144,10 +144,7 @@ const ways = [
 const root = await serveDebianRoot()
 t.teardown(() => root.stop())
 
-for (const { kernel, qemu } of [
-  { kernel: '6.12', qemu: '10' },
-  { kernel: '7', qemu: '11' },
-]) {
+for (const { kernel, qemu } of newerPairs) {
   t.test(`Linux ${kernel}`, async (t) => {
     const onHost = expected()
     const shares = []

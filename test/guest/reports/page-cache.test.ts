@@ -4,7 +4,7 @@
  */
 import t from 'tap'
 import { serveDebianRoot } from '../../../vm/device/debian-root.js'
-import { bootWith, expectQuietKernel, serve } from '../../support/host/real-guest.js'
+import { bootWith, expectQuietKernel, newerPairs, serve } from '../../support/host/real-guest.js'
 
 const BYTES = 100_000
 
@@ -51,10 +51,7 @@ ${writers
 
 t.setTimeout(1_200_000)
 
-for (const { kernel, qemu } of [
-  { kernel: '6.12', qemu: '10' },
-  { kernel: '7', qemu: '11' },
-]) {
+for (const { kernel, qemu } of newerPairs) {
   t.test(`Linux ${kernel}`, async (t) => {
     const shares = await Promise.all(
       Object.entries(policies).map(([tag, args]) => serve(t, tag, ['--allow-direct-io', ...args])),

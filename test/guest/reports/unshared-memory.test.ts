@@ -6,7 +6,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { bootWith, hashOf, serve } from '../../support/host/real-guest.js'
+import { bootWith, hashOf, newerPairs, serve } from '../../support/host/real-guest.js'
 import { pattern } from '../../support/pattern.js'
 
 const MIB = 1 << 20
@@ -16,10 +16,7 @@ const FILES = 24
 
 t.setTimeout(900_000)
 
-for (const { kernel, qemu } of [
-  { kernel: '6.12', qemu: '10' },
-  { kernel: '7', qemu: '11' },
-]) {
+for (const { kernel, qemu } of newerPairs) {
   t.test(`Linux ${kernel}: what lies in unshared memory fails, and is never zeros`, async (t) => {
     const shares = [await serve(t, 'never', ['--cache', 'never']), await serve(t, 'auto')]
     const sums = new Map<string, string>()

@@ -6,7 +6,7 @@ import * as native from 'virtiofsd-ts-native'
 import { serveDebianRoot } from '../../../vm/device/debian-root.js'
 import { ControlClient } from '../../support/device/control-client.js'
 import { sleep } from '../../support/device/device.js'
-import { bootWith, expectQuietKernel, serve } from '../../support/host/real-guest.js'
+import { bootWith, expectQuietKernel, newerPairs, serve } from '../../support/host/real-guest.js'
 import { tempDir } from '../../support/host/temp-dir.js'
 
 t.setTimeout(900_000)
@@ -32,10 +32,7 @@ except OSError as error:
 const root = await serveDebianRoot()
 t.teardown(() => root.stop())
 
-for (const { kernel, qemu } of [
-  { kernel: '6.12', qemu: '10' },
-  { kernel: '7', qemu: '11' },
-]) {
+for (const { kernel, qemu } of newerPairs) {
   t.test(`Linux ${kernel}`, async (t) => {
     const controlPath = join(tempDir(t), 'control')
     const patient = await serve(t, 'patient', ['--posix-lock', '--flock', '--control-socket', controlPath])

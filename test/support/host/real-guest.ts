@@ -8,12 +8,20 @@ import { bootGuest, type Guest, type GuestOptions } from '../../../vm/guest/gues
 import { loudMessages } from '../../../vm/guest/kernel-log.js'
 import type { Share } from '../../../vm/guest/qemu.js'
 
-/** Pairs that use every kernel, and every QEMU in common use, at least once. */
-export const pairs: readonly { readonly kernel: string; readonly qemu: string }[] = [
-  { kernel: '6.1', qemu: '7.2' },
+/** A kernel, and a QEMU in which it runs. */
+export interface Pair {
+  readonly kernel: string
+  readonly qemu: string
+}
+
+/** The pairs of Debian 13, and of kernel and QEMU as they are released. */
+export const newerPairs: readonly Pair[] = [
   { kernel: '6.12', qemu: '10' },
   { kernel: '7', qemu: '11' },
 ]
+
+/** Pairs that use every kernel, and every QEMU in common use, at least once. */
+export const pairs: readonly Pair[] = [{ kernel: '6.1', qemu: '7.2' }, ...newerPairs]
 
 /** A directory that our device serves. */
 export interface SharedDirectory {
@@ -35,6 +43,13 @@ export async function serve(t: Test, tag: string, args: readonly string[] = []):
     rmSync(path, { recursive: true, force: true })
   })
   return { tag, path, device }
+}
+
+/** Serves a directory by another device, to which a guest can move. It is stopped at the end of the test. */
+export async function serveAgain(t: Test, path: string, args: readonly string[]): Promise<DeviceProcess> {
+  const device = await DeviceProcess.start({ device: 'virtiofsd-ts', sharedDir: path, args: [...args] })
+  t.teardown(() => device.stop())
+  return device
 }
 
 /** A guest may have further shares, which it mounts itself. */

@@ -3,9 +3,16 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type { MigrationMode } from '../../../src/passthrough/state/options.js'
-import { debianCommand, enterDebianRoot, fetchDebianRoot } from '../../device/debian-root.js'
+import {
+  DEBIAN_OPTIONS,
+  DEBIAN_TAG,
+  debianCommand,
+  enterDebianRoot,
+  fetchDebianRoot,
+} from '../../device/debian-root.js'
 import { bootGuest, type CommandResult, type Guest, type RunningCommand } from '../../guest/guest.js'
 import { loudMessages } from '../../guest/kernel-log.js'
+import { whenLate } from '../../host/patience.js'
 import { POLICIES, type PolicyName } from '../work/policies.js'
 import { freeLocks, type LockKind } from './host-locks.js'
 import { SharePair } from './share-pair.js'
@@ -25,7 +32,6 @@ const INFO = 30
 const LOCKS: readonly LockKind[] = ['flock', 'fcntl']
 const SHARES = '/shares'
 const NEEDS = ['--flock', '--posix-lock']
-const ROOT_OPTIONS = ['--readonly', '--cache', 'always']
 
 /** A script that works and verifies until a file `stop` is there; `debian` if it needs the Debian system. */
 interface Load {
@@ -57,7 +63,6 @@ export interface MovingGuestOptions {
 /** A guest at work on a share for each cache policy, each of which two devices serve. */
 export class MovingGuest {
   private readonly loads: RunningLoad[] = []
-  private readonly heldLocks: RunningCommand[] = []
   private readonly locks: readonly { kind: LockKind; path: string }[]
   /** Migrations that were refused because a file without a name was open, and tried again. */
   refusals = 0
@@ -82,7 +87,7 @@ export class MovingGuest {
       for (const kind of LOCKS) writeFileSync(join(share.path, kind), '')
       shares.push(share)
     }
-    const root = await SharePair.start('debian', ROOT_OPTIONS, await fetchDebianRoot())
+    const root = await SharePair.start(DEBIAN_TAG, DEBIAN_OPTIONS, await fetchDebianRoot())
     const guest = await bootGuest({
       kernel,
       qemu,
@@ -152,11 +157,10 @@ export class MovingGuest {
     for (const { tag } of this.shares) await this.guest.output(`touch ${SHARES}/${tag}/stop`)
     const told: string[] = []
     for (const { what, command } of this.loads) {
-      const { status, stdout } = await endOf(what, command)
+      const { status, stdout } = await this.endOf(what, command)
       if (status !== 0) throw new Error(`${what} ended with ${status}:\n${stdout.toString().slice(-2000)}`)
       told.push(`${what}: ${stdout.toString().trim().split('\n').at(-1)}`)
     }
-    for (const lock of this.heldLocks) lock.kill(9)
     await this.guest.output('sync', { timeoutMs: PATIENCE_MS })
     const loud = loudMessages(await this.guest.kernelLog())
     if (loud.length > 0) throw new Error(`the guest's kernel complains:\n${loud.join('\n')}`)
@@ -183,6 +187,15 @@ export class MovingGuest {
     return command
   }
 
+  /** Resolves to the result of a command that is about to end. Rejects if it does not. */
+  private endOf(what: string, { result }: RunningCommand): Promise<CommandResult> {
+    return new Promise((resolve, reject) => {
+      const late = () => reject(new Error(`${what} does not end`))
+      const callOff = whenLate(this.guest.qemuPid, PATIENCE_MS, late)
+      result.finally(callOff).then(resolve, reject)
+    })
+  }
+
   private expectNoFault(): void {
     if (this.fault !== undefined) throw this.fault
   }
@@ -193,14 +206,6 @@ function isWarning(line: string): boolean {
   if (!line.startsWith('{')) return true
   const { level } = JSON.parse(line) as { level: number }
   return level > INFO
-}
-
-/** Resolves to the result of a command that is about to end. Rejects if it does not. */
-async function endOf(what: string, { result }: RunningCommand): Promise<CommandResult> {
-  const late = sleep(PATIENCE_MS, undefined, { ref: false }).then(() => {
-    throw new Error(`${what} does not end`)
-  })
-  return Promise.race([result, late])
 }
 
 /** Waits until `find` returns nothing. Rejects after a minute, with what it found last. */

@@ -1,0 +1,66 @@
+/** A guest that works on a share for each cache policy, and holds locks there, while its devices are exchanged. */
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Test } from 'tap'
+import type { Guest, RunningCommand } from '../../../vm/guest/guest.js'
+import { freeLocks, type LockKind } from '../../../vm/measure/migrations/host-locks.js'
+import { type SharedDirectory, serve } from './real-guest.js'
+
+/** Cache policies, each for a share of that name. */
+export const policies = [
+  { tag: 'never', args: ['--cache', 'never', '--allow-mmap'] },
+  { tag: 'auto', args: ['--cache', 'auto'] },
+  { tag: 'always', args: ['--cache', 'always'] },
+  { tag: 'writeback', args: ['--cache', 'auto', '--writeback'] },
+] as const
+
+export const COMMON = ['--posix-lock', '--flock', '--keep-alive']
+
+const LOCKS: readonly LockKind[] = ['flock', 'fcntl']
+
+/** Serves a share for each policy. `more` returns further options of one. */
+export async function serveEach(
+  t: Test,
+  more: (tag: string) => readonly string[] = () => [],
+): Promise<SharedDirectory[]> {
+  const shares: SharedDirectory[] = []
+  for (const { tag, args } of policies) {
+    const share = await serve(t, tag, [...args, ...COMMON, ...more(tag)])
+    for (const kind of LOCKS) writeFileSync(join(share.path, kind), '')
+    shares.push(share)
+  }
+  return shares
+}
+
+/** A model that checks the contents of files, and a lock of each kind, on each of the shares of `serveEach`. */
+export class GuestAtWork {
+  private readonly locks: readonly { kind: LockKind; path: string }[]
+  private readonly holders: readonly RunningCommand[]
+  private readonly models: readonly (RunningCommand & { tag: string })[]
+
+  /** Begins; each model works for `seconds`. */
+  constructor(guest: Guest, shares: readonly SharedDirectory[], seconds: number) {
+    this.locks = shares.flatMap(({ path }) => LOCKS.map((kind) => ({ kind, path: join(path, kind) })))
+    this.holders = shares.flatMap(({ tag }) =>
+      LOCKS.map((kind) => guest.spawn(`lock-file ${kind} /${tag}/${kind} sleep 100000`)),
+    )
+    this.models = shares.map(({ tag }, n) => ({
+      tag,
+      ...guest.spawn(`file-soak /${tag}/work ${n + 1} 1 ${seconds}`),
+    }))
+  }
+
+  /** Checks that a process of the host gets none of the locks. */
+  async expectHeld(t: Test, when: string): Promise<void> {
+    t.same(await freeLocks(this.locks), [], `every lock is held ${when}`)
+  }
+
+  /** Waits for the end of the models, checks what they found, and gives the locks back. */
+  async finish(t: Test): Promise<void> {
+    for (const { tag, result } of this.models) {
+      const { status, stderr } = await result
+      t.equal(status, 0, `${tag}: every file was what it had to be ${stderr}`)
+    }
+    for (const holder of this.holders) holder.kill(9)
+  }
+}
