@@ -2,6 +2,7 @@
 import t from 'tap'
 import { replaceUnderLoad } from '../../soak/replace-load.js'
 import { isRoot } from '../../support/device/cases.js'
+import type { Device } from '../../support/device/device.js'
 import { LiveDevice } from '../../support/device/live-device.js'
 import { mount } from '../../support/fuse/mount.js'
 
@@ -20,10 +21,16 @@ for (const [storage, options] of [
     const live = await LiveDevice.start(t, options, { storage, sandbox })
     const fs = mount(t, live.device)
     await live.replace()
-    const fds = await live.device.restingFdCount()
+    const fds = await restingFds(live.device)
     const { requests } = await replaceUnderLoad(live, fs, REPLACEMENTS)
     t.ok(requests > REPLACEMENTS, `${requests} requests were answered once each`)
     fs.forgetAll()
-    t.equal(await live.device.restingFdCount(), fds, 'and no replacement leaves a descriptor')
+    t.equal(await restingFds(live.device), fds, 'and no replacement leaves a descriptor')
   })
+}
+
+/** Descriptors but io_urings: of these, a process gets as many as the kernel has left for its user. */
+async function restingFds(device: Device): Promise<number> {
+  await device.restingFdCount()
+  return device.openFiles().filter((name) => !name.includes('io_uring')).length
 }
