@@ -83,7 +83,7 @@ check: build ## Check types, lint and format, and run the unit tests (under two 
 tap = npx tap run --reporter=terse --timeout=$(or $(2),120) $(if $(3),--jobs=$(3)) $(foreach suite,$(1),$(wildcard dist/test/$(suite)))
 
 .PHONY: fuzz
-fuzz: build sanitized ## Fuzz messages, rings and requests under sanitizers (MESSAGES=, SEED=, TARGET=, REPLAY=an input)
+fuzz: build sanitized ## Fuzz messages, rings, requests and states of migrations under sanitizers (MESSAGES=, SEED=, TARGET=messages, rings, races, requests, trees or state; REPLAY=an input)
 	@node dist/test/fuzz/main.js $(foreach name,TARGET MESSAGES SEED REPLAY,$(call option,$(name)))
 
 .PHONY: bench-operate
@@ -147,7 +147,7 @@ selftests: build ## Run the kernel's own selftests of FUSE, in a guest with that
 	@node dist/vm/selftests.js $(foreach name,TREE KERNEL QEMU,$(call option,$(name)))
 
 .PHONY: test
-test: check test-frontend test-guest test-package ## Run all tests (about 25 minutes on two cores without KVM)
+test: check test-frontend test-guest test-package ## Run check, test-frontend, test-guest and test-package (about 25 minutes on two cores without KVM)
 
 .PHONY: bench
 bench: JSON ?= results/bench.json
@@ -190,7 +190,7 @@ test-package: build ## Test the npm packages: packed, installed into an empty fo
 	$(call tap,package,300)
 
 .PHONY: test-roots
-test-roots: dist deb ## Test what make dist and make deb made: in fresh Debian systems, on arm64 by qemu-user, with Node 22 and 24, under AppArmor in a guest
+test-roots: dist deb ## Test what make dist and make deb made: in fresh Debian systems and a container, on arm64 by qemu-user, with Node 22 and 24, under systemd, libvirt and AppArmor (needs root)
 	$(call tap,roots,900,1)
 
 .PHONY: test-trees

@@ -2,7 +2,7 @@ import { hasName } from '../basics/has-name.js'
 import { commandTable } from '../config/command-table.js'
 import { nearestName } from '../config/nearest-name.js'
 import { UserError } from '../config/user-error.js'
-import { ownCommands, shareCommands } from '../control/control-commands.js'
+import { changeCommands, ownCommands, shareCommands } from '../control/control-commands.js'
 import { bashCompletion, type CommandWords } from '../reference/bash-completion.js'
 import { fishCompletion } from '../reference/fish-completion.js'
 import { zshCompletion } from '../reference/zsh-completion.js'
@@ -12,7 +12,7 @@ const shells = { bash: bashCompletion, zsh: zshCompletion, fish: fishCompletion 
 
 const words: CommandWords = {
   completion: Object.keys(shells),
-  ctl: Object.keys({ ...ownCommands, ...shareCommands }),
+  ctl: Object.keys({ ...ownCommands, ...changeCommands, ...shareCommands }),
 }
 
 const after = `For this bash:  source <(virtiofsd-ts completion bash)

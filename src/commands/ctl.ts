@@ -15,7 +15,7 @@ ${Object.entries({ ...ownCommands, ...changeCommands, ...shareCommands })
   .map(([name, text]) => `  ${name.padEnd(13)} ${text}`)
   .join('\n')}
 
-An argument is JSON, or words:
+An argument is words, as above, or JSON: true for on, an array of opcodes or flags, an object for NAME=VALUE.
   ctl ... inspect on                       ctl ... inodes top=5,sort=writes,path=db/**
   ctl ... withhold LSEEK+SYNCFS            ctl ... init off=ASYNC_DIO,minor=31
   ctl ... set cache=never,entry-timeout=0  ctl ... set '{"rules":[{"match":"**/db","cache":"never"}]}'
@@ -28,7 +28,9 @@ Words that say what happens to them:
   delay-ms=5              wait 5 ms; also 1..9 (uniform), exp:5 (exponential, mean 5), normal:5:2 (mean 5, deviation 2)
   errno=EIO               fail instead of being carried out
   short-bytes=512         let a READ or WRITE move no more than this
-  violation=KIND          unique, length or positive-error: a reply that breaks the protocol (needs --unsafe-faults)`
+  violation=KIND          unique, length or positive-error: a reply that breaks the protocol (needs --unsafe-faults)
+In JSON a fault has the keys opcodes, path, probability, limit, hold: { until, timeoutMs }, delay: { fixedMs, uniformMs,
+exponentialMs or normalMs }, errno, shortBytes and violation.`
 
 const CLEAR_SCREEN = '\x1b[H\x1b[2J'
 

@@ -21,25 +21,25 @@ export class ControlError extends Error {
 
 /** Commands that a share's thread answers, each with its purpose. */
 export const shareCommands: Readonly<Record<ShareCommandName, string>> = {
-  state: 'state of the share: connected, mounted, guest, agreed INIT flags, settings in force',
-  figures: 'figures of the share now: requests in flight, inodes, open files, descriptors, limits',
-  inspect: 'true or false: count overlap and latencies, or stop',
-  inodes: '{ top, sort: overlap|writes|reads|opens, path }: what the guest does with each file',
+  state: 'connection, mount and guest of the share, the agreed INIT flags, the settings in force',
+  figures: 'requests in flight, inodes, open files, descriptors and limits of the share now',
+  inspect: 'on or off: count overlap and latencies, or stop',
+  inodes: 'top=N,sort=overlap|writes|reads|opens,path=GLOB: what the guest does with each file',
   totals: 'what the guest does with all files together',
-  latency: 'latency by opcode, from the ring to the reply',
-  reset: 'set the counts of inodes and latency to zero',
-  trace: 'true or false: record requests, or stop',
-  'fault-add': '{ opcodes, path, probability, limit, hold, delay, errno, shortBytes, violation }: a fault',
+  latency: 'latencies by opcode, from the ring to the reply',
+  reset: 'set the counts of inodes, totals and latency to zero',
+  trace: 'on or off: record requests in the file of --trace, or stop',
+  'fault-add': 'WORDS, see below: hold, delay, fail or shorten some requests',
   'fault-list': 'faults in force, how often each was applied, and the requests each holds',
-  'fault-remove': 'NUMBER: remove a fault',
+  'fault-remove': 'NUMBER, as fault-list shows it: remove this fault',
   'fault-clear': 'remove every fault',
   release: 'release every held request',
-  withhold: '[ OPCODES ]: answer these opcodes with ENOSYS, and no others',
-  init: '{ on, off: [ INIT flags ], minor }: change the reply to the next INIT',
+  withhold: 'OPCODE+OPCODE: answer these with ENOSYS, and no others; none: answer all',
+  init: 'on=FLAG+FLAG,off=FLAG+FLAG,minor=N: change the reply to the next INIT',
   limits:
-    '{ iops, bandwidth, quota-bytes, quota-inodes }, as the options: change them; { recount }: count the files anew; no argument: show the limits, what waits and what is used',
+    'show limits and what is used; iops=,bandwidth=,quota-bytes=,quota-inodes=: change them; recount=yes: count files anew',
   locks: 'locks kept on the host: which are held, and which process waits for one, since when',
-  'locks-release': 'NUMBER of a waiting lock, or no argument for all: the waiting process gets ECANCELED',
+  'locks-release': 'NUMBER, as locks shows it, or nothing for all: waiting processes get ECANCELED',
 }
 
 /** Commands that the main thread answers itself. */
@@ -48,16 +48,16 @@ export const ownCommands: Readonly<Record<string, string>> = {
   shares: 'the shares of this process',
   report: 'all counts of every share; latencies are counted from the first report on',
   counts: 'requests and errors by opcode, since the start',
-  set: '{ OPTION: VALUE, rules: [ RULE ] }: change caching, rules or log-level; the answer says what waits for a mount',
+  set: 'OPTION=VALUE,...: change caching, rules or log-level; the answer says what waits for a mount',
 }
 
 /** Commands for the socket beside this one, which leads to a process that sees the host: see changesPath. */
 export const changeCommands: Readonly<Record<string, string>> = {
-  'share-add': 'WORDS, as of --share: add a share',
+  'share-add': 'WORDS of --share: add a share',
   'share-remove': 'NAME: end a share and remove its socket',
   reload: 'read the configuration file again, and apply what is different',
   replace:
-    '[--with PROGRAM] [OPTION]...: another process goes on in the place of this one; guests notice nothing',
+    '[--with PROGRAM] [OPTION]...: another process goes on in the place of this one; guests notice a short pause',
 }
 
 /** The shares of the process; they come and go. */

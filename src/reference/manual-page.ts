@@ -12,13 +12,19 @@ can make only those system calls that serving needs.
 It ends with status 0 when its front-ends have left.`
 
 const exitStatus: readonly (readonly [string, string])[] = [
-  [
-    '0',
-    'The front-end has left; or SIGTERM, SIGINT or SIGQUIT came; or SIGHUP came without --config. With --config, SIGHUP reads the file again.',
-  ],
+  ['0', 'The front-end has left; or SIGTERM, SIGINT or SIGQUIT came; or SIGHUP came without --config.'],
   ['1', 'A share failed.'],
   ['2', 'An option or a file is wrong, or the sandbox cannot be made. One line says what is wrong, and why.'],
   ['128+N', 'The process that serves was ended by signal N.'],
+]
+
+const signals: readonly (readonly [string, string])[] = [
+  ['SIGTERM, SIGINT, SIGQUIT', 'End the process, and remove its sockets.'],
+  ['SIGHUP', 'Reads the file of --config again. Without --config it ends the process.'],
+  [
+    'SIGUSR2',
+    'Starts the program again, which goes on in the place of this process while guests stay connected: as "virtiofsd-ts ctl replace". A share that is alone in a sandbox needs --control-socket or --config for this.',
+  ],
 ]
 
 const files: readonly (readonly [string, string])[] = [
@@ -27,6 +33,14 @@ const files: readonly (readonly [string, string])[] = [
     'the vhost-user socket; made with mode 0600, or 0660 with --socket-group, and removed at the end',
   ],
   ['SOCKET.pid', 'has the process id; the process holds a lock on it while it runs'],
+  [
+    'CONTROL',
+    'the path of --control-socket: the control socket; made with mode 0600, and removed at the end',
+  ],
+  [
+    'CONTROL.live',
+    'beside it, the socket of "virtiofsd-ts ctl" for share-add, share-remove, reload and replace; made and removed like it',
+  ],
   [
     '50-virtiofsd-ts.json',
     'in /usr/share/qemu/vhost-user or /etc/qemu/vhost-user: tells libvirt of this program',
@@ -70,6 +84,8 @@ export function manualPage(version: string): string {
     ...optionGroups.flatMap(({ title, options }) => [`.SS ${escaped(title)}`, ...options.flatMap(optionOf)]),
     '.SH COMMANDS',
     ...commandTable.flatMap(({ name, text }) => term(`\\fB${escaped(name)}\\fR`, sentence(text))),
+    '.SH SIGNALS',
+    ...signals.flatMap(([names, text]) => term(escaped(names), text)),
     '.SH FILES',
     ...files.flatMap(([name, text]) => term(`\\fI${escaped(name)}\\fR`, sentence(text))),
     '.SH EXIT STATUS',

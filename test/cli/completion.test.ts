@@ -62,6 +62,7 @@ function checkOffers(t: Test, offers: Shell): void {
   t.same(offers(['--no-readdirp']), ['--no-readdirplus'])
   t.same(offers(['chec']), ['check-config'])
   t.same(offers(['ctl', 'fault-a']), ['fault-add'])
+  t.same(offers(['ctl', 'repl']), ['replace'], 'a command that changes the process')
   t.same([...offers(['completion', ''])].sort(), ['bash', 'fish', 'zsh'])
   t.ok(offers(['--cache', 'never', '--write']).includes('--writeback'))
 }

@@ -33,6 +33,10 @@ t.test('man renders the page without a warning, with every option', { skip: noMa
     if (argument !== undefined)
       t.match(text, new RegExp(`${shown}( |\\[=)${argument}`), `${shown}: its value`)
   }
+  for (const signal of ['SIGTERM', 'SIGHUP', 'SIGUSR2'])
+    t.match(text, new RegExp(`^ +(SIG.*, )?${signal}\\b`, 'm'), signal)
+  for (const file of ['SOCKET', 'SOCKET.pid', 'CONTROL', 'CONTROL.live'])
+    t.match(text, new RegExp(`^ +${file.replace('.', '\\.')}( |$)`, 'm'), file)
   for (const { name } of commandTable) t.match(text, new RegExp(`^ +${name} *$|^ +${name} +[A-Z]`, 'm'), name)
 })
 

@@ -35,7 +35,8 @@ try {
     const at = (part: number) => sorted[Math.floor(part * (sorted.length - 1))]?.toFixed(0)
     return `${at(0)} to ${at(1)}, median ${at(0.5)}`
   }
-  const ends = (list: readonly number[]) => `${list.slice(0, 5).join(' ')} ... ${list.slice(-5).join(' ')}`
+  const ends = (list: readonly number[]) =>
+    `${spread(list)}; in turn ${list.slice(0, 5).join(' ')} ... ${list.slice(-5).join(' ')}`
   process.stdout.write(`${values.count} processes replaced each other, --sandbox ${sandbox}
   requests, each answered once and without an error: ${requests}
   pause as the new process says, in ms: ${spread(pauseMs)}

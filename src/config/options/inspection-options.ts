@@ -69,7 +69,7 @@ export const inspectionOptions = [
     argument: 'path',
     kind: text,
     scope: 'process',
-    text: 'accept "virtiofsd-ts ctl" at this socket (JSON lines)',
+    text: 'accept "virtiofsd-ts ctl" at this socket (JSON lines), and its changes of the process at PATH.live',
   },
   {
     name: 'metrics',
