@@ -15,6 +15,11 @@ import {
 } from '../../support/rings/promise-device.js'
 
 const TIMEOUT_MS = 20_000
+/** A spin that a test does not wait for, unless other programs end it. */
+const SPIN_MS = 4000
+const PATIENCE_MS = 60_000
+/** Requests after which a device spins again: see src/vhost-user/spin-trials.ts. */
+const REST = 128
 const MIB = 2 ** 20
 
 class Rig {
@@ -104,6 +109,23 @@ class Guest {
     this.ask(kind)
     return this.next()?.reply
   }
+
+  /**
+   * Sends a request without a kick, and returns its reply. Where others want the processor, the device gives spinning up for
+   * some requests, so this is tried again. Returns undefined if no spin has seen a request for a minute.
+   */
+  callSpinning(kind: number): number | undefined {
+    const endMs = performance.now() + PATIENCE_MS
+    while (performance.now() < endMs) {
+      this.askWithoutKick(kind)
+      const seen = this.next(SPIN_MS / 2)
+      if (seen !== undefined) return seen.reply
+      this.queue.kick()
+      this.next()
+      for (let n = 0; n < REST; n++) this.call(Reply.AT_ONCE)
+    }
+    return undefined
+  }
 }
 
 for (const pollUs of [0, 50]) {
@@ -138,20 +160,18 @@ t.test('a slow reply does not hold up others', async (t) => {
 t.test(
   'a spin beside a promise sees requests, and lets timers and sockets of Node have their turn',
   async (t) => {
-    const rig = new Rig(t, { pollUs: 4_000_000, cancels: false })
+    const rig = new Rig(t, { pollUs: 1000 * SPIN_MS, cancels: false })
     const guest = await Guest.connect(rig)
     guest.begin(Reply.WHEN_ABORTED)
-    guest.askWithoutKick(Reply.AT_ONCE)
-    t.equal(guest.next()?.reply, ANSWERED)
-    guest.askWithoutKick(Reply.AFTER_A_TIMER)
-    t.equal(guest.next(2000)?.reply, ANSWERED, 'long before the spin ends')
+    t.equal(guest.callSpinning(Reply.AT_ONCE), ANSWERED)
+    t.equal(guest.callSpinning(Reply.AFTER_A_TIMER), ANSWERED, 'long before the spin ends')
     guest.frontend.close()
     t.equal(await rig.closed, 'closed')
   },
 )
 
 t.test('a full device looks at its rings again once it is free, and not before', async (t) => {
-  const rig = new Rig(t, { most: 1, pollUs: 4_000_000, cancels: false })
+  const rig = new Rig(t, { most: 1, pollUs: 1000 * SPIN_MS, cancels: false })
   const first = await Guest.connect(rig)
   // Beside a promise, the long spin lets messages have their turn.
   first.begin(Reply.WHEN_ABORTED)
