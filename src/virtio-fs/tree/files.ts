@@ -1,4 +1,4 @@
-import { FUSE_FSYNC_FDATASYNC } from '../abi.js'
+import { FUSE_FSYNC_FDATASYNC, FUSE_WRITE_KILL_SUIDGID } from '../abi.js'
 import { EBADF, EFBIG, EILSEQ, EINVAL, EISDIR, ENFILE, ENOSYS, EOPNOTSUPP, EROFS } from '../errno.js'
 import { MAX_WRITE_BYTES } from '../negotiation.js'
 import { OpenFlag } from '../open-flags.js'
@@ -13,6 +13,7 @@ import type { Awaitable, FsNode, Opened, OrNothing } from './node.js'
 import type { KnownNode } from './node-table.js'
 import { MAX_OPENS, nodeOf, type OpenNode, type TreeParts } from './parts.js'
 import { filePolicyFlags, fopenFlags } from './policy.js'
+import { dropPrivileges } from './privileges.js'
 
 const DIRECTORY = 0o04
 const SEEK_DATA = 3
@@ -128,11 +129,15 @@ export class TreeFiles {
     if (offsetBytes < 0 || !Number.isSafeInteger(offsetBytes + lenBytes)) return -EFBIG
     const data = request.payload(WriteIn.BYTES, lenBytes)
     if (data === undefined) return -EINVAL
+    const drops = (WriteIn.writeFlags(args, ARGS) & FUSE_WRITE_KILL_SUIDGID) !== 0
     return this.on.calls.run<OrNothing<number>>(
       request,
       'write',
       open.handle,
-      (call) => node.write?.(offsetBytes, data, call),
+      (call) =>
+        drops
+          ? andThen(dropPrivileges(node, call), () => node.write?.(offsetBytes, data, call))
+          : node.write?.(offsetBytes, data, call),
       (said, to) => {
         const written = said ?? lenBytes
         if (!Number.isInteger(written) || written < 0 || written > lenBytes)

@@ -10,6 +10,7 @@ import { MethodError } from './method-error.js'
 import type { Attributes, FsNode } from './node.js'
 import type { KnownNode, NodeTable } from './node-table.js'
 import type { TreePolicy } from './policy.js'
+import { isSetIdFile } from './privileges.js'
 
 /** Builds replies with attributes and the times for which the guest may cache them. */
 export class TreeReplies {
@@ -38,14 +39,14 @@ export class TreeReplies {
   attr(to: ReplyPlace, known: KnownNode, attributes: Attributes): number {
     const words = to.replyWords
     this.take(known, known.node, attributes)
-    AttrOut.writeHead(words, 0, attrSec(attributes, this.policyOf(known)))
+    AttrOut.writeHead(words, 0, this.attrSec(attributes, this.policyOf(known)))
     Attr.write(words, AttrOut.ATTR_AT >> 2, this.st, 0)
     return AttrOut.BYTES
   }
 
   statx(to: ReplyPlace, known: KnownNode, attributes: Attributes): number {
     this.take(known, known.node, attributes)
-    StatxOut.write(to.replyWords, 0, attrSec(attributes, this.policyOf(known)), this.st)
+    StatxOut.write(to.replyWords, 0, this.attrSec(attributes, this.policyOf(known)), this.st)
     return StatxOut.BYTES
   }
 
@@ -59,7 +60,7 @@ export class TreeReplies {
     this.take(known, node, attributes)
     const policy = this.policyOf(known)
     const entrySec = timeoutSec('entryTimeoutSec', attributes.entryTimeoutSec, policy.entryTimeoutSec)
-    EntryOut.writeHead(words, w, known.id, generation, entrySec, attrSec(attributes, policy))
+    EntryOut.writeHead(words, w, known.id, generation, entrySec, this.attrSec(attributes, policy))
     Attr.write(words, w + (EntryOut.ATTR_AT >> 2), this.st, 0)
     this.found.arrived(found)
     return known
@@ -85,8 +86,9 @@ export class TreeReplies {
     const { policy } = this
     return policy.changesTimeouts ? policy.forName(this.nodes.pathOf(known.id)).policy : policy.base
   }
-}
 
-function attrSec({ attrTimeoutSec }: Attributes, policy: CachePolicy): number {
-  return attrTimeoutSec ?? policy.attrTimeoutSec
+  /** A direct write may take set-id bits. Linux does not look for the new mode then, and must not have cached the old one. */
+  private attrSec({ attrTimeoutSec }: Attributes, policy: CachePolicy): number {
+    return attrTimeoutSec ?? (isSetIdFile(Statx.mode(this.st)) ? 0 : policy.attrTimeoutSec)
+  }
 }
