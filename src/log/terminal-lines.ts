@@ -28,16 +28,21 @@ function terminalText(line: string, paint: Paint): string {
   const [name, colour] = levels[Number(level)] ?? [`LEVEL ${level}`, 'gray']
   const lines = [
     `[${clock(new Date(Number(time)))}] ${paint(name, colour)}: ${paint(`${msg}`, 'cyan')}`,
-    ...Object.entries(fields).map(([key, value]) => `${paint(key, 'magenta')}: ${fieldText(value)}`),
+    ...Object.entries(fields).map(([key, value]) => `${paint(key, 'magenta')}: ${fieldText(key, value)}`),
   ]
   return `${lines.join('\n').replaceAll('\n', '\n    ')}\n`
 }
 
 /** Formats a field as JSON, or as the stack of an error. Text from a guest cannot move the cursor. */
-function fieldText(value: unknown): string {
+function fieldText(key: string, value: unknown): string {
+  return visibleLines(stackOf(key, value) ?? JSON.stringify(value, undefined, 2))
+}
+
+/** The stack of an error, which comes as text from the thread of a share. */
+function stackOf(key: string, value: unknown): string | undefined {
+  if (typeof value === 'string') return key === 'error' && value.includes('\n') ? value : undefined
   const stack = typeof value === 'object' && value !== null && 'stack' in value ? value.stack : undefined
-  const text = typeof stack === 'string' ? stack : JSON.stringify(value, undefined, 2)
-  return visibleLines(text)
+  return typeof stack === 'string' ? stack : undefined
 }
 
 function painted(text: string, colour: string): string {

@@ -29,6 +29,13 @@ t.test('the stack of an error is printed', async (t) => {
   t.match(stamped(text), /^\[time\] FATAL: cannot start\n {4}err: Error: boom \\u001b\[2J\n {8,}at /)
 })
 
+t.test('so is a stack that came as text, from the thread of a share', async (t) => {
+  const text = shown((log) => log.warn({ path: '/a', error: 'Error: b\n    at c\u001b[2J' }, 'failed'))
+  t.equal(stamped(text), '[time] WARN: failed\n    path: "/a"\n    error: Error: b\n        at c\\u001b[2J\n')
+  const name = shown((log) => log.warn({ error: 'EIO' }, 'failed'))
+  t.equal(stamped(name), '[time] WARN: failed\n    error: "EIO"\n')
+})
+
 t.test('text that a guest chose cannot move the cursor', async (t) => {
   const text = shown((log) => log.warn({ path: 'a\u001b[2Jb\nc\u009bd' }, 'odd name'))
   t.equal(stamped(text), '[time] WARN: odd name\n    path: "a\\u001b[2Jb\\nc\\u009bd"\n')
