@@ -20,12 +20,22 @@ type Exported =
   | FileSystem
   | ((options: FileSystemModule['options'], place: ModulePlace) => FileTree | FileSystem | Promise<FileTree>)
 
+/** Imports a module. Only the error of a module that nobody imports has the place of a wrong word. */
+async function importModule(path: string): Promise<object> {
+  try {
+    return await import(pathToFileURL(path).href)
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error
+    throw new SyntaxError(`${path}: ${error.message}; "node ${path}" shows where`)
+  }
+}
+
 /** Loads a module and makes its file system. Rejects with the module's error, or with TypeError. */
 export async function loadFileSystem(
   { path, options }: FileSystemModule,
   place: ModulePlace,
 ): Promise<FileTree | FileSystem> {
-  const { default: exported } = (await import(pathToFileURL(path).href)) as { default?: Exported }
+  const { default: exported } = (await importModule(path)) as { default?: Exported }
   if (exported === undefined) throw new TypeError(`${path} has no default export`)
   return typeof exported === 'function' ? await exported(options, place) : exported
 }

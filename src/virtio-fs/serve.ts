@@ -12,6 +12,7 @@ import { FsDevice } from './fs-device.js'
 import type { InitAgreement, InitWishes } from './negotiation.js'
 import { readOnly } from './read-only.js'
 import { Session } from './session.js'
+import { wrong } from './tree/attributes.js'
 import type { FileTree } from './tree/node.js'
 import { type TreePolicy, uniformPolicy } from './tree/policy.js'
 import { TreeFileSystem, type TreeOptions } from './tree/tree-file-system.js'
@@ -129,11 +130,14 @@ export function rawOf(
   limits: Pick<TreeOptions, 'methodTimeoutMs' | 'nodeLimit'> = {},
 ): FileSystem {
   if (typeof given === 'object' && given !== null) {
-    if ('root' in given && typeof given.root === 'object' && given.root !== null)
+    if ('root' in given) {
+      const { root } = given
+      if (typeof root !== 'object' || root === null) wrong('root', root, 'a node: an object with methods')
       return new TreeFileSystem(given, { ...limits, policy, report })
+    }
     if ('init' in given && typeof given.init === 'function') return given
   }
-  throw new TypeError('a file system is an object with a root, or with operations and init')
+  wrong('the file system', given, 'an object with a root, or with operations and init')
 }
 
 function choicesOf(options: ServeOptions): CacheChoices {

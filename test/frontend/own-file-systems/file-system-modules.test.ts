@@ -69,11 +69,20 @@ t.test('a module that makes no file system is refused with the reason', async (t
   const nothing = join(directory, 'nothing.mjs')
   const broken = join(directory, 'broken.mjs')
   writeFileSync(nothing, 'export default {}')
+  const rootless = join(directory, 'rootless.mjs')
+  const misspelt = join(directory, 'misspelt.mjs')
   writeFileSync(broken, "throw new Error('a bug at the top')")
+  writeFileSync(rootless, 'export default () => ({ root: () => ({}) })')
+  writeFileSync(misspelt, 'export default () => ({ root: {')
   const run = (module: string) =>
     runProgram(['--file-system', module, '--socket-path', join(directory, 'socket'), '--sandbox', 'none'])
   t.match(run(join(directory, 'missing.mjs')).stderr, /--file-system .*missing.mjs: no such/)
-  t.match(run(nothing).stderr, /a file system is an object with a root/)
+  t.match(run(nothing).stderr, /the file system is \[object Object\], not an object with a root/)
+  t.match(run(rootless).stderr, /root is a function, not a node/)
+  t.match(
+    run(misspelt).stderr,
+    /misspelt\.mjs: Unexpected end of input; \\"node .*misspelt.mjs\\" shows where/,
+  )
   t.match(run(broken).stderr, /a bug at the top/)
 })
 
