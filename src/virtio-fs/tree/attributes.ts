@@ -38,6 +38,8 @@ const WORD = 0x1_0000_0000
 const NSEC_PER_SEC = 1_000_000_000
 const BLOCK_BYTES = 512
 const DEFAULT_BLKSIZE = 4096
+/** Characters of a wrong string in a message. */
+const MAX_SHOWN = 40
 
 /** S_IFMT bits >> 12, the type in a directory entry. */
 export function typeNumber(type: NodeType | undefined): number {
@@ -184,6 +186,12 @@ export function listed<T>(said: Iterable<T>): Iterable<T> {
 
 /** Throws TypeError with the wrong value and the expected one. */
 export function wrong(name: string, value: unknown, wanted: string): never {
-  const shown = typeof value === 'object' ? Object.prototype.toString.call(value) : String(value)
-  throw new TypeError(`${name} is ${shown}, not ${wanted}`)
+  throw new TypeError(`${name} is ${shownValue(value)}, not ${wanted}`)
+}
+
+/** A value in a few words. A string has quotes, because "12" is not 12. */
+function shownValue(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value.slice(0, MAX_SHOWN))
+  if (typeof value === 'function') return 'a function'
+  return typeof value === 'object' ? Object.prototype.toString.call(value) : String(value)
 }

@@ -1,6 +1,6 @@
 import { EIO, ETIMEDOUT } from '../errno.js'
 import { type Carrier, type DeferredReply, PENDING_REPLY, type ReplyPlace, type Request } from '../request.js'
-import { describeError, MethodError, textOf } from './method-error.js'
+import { describeError, MethodError, traceOf } from './method-error.js'
 import type { Awaitable, Context, FileContext, FsNode, Opened, OrNothing } from './node.js'
 
 /** A method that has not settled after this time is reported. */
@@ -41,6 +41,12 @@ export class Call implements FileContext {
   }
 }
 
+/** The node of a request, and the name in it that the request is about. */
+interface Place {
+  readonly nodeid: number
+  readonly name: string | undefined
+}
+
 /** A request whose method's promise has not settled. */
 interface UnderWay {
   readonly method: string
@@ -49,6 +55,7 @@ interface UnderWay {
   /** The request's bytes and the room for its reply: what its method may keep of the guest's data. */
   readonly lenBytes: number
   readonly sinceMs: number
+  readonly place: Place
   isTold: boolean
 }
 
@@ -68,6 +75,8 @@ export class Calls {
   constructor(
     readonly report: Report,
     private readonly timeoutMs: number,
+    /** The path of a node, for the log. */
+    private readonly pathOf: (nodeid: number) => string | undefined = () => undefined,
   ) {}
 
   /** True if promises that have not settled hold so much that no more may begin. */
@@ -75,6 +84,7 @@ export class Calls {
     return this.bytesUnderWay >= MAX_BYTES_UNDER_WAY
   }
 
+  /** `name`: the name in the request's directory that it is about. */
   run<T>(
     request: Request,
     method: string,
@@ -82,30 +92,21 @@ export class Calls {
     start: (call: Call) => Awaitable<T>,
     answer: Answer<T>,
     giveBack?: GiveBack<T>,
+    name?: string,
   ): number {
     const call = new Call(request, handle)
     let value: Awaitable<T>
     try {
       value = start(call)
-      if (isPromise(value)) return this.defer(request, method, call, value, answer, giveBack)
+      if (isPromise(value)) return this.defer(request, method, call, value, answer, giveBack, name)
     } catch (error) {
-      return this.failed(method, error)
+      return this.failed(method, error, { nodeid: request.nodeid, name })
     }
-    return this.answer(method, value as T, request, answer, giveBack)
-  }
-
-  private answer<T>(
-    method: string,
-    value: T,
-    to: ReplyPlace,
-    answer: Answer<T>,
-    giveBack: GiveBack<T> | undefined,
-  ): number {
     try {
-      return answer(value, to)
+      return answer(value as T, request)
     } catch (error) {
-      giveBack?.(value)
-      return this.failed(method, error)
+      giveBack?.(value as T)
+      return this.failed(method, error, { nodeid: request.nodeid, name })
     }
   }
 
@@ -145,15 +146,24 @@ export class Calls {
   }
 
   /** Returns the errno for a method's error, and reports an error without an errno. */
-  failed(method: string, error: unknown): number {
+  failed(method: string, error: unknown, place?: Place): number {
     const own = error instanceof MethodError
     const cause = own ? error.cause : error
     const { errno, isOwn } = describeError(cause)
     if (isOwn)
       this.report(`${own ? error.method : method}() failed: the guest gets EIO`, {
-        error: cause instanceof Error ? (cause.stack ?? cause.message) : textOf(cause),
+        ...this.where(place),
+        error: traceOf(cause),
       })
     return -errno
+  }
+
+  /** The path that a request is about, unless the guest has forgotten its node. */
+  private where(place: Place | undefined): { path?: string } {
+    const path = place && this.pathOf(place.nodeid)
+    if (path === undefined) return {}
+    const names = [path, place?.name].filter((part) => part !== undefined && part !== '')
+    return { path: `/${names.join('/')}` }
   }
 
   private defer<T>(
@@ -163,26 +173,42 @@ export class Calls {
     value: PromiseLike<T>,
     answer: Answer<T>,
     giveBack: GiveBack<T> | undefined,
+    name: string | undefined,
   ): number {
     const { readableBytes, writableBytes } = request.carrier
     const lenBytes = readableBytes + writableBytes
     const reply = request.defer()
-    const one: UnderWay = { method, call, reply, lenBytes, sinceMs: performance.now(), isTold: false }
+    const place = { nodeid: request.nodeid, name }
+    const one: UnderWay = { method, call, reply, lenBytes, sinceMs: performance.now(), place, isTold: false }
     this.underWay.add(one)
     this.bytesUnderWay += lenBytes
     this.timer ??= setInterval(() => this.check(), CHECK_EVERY_MS).unref()
     // A thenable that is no Promise may call back twice, or at once: Promise.resolve makes a promise of it.
     Promise.resolve(value).then(
       (settled) => {
-        if (this.end(one)) reply.finish(this.answer(method, settled, reply, answer, giveBack))
+        if (this.end(one)) reply.finish(this.answerLate(one, settled, answer, giveBack))
         // The request was given up meanwhile.
         else giveBack?.(settled)
       },
       (error) => {
-        if (this.end(one)) reply.finish(this.failed(method, error))
+        if (this.end(one)) reply.finish(this.failed(method, error, place))
       },
     )
     return PENDING_REPLY
+  }
+
+  private answerLate<T>(
+    { method, reply, place }: UnderWay,
+    value: T,
+    answer: Answer<T>,
+    giveBack: GiveBack<T> | undefined,
+  ): number {
+    try {
+      return answer(value, reply)
+    } catch (error) {
+      giveBack?.(value)
+      return this.failed(method, error, place)
+    }
   }
 
   /** Returns false if the request was given up before. */
@@ -208,12 +234,13 @@ export class Calls {
       const forMs = nowMs - one.sinceMs
       if (this.timeoutMs > 0 && forMs > this.timeoutMs) {
         this.report(`${one.method}() has not settled: the guest gets ETIMEDOUT`, {
+          ...this.where(one.place),
           timeoutMs: this.timeoutMs,
         })
         this.giveUp(one, -ETIMEDOUT)
       } else if (forMs > SLOW_MS && !one.isTold) {
         one.isTold = true
-        this.report(`${one.method}() has not settled`, { forMs: Math.round(forMs) })
+        this.report(`${one.method}() has not settled`, { ...this.where(one.place), forMs: Math.round(forMs) })
       }
     }
   }

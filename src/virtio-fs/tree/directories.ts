@@ -126,7 +126,8 @@ export class TreeDirectories {
   /** Looks a child up. A failure must not hide the other entries. */
   private childOf(parent: KnownNode, entry: DirectoryEntry, call: Call): Awaitable<Found | undefined> {
     const missed = (error: unknown) => {
-      if (errnoOfError((error as Error).cause ?? error) !== ENOENT) this.on.calls.failed('lookup', error)
+      if (errnoOfError((error as Error).cause ?? error) !== ENOENT)
+        this.on.calls.failed('lookup', error, { nodeid: parent.id, name: entry.name })
       return undefined
     }
     try {
@@ -175,7 +176,7 @@ export class TreeDirectories {
         return
       }
     } catch (error) {
-      calls.failed('lookup', error)
+      calls.failed('lookup', error, { nodeid: parent.id, name: entry.name })
       if (child !== undefined) found.drop(child)
     }
     EntryOut.writeNothing(this.words, at >> 2, 0)
@@ -209,8 +210,8 @@ function checkedEntry(said: string | DirectoryEntry): DirectoryEntry {
   const { name } = entry
   if (typeof name !== 'string') wrong("an entry's name", name, 'a string')
   if (name === '' || name === '.' || name === '..' || name.includes('/') || name.includes('\0'))
-    wrong("an entry's name", JSON.stringify(name), 'one component of a path')
-  if (Buffer.byteLength(name) > NAME_MAX_BYTES) wrong("an entry's name", `${name.length} long`, '255 bytes')
+    wrong("an entry's name", name, 'one component of a path')
+  if (Buffer.byteLength(name) > NAME_MAX_BYTES) wrong("an entry's name", name, 'at most 255 bytes long')
   typeNumber(entry.type)
   return entry
 }

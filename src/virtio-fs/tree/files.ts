@@ -73,6 +73,7 @@ export class TreeFiles {
         calls.release(made.node, said)
         found.drop(made)
       },
+      name,
     )
   }
 
@@ -110,7 +111,7 @@ export class TreeFiles {
       (call) => node.read?.(offsetBytes, lenBytes, call),
       (data, to) => {
         if (!(data instanceof Uint8Array)) wrong('the answer', data, 'a Uint8Array')
-        if (data.length > lenBytes) wrong('the answer', `${data.length} bytes`, `at most ${lenBytes}`)
+        if (data.length > lenBytes) wrong('the length of the answer', data.length, `at most ${lenBytes}`)
         return to.replyData(data) ? to.replyInPlace(data.length) : -EINVAL
       },
     )

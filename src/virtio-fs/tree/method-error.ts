@@ -18,6 +18,22 @@ export function textOf(cause: unknown): string {
   return typeof cause === 'string' ? cause : inspect(cause)
 }
 
+/** The causes of an error that are shown. */
+const MAX_CAUSES = 5
+
+/** The stack of a thrown value, and those of its causes; other values than errors as text. */
+export function traceOf(thrown: unknown): string {
+  const traces: string[] = []
+  for (let error = thrown; traces.length <= MAX_CAUSES; error = error.cause) {
+    if (!(error instanceof Error)) {
+      if (traces.length === 0 || error !== undefined) traces.push(textOf(error))
+      break
+    }
+    traces.push(error.stack ?? error.message)
+  }
+  return traces.join('\ncaused by: ')
+}
+
 /** The errno named by an error's `code`, or 0 if it names none. */
 export function errnoOfError(error: unknown): number {
   const code = typeof error === 'object' && error !== null ? (error as { code?: unknown }).code : undefined

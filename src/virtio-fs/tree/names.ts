@@ -63,6 +63,7 @@ export class TreeNames {
         ),
       (child, to) => (child === undefined ? replies.noEntry(to) : replies.entry(to, child, parent, name)),
       (child) => child && found.drop(child),
+      name,
     )
   }
 
@@ -180,6 +181,7 @@ export class TreeNames {
         }),
       (made, to) => replies.entry(to, made, parent, name),
       (made) => found.drop(made),
+      name,
     )
   }
 
@@ -216,6 +218,8 @@ export class TreeNames {
         nodes.removed(parent, name)
         return 0
       },
+      undefined,
+      name,
     )
   }
 
@@ -240,6 +244,8 @@ export class TreeNames {
         nodes.moved(parent, name, newParent, newName, exchange)
         return 0
       },
+      undefined,
+      name,
     )
   }
 

@@ -44,7 +44,7 @@ export class TreeFileSystem implements FileSystem, Introspection {
     { policy, report, methodTimeoutMs = 0, nodeLimit = MAX_NODES }: TreeOptions,
   ) {
     const nodes = new NodeTable(Math.min(nodeLimit, MAX_NODES))
-    const calls = new Calls(report, methodTimeoutMs)
+    const calls = new Calls(report, methodTimeoutMs, (nodeid) => nodes.pathOf(nodeid))
     const found = new FoundNodes(nodes, calls)
     this.on = {
       tree,

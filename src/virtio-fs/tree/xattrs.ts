@@ -47,7 +47,8 @@ export class TreeXattrs {
       (names, to) => {
         const list = [...listed(names)]
         for (const name of list)
-          if (typeof name !== 'string' || name === '' || name.includes('\0')) wrong('a name', name, 'one')
+          if (typeof name !== 'string' || name === '' || name.includes('\0'))
+            wrong('a name', name, 'one or more characters without NUL')
         return replyBytes(to, Buffer.from(list.map((name) => `${name}\0`).join('')), roomBytes)
       },
     )

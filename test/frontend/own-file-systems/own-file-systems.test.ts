@@ -126,7 +126,8 @@ t.test('a method that fails gives the guest an errno, and the log names the meth
     'no-such-name': 'ENOENT',
   }
   const names = [
-    ...['throws-a-string', 'throws-null', 'throws-an-error', 'throws-eacces', 'throws-no-errno'],
+    ...['throws-a-string', 'throws-null', 'throws-an-error', 'throws-with-a-cause'],
+    ...['throws-eacces', 'throws-no-errno'],
     ...['throws-a-number', 'rejects-enospc', 'rejects-undefined', 'then-throws', 'negative-size'],
     ...['fractional-size', 'huge-size', 'text-size', 'no-attributes', 'wrong-type', 'wrong-mode'],
     ...['wrong-date', 'invalid-date', 'wrong-timeout', 'a-string', 'a-number', 'root', 'no-such-name'],
@@ -233,11 +234,31 @@ t.test('a method that fails gives the guest an errno, and the log names the meth
   await device.says(/forget\(\) failed: .*\n.*a bug in forget/)
   t.equal(guest.lookup(1n, 'good').attr.size, 5n, 'the device lives')
   for (const said of [
-    /stat\(\) failed: the guest gets EIO\s+(Error: a bug in stat[\s\S]*?wild-file-system|just text)/,
+    /stat\(\) failed: the guest gets EIO path=.*\n(Error: a bug in stat[\s\S]*?wild-file-system|just text)/,
     /read\(\) failed: the guest gets EIO/,
     /mkdir\(\) failed: .*\n.*'shared'/,
-    /readdir\(\) failed: the guest gets EIO\n.*TypeError: an entry's name is "a\/b"/,
+    /readdir\(\) failed: the guest gets EIO path=.*\nTypeError: an entry's name is "a\/b"/,
     /mounted\(\) failed/,
+  ])
+    await device.says(said)
+})
+
+t.test('the log tells the path, the wrong value, and what caused an error', async (t) => {
+  const device = await ServedModule.start(t, fixture('wild-file-system'), { serve: { methodTimeoutMs: 100 } })
+  const guest = mount(t, device)
+  const fails = (work: () => unknown, code = 'EIO') => t.equal(errorOf(work), code)
+  fails(() => guest.lookup(1n, 'throws-with-a-cause'))
+  const { nodeid } = guest.lookup(1n, 'reads-text')
+  fails(() => guest.read(nodeid, guest.open(nodeid, O_RDONLY).handle, 0, 10))
+  const directory = guest.lookup(1n, 'makes-nothing').nodeid
+  fails(() => guest.mkdir(directory, 'made'))
+  fails(() => guest.unlink(guest.lookup(1n, 'removes-never').nodeid, 'name'), 'ETIMEDOUT')
+  for (const said of [
+    /stat\(\) failed: .* path="\/throws-with-a-cause"\n/,
+    /\nError: no answer\n +at .*[\s\S]*\ncaused by: Error: no server\n +at [\s\S]*\ncaused by: off\n/,
+    /read\(\) failed: .* path="\/reads-text"\nTypeError: the answer is "text", not a Uint8Array\n/,
+    /mkdir\(\) failed: .* path="\/makes-nothing\/made"\n/,
+    /unlink\(\) has not settled: the guest gets ETIMEDOUT path="\/removes-never\/name" timeoutMs=100\n/,
   ])
     await device.says(said)
 })

@@ -19,6 +19,9 @@ const children: Record<string, unknown> = {
   'throws-a-string': { stat: throwing('just text') },
   'throws-null': { stat: throwing(null) },
   'throws-an-error': { stat: throwing(new Error('a bug in stat')) },
+  'throws-with-a-cause': {
+    stat: throwing(new Error('no answer', { cause: new Error('no server', { cause: 'off' }) })),
+  },
   'throws-eacces': { stat: throwing(withCode('EACCES')) },
   'throws-no-errno': { stat: throwing(withCode('toString')) },
   'throws-a-number': { stat: throwing(withCode(13)) },
