@@ -1,3 +1,5 @@
+import { constants } from 'node:os'
+
 /** A protocol fault of a peer. `code` is stable; `message` tells what was received and what would have been right. */
 export type ProtocolErrorCode =
   /** The byte stream cannot be parsed any further: the connection ends. */
@@ -38,10 +40,14 @@ export class StateError extends Error {
 export class SystemCallError extends Error {
   override readonly name = 'SystemCallError'
   readonly errno: number
+  /** The name of `errno`, as errors of `node:fs` have it: "ENOENT". */
+  readonly code: string
 
   constructor(call: string, result: number) {
-    super(`${call} failed with errno ${-result}`)
+    const [code = `errno ${-result}`] = Object.entries(constants.errno).find(([, n]) => n === -result) ?? []
+    super(`${call} failed: ${code}`)
     this.errno = -result
+    this.code = code
   }
 }
 
