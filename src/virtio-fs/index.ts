@@ -3,13 +3,8 @@ export type { CacheMode, DirectIo } from './cache-policy.js'
 export type { FileSystem, Operation } from './file-system.js'
 export { fsConfig } from './fs-config.js'
 export { FsDevice, type FsDeviceParts, type Interposer, QUEUE_COUNT } from './fs-device.js'
-export {
-  type MountInfo,
-  rawOf,
-  type ServedFileSystem,
-  type ServeOptions,
-  serveFileSystem,
-} from './serve.js'
+export { type MountInfo, rawOf, type ServedFileSystem, serveFileSystem } from './serve.js'
+export type { ServeOptions } from './serve-options.js'
 export { directory, file, symlink } from './tree/literals.js'
 export type {
   AttributeChanges,

@@ -1,54 +1,16 @@
 import { EventEmitter } from 'node:events'
-import { FaultLog, type ListenOptions, type Logger, listen, type Server } from 'vhost-user-ts'
-import {
-  type CacheChoices,
-  type CacheMode,
-  cachePolicy,
-  type DirectIo,
-  modeHasReaddirplus,
-} from './cache-policy.js'
+import { FaultLog, type Logger, listen, type Server } from 'vhost-user-ts'
+import { type CacheChoices, cachePolicy, modeHasReaddirplus } from './cache-policy.js'
 import type { FileSystem } from './file-system.js'
 import { FsDevice } from './fs-device.js'
 import type { InitAgreement, InitWishes } from './negotiation.js'
 import { readOnly } from './read-only.js'
+import { checkServeOptions, type ServeOptions } from './serve-options.js'
 import { Session } from './session.js'
 import { wrong } from './tree/attributes.js'
 import type { FileTree } from './tree/node.js'
 import { type TreePolicy, uniformPolicy } from './tree/policy.js'
 import { TreeFileSystem, type TreeOptions } from './tree/tree-file-system.js'
-
-/** Options for serving a file system. */
-export interface ServeOptions extends Pick<ListenOptions, 'once' | 'signal' | 'pollUs' | 'stopTimeoutMs'> {
-  /** The socket to which QEMU connects: `-chardev socket,path=`. */
-  readonly socketPath: string
-  /** The tag that the guest mounts. Default: QEMU's `tag=`. */
-  readonly tag?: string
-  /** How much the guest may cache: never, metadata, auto, always. Default auto. */
-  readonly cache?: CacheMode
-  /** Opens that bypass the guest's page cache. Default: `cache` decides. */
-  readonly directIo?: DirectIo
-  /** Writes to one file that is open for direct I/O may run in parallel in the guest. Default false. */
-  readonly parallelDio?: boolean
-  /** Files opened for direct I/O may be mapped shared. Default false. */
-  readonly allowMmap?: boolean
-  /** Opens keep the guest's cached data of a file. Default: `cache` decides. */
-  readonly keepCache?: boolean
-  /** The guest caches writes for a while. Default false. */
-  readonly writeback?: boolean
-  /** Refuse every change with EROFS. Default false. */
-  readonly readOnly?: boolean
-  /** Default: `cache` decides. */
-  readonly entryTimeoutSec?: number
-  readonly attrTimeoutSec?: number
-  /** How long the guest may cache that a name does not exist. Default 0. */
-  readonly negativeTimeoutSec?: number
-  /** Answer with ETIMEDOUT if a method's promise takes longer. Default 0: never. */
-  readonly methodTimeoutMs?: number
-  /** The most nodes that the guest may know at a time. Beyond it gets ENFILE. Default, and no more than: 4 million. */
-  readonly nodeLimit?: number
-  /** Default: warnings and errors go to stderr. */
-  readonly logger?: Logger
-}
 
 /** A mount of a guest, as agreed at INIT. */
 export interface MountInfo {
@@ -76,9 +38,10 @@ export interface ServedFileSystem extends EventEmitter<Events> {
 
 /**
  * Serves a file system to virtual machines, one after the other, from Node's event loop: a tree of nodes, or raw
- * operations. Rejects `ready` if it cannot listen.
+ * operations. Throws TypeError for wrong options. Rejects `ready` if it cannot listen.
  */
 export function serveFileSystem(fileSystem: FileTree | FileSystem, options: ServeOptions): ServedFileSystem {
+  checkServeOptions(options)
   return new Service(fileSystem, options)
 }
 
