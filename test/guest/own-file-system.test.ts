@@ -68,6 +68,17 @@ async function changeNames(t: Test, guest: Guest, at: string): Promise<void> {
   await guest.output(`cd ${at}/names && mv dir other && cat other/b && rm -r ${at}/names`)
 }
 
+/** The short example has no links, and files are whole arrays: what a tutorial's reader tries first. */
+async function useScratch(t: Test, guest: Guest, at: string): Promise<void> {
+  const script = `cd ${at} && mkdir -p a/b && chmod 777 a && n=0 &&
+    while [ $n -lt 50 ]; do seq $((n * 40)) > a/b/$n; n=$((n + 1)); done &&
+    cp -r a copy && diff -r a copy && mv copy/b/1 copy/b/2 && mv copy/b moved && ls moved | wc -l &&
+    [ "$(tail -n 1 moved/2)" = 40 ] && ! rmdir moved 2>/dev/null && ! ln moved/2 hard 2>/dev/null &&
+    echo more >> moved/3 && truncate -s 6 moved/3 && truncate -s 8 moved/3 && od -An -c moved/3 &&
+    exec 3<>gone && rm gone && echo kept >&3 && cat /proc/self/fd/3 && rm -r a moved copy && ls`
+  t.equal(await guest.output(script), '49\n   1  \\n   2  \\n   3  \\n  \\0  \\0\nkept\n')
+}
+
 async function changeSizes(t: Test, guest: Guest, at: string): Promise<void> {
   t.equal(
     await guest.output(
@@ -176,6 +187,7 @@ for (const machine of newerPairs) {
     const adapt = (kind: string) =>
       ServedModule.start(t, fixture('adapted-file-systems'), { make: { kind, directory: tempDir(t) } })
     const served = {
+      scratch: await start('scratch', {}),
       git: await start('git-revision', { repository: makeRepository(t) }),
       zip: await start('zip', { archive }),
       http: await start('http', { url: await startServer(t, data) }),
@@ -185,6 +197,7 @@ for (const machine of newerPairs) {
       zenfs: await adapt('zenfs'),
     }
     const guest = await boot(t, machine, served)
+    await useScratch(t, guest, '/scratch')
     for (const n of [0, 1, 49])
       t.match(await guest.output(`sha256sum /git/sub/file-${n}`), sumOf(pattern(n * 1000, n)))
     t.equal((await guest.output('find /git -type f | wc -l')).trim(), '50')

@@ -6,6 +6,10 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { contentOf, namesIn, serveModule } from '../../support/file-systems/module-guest.js'
+import { Op } from '../../support/fuse/fuse-abi.js'
+import { setattrArgs } from '../../support/fuse/fuse-args.js'
+import { EMPTY } from '../../support/fuse/fuse-client.js'
+import { u64 } from '../../support/fuse/fuse-wire.js'
 import { mount } from '../../support/fuse/mount.js'
 import { errorOf } from '../../support/fuse/refusals.js'
 import { tempDir } from '../../support/host/temp-dir.js'
@@ -73,4 +77,18 @@ t.test('notes are kept from one guest to the next', async (t) => {
   const { guest: reader } = await serveModule(t, module)
   t.same(namesIn(reader), ['a'])
   t.equal(contentOf(reader, 'a'), '0123\0\0end')
+})
+
+t.test('notes that are closed at the same time are saved one after the other', async (t) => {
+  const file = join(tempDir(t), 'notes.json')
+  const { guest } = await serveModule(t, `${written(t, 'notes.mjs')}?file=${file}`)
+  const { nodeid, handle } = guest.create(1n, 'a', O_RDWR)
+  const flush = { opcode: Op.FLUSH, nodeid, args: u64(handle, 0, 0), reply: EMPTY }
+  const cut = { opcode: Op.SETATTR, nodeid, args: setattrArgs({ size: 10 }), reply: { argBytes: 104 } }
+  for (let round = 0; round < 40; round++) {
+    guest.write(nodeid, handle, 0, Buffer.alloc(300_000, 'long'))
+    for (const request of [flush, cut, flush]) guest.start(request)
+    for (let n = 0; n < 3; n++) guest.finish()
+    t.same(JSON.parse(readFileSync(file, 'utf8')), [['a', 'longlonglo']])
+  }
 })
