@@ -132,14 +132,25 @@ function mountInfo({ guestMinor, flags }: InitAgreement): MountInfo {
 
 const quiet = () => {}
 
+/** Characters that move the cursor, reverse text or stay invisible, without newlines: those are our own. */
+const UNSEEN = /(?!\n)[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu
+
+const escaped = (character: string) => `\\u{${character.codePointAt(0)?.toString(16)}}`
+
+/** A name that a guest has chosen can be in any field. */
 const say = (fields: object, message: string) => {
-  process.stderr.write(`virtio-fs: ${message}${describe(fields)}\n`)
+  process.stderr.write(`virtio-fs: ${message}${describe(fields)}\n`.replaceAll(UNSEEN, escaped))
 }
+
+/** Lines after the first do not begin as a line of the log does, whatever an error says. */
+const indented = (text: string) => text.replaceAll('\n', '\n  ')
 
 /** Formats fields for a person: the stack of an error keeps its lines. */
 function describe(fields: object): string {
   return Object.entries(fields)
-    .map(([name, value]) => (name === 'error' ? `\n${value}` : ` ${name}=${JSON.stringify(value)}`))
+    .map(([name, value]) =>
+      name === 'error' ? `\n${indented(`${value}`)}` : ` ${name}=${JSON.stringify(value)}`,
+    )
     .join('')
 }
 
