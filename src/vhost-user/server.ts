@@ -5,13 +5,11 @@ import { AsyncBackend, type AsyncBackendOptions } from './async-backend.js'
 import { checkDevice, type DeviceHost, type VhostUserDevice } from './device.js'
 import { mustSucceed } from './errors.js'
 import { EventLoop } from './event-loop.js'
+import { listenAt } from './listen-at.js'
 import { Listener } from './listener.js'
 import { type Logger, silentLogger } from './logger.js'
 
 const { EAGAIN } = os.errno
-
-/** Owner only: everyone who can connect can read and write the device. */
-const SOCKET_MODE = 0o600
 
 /** The pause after a failed accept: the front-end still waits, and the host may have free descriptors by then. */
 const ACCEPT_AGAIN_MS = 100
@@ -33,8 +31,8 @@ export interface Server extends DeviceHost {
 }
 
 /**
- * Listens at `socketPath` and serves one front-end after the other from Node's event loop, without blocking. Throws
- * SystemCallError if it cannot listen, RangeError for a device that breaks the protocol's limits.
+ * Listens at `socketPath` and serves one front-end after the other from Node's event loop, without blocking. Replaces a
+ * socket that a killed process left behind. Throws SystemCallError if it cannot listen, RangeError for a device that breaks the protocol's limits.
  */
 export function listen(socketPath: string, device: VhostUserDevice, options: ListenOptions = {}): Server {
   return new DeviceServer(socketPath, device, options)
@@ -59,9 +57,7 @@ class DeviceServer implements Server {
   ) {
     this.log = options.logger ?? silentLogger
     checkDevice(device)
-    this.listener = new Listener(
-      mustSucceed(`listening at ${socketPath}`, native.unixListen(socketPath, SOCKET_MODE)),
-    )
+    this.listener = new Listener(listenAt(socketPath))
     this.loop = new EventLoop()
     this.backend = new AsyncBackend(device, { ...options, loop: this.loop })
     this.closed = new Promise((resolve, reject) => {

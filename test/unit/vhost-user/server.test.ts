@@ -5,6 +5,7 @@ import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import { AsyncBackend, listen, type VhostUserDevice } from 'vhost-user-ts'
+import * as native from 'virtiofsd-ts-native'
 import { countOpenFds, socketPair } from '../../support/device/descriptors.js'
 import { tempDir } from '../../support/host/temp-dir.js'
 
@@ -144,4 +145,21 @@ t.test("the device's timed work is done on time, without a request", async (t) =
   await backend.serve(fd)
   backend.close()
   t.equal(due, 0)
+})
+
+t.test('a socket that a killed process left behind is replaced', async (t) => {
+  const socketPath = join(tempDir(t), 'socket')
+  native.close(native.unixListen(socketPath, 0o600))
+  t.ok(existsSync(socketPath))
+  await listen(socketPath, device).close()
+})
+
+t.test('a listener does not notice that another process wants its socket', async (t) => {
+  const socketPath = join(tempDir(t), 'socket')
+  const server = listen(socketPath, device, { once: true })
+  t.throws(() => listen(socketPath, device), { code: 'EADDRINUSE' })
+  const socket = await frontendOf(socketPath)
+  t.equal(await ask(socket), 20, 'the first front-end of the one that it serves')
+  socket.destroy()
+  await server.closed
 })
