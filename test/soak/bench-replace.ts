@@ -1,49 +1,86 @@
-/** make bench-replace: processes replace each other COUNT times while a guest works, and what that costs it. */
+/**
+ * make bench-replace: processes replace each other COUNT times while a guest works, and what that costs it. GUEST=KERNEL: a
+ * real guest, which works on a share for each cache policy; each device is replaced COUNT times.
+ */
 import { parseArgs } from 'node:util'
 import type { Test } from 'tap'
 import { LiveDevice } from '../support/device/live-device.js'
 import { mount } from '../support/fuse/mount.js'
+import { replaceInGuest } from './replace-guest.js'
 import { replaceUnderLoad } from './replace-load.js'
+
+/** The memory of a process varies by this much with what its guest does just then. */
+const NOISE_KIB = 8 * 1024
 
 const { values } = parseArgs({
   options: {
     count: { type: 'string', default: '200' },
     sandbox: { type: 'string', default: 'namespace' },
+    /** A kernel: the load runs in a guest with it, not through a front-end. */
+    guest: { type: 'string' },
   },
 })
 const ends: (() => unknown)[] = []
+const said = (line: string) => process.stderr.write(`${line}\n`)
 // The test helpers need an object for teardowns and assertions.
 const t = {
   teardown: (end: () => unknown) => ends.push(end),
+  comment: said,
   fail: (message: string) => {
     throw new Error(message)
   },
 } as unknown as Test
 
+const count = Number(values.count)
 const sandbox = values.sandbox === 'none' ? 'none' : 'namespace'
-const live = await LiveDevice.start(t, [], { sandbox })
-const fs = mount(t, live.device)
-try {
-  const { requests, longestMs, pauseMs, fds, memoryKib } = await replaceUnderLoad(
-    live,
-    fs,
-    Number(values.count),
-    (line) => process.stderr.write(`${line}\n`),
-  )
-  const spread = (list: readonly number[]) => {
-    const sorted = [...list].sort((a, b) => a - b)
-    const at = (part: number) => sorted[Math.floor(part * (sorted.length - 1))]?.toFixed(0)
-    return `${at(0)} to ${at(1)}, median ${at(0.5)}`
-  }
-  const ends = (list: readonly number[]) =>
-    `${spread(list)}; in turn ${list.slice(0, 5).join(' ')} ... ${list.slice(-5).join(' ')}`
-  process.stdout.write(`${values.count} processes replaced each other, --sandbox ${sandbox}
+
+/** `least to most, median`. */
+function spread(list: readonly number[]): string {
+  const sorted = [...list].sort((a, b) => a - b)
+  const at = (part: number) => sorted[Math.floor(part * (sorted.length - 1))]?.toFixed(0)
+  return `${at(0)} to ${at(1)}, median ${at(0.5)}`
+}
+
+/** The spread, and the first and last values in their order. */
+function course(list: readonly number[]): string {
+  return `${spread(list)}; in turn ${list.slice(0, 5).join(' ')} ... ${list.slice(-5).join(' ')}`
+}
+
+async function withFrontend(): Promise<void> {
+  const live = await LiveDevice.start(t, [], { sandbox })
+  const fs = mount(t, live.device)
+  const { requests, longestMs, pauseMs, fds, memoryKib } = await replaceUnderLoad(live, fs, count, said)
+  process.stdout.write(`${count} processes replaced each other, --sandbox ${sandbox}
   requests, each answered once and without an error: ${requests}
   pause as the new process says, in ms: ${spread(pauseMs)}
   longest request between two replacements, in ms: ${spread(longestMs)}
-  descriptors of each process: ${ends(fds)}
-  private memory of each process, in KiB: ${ends(memoryKib)}
+  descriptors of each process: ${course(fds)}
+  private memory of each process, in KiB: ${course(memoryKib)}
 `)
+}
+
+async function inGuest(kernel: string): Promise<void> {
+  const reports = await replaceInGuest(t, kernel, sandbox, count, said)
+  process.stdout.write(
+    `Linux ${kernel}, --sandbox ${sandbox}: ${reports.length} devices, each replaced ${count} times, no fault\n`,
+  )
+  for (const { policy, pauseMs, fds, memoryKib, idleFds, told } of reports) {
+    process.stdout.write(`${policy}
+  verified: ${told.join(', ')}
+  pause as the new process says, in ms: ${spread(pauseMs)}
+  descriptors of each process: ${spread(fds)}; without work, before and after: ${idleFds.join(' ')}
+  private memory of each process, in KiB: ${course(memoryKib)}; ${spread(memoryKib)}
+`)
+  }
+  for (const { policy, memoryKib, idleFds } of reports) {
+    if (idleFds[1] > idleFds[0]) throw new Error(`${policy}: ${idleFds[1] - idleFds[0]} descriptors are left`)
+    const growthKib = (memoryKib.at(-1) ?? 0) - (memoryKib[0] ?? 0)
+    if (growthKib > NOISE_KIB) throw new Error(`${policy}: memory has grown by ${growthKib} KiB`)
+  }
+}
+
+try {
+  await (values.guest === undefined ? withFrontend() : inGuest(values.guest))
 } finally {
   for (const end of ends.reverse()) await end()
 }
