@@ -26,6 +26,8 @@ export interface InodeRecord {
   isOpen: boolean
   /** It was lost before, so nothing about its file is known. */
   isLost: boolean
+  /** The source knew it by its handle alone: it would have noticed only later that the file is gone. */
+  rests: boolean
   /** Its descriptor comes along: one process hands everything to another. */
   hasFd: boolean
   /** The host has given its number to another file: only its node id finds it. */
@@ -48,6 +50,7 @@ export function blankInode(): InodeRecord {
     inoHigh: 0,
     isOpen: false,
     isLost: false,
+    rests: false,
     hasFd: false,
     isDisowned: false,
     path: undefined,
@@ -63,6 +66,7 @@ const IS_OPEN = 4
 const IS_LOST = 8
 const HAS_FD = 16
 const IS_DISOWNED = 32
+const RESTS = 64
 const NOTHING: Uint8Array = new Uint8Array(0)
 
 /** Writes inode records. Each path is written as what it does not share with the path before it. */
@@ -88,7 +92,8 @@ export class InodeEncoder {
         (record.isOpen ? IS_OPEN : 0) |
         (record.isLost ? IS_LOST : 0) |
         (record.hasFd ? HAS_FD : 0) |
-        (record.isDisowned ? IS_DISOWNED : 0),
+        (record.isDisowned ? IS_DISOWNED : 0) |
+        (record.rests ? RESTS : 0),
     )
     view.setUint32(4, record.slot, true)
     view.setUint32(8, record.generation, true)
@@ -134,6 +139,7 @@ export class InodeDecoder {
     record.isLost = (flags & IS_LOST) !== 0
     record.hasFd = (flags & HAS_FD) !== 0
     record.isDisowned = (flags & IS_DISOWNED) !== 0
+    record.rests = (flags & RESTS) !== 0
     const pathAt = at + HEAD_BYTES
     if (HEAD_BYTES + restBytes + handleBytes > lenBytes) throw damaged('an inode is cut')
     if (

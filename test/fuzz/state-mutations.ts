@@ -2,7 +2,7 @@ import { type Block, BlockReader, encodeBlock } from '../../src/state/blocks.js'
 import { stateStream } from '../../src/state/sections.js'
 import type { ByteSource } from './byte-source.js'
 
-const TAGS = ['META', 'DEVS', 'INOD', 'IGEN', 'FILE', 'FGEN', 'DIRS', 'DGEN', 'LOCK', 'MORE', 'x', '']
+const TAGS = ['META', 'DEVS', 'DEVH', 'INOD', 'IGEN', 'FILE', 'FGEN', 'DIRS', 'DGEN', 'LOCK', 'MORE', 'x', '']
 const VERSIONS = [0, 1, 2, 0xffff]
 const MOST_INSERTED = 300
 

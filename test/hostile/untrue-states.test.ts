@@ -100,6 +100,7 @@ const INODE: InodeRecord = {
   inoHigh: 0,
   isOpen: false,
   isLost: false,
+  rests: false,
   hasFd: false,
   isDisowned: false,
   path: undefined,

@@ -30,7 +30,7 @@ import { STATX_MASK } from '../inodes/statx.js'
 import type { LockOperations } from '../locks/locks.js'
 import type { NameOpener } from '../names/name-opener.js'
 import { LostItems, type LostKind } from './lost-items.js'
-import { DEVICES, Mounts } from './mounts.js'
+import { DEVICE_HANDLES, DEVICES, Mounts } from './mounts.js'
 import type { MigrationOptions } from './options.js'
 import { ParentDirectories } from './parent-directories.js'
 
@@ -96,6 +96,7 @@ export class LoadedState {
     }
     return [
       { kind: DEVICES, take: (contents) => this.devices(objectOf(contents)) },
+      { kind: DEVICE_HANDLES, take: (contents) => this.mounts.verify(objectOf(contents)) },
       { kind: INODES, take: (contents) => this.decoder.decode(contents, (record) => this.inode(record)) },
       { kind: FREE_INODES, take: free(inodes, this.maxInodeSlot) },
       { kind: FILES, take: (contents) => FileRecords.decode(contents, (file) => this.file(file)) },
@@ -196,11 +197,21 @@ export class LoadedState {
     // By a handle, the writer of a state could name any file of the host's file system, so the operator must allow it.
     if (handle === undefined || this.migration.mode !== 'file-handles')
       return this.lose('inodes without a name', record, -ESTALE)
-    const fd = this.mounts.open(record.device, handle)
-    if (fd >= 0 && native.fstatx(fd, STATX_MASK, this.st) === 0 && Statx.mode(this.st) >>> 12 === record.type)
-      return fd
+    return this.openByHandle(record, handle)
+  }
+
+  private openByHandle(record: InodeRecord, handle: Uint8Array): number {
+    const { st } = this
+    const { device, type, slot, rests } = record
+    const fd = this.mounts.open(device, handle)
+    if (fd >= 0 && native.fstatx(fd, STATX_MASK, st) === 0 && Statx.mode(st) >>> 12 === type) return fd
     if (fd >= 0) native.close(fd)
-    return this.lose('inodes that cannot be opened by file handle', record, fd < 0 ? fd : -ESTALE)
+    if (fd !== -ESTALE || !rests)
+      return this.lose('inodes that cannot be opened by file handle', record, fd < 0 ? fd : -ESTALE)
+    // The file is gone, and the source would have found no more. The file system is the source's: see Mounts.
+    this.lostSlots.add(slot)
+    this.lost.addQuietly('inodes that the source had lost, too', 'removed on the host')
+    return fd
   }
 
   /** Returns true if the file of `fd`, whose attributes are in `st`, is the source's, as far as the state tells. */

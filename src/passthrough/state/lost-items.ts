@@ -8,6 +8,7 @@ export type LostKind =
   | 'inodes with another file at their paths'
   | 'inodes without a name'
   | 'inodes that cannot be opened by file handle'
+  | 'inodes that the source had lost, too'
   | 'open files that cannot be opened again'
   | 'open directories that cannot be opened again'
   | 'locks that cannot be taken again'

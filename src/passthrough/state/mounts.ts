@@ -2,6 +2,7 @@ import { EOPNOTSUPP } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import { damaged } from '../../state/blocks.js'
 import type { FdBudget } from '../inodes/fd-budget.js'
+import { FileHandles } from '../inodes/file-handles.js'
 import { openBelow } from '../inodes/open-below.js'
 import type { NameOpener } from '../names/name-opener.js'
 
@@ -9,6 +10,8 @@ const { O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_PATH, O_RDONLY } = native.constan
 
 /** Section DEVS: for each device number of the source, the path of a directory on it, in base64. */
 export const DEVICES = { tag: 'DEVS', version: 1, isRequired: true } as const
+/** Section DEVH: the file handles of these directories, in base64. It comes behind DEVS. */
+export const DEVICE_HANDLES = { tag: 'DEVH', version: 1, isRequired: false } as const
 
 /** Descriptors by which the file handles of the source's devices are opened here. */
 export class Mounts {
@@ -33,6 +36,20 @@ export class Mounts {
       if (fd < 0) continue
       this.budget.take()
       this.fds.set(Number(device), fd)
+    }
+  }
+
+  /**
+   * Takes section DEVH. A device without the same directory at its path has no handles here: some would open a file of
+   * another file system, such as its root, whose handle is the same everywhere.
+   */
+  verify(handles: Record<string, unknown>): void {
+    for (const [device, fd] of this.fds) {
+      const here = FileHandles.of(fd)
+      if (here === undefined || handles[device] === Buffer.from(here).toString('base64')) continue
+      this.fds.delete(device)
+      native.close(fd)
+      this.budget.give()
     }
   }
 

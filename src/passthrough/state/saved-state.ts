@@ -23,7 +23,7 @@ import type { LockOperations } from '../locks/locks.js'
 import type { NameOpener } from '../names/name-opener.js'
 import { InodePlaces } from './inode-places.js'
 import { listedNames } from './listed-names.js'
-import { DEVICES } from './mounts.js'
+import { DEVICE_HANDLES, DEVICES } from './mounts.js'
 import type { MigrationOptions } from './options.js'
 import { search } from './search.js'
 import { SlotSet } from './slot-set.js'
@@ -59,7 +59,11 @@ export class SavedState {
 
   *sections(): Generator<Iterable<Uint8Array>> {
     const { inodes, files, directories, locks } = this.share
-    if (this.options.mode === 'file-handles') yield textSection(DEVICES, this.devices())
+    if (this.options.mode === 'file-handles') {
+      const devices = this.devices()
+      yield textSection(DEVICES, devices.paths)
+      yield textSection(DEVICE_HANDLES, devices.handles)
+    }
     yield recordSection(INODES, this.inodes())
     yield recordSection(FREE_INODES, freeRecords(inodes.freeSlots()))
     yield recordSection(FILES, fileRecords(files))
@@ -150,6 +154,7 @@ export class SavedState {
     record.inoHigh = inodes.inoHighOf(slot)
     record.isOpen = inodes.fds.isPinned(slot)
     record.isLost = false
+    record.rests = false
     record.path = undefined
     record.handle = undefined
   }
@@ -161,7 +166,8 @@ export class SavedState {
     const { inodes } = this.share
     const byHandle = options.mode === 'file-handles'
     record.handle = byHandle ? inodes.fds.keptHandle(slot) : undefined
-    if (record.handle !== undefined) return true
+    record.rests = record.handle !== undefined
+    if (record.rests) return true
     const wasOpen = inodes.fds.isOpen(slot)
     const fd = inodes.fdOf(slot)
     if (fd < 0) {
@@ -174,19 +180,22 @@ export class SavedState {
     return record.path !== undefined || this.places.isUnlinked(fd)
   }
 
-  /** The path of a directory on each device, by which the destination opens file handles there. */
-  private devices(): Record<string, string> {
+  /** The path and the handle of a directory on each device, by which the destination opens file handles there. */
+  private devices() {
     const { inodes } = this.share
     const paths: Record<string, string> = {}
+    const handles: Record<string, string> = {}
     for (const slot of inodes.known()) {
       const device = inodes.deviceOf(slot)
       if (paths[device] !== undefined || inodes.typeOf(slot) !== TYPE_DIRECTORY) continue
       const wasOpen = inodes.fds.isOpen(slot)
       const fd = inodes.fdOf(slot)
       const path = fd < 0 ? undefined : this.places.pathOf(slot, fd, wasOpen)
-      if (path !== undefined) paths[device] = Buffer.from(path).toString('base64')
+      if (path === undefined) continue
+      paths[device] = Buffer.from(path).toString('base64')
+      handles[device] = Buffer.from(FileHandles.of(fd) ?? []).toString('base64')
     }
-    return paths
+    return { paths, handles }
   }
 }
 

@@ -11,12 +11,15 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { isRoot } from '../../support/device/cases.js'
 import { Device } from '../../support/device/device.js'
 import { migrate } from '../../support/device/migrate.js'
 import { ROOT_ID } from '../../support/fuse/fuse-abi.js'
 import type { FuseGuest } from '../../support/fuse/fuse-guest.js'
 import { mount } from '../../support/fuse/mount.js'
 import { refused } from '../../support/fuse/refusals.js'
+import { DiskImage } from '../../support/host/disk-image.js'
+import { tempDir } from '../../support/host/temp-dir.js'
 
 t.setTimeout(300_000)
 
@@ -41,10 +44,10 @@ function makeFiles(directory: string): void {
 }
 
 /** Looks up everything in the directories that `makeFiles` made. */
-function lookAtAll(fs: FuseGuest, directory: string): Map<string, Known> {
+function lookAtAll(fs: FuseGuest, directory: string, root = ROOT_ID): Map<string, Known> {
   const known = new Map<string, Known>()
   for (const d of readdirSync(directory)) {
-    const parent = fs.lookup(ROOT_ID, d)
+    const parent = fs.lookup(root, d)
     known.set(d, { nodeid: parent.nodeid, ino: parent.attr.ino })
     for (const name of readdirSync(join(directory, d))) {
       const { nodeid, attr } = fs.lookup(parent.nodeid, name)
@@ -110,6 +113,73 @@ t.test('a deleted file whose inode number and name another one has is never that
   expectSame(t, fs, known)
   for (const { nodeid } of lost.values()) refused(t, 'ESTALE', () => fs.getattr(nodeid))
 })
+
+t.test('by file handle: inodes that the source has lost already do not fail the migration', async (t) => {
+  if (!isRoot) {
+    t.pass('by file handle', { skip: 'needs root: CAP_DAC_READ_SEARCH' })
+    return
+  }
+  const { from, to } = await devices(t, ['--migration-mode', 'file-handles'])
+  const { directory } = from
+  const fs = mount(t, from)
+  const known = lookAtAll(fs, directory)
+  const removed = new Map<string, Known>()
+  // The files of the last directory were the last to be looked up: some have a descriptor.
+  for (const d of ['d0', `d${DIRECTORIES - 1}`]) {
+    for (let n = 0; n < FILES; n++) {
+      const name = `${d}/f${n}`
+      rmSync(join(directory, name))
+      removed.set(name, known.get(name)!)
+      known.delete(name)
+    }
+  }
+  const fates = () => [...removed].map(([name, { nodeid }]) => [name, outcome(() => fs.getattr(nodeid))])
+  const before = fates()
+  const gone = before.filter(([, fate]) => fate === 'ESTALE').length
+  t.ok(gone > 0 && gone < removed.size, `${gone} of ${removed.size} rested when they were removed`)
+  migrate(fs, to)
+  expectSame(t, fs, known)
+  t.same(fates(), before, 'what was lost stays lost, and what was open stays')
+  await to.waitForLog(({ msg }) => msg === 'migration lost inodes that the source had lost, too')
+})
+
+t.test(
+  'by file handle: a file system that is not mounted at the destination fails the migration',
+  async (t) => {
+    const directory = tempDir(t)
+    const sub = join(directory, 'sub')
+    const disk = DiskImage.mount(t, sub, join(tempDir(t), 'image'))
+    if (disk === undefined) {
+      t.pass('by file handle', { skip: 'needs root, mkfs.ext4, fsfreeze and a loop device' })
+      return
+    }
+    makeFiles(sub)
+    const options = [...FEW_DESCRIPTORS, '--migration-mode', 'file-handles']
+    const from = await Device.start(t, options, { directory })
+    // Runs before node, which comes as $0 with its arguments: the share is the third of them.
+    const launcher = ['unshare', '-m', 'sh', '-c', 'umount "$3/sub" && exec "$0" "$@"']
+    const to = await Device.start(t, options, { directory, launcher })
+    const fs = mount(t, from)
+    const known = lookAtAll(fs, sub, fs.lookup(ROOT_ID, 'sub').nodeid)
+    // After as many others, all of these rest.
+    mkdirSync(join(directory, 'others'))
+    makeFiles(join(directory, 'others'))
+    lookAtAll(fs, join(directory, 'others'), fs.lookup(ROOT_ID, 'others').nodeid)
+    t.throws(() => migrate(fs, to), { code: 'BAD_REQUEST' })
+    await to.waitForLog(({ reason = '' }) => /^inodes that cannot be opened by file handle/.test(reason))
+    t.ok(known.size > 0)
+  },
+)
+
+/** Returns "done", or the name of the error of a request. */
+function outcome(request: () => unknown): string {
+  try {
+    request()
+    return 'done'
+  } catch (error) {
+    return (error as { code?: string }).code ?? String(error)
+  }
+}
 
 t.test('few inodes in a large directory are found without reading all of it', async (t) => {
   const { from, to } = await devices(t)

@@ -183,6 +183,7 @@ const INODE: InodeRecord = {
   inoHigh: 7,
   isOpen: true,
   isLost: false,
+  rests: true,
   hasFd: false,
   isDisowned: false,
   path: undefined,
