@@ -111,8 +111,8 @@ soak: build ## Run verified load under random faults, for MINUTES= (10) or HOURS
 	@node dist/test/soak/main.js $(foreach name,MINUTES HOURS SEED GUEST,$(call option,$(name)))
 
 .PHONY: bench-replace
-bench-replace: build ## Let processes replace each other under a working guest; measure its pauses and their memory (COUNT=, SANDBOX=; GUEST=6.12: in a guest, for each cache policy)
-	@node dist/test/soak/bench-replace.js $(foreach name,COUNT SANDBOX GUEST,$(call option,$(name)))
+bench-replace: build ## Let processes replace each other under a working guest; measure its pauses and their memory (COUNT=, SANDBOX=; GUEST=6.12: in a guest, for each cache policy; INODES=: with as many in the guest's cache)
+	@node dist/test/soak/bench-replace.js $(foreach name,COUNT SANDBOX GUEST INODES,$(call option,$(name)))
 
 .PHONY: kills
 kills: build ## Send signals at random moments of start, reload, change and stop; report what is left behind (COUNT=, SEED=)

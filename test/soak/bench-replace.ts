@@ -1,16 +1,19 @@
 /**
  * make bench-replace: processes replace each other COUNT times while a guest works, and what that costs it. GUEST=KERNEL: a
- * real guest, which works on a share for each cache policy; each device is replaced COUNT times.
+ * real guest, which works on a share for each cache policy; each device is replaced COUNT times. INODES=N: a guest that has
+ * looked at so many files, beside one that has looked at none.
  */
 import { parseArgs } from 'node:util'
 import type { Test } from 'tap'
 import { LiveDevice } from '../support/device/live-device.js'
 import { mount } from '../support/fuse/mount.js'
 import { replaceInGuest } from './replace-guest.js'
+import { type InodesReport, replaceWithInodes } from './replace-inodes.js'
 import { replaceUnderLoad } from './replace-load.js'
 
 /** The memory of a process varies by this much with what its guest does just then. */
 const NOISE_KIB = 8 * 1024
+const MIB = 1024 * 1024
 
 const { values } = parseArgs({
   options: {
@@ -18,6 +21,8 @@ const { values } = parseArgs({
     sandbox: { type: 'string', default: 'namespace' },
     /** A kernel: the load runs in a guest with it, not through a front-end. */
     guest: { type: 'string' },
+    /** So many files are in the cache of a guest that does nothing. */
+    inodes: { type: 'string' },
   },
 })
 const ends: (() => unknown)[] = []
@@ -79,8 +84,23 @@ async function inGuest(kernel: string): Promise<void> {
   }
 }
 
+async function withInodes(inodes: number): Promise<void> {
+  for (const known of [0, inodes]) {
+    const rounds = await replaceWithInodes(t, sandbox, known, count)
+    const of = (figure: (round: InodesReport) => number) => spread(rounds.map(figure))
+    process.stdout.write(`${known} files in the guest's cache, --sandbox ${sandbox}, ${count} replacements
+  pause as the new process says, in ms: ${of(({ pauseMs }) => pauseMs)}
+  processor time of the old process meanwhile, in ms: ${of(({ oldCpuMs }) => oldCpuMs)}
+  processor time of the new process from its start on, in ms: ${of(({ newCpuMs }) => newCpuMs)}
+  most memory of the old process, in MiB: ${of(({ oldPeakBytes }) => oldPeakBytes / MIB)}
+  most memory of the new process, in MiB: ${of(({ newPeakBytes }) => newPeakBytes / MIB)}
+`)
+  }
+}
+
 try {
-  await (values.guest === undefined ? withFrontend() : inGuest(values.guest))
+  if (values.inodes !== undefined) await withInodes(Number(values.inodes))
+  else await (values.guest === undefined ? withFrontend() : inGuest(values.guest))
 } finally {
   for (const end of ends.reverse()) await end()
 }
