@@ -14,6 +14,7 @@ import type { MetricsService } from './metrics/metrics-service.js'
 import type { ServerPlan } from './sandbox/launch.js'
 import { exitNow, limitFiles, limitSystemCalls, reserveRings, writeNow } from './sandbox/own-process.js'
 import { closeDebugger, type EndingSignal, obeySignals } from './sandbox/signals.js'
+import { countedQuota } from './share/counted-quota.js'
 import type { ShareConfig } from './share/share-config.js'
 import type { LoadedProgram } from './share/share-thread.js'
 import type { ListeningSockets } from './sockets/listening-sockets.js'
@@ -59,7 +60,7 @@ class Server {
 
   /** Starts serving. Calls `leaveOldRoot`, which takes the host's file system away, after all code is loaded. */
   start(leaveOldRoot: () => void): void {
-    const { configuration, confinement } = this.plan
+    const { configuration, confinement, counted } = this.plan
     const { shares } = configuration
     this.sayWhatIsDifferent()
     const succession = this.links.successor === undefined ? [] : threadSockets(shares.length)
@@ -70,6 +71,7 @@ class Server {
         // There is a socket for each share, unless it comes from the process before.
         listenFd: this.sockets.shareFds[n] ?? -1,
         successionFd: succession[n]?.own,
+        isCounted: counted.includes(keyOf(config)),
         onMainThread: this.needsNoThread(config),
       }
       this.shares.start(config, place, { named: shares.length > 1 })
@@ -156,8 +158,10 @@ class Server {
   private receiveChanges(handoverFd: number, program: LoadedProgram | undefined): void {
     const { shares, log, plan, sockets } = this
     const estate = () => {
-      const now = { ...plan.configuration, shares: shares.serving.map(({ config }) => config) }
-      return { place: placeOf(now), sockets, mountsFd: this.links.mountsFd }
+      const configs = shares.serving.map(({ config }) => config)
+      const place = placeOf({ ...plan.configuration, shares: configs })
+      const counted = configs.filter((config) => countedQuota(config) !== undefined).map(keyOf)
+      return { place, sockets, mountsFd: this.links.mountsFd, counted }
     }
     new ChangeReceiver(new PacketSocket(handoverFd), shares, program, log, plan, {
       predecessor: new Predecessor(shares, estate, log),

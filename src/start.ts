@@ -24,7 +24,7 @@ export async function startServing(asked: Configuration, args: readonly string[]
   const syslogFd = syslog === undefined ? undefined : connectDatagram(syslog)
   const { pid } = process
   const managerLink = linkToManager(process.env, pid)
-  const plan = { configuration, confinement, syslogFd, managerLink, pid }
+  const plan = { configuration, confinement, syslogFd, managerLink, counted: [], pid }
   const { becomeConfined } = await import('./sandbox/launch.js')
   // Even without a sandbox, root has privileges to drop, and a process that can be changed needs a broker.
   if (confinement.sandbox !== 'none' || starter.uid === 0 || canChange(configuration)) {
@@ -53,7 +53,9 @@ async function succeed(asked: Configuration, fd: number, args: readonly string[]
   const syslogFd = configuration.syslog === undefined ? undefined : connectDatagram(configuration.syslog)
   // The keeper, which is known outside, has started this process: see native/launcher/keeper.c.
   const pid = process.ppid
-  const plan = { configuration, confinement, syslogFd, managerLink: linkToManager(process.env, pid), pid }
+  const managerLink = linkToManager(process.env, pid)
+  const { counted } = inherited
+  const plan = { configuration, confinement, syslogFd, managerLink, counted, pid }
   limitFiles(configuration.fileLimit)
   allowRings()
   putOffSignals()

@@ -21,6 +21,8 @@ export interface Estate {
   readonly sockets: Pick<ListeningSockets, 'controlFd' | 'metricsFd'>
   /** The mount namespace in which the shared directories are mounted. */
   readonly mountsFd: number | undefined
+  /** As an Offer has it. */
+  readonly counted: readonly string[]
 }
 
 /** Hands everything to a successor. */
@@ -49,10 +51,10 @@ export class Predecessor {
   }
 
   private async negotiate(socket: PacketSocket, packets: PacketQueue): Promise<void> {
-    const { place, sockets, mountsFd } = this.estate()
+    const { place, sockets, mountsFd, counted } = this.estate()
     const fds = [sockets.controlFd, sockets.metricsFd, mountsFd].filter((each) => each !== undefined)
     const hasMounts = mountsFd !== undefined
-    tell(socket, { op: 'offer', version: SUCCESSION_VERSION, place, hasMounts }, fds)
+    tell(socket, { op: 'offer', version: SUCCESSION_VERSION, place, hasMounts, counted }, fds)
     const ready = await this.expect(packets, 'ready', performance.now() + START_LIMIT_MS)
     const untilMs = performance.now() + PAUSE_LIMIT_MS
     try {

@@ -26,6 +26,8 @@ export interface Offer {
   readonly version: number
   readonly place: Place
   readonly hasMounts: boolean
+  /** The shares whose states say what their trees hold, by their sockets. Versions before this have nothing here. */
+  readonly counted?: readonly string[]
 }
 
 /** What both processes must have in common. */

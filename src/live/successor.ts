@@ -15,6 +15,8 @@ export interface Inherited {
   readonly controlFd: number | undefined
   readonly metricsFd: number | undefined
   readonly mountsFd: number | undefined
+  /** The shares whose states say what their trees hold. */
+  readonly counted: readonly string[]
 }
 
 /** Takes everything over from the process that serves. */
@@ -40,6 +42,7 @@ export class Successor {
       controlFd: offer.place.control === null ? undefined : fds.shift(),
       metricsFd: offer.place.metrics === null ? undefined : fds.shift(),
       mountsFd: offer.hasMounts ? fds.shift() : undefined,
+      counted: offer.counted ?? [],
     }
   }
 

@@ -47,7 +47,7 @@ import { Privileges } from './owners/privileges.js'
 import type { PassthroughOptions } from './passthrough-options.js'
 import { QuotaOperations } from './quota/quota-operations.js'
 import { Replies } from './replies.js'
-import { HandedState } from './state/handed-state.js'
+import { HandedState, quotaSections } from './state/handed-state.js'
 import { LoadedState } from './state/loaded-state.js'
 import { SavedState } from './state/saved-state.js'
 import { TakenState } from './state/taken-state.js'
@@ -141,7 +141,7 @@ export class PassthroughFileSystem implements FileSystem {
     this.keeps = { xattrs: options.xattr && host.xattrs, acls: options.xattr && host.acls }
     if (this.keeps.xattrs) this.serveXattrs()
     if (options.quota !== undefined) {
-      this.quota = new QuotaOperations(parts, options.quota, this.rootFd)
+      this.quota = new QuotaOperations(parts, options.quota, this.rootFd, options.isCounted)
       this.quota.wrap(this)
     }
   }
@@ -166,7 +166,12 @@ export class PassthroughFileSystem implements FileSystem {
    * needs; this file system keeps them.
    */
   handedSections(pass: (fd: number) => void): Iterable<Iterable<Uint8Array>> {
-    return new HandedState(this.parts, this.quota, pass).sections()
+    return new HandedState(this.parts, pass).sections()
+  }
+
+  /** The sections of what is counted, for the same process, with or without a session. They come last. */
+  handedQuota(): Iterable<Iterable<Uint8Array>> {
+    return quotaSections(this.quota)
   }
 
   /** Passes the descriptor of the shared directory, which the other process takes before its session begins. */

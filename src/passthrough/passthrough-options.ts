@@ -40,6 +40,8 @@ export interface PassthroughOptions {
   readonly threadPoolSize: number | undefined
   /** The quota of the tree; undefined: it is not counted. */
   readonly quota: QuotaLimits | undefined
+  /** True: what the tree holds comes with the state of another process, and is not counted here. */
+  readonly isCounted: boolean
   /** Reports a fault that the guest has caused. `kind` comes from a fixed set. */
   report(kind: string, fields: object): void
 }

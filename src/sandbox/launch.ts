@@ -19,6 +19,8 @@ export interface Inheritance {
   readonly sockets: InheritedFds | undefined
   readonly syslogFd: number | undefined
   readonly managerLink: ManagerLink | undefined
+  /** The sockets of shares whose trees the process before has counted. */
+  readonly counted: readonly string[]
   /** The process that starts, as the world outside sees it. */
   readonly pid: number
 }

@@ -15,6 +15,7 @@ import { Interceptor } from '../inspect/interceptor.js'
 import type { OpenRules } from '../io-mode/open-rules.js'
 import { PassthroughFileSystem, type ShareReports } from '../passthrough/passthrough-file-system.js'
 import { parseXattrMap } from '../passthrough/xattrs/xattr-map.js'
+import { countedQuota } from './counted-quota.js'
 import type { ShareConfig } from './share-config.js'
 import { ShareLimits } from './share-limits.js'
 import { ShareState } from './share-state.js'
@@ -27,6 +28,8 @@ export interface DevicePlace {
   readonly procFd: number
   readonly fdLimit: number
   readonly counters: Counters
+  /** What the tree holds comes from another process: see ShareState.take. */
+  readonly isCounted?: boolean
 }
 
 /** A share's device, and the parts that commands and statistics use. */
@@ -49,7 +52,7 @@ export interface ShareDevice {
 /** Makes the device that a configuration describes, on the directory at `place`. Throws if that cannot be opened. */
 export function makeFsDevice(
   config: ShareConfig,
-  { root, procFd, fdLimit, counters }: DevicePlace,
+  { root, procFd, fdLimit, counters, isCounted = false }: DevicePlace,
   rules: OpenRules,
   observer: SessionObserver,
 ): ShareDevice {
@@ -74,8 +77,8 @@ export function makeFsDevice(
     translateGid: config.translateGid,
     migration: config.migration,
     threadPoolSize: config.threadPoolSize,
-    // A guest that changes nothing needs no quota.
-    quota: config.readonly ? undefined : config.quota,
+    quota: countedQuota(config),
+    isCounted,
     report,
   })
   return assemble(config, counters, rules, observer, {

@@ -248,14 +248,14 @@ export class ShareService {
   }
 
   private makeDevice(): ShareDevice {
-    const { config, root, procFd, fdLimit, counters } = this.start
+    const { config, root, procFd, fdLimit, counters, isCounted } = this.start
     const observer = {
       agreed: (agreement: InitAgreement) => this.agreed(agreement),
       fault: (kind: string, fields: object) => this.faults.warn(kind, fields),
     }
     const { own } = this
     if (own !== undefined) return makeOwnDevice(config, own, new Counters(counters), this.rules, observer)
-    const place = { root, procFd, fdLimit, counters: new Counters(counters) }
+    const place = { root, procFd, fdLimit, counters: new Counters(counters), isCounted }
     return makeFsDevice(config, place, this.rules, observer)
   }
 

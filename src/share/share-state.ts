@@ -51,6 +51,7 @@ export class ShareState {
     passthrough.handRoot(pass)
     yield this.meta()
     if (session.agreed !== undefined) yield* passthrough.handedSections(pass)
+    yield* passthrough.handedQuota()
   }
 
   private meta(): Iterable<Uint8Array> {
@@ -73,6 +74,7 @@ export class ShareState {
     }
     const end = () => {
       if (!begun) throw damaged('section META is missing')
+      taken.mustBeCounted()
       if (session.agreed !== undefined) taken.end()
     }
     return { takers: [{ kind: META, take: meta }, ...taken.takers], end }

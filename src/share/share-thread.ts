@@ -39,6 +39,8 @@ export interface SharePlace {
   readonly listenFd: number
   /** The socket over which another process hands the share over; undefined: the share begins by itself. */
   readonly successionFd?: number | undefined
+  /** True: what its tree holds comes along. */
+  readonly isCounted?: boolean
   /** O_PATH on /proc/self/fd. The caller keeps ownership. */
   readonly procFd: number
   /** The most descriptors that the share may hold at a time. */
@@ -89,7 +91,17 @@ export class ShareThread {
   /** Starts the thread, which stops at each milestone until it is allowed on. */
   constructor(
     config: ShareConfig,
-    { root, trace, listenFd, successionFd, procFd, fdLimit, loaded, onMainThread = false }: SharePlace,
+    {
+      root,
+      trace,
+      listenFd,
+      successionFd,
+      isCounted = false,
+      procFd,
+      fdLimit,
+      loaded,
+      onMainThread = false,
+    }: SharePlace,
     logLevel: string,
     private readonly events: ShareEvents,
   ) {
@@ -109,6 +121,7 @@ export class ShareThread {
       procFd,
       listenFd,
       successionFd,
+      isCounted,
       fdLimit,
       logLevel,
       commandPort: port2,

@@ -12,6 +12,8 @@ export interface WorkerStart {
   readonly listenFd: number
   /** The socket over which another process hands everything over; undefined: the thread begins by itself. */
   readonly successionFd: number | undefined
+  /** True: what the tree of the share holds comes along, and need not be counted. */
+  readonly isCounted: boolean
   /** The most descriptors that the share may hold at a time. */
   readonly fdLimit: number
   readonly logLevel: string

@@ -33,7 +33,7 @@ import { OpenFile } from '../files/open-file.js'
 import { wantsAppend } from '../files/open-flags.js'
 import type { InodeTable } from '../inodes/inode-table.js'
 import { STATX_MASK, statxIdentity, statxIsDirectory } from '../inodes/statx.js'
-import { countTree } from './count-tree.js'
+import { countTree, type TreeCount } from './count-tree.js'
 import type { CountedInode } from './counted-inode.js'
 import { QuotaLedger, type QuotaLimits } from './quota-ledger.js'
 
@@ -51,10 +51,11 @@ const NAME_BYTES = 512
 /** No file has data there. */
 const BEHIND_THE_END = 2 ** 52
 
-/** The most files without a name that are handed over. Further ones stay counted until the tree is counted anew. */
+/** The most files without a name that one HandedQuota carries. */
 const MOST_ORPHANS = 1000
+const UNKNOWN: TreeCount = { bytes: 0, inodes: 0, unread: 0 }
 
-/** The counts, for another process that goes on with them. */
+/** The counts, for another process that goes on with them. If there are more orphans, others follow with the same counts. */
 export interface HandedQuota {
   readonly usedBytes: number
   readonly usedInodes: number
@@ -71,6 +72,8 @@ interface Share {
 /** Counts what a guest adds and removes, around the operations of a file system. */
 export class QuotaOperations {
   readonly ledger: QuotaLedger
+  /** False until the counts of another process have come, if they are to come. */
+  isCounted: boolean
   private readonly st = new Int32Array(Statx.WORDS)
   private readonly ownSt = new Int32Array(Statx.WORDS)
   private readonly sourceSt = new Int32Array(Statx.WORDS)
@@ -80,8 +83,12 @@ export class QuotaOperations {
     private readonly share: Share,
     limits: QuotaLimits,
     private readonly rootFd: number,
+    /** True: the counts come from another process. */
+    comeCounted: boolean,
   ) {
-    this.ledger = new QuotaLedger(limits, countTree(rootFd), (inode, st) => this.stat(inode, st))
+    const count = comeCounted ? UNKNOWN : countTree(rootFd)
+    this.isCounted = !comeCounted
+    this.ledger = new QuotaLedger(limits, count, (inode, st) => this.stat(inode, st))
     share.inodes.onRelease = (slot) => this.forgotten(slot)
     share.async.onChanged = (file, bytes) => this.changeEnded(file, bytes)
   }
@@ -92,20 +99,19 @@ export class QuotaOperations {
   }
 
   /** The counts, for the process that goes on. */
-  handed(): HandedQuota {
+  *handed(): Generator<HandedQuota> {
     const { ledger } = this
     ledger.settle()
-    const { usedBytes, usedInodes, orphans } = ledger
-    return {
-      usedBytes,
-      usedInodes,
-      orphans: orphans.slice(0, MOST_ORPHANS).map(({ identity, bytes, slot }) => ({ identity, bytes, slot })),
-    }
+    const { usedBytes, usedInodes } = ledger
+    const orphans = ledger.orphans.map(({ identity, bytes, slot }) => ({ identity, bytes, slot }))
+    for (let at = 0; at === 0 || at < orphans.length; at += MOST_ORPHANS)
+      yield { usedBytes, usedInodes, orphans: orphans.slice(at, at + MOST_ORPHANS) }
   }
 
   /** Goes on from what another process has counted. The guest's inodes and open files are taken over already. */
   adopt({ usedBytes, usedInodes, orphans }: HandedQuota): void {
     const { ledger, share } = this
+    this.isCounted = true
     ledger.usedBytes = usedBytes
     ledger.usedInodes = usedInodes
     for (const [, file] of share.files.entries()) this.inodeOfFile(file)

@@ -24,8 +24,17 @@ import { directoryRecords, fileRecords, freeRecords, handlesOf, lockRecords } fr
  */
 export const HANDED_DEVICES = { tag: 'HDEV', version: 1, isRequired: true } as const
 
-/** Section QUOT: what is counted against the quota. A share without one skips it. */
+/**
+ * Section QUOT: what is counted against the quota, and files without a name: once more for each further thousand. A share
+ * without a quota skips it.
+ */
 export const HANDED_QUOTA = { tag: 'QUOT', version: 1, isRequired: false } as const
+
+/** Yields the sections of what is counted; none without a quota. */
+export function* quotaSections(quota: QuotaOperations | undefined): Generator<Iterable<Uint8Array>> {
+  if (quota === undefined) return
+  for (const counts of quota.handed()) yield textSection(HANDED_QUOTA, counts)
+}
 
 /** The parts of the share that another process goes on with. */
 interface Share {
@@ -45,7 +54,6 @@ export class HandedState {
 
   constructor(
     private readonly share: Share,
-    private readonly quota: QuotaOperations | undefined,
     private readonly pass: (fd: number) => void,
   ) {}
 
@@ -70,7 +78,6 @@ export class HandedState {
     yield recordSection(FREE_DIRECTORIES, freeRecords(directories.freeSlots()))
     yield recordSection(CARRIERS, this.carriers())
     yield recordSection(LOCKS, lockRecords(files, locks))
-    if (this.quota !== undefined) yield textSection(HANDED_QUOTA, this.quota.handed())
   }
 
   private *inodes(): Records {

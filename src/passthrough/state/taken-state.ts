@@ -115,7 +115,12 @@ export class TakenState {
     ]
   }
 
-  /** The state is whole. */
+  /** The state is whole. Call it with and without a session, before `end`. */
+  mustBeCounted(): void {
+    if (this.quota?.isCounted === false) throw damaged('it does not say what the share holds')
+  }
+
+  /** The state of a session is whole. */
   end(): void {
     const { inodes, files, directories } = this.share
     inodes.restored()
