@@ -4,6 +4,7 @@ import { codeOf } from '../basics/errors.js'
 import { UserError } from '../config/user-error.js'
 import type { PacketSocket } from '../sockets/packet-socket.js'
 import { askBroker } from './ask-broker.js'
+import type { DescribedShare } from './messages.js'
 import type { RunningProcess } from './running-process.js'
 
 const MAIN = new URL('../main.js', import.meta.url).pathname
@@ -38,10 +39,10 @@ export function startSuccessor(
 ): number {
   if (program !== undefined) mustBeProgram(program)
   const own = [process.execPath, ...process.execArgv, MAIN]
+  const { shares } = running.describe()
+  mustBeDirectories(shares)
   // Shares that commands have added are options from now on.
-  const added = running
-    .describe()
-    .shares.flatMap(({ words }) => (words === undefined ? [] : ['--share', words]))
+  const added = shares.flatMap(({ words }) => (words === undefined ? [] : ['--share', words]))
   const words = [...(program === undefined ? own : [resolve(program)]), ...args, ...added, ...options]
   const [fd] = askBroker(broker, `r${words.map((word) => `${word}\0`).join('')}`) ?? []
   if (fd === undefined) throw new UserError('no further process can be started')
@@ -54,6 +55,13 @@ export function takeOver({ process: running, broker }: Starter, fd: number): obj
   // Later changes go to the new process.
   if (askBroker(broker, 'd') === undefined) throw new UserError('the broker does not answer')
   return { replaced: true }
+}
+
+/** A successor would load the modules of others a second time, for nothing. */
+function mustBeDirectories(shares: readonly DescribedShare[]): void {
+  const own = shares.find(({ config }) => config.fileSystem !== undefined)
+  if (own !== undefined)
+    throw new UserError(`share ${own.name}: a file system of a module cannot be handed over`)
 }
 
 function mustBeProgram(program: string): void {
