@@ -58,6 +58,25 @@ export function blankInode(): InodeRecord {
   }
 }
 
+const NOTHING: Uint8Array = new Uint8Array(0)
+
+/** A copy of some bytes, valid until the next one: most have the same length, and a view of their own takes longer. */
+export class LentBytes {
+  private readonly bytes: Uint8Array
+  private view = NOTHING
+
+  constructor(maxBytes: number) {
+    this.bytes = new Uint8Array(maxBytes)
+  }
+
+  of(from: Uint8Array, at: number, lenBytes: number): Uint8Array {
+    const { bytes } = this
+    for (let n = 0; n < lenBytes; n++) bytes[n] = from[at + n]
+    if (this.view.length !== lenBytes) this.view = bytes.subarray(0, lenBytes)
+    return this.view
+  }
+}
+
 /** u16 length; u8 type; u8 flags; u32 slot, generation; f64 lookups; u32 device, ino; u16 shared, path, handle bytes. */
 const HEAD_BYTES = 40
 const HAS_PATH = 1
@@ -67,7 +86,6 @@ const IS_LOST = 8
 const HAS_FD = 16
 const IS_DISOWNED = 32
 const RESTS = 64
-const NOTHING: Uint8Array = new Uint8Array(0)
 
 /** Writes inode records. Each path is written as what it does not share with the path before it. */
 export class InodeEncoder {
@@ -116,6 +134,7 @@ export class InodeEncoder {
 export class InodeDecoder {
   private lastPath = NOTHING
   private readonly record = blankInode()
+  private readonly handle = new LentBytes(HANDLE_MAX_BYTES)
 
   /** Calls `take` with each record of a block, which is valid until it returns. */
   decode(contents: Uint8Array, take: (record: InodeRecord) => void): void {
@@ -152,7 +171,7 @@ export class InodeDecoder {
       throw damaged('an inode has an impossible number')
     record.path = (flags & HAS_PATH) === 0 ? undefined : this.pathOf(contents, pathAt, shared, restBytes)
     const handleAt = pathAt + restBytes
-    record.handle = (flags & HAS_HANDLE) === 0 ? undefined : contents.slice(handleAt, handleAt + handleBytes)
+    record.handle = (flags & HAS_HANDLE) === 0 ? undefined : this.handle.of(contents, handleAt, handleBytes)
     return record
   }
 

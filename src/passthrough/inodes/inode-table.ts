@@ -233,6 +233,11 @@ export class InodeTable {
     }
   }
 
+  /** Prepares for so many inodes. */
+  expect(count: number): void {
+    this.index.reserve(count)
+  }
+
   isDisowned(slot: number): boolean {
     return (this.chunkOf(slot).type[slot & CHUNK_MASK] & NOT_INDEXED) !== 0
   }

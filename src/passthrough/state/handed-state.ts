@@ -20,7 +20,7 @@ import { directoryRecords, fileRecords, freeRecords, handlesOf, lockRecords } fr
 
 /**
  * Section HDEV: the numbers of the host's file systems, by what statx says of them, and those for which a descriptor comes
- * that opens file handles.
+ * that opens file handles; and the number of inodes, which versions before did not say.
  */
 export const HANDED_DEVICES = { tag: 'HDEV', version: 1, isRequired: true } as const
 
@@ -62,7 +62,11 @@ export class HandedState {
     const { inodes, files, directories, locks } = this.share
     const { mounts } = inodes.fds
     for (const fd of mounts.values()) pass(fd)
-    yield textSection(HANDED_DEVICES, { devices: [...inodes.knownDevices], mounts: [...mounts.keys()] })
+    yield textSection(HANDED_DEVICES, {
+      devices: [...inodes.knownDevices],
+      mounts: [...mounts.keys()],
+      inodes: inodes.count,
+    })
     yield recordSection(INODES, this.inodes())
     yield recordSection(FREE_INODES, freeRecords(inodes.freeSlots()))
     const withFile = ({ fd, directFd }: OpenFile) => {

@@ -128,8 +128,9 @@ export class TakenState {
     directories.restored()
   }
 
-  private devices({ devices, mounts }: Record<string, unknown>): void {
-    const { inodes } = this.share
+  private devices({ devices, mounts, inodes: count }: Record<string, unknown>): void {
+    const { inodes, options } = this.share
+    if (typeof count === 'number') inodes.expect(Math.min(count, options.inodeLimit))
     // The program that wrote this runs beside us, and is ours or the version before.
     inodes.adoptDevices(devices as readonly (readonly [string, number])[])
     for (const device of mounts as readonly number[]) {
