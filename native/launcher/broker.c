@@ -21,8 +21,8 @@
 #include "refuse.h"
 #include "socket-files.h"
 
-/* A helper that is silent for longer waits for the host's file system: REPLACE_TIMEOUT_MS of the helper is 45 s. */
-#define SILENCE_MS 50000
+/* A helper that is silent for longer waits for the host's file system: REPLACE_TIMEOUT_MS of the helper is 60 s. */
+#define SILENCE_MS 65000
 /* A helper's message: the program has said that its successor serves. */
 #define AWAIT_REPLACED 'd'
 /* Tells the program that a helper is gone, and with it every change that it has not committed. */

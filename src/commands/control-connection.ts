@@ -4,7 +4,7 @@ import { UserError } from '../config/user-error.js'
 import type { ControlRequest } from '../control/control-request.js'
 
 /** A change waits for others, opens a directory and a socket, or starts a process. */
-const ANSWER_TIMEOUT_MS = 60_000
+const ANSWER_TIMEOUT_MS = 75_000
 
 /** A connection to the control socket of a running process. Its errors begin with the name of the command that uses it. */
 export class ControlConnection {

@@ -1,6 +1,7 @@
 import type { Logger } from 'pino'
 import { messageOf } from '../basics/errors.js'
 import { inTime } from '../basics/in-time.js'
+import type { ShareFigures } from '../share/share-figures.js'
 import type { ListeningSockets } from '../sockets/listening-sockets.js'
 import { closeFds, PacketSocket } from '../sockets/packet-socket.js'
 import { PacketQueue } from './packet-queue.js'
@@ -10,8 +11,14 @@ import { messageIn, type Place, SUCCESSION_VERSION, type SuccessionMessage, send
 
 /** The time that a successor has to start. */
 const START_LIMIT_MS = 30_000
-/** The longest pause for guests, requests under way included. */
+/**
+ * The longest pause for guests, requests under way included: so much, and more for each inode that they know. A million took
+ * five seconds on two busy processors.
+ */
 const PAUSE_LIMIT_MS = 5000
+const PAUSE_LIMIT_PER_INODE_MS = 0.01
+/** See the helper's REPLACE_TIMEOUT_MS. */
+const MOST_PAUSE_MS = 20_000
 /** Threads that do not wait for the host answer within this time. */
 const MARGIN_MS = 1000
 
@@ -56,8 +63,9 @@ export class Predecessor {
     const hasMounts = mountsFd !== undefined
     tell(socket, { op: 'offer', version: SUCCESSION_VERSION, place, hasMounts, counted }, fds)
     const ready = await this.expect(packets, 'ready', performance.now() + START_LIMIT_MS)
-    const untilMs = performance.now() + PAUSE_LIMIT_MS
+    let untilMs = 0
     try {
+      untilMs = performance.now() + (await this.pauseLimitMs())
       await this.suspendAll(ready.message.shares, ready.fds, untilMs)
       await this.expect(packets, 'taken', untilMs)
       tell(socket, { op: 'go' })
@@ -72,6 +80,16 @@ export class Predecessor {
     if (begun !== undefined) return
     await this.resumeAll()
     throw new Error(LEFT_BEFORE_GO)
+  }
+
+  /** Returns the longest pause that the guests' inodes justify. Throws if a share does not answer. */
+  private async pauseLimitMs(): Promise<number> {
+    const asked = this.shares.serving.map(({ thread }) => thread.ask('figures', undefined))
+    const answers = await inTime(Promise.all(asked), PAUSE_LIMIT_MS)
+    if (answers === undefined) throw new Error(STUCK)
+    // Each is what ShareService answers.
+    const inodes = (answers as ShareFigures[]).reduce((sum, { use }) => sum + (use?.inodes ?? 0), 0)
+    return Math.min(MOST_PAUSE_MS, PAUSE_LIMIT_MS + inodes * PAUSE_LIMIT_PER_INODE_MS)
   }
 
   /** Waits for a message. Throws the reason if another one comes. */
@@ -98,7 +116,7 @@ export class Predecessor {
     const answers = handed.map(({ thread, fd }) => thread.ask('hand-over', { fd, limitMs }))
     // The threads know better reasons, and come first.
     const outcomes = await inTime(Promise.allSettled(answers), limitMs + MARGIN_MS)
-    if (outcomes === undefined) throw new Error("a share waits for the host's file system")
+    if (outcomes === undefined) throw new Error(STUCK)
     const failed = outcomes.find(({ status }) => status === 'rejected')
     if (failed?.status === 'rejected') throw failed.reason
   }
@@ -118,4 +136,5 @@ function tell(socket: PacketSocket, message: SuccessionMessage, fds: readonly nu
   }
 }
 
+const STUCK = "a share waits for the host's file system"
 const LEFT_BEFORE_GO = 'the new process ended before it served'

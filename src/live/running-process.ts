@@ -15,7 +15,7 @@ import {
 /** The time that the process has for one answer. */
 const ANSWER_TIMEOUT_MS = 30_000
 /** More than a successor has to start, and the process to hand everything over. */
-const REPLACE_TIMEOUT_MS = 45_000
+const REPLACE_TIMEOUT_MS = 60_000
 
 /** The running process, seen from a helper. Nothing that it says is trusted with the host's files. */
 export class RunningProcess {

@@ -16,6 +16,9 @@ import type { ShareState } from './share-state.js'
  */
 export const HANDED = { tag: 'HAND', version: 1, isRequired: true } as const
 
+/** The longest wait for the end of requests under way. */
+const REQUESTS_LIMIT_MS = 5000
+
 /** What a share's thread hands over, besides its state. */
 export interface HandedShare {
   readonly listenFd: number
@@ -40,7 +43,7 @@ export function handOver(
 ): void {
   const untilMs = performance.now() + limitMs
   const suspendedMs = monotonicMs()
-  const connection = backend.suspend(limitMs)
+  const connection = backend.suspend(Math.min(limitMs, REQUESTS_LIMIT_MS))
   const sender = new HandedSender(fd, untilMs)
   let fds: number[] = [listenFd, ...(connection?.fds ?? [])]
   try {
