@@ -1,9 +1,9 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
 import { CachedGuest } from '../../vm/measure/migrations/cached-guest.js'
-import { wholeCpuUs } from '../../vm/measure/processes.js'
+import { peakResidentBytes, wholeCpuUs } from '../../vm/measure/processes.js'
 import { LiveDevice } from '../support/device/live-device.js'
 import { tempDir } from '../support/host/temp-dir.js'
 
@@ -55,7 +55,7 @@ async function replaceOnce(live: LiveDevice, guest: CachedGuest): Promise<Inodes
   })
   while (!isReplaced) {
     oldMs = Math.max(oldMs, spentMs(old))
-    oldPeakBytes = Math.max(oldPeakBytes, peakBytes(old))
+    oldPeakBytes = Math.max(oldPeakBytes, peakResidentBytes([old]))
     await sleep(LOOK_EVERY_MS)
   }
   await replaced
@@ -67,20 +67,11 @@ async function replaceOnce(live: LiveDevice, guest: CachedGuest): Promise<Inodes
     oldCpuMs: oldMs - beforeMs,
     newCpuMs: spentMs(pid),
     oldPeakBytes,
-    newPeakBytes: peakBytes(pid),
+    newPeakBytes: peakResidentBytes([pid]),
   }
 }
 
 /** Returns 0 for a process that has ended. */
 function spentMs(pid: number): number {
   return wholeCpuUs([pid]) / 1000 || 0
-}
-
-/** Returns the most resident memory that a process has had; 0 if it has ended. */
-function peakBytes(pid: number): number {
-  try {
-    return 1024 * Number(/^VmHWM:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0)
-  } catch {
-    return 0
-  }
 }
