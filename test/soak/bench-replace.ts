@@ -74,7 +74,7 @@ async function inGuest(kernel: string): Promise<void> {
   verified: ${told.join(', ')}
   pause as the new process says, in ms: ${spread(pauseMs)}
   descriptors of each process: ${spread(fds)}; without work, before and after: ${idleFds.join(' ')}
-  private memory of each process, in KiB: ${course(memoryKib)}; ${spread(memoryKib)}
+  private memory of each process, in KiB: ${course(memoryKib)}
 `)
   }
   for (const { policy, memoryKib, idleFds } of reports) {
