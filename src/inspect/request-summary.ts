@@ -82,7 +82,7 @@ export interface RequestSummary {
   /** Open flags of the file. */
   flags: number
   /**
-   * Flags of the operation itself: write, release, fsync or rename flags, SETATTR's attributes, fallocate's
+   * Flags of the operation itself: read, write, release, fsync or rename flags, SETATTR's attributes, fallocate's
    * mode, lseek's whence.
    */
   detailFlags: number
@@ -114,6 +114,7 @@ function readArguments(v: DataView, opcode: number, out: RequestSummary): void {
       out.offsetBytes = ReadIn.offsetBytes(v, at)
       out.sizeBytes = ReadIn.sizeBytes(v, at)
       out.flags = ReadIn.flags(v, at)
+      out.detailFlags = ReadIn.readFlags(v, at)
       break
     case Opcode.WRITE:
       out.handle = WriteIn.handle(v, at)
