@@ -45,6 +45,10 @@ t.test('a kernel that keeps the rules of its version passes', async (t) => {
     writes.every(({ toMs }) => toMs >= lastBegin),
     'the trace says the same: each was in flight when the last began',
   )
+  t.ok(
+    writes.every(({ guestFromMs, guestToMs }) => guestFromMs! <= guestToMs!),
+    'each has its events of the guest',
+  )
 
   const browser = await findChromium()
   const skip = browser === undefined && 'no browser is installed, and only root can install one'

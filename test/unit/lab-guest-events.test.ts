@@ -18,9 +18,9 @@ function request(unique: number, epochMs: number, latencyMs: number): TimedReque
 
 t.test('lines of the trace are read, all others left out', async (t) => {
   t.same(parseGuestEvents(TEXT), [
-    { what: 'send', connection: 41, unique: 34, atMs: 10_000 },
-    { what: 'end', connection: 41, unique: 34, atMs: 10_004 },
-    { what: 'send', connection: 42, unique: 34, atMs: 10_005 },
+    { what: 'send', connection: 41, unique: 34, opcode: 15, atMs: 10_000 },
+    { what: 'end', connection: 41, unique: 34, opcode: undefined, atMs: 10_004 },
+    { what: 'send', connection: 42, unique: 34, opcode: 16, atMs: 10_005 },
   ])
   t.same(parseGuestEvents(''), [])
 })
@@ -38,6 +38,7 @@ t.test('the difference of the clocks is the median of several requests', async (
     what,
     connection: 1,
     unique,
+    opcode: 15,
     atMs,
   })
   const events = [2, 4, 6].flatMap((unique, n) => [
@@ -51,4 +52,25 @@ t.test('the difference of the clocks is the median of several requests', async (
     [...joined.values()],
     [0, 20, 40].map((sentMs) => ({ sentMs: sentMs + 101, endedMs: sentMs + 111 })),
   )
+})
+
+t.test('sends without a unique belong to the last requests of their opcode', async (t) => {
+  const text = [
+    ['1.000', 'send: connection 1 req 0 opcode 15 (FUSE_READ) len 80'],
+    ['2.000', 'send: connection 1 req 0 opcode 15 (FUSE_READ) len 80'],
+    ['2.250', 'send: connection 1 req 0 opcode 16 (FUSE_WRITE) len 80'],
+    ['2.500', 'end: connection 1 req 8 len 4112 error 0'],
+    ['2.750', 'end: connection 1 req 6 len 24 error 0'],
+    ['3.000', 'send: connection 1 req 0 opcode 15 (FUSE_READ) len 80'],
+    ['3.500', 'end: connection 1 req 10 len 4112 error 0'],
+  ]
+    .map(([seconds, event]) => `  cat-1  [000] .....  ${seconds}: fuse_request_${event}`)
+    .join('\n')
+  const of = (unique: number, opcode: number, epochMs: number) =>
+    ({ request: { unique, opcode, latencyUs: 1000 }, epochMs }) as TimedRequest
+  const [write, read, last] = [of(6, 16, 2499.5), of(8, 15, 2249.5), of(10, 15, 3249.5)]
+  const joined = joinEvents([read, write, last], parseGuestEvents(text), 1)
+  t.same(joined.get(read), { sentMs: 2000, endedMs: 2500 })
+  t.same(joined.get(write), { sentMs: 2250, endedMs: 2750 })
+  t.same(joined.get(last), { sentMs: 3000, endedMs: 3500 })
 })

@@ -17,7 +17,7 @@ const labCase: LabCase = {
 function labWith(endTrace: () => Promise<unknown>): LabGuest {
   return {
     device: { startTrace: async () => {}, endTrace, ask: async () => {}, commandLines: [] },
-    trace: { clear: async () => {}, events: async () => [], connectionOf: async () => 0 },
+    trace: { events: async () => [], connectionOf: async () => 0 },
     guest: { commandLine: [] },
     factsOf: () => ({}),
     takeKernelTrouble: async () => [],

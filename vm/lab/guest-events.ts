@@ -13,7 +13,10 @@ const BUFFER_KIB = 512
 export interface GuestEvent {
   readonly what: 'send' | 'end'
   readonly connection: number
+  /** 0 in a send of Linux 6.12, which numbers a request after its event. */
   readonly unique: number
+  /** Undefined at the end. */
+  readonly opcode: number | undefined
   readonly atMs: number
 }
 
@@ -24,17 +27,18 @@ export interface GuestSide {
 }
 
 // "     cat-151     [001] .....    10.123456: fuse_request_send: connection 41 req 34 opcode 15 (FUSE_READ) len 80"
-const LINE = /\s(\d+\.\d+): fuse_request_(send|end): connection (\d+) req (\d+)\s/
+const LINE = /\s(\d+\.\d+): fuse_request_(send|end): connection (\d+) req (\d+) (?:opcode (\d+))?/
 
 export function parseGuestEvents(text: string): GuestEvent[] {
   return text.split('\n').flatMap((line) => {
-    const [, seconds, what, connection, unique] = LINE.exec(line) ?? []
+    const [, seconds, what, connection, unique, opcode] = LINE.exec(line) ?? []
     if (seconds === undefined) return []
     return [
       {
         what: what === 'send' ? ('send' as const) : ('end' as const),
         connection: Number(connection),
         unique: Number(unique),
+        opcode: opcode === undefined ? undefined : Number(opcode),
         atMs: Number(seconds) * 1000,
       },
     ]
@@ -51,9 +55,12 @@ export function joinEvents(
   connection: number,
 ): Map<TimedRequest, GuestSide> {
   const own = events.filter((event) => event.connection === connection)
-  const timesOf = (wanted: GuestEvent['what']) =>
-    new Map(own.filter(({ what }) => what === wanted).map(({ unique, atMs }) => [unique, atMs]))
-  const [sends, ends] = [timesOf('send'), timesOf('end')]
+  const [sends, ends] = (['send', 'end'] as const).map((wanted) =>
+    timesOf(
+      requests,
+      own.filter(({ what }) => what === wanted),
+    ),
+  ) as [Map<number, number>, Map<number, number>]
   const joined = requests.flatMap((timed) => {
     const [sentMs, endedMs] = [sends.get(timed.request.unique), ends.get(timed.request.unique)]
     return sentMs === undefined || endedMs === undefined ? [] : [{ timed, sentMs, endedMs }]
@@ -70,6 +77,24 @@ export function joinEvents(
       { sentMs: sentMs + aheadMs, endedMs: endedMs + aheadMs },
     ]),
   )
+}
+
+/**
+ * The times of events by unique. Sends without one are given to the requests of their opcode in order, from the last of both:
+ * the device's trace may have begun later than the guest's.
+ */
+function timesOf(requests: readonly TimedRequest[], events: readonly GuestEvent[]): Map<number, number> {
+  const times = new Map(events.map(({ unique, atMs }) => [unique, atMs]))
+  const nameless = events.filter(({ unique }) => unique === 0)
+  for (const opcode of new Set(nameless.map(({ opcode }) => opcode))) {
+    const uniques = requests
+      .filter(({ request }) => request.opcode === opcode)
+      .map(({ request }) => request.unique)
+      .sort((a, b) => b - a)
+    const sends = nameless.filter((event) => event.opcode === opcode).reverse()
+    for (const [n, { atMs }] of sends.slice(0, uniques.length).entries()) times.set(uniques[n]!, atMs)
+  }
+  return times
 }
 
 /** The events of one guest, if its kernel has them. */
@@ -92,14 +117,11 @@ export class GuestTrace {
     return new GuestTrace(guest, answer.trim() === 'there')
   }
 
-  /** Forgets what was recorded so far. */
-  async clear(): Promise<void> {
-    if (this.hasEvents) await this.ask(`echo >${TRACING}/trace`)
-  }
-
-  /** Returns what was recorded. */
+  /** Returns what was recorded since the last call. */
   async events(): Promise<GuestEvent[]> {
-    return this.hasEvents ? parseGuestEvents(await this.ask(`cat ${TRACING}/trace`)) : []
+    return this.hasEvents
+      ? parseGuestEvents(await this.ask(`cat ${TRACING}/trace; echo >${TRACING}/trace`))
+      : []
   }
 
   /** The number that the events of a session carry: the device number of its mount. */

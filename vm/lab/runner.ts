@@ -121,7 +121,6 @@ export async function runCell(
   const about = { case: labCase.name, share, expected }
   if (expected === undefined) return { ...about, ...NOTHING, verdict: judge(undefined, undefined, []) }
   await lab.device.startTrace(share)
-  await lab.trace.clear()
   const seen = unprobed ?? (await observe(labCase, scene))
   const ended = await lab.device.endTrace(share).catch((error: Error) => error)
   const events = await lab.trace.events()
