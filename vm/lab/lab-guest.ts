@@ -33,6 +33,9 @@ const LOG_TIMEOUT_MS = 10_000
 
 /** A guest with one kernel and all shares mounted at /NAME, and its device. */
 export class LabGuest {
+  /** The guest has answered since the last `isAlive`. */
+  private hasAnswered = false
+
   private constructor(
     readonly guest: Guest,
     readonly device: LabServer,
@@ -88,7 +91,9 @@ export class LabGuest {
 
   /** New kernel messages since the last call: reports of bugs, and warnings of fuse and virtio. */
   async takeKernelTrouble(): Promise<string[]> {
-    return (await readTrouble(this.guest)) ?? ["the kernel's log cannot be read any more"]
+    const trouble = await readTrouble(this.guest)
+    this.hasAnswered = true
+    return trouble ?? ["the kernel's log cannot be read any more"]
   }
 
   /** The guest's versions of the kernel and of FUSE. */
@@ -97,13 +102,14 @@ export class LabGuest {
     return { release: this.guest.kernelRelease, fuse: `7.${facts!.minor}` }
   }
 
-  /** Returns true if guest and device still answer. */
+  /** Returns true if guest and device still answer. A guest whose log was read is not asked again. */
   async isAlive(): Promise<boolean> {
     const [{ name }] = this.device.sets as [OptionSet]
     const answers = [
-      this.guest.output('true', { timeoutMs: LOG_TIMEOUT_MS }),
+      this.hasAnswered || this.guest.output('true', { timeoutMs: LOG_TIMEOUT_MS }),
       this.device.ask(name, 'state').catch(passIfMissing),
     ]
+    this.hasAnswered = false
     return Promise.all(answers).then(
       () => true,
       () => false,

@@ -1,9 +1,8 @@
 /** What the guest sees of a file that the host has changed or replaced, once what it remembers has expired. */
 import { chmodSync, chownSync, linkSync, renameSync, utimesSync, writeFileSync } from 'node:fs'
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { LabCase, Observation } from '../case.js'
 import type { Scene } from '../scene.js'
-import { ATTRIBUTES_EXPIRE_MS } from './cache.js'
+import { attributesExpire } from './cache.js'
 
 /** 2001-09-09. */
 const LONG_AGO = 1_000_000_000
@@ -19,7 +18,7 @@ async function attributes(scene: Scene): Promise<Observation> {
   chownSync(host, USER, GROUP)
   chmodSync(host, 0o751)
   utimesSync(host, LONG_AGO, LONG_AGO + 1)
-  await sleep(ATTRIBUTES_EXPIRE_MS)
+  await attributesExpire(scene)
   const look = `stat -c '%a %u %g %h %X %Y' ${path}`
   const seen = (await scene.guest.output(`${look}; ${look}`)).trim().split('\n')
   return { observed: seen[0] === seen[1] ? seen[0]! : seen.join(' > '), evidence: '' }
@@ -34,7 +33,7 @@ async function replaced(scene: Scene): Promise<Observation> {
   writeFileSync(`${host}-new`, 'new')
   renameSync(`${host}-new`, host)
   scene.model(file).replace(Buffer.from('new'))
-  await sleep(ATTRIBUTES_EXPIRE_MS)
+  await attributesExpire(scene)
   return { observed: `${before} > ${await read()}`, evidence: '' }
 }
 

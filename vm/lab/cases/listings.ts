@@ -1,26 +1,28 @@
 /** Listings that the guest caches: FOPEN_CACHE_DIR and FOPEN_KEEP_CACHE in the reply to OPENDIR. */
 import { mkdirSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { Opcode } from 'virtio-fs-ts/protocol'
 import type { LabCase, Observation } from '../case.js'
 import type { ShareName } from '../option-sets.js'
 import type { Scene } from '../scene.js'
-import { ATTRIBUTES_EXPIRE_MS } from './cache.js'
+import { attributesExpire } from './cache.js'
 
 const SHARES: readonly ShareName[] = ['direct', 'metadata', 'auto', 'always']
 const CACHED: ReadonlySet<string> = new Set(['metadata', 'always'])
 const ENTRIES = 5
 
 /** Lists a directory twice, and a third time after `change`. Returns the listed names of the third time. */
-async function listAgain(scene: Scene, change: (host: string) => Promise<void>): Promise<Observation> {
+async function listAgain(
+  scene: Scene,
+  change: (scene: Scene, host: string) => Promise<void>,
+): Promise<Observation> {
   const host = scene.hostPath(scene.file())
   mkdirSync(host)
   for (let n = 0; n < ENTRIES; n++) writeFileSync(join(host, `entry-${n}`), '')
   const guest = scene.guestPath(scene.file())
   const list = async (): Promise<number> => Number(await scene.guest.output(`ls ${guest} | wc -l`))
   const counts = [await list(), await list()]
-  await change(host)
+  await change(scene, host)
   counts.push(await list())
   scene.judgeRequests((requests) => {
     const opcodes = requests.map(({ request }) => request.opcode)
@@ -44,10 +46,10 @@ function splitAt(list: readonly number[], first: number): number[][] {
   return parts
 }
 
-async function changeOnHost(host: string): Promise<void> {
+async function changeOnHost(scene: Scene, host: string): Promise<void> {
   writeFileSync(join(host, 'new'), '')
   utimesSync(host, new Date(), new Date(Date.now() + 10_000))
-  await sleep(ATTRIBUTES_EXPIRE_MS)
+  await attributesExpire(scene)
 }
 
 export const listingCases: readonly LabCase[] = [

@@ -5,7 +5,7 @@ import { type GuestFacts, zeroesTail } from '../kernel-rules.js'
 import type { ShareName } from '../option-sets.js'
 import type { Scene } from '../scene.js'
 
-const { O_RDWR } = constants
+const { O_CREAT, O_RDWR } = constants
 const PAGE = 4096
 const FILL = 7
 const NEW = 2
@@ -69,11 +69,12 @@ function expected(facts: GuestFacts, growth: Growth): string | undefined {
 /** Maps the last page of a file, into memory that held something else before. */
 async function lastPage(scene: Scene): Promise<Observation> {
   // What a file in memory leaves behind is what the next page is made of.
-  await scene.guest.output(
-    `tr '\\0' J </dev/zero | head -c ${JUNK_FILE_BYTES} >/tmp/lab-junk; rm /tmp/lab-junk`,
-  )
-  const file = scene.makeFile(FILE_BYTES, FILL)
   const actor = scene.addActor()
+  await actor.do(`open junk ${O_RDWR | O_CREAT} /tmp/lab-junk`)
+  await actor.do(`write junk ${JUNK_FILE_BYTES} 0 ${JUNK}`)
+  await actor.do('close junk')
+  await scene.guest.output('rm /tmp/lab-junk')
+  const file = scene.makeFile(FILE_BYTES, FILL)
   await actor.do(`open f ${O_RDWR} ${scene.guestPath(file)}`)
   await actor.do(`map m f ${2 * PAGE} shared r`)
   const mapped = await actor.do(`peek m ${2 * PAGE - FILE_BYTES} ${FILE_BYTES}`)

@@ -1,12 +1,11 @@
 /** Write-back: the data that the guest keeps, and the requests that must come before others. */
 import { constants, statSync, utimesSync } from 'node:fs'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { FATTR_ATIME, Opcode } from 'virtio-fs-ts/protocol'
 import type { TracedRequest } from '../../../src/inspect/trace-format.js'
 import type { Actor } from '../actor.js'
 import type { LabCase, Observation } from '../case.js'
 import type { Scene } from '../scene.js'
-import { ATTRIBUTES_EXPIRE_MS } from './cache.js'
+import { attributesExpire } from './cache.js'
 
 const { O_RDWR } = constants
 const PAGE = 4096
@@ -54,7 +53,7 @@ async function ownTime(scene: Scene): Promise<Observation> {
   const { file, actor } = await dirty(scene, 1)
   await actor.do('fsync f')
   utimesSync(scene.hostPath(file), LONG_AGO, LONG_AGO)
-  await sleep(ATTRIBUTES_EXPIRE_MS)
+  await attributesExpire(scene)
   const seconds = await actor.do('mtime f')
   return { observed: seconds === LONG_AGO ? "the host's" : 'its own', evidence: `${seconds}` }
 }
