@@ -100,13 +100,8 @@ export class Scene {
   /** Makes a file with unpredictable bytes. */
   makeAnyFile(sizeBytes: number, suffix = ''): string {
     const file = this.makeFile(sizeBytes, 0, suffix)
-    this.ignoreBytes(file)
-    return file
-  }
-
-  /** The bytes of a file can be either of two. They are not compared. */
-  ignoreBytes(file: string): void {
     this.models.delete(file)
+    return file
   }
 
   makeFileOf(bytes: Buffer, suffix = ''): string {
