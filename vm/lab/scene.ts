@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { InodeReport } from '../../src/inspect/inode-activity.js'
 import { type TotalsReport, totalOf } from '../../src/inspect/inode-totals.js'
 import type { TimedRequest } from '../../src/inspect/trace-reader.js'
+import { NoAnswer } from '../guest/conversation.js'
 import type { Guest } from '../guest/guest.js'
 import { Actor, type Settled } from './actor.js'
 import { FileModel } from './file-model.js'
@@ -22,6 +23,8 @@ export interface Phase {
 
 const SETTLE_MS = 10
 const VIEW_TIMEOUT_MS = 15_000
+/** Looks at the device before a WRITE counts as lost: some seconds. */
+const FLIGHT_LOOKS = 200
 /** A gate left closed after an error opens by itself after this time. */
 const LONGEST_HOLD_MS = 30_000
 
@@ -258,6 +261,14 @@ export class Scene {
     } catch (error) {
       if (error instanceof NeedsOwnDevice) return ''
       throw error
+    }
+  }
+
+  /** Resolves when a WRITE of a file is in flight. */
+  async writeInFlight(file: string): Promise<void> {
+    for (let looks = 0; (await this.writesInFlight(file)) === 0; looks++) {
+      if (looks === FLIGHT_LOOKS) throw new NoAnswer(`no WRITE of ${file} comes`)
+      await this.guest.output('sleep 0.01')
     }
   }
 

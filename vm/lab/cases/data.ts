@@ -313,7 +313,7 @@ async function afterWriteBack(scene: Scene, then: string, opcode: number): Promi
   // fsync holds the inode's lock, but sync does not.
   const writeBack = opcode === Opcode.FSYNC ? undefined : scene.guest.spawn('sync')
   if (writeBack === undefined) await actor.start('fsync f')
-  while ((await scene.writesInFlight(file)) === 0) await scene.guest.output('sleep 0.01')
+  await scene.writeInFlight(file)
   await other.start(then)
   await scene.rest(other)
   await scene.holdNothing()

@@ -211,7 +211,7 @@ async function duringWriteBack(scene: Scene, operation: 'read' | 'write' | 'poke
   await scene.holdWrites(file, 1000)
   // msync would hold the inode's lock, which this case does not test.
   const writeBack = scene.guest.spawn('sync')
-  while ((await scene.writesInFlight(file)) === 0) await scene.guest.output('sleep 0.01')
+  await scene.writeInFlight(file)
   const doer = operation === 'poke' ? mapper : other
   await doer.start({ read: 'read f 4096 0', write: 'write f 4096 0 3', poke: 'poke m 4096 0 3' }[operation])
   const { ended, waiting } = await scene.rest(doer)
