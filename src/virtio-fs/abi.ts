@@ -147,6 +147,7 @@ export const FUSE_READ_LOCKOWNER = 1 << 1
 
 /** WRITE request flags. */
 export const FUSE_WRITE_CACHE = 1 << 0
+export const FUSE_WRITE_LOCKOWNER = 1 << 1
 export const FUSE_WRITE_KILL_SUIDGID = 1 << 2
 
 /** RELEASE request flags. */

@@ -92,6 +92,11 @@ for (const [name, share, expected] of [
   ],
   ['data/tail-truncate', 'auto', [...Array(7).fill(none), ...Array(3).fill('zeros')]],
   ['data/tail-write', 'writeback', Array(10).fill('stays')],
+  [
+    'names/removed-on-host',
+    'always',
+    [...Array(2).fill('there there there'), ...Array(5).fill(none), ...Array(3).fill('there absent absent')],
+  ],
   ['async/libaio-buffered', 'direct', [...Array(8).fill('1'), '8', '8']],
   [
     'requests/copy-range',

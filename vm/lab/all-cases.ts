@@ -14,14 +14,18 @@ import { leakCases } from './cases/leaks.js'
 import { listingCases } from './cases/listings.js'
 import { lockCases } from './cases/locks.js'
 import { mappingCases } from './cases/mapping.js'
+import { meanwhileCases } from './cases/meanwhile.js'
 import { mixedCases } from './cases/mixed.js'
 import { nameCases } from './cases/names.js'
 import { overlapCases } from './cases/overlap.js'
 import { protocolCases } from './cases/protocol.js'
 import { queueCases } from './cases/queues.js'
+import { rangeCases } from './cases/ranges.js'
 import { readDuringWriteCases } from './cases/read-during-write.js'
+import { requestFlagCases } from './cases/request-flags.js'
 import { requestCases } from './cases/requests.js'
 import { tailCases } from './cases/tails.js'
+import { timeCases } from './cases/times.js'
 import { transitionCases } from './cases/transitions.js'
 import { writeBackCases } from './cases/write-back.js'
 
@@ -41,6 +45,7 @@ export const allCases: readonly LabCase[] = [
   ...accountCases,
   ...writeBackCases,
   ...requestCases,
+  ...requestFlagCases,
   ...protocolCases,
   ...queueCases,
   ...nameCases,
@@ -48,6 +53,9 @@ export const allCases: readonly LabCase[] = [
   ...hostChangeCases,
   ...lockCases,
   ...errorCases,
+  ...rangeCases,
+  ...timeCases,
+  ...meanwhileCases,
   ...mixedCases,
   ...leakCases,
 ]

@@ -18,6 +18,8 @@ export interface LabCase {
   /** The question that the case asks, in one line. The table's cells are the answers. */
   readonly question: string
   readonly shares: readonly ShareName[]
+  /** A share that it needs besides its own. */
+  readonly beside?: ShareName
   /** Its planned duration, if that is long. */
   readonly seconds?: number
   /** Its requests differ from run to run. */

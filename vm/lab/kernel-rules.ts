@@ -128,6 +128,15 @@ export function zeroesTail(facts: GuestFacts): boolean | undefined {
   return isSince(facts, 7, 3) || (major === 6 && minor === 12 && patch >= 117) ? true : undefined
 }
 
+/**
+ * Returns true if the guest forgets a name when the device says, as it is removed or renamed, that there is none: Linux 6.12
+ * at the latest, and not 6.1. Undefined for the releases between them.
+ */
+export function forgetsMissingNames(facts: GuestFacts): boolean | undefined {
+  if (isSince(facts, 6, 12)) return true
+  return isSince(facts, 6, 2) ? undefined : false
+}
+
 /** Linux 6.11: each processor has its request queue. Older kernels use one queue alone. */
 export function mapsQueuesToProcessors(facts: GuestFacts): boolean {
   return isSince(facts, 6, 11)

@@ -58,7 +58,8 @@ export async function runKernel(
   const tasks = cases.flatMap((labCase): Task[] =>
     labCase.shares.filter(selects).map((share) => ({ labCase, share })),
   )
-  const sets = OPTION_SETS.filter(({ name }) => tasks.some(({ share }) => share === name))
+  const needed = new Set(tasks.flatMap(({ labCase: { beside }, share }) => [share, beside]))
+  const sets = OPTION_SETS.filter(({ name }) => needed.has(name))
   const programs = [...new Set(tasks.flatMap(({ labCase }) => labCase.programs ?? []))]
   const server = choice.server ?? 'virtiofsd-ts'
   const boot = () => LabGuest.boot(choice, sets, programs)
@@ -97,8 +98,9 @@ export async function runKernel(
   }
 }
 
-function canRun({ device }: LabGuest, { needs }: LabCase, share: ShareName): boolean {
-  return device.sets.some(({ name }) => name === share) && (needs === undefined || device.isVirtio)
+function canRun({ device }: LabGuest, { needs, beside }: LabCase, share: ShareName): boolean {
+  const has = (wanted: ShareName): boolean => device.sets.some(({ name }) => name === wanted)
+  return has(share) && (beside === undefined || has(beside)) && (needs === undefined || device.isVirtio)
 }
 
 function needsOwnDevice({ name }: LabCase, share: ShareName): Cell {
@@ -115,7 +117,7 @@ export async function runCell(
   suffix = '',
 ): Promise<Cell> {
   const startMs = performance.now()
-  const scene = new Scene(lab, share, `${labCase.name}${suffix}`)
+  const scene = new Scene(lab, share, `${labCase.name}${suffix}`, labCase.beside)
   const unprobed = await probe(labCase, scene)
   const expected = expectations.of(labCase, scene.facts)
   const about = { case: labCase.name, share, expected }

@@ -47,6 +47,7 @@ export class Scene {
     private readonly lab: LabGuest,
     readonly share: ShareName,
     private readonly caseName: string,
+    private readonly beside?: ShareName,
   ) {}
 
   get guest(): Guest {
@@ -98,6 +99,15 @@ export class Scene {
   /** Makes a file on the host, filled with one byte. Returns its path below the share. */
   makeFile(sizeBytes: number, byte = 0, suffix = ''): string {
     return this.makeFileOf(Buffer.alloc(sizeBytes, byte), suffix)
+  }
+
+  /** Makes a file on the share beside this one. Returns its path in the guest. */
+  makeFileBeside(sizeBytes: number, byte: number): string {
+    const share = this.beside!
+    const file = this.file(`-${this.share}`)
+    this.record(`host: ${sizeBytes} bytes to ${file} on ${share}`)
+    writeFileSync(join(this.lab.device.directoryOf(share), file), Buffer.alloc(sizeBytes, byte))
+    return `/${share}/${file}`
   }
 
   /** Makes a file with unpredictable bytes. */

@@ -248,7 +248,7 @@ async function splice(scene: Scene): Promise<Observation> {
   return asIs(`${moved}`)
 }
 
-const [SEEK_END, SEEK_DATA, SEEK_HOLE] = [2, 3, 4]
+const [SEEK_CUR, SEEK_END, SEEK_DATA, SEEK_HOLE] = [1, 2, 3, 4]
 /** The host's file systems keep holes of this size. */
 const BLOCK = 65_536
 
@@ -264,6 +264,7 @@ async function seekData(scene: Scene): Promise<Observation> {
     [0, SEEK_DATA],
     [0, SEEK_HOLE],
     [BLOCK, SEEK_DATA],
+    [0, SEEK_CUR],
     [3 * BLOCK, SEEK_DATA],
     [10, 0],
     ...(scene.share === 'direct' ? [[-PAGE, SEEK_END] as [number, number]] : []),
@@ -475,10 +476,11 @@ export const dataCases: readonly LabCase[] = [
   },
   {
     name: 'data/seek',
-    question: 'lseek to data, to holes, to a place, and from the end after the host has made it longer',
+    question:
+      'lseek to data, to a hole, to data, from there, to data behind the end, to a place, and from the end after the host has made it longer',
     shares: ['direct', 'auto'],
     expected: ({ share }) =>
-      `0 ${BLOCK} ${2 * BLOCK} ENXIO 10${share === 'direct' ? ` ${3 * BLOCK - PAGE}` : ''}`,
+      `0 ${BLOCK} ${2 * BLOCK} ${2 * BLOCK} ENXIO 10${share === 'direct' ? ` ${3 * BLOCK - PAGE}` : ''}`,
     run: seekData,
   },
   {

@@ -8,6 +8,7 @@ import { describeWaits } from '../writers.js'
 
 const { O_RDWR } = constants
 const FILE_BYTES = 65_536
+const PAGE = 4096
 const FILL = 7
 
 /** Maps a file and reads through the mapping. */
@@ -201,26 +202,37 @@ async function leaveDirty(scene: Scene): Promise<Observation> {
   return { observed: 'written', evidence: await writesOf(scene, file) }
 }
 
-/** Holds the reply to the write-back of a dirty page, and starts another operation. */
-async function duringWriteBack(scene: Scene, operation: 'read' | 'write' | 'poke'): Promise<Observation> {
+/** Holds the reply to the write-back of dirty pages, and starts another operation on one of them. */
+async function duringWriteBack(
+  scene: Scene,
+  operation: 'read' | 'write' | 'poke',
+  pages = 1,
+): Promise<Observation> {
+  const last = (pages - 1) * PAGE
   const file = scene.makeFile(FILE_BYTES, FILL)
   const [mapper, other] = [scene.addActor(), scene.addActor()]
   for (const actor of [mapper, other]) await actor.do(`open f ${O_RDWR} ${scene.guestPath(file)}`)
   await mapper.do(`map m f ${FILE_BYTES} shared rw`)
-  await mapper.do('poke m 4096 0 2')
+  await mapper.do(`poke m ${pages * PAGE} 0 2`)
   await scene.holdWrites(file, 1000)
   // msync would hold the inode's lock, which this case does not test.
   const writeBack = scene.guest.spawn('sync')
   await scene.writeInFlight(file)
   const doer = operation === 'poke' ? mapper : other
-  await doer.start({ read: 'read f 4096 0', write: 'write f 4096 0 3', poke: 'poke m 4096 0 3' }[operation])
+  const operations = {
+    read: `read f ${PAGE} ${last}`,
+    write: `write f ${PAGE} ${last} 3`,
+    poke: `poke m ${PAGE} ${last} 3`,
+  }
+  await doer.start(operations[operation])
   const { ended, waiting } = await scene.rest(doer)
   // A direct write that does not wait has reached the device, which holds it too.
   const hasCome = operation === 'write' && (await scene.writesInFlight(file)) > 1
   await scene.holdNothing()
   await writeBack.result
   failOn([...(await mapper.join()), ...(await other.join())])
-  scene.model(file).fill(0, 4096, operation === 'read' ? 2 : 3)
+  scene.model(file).fill(0, pages * PAGE, 2)
+  if (operation !== 'read') scene.model(file).fill(last, PAGE, 3)
   return { observed: hasCome || ended > 0 ? 'does not wait' : 'waits', evidence: describeWaits(waiting) }
 }
 
@@ -328,6 +340,13 @@ export const mappingCases: readonly LabCase[] = [
       run: (scene) => duringWriteBack(scene, operation),
     }),
   ),
+  {
+    name: 'mmap/last-waits',
+    question: 'a store to the last of four pages that are written back together',
+    shares: ['mmap', 'writeback'],
+    expected: (facts) => (facts.asksMmap ? onlyMapped(facts, 'waits') : 'waits'),
+    run: (scene) => duringWriteBack(scene, 'poke', 4),
+  },
   {
     name: 'mmap/leave-dirty',
     question: 'stores through a mapping of a closed file, then munmap without msync',

@@ -1,4 +1,5 @@
 /** One inode, and two opens of it in different modes. */
+import { constants } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Actor, Outcome } from '../actor.js'
 import type { LabCase, Observation } from '../case.js'
@@ -16,6 +17,7 @@ import {
 } from '../transitions.js'
 import { SETTLED_MS } from './cache.js'
 
+const { O_CREAT, O_RDWR } = constants
 const FILE_BYTES = 8192
 const PAGE = 4096
 const FILL = 7
@@ -90,6 +92,10 @@ async function passthrough(scene: Scene, mode: OpenMode): Promise<Observation> {
   const seen = await actor.do(`read f ${FILE_BYTES} 0`)
   await actor.do(`write f ${PAGE} 0 ${NEW}`)
   await actor.do(`write f ${PAGE} ${FILE_BYTES} ${NEW}`)
+  if (mode === 'passthrough') {
+    await actor.do(`open t ${O_RDWR | O_CREAT} /tmp/lab-splice`)
+    await actor.do(`splice f t ${PAGE} 0 0`)
+  }
   const size = await actor.do('size f')
   // The backing file is one of a virtio-fs share without a page cache, and cannot be mapped shared.
   await actor.do(`map m f ${FILE_BYTES} private r`)
@@ -126,7 +132,7 @@ export const transitionCases: readonly LabCase[] = [
   ),
   {
     name: 'passthrough/data',
-    question: 'read, written and mapped with FOPEN_PASSTHROUGH',
+    question: 'read, written, spliced and mapped with FOPEN_PASSTHROUGH',
     shares: ['passthrough'],
     expected: ({ passthrough: has }) =>
       has === true ? 'right, by the server no READs and 0 WRITEs' : undefined,

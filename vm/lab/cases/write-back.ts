@@ -63,9 +63,11 @@ async function punchDirty(scene: Scene): Promise<Observation> {
   const { file, actor } = await dirty(scene, 4)
   await actor.do(`allocate f ${KEEP_SIZE | PUNCH_HOLE} ${PAGE / 2} ${2 * PAGE}`)
   scene.model(file).fill(PAGE / 2, 2 * PAGE, 0)
+  const seen = await actor.do(`read f ${4 * PAGE} 0`)
   await actor.do('fsync f')
   expectWriteBefore(scene, 'FALLOCATE', ({ opcode }) => opcode === Opcode.FALLOCATE)
-  return { observed: 'after the write-back', evidence: '' }
+  const right = seen === `${NEW}x${PAGE / 2} 0x${2 * PAGE} ${NEW}x${1.5 * PAGE}`
+  return { observed: right ? 'after the write-back' : `${seen}`, evidence: '' }
 }
 
 /** syncfs writes back and then has the device synchronise. */

@@ -1,3 +1,4 @@
+import { aftermathMutants } from './aftermath.js'
 import { dataMutants } from './data.js'
 import { entryMutants } from './entries.js'
 import { errorMutants } from './errors.js'
@@ -13,4 +14,5 @@ export const allMutants: readonly Mutant[] = [
   ...errorMutants,
   ...newerMutants,
   ...entryMutants,
+  ...aftermathMutants,
 ]

@@ -1,4 +1,13 @@
-import { cpSync, existsSync, mkdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { runCommand } from '../../host/command.js'
 import { cacheRoot, withLock } from '../../packages/cache.js'
@@ -32,7 +41,10 @@ export async function makeMutatedTree(name: SourceName, mutants: readonly Mutant
       rmSync(join(tree, 'fs/fuse'), { recursive: true })
       cpSync(join(source, 'fs/fuse'), join(tree, 'fs/fuse'), { recursive: true, preserveTimestamps: true })
     }
-    for (const [name, text] of mutate(join(source, 'fs/fuse'), mutants)) {
+    const texts = mutate(join(source, 'fs/fuse'), mutants)
+    // A file that has no fault any more gets its own text again.
+    for (const name of readdirSync(join(source, 'fs/fuse'))) {
+      const text = texts.get(name) ?? readFileSync(join(source, 'fs/fuse', name), 'utf8')
       const path = join(tree, 'fs/fuse', name)
       if (readFileSync(path, 'utf8') === text) continue
       // The path may still be a hard link.

@@ -6,6 +6,7 @@
  *   poke MAP LENGTH OFFSET BYTE
  *   peek MAP LENGTH OFFSET            as read
  *   msync MAP                         MS_SYNC
+ *   protect MAP                       mprotect: to be read and written
  *   pull FILE MAP LENGTH              reads from the start of the file into the start of the mapping
  */
 #define _GNU_SOURCE
@@ -96,4 +97,11 @@ long do_msync(const char *line, struct outcome *outcome)
     struct named map;
     (void)outcome;
     return find(line, &map) < 0 ? -ENOENT : result(msync(map.bytes, map.len, MS_SYNC));
+}
+
+long do_protect(const char *line, struct outcome *outcome)
+{
+    struct named map;
+    (void)outcome;
+    return find(line, &map) < 0 ? -ENOENT : result(mprotect(map.bytes, map.len, PROT_READ | PROT_WRITE));
 }

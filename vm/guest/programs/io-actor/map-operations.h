@@ -9,3 +9,4 @@ long do_poke(const char *line, struct outcome *outcome);
 long do_peek(const char *line, struct outcome *outcome);
 long do_pull(const char *line, struct outcome *outcome);
 long do_msync(const char *line, struct outcome *outcome);
+long do_protect(const char *line, struct outcome *outcome);

@@ -8,6 +8,8 @@
  *   removexattr NAME PATH
  *   listtwice COUNT PATH              reads COUNT entries, then the rest, seeks back and reads the rest again; value: text
  *                                     "all/regular files/entries of the rest/equal ones when read again"
+ *   entries FILE BYTES                one getdents64 with room for BYTES; value: text "entries first", the first regular file
+ *                                     of them, or "-"
  */
 #define _GNU_SOURCE
 #include "name-operations.h"
@@ -20,12 +22,15 @@
 #include <string.h>
 #include <sys/xattr.h>
 
+#include "table.h"
+
 #define PATH_FORMAT "%255s"
 #define PATH_BYTES 256
 #define XATTR_FORMAT "%63s"
 #define XATTR_BYTES 64
 #define LIST_BYTES 1024
 #define ENTRIES 1024
+#define DIRENT_BYTES 32768
 
 long do_rename(const char *line, struct outcome *outcome)
 {
@@ -128,4 +133,26 @@ long do_list_twice(const char *line, struct outcome *outcome)
     closedir(dir);
     snprintf(outcome->text, sizeof outcome->text, "%d/%d/%d/%d", before + behind, regular, behind, equal);
     return 0;
+}
+
+long do_entries(const char *line, struct outcome *outcome)
+{
+    char bytes[DIRENT_BYTES], name[NAME_BYTES];
+    struct named dir;
+    size_t room;
+    int count = 0;
+    const char *first = "-";
+    if (sscanf(line, NAME_FORMAT " %zu", name, &room) != 2 || room > sizeof bytes)
+        return -EINVAL;
+    if (find(name, &dir) < 0)
+        return -ENOENT;
+    long len = result(getdents64(dir.fd, bytes, room));
+    for (long at = 0; at < len; count++) {
+        const struct dirent64 *entry = (const struct dirent64 *)(bytes + at);
+        if (entry->d_type == DT_REG && first[0] == '-')
+            first = entry->d_name;
+        at += entry->d_reclen;
+    }
+    snprintf(outcome->text, sizeof outcome->text, "%d %s", count, first);
+    return len;
 }

@@ -5,6 +5,7 @@
  *   close FILE
  *   fsync FILE
  *   fdatasync FILE
+ *   sync                              of all file systems
  *   truncate FILE SIZE
  *   allocate FILE MODE OFFSET LENGTH  fallocate
  *   copy FROM TO LENGTH OFFSET OFFSET copy_file_range
@@ -172,6 +173,14 @@ static long do_fdatasync(const char *line, struct outcome *outcome)
     return find(line, &file) < 0 ? -ENOENT : result(fdatasync(file.fd));
 }
 
+static long do_sync(const char *line, struct outcome *outcome)
+{
+    (void)line;
+    (void)outcome;
+    sync();
+    return 0;
+}
+
 static long do_mtime(const char *line, struct outcome *outcome)
 {
     struct named file;
@@ -220,6 +229,7 @@ static const struct operation {
     { "splice", do_splice }, { "rename", do_rename }, { "setxattr", do_set_xattr }, { "getxattr", do_get_xattr },
     { "listxattr", do_list_xattrs }, { "removexattr", do_remove_xattr }, { "listtwice", do_list_twice },
     { "aiomany", do_aiomany }, { "lock", do_lock }, { "testlock", do_test_lock }, { "flock", do_flock },
+    { "entries", do_entries }, { "protect", do_protect }, { "sync", do_sync },
 };
 
 void operate(const char *line, struct outcome *outcome)
