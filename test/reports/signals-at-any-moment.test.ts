@@ -1,9 +1,10 @@
 /** A signal ends the program at whatever moment of its start it comes, and nothing of the start is left behind. */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { readdirSync, readlinkSync } from 'node:fs'
+import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
+import { linkOf } from '../../vm/host/link-of.js'
 import { textOf } from '../../vm/host/text-of.js'
 import { isRoot } from '../support/device/cases.js'
 import { sleep } from '../support/device/device.js'
@@ -83,14 +84,6 @@ class Start {
         .filter(([, , , state, , , , , , inode]) => state === LISTENS && sockets.has(`socket:[${inode}]`))
         .map(([, address]) => `${pid}: ${address}`)
     })
-  }
-}
-
-function linkOf(path: string): string {
-  try {
-    return readlinkSync(path)
-  } catch {
-    return ''
   }
 }
 

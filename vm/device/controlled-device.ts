@@ -1,5 +1,6 @@
-import { readdirSync, readlinkSync } from 'node:fs'
+import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { linkOf } from '../host/link-of.js'
 import { makeTemporaryDir } from '../host/temporary-dir.js'
 import { ControlClient } from './control-client.js'
 import { DeviceProcess } from './device-process.js'
@@ -63,15 +64,6 @@ export class ControlledDevice {
   /** Returns how many descriptors the device has whose files are called so: a path's beginning, or `pipe:`. */
   descriptors(prefix: string): number {
     const fds = `/proc/${servingPidOf(this.device.pid)}/fd`
-    return readdirSync(fds).filter((fd) => targetOf(join(fds, fd)).startsWith(prefix)).length
-  }
-}
-
-/** Returns "" for a descriptor that was closed meanwhile. */
-function targetOf(link: string): string {
-  try {
-    return readlinkSync(link)
-  } catch {
-    return ''
+    return readdirSync(fds).filter((fd) => linkOf(join(fds, fd)).startsWith(prefix)).length
   }
 }
