@@ -1,5 +1,5 @@
 import { strict as assert } from 'node:assert'
-import { cpSync, readdirSync, writeFileSync } from 'node:fs'
+import { cpSync, readdirSync, readlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -115,13 +115,24 @@ class ReplacedShare {
     return this.fdCount()
   }
 
+  /** Descriptors but io_urings: of these, a process gets as many as the kernel has left for its user. */
   private fdCount(): number {
-    return readdirSync(`/proc/${servingPidOf(this.share.device.pid)}/fd`).length
+    const fds = `/proc/${servingPidOf(this.share.device.pid)}/fd`
+    return readdirSync(fds).filter((fd) => !linkOf(join(fds, fd)).includes('io_uring')).length
   }
 
   private get lastPauseMs(): number {
     const pauses = this.share.device.log.flatMap((line) => /"pauseMs":(\d+)/.exec(line)?.[1] ?? [])
     return Number(pauses.at(-1))
+  }
+}
+
+/** Returns "" for a descriptor that was closed meanwhile. */
+function linkOf(path: string): string {
+  try {
+    return readlinkSync(path)
+  } catch {
+    return ''
   }
 }
 
