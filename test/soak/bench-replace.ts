@@ -69,16 +69,16 @@ async function inGuest(kernel: string): Promise<void> {
   process.stdout.write(
     `Linux ${kernel}, --sandbox ${sandbox}: ${reports.length} devices, each replaced ${count} times, no fault\n`,
   )
-  for (const { policy, pauseMs, fds, memoryKib, idleFds, told } of reports) {
+  for (const { policy, pauseMs, fds, memoryKib, ownFds, told } of reports) {
     process.stdout.write(`${policy}
   verified: ${told.join(', ')}
   pause as the new process says, in ms: ${spread(pauseMs)}
-  descriptors of each process: ${spread(fds)}; without work, before and after: ${idleFds.join(' ')}
+  descriptors of each process: ${spread(fds)}; those that are not the guest's, before and after: ${ownFds.join(' ')}
   private memory of each process, in KiB: ${course(memoryKib)}
 `)
   }
-  for (const { policy, memoryKib, idleFds } of reports) {
-    if (idleFds[1] > idleFds[0]) throw new Error(`${policy}: ${idleFds[1] - idleFds[0]} descriptors are left`)
+  for (const { policy, memoryKib, ownFds } of reports) {
+    if (ownFds[1] > ownFds[0]) throw new Error(`${policy}: ${ownFds[1] - ownFds[0]} descriptors are left`)
     const growthKib = (memoryKib.at(-1) ?? 0) - (memoryKib[0] ?? 0)
     if (growthKib > NOISE_KIB) throw new Error(`${policy}: memory has grown by ${growthKib} KiB`)
   }

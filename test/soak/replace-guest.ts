@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
+import type { ShareUse } from '../../src/passthrough/passthrough-file-system.js'
 import { servingPidOf } from '../../vm/device/serving-pid.js'
 import type { Guest, RunningCommand } from '../../vm/guest/guest.js'
 import { loudMessages } from '../../vm/guest/kernel-log.js'
@@ -32,8 +33,8 @@ export interface PolicyReport {
   /** Descriptors and private memory of the process that serves after each replacement. */
   readonly fds: readonly number[]
   readonly memoryKib: readonly number[]
-  /** Descriptors while nothing in the guest works, before all that and after it. */
-  readonly idleFds: readonly [before: number, after: number]
+  /** Descriptors that are not the guest's, while nothing in it works, before all that and after it. */
+  readonly ownFds: readonly [before: number, after: number]
   /** What the loads have verified. */
   readonly told: readonly string[]
 }
@@ -47,7 +48,7 @@ class ReplacedShare {
   private loads: readonly RunningCommand[] = []
   private holders: readonly RunningCommand[] = []
   private nameless: RunningCommand | undefined
-  private idleBefore = 0
+  private ownBefore = 0
 
   constructor(
     private readonly t: Test,
@@ -68,7 +69,7 @@ class ReplacedShare {
     const { path, tag } = this.share
     cpSync(SCRIPTS, join(path, 'scripts'), { recursive: true })
     for (const lock of this.locks) writeFileSync(lock.path, '')
-    this.idleBefore = await this.idleFds(guest)
+    this.ownBefore = await this.ownFds(guest)
     this.holders = LOCKS.map((kind) => guest.spawn(`lock-file ${kind} /${tag}/${kind} sleep 1000000`))
     this.nameless = guest.spawn(`cd /${tag} && exec 9<>gone && rm gone && echo first >&9
       while ! [ -e stop ]; do sleep 0.2; done; echo second >&9; cat /proc/self/fd/9`)
@@ -104,15 +105,19 @@ class ReplacedShare {
     }
     for (const holder of this.holders) holder.kill(9)
     await guest.output(`sync; rm -r /${tag}/model /${tag}/verified-io`, { timeoutMs: PATIENCE_MS })
-    const idleFds = [this.idleBefore, await this.idleFds(guest)] as const
-    return { policy: tag, pauseMs, fds, memoryKib, idleFds, told }
+    const ownFds = [this.ownBefore, await this.ownFds(guest)] as const
+    return { policy: tag, pauseMs, fds, memoryKib, ownFds, told }
   }
 
-  /** Descriptors of a new process when the guest has dropped what it need not know. */
-  private async idleFds(guest: Guest): Promise<number> {
+  /** Descriptors of a new process, without those of the guest's inodes and files. */
+  private async ownFds(guest: Guest): Promise<number> {
     await guest.output('sync; echo 3 > /proc/sys/vm/drop_caches', { timeoutMs: PATIENCE_MS })
     await this.replace()
-    return this.fdCount()
+    const control = await ControlClient.connect(this.t, this.controlPath)
+    const { use } = await control.ask<{ use: ShareUse }>('figures')
+    const count = this.fdCount()
+    control.socket.destroy()
+    return count - use.descriptors
   }
 
   /** Descriptors but io_urings: of these, a process gets as many as the kernel has left for its user. */
