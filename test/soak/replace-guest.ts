@@ -1,5 +1,5 @@
 import { strict as assert } from 'node:assert'
-import { cpSync, readdirSync, readlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -8,6 +8,7 @@ import type { ShareUse } from '../../src/passthrough/passthrough-file-system.js'
 import { servingPidOf } from '../../vm/device/serving-pid.js'
 import type { Guest, RunningCommand } from '../../vm/guest/guest.js'
 import { loudMessages } from '../../vm/guest/kernel-log.js'
+import { linkOf } from '../../vm/host/link-of.js'
 import { freeLocks, type LockKind } from '../../vm/measure/migrations/host-locks.js'
 import { privateBytes } from '../../vm/measure/processes.js'
 import { DEFAULT_POLICIES, POLICIES } from '../../vm/measure/work/policies.js'
@@ -129,15 +130,6 @@ class ReplacedShare {
   private get lastPauseMs(): number {
     const pauses = this.share.device.log.flatMap((line) => /"pauseMs":(\d+)/.exec(line)?.[1] ?? [])
     return Number(pauses.at(-1))
-  }
-}
-
-/** Returns "" for a descriptor that was closed meanwhile. */
-function linkOf(path: string): string {
-  try {
-    return readlinkSync(path)
-  } catch {
-    return ''
   }
 }
 
