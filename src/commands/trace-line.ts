@@ -63,6 +63,7 @@ function rangeOf({ opcode, offsetBytes, sizeBytes, detailFlags }: TracedRequest)
 
 /** Names of an operation's own flags, from bit 0 up (uapi fuse.h, falloc.h, fs.h). */
 const detailBits: Readonly<Record<number, readonly string[]>> = {
+  [Opcode.GETATTR]: ['GETATTR_FH'],
   [Opcode.READ]: ['0x1', 'READ_LOCKOWNER'],
   [Opcode.WRITE]: ['WRITE_CACHE', 'WRITE_LOCKOWNER', 'WRITE_KILL_SUIDGID'],
   [Opcode.RELEASE]: ['RELEASE_FLUSH', 'FLOCK_UNLOCK'],

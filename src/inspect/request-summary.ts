@@ -4,6 +4,8 @@ import {
   CreateIn,
   FallocateIn,
   FsyncIn,
+  FUSE_GETATTR_FH,
+  GetattrIn,
   InHeader,
   LseekIn,
   Opcode,
@@ -82,7 +84,7 @@ export interface RequestSummary {
   /** Open flags of the file. */
   flags: number
   /**
-   * Flags of the operation itself: read, write, release, fsync or rename flags, SETATTR's attributes, fallocate's
+   * Flags of the operation itself: getattr, read, write, release, fsync or rename flags, SETATTR's attributes, fallocate's
    * mode, lseek's whence.
    */
   detailFlags: number
@@ -135,6 +137,10 @@ function readArguments(v: DataView, opcode: number, out: RequestSummary): void {
       out.handle = ReleaseIn.handle(v, at)
       out.flags = ReleaseIn.flags(v, at)
       out.detailFlags = ReleaseIn.releaseFlags(v, at)
+      break
+    case Opcode.GETATTR:
+      out.detailFlags = GetattrIn.flags(v, at)
+      if ((out.detailFlags & FUSE_GETATTR_FH) !== 0) out.handle = GetattrIn.handle(v, at)
       break
     case Opcode.FSYNC:
     case Opcode.FSYNCDIR:

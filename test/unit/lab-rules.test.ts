@@ -103,6 +103,7 @@ for (const [name, share, expected] of [
     'direct-noasync',
     [...Array(8).fill('old, old, old'), ...Array(2).fill('new, new old, old')],
   ],
+  ['data/short-cached', 'auto', [...Array(8).fill('1000: 9x1000 7x3096'), ...Array(2).fill('1000: 9x4096')]],
   ['async/synchronous', 'direct', Array(10).fill('1')],
   ['async/libaio', 'direct', Array(10).fill('8')],
   ['async/libaio', 'direct-noasync', Array(10).fill('1')],

@@ -22,6 +22,7 @@ import { protocolCases } from './cases/protocol.js'
 import { queueCases } from './cases/queues.js'
 import { rangeCases } from './cases/ranges.js'
 import { readDuringWriteCases } from './cases/read-during-write.js'
+import { refusalCases } from './cases/refusals.js'
 import { requestFlagCases } from './cases/request-flags.js'
 import { requestCases } from './cases/requests.js'
 import { tailCases } from './cases/tails.js'
@@ -56,6 +57,7 @@ export const allCases: readonly LabCase[] = [
   ...rangeCases,
   ...timeCases,
   ...meanwhileCases,
+  ...refusalCases,
   ...mixedCases,
   ...leakCases,
 ]

@@ -137,6 +137,15 @@ export function forgetsMissingNames(facts: GuestFacts): boolean | undefined {
   return isSince(facts, 6, 2) ? undefined : false
 }
 
+/**
+ * Returns true if a cached page is read again after a written-through write of it was cut short: up to Linux 6.12, and not in
+ * 7.3. Undefined for the releases between them.
+ */
+export function readsShortPagesAgain(facts: GuestFacts): boolean | undefined {
+  if (isSince(facts, 7, 3)) return false
+  return isSince(facts, 6, 13) ? undefined : true
+}
+
 /** Linux 6.11: each processor has its request queue. Older kernels use one queue alone. */
 export function mapsQueuesToProcessors(facts: GuestFacts): boolean {
   return isSince(facts, 6, 11)

@@ -165,6 +165,7 @@ t.test(
       fs.succeed({ opcode, nodeid, args: u64(handle, 7, nodeid, handle, 100, 5, 0), reply: { argBytes: 8 } })
     const WRITE_CACHE = 1
     finishAll(fs, [startWrite(fs, { nodeid, handle }, 0, BLOCK, { writeFlags: WRITE_CACHE })])
+    fs.succeed({ opcode: Op.GETATTR, nodeid, args: u64(1, handle), reply: { argBytes: 104 } })
     fs.read(nodeid, handle, 9, 3)
     fs.read(nodeid, handle, 9, 4, 4, O_RDWR)
     await control.ask('fault-add', { opcodes: ['GETATTR'], errno: 'EIO' })
@@ -176,12 +177,13 @@ t.test(
     t.match(stdout, /COPY_FILE_RANGE .* 5@7/)
     t.match(stdout, /COPY_FILE_RANGE_64 .* 5@7/)
     t.match(stdout, /WRITE .* 512@0 .*WRITE_CACHE/)
+    t.match(stdout, /GETATTR .* ok .*GETATTR_FH/)
     t.match(stdout, /READ .* 3@9 (?!.*READ_LOCKOWNER)/)
     t.match(stdout, /READ .* 4@9 .*O_RDWR .*READ_LOCKOWNER/)
     t.match(stdout, /GETATTR .* EIO +16 .* fault=1/)
     t.match(readLines(file, '--faults'), [{ opcode: 'GETATTR', faultId: 1, error: -5 }])
     const byPath = runProgram(['trace', file, '--summary', '--by', 'path']).stdout
-    t.match(byPath, /^file +9 +1 +1 /m)
+    t.match(byPath, /^file +10 +1 +1 /m)
   },
 )
 

@@ -29,7 +29,7 @@ async function words(scene: Scene, script: string): Promise<string> {
 async function seekBack(scene: Scene): Promise<Observation> {
   const names = Array.from({ length: ENTRIES }, (_, n) => `entry-${n}`)
   const { guest } = makeDirectory(scene, names)
-  await scene.guest.output(`ls ${guest}`)
+  await scene.guest.output(`echo ${guest}/*`)
   return { observed: told(await scene.addActor().attempt(`listtwice ${FIRST} ${guest}`)), evidence: '' }
 }
 

@@ -1,9 +1,15 @@
 /** Flags of requests that tell the device whose they are, and the kinds of requests of a listing. */
 import { constants, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { FUSE_READ_LOCKOWNER, FUSE_WRITE_LOCKOWNER, Opcode, opcodeName } from 'virtio-fs-ts/protocol'
+import {
+  FUSE_GETATTR_FH,
+  FUSE_READ_LOCKOWNER,
+  FUSE_WRITE_LOCKOWNER,
+  Opcode,
+  opcodeName,
+} from 'virtio-fs-ts/protocol'
 import type { LabCase, Observation } from '../case.js'
-import { expectRequests } from '../judging.js'
+import { expectRequest, expectRequests } from '../judging.js'
 import type { Scene } from '../scene.js'
 
 const { O_APPEND, O_RDWR, O_WRONLY } = constants
@@ -53,6 +59,21 @@ async function release(scene: Scene): Promise<Observation> {
   return { observed: 'as opened', evidence: 'O_RDWR, O_WRONLY|O_APPEND' }
 }
 
+/** lseek from the end asks for the size of the open file, which may have no name any more. */
+async function seekEnd(scene: Scene): Promise<Observation> {
+  const file = scene.makeFile(PAGE, FILL)
+  const actor = scene.addActor()
+  await actor.do(`open f ${O_RDWR} ${scene.guestPath(file)}`)
+  await actor.do('seek f 0 2')
+  expectRequest(
+    scene,
+    'GETATTR of the handle',
+    ({ opcode, detailFlags, handle }) =>
+      opcode === Opcode.GETATTR && (detailFlags & FUSE_GETATTR_FH) !== 0 && handle !== 0,
+  )
+  return { observed: 'by the handle', evidence: 'lseek' }
+}
+
 /** The first request of a listing asks for attributes, too. */
 async function list(scene: Scene): Promise<Observation> {
   const host = scene.hostPath(scene.file())
@@ -86,6 +107,13 @@ export const requestFlagCases: readonly LabCase[] = [
     shares: ['direct', 'auto'],
     expected: () => 'as opened',
     run: release,
+  },
+  {
+    name: 'requests/seek-end',
+    question: 'GETATTR of lseek from the end',
+    shares: ['direct', 'parallel'],
+    expected: () => 'by the handle',
+    run: seekEnd,
   },
   {
     name: 'requests/list',

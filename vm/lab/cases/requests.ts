@@ -127,9 +127,10 @@ async function dsync(scene: Scene): Promise<Observation> {
   scene.model(file).fill(0, PAGE, 2)
   expectRequests(
     scene,
-    ({ opcode }) => opcode === Opcode.WRITE,
-    ({ flags: seen }) => ((seen & O_DSYNC) === 0 ? 'plain' : 'O_DSYNC'),
-    'O_DSYNC plain',
+    ({ opcode }) => opcode === Opcode.WRITE || opcode === Opcode.FSYNC,
+    ({ opcode, flags: seen }) =>
+      opcode === Opcode.FSYNC ? 'FSYNC' : (seen & O_DSYNC) === 0 ? 'plain' : 'O_DSYNC',
+    scene.share === 'direct' ? 'O_DSYNC plain' : 'O_DSYNC FSYNC plain',
   )
   return { observed: 'for one', evidence: 'pwritev2 with RWF_DSYNC, pwrite' }
 }
@@ -278,7 +279,8 @@ export const requestCases: readonly LabCase[] = [
   },
   {
     name: 'requests/rwf-dsync',
-    question: "pwritev2 with RWF_DSYNC, then pwrite: O_DSYNC in the WRITE's flags",
+    question:
+      "pwritev2 with RWF_DSYNC, then pwrite: O_DSYNC in the WRITE's flags, and FSYNC of a cached file",
     shares: ['direct', 'auto'],
     expected: () => 'for one',
     run: dsync,

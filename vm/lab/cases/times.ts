@@ -17,7 +17,7 @@ import { expectRequests } from '../judging.js'
 import type { Scene } from '../scene.js'
 import { attributesExpire } from './cache.js'
 
-const { O_CREAT, O_RDWR } = constants
+const { O_CREAT, O_RDWR, O_TRUNC } = constants
 const PAGE = 4096
 const FILL = 7
 const NEW = 9
@@ -71,6 +71,19 @@ const punch = (scene: Scene): Promise<Observation> =>
   timeOf(scene, async (actor, file) => {
     await actor.do(`allocate f ${KEEP_SIZE | PUNCH_HOLE} 0 ${PAGE}`)
     scene.model(file).fill(0, PAGE, 0)
+  })
+
+/** By its path: for ftruncate the VFS asks for the times, too. */
+const truncate = (scene: Scene): Promise<Observation> =>
+  timeOf(scene, async (actor, file) => {
+    await actor.do(`cut ${PAGE} ${scene.guestPath(file)}`)
+    scene.model(file).resize(PAGE)
+  })
+
+const empty = (scene: Scene): Promise<Observation> =>
+  timeOf(scene, async (actor, file) => {
+    await actor.do(`open t ${O_RDWR | O_TRUNC} ${scene.guestPath(file)}`)
+    scene.model(file).resize(0)
   })
 
 /** A READ may change the time of access, so the guest asks for it after one. Before, it knows the attributes. */
@@ -160,6 +173,20 @@ export const timeCases: readonly LabCase[] = [
     shares: ['always', 'writeback'],
     expected: laterOnBoth,
     run: punch,
+  },
+  {
+    name: 'data/time-of-truncate',
+    question: 'the time of an old file before truncate > after it',
+    shares: ['always', 'writeback'],
+    expected: laterOnBoth,
+    run: truncate,
+  },
+  {
+    name: 'data/time-of-emptying',
+    question: 'the time of an old file before an open with O_TRUNC > after it',
+    shares: ['always', 'writeback'],
+    expected: laterOnBoth,
+    run: empty,
   },
   {
     name: 'cache/time-of-access',

@@ -46,6 +46,11 @@ static void summarise(struct request *r)
     case FUSE_LSEEK:
         r->handle = seek->fh, r->offset = seek->offset, r->detail = seek->whence;
         break;
+    case FUSE_GETATTR:
+        r->detail = ((struct fuse_getattr_in *)r->args)->getattr_flags;
+        if ((r->detail & FUSE_GETATTR_FH) != 0)
+            r->handle = ((struct fuse_getattr_in *)r->args)->fh;
+        break;
     case FUSE_SETATTR:
         r->size = attr->size, r->detail = attr->valid;
         break;

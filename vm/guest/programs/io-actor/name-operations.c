@@ -2,6 +2,8 @@
  * Operations on names. A path must not contain spaces.
  *
  *   rename FLAGS OLD NEW              renameat2
+ *   cut SIZE PATH                     truncate
+ *   mkdir PATH
  *   setxattr FLAGS NAME TEXT PATH
  *   getxattr NAME PATH                value: the text
  *   listxattr PATH                    value: names that begin with "user.", in order
@@ -20,7 +22,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/xattr.h>
+#include <unistd.h>
 
 #include "table.h"
 
@@ -40,6 +44,21 @@ long do_rename(const char *line, struct outcome *outcome)
     if (sscanf(line, "%u " PATH_FORMAT " " PATH_FORMAT, &flags, from, to) != 3)
         return -EINVAL;
     return result(renameat2(AT_FDCWD, from, AT_FDCWD, to, flags));
+}
+
+long do_cut(const char *line, struct outcome *outcome)
+{
+    long size;
+    char path[PATH_BYTES];
+    (void)outcome;
+    return sscanf(line, "%ld " PATH_FORMAT, &size, path) != 2 ? -EINVAL : result(truncate(path, size));
+}
+
+long do_mkdir(const char *line, struct outcome *outcome)
+{
+    char path[PATH_BYTES];
+    (void)outcome;
+    return sscanf(line, PATH_FORMAT, path) != 1 ? -EINVAL : result(mkdir(path, 0755));
 }
 
 long do_set_xattr(const char *line, struct outcome *outcome)

@@ -230,6 +230,7 @@ static const struct operation {
     { "listxattr", do_list_xattrs }, { "removexattr", do_remove_xattr }, { "listtwice", do_list_twice },
     { "aiomany", do_aiomany }, { "lock", do_lock }, { "testlock", do_test_lock }, { "flock", do_flock },
     { "entries", do_entries }, { "protect", do_protect }, { "sync", do_sync },
+    { "mkdir", do_mkdir }, { "cut", do_cut },
 };
 
 void operate(const char *line, struct outcome *outcome)
