@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { DeviceProcess } from '../../vm/device/device-process.js'
+import { clockRateKhz } from '../../vm/guest/clock-rate.js'
 import { bootGuest, type Guest, GuestError, type GuestOptions } from '../../vm/guest/guest.js'
 
 const BOOTS: [kernel: string, qemu: string, release: RegExp][] = [
@@ -150,6 +151,43 @@ t.test('commands', async (t) => {
     }
     t.match(jobs, [{ error: 0, read: { io_bytes: 1 << 20 } }])
   })
+})
+
+/** The rate of the guest's clock, in seconds of the host: it lies between the two. */
+async function rateOf(guest: Guest): Promise<[low: number, high: number]> {
+  const look = async () => {
+    const beforeMs = performance.now()
+    const [uptime] = (await guest.output('cat /proc/uptime')).split(' ')
+    return { beforeMs, uptimeMs: Number(uptime) * 1000, afterMs: performance.now() }
+  }
+  const first = await look()
+  await sleep(CLOCK_MS)
+  const second = await look()
+  const passedMs = second.uptimeMs - first.uptimeMs
+  return [
+    (passedMs - UPTIME_STEP_MS) / (second.afterMs - first.beforeMs),
+    (passedMs + UPTIME_STEP_MS) / (second.beforeMs - first.afterMs),
+  ]
+}
+
+const CLOCK_MS = 2_000
+/** /proc/uptime has hundredths of a second. */
+const UPTIME_STEP_MS = 10
+
+t.test('an emulated guest goes by the rate of the clock that it is told', async (t) => {
+  const khz = await clockRateKhz()
+  t.ok(khz > 100_000 && khz < 10_000_000, `${khz} kHz`)
+  const guests: [kernelArgs: string[], rate: number][] = [
+    [[], 1],
+    [[`tsc_early_khz=${2 * khz}`], 0.5],
+  ]
+  for (const [kernelArgs, rate] of guests) {
+    const guest = await boot(t, { kernel: '6.1', accelerator: 'tcg', kernelArgs })
+    t.match(await guest.output('cat /proc/cmdline'), ` tsc_early_khz=${khz}`)
+    const [low, high] = await rateOf(guest)
+    t.ok(low < rate && rate < high, `${rate} lies between ${low} and ${high}`)
+    await guest.kill()
+  }
 })
 
 t.test('a guest with less memory than its image needs is refused', async (t) => {
