@@ -73,6 +73,8 @@ async function brokenReplies(scene: Scene): Promise<Observation> {
 export const protocolCases: readonly LabCase[] = [
   {
     name: 'requests/copy-range',
+    // Mounted again, the server on /dev/fuse is another process, and its trace begins anew.
+    needs: 'virtio',
     question:
       'requests of copy_file_range (FUSE_COPY_FILE_RANGE_64: new): at first, after ENOSYS to the new one, then',
     shares: ['direct-noasync'],

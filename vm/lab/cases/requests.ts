@@ -140,7 +140,7 @@ async function synchronise(scene: Scene): Promise<Observation> {
   mkdirSync(scene.hostPath(scene.file()))
   const directory = scene.guestPath(scene.file())
   const actor = scene.addActor()
-  await actor.do(`open f ${O_RDWR | O_CREAT} ${directory}/a`)
+  await actor.do(`open f ${O_RDWR | O_CREAT} ${scene.guestPath(scene.file('-new'))}`)
   await actor.do(`open d ${O_DIRECTORY} ${directory}`)
   for (const operation of ['fdatasync f', 'fsync f', 'fsync d']) await actor.do(operation)
   expectRequests(
@@ -333,6 +333,7 @@ export const requestCases: readonly LabCase[] = [
   {
     name: 'requests/forget',
     question: 'a file that was looked at, after the guest dropped its caches',
+    needs: 'virtio',
     shares: ['always'],
     expected: () => 'forgotten',
     run: forget,

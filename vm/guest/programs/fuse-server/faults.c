@@ -46,6 +46,11 @@ static void summarise(struct request *r)
     case FUSE_LSEEK:
         r->handle = seek->fh, r->offset = seek->offset, r->detail = seek->whence;
         break;
+    case FUSE_FSYNC:
+    case FUSE_FSYNCDIR:
+        r->handle = ((struct fuse_fsync_in *)r->args)->fh;
+        r->detail = ((struct fuse_fsync_in *)r->args)->fsync_flags;
+        break;
     case FUSE_GETATTR:
         r->detail = ((struct fuse_getattr_in *)r->args)->getattr_flags;
         if ((r->detail & FUSE_GETATTR_FH) != 0)
@@ -64,8 +69,7 @@ static void summarise(struct request *r)
         r->handle = ((struct fuse_release_in *)r->args)->fh;
         break;
     case FUSE_FLUSH:
-    case FUSE_FSYNC:
-        r->handle = ((struct fuse_fsync_in *)r->args)->fh;
+        r->handle = ((struct fuse_flush_in *)r->args)->fh;
         break;
     }
 }
