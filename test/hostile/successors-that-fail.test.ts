@@ -23,6 +23,7 @@ const steps: Readonly<Record<string, RegExp>> = {
   'other shares': /shares have come or gone/,
   'without sockets': /shares have come or gone/,
   ready: /ended before it was taken|takes no state/,
+  'refused later': /it is Monday/,
   state: /ended before it was taken|takes no state/,
   received: /ended before it was taken/,
   taken: /ended before it served/,

@@ -57,10 +57,14 @@ if (last === 'too soon') sendTo(socket, { op: 'taken' })
 const { shares } = offer.place
 const sockets = threadSockets(shares.length)
 const others = sockets.map(({ other }) => other)
+// It takes no state then, as if it had ended.
+if (last === 'refused later') closeFds(sockets.map(({ own }) => own))
 if (last === 'other shares') sendTo(socket, { op: 'ready', shares: ['/other'] }, others)
 else if (last === 'without sockets') sendTo(socket, { op: 'ready', shares })
 else sendTo(socket, { op: 'ready', shares }, others)
+if (last === 'refused later') sendTo(socket, { op: 'refused', reason: 'it is Monday' })
 closeFds(others)
+step('refused later')
 step('ready')
 for (const { own } of sockets) {
   const receiver = new HandedReceiver(own)
