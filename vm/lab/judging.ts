@@ -1,4 +1,5 @@
 /** Words and checks that cases share. */
+import { opcodeName } from 'virtio-fs-ts/protocol'
 import type { TracedRequest } from '../../src/inspect/trace-format.js'
 import type { Outcome } from './actor.js'
 import type { Scene } from './scene.js'
@@ -22,6 +23,16 @@ export function expectRequests(
       .join(' ')
     return seen === expected ? [] : [`${seen || 'nothing'} instead of ${expected}`]
   })
+}
+
+/** Adds a fault unless the requests with these opcodes are as expected, by their names and in this order. */
+export function expectOpcodes(scene: Scene, opcodes: readonly number[], expected: string): void {
+  expectRequests(
+    scene,
+    ({ opcode }) => opcodes.includes(opcode),
+    ({ opcode }) => opcodeName(opcode),
+    expected,
+  )
 }
 
 /** Adds a fault unless there is a request like this. */

@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { InodeReport } from '../../src/inspect/inode-activity.js'
@@ -27,6 +27,9 @@ const VIEW_TIMEOUT_MS = 15_000
 const FLIGHT_LOOKS = 200
 /** A gate left closed after an error opens by itself after this time. */
 const LONGEST_HOLD_MS = 30_000
+
+/** More requests than a case has in flight. */
+const MANY = 1000
 
 /** Commands that change nothing. */
 const LOOKS: ReadonlySet<string> = new Set(['latency', 'inodes', 'fault-list', 'state'])
@@ -125,6 +128,21 @@ export class Scene {
     return file
   }
 
+  /** Makes a directory on the host with files whose contents are their names. Returns its path on either side. */
+  makeDirectory(names: readonly string[], suffix = ''): { readonly host: string; readonly guest: string } {
+    const directory = this.file(suffix)
+    const host = this.hostPath(directory)
+    this.record(`host: a directory ${directory} with ${names.length} files`)
+    mkdirSync(host)
+    for (const name of names) writeFileSync(join(host, name), name)
+    return { host, guest: this.guestPath(directory) }
+  }
+
+  /** Runs a script in the guest. Returns its lines, in one. */
+  async words(script: string): Promise<string> {
+    return (await this.guest.output(script)).trim().split('\n').join(' ')
+  }
+
   /** The expected contents of a file of `makeFile`. A case declares all its writes here. */
   model(file: string): FileModel {
     return this.models.get(file)!
@@ -200,8 +218,8 @@ export class Scene {
     await this.hold(file, 'WRITE', until)
   }
 
-  /** The same for another opcode. */
-  async hold(file: string, opcode: string, until: number): Promise<void> {
+  /** The same for another opcode. Without `until`, they are held until `release` or `holdNothing`. */
+  async hold(file: string, opcode: string, until = MANY): Promise<void> {
     await this.ask('fault-add', {
       opcodes: [opcode],
       path: file,

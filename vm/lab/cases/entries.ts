@@ -1,5 +1,5 @@
 /** The names and listings that the guest remembers, and its requests about them. */
-import { constants, mkdirSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import { constants, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Opcode, opcodeName } from 'virtio-fs-ts/protocol'
 import type { TracedRequest } from '../../../src/inspect/trace-format.js'
@@ -13,42 +13,30 @@ const ENTRIES = 200
 const FIRST = 150
 const [RENAME_NOREPLACE, RENAME_EXCHANGE] = [1, 2]
 
-/** Makes a directory on the host with files whose contents are their names. */
-function makeDirectory(scene: Scene, names: readonly string[], suffix = ''): { host: string; guest: string } {
-  const host = scene.hostPath(scene.file(suffix))
-  mkdirSync(host)
-  for (const name of names) writeFileSync(join(host, name), name)
-  return { host, guest: scene.guestPath(scene.file(suffix)) }
-}
-
-async function words(scene: Scene, script: string): Promise<string> {
-  return (await scene.guest.output(script)).trim().split('\n').join(' ')
-}
-
 /** Lists a directory; then reads a part of it, the rest, goes back and reads the rest again. */
 async function seekBack(scene: Scene): Promise<Observation> {
   const names = Array.from({ length: ENTRIES }, (_, n) => `entry-${n}`)
-  const { guest } = makeDirectory(scene, names)
+  const { guest } = scene.makeDirectory(names)
   await scene.guest.output(`echo ${guest}/*`)
   return { observed: told(await scene.addActor().attempt(`listtwice ${FIRST} ${guest}`)), evidence: '' }
 }
 
 /** A listing brings attributes that are newer than the ones that the guest remembers. */
 async function listingUpdates(scene: Scene): Promise<Observation> {
-  const { host, guest } = makeDirectory(scene, ['a'])
+  const { host, guest } = scene.makeDirectory(['a'])
   const size = `stat -c %s ${guest}/a`
-  const before = await words(scene, size)
+  const before = await scene.words(size)
   truncateSync(join(host, 'a'), 1000)
-  return { observed: `${before} > ${await words(scene, `ls ${guest} >/dev/null; ${size}`)}`, evidence: '' }
+  return { observed: `${before} > ${await scene.words(`ls ${guest} >/dev/null; ${size}`)}`, evidence: '' }
 }
 
 /** Moves a file between two directories that the guest has listed. */
 async function move(scene: Scene): Promise<Observation> {
-  const from = makeDirectory(scene, ['a', 'b'], '-from')
-  const to = makeDirectory(scene, ['c'], '-to')
+  const from = scene.makeDirectory(['a', 'b'], '-from')
+  const to = scene.makeDirectory(['c'], '-to')
   const look = `ls ${from.guest} | wc -l; ls ${to.guest} | wc -l; stat -c %y ${from.guest} ${to.guest} | tr ' ' _`
-  const before = (await words(scene, look)).split(' ')
-  const after = (await words(scene, `sleep 0.02; mv ${from.guest}/a ${to.guest}/; ${look}`)).split(' ')
+  const before = (await scene.words(look)).split(' ')
+  const after = (await scene.words(`sleep 0.02; mv ${from.guest}/a ${to.guest}/; ${look}`)).split(' ')
   const counts = [...before.slice(0, 2), ...after.slice(0, 2)].join(' ')
   const times = [2, 3].map((n) => (before[n] === after[n] ? 'same time' : 'later')).join(', ')
   return { observed: `${counts}, ${times}`, evidence: after.join(' ') }
@@ -56,12 +44,12 @@ async function move(scene: Scene): Promise<Observation> {
 
 /** renameat2 with its flags: each of two names takes the file of the other; a name that is taken stays. */
 async function renameFlags(scene: Scene): Promise<Observation> {
-  const { host, guest } = makeDirectory(scene, ['a', 'bb'])
+  const { host, guest } = scene.makeDirectory(['a', 'bb'])
   const actor = scene.addActor()
   const look = `stat -c '%s %h' ${guest}/a ${guest}/bb`
-  const before = await words(scene, look)
+  const before = await scene.words(look)
   const exchanged = told(await actor.attempt(`rename ${RENAME_EXCHANGE} ${guest}/a ${guest}/bb`))
-  const after = await words(scene, look)
+  const after = await scene.words(look)
   const refused = told(await actor.attempt(`rename ${RENAME_NOREPLACE} ${guest}/a ${guest}/bb`))
   const sizes = ['a', 'bb'].map((name) => statSync(join(host, name)).size).join(' ')
   return { observed: `${before} > ${exchanged}: ${after}, host ${sizes} > ${refused}`, evidence: '' }
@@ -90,7 +78,7 @@ async function xattrs(scene: Scene): Promise<Observation> {
 
 /** A name and a missing name that stay known for a day, with attributes that the guest may not keep. */
 async function timeouts(scene: Scene): Promise<Observation> {
-  const { guest } = makeDirectory(scene, ['a'])
+  const { guest } = scene.makeDirectory(['a'])
   await scene.guest.output(`cd ${guest}; stat a; stat a; test -e b; test -e b; true`)
   const isAbout = ({ opcode, path }: TracedRequest): boolean =>
     opcode === Opcode.LOOKUP
@@ -102,7 +90,7 @@ async function timeouts(scene: Scene): Promise<Observation> {
 
 /** The host makes a name after the guest has found it to be free, and before its CREATE is served. */
 async function exclusive(scene: Scene): Promise<Observation> {
-  const { host, guest } = makeDirectory(scene, [])
+  const { host, guest } = scene.makeDirectory([])
   const actor = scene.addActor()
   await scene.hold(`${scene.file()}/a`, 'CREATE', 2)
   await actor.start(`open f ${O_RDWR | O_CREAT | O_EXCL} ${guest}/a`)
@@ -115,7 +103,7 @@ async function exclusive(scene: Scene): Promise<Observation> {
 
 /** A file that came by LOOKUP and by READDIRPLUS is forgotten for both, so the device gives it another number next time. */
 async function forgotten(scene: Scene): Promise<Observation> {
-  const { guest } = makeDirectory(scene, ['a'])
+  const { guest } = scene.makeDirectory(['a'])
   await scene.guest.output(`cat ${guest}/a; ls -l ${guest}`)
   await scene.fault(`${scene.file()}/a`, 'FORGET', { delay: { fixedMs: 0 } })
   const applied = async (): Promise<number> =>
@@ -139,11 +127,10 @@ export const DROP_CACHES = 'sync; echo 3 >/proc/sys/vm/drop_caches; sleep 0.1'
 
 /** Makes changes that move a file's time of change, and looks at it after each. */
 async function changeTimes(scene: Scene): Promise<Observation> {
-  const { guest } = makeDirectory(scene, ['a'])
+  const { guest } = scene.makeDirectory(['a'])
   const changes = ['mv a b', 'ln b c', 'chmod 600 b', 'rm c']
   const look = 'stat -c %z b 2>/dev/null || stat -c %z a'
-  const seen = await words(
-    scene,
+  const seen = await scene.words(
     `cd ${guest}; last=$(${look}); for change in ${changes.map((change) => `'${change}'`).join(' ')}; do
        sleep 0.02; $change; new=$(${look}); [ "$new" = "$last" ] && echo same || echo later; last=$new; done`,
   )
@@ -151,8 +138,8 @@ async function changeTimes(scene: Scene): Promise<Observation> {
 }
 
 async function fifo(scene: Scene): Promise<Observation> {
-  const { host, guest } = makeDirectory(scene, [])
-  const seen = await words(scene, `mkfifo ${guest}/a && stat -c %F ${guest}/a`)
+  const { host, guest } = scene.makeDirectory([])
+  const seen = await scene.words(`mkfifo ${guest}/a && stat -c %F ${guest}/a`)
   return {
     observed: statSync(join(host, 'a')).isFIFO() ? seen : `${seen}, on the host another`,
     evidence: '',

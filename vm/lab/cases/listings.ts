@@ -1,5 +1,5 @@
 /** Listings that the guest caches: FOPEN_CACHE_DIR and FOPEN_KEEP_CACHE in the reply to OPENDIR. */
-import { mkdirSync, utimesSync, writeFileSync } from 'node:fs'
+import { utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Opcode } from 'virtio-fs-ts/protocol'
 import type { LabCase, Observation } from '../case.js'
@@ -16,10 +16,7 @@ async function listAgain(
   scene: Scene,
   change: (scene: Scene, host: string) => Promise<void>,
 ): Promise<Observation> {
-  const host = scene.hostPath(scene.file())
-  mkdirSync(host)
-  for (let n = 0; n < ENTRIES; n++) writeFileSync(join(host, `entry-${n}`), '')
-  const guest = scene.guestPath(scene.file())
+  const { host, guest } = scene.makeDirectory(Array.from({ length: ENTRIES }, (_, n) => `entry-${n}`))
   const list = async (): Promise<number> => Number(await scene.guest.output(`ls ${guest} | wc -l`))
   const counts = [await list(), await list()]
   await change(scene, host)

@@ -1,5 +1,5 @@
 /** What an operation leaves to those that come during it, or after one that has failed. */
-import { constants, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { constants, mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { FATTR_SIZE, Opcode } from 'virtio-fs-ts/protocol'
 import type { LabCase, Observation } from '../case.js'
@@ -13,8 +13,6 @@ const { O_DIRECTORY, O_RDONLY, O_RDWR } = constants
 const PAGE = 4096
 const FILL = 7
 const NEW = 9
-/** More than what a case has in flight: only `holdNothing` releases. */
-const MANY = 1000
 
 /** The device has no space for an fallocate. The next operations find no lock held, and the old size. */
 async function failedAllocate(scene: Scene): Promise<Observation> {
@@ -76,7 +74,7 @@ async function duringTruncate(scene: Scene): Promise<Observation> {
   const [writer, other] = [scene.addActor(), scene.addActor()]
   for (const actor of [writer, other]) await actor.do(`open f ${O_RDWR} ${scene.guestPath(file)}`)
   await writer.do(`write f ${4 * PAGE} 0 ${NEW}`)
-  await scene.hold(file, 'SETATTR', MANY)
+  await scene.hold(file, 'SETATTR')
   await other.start(`truncate f ${PAGE + 100}`)
   await scene.rest(other)
   await writer.start('sync')
@@ -107,15 +105,12 @@ const [FEW_BYTES, ALL_BYTES] = [1000, 32_000]
  * the directory. The reader gets the names that are left, each once.
  */
 async function listMeanwhile(scene: Scene): Promise<Observation> {
-  const host = scene.hostPath(scene.file())
-  mkdirSync(host)
-  for (let n = 0; n < ENTRIES; n++) writeFileSync(join(host, `entry-${n}`), '')
-  const guest = scene.guestPath(scene.file())
+  const { guest } = scene.makeDirectory(Array.from({ length: ENTRIES }, (_, n) => `entry-${n}`))
   await scene.guest.output(`ls ${guest}`)
   const actor = scene.addActor()
   await actor.do(`open d ${O_DIRECTORY} ${guest}`)
   const [first, name] = await entries(FEW_BYTES)
-  const left = (await scene.guest.output(`rm ${guest}/${name}; ls ${guest} | wc -l`)).trim()
+  const left = await scene.words(`rm ${guest}/${name}; ls ${guest} | wc -l`)
   let rest = 0
   for (let count = -1; count !== 0; rest += count) [count] = await entries(ALL_BYTES)
   return { observed: `${left} left, ${first + rest} read`, evidence: `${first} before ${name} was removed` }
@@ -128,24 +123,20 @@ async function listMeanwhile(scene: Scene): Promise<Observation> {
 
 /** The host removes names that the guest remembers for a day. When the guest is told so, it forgets them. */
 async function removedOnHost(scene: Scene): Promise<Observation> {
-  const host = scene.hostPath(scene.file())
-  mkdirSync(host)
-  for (const name of ['a', 'b']) writeFileSync(join(host, name), name)
-  const guest = scene.guestPath(scene.file())
+  const { host, guest } = scene.makeDirectory(['a', 'b'])
   await scene.guest.output(`cd ${guest}; stat a b`)
   for (const name of ['a', 'b']) rmSync(join(host, name))
   const is = (name: string): string => `test -e ${name} && echo there || echo absent`
-  const seen = await scene.guest.output(
+  const seen = await scene.words(
     `cd ${guest}; ${is('a')}; rm a 2>/dev/null || ${is('a')}; mv b c 2>/dev/null || ${is('b')}`,
   )
-  return { observed: seen.trim().split('\n').join(' '), evidence: 'test, rm, test, mv, test' }
+  return { observed: seen, evidence: 'test, rm, test, mv, test' }
 }
 
 /** The directory that a directory is removed from changes. */
 async function removedDirectory(scene: Scene): Promise<Observation> {
-  const host = scene.hostPath(scene.file())
-  mkdirSync(join(host, 'd'), { recursive: true })
-  const guest = scene.guestPath(scene.file())
+  const { host, guest } = scene.makeDirectory([])
+  mkdirSync(join(host, 'd'))
   const [list, look] = [`ls ${guest} | wc -l`, `stat -c %y ${guest}`]
   // A listing makes the guest ask for attributes again, so it comes before the first look and after the second.
   const seen = (await scene.guest.output(`${list}; ${look}; sleep 0.02; rmdir ${guest}/d; ${look}; ${list}`))

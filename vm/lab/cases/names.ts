@@ -26,10 +26,6 @@ function makeDirectory(scene: Scene, entries: number): { host: string; guest: st
   return { host, guest: scene.guestPath(scene.file()) }
 }
 
-async function shell(scene: Scene, script: string): Promise<string> {
-  return (await scene.guest.output(script)).trim().split('\n').join(' ')
-}
-
 /** Lists names and sizes, lists again, then lists after the guest has added and removed entries. */
 async function list(scene: Scene): Promise<Observation> {
   const { host, guest } = makeDirectory(scene, ENTRIES)
@@ -38,7 +34,7 @@ async function list(scene: Scene): Promise<Observation> {
   const count = `${names} | sort -u | wc -l`
   const script = `cd / && ${count}; ${names} | wc -l; ls -l ${guest} | awk '{s += $5} END {print s}'
     touch ${guest}/added && ${count}; rm ${guest}/added ${guest}/entry-7 && ${count}`
-  const seen = await shell(scene, script)
+  const seen = await scene.words(script)
   const onHost = readdirSync(host).length
   const bytes = Array.from({ length: ENTRIES }, (_, n) => `${n}\n`.length).reduce((a, b) => a + b, 0)
   const expected = `${ENTRIES} ${ENTRIES} ${bytes} ${ENTRIES + 1} ${ENTRIES - 1}`
@@ -48,8 +44,7 @@ async function list(scene: Scene): Promise<Observation> {
 /** Makes files in the guest, renames over one, links and removes. */
 async function rename(scene: Scene): Promise<Observation> {
   const { host, guest } = makeDirectory(scene, 0)
-  const seen = await shell(
-    scene,
+  const seen = await scene.words(
     `cd ${guest} && echo one >a && echo two >b && cat a b && mv a b && cat b && ls && ln b c && stat -c %h b &&
      rm b && stat -c %h c && cat c && mkdir d && mv c d/e && ls d && rmdir d 2>/dev/null || cat d/e && ls`,
   )
@@ -65,8 +60,7 @@ async function rename(scene: Scene): Promise<Observation> {
 async function attributes(scene: Scene): Promise<Observation> {
   const file = scene.makeFile(100)
   const path = scene.guestPath(file)
-  const seen = await shell(
-    scene,
+  const seen = await scene.words(
     `stat ${path} >/dev/null; chmod 640 ${path}; chown 1000:1001 ${path}; touch -d '2001-02-03 04:05:06' ${path}; stat -c '%a %u %g %Y %s' ${path}`,
   )
   const { mode, uid, gid, mtimeMs, size } = statSync(scene.hostPath(file))
@@ -78,22 +72,21 @@ async function attributes(scene: Scene): Promise<Observation> {
 async function absent(scene: Scene): Promise<Observation> {
   const { guest } = makeDirectory(scene, 0)
   const is = (name: string): string => `test -e ${guest}/${name} && echo there || echo absent`
-  const seen = await shell(scene, `${is('a')}; touch ${guest}/a; ${is('a')}; rm ${guest}/a; ${is('a')}`)
+  const seen = await scene.words(`${is('a')}; touch ${guest}/a; ${is('a')}; rm ${guest}/a; ${is('a')}`)
   return { observed: seen, evidence: '' }
 }
 
 /** Modes of new files and directories under a umask. */
 async function umask(scene: Scene): Promise<Observation> {
   const { guest } = makeDirectory(scene, 0)
-  const seen = await shell(scene, `cd ${guest} && umask 027 && echo >f && mkdir d && stat -c %a f d`)
+  const seen = await scene.words(`cd ${guest} && umask 027 && echo >f && mkdir d && stat -c %a f d`)
   return { observed: seen, evidence: '' }
 }
 
 /** Symbolic links, and a file that is removed while open. */
 async function links(scene: Scene): Promise<Observation> {
   const { host, guest } = makeDirectory(scene, 1)
-  const seen = await shell(
-    scene,
+  const seen = await scene.words(
     `cd ${guest} && ln -s entry-0 s && readlink s && cat s && exec 3<entry-0 && rm entry-0 && cat <&3; ls`,
   )
   const target = readlinkSync(join(host, 's'))

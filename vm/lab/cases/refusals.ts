@@ -1,9 +1,9 @@
 /** What the device refuses, lacks, or knows better than the guest. */
-import { chmodSync, constants, mkdirSync, writeFileSync } from 'node:fs'
+import { chmodSync, constants, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { Opcode, opcodeName } from 'virtio-fs-ts/protocol'
+import { Opcode } from 'virtio-fs-ts/protocol'
 import type { LabCase, Observation } from '../case.js'
-import { expectRequests, told } from '../judging.js'
+import { expectOpcodes, told } from '../judging.js'
 import { forgetsMissingNames, type GuestFacts, readsShortPagesAgain } from '../kernel-rules.js'
 import type { Scene } from '../scene.js'
 
@@ -14,8 +14,6 @@ const NEW = 9
 const USER = 1000
 const RENAME_EXCHANGE = 2
 const SEEK_HOLE = 4
-/** More than what a case has in flight: only `holdNothing` releases. */
-const MANY = 1000
 
 /** A truncate fails while pages are dirty. They can still be written back. */
 async function failedTruncate(scene: Scene): Promise<Observation> {
@@ -49,11 +47,9 @@ async function missing(scene: Scene): Promise<Observation> {
   await actor.leave()
   // The guest's kernel never asks again in this mount.
   await scene.remount()
-  const own = new Set<number>(opcodes.map((name) => Opcode[name]))
-  expectRequests(
+  expectOpcodes(
     scene,
-    ({ opcode }) => own.has(opcode),
-    ({ opcode }) => opcodeName(opcode),
+    opcodes.map((name) => Opcode[name]),
     opcodes.join(' '),
   )
   return { observed: outcomes.join(' '), evidence: 'lseek, fsync, fallocate, close, twice' }
@@ -72,16 +68,9 @@ async function shortCached(scene: Scene): Promise<Observation> {
   return { observed: `${written}: ${await actor.do(`peek m ${PAGE} 0`)}`, evidence: '' }
 }
 
-function makeDirectory(scene: Scene, names: readonly string[]): { host: string; guest: string } {
-  const host = scene.hostPath(scene.file())
-  mkdirSync(host)
-  for (const name of names) writeFileSync(join(host, name), name)
-  return { host, guest: scene.guestPath(scene.file()) }
-}
-
 /** The host makes names that the guest is about to make, and that it knew to be free. Then the guest knows of them. */
 async function madeMeanwhile(scene: Scene): Promise<Observation> {
-  const { host, guest } = makeDirectory(scene, [])
+  const { host, guest } = scene.makeDirectory([])
   const outcomes: string[] = []
   const makings = [
     ['CREATE', 'a', `open f ${O_RDWR | O_CREAT | O_EXCL} ${guest}/a`],
@@ -89,7 +78,7 @@ async function madeMeanwhile(scene: Scene): Promise<Observation> {
   ] as const
   for (const [opcode, name, operation] of makings) {
     const actor = scene.addActor()
-    await scene.hold(`${scene.file()}/${name}`, opcode, MANY)
+    await scene.hold(`${scene.file()}/${name}`, opcode)
     await actor.start(operation)
     await scene.rest(actor)
     writeFileSync(join(host, name), 'from the host')
@@ -127,19 +116,13 @@ async function stale(scene: Scene): Promise<Observation> {
   await scene.guest.output(`stat ${scene.guestPath(file)}`)
   await scene.fault(file, 'OPEN', { errno: 'ESTALE', limit: 1 })
   const opened = told(await actor.attempt(`open f ${O_RDONLY} ${scene.guestPath(file)}`))
-  const own: ReadonlySet<number> = new Set([Opcode.LOOKUP, Opcode.OPEN])
-  expectRequests(
-    scene,
-    ({ opcode }) => own.has(opcode),
-    ({ opcode }) => opcodeName(opcode),
-    'LOOKUP OPEN LOOKUP OPEN',
-  )
+  expectOpcodes(scene, [Opcode.LOOKUP, Opcode.OPEN], 'LOOKUP OPEN LOOKUP OPEN')
   return { observed: opened, evidence: 'stat, open' }
 }
 
 /** RENAME_EXCHANGE changes both files. */
 async function exchanged(scene: Scene): Promise<Observation> {
-  const { guest } = makeDirectory(scene, ['a', 'b'])
+  const { guest } = scene.makeDirectory(['a', 'b'])
   const actor = scene.addActor()
   const times = async (): Promise<string[]> =>
     (await scene.guest.output(`stat -c %z ${guest}/a ${guest}/b; sleep 0.02`)).trim().split('\n')

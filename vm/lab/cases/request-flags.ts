@@ -1,6 +1,5 @@
 /** Flags of requests that tell the device whose they are, and the kinds of requests of a listing. */
-import { constants, mkdirSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { constants } from 'node:fs'
 import {
   FUSE_GETATTR_FH,
   FUSE_READ_LOCKOWNER,
@@ -16,7 +15,6 @@ const { O_APPEND, O_RDWR, O_WRONLY } = constants
 const PAGE = 4096
 const FILL = 7
 const NEW = 9
-const ENTRIES = 5
 
 /** Direct reads and writes say whose locks count. */
 async function lockOwner(scene: Scene): Promise<Observation> {
@@ -76,10 +74,7 @@ async function seekEnd(scene: Scene): Promise<Observation> {
 
 /** The first request of a listing asks for attributes, too. */
 async function list(scene: Scene): Promise<Observation> {
-  const host = scene.hostPath(scene.file())
-  mkdirSync(host)
-  for (let n = 0; n < ENTRIES; n++) writeFileSync(join(host, `entry-${n}`), '')
-  const guest = scene.guestPath(scene.file())
+  const { guest } = scene.makeDirectory(['a', 'b', 'c'])
   await scene.guest.output(`ls ${guest}; ls ${guest}`)
   expectRequests(
     scene,

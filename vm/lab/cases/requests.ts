@@ -14,7 +14,7 @@ import {
 } from 'virtio-fs-ts/protocol'
 import type { TracedRequest } from '../../../src/inspect/trace-format.js'
 import type { LabCase, Observation } from '../case.js'
-import { expectRequests } from '../judging.js'
+import { expectOpcodes, expectRequests } from '../judging.js'
 import { largestBufferedReadBytes } from '../kernel-rules.js'
 import type { ShareName } from '../option-sets.js'
 import type { Scene } from '../scene.js'
@@ -24,13 +24,7 @@ const PAGE = 4096
 const USER = 1000
 const POLICIES: readonly ShareName[] = ['direct', 'auto', 'always', 'writeback']
 
-const OPEN_TO_RELEASE: ReadonlySet<number> = new Set([
-  Opcode.OPEN,
-  Opcode.WRITE,
-  Opcode.FSYNC,
-  Opcode.FLUSH,
-  Opcode.RELEASE,
-])
+const OPEN_TO_RELEASE = [Opcode.OPEN, Opcode.WRITE, Opcode.FSYNC, Opcode.FLUSH, Opcode.RELEASE]
 
 /** Opens a file, writes to it, calls fsync and closes it. */
 async function close(scene: Scene): Promise<Observation> {
@@ -42,12 +36,7 @@ async function close(scene: Scene): Promise<Observation> {
   await actor.do(`write f ${PAGE} 0 2`)
   await actor.do('close f')
   scene.model(file).fill(0, PAGE, 2)
-  expectRequests(
-    scene,
-    ({ opcode }) => OPEN_TO_RELEASE.has(opcode),
-    ({ opcode }) => opcodeName(opcode),
-    'OPEN WRITE FSYNC WRITE FLUSH RELEASE',
-  )
+  expectOpcodes(scene, OPEN_TO_RELEASE, 'OPEN WRITE FSYNC WRITE FLUSH RELEASE')
   return { observed: 'in order', evidence: 'open, write, fsync, write, close' }
 }
 

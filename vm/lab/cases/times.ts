@@ -1,19 +1,10 @@
 /** Times and attributes after an operation: which of them the guest has to ask for again, and which it may keep. */
-import {
-  appendFileSync,
-  constants,
-  mkdirSync,
-  statSync,
-  truncateSync,
-  utimesSync,
-  writeFileSync,
-} from 'node:fs'
+import { appendFileSync, constants, statSync, truncateSync, utimesSync } from 'node:fs'
 import { join } from 'node:path'
-import { Opcode, opcodeName } from 'virtio-fs-ts/protocol'
-import type { TracedRequest } from '../../../src/inspect/trace-format.js'
+import { Opcode } from 'virtio-fs-ts/protocol'
 import type { Actor } from '../actor.js'
 import type { LabCase, Observation } from '../case.js'
-import { expectRequests } from '../judging.js'
+import { expectOpcodes } from '../judging.js'
 import type { Scene } from '../scene.js'
 import { attributesExpire } from './cache.js'
 
@@ -24,12 +15,6 @@ const NEW = 9
 const [KEEP_SIZE, PUNCH_HOLE] = [1, 2]
 /** 2001-09-09. */
 const LONG_AGO = 1_000_000_000
-
-const isOneOf =
-  (...opcodes: readonly number[]) =>
-  ({ opcode }: TracedRequest): boolean =>
-    opcodes.includes(opcode)
-const nameOf = ({ opcode }: TracedRequest): string => opcodeName(opcode)
 
 /** Looks at the time of an old file before a change and after it, on both sides. */
 async function timeOf(
@@ -94,7 +79,7 @@ async function access(scene: Scene): Promise<Observation> {
   await actor.do('mtime f')
   await actor.do(`read f ${PAGE} 0`)
   await actor.do('mtime f')
-  expectRequests(scene, isOneOf(Opcode.READ, Opcode.GETATTR), nameOf, 'READ GETATTR')
+  expectOpcodes(scene, [Opcode.READ, Opcode.GETATTR], 'READ GETATTR')
   return { observed: 'asked for', evidence: 'fstat, read, fstat' }
 }
 
@@ -131,13 +116,10 @@ async function afterChange(scene: Scene): Promise<Observation> {
 
 /** So does READDIRPLUS: here the name is valid for a day, and the attributes are not valid at all. */
 async function afterListing(scene: Scene): Promise<Observation> {
-  const directory = scene.hostPath(scene.file())
-  mkdirSync(directory)
-  writeFileSync(join(directory, 'a'), 'a')
-  const guest = scene.guestPath(scene.file())
+  const { host, guest } = scene.makeDirectory(['a'])
   await scene.guest.output(`ls ${guest}`)
-  truncateSync(join(directory, 'a'), 1000)
-  const size = (await scene.guest.output(`stat -c %s ${guest}/a`)).trim()
+  truncateSync(join(host, 'a'), 1000)
+  const size = await scene.words(`stat -c %s ${guest}/a`)
   return { observed: size === '1000' ? 'new size' : 'old size', evidence: size }
 }
 
@@ -146,7 +128,7 @@ async function made(scene: Scene): Promise<Observation> {
   const actor = scene.addActor()
   await actor.do(`open f ${O_RDWR | O_CREAT} ${scene.guestPath(scene.file('-new'))}`)
   await actor.do('size f')
-  expectRequests(scene, isOneOf(Opcode.CREATE, Opcode.GETATTR), nameOf, 'CREATE')
+  expectOpcodes(scene, [Opcode.CREATE, Opcode.GETATTR], 'CREATE')
   return { observed: 'not asked for', evidence: 'open with O_CREAT, fstat' }
 }
 
