@@ -1,12 +1,12 @@
 /** Starting, serving and ending, as the user of the program sees it. */
-import { existsSync, linkSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, linkSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { dashed } from '../../src/config/option-spec.js'
 import { optionTable } from '../../src/config/option-table.js'
 import { servingPidOf } from '../../vm/device/serving-pid.js'
-import { linkOf } from '../../vm/host/link-of.js'
+import { descriptorsOf } from '../../vm/host/descriptors-of.js'
 import { RunningProgram, runProgram } from '../support/device/program.js'
 import { attach } from '../support/fuse/mount.js'
 import { tempDir } from '../support/host/temp-dir.js'
@@ -38,8 +38,7 @@ t.test('it prints the QEMU arguments that attach the share, as JSON off a termin
 
 t.test('it says if io_uring or threads do the work that would block', async (t) => {
   const { program, ready } = await start(t)
-  const fds = `/proc/${servingPidOf(program.pid)}/fd`
-  const hasRing = readdirSync(fds).some((fd) => linkOf(join(fds, fd)).includes('io_uring'))
+  const hasRing = descriptorsOf(servingPidOf(program.pid)).some((name) => name.includes('io_uring'))
   t.equal(ready.asyncIo, hasRing ? 'io_uring' : 'threads')
 })
 

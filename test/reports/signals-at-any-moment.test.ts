@@ -4,7 +4,7 @@ import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
-import { linkOf } from '../../vm/host/link-of.js'
+import { descriptorsOf } from '../../vm/host/descriptors-of.js'
 import { textOf } from '../../vm/host/text-of.js'
 import { isRoot } from '../support/device/cases.js'
 import { sleep } from '../support/device/device.js'
@@ -77,7 +77,7 @@ class Start {
   /** TCP ports that a process of it listens at. */
   ports(): string[] {
     return processesOf(this.directory).flatMap((pid) => {
-      const sockets = new Set(readdirSync(`/proc/${pid}/fd`).map((fd) => linkOf(`/proc/${pid}/fd/${fd}`)))
+      const sockets = new Set(descriptorsOf(pid))
       return textOf(`/proc/${pid}/net/tcp`)
         .split('\n')
         .map((line) => line.trim().split(/\s+/))

@@ -5,6 +5,7 @@
  */
 import { parseArgs } from 'node:util'
 import type { Test } from 'tap'
+import { median } from '../../vm/measure/statistics.js'
 import { LiveDevice } from '../support/device/live-device.js'
 import { mount } from '../support/fuse/mount.js'
 import { replaceInGuest } from './replace-guest.js'
@@ -41,9 +42,8 @@ const sandbox = values.sandbox === 'none' ? 'none' : 'namespace'
 
 /** `least to most, median`. */
 function spread(list: readonly number[]): string {
-  const sorted = [...list].sort((a, b) => a - b)
-  const at = (part: number) => sorted[Math.floor(part * (sorted.length - 1))]?.toFixed(0)
-  return `${at(0)} to ${at(1)}, median ${at(0.5)}`
+  const [least, middle, most] = [Math.min(...list), median(list), Math.max(...list)].map((n) => n.toFixed(0))
+  return `${least} to ${most}, median ${middle}`
 }
 
 /** The spread, and the first and last values in their order. */

@@ -1,5 +1,5 @@
 import { strict as assert } from 'node:assert'
-import { cpSync, readdirSync, writeFileSync } from 'node:fs'
+import { cpSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -8,7 +8,7 @@ import type { ShareUse } from '../../src/passthrough/passthrough-file-system.js'
 import { servingPidOf } from '../../vm/device/serving-pid.js'
 import type { Guest, RunningCommand } from '../../vm/guest/guest.js'
 import { loudMessages } from '../../vm/guest/kernel-log.js'
-import { linkOf } from '../../vm/host/link-of.js'
+import { descriptorsOf } from '../../vm/host/descriptors-of.js'
 import { freeLocks, type LockKind } from '../../vm/measure/migrations/host-locks.js'
 import { privateBytes } from '../../vm/measure/processes.js'
 import { DEFAULT_POLICIES, POLICIES } from '../../vm/measure/work/policies.js'
@@ -123,8 +123,8 @@ class ReplacedShare {
 
   /** Descriptors but io_urings: of these, a process gets as many as the kernel has left for its user. */
   private fdCount(): number {
-    const fds = `/proc/${servingPidOf(this.share.device.pid)}/fd`
-    return readdirSync(fds).filter((fd) => !linkOf(join(fds, fd)).includes('io_uring')).length
+    const names = descriptorsOf(servingPidOf(this.share.device.pid))
+    return names.filter((name) => !name.includes('io_uring')).length
   }
 
   private get lastPauseMs(): number {

@@ -1,6 +1,5 @@
-import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { linkOf } from '../host/link-of.js'
+import { descriptorsOf } from '../host/descriptors-of.js'
 import { makeTemporaryDir } from '../host/temporary-dir.js'
 import { ControlClient } from './control-client.js'
 import { DeviceProcess } from './device-process.js'
@@ -63,7 +62,6 @@ export class ControlledDevice {
 
   /** Returns how many descriptors the device has whose files are called so: a path's beginning, or `pipe:`. */
   descriptors(prefix: string): number {
-    const fds = `/proc/${servingPidOf(this.device.pid)}/fd`
-    return readdirSync(fds).filter((fd) => linkOf(join(fds, fd)).startsWith(prefix)).length
+    return descriptorsOf(servingPidOf(this.device.pid)).filter((name) => name.startsWith(prefix)).length
   }
 }

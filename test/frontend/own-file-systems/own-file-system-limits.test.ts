@@ -1,7 +1,8 @@
 /** The nodes and memory that a guest can make a user's own file system hold are bounded, and freed again. */
-import { constants, readdirSync, readlinkSync } from 'node:fs'
+import { constants } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
+import { descriptorsOf } from '../../../vm/host/descriptors-of.js'
 import { example, fixture, ServedModule } from '../../support/file-systems/served-module.js'
 import { mount } from '../../support/fuse/mount.js'
 import { setxattr } from '../../support/fuse/posix-calls.js'
@@ -98,14 +99,7 @@ t.test("a guest that leaves its files open leaves none of the adapter's open", a
     make: { kind: 'node', directory },
     serve: { once: false, stopTimeoutMs: 50 },
   })
-  const open = () =>
-    readdirSync(`/proc/${device.pid}/fd`).filter((fd) => {
-      try {
-        return readlinkSync(`/proc/${device.pid}/fd/${fd}`).startsWith(directory)
-      } catch {
-        return false
-      }
-    }).length
+  const open = () => descriptorsOf(device.pid).filter((name) => name.startsWith(directory)).length
   const guest = mount(t, device)
   guest.create(1n, 'created', O_RDWR)
   guest.mknod(1n, 'made', 0o100644)

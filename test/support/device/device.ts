@@ -16,7 +16,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import { servingPidOf } from '../../../vm/device/serving-pid.js'
-import { linkOf } from '../../../vm/host/link-of.js'
+import { descriptorsOf } from '../../../vm/host/descriptors-of.js'
 
 const PROGRAM = fileURLToPath(new URL('../../../program/main.js', import.meta.url))
 /** Only a hang takes this long. */
@@ -188,8 +188,7 @@ export class Device {
 
   /** Returns its open files, as /proc names them. */
   openFiles(): string[] {
-    const path = `/proc/${this.pid}/fd`
-    return readdirSync(path).map((fd) => linkOf(join(path, fd)))
+    return descriptorsOf(this.pid)
   }
 
   /** Returns the open(2) flags of every descriptor on a file of the share, except those of inodes (O_PATH). */
