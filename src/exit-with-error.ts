@@ -1,5 +1,5 @@
+import { visibleLines } from 'virtio-fs-ts/protocol'
 import { codeOf } from './basics/errors.js'
-import { visibleLines } from './basics/visible.js'
 import { UserError } from './config/user-error.js'
 
 const EXIT_FAILURE = 1

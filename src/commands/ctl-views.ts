@@ -1,6 +1,6 @@
 import type { CountsReport } from 'virtio-fs-ts/protocol'
+import { visible } from 'virtio-fs-ts/protocol'
 import { hasName } from '../basics/has-name.js'
-import { visible } from '../basics/visible.js'
 import type { ControlledShare } from '../control/control-commands.js'
 import type { FaultReport } from '../inspect/fault-rule.js'
 import { faultWords } from '../inspect/fault-words.js'

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Command } from 'commander'
+import { visibleJson } from 'virtio-fs-ts/protocol'
 import { hasName } from '../basics/has-name.js'
-import { visibleJson } from '../basics/visible.js'
 import { changesPath } from '../config/changes-path.js'
 import { UserError } from '../config/user-error.js'
 import { changeCommands, ownCommands, shareCommands } from '../control/control-commands.js'

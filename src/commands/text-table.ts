@@ -1,4 +1,4 @@
-import { visible } from '../basics/visible.js'
+import { visible } from 'virtio-fs-ts/protocol'
 
 /** The alignment of a column: words to the left, numbers to the right. */
 export interface Column {

@@ -1,4 +1,4 @@
-import { visible } from '../basics/visible.js'
+import { visible } from 'virtio-fs-ts/protocol'
 import type { InodeReport } from '../inspect/inode-activity.js'
 import type { LockReport } from '../passthrough/locks/locks.js'
 import { type Column, textTable } from './text-table.js'

@@ -1,5 +1,4 @@
-import { errnoName, FATTR_SIZE, Opcode, OpenFlag, opcodeName } from 'virtio-fs-ts/protocol'
-import { visible } from '../basics/visible.js'
+import { errnoName, FATTR_SIZE, Opcode, OpenFlag, opcodeName, visible } from 'virtio-fs-ts/protocol'
 import { openFlagNames } from '../inspect/inode-activity.js'
 import type { TracedRequest } from '../inspect/trace-format.js'
 import type { TimedRequest } from '../inspect/trace-reader.js'

@@ -1,6 +1,6 @@
 import { createServer, type Server, type Socket } from 'node:net'
+import { visibleJson } from 'virtio-fs-ts/protocol'
 import { messageOf } from '../basics/errors.js'
-import { visibleJson } from '../basics/visible.js'
 import type { ControlCommands } from './control-commands.js'
 import { MAX_LINE_LENGTH, parseRequest, tooLong } from './control-request.js'
 

@@ -1,7 +1,7 @@
 import { Socket } from 'node:net'
 import { createInterface } from 'node:readline'
+import { visibleJson } from 'virtio-fs-ts/protocol'
 import { messageOf } from '../basics/errors.js'
-import { visibleJson } from '../basics/visible.js'
 import { UserError } from '../config/user-error.js'
 import { type ControlRequest, MAX_LINE_LENGTH, parseRequest, tooLong } from '../control/control-request.js'
 import { reload } from './reload.js'

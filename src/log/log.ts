@@ -1,6 +1,6 @@
 import { isatty } from 'node:tty'
 import { type Logger, pino } from 'pino'
-import { visibleJson } from '../basics/visible.js'
+import { visibleJson } from 'virtio-fs-ts/protocol'
 import type { LogLevel } from '../config/options/process-options.js'
 import { PatientStream, type WriteNow } from './patient-stream.js'
 import { syslogStream } from './syslog.js'

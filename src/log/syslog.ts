@@ -1,5 +1,5 @@
 import { writeSync } from 'node:fs'
-import { visibleJson } from '../basics/visible.js'
+import { visibleJson } from 'virtio-fs-ts/protocol'
 
 /** LOG_DAEMON, shifted as in syslog(3). */
 const FACILITY = 3 << 3

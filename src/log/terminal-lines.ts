@@ -1,5 +1,5 @@
 import { inspect } from 'node:util'
-import { visibleLines } from '../basics/visible.js'
+import { visibleLines } from 'virtio-fs-ts/protocol'
 
 /** The name and colour of each level, by pino's number. */
 const levels: Readonly<Record<number, readonly [name: string, colour: string]>> = {

@@ -11,6 +11,7 @@ import { wrong } from './tree/attributes.js'
 import type { FileTree } from './tree/node.js'
 import { type TreePolicy, uniformPolicy } from './tree/policy.js'
 import { TreeFileSystem, type TreeOptions } from './tree/tree-file-system.js'
+import { visibleLines } from './visible.js'
 
 /** A mount of a guest, as agreed at INIT. */
 export interface MountInfo {
@@ -132,14 +133,9 @@ function mountInfo({ guestMinor, flags }: InitAgreement): MountInfo {
 
 const quiet = () => {}
 
-/** Characters that move the cursor, reverse text or stay invisible, without newlines: those are our own. */
-const UNSEEN = /(?!\n)[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu
-
-const escaped = (character: string) => `\\u{${character.codePointAt(0)?.toString(16)}}`
-
 /** A name that a guest has chosen can be in any field. */
 const say = (fields: object, message: string) => {
-  process.stderr.write(`virtio-fs: ${message}${describe(fields)}\n`.replaceAll(UNSEEN, escaped))
+  process.stderr.write(visibleLines(`virtio-fs: ${message}${describe(fields)}\n`))
 }
 
 /** Lines after the first do not begin as a line of the log does, whatever an error says. */

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { visible, visibleJson, visibleLines } from '../../src/basics/visible.js'
+import { visible, visibleJson, visibleLines } from 'virtio-fs-ts/protocol'
 import { html, jsonForScript } from '../../vm/report/html.js'
 import { startControlled } from '../support/device/control-client.js'
 import { runProgram } from '../support/device/program.js'

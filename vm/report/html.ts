@@ -1,4 +1,4 @@
-import { visibleJson, visibleLines } from '../../src/basics/visible.js'
+import { visibleJson, visibleLines } from 'virtio-fs-ts/protocol'
 
 /** Text that is HTML already. Made by `html` alone, so that whatever else goes into a page is escaped. */
 export class Html {

@@ -257,7 +257,7 @@ t.test('the log tells the path, the wrong value, and what caused an error', asyn
     /stat\(\) failed: .* path="\/throws-with-a-cause"\n/,
     /\nError: no answer\n +at .*[\s\S]*\n {2}caused by: Error: no server\n +at [\s\S]*\n {2}caused by: off\n/,
     /read\(\) failed: .* path="\/reads-text"\nTypeError: the answer is "text", not a Uint8Array\n/,
-    /mkdir\(\) failed: .* path="\/makes-nothing\/ma\\u\{9b\}2J\\u\{202e\}de"\n/,
+    /mkdir\(\) failed: .* path="\/makes-nothing\/ma\\u009b2J\\u202ede"\n/,
     /unlink\(\) has not settled: the guest gets ETIMEDOUT path="\/removes-never\/name" timeoutMs=100\n/,
   ])
     await device.says(said)
