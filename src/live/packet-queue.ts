@@ -25,7 +25,6 @@ export class PacketQueue {
   /** Resolves to the next packet, to undefined at the end, or to 'late' if none comes until `untilMs`. */
   async next(untilMs: number): Promise<Packet | undefined | 'late'> {
     for (;;) {
-      if (this.packets.length === 0 && !this.ended) this.loop.wait(0)
       const packet = this.packets.shift()
       if (packet !== undefined || this.ended) return packet
       const leftMs = untilMs - performance.now()

@@ -3,7 +3,7 @@ import { messageOf } from '../basics/errors.js'
 import { inTime } from '../basics/in-time.js'
 import type { ShareFigures } from '../share/share-figures.js'
 import type { ListeningSockets } from '../sockets/listening-sockets.js'
-import { closeFds, type Packet, PacketSocket } from '../sockets/packet-socket.js'
+import { closeFds, PacketSocket } from '../sockets/packet-socket.js'
 import { PacketQueue } from './packet-queue.js'
 import type { RunningShares } from './running-shares.js'
 import { keyOf } from './share-key.js'
@@ -70,13 +70,10 @@ export class Predecessor {
       await this.expect(packets, 'taken', untilMs)
       tell(socket, { op: 'go' })
     } catch (error) {
-      const said = await packets.next(0)
       // The successor must not get further before the shares go on.
       packets.close()
       await this.resumeAll()
-      // A share whose successor has ended does not know that it has said why.
-      const reason = refusalIn(said)
-      throw reason === undefined ? error : new Error(reason)
+      throw error
     }
     // It cannot be taken back from here on. A successor that never answers is one that was stopped or has died.
     const begun = await packets.next(untilMs)
@@ -129,14 +126,6 @@ export class Predecessor {
     // A share that has ended meanwhile has nothing to resume. One that waits for the host resumes when it goes on.
     await inTime(Promise.allSettled(serving.map(({ thread }) => thread.ask('resume', undefined))), MARGIN_MS)
   }
-}
-
-/** Returns the reason of a process that refuses. */
-function refusalIn(packet: Packet | 'late' | undefined): string | undefined {
-  if (packet === undefined || packet === 'late') return undefined
-  closeFds(packet.fds)
-  const message = messageIn(packet)
-  return message.op === 'refused' ? message.reason : undefined
 }
 
 function tell(socket: PacketSocket, message: SuccessionMessage, fds: readonly number[] = []): void {

@@ -4,6 +4,7 @@ import {
   HandedReceiver,
   HandedSender,
   type HandedSession,
+  ReceiverGone,
   StateError,
 } from 'vhost-user-ts'
 import { damaged } from '../state/blocks.js'
@@ -34,7 +35,8 @@ export function monotonicMs(): number {
 
 /**
  * Suspends a share and sends everything that another process needs to go on, over `fd`. Throws StateError if that takes
- * longer than `limitMs`, or cannot be done; the caller then resumes the share.
+ * longer than `limitMs`, or cannot be done; the caller then resumes the share. A process that has gone is no error here:
+ * whether it has taken everything, and why not, it says itself.
  */
 export function handOver(
   { state, backend, listenFd }: { state: ShareState; backend: Backend; listenFd: number },
@@ -54,6 +56,8 @@ export function handOver(
       sender.sendBytes(piece)
     }
     sender.end()
+  } catch (error) {
+    if (!(error instanceof ReceiverGone)) throw error
   } finally {
     sender.close()
   }

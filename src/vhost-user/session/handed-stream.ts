@@ -7,7 +7,7 @@ import { EventLoop } from '../event-loop.js'
 const FDS_PER_PACKET = 253
 /** A packet is one byte for its kind, and this much at most. */
 const MAX_PACKET_BYTES = 96 * 1024
-const { EAGAIN } = os.errno
+const { EAGAIN, ECONNRESET, EPIPE } = os.errno
 /** Too many descriptors are on their way. Node does not name it. */
 const ETOOMANYREFS = 109
 /** The pause while too many descriptors are on their way. */
@@ -20,10 +20,13 @@ const END = 3
 const noFds = new Int32Array(0)
 const never = new Int32Array(new SharedArrayBuffer(4))
 
+/** The other process has ended, or takes nothing any more. */
+export class ReceiverGone extends StateError {}
+
 /**
  * Sends bytes and descriptors to another process, over a connected socket that keeps the bounds of messages. The caller
- * keeps the socket and the descriptors. Throws StateError if the other process has ended or does not read until `untilMs`
- * (of `performance.now()`).
+ * keeps the socket and the descriptors. Throws ReceiverGone, or another StateError if the other process does not read until
+ * `untilMs` (of `performance.now()`).
  */
 export class HandedSender {
   private readonly loop = new EventLoop()
@@ -68,8 +71,9 @@ export class HandedSender {
       const { MSG_DONTWAIT } = native.constants
       const sent = native.sendMessage(this.fd, this.packet, 0, lenBytes, fds, fds.length, MSG_DONTWAIT)
       if (sent === lenBytes) return
+      if (sent === -EPIPE || sent === -ECONNRESET) throw new ReceiverGone('the new process takes no state')
       if (sent !== -EAGAIN && sent !== -ETOOMANYREFS)
-        throw new StateError(`the new process takes no state: errno ${-sent}`)
+        throw new StateError(`the state cannot be sent: errno ${-sent}`)
       const leftMs = this.untilMs - performance.now()
       if (leftMs <= 0) throw new StateError('the new process took too long')
       if (sent === -EAGAIN) this.loop.wait(Math.ceil(leftMs))
