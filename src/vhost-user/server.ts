@@ -32,7 +32,8 @@ export interface Server extends DeviceHost {
 
 /**
  * Listens at `socketPath` and serves one front-end after the other from Node's event loop, without blocking. Replaces a
- * socket that a killed process left behind. Throws SystemCallError if it cannot listen, RangeError for a device that breaks the protocol's limits.
+ * socket that a killed process left behind. Throws SystemCallError if it cannot listen, RangeError for a device that breaks
+ * the protocol's limits.
  */
 export function listen(socketPath: string, device: VhostUserDevice, options: ListenOptions = {}): Server {
   return new DeviceServer(socketPath, device, options)

@@ -60,7 +60,7 @@ export class FileCreation {
 
   constructor(
     private readonly share: Share,
-    private readonly opener: FileOpener,
+    private readonly fileOpener: FileOpener,
   ) {}
 
   /**
@@ -70,10 +70,8 @@ export class FileCreation {
   create(request: Request): number {
     const { args, argBytes, nameAt } = request
     const mode = CreateIn.mode(args, ARGS) & PERMISSIONS
-    const refused = refusalOfMode(this.share.options, mode)
-    if (refused < 0) return refused
     const guestFlags = CreateIn.flags(args, ARGS)
-    const parentFd = this.beginCreating(request)
+    const parentFd = this.begin(request, mode)
     if (parentFd < 0) return parentFd
     // The creator owns a new file, so O_NOATIME is allowed. The file is empty, so O_TRUNC does nothing.
     const wanted = hostOpenFlags(guestFlags, this.share.options) & ~O_TRUNC
@@ -83,9 +81,8 @@ export class FileCreation {
     const parent = this.share.inodes.slotOf(request.nodeid)
     if (fd === -EEXIST && (guestFlags & O_EXCL) === 0) return this.openExisting(request, parent, guestFlags)
     if (fd === -ENOENT && this.share.removed.isDirectoryGone(parent, parentFd)) return -ESTALE
-    const slot =
-      fd < 0 ? descriptorError(fd) : this.share.finder.adoptMade(fd, parentFd, argBytes, nameAt, this.st)
-    if (fd < 0) return slot
+    if (fd < 0) return descriptorError(fd)
+    const slot = this.share.finder.adoptMade(fd, parentFd, argBytes, nameAt, this.st)
     const result = this.replyNew(request, parent, slot, fd, wanted, guestFlags)
     if (result >= 0) return result
     // A file that cannot be labelled or opened as requested is removed again.
@@ -98,10 +95,8 @@ export class FileCreation {
   tmpfile(request: Request): number {
     const { args } = request
     const mode = CreateIn.mode(args, ARGS) & PERMISSIONS
-    const refused = refusalOfMode(this.share.options, mode)
-    if (refused < 0) return refused
     const guestFlags = CreateIn.flags(args, ARGS)
-    const parentFd = this.beginCreating(request)
+    const parentFd = this.begin(request, mode)
     if (parentFd < 0) return parentFd
     // With O_EXCL the file never gets a name.
     const wanted = hostOpenFlags(guestFlags, this.share.options) & ~O_TRUNC
@@ -118,8 +113,10 @@ export class FileCreation {
   }
 
   /** Becomes the caller. Returns the descriptor of the directory for the new file, or a negative errno. */
-  private beginCreating(request: Request): number {
+  private begin(request: Request, mode: number): number {
     const { share } = this
+    const refused = refusalOfMode(share.options, mode)
+    if (refused < 0) return refused
     const parent = share.inodes.slotOf(request.nodeid)
     if (parent === 0 || share.inodes.typeOf(parent) !== TYPE_DIRECTORY) return -EBADF
     // One descriptor for the file, one for its O_DIRECT and one for its inode.
@@ -147,7 +144,7 @@ export class FileCreation {
       if (slot > 0) share.inodes.unref(slot, 1)
       return error
     }
-    return this.replyCreate(request, parent, slot, this.opener.adopt(slot, fd, directFd, guestFlags))
+    return this.replyCreate(request, parent, slot, this.fileOpener.adopt(slot, fd, directFd, guestFlags))
   }
 
   /**
@@ -155,7 +152,7 @@ export class FileCreation {
    * error: the file's maker goes through the page cache instead.
    */
   private openDirect(slot: number, flags: number): number {
-    const fd = this.opener.openInode(slot, flags)
+    const fd = this.fileOpener.openInode(slot, flags)
     return fd === -EACCES || fd === -EPERM ? NO_FD : fd
   }
 
@@ -164,7 +161,8 @@ export class FileCreation {
     const slot = share.finder.lookup(parent, request.argBytes, request.nameAt, this.st)
     if (slot < 0) return slot
     const flags = hostOpenFlags(guestFlags, share.options)
-    const file = this.opener.open(request, slot, flags, guestFlags, CreateIn.openFlags(request.args, ARGS))
+    const openFlags = CreateIn.openFlags(request.args, ARGS)
+    const file = this.fileOpener.open(request, slot, flags, guestFlags, openFlags)
     if (typeof file === 'number') {
       share.inodes.unref(slot, 1)
       // The name is a link or fifo that the guest did not know. ESTALE makes it look the name up again.

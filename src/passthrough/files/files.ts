@@ -36,7 +36,7 @@ interface Share {
 export class FileOperations {
   constructor(
     private readonly share: Share,
-    private readonly opener: FileOpener,
+    private readonly fileOpener: FileOpener,
   ) {}
 
   /**
@@ -49,7 +49,7 @@ export class FileOperations {
     if (slot === 0) return -EBADF
     const guestFlags = OpenIn.flags(request.args, ARGS)
     const flags = hostOpenFlags(guestFlags, this.share.options)
-    const file = this.opener.open(request, slot, flags, guestFlags, OpenIn.openFlags(request.args, ARGS))
+    const file = this.fileOpener.open(request, slot, flags, guestFlags, OpenIn.openFlags(request.args, ARGS))
     if (typeof file === 'number') return postponedByLease(file)
     OpenOut.write(request.reply, 0, this.share.files.add(file), file.openFlags)
     return OpenOut.BYTES
@@ -89,7 +89,7 @@ export class FileOperations {
     const { inodes } = this.share
     const slot = inodes.slotOf(request.nodeid)
     if (slot === 0) return -EBADF
-    const fd = this.opener.openInode(slot, O_RDONLY, true)
+    const fd = this.fileOpener.openInode(slot, O_RDONLY, true)
     if (fd < 0) return postponedByLease(fd)
     const held = new HeldFd(fd, this.share.budget)
     const result = this.share.async.call(request, held, ASYNC_SYNCFS, 0, 0, 0)
