@@ -72,9 +72,31 @@ static unsigned int ask_threads(void)
 }
 
 /*
+ * Node's own handler of this signal is there for one time, after which it ends the process. True if that time has begun.
+ * The thread that took the signal blocks all others meanwhile, and so looks as if it could not have taken it.
+ */
+static bool is_being_handled(int signal)
+{
+    struct sigaction action;
+
+    return sigaction(signal, NULL, &action) == 0 && action.sa_handler == SIG_DFL &&
+           (action.sa_flags & (int)SA_RESETHAND) != 0;
+}
+
+static void end_by(int signal)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, signal);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    raise(signal);
+}
+
+/*
  * putOffSignals(): 0; lets all threads block the signals that would end this process, or start Node's debugger: they
  * stay pending for the next program. Pending signals and the calling thread's mask survive execve; a signal that
- * another thread has taken does not.
+ * another thread has taken does not, and ends the process here.
  */
 static napi_value put_off_all(napi_env env, napi_callback_info info)
 {
@@ -90,6 +112,9 @@ static napi_value put_off_all(napi_env env, napi_callback_info info)
     /* A thread that is stuck in the kernel cannot take a signal either. */
     for (int looks = 0; looks < PUT_OFF_LOOKS && ask_threads() > 0; looks++)
         nanosleep(&pause, NULL);
+    for (size_t n = 0; n < COUNT_OF(put_off_signals); n++)
+        if (is_being_handled(put_off_signals[n]))
+            end_by(put_off_signals[n]);
     return ret_int(env, 0);
 }
 
