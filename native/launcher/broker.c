@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "broker.h"
@@ -22,7 +23,7 @@
 #include "socket-files.h"
 
 /* A helper that is silent for longer waits for the host's file system: REPLACE_TIMEOUT_MS of the helper is 60 s. */
-#define SILENCE_MS 65000
+static const struct timespec silence = { .tv_sec = 65 };
 /* A helper's message: the program has said that its successor serves. */
 #define AWAIT_REPLACED 'd'
 /* Tells the program that a helper is gone, and with it every change that it has not committed. */
@@ -33,6 +34,7 @@ struct broker {
     int link_fd;
     int handover_fd;
     /* The helper that runs, and this end of its socket; -1 if none runs. */
+    /* 0 once it has ended. */
     int helper_pid;
     int helper_fd;
     bool reload_asked;
@@ -61,6 +63,22 @@ static void set_signals(void (*handler)(int))
         signal(group_signals[n], handler);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static void on_child(int signal)
+{
+    (void)signal;
+}
+
+/* The end of a helper interrupts the wait of serve(), and nothing else. */
+static void watch_children(void)
+{
+    sigset_t child;
+
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &child, NULL);
+    signal(SIGCHLD, on_child);
 }
 
 static void close_others(const struct broker *broker)
@@ -94,11 +112,14 @@ _Noreturn static void become_helper(const struct broker *broker, int helper_fd, 
     _exit(EXIT_REFUSED);
 }
 
-/* One that waits for the host's file system is reaped later: a killed process does not end before. */
-static void reap_helpers(void)
+/* A process that has ended is there until it is reaped. A killed one that waits for the host's file system ends later. */
+static void reap_helpers(struct broker *broker)
 {
-    while (waitpid(-1, NULL, WNOHANG) > 0)
-        continue;
+    int pid;
+
+    while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
+        if (pid == broker->helper_pid)
+            broker->helper_pid = 0;
 }
 
 /* `client_fd` is -1 for what a signal asked for: `task`. */
@@ -106,7 +127,6 @@ static void start_helper(struct broker *broker, int client_fd, const char *task)
 {
     int fds[2];
 
-    reap_helpers();
     if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, fds) < 0)
         return;
     broker->helper_pid = fork();
@@ -129,14 +149,14 @@ static void end_helper(struct broker *broker)
     close(broker->helper_fd);
     broker->helper_fd = -1;
     broker->replacing = false;
-    reap_helpers();
     drop_fresh_files();
     send(broker->handover_fd, ABORT, strlen(ABORT), MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 static void kill_helper(struct broker *broker)
 {
-    kill(broker->helper_pid, SIGKILL);
+    if (broker->helper_pid > 0)
+        kill(broker->helper_pid, SIGKILL);
     end_helper(broker);
 }
 
@@ -292,6 +312,9 @@ static bool serve_helper(struct broker *broker)
 
 static void serve(struct broker *broker)
 {
+    sigset_t none;
+
+    sigemptyset(&none);
     for (;;) {
         const bool idle = broker->helper_fd < 0;
         struct pollfd fds[] = {
@@ -300,10 +323,12 @@ static void serve(struct broker *broker)
             { .fd = idle ? broker->plan->changes_fd : -1, .events = POLLIN },
         };
 
-        const int ready = poll(fds, COUNT_OF(fds), idle ? -1 : SILENCE_MS);
+        const int ready = ppoll(fds, COUNT_OF(fds), idle ? NULL : &silence, &none);
 
-        if (ready < 0)
+        if (ready < 0) {
+            reap_helpers(broker);
             continue;
+        }
         if (ready == 0) {
             kill_helper(broker);
             continue;
@@ -327,6 +352,7 @@ static void serve(struct broker *broker)
 _Noreturn static void run_broker(struct broker *broker)
 {
     set_signals(SIG_IGN);
+    watch_children();
     close_others(broker);
     keep_socket_files(broker->plan);
     serve(broker);

@@ -41,6 +41,19 @@ function helpersOf(place: string): readonly number[] {
   })
 }
 
+function brokerOf(place: string, device: Device): number {
+  const broker = processesOf(place).find((pid) => {
+    const words = textOf(`/proc/${pid}/cmdline`)
+    return /^[^\0]*launcher\0--sandbox/.test(words) && pid !== device.outerPid
+  })
+  if (broker === undefined) throw new Error('there is no broker')
+  return broker
+}
+
+/** Those that have ended and were not waited for, too. */
+const childrenOf = (pid: number) =>
+  textOf(`/proc/${pid}/task/${pid}/children`).trim().split(' ').filter(Boolean).map(Number)
+
 t.test('SIGTERM during a reload ends the process, and leaves no file', async (t) => {
   const random = new Random(17)
   for (let n = 0; n < MOMENTS; n++) {
@@ -64,15 +77,15 @@ t.test('after SIGKILL of the helper all of the change has happened, or nothing',
   const control = await ControlClient.connect(t, join(place, 'run', 'control'))
   const names = async () =>
     (await control.ask<readonly { name: string }[]>('shares')).map(({ name }) => name).sort()
-  const helpers = () => helpersOf(place)
+  const broker = brokerOf(place, device)
   for (let n = 0; n < MOMENTS; n++) {
     writeFileSync(path, shareOf(place, 'a') + shareOf(place, 'b') + shareOf(place, 'c'))
     device.kill('SIGHUP')
     await sleep(random.below(SPREAD_MS))
-    for (const pid of helpers()) process.kill(pid, 'SIGKILL')
+    for (const pid of helpersOf(place)) process.kill(pid, 'SIGKILL')
     await until(
-      () => helpers().length === 0,
-      () => 'a helper is left',
+      () => childrenOf(broker).length === 0,
+      () => `a helper is left: ${childrenOf(broker)}`,
     )
     // The next change settles what the helper has left.
     writeFileSync(path, shareOf(place, 'a'))
@@ -89,13 +102,7 @@ t.test(
   'after SIGKILL of a helper whose shares do not serve yet, the next reload removes their files',
   async (t) => {
     const { place, path, device, runs } = await start(t)
-    const broker = processesOf(place).find((pid) => {
-      const words = textOf(`/proc/${pid}/cmdline`)
-      return /^[^\0]*launcher\0--sandbox/.test(words) && pid !== device.outerPid
-    })
-    const childrenOf = (pid: number) =>
-      textOf(`/proc/${pid}/task/${pid}/children`).trim().split(' ').filter(Boolean).map(Number)
-    if (broker === undefined) throw new Error('there is no broker')
+    const broker = brokerOf(place, device)
     writeFileSync(path, shareOf(place, 'a') + shareOf(place, 'b'))
     device.kill('SIGHUP')
     while (!runs().includes('b.sock')) {}
