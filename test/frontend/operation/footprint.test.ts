@@ -3,6 +3,7 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { privateBytes, processTree } from '../../../vm/measure/processes.js'
+import { median } from '../../../vm/measure/statistics.js'
 import { Device } from '../../support/device/device.js'
 import { tempDir } from '../../support/host/temp-dir.js'
 
@@ -12,16 +13,22 @@ const MIB = 1024 * 1024
 const measured = process.version.startsWith('v20.') ? {} : { skip: `Node ${process.version} has other sizes` }
 
 t.test(
-  'private memory of one share is below 15 MiB, and of each further one below 15 MiB',
+  'private memory of one share is below 14 MiB, and of each further one below 15 MiB',
   measured,
   async (t) => {
-    const one = await privateBytesOf(t, 1)
-    t.ok(one < 15 * MIB, `one share, on the main thread: ${(one / MIB).toFixed(1)} MiB`)
-    const [two, five] = [await privateBytesOf(t, 2), await privateBytesOf(t, 5)]
-    const each = (five - two) / 3
+    const one = await typical(() => privateBytesOf(t, 1))
+    t.ok(one < 14 * MIB, `one share, on the main thread: ${(one / MIB).toFixed(1)} MiB`)
+    const each = await typical(async () => ((await privateBytesOf(t, 5)) - (await privateBytesOf(t, 2))) / 3)
     t.ok(each < 15 * MIB, `each further share, on a thread of its own: ${(each / MIB).toFixed(1)} MiB`)
   },
 )
+
+/** On a busy machine, V8 sometimes compiles or collects something just when it is measured. */
+async function typical(measure: () => Promise<number>): Promise<number> {
+  const values = []
+  for (let n = 0; n < 3; n++) values.push(await measure())
+  return median(values)
+}
 
 /** The private memory of a device with `count` shares, as it is confined by default. */
 async function privateBytesOf(t: Test, count: number): Promise<number> {
