@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { Guest } from '../../vm/guest/guest.js'
 import { Snapshots } from '../../vm/guest/snapshots.js'
-import { freeLocks } from '../../vm/measure/migrations/host-locks.js'
+import { type FileLock, freeLocks, makeLocks } from '../../vm/measure/migrations/host-locks.js'
 import {
   bootWith,
   expectQuietKernel,
@@ -22,8 +22,7 @@ const OPTIONS = ['--cache', 'auto', '--posix-lock', '--flock', '--keep-alive']
 const FORGIVING = ['--migration-on-error', 'guest-error']
 
 /** Waits until a process of the host can no longer take a lock that the guest holds. */
-async function expectHeld(t: Test, { path }: SharedDirectory): Promise<void> {
-  const locks = (['flock', 'fcntl'] as const).map((kind) => ({ kind, path: join(path, kind) }))
+async function expectHeld(t: Test, locks: readonly FileLock[]): Promise<void> {
   let free = await freeLocks(locks)
   for (let n = 0; free.length > 0 && n < 100; n++) free = await freeLocks(locks)
   t.same(free, [], 'the locks are held on the host')
@@ -35,19 +34,19 @@ async function busyGuest(t: Test, options: readonly string[]) {
   const { path } = share
   writeFileSync(join(path, 'open'), '')
   writeFileSync(join(path, 'seen'), 'seen')
-  for (const kind of ['flock', 'fcntl']) writeFileSync(join(path, kind), '')
+  const locks = makeLocks(path, '/share')
   mkdirSync(join(path, 'sub'))
   writeFileSync(join(path, 'sub', 'file'), 'below')
   const guest = await bootWith(t, [share], { kernel: KERNEL, qemu: QEMU })
-  for (const kind of ['flock', 'fcntl']) guest.spawn(`lock-file ${kind} /share/${kind} sleep 1000000`)
+  for (const { holder } of locks) guest.spawn(holder)
   // Lets a process of the guest write to a file that it has had open all the time.
   const writer = guest.converse(
     'cd /share/sub && exec 9<>/share/open && while read line; do echo $line >&9 && echo written || echo failed; done 2>/dev/null',
   )
   t.equal(await writer.ask('before'), 'written')
   t.equal(await guest.output('cat /share/seen /share/sub/file'), 'seenbelow')
-  await expectHeld(t, share)
-  return { share, guest, writer }
+  await expectHeld(t, locks)
+  return { share, guest, writer, locks }
 }
 
 /** What the files of a guest hold now, and that it can make others. */
@@ -58,12 +57,12 @@ async function expectWork(t: Test, guest: Guest, { path }: SharedDirectory): Pro
 }
 
 t.test('savevm and loadvm: the guest is what it was, and the files are what they are', async (t) => {
-  const { share, guest, writer } = await busyGuest(t, [...OPTIONS, ...FORGIVING])
+  const { share, guest, writer, locks } = await busyGuest(t, [...OPTIONS, ...FORGIVING])
   const snapshots = await Snapshots.make(guest.qmp, join(tempDir(t), 'disk.qcow2'))
   await guest.output('echo one >/tmp/memory')
   await snapshots.save('first')
   await expectWork(t, guest, share)
-  await expectHeld(t, share)
+  await expectHeld(t, locks)
   for (let n = 0; n < 3; n++) {
     await guest.output(
       `echo two >/tmp/memory; echo ${n} >/share/sub/later-${n}; mv /share/sub /share/other; sync`,
@@ -75,7 +74,7 @@ t.test('savevm and loadvm: the guest is what it was, and the files are what they
     t.match(readFileSync(join(share.path, 'open'), 'utf8'), `before\nafter-${n}\n`, 'the open file is open')
     t.equal(await guest.output(`sleep 2; cat /share/sub/later-${n}`), `${n}\n`, 'files are not')
     await expectWork(t, guest, share)
-    await expectHeld(t, share)
+    await expectHeld(t, locks)
   }
   rmSync(join(share.path, 'open'))
   rmSync(join(share.path, 'seen'))
@@ -87,7 +86,7 @@ t.test('savevm and loadvm: the guest is what it was, and the files are what they
 })
 
 t.test('a guest in a file is restored when files are gone or replaced, or that is refused', async (t) => {
-  const { share, guest, writer } = await busyGuest(t, OPTIONS)
+  const { share, guest, writer, locks } = await busyGuest(t, OPTIONS)
   const { path } = share
   const file = join(tempDir(t), 'guest')
   await guest.save(file)
@@ -111,14 +110,14 @@ t.test('a guest in a file is restored when files are gone or replaced, or that i
   t.equal(await guest.output('sleep 2; cat /share/seen /share/moved/file'), 'replacedbelow')
   t.match((await guest.run('ls /share/sub')).stderr.toString(), /No such file/)
   t.equal(await writer.ask('gone'), 'failed')
-  await expectHeld(t, share)
+  await expectHeld(t, locks)
   await guest.output('echo made >/share/made && sync')
   t.equal(readFileSync(join(path, 'made'), 'utf8'), 'made\n')
   await expectQuietKernel(t, guest)
 })
 
 t.test('a guest in a file goes on where nothing has changed', async (t) => {
-  const { share, guest, writer } = await busyGuest(t, OPTIONS)
+  const { share, guest, writer, locks } = await busyGuest(t, OPTIONS)
   const file = join(tempDir(t), 'guest')
   const there = await serveAgain(t, share.path, OPTIONS)
   for (const { socketPath } of [there, share.device]) {
@@ -127,7 +126,7 @@ t.test('a guest in a file goes on where nothing has changed', async (t) => {
     t.equal(await writer.ask('on'), 'written')
     t.match(readFileSync(join(share.path, 'open'), 'utf8'), /on\n$/)
     await expectWork(t, guest, share)
-    await expectHeld(t, share)
+    await expectHeld(t, locks)
   }
   await expectQuietKernel(t, guest)
 })

@@ -9,7 +9,7 @@ import { servingPidOf } from '../../vm/device/serving-pid.js'
 import type { Guest, RunningCommand } from '../../vm/guest/guest.js'
 import { loudMessages } from '../../vm/guest/kernel-log.js'
 import { descriptorsOf } from '../../vm/host/descriptors-of.js'
-import { freeLocks, type LockKind } from '../../vm/measure/migrations/host-locks.js'
+import { type FileLock, freeLocks, makeLocks } from '../../vm/measure/migrations/host-locks.js'
 import { privateBytes } from '../../vm/measure/processes.js'
 import { DEFAULT_POLICIES, POLICIES } from '../../vm/measure/work/policies.js'
 import { ControlClient } from '../support/device/control-client.js'
@@ -19,7 +19,6 @@ import { tempDir } from '../support/host/temp-dir.js'
 // This path leads from dist/test/soak back to the sources, because scripts are not copied to dist.
 const SCRIPTS = fileURLToPath(new URL('../../../vm/measure/migrations/scripts/', import.meta.url))
 const NEEDS = ['--posix-lock', '--flock', '--keep-alive']
-const LOCKS: readonly LockKind[] = ['flock', 'fcntl']
 /** Each works and verifies until the file of its argument is there. */
 const LOADS = ['model', 'verified-io'] as const
 /** The last round of a load, on an emulated processor. */
@@ -46,6 +45,7 @@ class ReplacedShare {
   readonly fds: number[] = []
   readonly memoryKib: number[] = []
   readonly told: string[] = []
+  locks: readonly FileLock[] = []
   private loads: readonly RunningCommand[] = []
   private holders: readonly RunningCommand[] = []
   private nameless: RunningCommand | undefined
@@ -61,17 +61,13 @@ class ReplacedShare {
     return this.share.tag
   }
 
-  get locks(): readonly { kind: LockKind; path: string }[] {
-    return LOCKS.map((kind) => ({ kind, path: join(this.share.path, kind) }))
-  }
-
   /** Begins the work, with a lock of each kind and an open file without a name. */
   async start(guest: Guest): Promise<void> {
     const { path, tag } = this.share
     cpSync(SCRIPTS, join(path, 'scripts'), { recursive: true })
-    for (const lock of this.locks) writeFileSync(lock.path, '')
+    this.locks = makeLocks(path, `/${tag}`)
     this.ownBefore = await this.ownFds(guest)
-    this.holders = LOCKS.map((kind) => guest.spawn(`lock-file ${kind} /${tag}/${kind} sleep 1000000`))
+    this.holders = this.locks.map(({ holder }) => guest.spawn(holder))
     this.nameless = guest.spawn(`cd /${tag} && exec 9<>gone && rm gone && echo first >&9
       while ! [ -e stop ]; do sleep 0.2; done; echo second >&9; cat /proc/self/fd/9`)
     this.loads = LOADS.map((load) =>

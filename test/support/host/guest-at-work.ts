@@ -1,9 +1,6 @@
-/** A guest that works on a share for each cache policy, and holds locks there, while its devices are exchanged. */
-import { writeFileSync } from 'node:fs'
-import { join } from 'node:path'
 import type { Test } from 'tap'
 import type { Guest, RunningCommand } from '../../../vm/guest/guest.js'
-import { freeLocks, type LockKind } from '../../../vm/measure/migrations/host-locks.js'
+import { type FileLock, freeLocks, makeLocks } from '../../../vm/measure/migrations/host-locks.js'
 import { type SharedDirectory, serve } from './real-guest.js'
 
 /** Cache policies, each for a share of that name. */
@@ -16,8 +13,6 @@ export const policies = [
 
 export const COMMON = ['--posix-lock', '--flock', '--keep-alive']
 
-const LOCKS: readonly LockKind[] = ['flock', 'fcntl']
-
 /** Serves a share for each policy. `more` returns further options of one. */
 export async function serveEach(
   t: Test,
@@ -25,25 +20,21 @@ export async function serveEach(
 ): Promise<SharedDirectory[]> {
   const shares: SharedDirectory[] = []
   for (const { tag, args } of policies) {
-    const share = await serve(t, tag, [...args, ...COMMON, ...more(tag)])
-    for (const kind of LOCKS) writeFileSync(join(share.path, kind), '')
-    shares.push(share)
+    shares.push(await serve(t, tag, [...args, ...COMMON, ...more(tag)]))
   }
   return shares
 }
 
 /** A model that checks the contents of files, and a lock of each kind, on each of the shares of `serveEach`. */
 export class GuestAtWork {
-  private readonly locks: readonly { kind: LockKind; path: string }[]
+  private readonly locks: readonly FileLock[]
   private readonly holders: readonly RunningCommand[]
   private readonly models: readonly (RunningCommand & { tag: string })[]
 
   /** Begins; each model works for `seconds`. */
   constructor(guest: Guest, shares: readonly SharedDirectory[], seconds: number) {
-    this.locks = shares.flatMap(({ path }) => LOCKS.map((kind) => ({ kind, path: join(path, kind) })))
-    this.holders = shares.flatMap(({ tag }) =>
-      LOCKS.map((kind) => guest.spawn(`lock-file ${kind} /${tag}/${kind} sleep 100000`)),
-    )
+    this.locks = shares.flatMap(({ path, tag }) => makeLocks(path, `/${tag}`))
+    this.holders = this.locks.map(({ holder }) => guest.spawn(holder))
     this.models = shares.map(({ tag }, n) => ({
       tag,
       ...guest.spawn(`file-soak /${tag}/work ${n + 1} 1 ${seconds}`),

@@ -1,6 +1,26 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { runCommand } from '../../host/command.js'
 
-export type LockKind = 'flock' | 'fcntl'
+const KINDS = ['flock', 'fcntl'] as const
+
+/** A lock on a file of a share. */
+export interface FileLock {
+  readonly kind: (typeof KINDS)[number]
+  /** The file, on the host. */
+  readonly path: string
+  /** A command of the guest, which holds the lock until it is killed. */
+  readonly holder: string
+}
+
+/** Makes a file for each kind of lock in a directory, which the guest sees at `place`. */
+export function makeLocks(directory: string, place: string): readonly FileLock[] {
+  return KINDS.map((kind) => {
+    const path = join(directory, kind)
+    writeFileSync(path, '')
+    return { kind, path, holder: `lock-file ${kind} ${place}/${kind} sleep 1000000` }
+  })
+}
 
 /** Tries each `KIND FILE` of its arguments and prints whether another process has the lock. Node has neither call. */
 const TRY = `
@@ -14,7 +34,7 @@ for kind, path in zip(sys.argv[1::2], sys.argv[2::2]):
         print("held")`
 
 /** Tries to take locks as a process of the host. Returns those that it gets: nobody else holds them. */
-export async function freeLocks<T extends { kind: LockKind; path: string }>(
+export async function freeLocks<T extends Pick<FileLock, 'kind' | 'path'>>(
   locks: readonly T[],
 ): Promise<T[]> {
   const args = locks.flatMap(({ kind, path }) => [kind, path])

@@ -1,4 +1,4 @@
-import { cpSync, writeFileSync } from 'node:fs'
+import { cpSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -14,7 +14,7 @@ import { bootGuest, type CommandResult, type Guest, type RunningCommand } from '
 import { loudMessages } from '../../guest/kernel-log.js'
 import { whenLate } from '../../host/patience.js'
 import { POLICIES, type PolicyName } from '../work/policies.js'
-import { freeLocks, type LockKind } from './host-locks.js'
+import { type FileLock, freeLocks, makeLocks } from './host-locks.js'
 import { SharePair } from './share-pair.js'
 
 // This path leads from dist/vm/measure/migrations back to the sources, because scripts are not copied to dist.
@@ -29,7 +29,6 @@ const WORK_MS = 1_000
 const MOST_TRIES = 5
 /** The level of usual lines in a device's log. */
 const INFO = 30
-const LOCKS: readonly LockKind[] = ['flock', 'fcntl']
 const SHARES = '/shares'
 const NEEDS = ['--flock', '--posix-lock']
 
@@ -63,7 +62,6 @@ export interface MovingGuestOptions {
 /** A guest at work on a share for each cache policy, each of which two devices serve. */
 export class MovingGuest {
   private readonly loads: RunningLoad[] = []
-  private readonly locks: readonly { kind: LockKind; path: string }[]
   /** Migrations that were refused because a file without a name was open, and tried again. */
   refusals = 0
   /** Set when a load has ended before it was told to. */
@@ -75,16 +73,16 @@ export class MovingGuest {
     private readonly shares: readonly SharePair[],
     private readonly root: SharePair,
     private readonly qemu: string,
-  ) {
-    this.locks = shares.flatMap(({ path }) => LOCKS.map((kind) => ({ kind, path: join(path, kind) })))
-  }
+    private readonly locks: readonly FileLock[],
+  ) {}
 
   static async boot({ policies, kernel, qemu, mode }: MovingGuestOptions): Promise<MovingGuest> {
     const shares: SharePair[] = []
+    const locks: FileLock[] = []
     for (const policy of policies) {
       const share = await SharePair.start(policy, [...POLICIES[policy], ...NEEDS, '--migration-mode', mode])
       cpSync(SCRIPTS, join(share.path, 'scripts'), { recursive: true })
-      for (const kind of LOCKS) writeFileSync(join(share.path, kind), '')
+      locks.push(...makeLocks(share.path, `${SHARES}/${share.tag}`))
       shares.push(share)
     }
     const root = await SharePair.start(DEBIAN_TAG, DEBIAN_OPTIONS, await fetchDebianRoot())
@@ -98,15 +96,14 @@ export class MovingGuest {
     })
     for (const { tag } of shares) await guest.mount(tag, `${SHARES}/${tag}`)
     await enterDebianRoot(guest, root.tag, SHARES)
-    return new MovingGuest(guest, shares, root, qemu)
+    return new MovingGuest(guest, shares, root, qemu, locks)
   }
 
   /** Takes the locks and starts the work on every share. */
   start(): void {
+    for (const { holder } of this.locks) this.watch(holder, holder)
     for (const { tag } of this.shares) {
       const here = `${SHARES}/${tag}`
-      for (const kind of LOCKS)
-        this.watch(`${tag}: ${kind}`, `lock-file ${kind} ${here}/${kind} sleep 1000000`)
       for (const { name, command, debian } of loads) {
         const place = debian ? `/mnt/${tag}` : here
         const script = `mkdir -p ${place}/${name} && cd ${place}/${name} && ${command} ${place}/stop 2>&1`
