@@ -12,9 +12,7 @@ const MASK = SIGNALS.reduce((mask, name) => mask | (1n << BigInt(constants.signa
 const ADDON = import.meta.resolve('virtiofsd-ts-native')
 
 // From dist/test/unit/native back to the source.
-const SLOW_HANDLER = fileURLToPath(
-  new URL('../../../../test/support/host/slow-handler.c', import.meta.url),
-)
+const SLOW_HANDLER = fileURLToPath(new URL('../../../../test/support/host/slow-handler.c', import.meta.url))
 
 /** Runs a program behind `putOffSignals`. */
 function run(program: string, environment: NodeJS.ProcessEnv = {}) {
