@@ -36,11 +36,9 @@ class Start {
     const args = ['--shared-dir', tempDir(t), '--socket-path', this.socketPath, '--sandbox', sandbox]
     const control = ['--control-socket', join(this.directory, 'control')]
     const { PATH } = process.env
-    // Without options of the test runner, so that the program itself gets the signal.
-    this.child = spawn(process.execPath, [PROGRAM, ...args, ...control], {
-      env: { PATH },
-      stdio: ['ignore', 'ignore', 'pipe'],
-    })
+    // The test runner hands on options to each process, by which that would listen to signals itself.
+    const words = ['-i', `PATH=${PATH}`, process.execPath, PROGRAM, ...args, ...control]
+    this.child = spawn('env', words, { stdio: ['ignore', 'ignore', 'pipe'] })
     this.child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       this.stderr += text
     })

@@ -14,13 +14,11 @@ const ADDON = import.meta.resolve('virtiofsd-ts-native')
 // From dist/test/unit/native back to the source.
 const SLOW_HANDLER = fileURLToPath(new URL('../../../../test/support/host/slow-handler.c', import.meta.url))
 
-/** Runs a program behind `putOffSignals`. */
-function run(program: string, environment: NodeJS.ProcessEnv = {}) {
+/** Runs a program behind `putOffSignals`, without the test runner's options, by which it would listen to signals itself. */
+function run(program: string, environment: readonly string[] = []) {
   const text = `import * as native from '${ADDON}'\nnative.putOffSignals()\n${program}`
-  return spawnSync(process.execPath, ['--input-type=module', '-e', text], {
-    env: environment,
-    encoding: 'utf8',
-  })
+  const words = ['-i', ...environment, process.execPath, '--input-type=module', '-e', text]
+  return spawnSync('env', words, { encoding: 'utf8' })
 }
 
 /** What a program prints after it has put signals off. */
@@ -62,7 +60,7 @@ t.test('a signal that a thread has taken just before ends the process at once', 
   t.equal(compiled.status, 0, compiled.stderr)
   const { signal, stdout } = run(
     `native.becomeProgram(['/bin/echo', 'the next program'], Int32Array.of(0, 1, 2))`,
-    { LD_PRELOAD: library },
+    [`LD_PRELOAD=${library}`],
   )
   t.equal(stdout, '')
   t.equal(signal, 'SIGTERM')
