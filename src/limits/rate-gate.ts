@@ -55,6 +55,8 @@ export class RateGate implements Gate {
   )
   private inForce = noRateLimits
   private nextOrder = 0
+  /** When this batch of requests began. */
+  private nowMs = performance.now()
   private copiedBytes: number
   /** True if the buckets were filled up during this batch of requests: a pause before it earns no more than the burst. */
   private isFresh = false
@@ -112,10 +114,11 @@ export class RateGate implements Gate {
     return false
   }
 
-  progress(serve: (carrier: Carrier, sinceMs: number) => void): boolean {
+  progress(nowMs: number, serve: (carrier: Carrier, sinceMs: number) => void): boolean {
     this.isFresh = false
+    this.nowMs = nowMs
     if (this.count === 0) return false
-    this.refill(performance.now())
+    this.refill(nowMs)
     let served = 0
     while (served < TURN && this.serveOldest(({ isOpen }) => isOpen, serve)) served++
     return served > 0
@@ -161,10 +164,10 @@ export class RateGate implements Gate {
     return true
   }
 
-  /** The clock is read once for a batch, when a bucket is empty, and when a copy is charged. */
+  /** The clock is only read when a bucket is empty. */
   private mayPass(lane: Lane): boolean {
-    if (!this.isFresh || !lane.isOpen || this.copiedBytes !== this.counters.copiedBytes)
-      this.refill(performance.now())
+    if (!this.isFresh || this.copiedBytes !== this.counters.copiedBytes) this.refill(this.nowMs)
+    if (!lane.isOpen) this.refill(performance.now())
     return lane.isOpen
   }
 

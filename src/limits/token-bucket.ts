@@ -47,9 +47,9 @@ export class TokenBucket {
     this.tokens -= amount
   }
 
-  /** Adds what has come in since the last call. `isAwaited`: a request waits for it. */
+  /** Adds what has come in since the last call; nothing for an earlier time. `isAwaited`: a request waits for it. */
   refill(nowMs: number, isAwaited: boolean): void {
-    if (!this.isLimited) return
+    if (!this.isLimited || nowMs < this.atMs) return
     const room = isAwaited ? Math.max(this.burst, this.perMs * LATE_MS) : this.burst
     this.tokens = Math.min(Math.max(room, this.tokens), this.tokens + (nowMs - this.atMs) * this.perMs)
     this.atMs = nowMs

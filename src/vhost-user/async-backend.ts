@@ -212,10 +212,10 @@ class Service {
     this.loop.wait(0)
     do {
       if (this.over || this.connection.closed) return false
-      const served = rings.serveBatches()
       // Results come first: the device's own progress may need them.
       const carriedOut = device.io?.progress() === true
-      const completed = device.progress?.() === true || carriedOut
+      const completed = device.progress?.(performance.now()) === true || carriedOut
+      const served = rings.serveBatches()
       if (served || completed) {
         this.slicesSinceMs = 0
         this.releaseIfIdle()

@@ -77,9 +77,10 @@ export interface VhostUserDevice {
 
   /**
    * Starts the work that requests began and completes finished requests. Called after each batch of requests and each
-   * wake-up. Returns true if a request was completed.
+   * wake-up, and so before each batch: `nowMs`, of `performance.now()`, is when the last one has ended and the next one
+   * begins. Returns true if a request was completed.
    */
-  progress?(): boolean
+  progress?(nowMs: number): boolean
 
   /** Returns the milliseconds until `progress` has work without a request, or -1 for never. */
   nextDueMs?(): number

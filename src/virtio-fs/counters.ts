@@ -15,7 +15,7 @@ const LATENCIES_AT = BYTES_AT + BYTE_COUNTS
 const FLAGS_AT = LATENCIES_AT + OPCODES * LATENCY_BUCKETS
 const NUMBERS = FLAGS_AT + 1
 
-/** Requests that share a look at the clock. It takes longer than everything else that is counted. */
+/** The most requests that share a look at the clock. It takes longer than everything else that is counted. */
 const AT_ONCE = 8
 
 /** Replies of a share by opcode. */
@@ -46,7 +46,7 @@ export class Counters {
   private readonly bytes: Float64Array
   private readonly latencies: Float64Array
   private readonly flags: Int32Array
-  /** The last look at the clock, until `idle`: the end of some requests is the beginning of the next. */
+  /** The last known time: the end of some requests is the beginning of the next. 0: none is known yet. */
   private clockMs = 0
   /** The opcodes that were answered since then. */
   private readonly answeredNow = new Uint8Array(AT_ONCE)
@@ -121,20 +121,19 @@ export class Counters {
     const row = opcode < OPCODES ? opcode : OPCODES - 1
     if (startMs === this.clockMs) {
       this.answeredNow[this.answeredCount++] = row
-      if (this.answeredCount === AT_ONCE) this.lookAtClock()
+      if (this.answeredCount === AT_ONCE) this.tick(performance.now())
     } else {
       this.took(row, performance.now() - startMs)
     }
   }
 
-  /** A batch of requests has ended: time passes until the next one. */
-  idle(): void {
-    if (this.answeredCount > 0) this.lookAtClock()
-    this.clockMs = 0
+  /** The time, between two batches of requests. */
+  tick(nowMs: number): void {
+    if (this.answeredCount > 0) this.count(nowMs)
+    this.clockMs = nowMs
   }
 
-  private lookAtClock(): void {
-    const nowMs = performance.now()
+  private count(nowMs: number): void {
     const elapsedMs = nowMs - this.clockMs
     const bucket = latencyBucketOf(elapsedMs)
     for (let n = 0; n < this.answeredCount; n++) {
@@ -143,7 +142,6 @@ export class Counters {
       this.latencies[row * LATENCY_BUCKETS + bucket]++
     }
     this.answeredCount = 0
-    this.clockMs = nowMs
   }
 
   private took(row: number, elapsedMs: number): void {

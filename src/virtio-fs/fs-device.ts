@@ -90,9 +90,9 @@ export class FsDevice implements VhostUserDevice {
     for (const fd of this.background?.fds ?? []) loop.addReadable(fd, () => {})
   }
 
-  progress(): boolean {
+  progress(nowMs: number): boolean {
     const passed = this.interposer.progress()
-    const again = this.session.progress()
+    const again = this.session.progress(nowMs)
     return this.background?.progress() === true || passed || again
   }
 

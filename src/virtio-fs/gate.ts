@@ -10,8 +10,11 @@ export interface Gate {
    * again. May shorten the request in its copied arguments.
    */
   admit(request: Request, isDue: boolean): boolean
-  /** Passes the carriers that may run now to `serve`. Returns true if there were any. */
-  progress(serve: (carrier: Carrier, sinceMs: number) => void): boolean
+  /**
+   * Passes the carriers that may run now to `serve`. Returns true if there were any. `nowMs` is the time, for the requests
+   * of the next batch, too.
+   */
+  progress(nowMs: number, serve: (carrier: Carrier, sinceMs: number) => void): boolean
   /** Milliseconds until `progress` has work, or -1 for never. */
   nextDueMs(): number
   /** Passes every carrier to `serve`, because the rings stop. */

@@ -98,10 +98,13 @@ export class Session {
     return this.finish(request, result)
   }
 
-  /** Serves postponed and held requests that are due. Returns true if any was answered. */
-  progress(): boolean {
-    this.counters.idle()
-    const letIn = this.gate?.progress(this.serveHeld) === true
+  /**
+   * Serves postponed and held requests that are due. A batch of requests has ended at `nowMs`, and the next one may begin.
+   * Returns true if any was answered.
+   */
+  progress(nowMs: number): boolean {
+    this.counters.tick(nowMs)
+    const letIn = this.gate?.progress(nowMs, this.serveHeld) === true
     return this.postponed.progress(this.serveAgain) || letIn
   }
 

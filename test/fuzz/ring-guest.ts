@@ -97,7 +97,7 @@ export class RingGuest {
       assert.ok(chain !== undefined, queue.fault)
       const writtenBytes = device.process(chain, 1)
       if (writtenBytes !== PENDING) queue.complete(chain, writtenBytes)
-      device.progress()
+      device.progress(performance.now())
     }
     device.drain()
     while (this.inFlight.size > 0) this.checkReply()

@@ -34,12 +34,19 @@ t.test('latencies are counted while they are asked for, for every opcode', async
   counters.answered(3, startMs)
   counters.answered(0xffff_ffff, startMs)
   t.same(seen.latencyReport(), [], 'until the batch ends')
-  counters.idle()
-  t.not(counters.begin(), startMs)
+  counters.tick(startMs + 2)
+  t.equal(counters.begin(), startMs + 2, 'the next batch begins at that time')
   t.same(
-    seen.latencyReport().map(({ count }) => count),
-    [1, 1],
+    seen.latencyReport().map(({ count, sumMs }) => [count, Math.round(sumMs)]),
+    [
+      [1, 2],
+      [1, 2],
+    ],
   )
+  counters.tick(startMs + 10)
+  counters.answered(3, counters.begin())
+  counters.tick(startMs + 11)
+  t.equal(Math.round(seen.latencyReport()[0]?.sumMs ?? 0), 3, 'the time between batches is no latency')
 })
 
 t.test(
