@@ -39,7 +39,8 @@ export class Lane {
   }
 
   get isOpen(): boolean {
-    for (const bucket of this.buckets) if (!bucket.isOpen) return false
+    const { buckets } = this
+    for (let n = 0; n < buckets.length; n++) if (!buckets[n]?.isOpen) return false
     return true
   }
 

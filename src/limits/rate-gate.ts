@@ -96,15 +96,10 @@ export class RateGate implements Gate {
   admit(request: Request, isDue: boolean): boolean {
     const lane = this.laneOf[Math.min(request.opcode, OPCODES - 1)]
     if (lane === undefined) return true
-    // The usual case: nothing waits, and there is plenty.
-    if (lane === this.others && this.count === 0 && this.isFresh && this.iops.isOpen && !isDue) {
-      this.iops.take(1)
-      return true
-    }
     if (lane === this.copying) this.shorten(request)
     if (isDue) return true
-    const bytes = this.bytesOf(request, lane)
-    if (lane.length === 0 && this.mayPass(lane)) {
+    const bytes = lane === this.others ? 0 : this.bytesOf(request, lane)
+    if ((this.count === 0 || lane.length === 0) && this.mayPass(lane)) {
       this.pay(lane, bytes)
       return true
     }

@@ -15,8 +15,12 @@ const LATENCIES_AT = BYTES_AT + BYTE_COUNTS
 const FLAGS_AT = LATENCIES_AT + OPCODES * LATENCY_BUCKETS
 const NUMBERS = FLAGS_AT + 1
 
-/** The most requests that share a look at the clock. It takes longer than everything else that is counted. */
-const AT_ONCE = 8
+/**
+ * The most requests that share a look at the clock, which takes longer than everything else that is counted: as many as take
+ * the time below together, between 1 and this.
+ */
+const MOST_TOGETHER = 32
+const TOGETHER_MS = 0.02
 
 /** Replies of a share by opcode. */
 export interface CountsReport {
@@ -48,9 +52,13 @@ export class Counters {
   private readonly flags: Int32Array
   /** The last known time: the end of some requests is the beginning of the next. 0: none is known yet. */
   private clockMs = 0
-  /** The opcodes that were answered since then. */
-  private readonly answeredNow = new Uint8Array(AT_ONCE)
+  /** The requests that were answered since then, by opcode. */
+  private readonly answeredNow = new Uint8Array(OPCODES)
   private answeredCount = 0
+  /** Their opcodes, each once. */
+  private readonly rows = new Uint8Array(OPCODES)
+  private rowCount = 0
+  private together = 8
 
   /** Uses memory that another thread made, or allocates its own. */
   constructor(readonly memory: SharedArrayBuffer = new SharedArrayBuffer(8 * NUMBERS)) {
@@ -113,15 +121,15 @@ export class Counters {
   }
 
   /**
-   * A request that began at `startMs` is answered. Requests that are answered at once, one after the other, share a look at
-   * the clock: each counts until the last of them is answered.
+   * A request that began at `startMs` is answered. Short requests that are answered at once, one after the other, share a
+   * look at the clock: each counts until the last of them is answered.
    */
   answered(opcode: number, startMs: number): void {
     if (startMs === 0) return
     const row = opcode < OPCODES ? opcode : OPCODES - 1
     if (startMs === this.clockMs) {
-      this.answeredNow[this.answeredCount++] = row
-      if (this.answeredCount === AT_ONCE) this.tick(performance.now())
+      if (this.answeredNow[row]++ === 0) this.rows[this.rowCount++] = row
+      if (++this.answeredCount >= this.together) this.lookAtClock()
     } else {
       this.took(row, performance.now() - startMs)
     }
@@ -133,14 +141,25 @@ export class Counters {
     this.clockMs = nowMs
   }
 
+  private lookAtClock(): void {
+    const nowMs = performance.now()
+    const elapsedMs = nowMs - this.clockMs
+    this.tick(nowMs)
+    if (elapsedMs > 2 * TOGETHER_MS) this.together = Math.max(1, this.together >> 1)
+    else if (elapsedMs < TOGETHER_MS) this.together = Math.min(MOST_TOGETHER, 2 * this.together)
+  }
+
   private count(nowMs: number): void {
     const elapsedMs = nowMs - this.clockMs
     const bucket = latencyBucketOf(elapsedMs)
-    for (let n = 0; n < this.answeredCount; n++) {
-      const row = this.answeredNow[n]
-      this.elapsedMs[row] += elapsedMs
-      this.latencies[row * LATENCY_BUCKETS + bucket]++
+    for (let n = 0; n < this.rowCount; n++) {
+      const row = this.rows[n]
+      const count = this.answeredNow[row]
+      this.answeredNow[row] = 0
+      this.elapsedMs[row] += count * elapsedMs
+      this.latencies[row * LATENCY_BUCKETS + bucket] += count
     }
+    this.rowCount = 0
     this.answeredCount = 0
   }
 

@@ -64,3 +64,28 @@ t.test(
     t.ok(sums.every((sumMs) => sumMs > 0))
   },
 )
+
+/** The requests of a batch that are answered, each after `taskMs`, before the clock is looked at. */
+function answeredTogether(counters: Counters, taskMs: number): number {
+  const counted = () => counters.latencyReport()[0]?.count ?? 0
+  const before = counted()
+  for (let n = 1; n <= 1000; n++) {
+    const endMs = performance.now() + taskMs
+    while (performance.now() < endMs) {}
+    counters.answered(3, counters.begin())
+    if (counted() > before) return n
+  }
+  return 0
+}
+
+t.test('a request that takes long has its own look at the clock', async (t) => {
+  const counters = new Counters()
+  counters.isTimed = true
+  counters.tick(performance.now())
+  t.equal(answeredTogether(counters, 1), 8)
+  const sizes = Array.from({ length: 5 }, () => answeredTogether(counters, 1))
+  t.same(sizes, [4, 2, 1, 1, 1])
+  const [{ sumMs, count } = { sumMs: 0, count: 0 }] = counters.latencyReport()
+  t.equal(count, 17)
+  t.ok(sumMs >= 8 * 8 + 4 * 4 + 2 * 2 + 3, `${sumMs} ms`)
+})
