@@ -18,11 +18,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "children.h"
 #include "descriptors.h"
 #include "packet.h"
 #include "refuse.h"
 
-#define STATUS_OF_SIGNAL 128
 /* More than a supervisor needs to end a program that does not obey. */
 #define PATIENCE_MS 15000
 /* The time that the broker has to remove files, which a dead disk can prevent. */
@@ -51,14 +51,6 @@ static void ask_broker(const struct keeper *keeper, char request)
     send(keeper->plan->broker_fd, &request, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-static int status_of(int status)
-{
-    if (WIFEXITED(status))
-        return WEXITSTATUS(status);
-    say("ended by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
-    return STATUS_OF_SIGNAL + WTERMSIG(status);
-}
-
 static bool successor_runs(const struct keeper *keeper)
 {
     return keeper->successor_pid > 0 && keeper->successor_status < 0;
@@ -85,14 +77,14 @@ static void take_ends(struct keeper *keeper)
         if (pid <= 0)
             return;
         if (pid == keeper->successor_pid) {
-            keeper->successor_status = WIFEXITED(status) ? WEXITSTATUS(status) : STATUS_OF_SIGNAL + WTERMSIG(status);
+            keeper->successor_status = status_of(status);
         } else if (pid == keeper->program_pid) {
             if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_REPLACED && keeper->successor_pid > 0) {
                 replace_program(keeper);
             } else {
                 keeper->ended = true;
                 /* No complaint about how it ended if it was asked to end. */
-                keeper->status = keeper->asked && !keeper->killed ? EXIT_SUCCESS : status_of(status);
+                keeper->status = keeper->asked && !keeper->killed ? EXIT_SUCCESS : told_status_of(status);
             }
         }
     }
@@ -198,16 +190,6 @@ static bool take_request(struct keeper *keeper)
     return true;
 }
 
-static int make_signal_fd(void)
-{
-    sigset_t set;
-
-    sigemptyset(&set);
-    for (size_t n = 0; n < COUNT_OF(signals); n++)
-        sigaddset(&set, signals[n]);
-    return signalfd(-1, &set, SFD_CLOEXEC);
-}
-
 /* The program has not ended in time. Returns false if even the kernel cannot end it. */
 static bool lose_patience(struct keeper *keeper)
 {
@@ -231,10 +213,10 @@ static void end_broker(const struct keeper *keeper)
 _Noreturn static void keep(struct keeper *keeper)
 {
     struct pollfd fds[2] = {
-        { .fd = make_signal_fd(), .events = POLLIN }, { .fd = keeper->plan->broker_fd, .events = POLLIN }
+        { .fd = make_signal_fd(signals, COUNT_OF(signals)), .events = POLLIN },
+        { .fd = keeper->plan->broker_fd, .events = POLLIN },
     };
 
-    must(fds[0].fd, "make a signal descriptor");
     while (!keeper->ended) {
         const int count = poll(fds, 2, keeper->asked ? PATIENCE_MS : -1);
 

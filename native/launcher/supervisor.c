@@ -4,18 +4,17 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "children.h"
 #include "namespaces.h"
 #include "privileges.h"
 #include "refuse.h"
 #include "supervisor.h"
 
-#define STATUS_OF_SIGNAL 128
 /* The time a program has to end after a signal; then the time the kernel has to kill it, which a dead disk can
  * prevent. */
 #define PATIENCE_MS 5000
@@ -34,19 +33,8 @@ static bool answer_seal(const struct plan *plan, int seal_fd)
     return true;
 }
 
-/* These signals were blocked before the program was forked, so none is lost. */
-static int make_signal_fd(void)
-{
-    sigset_t set;
-
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGHUP);
-    sigaddset(&set, SIGQUIT);
-    sigaddset(&set, SIGCHLD);
-    return signalfd(-1, &set, SFD_CLOEXEC);
-}
+/* They were blocked before the program was forked, so none is lost. */
+static const int signals[] = { SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGCHLD };
 
 /* The program's state. */
 struct supervised {
@@ -83,14 +71,7 @@ static void take_status(struct supervised *program)
         return;
     program->ended = true;
     /* No complaint about how the program ended if it was asked to end. */
-    if (program->asked)
-        program->status = EXIT_SUCCESS;
-    else if (WIFEXITED(status))
-        program->status = WEXITSTATUS(status);
-    else {
-        program->status = STATUS_OF_SIGNAL + WTERMSIG(status);
-        say("ended by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
-    }
+    program->status = program->asked ? EXIT_SUCCESS : told_status_of(status);
 }
 
 static void handle_signal(const struct plan *plan, int signal_fd, struct supervised *program)
@@ -126,8 +107,7 @@ int supervise(const struct plan *plan, int child, int seal_fd)
     struct supervised program = { .pid = child };
 
     keep_privileges_for_sealing(plan);
-    fds[0].fd = make_signal_fd();
-    must(fds[0].fd, "make a signal descriptor");
+    fds[0].fd = make_signal_fd(signals, sizeof(signals) / sizeof(signals[0]));
     while (!program.ended) {
         const int count = poll(fds, 2, program.asked ? PATIENCE_MS : -1);
 
