@@ -3,7 +3,7 @@ import type { OptionName } from '../config/option-table.js'
 import { UserError } from '../config/user-error.js'
 import type { ShareConfig } from '../share/share-config.js'
 import type { DescribedShare, Description, NewSettings, ProcessSettings } from './messages.js'
-import { differenceOf } from './setting-changes.js'
+import { differenceOf, remedyFor } from './setting-changes.js'
 import { type Helper, prepareShare, releaseSocket } from './share-changes.js'
 import { keyOf } from './share-key.js'
 
@@ -16,7 +16,7 @@ export interface ReloadPlan {
   readonly atNextMount: Readonly<Record<string, readonly OptionName[]>>
 }
 
-/** Settings of the whole process, which only a restart changes, by the option that names each. */
+/** Settings of the whole process, by the option that names each: only another process has others. */
 const processSettings: Readonly<Record<string, OptionName>> = {
   syslog: 'syslog',
   fileLimit: 'rlimit-nofile',
@@ -28,6 +28,9 @@ const processSettings: Readonly<Record<string, OptionName>> = {
   userMap: 'uid-map',
   groupMap: 'gid-map',
 }
+
+/** A process that takes the place of another has to have the same: docs/migration.md. */
+const keptByReplacement: readonly OptionName[] = ['sandbox', 'control-socket', 'metrics']
 
 /**
  * Reads the configuration again and applies what is different. Throws UserError, with file and line, if any part of it
@@ -108,13 +111,10 @@ function changeOf(
   if (running === undefined) return []
   // The path of an inherited socket is known to the running process alone.
   const next = { ...config, socketPath: running.config.socketPath }
-  const { now, mount, restart } = differenceOf(running.config, next)
-  const [option] = restart
-  if (option !== undefined) {
-    throw new UserError(
-      `${draft.where(option)}: a share that runs cannot change this: remove the share and add it, or restart`,
-    )
-  }
+  const { now, mount, fixed } = differenceOf(running.config, next)
+  const [option] = fixed
+  if (option !== undefined)
+    throw new UserError(`${draft.where(option)}: a share that runs cannot change this: ${remedyFor(option)}`)
   return now.length + mount.length === 0 ? [] : [{ id: running.id, config: next, mount }]
 }
 
@@ -127,7 +127,8 @@ function expectSameProcess(
     // The keys are those of ProcessSettings.
     const name = key as keyof ProcessSettings
     if (JSON.stringify(before[name]) === JSON.stringify(after[name])) continue
-    throw new UserError(`${where(option)}: a process that runs cannot change this: restart it`)
+    const remedy = keptByReplacement.includes(option) ? 'restart' : 'replace'
+    throw new UserError(`${where(option)}: a process that runs cannot change this: ${remedy} it`)
   }
 }
 

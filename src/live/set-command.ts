@@ -8,7 +8,7 @@ import type { LogLevel } from '../config/options/process-options.js'
 import { UserError } from '../config/user-error.js'
 import { compileGlob, type OpenRule } from '../io-mode/open-rules.js'
 import type { ShareConfig } from '../share/share-config.js'
-import { changeable } from './setting-changes.js'
+import { changeable, remedyFor } from './setting-changes.js'
 
 /** What `set` changes. */
 export interface SetPlan {
@@ -36,7 +36,7 @@ export function planSet(config: ShareConfig, argument: unknown): SetPlan {
     if (option === 'log-level') continue
     const setting = changeable.get(option)
     if (setting === undefined)
-      throw new UserError(`set: ${key} cannot change in a share that runs: remove the share and add it`)
+      throw new UserError(`set: ${key} cannot change in a share that runs: ${remedyFor(option)}`)
     next = { ...next, [setting.name]: values.get(option) }
     if (setting.effect === 'mount') atNextMount.push(option)
   }

@@ -1,8 +1,11 @@
 import type { OptionName } from '../config/option-table.js'
 import type { ShareConfig } from '../share/share-config.js'
 
-/** When a change of a setting takes effect in a share that runs: at once, with the next mount, or not at all. */
-type Effect = 'now' | 'mount' | 'restart'
+/**
+ * When a change of a setting takes effect in a share that runs: at once, with the next mount, when another process takes
+ * its place, or not at all.
+ */
+type Effect = 'now' | 'mount' | 'replace' | 'restart'
 
 /** Settings that have a notation of their own: `set` takes the one, and `limits` changes the others. */
 const special: readonly string[] = ['rules', 'rateLimits', 'quota']
@@ -40,29 +43,29 @@ const settings: Readonly<Record<keyof ShareConfig, readonly [OptionName, Effect]
   allowSuid: ['suid', 'restart'],
   allowDev: ['dev', 'restart'],
   allowProjectIds: ['allow-project-ids', 'restart'],
-  allowDirectIo: ['allow-direct-io', 'restart'],
-  preserveNoatime: ['preserve-noatime', 'restart'],
+  allowDirectIo: ['allow-direct-io', 'replace'],
+  preserveNoatime: ['preserve-noatime', 'replace'],
   writeback: ['writeback', 'restart'],
   readonly: ['readonly', 'restart'],
   xattr: ['xattr', 'restart'],
   xattrMap: ['xattrmap', 'restart'],
   posixAcl: ['posix-acl', 'restart'],
   securityLabel: ['security-label', 'restart'],
-  lockTimeoutSec: ['lock-timeout', 'restart'],
-  fileHandles: ['inode-file-handles', 'restart'],
-  inodeLimit: ['inode-limit', 'restart'],
+  lockTimeoutSec: ['lock-timeout', 'replace'],
+  fileHandles: ['inode-file-handles', 'replace'],
+  inodeLimit: ['inode-limit', 'replace'],
   translateUid: ['translate-uid', 'restart'],
   translateGid: ['translate-gid', 'restart'],
-  inspect: ['inspect', 'restart'],
-  faults: ['fault', 'restart'],
-  withhold: ['withhold', 'restart'],
-  initOverride: ['init-on', 'restart'],
-  unsafeFaults: ['unsafe-faults', 'restart'],
-  trace: ['trace', 'restart'],
-  traceBytes: ['trace-size', 'restart'],
-  pollUs: ['poll-us', 'restart'],
-  threadPoolSize: ['thread-pool-size', 'restart'],
-  migration: ['migration-mode', 'restart'],
+  inspect: ['inspect', 'replace'],
+  faults: ['fault', 'replace'],
+  withhold: ['withhold', 'replace'],
+  initOverride: ['init-on', 'replace'],
+  unsafeFaults: ['unsafe-faults', 'replace'],
+  trace: ['trace', 'replace'],
+  traceBytes: ['trace-size', 'replace'],
+  pollUs: ['poll-us', 'replace'],
+  threadPoolSize: ['thread-pool-size', 'replace'],
+  migration: ['migration-mode', 'replace'],
 }
 
 /** The table's keys: all those of a ShareConfig. */
@@ -71,15 +74,22 @@ const names = Object.keys(settings) as (keyof ShareConfig)[]
 /** The options that `set` can change in a running share: the setting behind each, and when a change takes effect. */
 export const changeable: ReadonlyMap<OptionName, { name: keyof ShareConfig; effect: Effect }> = new Map(
   names
-    .filter((name) => settings[name][1] !== 'restart' && !special.includes(name))
+    .filter((name) => ['now', 'mount'].includes(settings[name][1]) && !special.includes(name))
     .map((name) => [settings[name][0], { name, effect: settings[name][1] }]),
 )
+
+/** What helps where a running share cannot change an option. */
+export function remedyFor(option: OptionName): string {
+  const effects = names.filter((name) => settings[name][0] === option).map((name) => settings[name][1])
+  return `${effects.includes('replace') ? 'replace the process, or ' : ''}remove the share and add it`
+}
 
 /** The options whose values differ between two configurations of a share, by when they take effect. */
 export interface Difference {
   readonly now: readonly OptionName[]
   readonly mount: readonly OptionName[]
-  readonly restart: readonly OptionName[]
+  /** These cannot change in a share that runs. */
+  readonly fixed: readonly OptionName[]
 }
 
 /** Compares two configurations of a share. */
@@ -88,10 +98,10 @@ export function differenceOf(before: ShareConfig, after: ShareConfig): Differenc
   // The tree is counted from the start, or never.
   const counts = (before.quota === undefined) === (after.quota === undefined)
   const effectOf = (name: keyof ShareConfig) => (name === 'quota' && !counts ? 'restart' : settings[name][1])
-  const among = (effect: Effect) => [
-    ...new Set(changed.filter((name) => effectOf(name) === effect).map((name) => settings[name][0])),
+  const among = (...effects: readonly Effect[]) => [
+    ...new Set(changed.filter((name) => effects.includes(effectOf(name))).map((name) => settings[name][0])),
   ]
-  return { now: among('now'), mount: among('mount'), restart: among('restart') }
+  return { now: among('now'), mount: among('mount'), fixed: among('restart', 'replace') }
 }
 
 /** A value as text. The line at which a rule stands makes no difference. */

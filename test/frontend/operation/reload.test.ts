@@ -136,6 +136,41 @@ t.test('a change that cannot be applied refuses the whole reload, with file and 
   mount(t, configured.at('a')).getattr(ROOT_ID)
 })
 
+/** Each in the notation of the file. */
+const REPLACEABLE = {
+  'allow-direct-io': 'true',
+  'preserve-noatime': 'true',
+  'lock-timeout': '5',
+  'inode-file-handles': '"never"',
+  'inode-limit': '5000',
+  inspect: 'true',
+  withhold: '"LSEEK"',
+  'trace-size': '2',
+  'poll-us': '20',
+  'thread-pool-size': '2',
+  'migration-mode': '"file-handles"',
+}
+
+t.test('what a running share cannot change, a process in its place has', async (t) => {
+  const configured = await Configured.start(t, shareA)
+  const { device } = configured
+  mount(t, configured.at('a')).getattr(ROOT_ID)
+  for (const [option, value] of Object.entries(REPLACEABLE)) {
+    configured.write(`${shareA}${option} = ${value}\n`)
+    const { reason = '' } = await configured.hangUp()
+    t.match(reason, new RegExp(`${option}: a share that runs cannot change this: replace the process, or`))
+  }
+  const changed = Object.entries(REPLACEABLE).map(([option, value]) => `${option} = ${value}\n`)
+  configured.write(`${shareA}${changed.join('')}`)
+  device.kill('SIGUSR2')
+  await until(
+    () => device.logs().some(({ msg }) => msg === 'another process serves in the place of this one'),
+    () => 'it was not replaced',
+  )
+  device.findServingProcess()
+  t.match(await configured.hangUp(), { added: 0, removed: 0, changed: 0 }, 'all of it is in force')
+})
+
 t.test('shares have equal budgets of descriptors, from the start and after a reload', async (t) => {
   const configured = await Configured.start(t, shareA)
   const { control } = configured
