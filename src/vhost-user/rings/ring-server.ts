@@ -63,6 +63,8 @@ export class RingServer implements RingHost {
   }
 
   ringStopping(vring: Vring, queue: SplitVirtqueue): void {
+    // For requests completed because the ring stops. Whoever runs it next takes the driver as told of all that are completed.
+    if (queue.shouldSignal()) vring.signal(this.loop.waits)
     this.loop.remove(vring.kickFd)
     native.memoryWatch(queue.memory.id, vring.index, -1)
     this.active = this.active.filter((other) => other !== vring)

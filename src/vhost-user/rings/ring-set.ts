@@ -12,7 +12,10 @@ export type RingSettings = Pick<Vring, 'addresses' | 'enabled' | 'kickFd' | 'log
 export interface RingHost {
   /** `queue` runs from now on: poll its kick descriptor. May throw ProtocolError BAD_FDS. */
   ringStarted(vring: Vring, queue: SplitVirtqueue): void
-  /** Called before the queue stops and its kick descriptor is closed. */
+  /**
+   * Called before the queue stops and its kick descriptor is closed. Some requests may have been completed just now: tell
+   * the driver.
+   */
   ringStopping(vring: Vring, queue: SplitVirtqueue): void
 }
 

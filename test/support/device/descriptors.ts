@@ -1,4 +1,4 @@
-import { readdirSync, readlinkSync } from 'node:fs'
+import { readdirSync, readlinkSync, readSync } from 'node:fs'
 import type { Test } from 'tap'
 import * as native from 'virtiofsd-ts-native'
 
@@ -31,6 +31,15 @@ export function ok(result: number): number {
 
 export function eventfd(): number {
   return ok(native.eventfdCreate(native.constants.EFD_NONBLOCK))
+}
+
+/** Empties an eventfd. Returns true if it was signalled. */
+export function takeSignal(fd: number): boolean {
+  try {
+    return readSync(fd, new Uint8Array(8)) === 8
+  } catch {
+    return false
+  }
 }
 
 /** Returns two connected sockets. */
