@@ -332,7 +332,7 @@ export class BackendSession {
       case FrontendRequest.SET_VRING_KICK:
         return this.setRingFd(message, (vring, fd) => this.setKick(vring, fd))
       case FrontendRequest.SET_VRING_CALL:
-        return this.setRingFd(message, (vring, fd) => vring.setCall(fd))
+        return this.setRingFd(message, (vring, fd) => this.setCall(vring, fd))
       case FrontendRequest.SET_VRING_ERR:
         return this.setRingFd(message, (vring, fd) => vring.setErr(fd))
       case FrontendRequest.SET_LOG_BASE:
@@ -532,6 +532,12 @@ export class BackendSession {
     const before = vring.kickFd
     this.rings.change(vring, { kickFd: fd })
     if (before >= 0) native.close(before)
+  }
+
+  /** Nobody may have read the last signal by the descriptor before, so the new one is signalled, as libvhost-user does. */
+  private setCall(vring: Vring, fd: number): void {
+    vring.setCall(fd)
+    if (vring.queue !== undefined) vring.signal(0)
   }
 
   private setRingFd(message: Message, take: (vring: Vring, fd: number) => void): number {

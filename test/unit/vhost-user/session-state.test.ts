@@ -3,7 +3,7 @@ import { openSync } from 'node:fs'
 import t from 'tap'
 import { AsyncBackend, Backend, ProtocolError } from 'vhost-user-ts'
 import * as native from 'virtiofsd-ts-native'
-import { checkNoFdLeak, countOpenFds, ok } from '../../support/device/descriptors.js'
+import { checkNoFdLeak, countOpenFds, eventfd, ok, takeSignal } from '../../support/device/descriptors.js'
 import { MIB, UVA_BASE } from '../../support/rings/guest-ram.js'
 import {
   FEATURES,
@@ -206,6 +206,24 @@ t.test('the call descriptor signals, blocking or not, and never blocks', async (
       native.close(fd)
     })
   }
+})
+
+t.test('a descriptor for calls that replaces one of a running ring is signalled once', async (t) => {
+  withPeer(t, (peer) => {
+    peer.negotiate().share()
+    const fd = eventfd()
+    const isSignalled = () => takeSignal(fd)
+    t.ok(peer.takes(Req.SET_VRING_CALL, u64(0), [fd]))
+    t.equal(isSignalled(), false, 'the ring does not run')
+    peer.start(0)
+    t.equal(isSignalled(), false, 'nothing has changed')
+    t.ok(peer.takes(Req.SET_VRING_CALL, u64(0), [fd]))
+    t.equal(isSignalled(), true, 'nobody may have read the last signal by the descriptor before')
+    peer.stop(0)
+    t.ok(peer.takes(Req.SET_VRING_CALL, u64(0), [fd]))
+    t.equal(isSignalled(), false, 'the ring does not run any more')
+    native.close(fd)
+  })
 })
 
 t.test('RESET_DEVICE clears rings and device; memory, features and descriptors for calls stay', async (t) => {
