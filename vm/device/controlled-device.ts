@@ -54,6 +54,15 @@ export class ControlledDevice {
     return { inodes, files, directories, descriptors: this.descriptors(this.sharedDir) }
   }
 
+  /** Returns how many requests the device has had since its start. */
+  async requestCount(): Promise<number> {
+    interface Counts {
+      readonly requests: Readonly<Record<string, number>>
+    }
+    const { requests } = await this.control.ask<Counts>('counts', undefined, ONLY_SHARE)
+    return Object.values(requests).reduce((sum, count) => sum + count, 0)
+  }
+
   async stop(): Promise<void> {
     this.control.close()
     await this.device.stop()

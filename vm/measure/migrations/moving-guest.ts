@@ -11,6 +11,7 @@ import {
   fetchDebianRoot,
 } from '../../device/debian-root.js'
 import { bootGuest, type CommandResult, type Guest, type RunningCommand } from '../../guest/guest.js'
+import { stacksOf } from '../../guest/hung-guest.js'
 import { loudMessages } from '../../guest/kernel-log.js'
 import { whenLate } from '../../host/patience.js'
 import { POLICIES, type PolicyName } from '../work/policies.js'
@@ -23,6 +24,7 @@ const MEMORY_MIB = 1_024
 const BOOT_MS = 300_000
 /** The last steps of a guest can take long on an emulated processor. */
 const PATIENCE_MS = 300_000
+const MOST_WAITS = 6
 /** Work between two migrations. */
 const WORK_MS = 1_000
 /** A guest that has an open file without a name cannot move by paths. */
@@ -184,13 +186,33 @@ export class MovingGuest {
     return command
   }
 
-  /** Resolves to the result of a command that is about to end. Rejects if it does not. */
-  private endOf(what: string, { result }: RunningCommand): Promise<CommandResult> {
+  /**
+   * Resolves to the result of a command that is about to end. A slow guest has time as long as it asks its shares for
+   * something. Rejects with the guest's waiting tasks if it does not.
+   */
+  private async endOf(what: string, { result }: RunningCommand): Promise<CommandResult> {
+    for (let n = 0; n < MOST_WAITS; n++) {
+      const before = await this.requestCount()
+      const ended = await this.inTime(result)
+      if (ended !== undefined) return ended
+      if ((await this.requestCount()) === before) break
+    }
+    throw new Error([`${what} does not end`, ...(await stacksOf(this.guest))].join('\n'))
+  }
+
+  /** Resolves to undefined if a command does not end within PATIENCE_MS. */
+  private inTime(result: Promise<CommandResult>): Promise<CommandResult | undefined> {
     return new Promise((resolve, reject) => {
-      const late = () => reject(new Error(`${what} does not end`))
-      const callOff = whenLate(this.guest.qemuPid, PATIENCE_MS, late)
+      const callOff = whenLate(this.guest.qemuPid, PATIENCE_MS, () => resolve(undefined))
       result.finally(callOff).then(resolve, reject)
     })
+  }
+
+  /** The number of requests that the guest's devices have had. */
+  private async requestCount(): Promise<number> {
+    let count = 0
+    for (const pair of [...this.shares, this.root]) count += await pair.requestCount()
+    return count
   }
 
   private expectNoFault(): void {

@@ -58,6 +58,11 @@ export class SharePair {
       .map((name) => `${held[name]} ${name} instead of ${idle[name]}`)
   }
 
+  /** Returns how many requests the device that serves the guest has had. */
+  requestCount(): Promise<number> {
+    return this.devices[this.side].requestCount()
+  }
+
   /** The log lines of the devices. */
   get log(): readonly string[] {
     return this.devices.flatMap((device) => device.log)

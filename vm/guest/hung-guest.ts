@@ -1,5 +1,5 @@
-import type { Guest } from '../guest/guest.js'
-import { parseKernelLog } from '../guest/kernel-log.js'
+import type { Guest } from './guest.js'
+import { parseKernelLog } from './kernel-log.js'
 
 const LOOK_TIMEOUT_MS = 10_000
 
