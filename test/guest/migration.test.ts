@@ -24,6 +24,7 @@ for (const { kernel, qemu } of newerPairs) {
       others.push(await serveAgain(t, shares[n]!.path, [...args, ...COMMON]))
     const guest = await bootWith(t, shares, { kernel, qemu })
     const work = new GuestAtWork(guest, shares, MIGRATIONS * SECONDS_EACH)
+    await work.begun()
     const downtimes: number[] = []
     for (let n = 1; n <= MIGRATIONS; n++) {
       await sleep(1000)

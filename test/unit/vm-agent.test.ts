@@ -45,3 +45,44 @@ t.test('a message that begins in one machine and ends in the next is whole', asy
   t.equal(await commands, `kill ${id} 9\n`, 'commands go to the new machine')
   after.machine.destroy()
 })
+
+t.test('no command is on its way while a guest moves', async (t) => {
+  const before = await makeLine(t)
+  const after = await makeLine(t)
+  const agent = new Agent([before.host])
+  before.machine.write('{"hello":"6.1"}\n')
+  await agent.hello
+  const said = { before: '', after: '' }
+  before.machine.on('data', (bytes) => {
+    said.before += bytes
+  })
+  after.machine.on('data', (bytes) => {
+    said.after += bytes
+  })
+  const settled = () => new Promise((resolve) => setTimeout(resolve, 50))
+  for (const id of [1, 2]) agent.kill(id, 9)
+  let isHeld = false
+  const held = agent.hold().then(() => {
+    isHeld = true
+  })
+  await settled()
+  t.equal(said.before, 'kill 1 9\n')
+  t.equal(isHeld, false, 'the guest may not have it yet')
+  before.machine.write('{"ack":1}\n')
+  await held
+  await settled()
+  t.equal(said.before, 'kill 1 9\n', 'the next one waits')
+  agent.moveTo([after.host])
+  before.machine.end()
+  await settled()
+  t.equal(said.after, 'kill 2 9\n')
+  after.machine.write('{"ack":1}\n')
+  await agent.hold()
+  agent.kill(3, 9)
+  await settled()
+  t.equal(said.after, 'kill 2 9\n')
+  agent.goOn()
+  await settled()
+  t.equal(said.after, 'kill 2 9\nkill 3 9\n', 'a migration that failed')
+  after.machine.destroy()
+})

@@ -50,6 +50,9 @@ export class Agent {
   private readonly jobs = new Map<number, Job>()
   private readonly queue: string[] = []
   private awaitsAck = false
+  private isHeld = false
+  /** Called when the guest has every line that was sent. */
+  private caughtUp = (): void => {}
   private line: Socket
   private expectsHello = true
   private greet!: (release: string) => void
@@ -72,13 +75,30 @@ export class Agent {
     this.listen(lines)
   }
 
+  /**
+   * Resolves when the guest has every line that was sent. Further ones wait until `moveTo` or `goOn`: a line that a machine
+   * has not handed to its guest when that moves on is lost.
+   */
+  async hold(): Promise<void> {
+    this.isHeld = true
+    if (!this.awaitsAck) return
+    await new Promise<void>((resolve) => {
+      this.caughtUp = resolve
+    })
+  }
+
+  /** Sends lines again after `hold`. */
+  goOn(): void {
+    this.isHeld = false
+    this.sendNext()
+  }
+
   /** Goes on behind the same lines of another machine, to which the guest has moved. The old machine is about to end. */
   moveTo(lines: Socket[]): void {
     const before = this.lines
     this.line = lines[before.indexOf(this.line)]!
     this.listen(lines, before)
-    this.awaitsAck = false
-    this.sendNext()
+    this.goOn()
   }
 
   /** Each of `before` is heard to its end first. */
@@ -162,7 +182,7 @@ export class Agent {
   }
 
   private sendNext(): void {
-    if (this.awaitsAck || this.queue.length === 0) return
+    if (this.awaitsAck || this.isHeld || this.queue.length === 0) return
     this.awaitsAck = true
     this.line.write(`${this.queue.shift()}\n`)
   }
@@ -179,6 +199,7 @@ export class Agent {
       if ('hello' in message) this.meet(message.hello, this.lines[lineIndex]!)
       // The line was acknowledged, or never will be: a new agent knows nothing of it.
       this.awaitsAck = false
+      this.caughtUp()
       this.sendNext()
     }
   }

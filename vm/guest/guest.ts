@@ -303,6 +303,7 @@ export class Guest {
   /**
    * Moves the running guest to a new QEMU, whose shares are served at other sockets in the same order. Resolves to the
    * time between stop and go. After a failure the guest goes on in its old QEMU, and this rejects with QEMU's reason.
+   * Commands that are given meanwhile start when it is over.
    */
   async migrate(
     socketPaths: readonly string[],
@@ -314,6 +315,7 @@ export class Guest {
     const from = this.machine
     const to = await this.machineAt(socketPaths, uri, qemuName)
     try {
+      await this.holdAgent()
       const move = moveGuest(from.qmp, uri, bandwidthBytes)
       const [downtimeMs] = await Promise.all([move, meanwhile?.(from.qmp, to.process)])
       await waitUntilRunning(to.qmp)
@@ -325,6 +327,7 @@ export class Guest {
       to.process.signal('SIGKILL')
       await to.process.exited
       await waitUntilRunning(from.qmp)
+      this.agent.goOn()
       throw error
     } finally {
       dir.remove()
@@ -334,6 +337,7 @@ export class Guest {
   /** Saves the running guest to a file and ends its QEMU. Until `restore` the guest does nothing. */
   async save(path: string): Promise<void> {
     const { process, qmp } = this.machine
+    await this.holdAgent()
     await moveGuest(qmp, `file:${path}`)
     this.isSaved = true
     process.signal('SIGKILL')
@@ -354,6 +358,10 @@ export class Guest {
     await Promise.race([waitUntilRunning(to.qmp).catch(() => ended), ended])
     this.isSaved = false
     this.goOnIn(to)
+  }
+
+  private async holdAgent(): Promise<void> {
+    await Promise.race([this.agent.hold(), this.failed])
   }
 
   private async machineAt(

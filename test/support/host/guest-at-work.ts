@@ -1,3 +1,6 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
 import type { Guest, RunningCommand } from '../../../vm/guest/guest.js'
 import { type FileLock, freeLocks, makeLocks } from '../../../vm/measure/migrations/host-locks.js'
@@ -29,16 +32,34 @@ export async function serveEach(
 export class GuestAtWork {
   private readonly locks: readonly FileLock[]
   private readonly holders: readonly RunningCommand[]
+  /** Directories on the host that the models make. */
+  private readonly works: readonly string[]
   private readonly models: readonly (RunningCommand & { tag: string })[]
 
   /** Begins; each model works for `seconds`. */
-  constructor(guest: Guest, shares: readonly SharedDirectory[], seconds: number) {
+  constructor(
+    private readonly guest: Guest,
+    shares: readonly SharedDirectory[],
+    seconds: number,
+  ) {
     this.locks = shares.flatMap(({ path, tag }) => makeLocks(path, `/${tag}`))
     this.holders = this.locks.map(({ holder }) => guest.spawn(holder))
+    this.works = shares.map(({ path }) => join(path, 'work'))
     this.models = shares.map(({ tag }, n) => ({
       tag,
       ...guest.spawn(`file-soak /${tag}/work ${n + 1} 1 ${seconds}`),
     }))
+  }
+
+  /** Resolves once every lock is held and every model has begun. Rejects after two minutes. */
+  async begun(): Promise<void> {
+    for (let n = 0; n < 600; n++) {
+      // To try the locks could keep the guest from taking one. Each holder begins to sleep when it has its lock.
+      const held = Number(await this.guest.output('pidof sleep | wc -w'))
+      if (held === this.locks.length && this.works.every((path) => existsSync(path))) return
+      await sleep(200)
+    }
+    throw new Error('the work in the guest does not begin')
   }
 
   /** Checks that a process of the host gets none of the locks. */
