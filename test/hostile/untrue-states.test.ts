@@ -1,12 +1,16 @@
 /** States of a guest that no device saves, from a hostile front-end. */
-import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { lstatSync, mkdirSync, openSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { loadState, saveState } from 'vhost-user-ts/frontend'
 import { FUSE_ROOT_ID, InitFlag } from 'virtio-fs-ts/protocol'
+import * as native from 'virtiofsd-ts-native'
+import { FileHandles } from '../../src/passthrough/inodes/file-handles.js'
 import { FILES, FileRecords } from '../../src/state/handle-records.js'
 import { INODES, InodeEncoder, type InodeRecord } from '../../src/state/inode-records.js'
 import { type Records, recordSection, stateStream, textSection } from '../../src/state/sections.js'
+import { isRoot } from '../support/device/cases.js'
 import { Device } from '../support/device/device.js'
 import { LiveDevice } from '../support/device/live-device.js'
 import { resume, suspend } from '../support/device/migrate.js'
@@ -167,5 +171,68 @@ t.test('paths of a state do not lead out of the share, and its files are opened 
   for (const [n] of good.entries()) fs.forget(BigInt(first + n), 9n)
   for (const path of device.openFiles())
     if (!path.startsWith('/proc') && /passwd|etc$/.test(path)) t.fail(path)
+  fs.close()
+})
+
+/** The file at a path, as a true state describes it. */
+function described(path: string): InodeRecord {
+  const { O_NOFOLLOW, O_PATH } = native.constants
+  const fd = openSync(path, O_PATH | O_NOFOLLOW)
+  const handle = FileHandles.of(fd)
+  native.close(fd)
+  const { ino, mode } = lstatSync(path, { bigint: true })
+  return {
+    ...INODE,
+    type: Number(mode >> 12n),
+    inoLow: Number(BigInt.asIntN(32, ino)),
+    inoHigh: Number(BigInt.asIntN(32, ino >> 32n)),
+    path: new TextEncoder().encode(path.slice(path.lastIndexOf('/') + 1)),
+    handle,
+  }
+}
+
+t.test('a file with the right handle that is not what the state says is never opened', async (t) => {
+  if (!isRoot) {
+    t.pass('untrue types', { skip: 'needs root: CAP_DAC_READ_SEARCH, for inodes that rest' })
+    return
+  }
+  const device = await Device.start(t, ['--migration-on-error', 'guest-error', '--keep-alive'])
+  const { directory } = device
+  const at = (name: string) => join(directory, name)
+  for (const name of ['file', 'other', 'third']) writeFileSync(at(name), name)
+  execFileSync('mkfifo', [at('fifo')])
+  symlinkSync('file', at('link'))
+  const fs = mount(t, device)
+  const bases = suspend(fs)
+  const agreement = savedAgreement(saveState(fs.frontend))
+  const { inoLow, inoHigh } = described(at('third'))
+  const untrue: readonly [string, Partial<InodeRecord>][] = [
+    ['fifo', { type: 8 }],
+    ['link', { type: 8 }],
+    ['other', { type: 1 }],
+    ['other', { inoLow, inoHigh }],
+  ]
+  const encoder = new InodeEncoder()
+  const inodes = untrue.map(([name, lie], n) =>
+    encoder.encode({ ...described(at(name)), ...lie, slot: 3 + n }).slice(),
+  )
+  const file = encoder.encode({ ...described(at('file')), slot: 2 }).slice()
+  t.equal(accepts(fs, stateOf(agreement, recordSection(INODES, [file, ...inodes]))), true)
+  t.same(
+    device.openFiles().filter((path) => path.startsWith(`${directory}/`)),
+    [],
+    'none is open',
+  )
+  resume(fs, bases)
+  t.equal(fs.getattr(2n).attr.size, 4n)
+  for (const [n, [name]] of untrue.entries()) {
+    refused(t, 'ESTALE', () => fs.getattr(BigInt(3 + n)), name)
+    t.throws(() => fs.open(BigInt(3 + n), O_RDWR), name)
+  }
+  t.equal(fs.lookup(ROOT_ID, 'third').attr.size, 5n, 'the file whose number another one had')
+  t.same(
+    device.openFiles().filter((path) => /fifo|link|other/.test(path)),
+    [],
+  )
   fs.close()
 })

@@ -67,12 +67,19 @@ export class FileHandles {
     return lenBytes < 0 ? undefined : answer.subarray(4, 8 + lenBytes)
   }
 
-  /** Returns true if a name in a directory has this handle, type and bytes. A link is not followed. */
+  /**
+   * Returns true if a name in a directory has this handle, type and bytes, and sets `mountId`. A link is not followed.
+   */
   isAt(directoryFd: number, name: Uint8Array, handle: Uint8Array): boolean {
     const lenBytes = native.nameToHandleAt(directoryFd, name, 0, 0, this.answer)
     if (lenBytes < 0 || 4 + lenBytes !== handle.length) return false
     for (let n = 0; n < handle.length; n++) if (handle[n] !== this.answer[4 + n]) return false
     return true
+  }
+
+  /** The mount of the file that was named last, as statx tells it. */
+  get mountId(): number {
+    return this.answerWords[0]
   }
 
   /** Returns true if handles of a device can be opened now. */

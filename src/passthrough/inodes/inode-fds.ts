@@ -1,11 +1,11 @@
-import { ENFILE, ESTALE, Statx } from 'virtio-fs-ts/protocol'
+import { ENFILE, ESTALE, Statx, type StatxWords } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import type { FdBudget } from './fd-budget.js'
 import { FileHandles } from './file-handles.js'
 import { HandleLife, type HostFileSystems } from './host-file-system.js'
 import type { LastPlaces } from './last-places.js'
 import { CHUNK_BITS, CHUNK_MASK, CHUNK_SLOTS } from './slot-chunks.js'
-import { statxIsNameless } from './statx.js'
+import { STATX_MASK, statxIsNameless } from './statx.js'
 
 const NONE = -1
 /** Most descriptors examined for one to close while there is still room: no request scans a whole table. */
@@ -29,6 +29,8 @@ const RECENT = 1
 const NO_HANDLE = 2
 /** It was lost in a migration: there is nothing to open. */
 const LOST = 4
+/** It came with its handle from another device, and has not been opened here. */
+const UNSEEN = 8
 
 /**
  * O_PATH descriptors of inodes, by slot. `maxOpen` and the budget limit the open ones. Beyond that limit, descriptors not
@@ -47,6 +49,8 @@ export class InodeFds {
   private last = 0
   private lastButOne = 0
   private readonly st = new Int32Array(Statx.WORDS)
+  /** Returns true if the file with these attributes can be what another device has said of the slot's. */
+  isAsTold: (slot: number, st: StatxWords) => boolean = () => true
 
   constructor(
     private readonly budget: FdBudget,
@@ -85,6 +89,7 @@ export class InodeFds {
     else if (handle !== undefined && this.handles !== undefined) {
       chunk.handles ??= new Int32Array(CHUNK_SLOTS * FileHandles.WORDS)
       FileHandles.restore(handle, chunk.handles, at * FileHandles.WORDS)
+      chunk.flags[at] = UNSEEN
     } else chunk.flags[at] = LOST
   }
 
@@ -245,8 +250,19 @@ export class InodeFds {
     if (!this.makeRoom()) return -ENFILE
     const opened = this.handles.open(chunk.device[at], chunk.handles, at * FileHandles.WORDS)
     const fd = opened === -ESTALE ? this.findAgain(slot, chunk.device[at]) : opened
+    if (fd >= 0 && (chunk.flags[at] & UNSEEN) !== 0 && !this.see(chunk, slot, fd)) return -ESTALE
     if (fd >= 0) this.install(chunk, slot, fd)
     return fd
+  }
+
+  /** Returns true if a file that is opened for the first time is what was said of it. Closes `fd` otherwise. */
+  private see(chunk: Chunk, slot: number, fd: number): boolean {
+    const at = slot & CHUNK_MASK
+    chunk.flags[at] &= ~UNSEEN
+    if (native.fstatx(fd, STATX_MASK, this.st) === 0 && this.isAsTold(slot, this.st)) return true
+    native.close(fd)
+    chunk.flags[at] |= LOST
+    return false
   }
 
   /** Handles a dead handle whose file may still exist: if it does, no handle of its file system is trusted any more. */

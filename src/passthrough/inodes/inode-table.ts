@@ -75,7 +75,9 @@ export class InodeTable {
   /** Called before an inode is forgotten. */
   onRelease: ((slot: number) => void) | undefined
 
-  constructor(readonly fds: InodeFds) {}
+  constructor(readonly fds: InodeFds) {
+    fds.isAsTold = (slot, st) => this.isAsTold(slot, st)
+  }
 
   begin({ flags }: InitAgreement): void {
     this.keepsGivenBack = has(flags, InitFlag.EXPORT_SUPPORT)
@@ -220,6 +222,16 @@ export class InodeTable {
     else chunk.type[at] |= NOT_INDEXED
   }
 
+  /**
+   * The same for an inode with a handle for which `canRest` is true, on the device of `st`. Its type and its inode number are
+   * those of `record` until its file is opened, and is found to be another one.
+   */
+  restoreResting(record: InodeRecord, handle: Uint8Array, st: StatxWords): void {
+    const device = this.deviceFor(st)
+    const isDouble = this.index.find(device, record.inoLow, record.inoHigh) !== 0
+    this.put(record, -1, device, handle, isDouble)
+  }
+
   /** The devices of inodes, as `deviceFor` knows them. */
   get knownDevices(): ReadonlyMap<string, number> {
     return this.devices
@@ -238,6 +250,12 @@ export class InodeTable {
     this.index.reserve(count)
   }
 
+  /** Returns true if the file with the attributes `st` can be the one that another device has described. */
+  private isAsTold(slot: number, st: StatxWords): boolean {
+    const isSame = this.inoLowOf(slot) === Statx.inoLow(st) && this.inoHighOf(slot) === Statx.inoHigh(st)
+    return isSame && this.typeOf(slot) === Statx.mode(st) >>> 12
+  }
+
   isDisowned(slot: number): boolean {
     return (this.chunkOf(slot).type[slot & CHUNK_MASK] & NOT_INDEXED) !== 0
   }
@@ -247,7 +265,17 @@ export class InodeTable {
    * or knows the inode by `handle`, or not at all. Call `restored` after the last one.
    */
   adopt(record: InodeRecord, fd: number): void {
-    const { slot, type, device } = record
+    this.put(record, fd, record.device, record.handle, record.isDisowned)
+  }
+
+  private put(
+    record: InodeRecord,
+    fd: number,
+    device: number,
+    handle: Uint8Array | undefined,
+    isDisowned: boolean,
+  ): void {
+    const { slot, type } = record
     this.reserve(slot)
     const chunk = this.chunkOf(slot)
     const at = slot & CHUNK_MASK
@@ -256,11 +284,11 @@ export class InodeTable {
     chunk.device[at] = device
     chunk.generation[at] = record.generation
     chunk.lookups[at] = record.lookups
-    chunk.type[at] = type | (record.isDisowned ? NOT_INDEXED : 0)
-    this.fds.adopt(slot, fd, device, type === TYPE_DIRECTORY, record.handle)
+    chunk.type[at] = type | (isDisowned ? NOT_INDEXED : 0)
+    this.fds.adopt(slot, fd, device, type === TYPE_DIRECTORY, handle)
     this.onDevice.set(device, (this.onDevice.get(device) ?? 0) + 1)
     this.count++
-    if (!record.isDisowned) this.index.add(slot)
+    if (!isDisowned) this.index.add(slot)
   }
 
   /** See InodeFds.canRest; `st` are the attributes of the file. */

@@ -26,7 +26,7 @@ import type { FdBudget } from '../inodes/fd-budget.js'
 import { FileHandles } from '../inodes/file-handles.js'
 import { type InodeTable, TYPE_DIRECTORY } from '../inodes/inode-table.js'
 import { openBelow } from '../inodes/open-below.js'
-import { STATX_MASK } from '../inodes/statx.js'
+import { STATX_MASK, statxMountId } from '../inodes/statx.js'
 import type { LockOperations } from '../locks/locks.js'
 import type { NameOpener } from '../names/name-opener.js'
 import { LostItems, type LostKind } from './lost-items.js'
@@ -141,10 +141,7 @@ export class LoadedState {
     if (inodes.isKnown(slot)) throw damaged(`inode ${slot} comes twice`)
     if (inodes.count >= this.share.options.inodeLimit)
       throw new StateError(`the guest knows more inodes than --inode-limit ${this.share.options.inodeLimit}`)
-    if (record.handle !== undefined && this.isAtItsPath(record, record.handle)) {
-      inodes.restore(slot, generation, lookups, record.handle, this.st)
-      return
-    }
+    if (record.handle !== undefined && this.restoresAtItsPath(record, record.handle)) return
     const fd = record.isLost ? -ESTALE : this.open(record)
     if (fd >= 0) {
       inodes.restore(slot, generation, lookups, fd, this.st)
@@ -166,20 +163,26 @@ export class LoadedState {
   }
 
   /**
-   * Returns true, and fills `st`, if the inode is at its path and can be opened by its handle later. That takes less than half
-   * the time of opening it now.
+   * Restores an inode that is at its path and can be opened by its handle later. That takes less than half the time of
+   * opening it now. Returns false for any other.
    */
-  private isAtItsPath({ path, type }: InodeRecord, handle: Uint8Array): boolean {
-    const { st } = this
+  private restoresAtItsPath(record: InodeRecord, handle: Uint8Array): boolean {
+    const { st, share } = this
+    const { path, type, slot, generation, lookups } = record
     const place = path === undefined ? undefined : this.parents.placeOf(path)
     if (place === undefined) return false
-    const { parentFd, name } = place
-    return (
-      this.handles.isAt(parentFd, name, handle) &&
-      native.statx(parentFd, name, 0, AT_SYMLINK_NOFOLLOW, STATX_MASK, st) === 0 &&
-      Statx.mode(st) >>> 12 === type &&
-      this.share.inodes.canRest(st, handle)
-    )
+    const { parentFd, parentSt, name } = place
+    if (!this.handles.isAt(parentFd, name, handle)) return false
+    // A file is on the device of its directory unless something is mounted there: the handle tells the rest.
+    if (type !== TYPE_DIRECTORY && this.handles.mountId === statxMountId(parentSt)) {
+      if (!share.inodes.canRest(parentSt, handle)) return false
+      share.inodes.restoreResting(record, handle, parentSt)
+      return true
+    }
+    if (native.statx(parentFd, name, 0, AT_SYMLINK_NOFOLLOW, STATX_MASK, st) < 0) return false
+    if (Statx.mode(st) >>> 12 !== type || !share.inodes.canRest(st, handle)) return false
+    share.inodes.restore(slot, generation, lookups, handle, st)
+    return true
   }
 
   /** Opens an inode and fills `st`. Returns a negative errno for one that is lost. */

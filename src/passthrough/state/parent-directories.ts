@@ -1,6 +1,8 @@
+import { Statx } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import type { FdBudget } from '../inodes/fd-budget.js'
 import { openBelow } from '../inodes/open-below.js'
+import { STATX_MASK } from '../inodes/statx.js'
 import type { NameOpener } from '../names/name-opener.js'
 
 const { O_DIRECTORY, O_PATH } = native.constants
@@ -13,6 +15,8 @@ const NONE = -1
 /** A path as a directory and a name in it. */
 export interface Place {
   readonly parentFd: number
+  /** Attributes of the directory. */
+  readonly parentSt: Int32Array
   /** One component and a NUL. */
   readonly name: Uint8Array
 }
@@ -22,12 +26,16 @@ export class ParentDirectories {
   private fd = NONE
   private path: Uint8Array = new Uint8Array(0)
   private readonly name = new Uint8Array(NAME_MAX_BYTES + 1)
+  private readonly st = new Int32Array(Statx.WORDS)
+  private readonly rootSt = new Int32Array(Statx.WORDS)
 
   constructor(
     private readonly rootFd: number,
     private readonly opener: NameOpener,
     private readonly budget: FdBudget,
-  ) {}
+  ) {
+    native.fstatx(rootFd, STATX_MASK, this.rootSt)
+  }
 
   /**
    * Returns the place of a path, valid until the next call. Undefined if its directory cannot be opened or its last component
@@ -42,8 +50,9 @@ export class ParentDirectories {
     name[nameBytes] = 0
     const isDots = name[0] === 0 || (name[0] === DOT && (name[1] === 0 || (name[1] === DOT && name[2] === 0)))
     if (isDots) return undefined
-    const parentFd = nameAt === 0 ? this.rootFd : this.open(path, nameAt - 1)
-    return parentFd < 0 ? undefined : { parentFd, name }
+    if (nameAt === 0) return { parentFd: this.rootFd, parentSt: this.rootSt, name }
+    const parentFd = this.open(path, nameAt - 1)
+    return parentFd < 0 ? undefined : { parentFd, parentSt: this.st, name }
   }
 
   close(): void {
@@ -63,6 +72,7 @@ export class ParentDirectories {
     if (fd < 0) return fd
     this.budget.take()
     this.fd = fd
+    native.fstatx(fd, STATX_MASK, this.st)
     return fd
   }
 
