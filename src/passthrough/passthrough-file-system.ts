@@ -49,6 +49,7 @@ import { QuotaOperations } from './quota/quota-operations.js'
 import { Replies } from './replies.js'
 import { HandedState, quotaSections } from './state/handed-state.js'
 import { LoadedState } from './state/loaded-state.js'
+import { PreparedNames } from './state/prepared-names.js'
 import { SavedState } from './state/saved-state.js'
 import { TakenState } from './state/taken-state.js'
 import { SecurityLabels } from './xattrs/security-labels.js'
@@ -120,7 +121,7 @@ export class PassthroughFileSystem implements FileSystem {
     this.directories = new DirectoryOperations(parts)
     this.ioctls = new IoctlOperations(parts)
     this.xattrs = new XattrOperations(parts)
-    this.background = backgroundOf(parts.async, parts.locks)
+    this.background = backgroundOf(parts)
     this.introspection = new HostIntrospection(parts.inodes, parts.paths, parts.files)
     const { locks, memory, inodes, files, directories, budget } = parts
     this.reports = {
@@ -158,7 +159,19 @@ export class PassthroughFileSystem implements FileSystem {
 
   /** The sections of the present session's inodes, handles and locks, for another device. */
   savedSections(): Iterable<Iterable<Uint8Array>> {
+    this.parts.prepared.end()
     return new SavedState(this.parts, this.rootFd, this.parts.options.migration).sections()
+  }
+
+  /** Does from now on what `savedSections` needs and the guest need not wait for. */
+  prepareState(): void {
+    const { mode, confirmPaths, verifyHandles } = this.parts.options.migration
+    // Unless files are verified at the destination, what is mounted over one from now on must be noticed here.
+    if (mode === 'find-paths' && !confirmPaths && verifyHandles) this.parts.prepared.begin()
+  }
+
+  dropPreparations(): void {
+    this.parts.prepared.drop()
   }
 
   /**
@@ -202,8 +215,9 @@ export class PassthroughFileSystem implements FileSystem {
   }
 
   destroy(): void {
-    const { async, locks, files, directories, leftovers, inodes } = this.parts
+    const { async, locks, files, directories, leftovers, inodes, prepared } = this.parts
     async.drain()
+    prepared.drop()
     locks.clear()
     files.clear((file) => file.release())
     leftovers.clear()
@@ -298,8 +312,10 @@ function partsOf(options: PassthroughOptions, rootFd: number) {
   const capability = xattrNames.otherNameOf('security.capability')
   const files = new HandleTable<OpenFile>()
   const removed = new RemovedByHost({ inodes, hosts, options })
+  const prepared = new PreparedNames({ inodes, hosts, procFd })
   return {
     removed,
+    prepared,
     options,
     procFd,
     rules,
@@ -337,16 +353,17 @@ function handlesOf({ fileHandles, directory, procFd }: PassthroughOptions, rootF
   )
 }
 
-/** Slow system calls, and requests that wait for locks. */
-function backgroundOf(async: AsyncIo, locks: LockOperations): Background {
+/** Slow system calls, requests that wait for locks, and preparations for a migration. */
+function backgroundOf({ async, locks, prepared }: ReturnType<typeof partsOf>): Background {
   return {
     fds: async.engine.fds,
     progress() {
+      prepared.progress()
       const locked = locks.progress()
       return async.progress() || locked
     },
     nextDueMs() {
-      return sooner(locks.nextDueMs(), async.nextDueMs())
+      return sooner(sooner(locks.nextDueMs(), async.nextDueMs()), prepared.nextDueMs())
     },
     engine: async.engine.kind,
     get isFull() {

@@ -39,6 +39,13 @@ export class ShareState {
     }
   }
 
+  /** The state is going to be asked for, or not any more. */
+  prepare(isExpected: boolean): void {
+    const { session, passthrough } = this.parts
+    if (isExpected && session.agreed !== undefined) passthrough.prepareState()
+    else passthrough.dropPreparations()
+  }
+
   private *sections(): Generator<Iterable<Uint8Array>> {
     yield this.meta()
     if (this.parts.session.agreed !== undefined) yield* this.parts.passthrough.savedSections()

@@ -59,6 +59,8 @@ export function blankInode(): InodeRecord {
 }
 
 const NOTHING: Uint8Array = new Uint8Array(0)
+/** Instead of the bytes of a path: there is no path. */
+const NONE = -1
 
 /** A copy of some bytes, valid until the next one: most have the same length, and a view of their own takes longer. */
 export class LentBytes {
@@ -87,25 +89,43 @@ const HAS_FD = 16
 const IS_DISOWNED = 32
 const RESTS = 64
 
+/** The longest record. */
+export const RECORD_MAX_BYTES = HEAD_BYTES + PATH_MAX_BYTES + HANDLE_MAX_BYTES
+
 /** Writes inode records. Each path is written as what it does not share with the path before it. */
 export class InodeEncoder {
-  private readonly bytes = new Uint8Array(HEAD_BYTES + PATH_MAX_BYTES + HANDLE_MAX_BYTES)
+  private readonly bytes = new Uint8Array(RECORD_MAX_BYTES)
   private readonly view = new DataView(this.bytes.buffer)
-  private lastPath = NOTHING
+  private readonly lastPath = new Uint8Array(PATH_MAX_BYTES)
+  private lastPathBytes = 0
 
-  /** The result is valid until the next call. A path must stay as it is until then. */
+  /** The result is valid until the next call. */
   encode(record: InodeRecord): Uint8Array {
-    const { bytes, view } = this
-    const path = record.path ?? NOTHING
+    const lenBytes = this.write(this.view, 0, record, record.path ?? NOTHING, record.path?.length ?? NONE)
+    return this.bytes.subarray(0, lenBytes)
+  }
+
+  /**
+   * Writes a record to `out` from `at` on. Its path is the first bytes of `path`, or NONE if `pathBytes` is. Returns the
+   * bytes of the record.
+   */
+  write(out: DataView, at: number, record: InodeRecord, path: Uint8Array, pathBytes: number): number {
+    const { lastPath } = this
     const handle = record.handle ?? NOTHING
-    const shared = record.path === undefined ? 0 : sharedBytes(this.lastPath, path)
-    const restBytes = path.length - shared
-    const lenBytes = HEAD_BYTES + restBytes + handle.length
-    view.setUint16(0, lenBytes, true)
-    view.setUint8(2, record.type)
-    view.setUint8(
-      3,
-      (record.path === undefined ? 0 : HAS_PATH) |
+    const hasPath = pathBytes !== NONE
+    let shared = 0
+    if (hasPath) {
+      const most = Math.min(pathBytes, this.lastPathBytes)
+      while (shared < most && path[shared] === lastPath[shared]) shared++
+    }
+    const restBytes = hasPath ? pathBytes - shared : 0
+    const handleBytes = handle.length
+    const lenBytes = HEAD_BYTES + restBytes + handleBytes
+    out.setUint16(at, lenBytes, true)
+    out.setUint8(at + 2, record.type)
+    out.setUint8(
+      at + 3,
+      (hasPath ? HAS_PATH : 0) |
         (record.handle === undefined ? 0 : HAS_HANDLE) |
         (record.isOpen ? IS_OPEN : 0) |
         (record.isLost ? IS_LOST : 0) |
@@ -113,20 +133,24 @@ export class InodeEncoder {
         (record.isDisowned ? IS_DISOWNED : 0) |
         (record.rests ? RESTS : 0),
     )
-    view.setUint32(4, record.slot, true)
-    view.setUint32(8, record.generation, true)
-    view.setFloat64(12, record.lookups, true)
-    view.setUint32(20, record.device, true)
-    view.setUint32(24, record.inoLow, true)
-    view.setUint32(28, record.inoHigh, true)
-    view.setUint16(32, shared, true)
-    view.setUint16(34, restBytes, true)
-    view.setUint16(36, handle.length, true)
-    view.setUint16(38, 0, true)
-    for (let n = 0; n < restBytes; n++) bytes[HEAD_BYTES + n] = path[shared + n]
-    bytes.set(handle, HEAD_BYTES + restBytes)
-    if (record.path !== undefined) this.lastPath = path
-    return bytes.subarray(0, lenBytes)
+    out.setUint32(at + 4, record.slot, true)
+    out.setUint32(at + 8, record.generation, true)
+    out.setFloat64(at + 12, record.lookups, true)
+    out.setUint32(at + 20, record.device, true)
+    out.setUint32(at + 24, record.inoLow, true)
+    out.setUint32(at + 28, record.inoHigh, true)
+    out.setUint16(at + 32, shared, true)
+    out.setUint16(at + 34, restBytes, true)
+    out.setUint16(at + 36, handleBytes, true)
+    out.setUint16(at + 38, 0, true)
+    const restAt = at + HEAD_BYTES
+    for (let n = 0; n < restBytes; n++) {
+      out.setUint8(restAt + n, path[shared + n])
+      lastPath[shared + n] = path[shared + n]
+    }
+    for (let n = 0; n < handleBytes; n++) out.setUint8(restAt + restBytes + n, handle[n])
+    if (hasPath) this.lastPathBytes = pathBytes
+    return lenBytes
   }
 }
 
@@ -183,12 +207,4 @@ export class InodeDecoder {
     this.lastPath = path
     return path
   }
-}
-
-/** Bytes at the start of both paths. */
-function sharedBytes(a: Uint8Array, b: Uint8Array): number {
-  const most = Math.min(a.length, b.length)
-  let n = 0
-  while (n < most && a[n] === b[n]) n++
-  return n
 }

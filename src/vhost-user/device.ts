@@ -126,6 +126,13 @@ export interface VhostUserDevice {
    */
   saveState?(): Iterable<Uint8Array> | AsyncIterable<Uint8Array>
 
+  /**
+   * Called with true when the front-end begins to have writes logged: it is going to ask for the state of this device, which
+   * still serves its driver. Called with false when it ends that without having asked, or after a failure. Whatever `saveState`
+   * needs can be prepared between `progress` calls.
+   */
+  prepareState?(isExpected: boolean): void
+
   /** Begins to take over a state that `saveState` of another instance yielded. What was there before is dropped. */
   loadState?(): StateLoader
 

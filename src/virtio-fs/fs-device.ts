@@ -38,6 +38,8 @@ export interface FsDeviceParts {
 export interface MovableState {
   /** See VhostUserDevice.saveState and loadState. */
   save(): Iterable<Uint8Array>
+  /** See VhostUserDevice.prepareState. */
+  prepare(isExpected: boolean): void
   load(): StateLoader
 }
 
@@ -57,6 +59,7 @@ export class FsDevice implements VhostUserDevice {
   readonly queueCount = QUEUE_COUNT
   readonly config?: Uint8Array
   readonly saveState?: () => Iterable<Uint8Array>
+  readonly prepareState?: (isExpected: boolean) => void
   readonly loadState?: () => StateLoader
   private readonly session: Session
   private readonly interposer: Interposer
@@ -68,6 +71,7 @@ export class FsDevice implements VhostUserDevice {
     this.background = session.fileSystem.background
     if (state !== undefined) {
       this.saveState = () => state.save()
+      this.prepareState = (isExpected) => state.prepare(isExpected)
       this.loadState = () => state.load()
     }
     if (tag !== undefined) this.config = fsConfig(tag, 1)

@@ -70,8 +70,8 @@ export class FileHandles {
   /**
    * Returns true if a name in a directory has this handle, type and bytes, and sets `mountId`. A link is not followed.
    */
-  isAt(directoryFd: number, name: Uint8Array, handle: Uint8Array): boolean {
-    const lenBytes = native.nameToHandleAt(directoryFd, name, 0, 0, this.answer)
+  isAt(directoryFd: number, name: Uint8Array, nameAt: number, handle: Uint8Array): boolean {
+    const lenBytes = native.nameToHandleAt(directoryFd, name, nameAt, 0, this.answer)
     if (lenBytes < 0 || 4 + lenBytes !== handle.length) return false
     for (let n = 0; n < handle.length; n++) if (handle[n] !== this.answer[4 + n]) return false
     return true
@@ -147,5 +147,18 @@ export class FileHandles {
 
   close(): void {
     for (const device of [...this.mountFds.keys()]) this.forget(device)
+  }
+}
+
+/** A copy of a kept handle, valid until the next one: most have the same length, and a view of their own takes longer. */
+export class LentHandle {
+  private readonly words = new Int32Array(KEPT_WORDS - 1)
+  private view = new Uint8Array(0)
+
+  of(kept: Int32Array, at: number): Uint8Array {
+    const lenBytes = kept[at]
+    for (let n = 0; n < (lenBytes + 3) >> 2; n++) this.words[n] = kept[at + 1 + n]
+    if (this.view.length !== lenBytes) this.view = new Uint8Array(this.words.buffer, 0, lenBytes)
+    return this.view
   }
 }

@@ -1,7 +1,7 @@
 import { ENFILE, ESTALE, Statx, type StatxWords } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import type { FdBudget } from './fd-budget.js'
-import { FileHandles } from './file-handles.js'
+import { FileHandles, LentHandle } from './file-handles.js'
 import { HandleLife, type HostFileSystems } from './host-file-system.js'
 import type { LastPlaces } from './last-places.js'
 import { CHUNK_BITS, CHUNK_MASK, CHUNK_SLOTS } from './slot-chunks.js'
@@ -49,6 +49,7 @@ export class InodeFds {
   private last = 0
   private lastButOne = 0
   private readonly st = new Int32Array(Statx.WORDS)
+  private readonly lent = new LentHandle()
   /** Returns true if the file with these attributes can be what another device has said of the slot's. */
   isAsTold: (slot: number, st: StatxWords) => boolean = () => true
 
@@ -138,6 +139,15 @@ export class InodeFds {
     if (handles === undefined || this.isOpen(slot) || (flags[slot & CHUNK_MASK] & LOST) !== 0)
       return undefined
     return FileHandles.bytesOf(handles, (slot & CHUNK_MASK) * FileHandles.WORDS)
+  }
+
+  /** Returns the handle of a slot's file, [type, bytes], or undefined if it has none. Valid until the next call. */
+  handleOf(slot: number): Uint8Array | undefined {
+    const { fd, handles, flags } = this.chunkOf(slot)
+    const at = slot & CHUNK_MASK
+    if (fd[at] >= 0) return FileHandles.of(fd[at])
+    if (handles === undefined || (flags[at] & LOST) !== 0) return undefined
+    return this.lent.of(handles, at * FileHandles.WORDS)
   }
 
   /** Returns the descriptor and reopens it if necessary. Errors: ESTALE (file deleted), ENFILE (no room). */

@@ -268,6 +268,19 @@ export class InodeTable {
     this.put(record, fd, record.device, record.handle, record.isDisowned)
   }
 
+  /** Fills a record with what this table itself knows of a slot: its identity and its lookups. */
+  identify(slot: number, record: InodeRecord): void {
+    const chunk = this.chunkOf(slot)
+    const at = slot & CHUNK_MASK
+    record.type = chunk.type[at] & ~NOT_INDEXED
+    record.slot = slot
+    record.generation = chunk.generation[at]
+    record.lookups = chunk.lookups[at]
+    record.device = chunk.device[at]
+    record.inoLow = chunk.inoLow[at]
+    record.inoHigh = chunk.inoHigh[at]
+  }
+
   private put(
     record: InodeRecord,
     fd: number,

@@ -53,6 +53,15 @@ const timeMs = (st: StatxWords, at: number) =>
 /** Time of the last change of the file or its attributes, in milliseconds since 1970. */
 export const statxYoungestMs = (st: StatxWords) => Math.max(timeMs(st, MTIME), timeMs(st, CTIME))
 
+/** Seconds and nanoseconds of mtime and ctime. */
+const CHANGE_WORDS = [MTIME, MTIME + 1, MTIME + 2, CTIME, CTIME + 1, CTIME + 2]
+
+/** The times of the last changes of the file and of its attributes, as words. */
+export const statxChanges = (st: StatxWords): number[] => CHANGE_WORDS.map((word) => st[word])
+
+/** Returns true if the host's file system may count times in whole seconds. */
+export const statxHasWholeSeconds = (st: StatxWords) => st[CTIME + 2] === 0
+
 /** Words of mtime and size, by which a guest notices new contents, then those of ctime. */
 const VERSION_WORDS = [MTIME, MTIME + 2, SIZE, SIZE + 1, CTIME, CTIME + 2]
 const CONTENTS_WORDS = 4

@@ -88,13 +88,7 @@ export class HandedState {
     const { inodes } = this.share
     const { record } = this
     for (const slot of inodes.known()) {
-      record.type = inodes.typeOf(slot)
-      record.slot = slot
-      record.generation = generationOfId(inodes.idOf(slot))
-      record.lookups = inodes.lookupsOf(slot)
-      record.device = inodes.deviceOf(slot)
-      record.inoLow = inodes.inoLowOf(slot)
-      record.inoHigh = inodes.inoHighOf(slot)
+      inodes.identify(slot, record)
       record.isDisowned = inodes.isDisowned(slot)
       record.hasFd = inodes.fds.isOpen(slot)
       record.handle = record.hasFd ? undefined : inodes.fds.keptHandle(slot)

@@ -172,7 +172,7 @@ export class LoadedState {
     const place = path === undefined ? undefined : this.parents.placeOf(path)
     if (place === undefined) return false
     const { parentFd, parentSt, name } = place
-    if (!this.handles.isAt(parentFd, name, handle)) return false
+    if (!this.handles.isAt(parentFd, name, 0, handle)) return false
     // A file is on the device of its directory unless something is mounted there: the handle tells the rest.
     if (type !== TYPE_DIRECTORY && this.handles.mountId === statxMountId(parentSt)) {
       if (!share.inodes.canRest(parentSt, handle)) return false

@@ -13,7 +13,7 @@ import {
   LOCKS,
   LockRecords,
 } from '../../state/handle-records.js'
-import { blankInode, FREE_INODES, INODES, InodeEncoder } from '../../state/inode-records.js'
+import { blankInode, FREE_INODES, INODES, InodeEncoder, PATH_MAX_BYTES } from '../../state/inode-records.js'
 import { type Records, recordSection, textSection } from '../../state/sections.js'
 import type { OpenDirectory } from '../files/open-directory.js'
 import { NO_FD, type OpenFile } from '../files/open-file.js'
@@ -25,6 +25,8 @@ import { InodePlaces } from './inode-places.js'
 import { listedNames } from './listed-names.js'
 import { DEVICE_HANDLES, DEVICES } from './mounts.js'
 import type { MigrationOptions } from './options.js'
+import type { PreparedNames } from './prepared-names.js'
+import { preparedRecords } from './prepared-records.js'
 import { search } from './search.js'
 import { SlotSet } from './slot-set.js'
 
@@ -41,6 +43,7 @@ interface Share {
   readonly locks: LockOperations
   readonly opener: NameOpener
   readonly procFd: number
+  readonly prepared: PreparedNames
 }
 
 /** Yields the sections of a share's inodes, handles and locks. The share stays as it is. */
@@ -76,7 +79,12 @@ export class SavedState {
   private *inodes(): Records {
     const { inodes } = this.share
     const written = new SlotSet(inodes.slotsEnd)
-    if (this.options.mode === 'find-paths' && !this.options.confirmPaths) yield* this.listed(written)
+    if (this.options.mode === 'find-paths' && !this.options.confirmPaths) {
+      const { share, places, encoder } = this
+      const done = new Set<number>()
+      yield* preparedRecords(share, { places, encoder, written, done })
+      yield* this.listed(written, done)
+    }
     const nameless = new Map<string, number[]>()
     let count = 0
     for (const slot of inodes.known()) {
@@ -89,21 +97,26 @@ export class SavedState {
     if (nameless.size > 0) yield* this.searched(nameless)
   }
 
-  /** Writes the inodes that are found in the guest's directories, most of those without a descriptor, and notes them. */
-  private *listed(written: SlotSet): Records {
+  /** Writes the inodes that are found in the guest's directories but those that are `done`, and notes them. */
+  private *listed(written: SlotSet, done: ReadonlySet<number>): Records {
     const { share, record, options } = this
-    for (const found of listedNames(share, (slot, fd) => this.places.pathOf(slot, fd, true))) {
-      if (found === undefined) {
+    const found = listedNames(share, {
+      directory: (slot) => !done.has(slot),
+      // A hard link shows more than once.
+      inode: (slot) => !written.has(slot),
+      pathOf: (slot, fd) => this.places.pathOf(slot, fd, true),
+    })
+    for (const name of found) {
+      if (name === undefined) {
         yield undefined
         continue
       }
-      const { slot, path, handle } = found
-      // A hard link shows more than once.
-      if (written.has(slot)) continue
-      written.add(slot)
-      this.identify(slot)
-      record.path = path
-      record.handle = options.verifyHandles ? handle : undefined
+      // Its own path is asked for, and will be none.
+      if (name.path.length >= PATH_MAX_BYTES) continue
+      written.add(name.slot)
+      this.identify(name.slot)
+      record.path = name.path
+      record.handle = options.verifyHandles ? name.handle : undefined
       yield this.encoder.encode(record)
     }
   }
@@ -145,13 +158,7 @@ export class SavedState {
   private identify(slot: number): void {
     const { record } = this
     const { inodes } = this.share
-    record.type = inodes.typeOf(slot)
-    record.slot = slot
-    record.generation = generationOfId(inodes.idOf(slot))
-    record.lookups = inodes.lookupsOf(slot)
-    record.device = inodes.deviceOf(slot)
-    record.inoLow = inodes.inoLowOf(slot)
-    record.inoHigh = inodes.inoHighOf(slot)
+    inodes.identify(slot, record)
     record.isOpen = inodes.fds.isPinned(slot)
     record.isLost = false
     record.rests = false

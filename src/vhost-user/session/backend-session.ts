@@ -378,7 +378,9 @@ export class BackendSession {
     const features = U64.read(message.payload)
     const unknown = unknownOf(features, this.offeredFeatures)
     if (unknown !== undefined) throw new ProtocolError('BAD_PAYLOAD', `features ${unknown} were not offered`)
+    const didLog = this.dirtyLog.logsAll
     this.dirtyLog.setAll(hasBit(features, VirtioFeature.VHOST_LOG_ALL))
+    if (this.dirtyLog.logsAll !== didLog) this.device.prepareState?.(!didLog)
     this.acceptFeatures(features)
     // Without protocol features there is no SET_VRING_ENABLE: rings are enabled from the start.
     if (!hasBit(features, VirtioFeature.PROTOCOL_FEATURES))

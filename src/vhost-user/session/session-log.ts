@@ -10,7 +10,8 @@ import { LogBase } from './wire.js'
  */
 export class SessionLog {
   private log: DirtyLog | undefined
-  private logsAll = false
+  /** VHOST_F_LOG_ALL is set. */
+  logsAll = false
   /** The front-end has given a log, and has not said since whether it is to be used. */
   private isAnnounced = false
   private callFd = -1

@@ -1,21 +1,20 @@
 /** A guest moves that knows more inodes than its devices may have descriptors: every inode stays the same file. */
-import {
-  linkSync,
-  mkdirSync,
-  readdirSync,
-  renameSync,
-  rmSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs'
+import { linkSync, mkdirSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { isRoot } from '../../support/device/cases.js'
 import { Device } from '../../support/device/device.js'
+import {
+  DIRECTORIES,
+  expectSame,
+  FEW_DESCRIPTORS,
+  FILES,
+  type Known,
+  lookAtAll,
+  makeFiles,
+} from '../../support/device/known-files.js'
 import { migrate } from '../../support/device/migrate.js'
 import { ROOT_ID } from '../../support/fuse/fuse-abi.js'
-import type { FuseGuest } from '../../support/fuse/fuse-guest.js'
 import { mount } from '../../support/fuse/mount.js'
 import { refused } from '../../support/fuse/refusals.js'
 import { DiskImage } from '../../support/host/disk-image.js'
@@ -23,45 +22,8 @@ import { tempDir } from '../../support/host/temp-dir.js'
 
 t.setTimeout(300_000)
 
-const DIRECTORIES = 4
-const FILES = 300
-/** Far fewer than inodes, so that most are known only by their file handles. */
-const FEW_DESCRIPTORS = ['--rlimit-nofile', '512', '--cache', 'auto', '--keep-alive']
 /** More names than a source reads without finding anything. */
 const STRANGERS = 12_000
-
-interface Known {
-  readonly nodeid: bigint
-  /** The host's inode number. */
-  readonly ino: bigint
-}
-
-function makeFiles(directory: string): void {
-  for (let d = 0; d < DIRECTORIES; d++) {
-    mkdirSync(join(directory, `d${d}`))
-    for (let n = 0; n < FILES; n++) writeFileSync(join(directory, `d${d}`, `f${n}`), `${d}-${n}`)
-  }
-}
-
-/** Looks up everything in the directories that `makeFiles` made. */
-function lookAtAll(fs: FuseGuest, directory: string, root = ROOT_ID): Map<string, Known> {
-  const known = new Map<string, Known>()
-  for (const d of readdirSync(directory)) {
-    const parent = fs.lookup(root, d)
-    known.set(d, { nodeid: parent.nodeid, ino: parent.attr.ino })
-    for (const name of readdirSync(join(directory, d))) {
-      const { nodeid, attr } = fs.lookup(parent.nodeid, name)
-      known.set(`${d}/${name}`, { nodeid, ino: attr.ino })
-    }
-  }
-  return known
-}
-
-/** Checks that each inode is the file that it was. */
-function expectSame(t: Test, fs: FuseGuest, known: ReadonlyMap<string, Known>): void {
-  const wrong = [...known].filter(([, { nodeid, ino }]) => fs.getattr(nodeid).attr.ino !== ino)
-  t.same(wrong, [], 'every inode is the same file')
-}
 
 async function devices(t: Test, options: readonly string[] = []) {
   const from = await Device.start(t, [...FEW_DESCRIPTORS, ...options], { storage: 'disk' })

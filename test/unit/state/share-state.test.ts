@@ -9,7 +9,7 @@ import { openPath } from '../../../src/passthrough/descriptors.js'
 import { NameOpener } from '../../../src/passthrough/names/name-opener.js'
 import { SavedState } from '../../../src/passthrough/state/saved-state.js'
 import { ShareState, type StateParts } from '../../../src/share/share-state.js'
-import { INODES, InodeDecoder } from '../../../src/state/inode-records.js'
+import { INODES, InodeDecoder, type InodeRecord } from '../../../src/state/inode-records.js'
 import { recordSection, sectionReader, stateStream, textSection } from '../../../src/state/sections.js'
 import { ok } from '../../support/device/descriptors.js'
 import { tempDir } from '../../support/host/temp-dir.js'
@@ -69,16 +69,20 @@ t.test('inodes of one number on two file systems are both saved, with a name or 
       yield* [2, 3, 4]
     },
     *freeSlots() {},
-    idOf: (slot: number) => slot,
     typeOf: () => 8,
-    lookupsOf: () => 1,
-    deviceOf: (slot: number) => slot,
-    inoLowOf: () => Number(BigInt.asIntN(32, ino)),
-    inoHighOf: () => Number(BigInt.asIntN(32, ino >> 32n)),
+    identify: (slot: number, record: InodeRecord) => {
+      record.type = 8
+      record.slot = slot
+      record.lookups = 1
+      record.device = slot
+      record.inoLow = Number(BigInt.asIntN(32, ino))
+      record.inoHigh = Number(BigInt.asIntN(32, ino >> 32n))
+    },
     fdOf: (slot: number) => fds[slot - 2],
     fds: { isPinned: () => false, keptHandle: () => undefined, isOpen: () => true },
   }
-  const share = { inodes, files: new HandleTable(), directories: new HandleTable(), opener, procFd }
+  const prepared = { *unchanged() {} }
+  const share = { inodes, files: new HandleTable(), directories: new HandleTable(), opener, procFd, prepared }
   const options = { mode: 'find-paths', verifyHandles: false, confirmPaths: false, onError: 'abort' } as const
   const saved = new SavedState({ ...share, locks: { held: () => [] } } as never, rootFd, options)
   const paths = new Map<number, string | undefined>()
