@@ -156,6 +156,8 @@ export class InodeEncoder {
 
 /** Reads what InodeEncoder wrote. Throws StateError for numbers that no share has. */
 export class InodeDecoder {
+  /** The path of the last record that has one: each is written over the one before. */
+  private readonly path = new Uint8Array(PATH_MAX_BYTES)
   private lastPath = NOTHING
   private readonly record = blankInode()
   private readonly handle = new LentBytes(HANDLE_MAX_BYTES)
@@ -199,12 +201,16 @@ export class InodeDecoder {
     return record
   }
 
+  /** Most paths have the length of the one before, and a view of their own takes longer. */
   private pathOf(contents: Uint8Array, at: number, shared: number, restBytes: number): Uint8Array {
-    const path = new Uint8Array(shared + restBytes)
-    for (let n = 0; n < shared; n++) path[n] = this.lastPath[n]
-    for (let n = 0; n < restBytes; n++) path[shared + n] = contents[at + n]
-    if (path.includes(0)) throw damaged('a path contains a NUL')
-    this.lastPath = path
-    return path
+    const { path } = this
+    const lenBytes = shared + restBytes
+    if (this.lastPath.length !== lenBytes) this.lastPath = path.subarray(0, lenBytes)
+    for (let n = 0; n < restBytes; n++) {
+      const byte = contents[at + n]
+      if (byte === 0) throw damaged('a path contains a NUL')
+      path[shared + n] = byte
+    }
+    return this.lastPath
   }
 }

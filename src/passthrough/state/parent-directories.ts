@@ -14,9 +14,9 @@ const NONE = -1
 
 /** A path as a directory and a name in it. */
 export interface Place {
-  readonly parentFd: number
+  parentFd: number
   /** Attributes of the directory. */
-  readonly parentSt: Int32Array
+  parentSt: Int32Array
   /** One component and a NUL. */
   readonly name: Uint8Array
 }
@@ -25,9 +25,13 @@ export interface Place {
 export class ParentDirectories {
   private fd = NONE
   private path: Uint8Array = new Uint8Array(0)
-  private readonly name = new Uint8Array(NAME_MAX_BYTES + 1)
   private readonly st = new Int32Array(Statx.WORDS)
   private readonly rootSt = new Int32Array(Statx.WORDS)
+  private readonly place: Place = {
+    parentFd: NONE,
+    parentSt: this.st,
+    name: new Uint8Array(NAME_MAX_BYTES + 1),
+  }
 
   constructor(
     private readonly rootFd: number,
@@ -44,15 +48,16 @@ export class ParentDirectories {
   placeOf(path: Uint8Array): Place | undefined {
     const nameAt = path.lastIndexOf(SLASH) + 1
     const nameBytes = path.length - nameAt
-    const { name } = this
+    const { place } = this
+    const { name } = place
     if (nameBytes > NAME_MAX_BYTES) return undefined
     for (let n = 0; n < nameBytes; n++) name[n] = path[nameAt + n]
     name[nameBytes] = 0
     const isDots = name[0] === 0 || (name[0] === DOT && (name[1] === 0 || (name[1] === DOT && name[2] === 0)))
     if (isDots) return undefined
-    if (nameAt === 0) return { parentFd: this.rootFd, parentSt: this.rootSt, name }
-    const parentFd = this.open(path, nameAt - 1)
-    return parentFd < 0 ? undefined : { parentFd, parentSt: this.st, name }
+    place.parentFd = nameAt === 0 ? this.rootFd : this.open(path, nameAt - 1)
+    place.parentSt = nameAt === 0 ? this.rootSt : this.st
+    return place.parentFd < 0 ? undefined : place
   }
 
   close(): void {
