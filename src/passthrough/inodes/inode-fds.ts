@@ -269,6 +269,8 @@ export class InodeFds {
   private see(chunk: Chunk, slot: number, fd: number): boolean {
     const at = slot & CHUNK_MASK
     chunk.flags[at] &= ~UNSEEN
+    // No other file system's inodes are taken from a state unseen; a file of some gets another number when it is written.
+    if (this.hosts.of(chunk.device[at], fd).handleLife !== HandleLife.AsFile) return true
     if (native.fstatx(fd, STATX_MASK, this.st) === 0 && this.isAsTold(slot, this.st)) return true
     native.close(fd)
     chunk.flags[at] |= LOST

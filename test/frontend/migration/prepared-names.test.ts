@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { DirtyPages, saveState } from 'vhost-user-ts/frontend'
 import { processTree, wholeCpuUs } from '../../../vm/measure/processes.js'
+import { isRoot } from '../../support/device/cases.js'
 import { Device } from '../../support/device/device.js'
 import {
   expectSame,
@@ -30,10 +31,10 @@ const SETTLED_MS = 1500
 const QUIET_MS = 200
 const MANY = 20_000
 
-async function devices(t: Test, options: readonly string[] = []) {
-  const from = await Device.start(t, [...FEW_DESCRIPTORS, ...options], { storage: 'disk' })
+async function devices(t: Test, sandbox: 'none' | 'namespace' = 'none') {
+  const from = await Device.start(t, FEW_DESCRIPTORS, { storage: 'disk', sandbox })
   makeFiles(from.directory)
-  const to = await Device.start(t, [...FEW_DESCRIPTORS, ...options], { directory: from.directory })
+  const to = await Device.start(t, FEW_DESCRIPTORS, { directory: from.directory, sandbox })
   return { from, to }
 }
 
@@ -50,8 +51,8 @@ async function prepare(fs: FuseGuest, source: Device): Promise<DirtyPages> {
   return log
 }
 
-t.test('there and back, with what host and guest change after the names have been read', async (t) => {
-  const { from, to } = await devices(t)
+async function thereAndBack(t: Test, sandbox: 'none' | 'namespace'): Promise<void> {
+  const { from, to } = await devices(t, sandbox)
   const { directory } = from
   const at = (name: string) => join(directory, name)
   const fs = mount(t, from)
@@ -84,6 +85,15 @@ t.test('there and back, with what host and guest change after the names have bee
     for (const { nodeid } of removed) refused(t, 'ESTALE', () => fs.getattr(nodeid))
   }
   t.equal(fs.lookup(ROOT_ID, 'moved0').nodeid, known.get('d1/f0')?.nodeid)
+}
+
+t.test('there and back, with what host and guest change after the names have been read', (t) =>
+  thereAndBack(t, 'none'),
+)
+
+t.test('the same in a sandbox, where the main thread serves the share', async (t) => {
+  if (isRoot) await thereAndBack(t, 'namespace')
+  else t.pass('in a sandbox', { skip: 'needs root: file handles in a sandbox' })
 })
 
 t.test('names that the guest looks up after they have been read', async (t) => {

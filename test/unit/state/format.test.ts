@@ -201,7 +201,9 @@ t.test('inodes: paths share their beginnings, and are bytes', (t) => {
   const encoder = new InodeEncoder()
   const block = whole(records.map((record) => encoder.encode(record).slice()))
   const got: InodeRecord[] = []
-  new InodeDecoder().decode(block, (record) => got.push({ ...record, handle: record.handle?.slice() }))
+  new InodeDecoder().decode(block, (record) =>
+    got.push({ ...record, path: record.path?.slice(), handle: record.handle?.slice() }),
+  )
   t.strictSame(got, records)
   t.end()
 })

@@ -164,6 +164,32 @@ t.test('the log begins and ends while rings run, and stops none', (t) => {
   t.end()
 })
 
+t.test('a device is told once when a migration begins, and when it is given up', (t) => {
+  const told: boolean[] = []
+  const device = Object.assign(new Movable(), {
+    prepareState: (expected: boolean) => void told.push(expected),
+  })
+  withPeer(
+    t,
+    (peer) => {
+      ready(peer)
+      const memfd = ok(native.memfdCreate(PAGE))
+      const setFeatures = (features: bigint) => peer.takes(Req.SET_FEATURES, u64(features))
+      t.equal(setFeatures(FEATURES), true)
+      t.equal(peer.askU64(Req.SET_LOG_BASE, log(LOG_BYTES), [memfd]), 0n)
+      t.same(told, [])
+      t.equal(setFeatures(FEATURES | LOG_ALL), true)
+      t.equal(setFeatures(FEATURES | LOG_ALL), true)
+      t.same(told, [true])
+      t.equal(setFeatures(FEATURES), true)
+      t.same(told, [true, false])
+      native.close(memfd)
+    },
+    device,
+  )
+  t.end()
+})
+
 t.test('a ring marks the pages of its requests and its own', (t) => {
   withPeer(
     t,
