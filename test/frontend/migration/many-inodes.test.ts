@@ -160,6 +160,22 @@ t.test('few inodes in a large directory are found without reading all of it', as
   expectSame(t, fs, known)
 })
 
+t.test('an inode with a path that is too long is lost, and no other one', async (t) => {
+  const { from, to } = await devices(t, ['--migration-on-error', 'guest-error'])
+  const fs = mount(t, from)
+  // The kernel still tells the path of the directory: 15 * 251 + 130 bytes, and those of the shared directory's own.
+  const names = [...Array.from({ length: 15 }, () => 'n'.repeat(250)), 'n'.repeat(130)]
+  const chain = [ROOT_ID]
+  for (const name of names) chain.push(fs.mkdir(chain.at(-1)!, name, 0o755).nodeid)
+  const deep = fs.mknod(chain.at(-1)!, 'f'.repeat(250), 0o100644).nodeid
+  const known = lookAtAll(fs, from.directory)
+  migrate(fs, to)
+  expectSame(t, fs, known)
+  refused(t, 'ESTALE', () => fs.getattr(deep))
+  // Nobody could remove it by its path.
+  fs.rename(chain[8]!, names[8]!, ROOT_ID, 'shorter')
+})
+
 t.test('a handle in a state opens no file but the one at its path', async (t) => {
   const { from, to } = await devices(t)
   const { directory } = from
