@@ -76,6 +76,7 @@ const xfstests: Suite = {
     'libaio1t64',
     'libuuid1',
     'fio',
+    'iproute2',
   ],
   cases(path) {
     if (!existsSync(join(path, 'src/af_unix'))) throw new SetupError(`${path}: xfstests is not built there`)

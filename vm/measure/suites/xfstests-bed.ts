@@ -7,15 +7,15 @@ import { makeTemporaryDir } from '../../host/temporary-dir.js'
 import type { Peer } from '../bench/peer.js'
 import { POLICIES, type PolicyName } from '../work/policies.js'
 import { SUITE_DIR, SUITES } from './suites.js'
+import { ENTER_XFSTESTS_HOME } from './xfstests-home.js'
 
-/** The two file systems of xfstests: their mount tags, and their places in the guest's Debian system. */
+/** The two file systems of xfstests, and their places in the guest's Debian system. */
 const PLACES = { test: '/mnt', scratch: '/var/tmp/scratch' } as const
-const TAGS = ['test', 'scratch'] as const
+/** Cases filter their output by these names, so neither may be a word of that output, such as `scratch`. */
+const TAGS = { test: 'xfstests-test', scratch: 'xfstests-scratch' } as const
+const FILE_SYSTEMS = ['test', 'scratch'] as const
 const SUPPLIES_TAG = 'supplies'
 const ROOT = '/debian'
-/** Debian 13 has libaio under another name than the systems on which xfstests may have been built. */
-const LIBAIO = '/usr/lib/x86_64-linux-gnu/libaio.so.1t64'
-const OLD_LIBRARIES = '/run/libraries'
 const MEMORY_MIB = 2_048
 const BOOT_MS = 300_000
 /** The options that cases need besides a cache policy, in the spelling of our device and of the peer. */
@@ -55,9 +55,9 @@ export class XfstestsBed {
     private readonly root: DebianRoot,
     private readonly suite: DeviceProcess,
   ) {
-    for (const tag of TAGS) {
-      mkdirSync(join(this.dir.path, tag))
-      chmodSync(join(this.dir.path, tag), 0o755)
+    for (const name of FILE_SYSTEMS) {
+      mkdirSync(join(this.dir.path, name))
+      chmodSync(join(this.dir.path, name), 0o755)
     }
     chmodSync(this.dir.path, 0o755)
   }
@@ -84,12 +84,11 @@ export class XfstestsBed {
     await this.prepare()
     const variables = [
       'FSTYP=virtiofs',
-      ...['TEST_DEV=test', `TEST_DIR=${PLACES.test}`],
-      ...['SCRATCH_DEV=scratch', `SCRATCH_MNT=${PLACES.scratch}`],
+      ...[`TEST_DEV=${TAGS.test}`, `TEST_DIR=${PLACES.test}`],
+      ...[`SCRATCH_DEV=${TAGS.scratch}`, `SCRATCH_MNT=${PLACES.scratch}`],
       'RESULT_BASE=/tmp/results',
-      `LD_LIBRARY_PATH=${OLD_LIBRARIES}`,
     ]
-    const check = `cd ${SUITE_DIR} && ${variables.join(' ')} timeout -k 5 ${limitSec} ./check ${name} 2>&1`
+    const check = `${ENTER_XFSTESTS_HOME}; cd ${SUITE_DIR} && ${variables.join(' ')} timeout -k 5 ${limitSec} ./check ${name} 2>&1`
     const timeoutMs = limitSec * 1000 + 60_000
     const end = await this.current!.run(this.root.command(check), { timeoutMs }).catch(() => undefined)
     if (end === undefined) await this.endGuest()
@@ -124,7 +123,7 @@ export class XfstestsBed {
       kernel,
       qemu,
       shares: [
-        ...this.devices.map(({ socketPath }, n) => ({ tag: TAGS[n]!, socketPath })),
+        ...this.devices.map(({ socketPath }, n) => ({ tag: TAGS[FILE_SYSTEMS[n]!], socketPath })),
         { tag: SUPPLIES_TAG, socketPath: this.suite.socketPath },
         this.root.share,
       ],
@@ -132,22 +131,20 @@ export class XfstestsBed {
       bootTimeoutMs: BOOT_MS,
     })
     this.release = guest.kernelRelease
-    await guest.mount('test', '/mnt')
+    await guest.mount(TAGS.test, '/mnt')
     await this.root.enter(guest, '/mnt')
     // Some cases unmount the file system and mount it again. A second mount would keep its caches.
     await guest.output(`umount /mnt && mkdir -p ${ROOT}${PLACES.scratch}`)
-    const libaio = `${ROOT}${OLD_LIBRARIES}/libaio.so.1`
-    await guest.output(`mkdir -p ${ROOT}${OLD_LIBRARIES} && ln -s ${LIBAIO} ${libaio}`)
     await guest.mount(SUPPLIES_TAG, `${ROOT}${SUITE_DIR}`, 'ro')
     return guest
   }
 
-  private serve(tag: (typeof TAGS)[number]): Promise<DeviceProcess> {
+  private serve(name: keyof typeof TAGS): Promise<DeviceProcess> {
     const { peer, policy } = this.options
     return DeviceProcess.start({
       device: peer?.device ?? 'virtiofsd-ts',
       program: peer?.program,
-      sharedDir: join(this.dir.path, tag),
+      sharedDir: join(this.dir.path, name),
       args: [...POLICIES[policy], ...(peer === undefined ? OUR_NEEDS : PEER_NEEDS)],
     })
   }
