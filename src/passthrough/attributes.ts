@@ -213,14 +213,19 @@ export class AttributeOperations {
   private setTimes(request: Request, slot: number, valid: number): number {
     const { inodes, procFd } = this.share
     const { args } = request
-    const atimeSec = SetattrIn.atimeSec(args, ARGS)
-    const mtimeSec = SetattrIn.mtimeSec(args, ARGS)
+    const atimeSec = clampedSec(SetattrIn.atimeSec(args, ARGS))
+    const mtimeSec = clampedSec(SetattrIn.mtimeSec(args, ARGS))
     const atimeNsec = nsecOf(valid, FATTR_ATIME, FATTR_ATIME_NOW, SetattrIn.atimeNsec(args, ARGS))
     const mtimeNsec = nsecOf(valid, FATTR_MTIME, FATTR_MTIME_NOW, SetattrIn.mtimeNsec(args, ARGS))
-    if (atimeNsec < 0 || mtimeNsec < 0 || Number.isNaN(atimeSec) || Number.isNaN(mtimeSec)) return -EINVAL
+    if (atimeNsec < 0 || mtimeNsec < 0) return -EINVAL
     const fd = inodes.fdOf(slot)
     return fd < 0 ? fd : native.inodeUtimens(procFd, fd, atimeSec, atimeNsec, mtimeSec, mtimeNsec)
   }
+}
+
+/** As a kernel does with a time that its file system cannot hold, takes the closest one that a Number holds. */
+function clampedSec(sec: number): number {
+  return Math.max(Number.MIN_SAFE_INTEGER, Math.min(sec, Number.MAX_SAFE_INTEGER))
 }
 
 /** The nanoseconds for utimensat, or -1 if the guest's value is not a fraction of a second. */

@@ -157,6 +157,6 @@ function changesOf({ args }: Request): AttributeChanges | number {
 
 function timeOf(now: boolean, sec: number, nsec: number): bigint | undefined {
   if (now) return BigInt(Date.now()) * 1_000_000n
-  if (Number.isNaN(sec) || nsec >= NSEC_PER_SEC) return undefined
+  if (!Number.isSafeInteger(sec) || nsec >= NSEC_PER_SEC) return undefined
   return BigInt(sec) * NSEC_PER_SEC + BigInt(nsec)
 }

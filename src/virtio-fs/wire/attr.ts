@@ -1,6 +1,6 @@
 /** Attributes of inodes: GETATTR, SETATTR, ACCESS. Little endian for every guest (virtio 1). */
 
-import { readSafeI64, readSafeU64, writeTimeout } from './numbers.js'
+import { readRoundedI64, readSafeI64, readSafeU64, writeTimeout } from './numbers.js'
 import { Statx, type StatxWords } from './statx.js'
 
 // Module constants are quick. Imported ones would be looked up each time.
@@ -29,8 +29,9 @@ export const SetattrIn = Object.freeze({
   handle: (v: DataView, at: number) => readSafeU64(v, at + 8),
   /** Bytes, or -1 beyond 2^53. */
   sizeBytes: (v: DataView, at: number) => readSafeU64(v, at + 16),
-  atimeSec: (v: DataView, at: number) => readSafeI64(v, at + 32),
-  mtimeSec: (v: DataView, at: number) => readSafeI64(v, at + 40),
+  /** Seconds; a Number that is not a safe integer beyond 2^53. */
+  atimeSec: (v: DataView, at: number) => readRoundedI64(v, at + 32),
+  mtimeSec: (v: DataView, at: number) => readRoundedI64(v, at + 40),
   atimeNsec: (v: DataView, at: number) => v.getUint32(at + 56, true),
   mtimeNsec: (v: DataView, at: number) => v.getUint32(at + 60, true),
   mode: (v: DataView, at: number) => v.getUint32(at + 68, true),

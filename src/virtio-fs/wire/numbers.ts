@@ -10,8 +10,13 @@ export function readSafeU64(v: DataView, at: number): number {
 
 /** Reads an i64. Returns NaN if a Number cannot hold it exactly. */
 export function readSafeI64(v: DataView, at: number): number {
-  const value = v.getInt32(at + 4, true) * 0x1_0000_0000 + v.getUint32(at, true)
+  const value = readRoundedI64(v, at)
   return Number.isSafeInteger(value) ? value : Number.NaN
+}
+
+/** Reads an i64. Returns the Number that is closest to it. */
+export function readRoundedI64(v: DataView, at: number): number {
+  return v.getInt32(at + 4, true) * 0x1_0000_0000 + v.getUint32(at, true)
 }
 
 export function writeU64(v: DataView, at: number, value: number): void {

@@ -335,7 +335,7 @@ t.test('a dirent is padded to 8 bytes behind its name', async (t) => {
   t.same([0, 1, 8, 9, 255].map(wire.Dirent.paddedBytes), [24, 32, 32, 40, 280])
 })
 
-t.test('numbers beyond 2^53 read as -1 or NaN and never rounded', async (t) => {
+t.test('numbers beyond 2^53 read as -1 or NaN, and rounded only where that is asked for', async (t) => {
   const u64 = (golden: string) => wire.readSafeU64(viewOf(bytesOf(golden)), 0)
   t.equal(u64('ff ff ff ff ff ff 1f 00'), Number.MAX_SAFE_INTEGER)
   t.equal(u64('00 00 00 00 00 00 20 00'), -1)
@@ -347,5 +347,9 @@ t.test('numbers beyond 2^53 read as -1 or NaN and never rounded', async (t) => {
   t.equal(i64('ff ff ff ff ff ff 1f 00'), Number.MAX_SAFE_INTEGER)
   t.ok(Number.isNaN(i64('00 00 00 00 00 00 20 00')))
   t.ok(Number.isNaN(i64('00 00 00 00 00 00 00 80')))
+  const rounded = (golden: string) => wire.readRoundedI64(viewOf(bytesOf(golden)), 0)
+  t.equal(rounded('ff ff ff ff ff ff 1f 00'), Number.MAX_SAFE_INTEGER)
+  t.equal(rounded('ff ff ff ff ff ff ff 7f'), 2 ** 63)
+  t.equal(rounded('00 00 00 00 00 00 00 80'), -(2 ** 63))
   checkWriter(t, (v, at) => wire.writeU64(v, at, Number.MAX_SAFE_INTEGER), 'ff ff ff ff ff ff 1f 00')
 })
