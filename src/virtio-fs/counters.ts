@@ -52,12 +52,9 @@ export class Counters {
   private readonly flags: Int32Array
   /** The last known time: the end of some requests is the beginning of the next. 0: none is known yet. */
   private clockMs = 0
-  /** The requests that were answered since then, by opcode. */
-  private readonly answeredNow = new Uint8Array(OPCODES)
+  /** The requests that were answered since then: all of one opcode, so that a long one of another is not counted in. */
   private answeredCount = 0
-  /** Their opcodes, each once. */
-  private readonly rows = new Uint8Array(OPCODES)
-  private rowCount = 0
+  private answeredRow = 0
   private together = 8
 
   /** Uses memory that another thread made, or allocates its own. */
@@ -72,11 +69,11 @@ export class Counters {
   }
 
   asked(opcode: number): void {
-    this.requests[opcode < OPCODES ? opcode : OPCODES - 1]++
+    this.requests[rowOf(opcode)]++
   }
 
   failed(opcode: number): void {
-    this.errors[opcode < OPCODES ? opcode : OPCODES - 1]++
+    this.errors[rowOf(opcode)]++
   }
 
   read(bytes: number): void {
@@ -114,9 +111,10 @@ export class Counters {
   }
 
   /** The time at which a request begins, or 0 if latencies are not counted. */
-  begin(): number {
+  begin(opcode: number): number {
     if (this.flags[0] === 0) return 0
     if (this.clockMs === 0) this.clockMs = performance.now()
+    else if (this.answeredCount > 0 && this.answeredRow !== rowOf(opcode)) this.lookAtClock()
     return this.clockMs
   }
 
@@ -126,9 +124,9 @@ export class Counters {
    */
   answered(opcode: number, startMs: number): void {
     if (startMs === 0) return
-    const row = opcode < OPCODES ? opcode : OPCODES - 1
-    if (startMs === this.clockMs) {
-      if (this.answeredNow[row]++ === 0) this.rows[this.rowCount++] = row
+    const row = rowOf(opcode)
+    if (startMs === this.clockMs && (this.answeredCount === 0 || this.answeredRow === row)) {
+      this.answeredRow = row
       if (++this.answeredCount >= this.together) this.lookAtClock()
     } else {
       this.took(row, performance.now() - startMs)
@@ -141,26 +139,25 @@ export class Counters {
     this.clockMs = nowMs
   }
 
+  /** Counts what was answered until now: nothing else is known of the time that comes. */
+  settle(): void {
+    if (this.answeredCount > 0) this.lookAtClock()
+    this.clockMs = 0
+  }
+
   private lookAtClock(): void {
-    const nowMs = performance.now()
-    const elapsedMs = nowMs - this.clockMs
-    this.tick(nowMs)
-    if (elapsedMs > 2 * TOGETHER_MS) this.together = Math.max(1, this.together >> 1)
-    else if (elapsedMs < TOGETHER_MS) this.together = Math.min(MOST_TOGETHER, 2 * this.together)
+    this.tick(performance.now())
   }
 
   private count(nowMs: number): void {
+    const { answeredRow, answeredCount, together } = this
     const elapsedMs = nowMs - this.clockMs
-    const bucket = latencyBucketOf(elapsedMs)
-    for (let n = 0; n < this.rowCount; n++) {
-      const row = this.rows[n]
-      const count = this.answeredNow[row]
-      this.answeredNow[row] = 0
-      this.elapsedMs[row] += count * elapsedMs
-      this.latencies[row * LATENCY_BUCKETS + bucket] += count
-    }
-    this.rowCount = 0
+    this.elapsedMs[answeredRow] += answeredCount * elapsedMs
+    this.latencies[answeredRow * LATENCY_BUCKETS + latencyBucketOf(elapsedMs)] += answeredCount
     this.answeredCount = 0
+    if (elapsedMs > 2 * TOGETHER_MS) this.together = Math.max(1, Math.min(together, answeredCount) >> 1)
+    else if (elapsedMs < TOGETHER_MS && answeredCount === together)
+      this.together = Math.min(MOST_TOGETHER, 2 * together)
   }
 
   private took(row: number, elapsedMs: number): void {
@@ -183,6 +180,8 @@ export class Counters {
     }).filter(({ count }) => count > 0)
   }
 }
+
+const rowOf = (opcode: number) => (opcode < OPCODES ? opcode : OPCODES - 1)
 
 function byName(counts: Float64Array): Record<string, number> {
   const named: Record<string, number> = {}

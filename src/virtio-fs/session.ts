@@ -92,7 +92,7 @@ export class Session {
     const { request } = this
     if (!request.begin(carrier)) return this.refuseFrame(carrier)
     this.counters.asked(request.opcode)
-    request.startMs = this.counters.begin()
+    request.startMs = this.counters.begin(request.opcode)
     const result = this.run(request)
     if (result <= POSTPONED) return this.putOff(request, result)
     return this.finish(request, result)
@@ -116,6 +116,7 @@ export class Session {
 
   /** Serves all held requests, and ends the wait of all postponed ones with the error of an interrupted call. */
   drain(): void {
+    this.counters.settle()
     this.gate?.drain(this.serveHeld)
     for (const carrier of this.postponed.takeAll()) {
       this.request.begin(carrier)
@@ -125,6 +126,7 @@ export class Session {
 
   /** Forgets all held and postponed requests, which are served again from their beginning. */
   forget(): void {
+    this.counters.settle()
     this.gate?.forget()
     this.postponed.takeAll()
   }

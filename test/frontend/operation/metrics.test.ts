@@ -9,7 +9,7 @@ import { ControlClient, startControlled } from '../../support/device/control-cli
 import { Device, sleep } from '../../support/device/device.js'
 import { runProgram } from '../../support/device/program.js'
 import { freePort } from '../../support/free-port.js'
-import { ROOT_ID } from '../../support/fuse/fuse-abi.js'
+import { Op, ROOT_ID } from '../../support/fuse/fuse-abi.js'
 import { mount } from '../../support/fuse/mount.js'
 import { tempDir } from '../../support/host/temp-dir.js'
 
@@ -52,6 +52,34 @@ function sampleOf(text: string, name: string, ...labels: readonly string[]): num
     .find((one) => one.startsWith(`${name}{`) && labels.every((label) => one.includes(label)))
   return line === undefined ? undefined : Number(line.split(' ').at(-1))
 }
+
+t.test(
+  'what a guest leaves unread when it goes is counted, and the time until the next guest is not',
+  async (t) => {
+    const path = join(tempDir(t), 'metrics')
+    const device = await Device.start(t, ['--keep-alive', '--metrics', `unix:${path}`])
+    const request = {
+      opcode: Op.GETATTR,
+      nodeid: ROOT_ID,
+      args: new Uint8Array(16),
+      reply: { argBytes: 104 },
+    }
+    for (let round = 0; round < 10; round++) {
+      const fs = mount(t, device)
+      for (let n = 0; n < 20; n++) fs.start(request)
+      fs.close()
+      let text = await scrape(path)
+      while (sampleOf(text, 'virtiofsd_ts_front_end_connected') === 1) text = await scrape(path)
+      await sleep(100)
+      const counts = ['requests_total', 'request_duration_seconds_count'].map(
+        (name) => sampleOf(text, `virtiofsd_ts_${name}`, 'opcode="GETATTR"') ?? 0,
+      )
+      t.equal(counts[0], counts[1], `${counts[0]} requests`)
+    }
+    const seconds = sampleOf(await scrape(path), 'virtiofsd_ts_request_duration_seconds_sum', 'GETATTR') ?? 0
+    t.ok(seconds < 0.1 * 20, `${seconds} s in all`)
+  },
+)
 
 t.test('metrics have counts, bytes, latencies, and what the guest holds', async (t) => {
   const path = join(tempDir(t), 'metrics')
