@@ -1,8 +1,9 @@
 import { execFileSync } from 'node:child_process'
+import { resolve } from 'node:path'
 import type { ShareConfig } from '../share/share-config.js'
 import type { ChosenOptions } from './option-values.js'
 import type { ShareDraft } from './share-draft.js'
-import { checkSocketPath } from './socket-path.js'
+import { checkSocketPath, fitsSocket } from './socket-path.js'
 import { UserError } from './user-error.js'
 
 type ShareSocket = Pick<ShareConfig, 'socketPath' | 'inheritedFd' | 'socketGid'>
@@ -32,7 +33,9 @@ export function checkedSocket(options: ChosenOptions, { where }: ShareDraft): Sh
 function checkedPath(path: string | undefined, where: string): string {
   if (path === undefined) throw new UserError(`${where} is missing: where is QEMU to connect?`)
   checkSocketPath(path, `${where} ${path}`)
-  return path
+  // The process changes its working directory. What is too long for a socket stays as it is, and cannot be replaced.
+  const whole = resolve(path)
+  return fitsSocket(whole) ? whole : path
 }
 
 /** Returns a group's id. Asks the host's name service with getent, since groups need not be in /etc/group. */

@@ -1,9 +1,14 @@
 import { SOCKET_PATH_MAX_BYTES } from 'vhost-user-ts/socket-path'
 import { UserError } from './user-error.js'
 
+export function fitsSocket(path: string): boolean {
+  return Buffer.byteLength(path) <= SOCKET_PATH_MAX_BYTES
+}
+
 /** Throws UserError, which begins with `where`, for a path that is too long for a socket. */
 export function checkSocketPath(path: string, where: string): void {
-  const lenBytes = Buffer.byteLength(path)
-  if (lenBytes > SOCKET_PATH_MAX_BYTES)
-    throw new UserError(`${where}: ${lenBytes} bytes, a socket path has at most ${SOCKET_PATH_MAX_BYTES}`)
+  if (!fitsSocket(path))
+    throw new UserError(
+      `${where}: ${Buffer.byteLength(path)} bytes, a socket path has at most ${SOCKET_PATH_MAX_BYTES}`,
+    )
 }

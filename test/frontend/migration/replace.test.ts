@@ -1,9 +1,10 @@
 /** The running process is replaced by another one, without an effect on the guest. */
 import { constants, existsSync, mkdirSync, openSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import t, { type Test } from 'tap'
 import * as native from 'virtiofsd-ts-native'
 import { isRoot } from '../../support/device/cases.js'
+import { ControlClient } from '../../support/device/control-client.js'
 import { Device } from '../../support/device/device.js'
 import { LiveDevice, until } from '../../support/device/live-device.js'
 import { Op, ROOT_ID } from '../../support/fuse/fuse-abi.js'
@@ -36,6 +37,24 @@ async function refusal(live: LiveDevice, argument?: unknown): Promise<string> {
 }
 
 for (const sandbox of sandboxes) {
+  t.test(
+    `a process whose sockets were given as relative paths is replaced: --sandbox ${sandbox}`,
+    async (t) => {
+      const place = relative(process.cwd(), tempDir(t))
+      const [socketPath, control] = [join(place, 'socket'), join(place, 'control')]
+      const args = ['--keep-alive', '--socket-path', socketPath, '--control-socket', control]
+      const device = await Device.start(t, args, { sandbox })
+      const fs = mount(t, { socketPath })
+      const { pid } = device
+      const client = await ControlClient.connect(t, `${control}.live`)
+      await client.ask('replace')
+      client.socket.destroy()
+      device.findServingProcess()
+      t.not(device.pid, pid)
+      fs.getattr(ROOT_ID)
+    },
+  )
+
   t.test(`open files, unlinked ones and a listing survive: --sandbox ${sandbox}`, async (t) => {
     const live = await LiveDevice.start(t, [], { sandbox })
     const { device } = live
