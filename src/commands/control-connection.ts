@@ -49,9 +49,11 @@ export class ControlConnection {
         ANSWER_TIMEOUT_MS,
       ).unref()
     })
+    // The connection is reset if the process ends before it has read the request.
+    const line = this.lines.next().catch(() => ({ value: undefined }))
     try {
-      const { value, done } = await Promise.race([this.lines.next(), late])
-      if (done) throw new UserError(`${this.user}: the process closed the connection`)
+      const { value } = await Promise.race([line, late])
+      if (value === undefined) throw new UserError(`${this.user}: the process closed the connection`)
       return value
     } finally {
       clearTimeout(timer)

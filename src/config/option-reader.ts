@@ -13,6 +13,7 @@ export function readValue(spec: OptionSpec, raw: OptionValue, where: string): Op
       if (raw === false || raw === 'false' || raw === 'off' || raw === 'no') return false
       throw new UserError(`${where}: '${raw}' is neither true nor false`)
     case 'text':
+      if (typeof raw === 'number' && kind.takesNumbers) return `${raw}`
       if (typeof raw !== 'string' || raw === '')
         throw new UserError(`${where}: expected some text, got '${raw}'`)
       return raw

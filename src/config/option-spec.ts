@@ -1,7 +1,8 @@
 /** The type of an option's value, and its limits. */
 export type ValueKind =
   | { readonly type: 'flag' }
-  | { readonly type: 'text' }
+  /** `takesNumbers`: in a file, a number need not be quoted. */
+  | { readonly type: 'text'; readonly takesNumbers?: true }
   | { readonly type: 'choice'; readonly choices: readonly string[] }
   | { readonly type: 'count'; readonly min: number; readonly max: number; readonly unit: string }
   | { readonly type: 'seconds' }
@@ -10,6 +11,7 @@ export type ValueKind =
 
 export const flag = { type: 'flag' } as const satisfies ValueKind
 export const text = { type: 'text' } as const satisfies ValueKind
+export const amount = { type: 'text', takesNumbers: true } as const satisfies ValueKind
 export const seconds = { type: 'seconds' } as const satisfies ValueKind
 export const list = { type: 'list' } as const satisfies ValueKind
 

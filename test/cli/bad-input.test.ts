@@ -1,9 +1,10 @@
 /** A wrong option or file is reported in one line that says what was wrong and what would be right, with status 2. */
+import { once } from 'node:events'
 import { chmodSync, existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
-import { runProgram } from '../support/device/program.js'
+import { RunningProgram, runProgram } from '../support/device/program.js'
 import { tempDir } from '../support/host/temp-dir.js'
 
 const home = tempDir(t)
@@ -128,7 +129,7 @@ const mistakes: Readonly<Record<string, readonly [args: readonly string[], compl
   ],
   'two shares at one socket, written in two ways': [
     ['--share', shareWords, '--share', `path=${directory},socket=${directory}/../socket`],
-    `--share: socket ${directory}/../socket: another share listens there already`,
+    `--share: socket ${path('socket')}: another share listens there already`,
   ],
   'a share at the control socket': [
     [...share, '--control-socket', path('socket')],
@@ -255,4 +256,30 @@ t.test('a refused start leaves nothing behind', async (t) => {
     readdirSync(home).filter((name) => /sock|pid/.test(name)),
     [],
   )
+})
+
+t.test('a process that ends before it has read a command', async (t) => {
+  const socketPath = path('ending')
+  const server = createServer({ pauseOnConnect: true }, (client) => {
+    // The command is on its way, and stays unread.
+    setTimeout(() => client.destroy(), 300)
+  }).listen(socketPath)
+  await once(server, 'listening')
+  const program = new RunningProgram(t, ['ctl', '--control-socket', socketPath, 'state'])
+  t.same(await program.exited, { status: 2, signal: null })
+  t.equal(await program.says(/./), 'virtiofsd-ts: ctl: the process closed the connection')
+  server.close()
+})
+
+t.test('limits and quotas in a file may be numbers', async (t) => {
+  const config = configFile(
+    'numbers.toml',
+    ...goodShare,
+    'limit-iops = 2000',
+    'limit-bandwidth = 1048576',
+    'quota-bytes = 5000',
+    'quota-inodes = 7',
+  )
+  const { status, stderr } = runProgram(['check-config', '--config', config])
+  t.equal(status, 0, stderr)
 })
