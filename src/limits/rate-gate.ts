@@ -96,10 +96,15 @@ export class RateGate implements Gate {
   admit(request: Request, isDue: boolean): boolean {
     const lane = this.laneOf[Math.min(request.opcode, OPCODES - 1)]
     if (lane === undefined) return true
+    // The usual case: nothing waits, and there is plenty.
+    if (this.count === 0 && this.isFresh && lane !== this.copying && this.isOpen && !isDue) {
+      this.pay(lane, this.bytesOf(request, lane))
+      return true
+    }
     if (lane === this.copying) this.shorten(request)
     if (isDue) return true
-    const bytes = lane === this.others ? 0 : this.bytesOf(request, lane)
-    if ((this.count === 0 || lane.length === 0) && this.mayPass(lane)) {
+    const bytes = this.bytesOf(request, lane)
+    if (lane.length === 0 && this.mayPass(lane)) {
       this.pay(lane, bytes)
       return true
     }
@@ -159,6 +164,11 @@ export class RateGate implements Gate {
     return true
   }
 
+  /** True if none of the limits holds anything back. */
+  private get isOpen(): boolean {
+    return this.iops.isOpen && this.reads.isOpen && this.writes.isOpen
+  }
+
   /** The clock is only read when a bucket is empty. */
   private mayPass(lane: Lane): boolean {
     if (!this.isFresh || this.copiedBytes !== this.counters.copiedBytes) this.refill(this.nowMs)
@@ -199,6 +209,7 @@ export class RateGate implements Gate {
 
   /** The bytes that a request is charged for: those that it asks for. */
   private bytesOf({ args, replyRoomBytes }: Request, lane: Lane): number {
+    if (lane === this.others) return 0
     if (lane === this.reading) return Math.min(ReadIn.sizeBytes(args, ARGS), replyRoomBytes)
     return lane === this.writing ? WriteIn.sizeBytes(args, ARGS) : 0
   }

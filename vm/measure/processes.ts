@@ -40,10 +40,13 @@ function statusBytes(pids: readonly number[], field: 'VmRSS' | 'VmHWM'): number 
   return sum(pids.map((pid) => 1024 * Number(pattern.exec(textOf(`/proc/${pid}/status`))?.[1] ?? 0)))
 }
 
-/** Returns the memory that only these processes have, in bytes: what ends with them. */
+/**
+ * Returns the memory that only these processes have, in bytes: what ends with them. Clean pages of files do not, and count as
+ * private or not by what other programs run.
+ */
 export function privateBytes(pids: readonly number[]): number {
   const kibs = pids.flatMap((pid) => [
-    ...textOf(`/proc/${pid}/smaps_rollup`).matchAll(/^Private_.*?(\d+) kB/gm),
+    ...textOf(`/proc/${pid}/smaps_rollup`).matchAll(/^Private_Dirty: *(\d+) kB/gm),
   ])
   return sum(kibs.map(([, kib]) => 1024 * Number(kib)))
 }
