@@ -144,6 +144,24 @@ t.test('commands', async (t) => {
     await actor.kill()
   })
 
+  t.test('give each of many files that are opened at once a name of its own', async (t) => {
+    const actor = guest.converse('exec io-actor')
+    const ask = async (line: string) => JSON.parse(await actor.ask(line))
+    const names = Array.from({ length: 30 }, (_, n) => `f${n}`)
+    await Promise.all(names.map((name) => ask(`start open ${name} 0 /init`)))
+    const { results } = await ask('join')
+    t.same(
+      results,
+      names.map(() => ({ value: 0 })),
+    )
+    const again = await Promise.all(names.map((name) => ask(`open ${name} 0 /init`)))
+    t.same(
+      again,
+      names.map(() => ({ error: 'EEXIST' })),
+    )
+    await actor.kill()
+  })
+
   t.test('have fio', async (t) => {
     const job = '--name=a --filename=/tmp/f --size=1m --rw=randwrite --verify=crc32c --output-format=json'
     const { jobs } = JSON.parse(await guest.output(`fio ${job}`)) as {

@@ -11,14 +11,20 @@
 static struct named table[NAMES];
 static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* Finds a file and copies it, so nothing is locked while an operation waits. An empty name finds a free place. */
+/* Returns where a name is, or -1. An empty name is that of a free place. The caller holds the lock. */
+static int place_of(const char *name)
+{
+    for (int n = 0; n < NAMES; n++)
+        if (strcmp(table[n].name, name) == 0)
+            return n;
+    return -1;
+}
+
+/* Copies what it finds, so nothing is locked while an operation waits. */
 int find(const char *name, struct named *copy)
 {
-    int found = -1;
     pthread_mutex_lock(&table_lock);
-    for (int n = 0; n < NAMES && found < 0; n++)
-        if (strcmp(table[n].name, name) == 0)
-            found = n;
+    int found = place_of(name);
     if (found >= 0)
         *copy = table[found];
     pthread_mutex_unlock(&table_lock);
@@ -31,18 +37,16 @@ int fd_of(const char *name)
     return find(name, &file) < 0 ? -ENOENT : file.fd;
 }
 
+/* Two threads may keep something at once: each gets a place of its own. */
 int keep(const struct named *entry)
 {
-    struct named unused;
-    if (find(entry->name, &unused) >= 0)
-        return -EEXIST;
-    int place = find("", &unused);
-    if (place < 0)
-        return -ENFILE;
     pthread_mutex_lock(&table_lock);
-    table[place] = *entry;
+    int place = place_of("");
+    int result = place_of(entry->name) >= 0 ? -EEXIST : place < 0 ? -ENFILE : 0;
+    if (result == 0)
+        table[place] = *entry;
     pthread_mutex_unlock(&table_lock);
-    return 0;
+    return result;
 }
 
 void forget(int place)
