@@ -187,7 +187,7 @@ deb: build ## Make Debian packages for amd64 and arm64 in release/, and check th
 
 .PHONY: test-package
 test-package: build ## Test the npm packages: packed, installed into an empty folder, and started
-	$(call tap,package,300)
+	$(call tap,package/*.test.js,300)
 
 .PHONY: test-roots
 test-roots: dist deb ## Test what make dist and make deb made: in fresh Debian systems and a container, on arm64 by qemu-user, with Node 22 and 24, under systemd, libvirt and AppArmor (needs root)
