@@ -27,6 +27,7 @@ const PATIENCE_MS = 300_000
 const MOST_WAITS = 6
 /** Work between two migrations. */
 const WORK_MS = 1_000
+const LOG_MS = 1_000
 /** A guest that has an open file without a name cannot move by paths. */
 const MOST_TRIES = 5
 /** The level of usual lines in a device's log. */
@@ -142,6 +143,8 @@ export class MovingGuest {
       try {
         return (await this.guest.migrate(sockets, this.qemu)).downtimeMs
       } catch (error) {
+        // The reason is in the log of a device, and comes by a pipe of its own.
+        await sleep(LOG_MS)
         const reasons = pairs.flatMap(({ log }, i) => log.slice(before[i]).filter(isWarning))
         const isNameless = reasons.some((line) => line.includes('inodes without a name'))
         if (!isNameless || n === MOST_TRIES) throw new Error([`${error}`, ...reasons].join('\n'))
