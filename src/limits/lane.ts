@@ -39,8 +39,7 @@ export class Lane {
   }
 
   get isOpen(): boolean {
-    const { buckets } = this
-    for (let n = 0; n < buckets.length; n++) if (!buckets[n]?.isOpen) return false
+    for (const bucket of this.buckets) if (!bucket.isOpen) return false
     return true
   }
 

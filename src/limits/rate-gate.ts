@@ -97,7 +97,7 @@ export class RateGate implements Gate {
     const lane = this.laneOf[Math.min(request.opcode, OPCODES - 1)]
     if (lane === undefined) return true
     // The usual case: nothing waits, and there is plenty.
-    if (this.count === 0 && this.isFresh && lane !== this.copying && this.isOpen && !isDue) {
+    if (this.count === 0 && this.isCurrent && lane !== this.copying && this.isOpen && !isDue) {
       this.pay(lane, this.bytesOf(request, lane))
       return true
     }
@@ -169,9 +169,14 @@ export class RateGate implements Gate {
     return this.iops.isOpen && this.reads.isOpen && this.writes.isOpen
   }
 
+  /** True if the buckets hold what this batch begins with, and all copies are charged. */
+  private get isCurrent(): boolean {
+    return this.isFresh && this.copiedBytes === this.counters.copiedBytes
+  }
+
   /** The clock is only read when a bucket is empty. */
   private mayPass(lane: Lane): boolean {
-    if (!this.isFresh || this.copiedBytes !== this.counters.copiedBytes) this.refill(this.nowMs)
+    if (!this.isCurrent) this.refill(this.nowMs)
     if (!lane.isOpen) this.refill(performance.now())
     return lane.isOpen
   }
