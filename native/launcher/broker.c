@@ -33,8 +33,7 @@ struct broker {
     struct plan *plan;
     int link_fd;
     int handover_fd;
-    /* The helper that runs, and this end of its socket; -1 if none runs. */
-    /* 0 once it has ended. */
+    /* The last helper, 0 once it has ended; and this end of the socket of the one that runs, -1 if none does. */
     int helper_pid;
     int helper_fd;
     bool reload_asked;

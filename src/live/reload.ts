@@ -6,6 +6,7 @@ import type { DescribedShare, Description, NewSettings, ProcessSettings } from '
 import { differenceOf, remedyFor } from './setting-changes.js'
 import { type Helper, prepareShare, releaseSocket } from './share-changes.js'
 import { keyOf } from './share-key.js'
+import { optionsOfPlace } from './succession.js'
 
 /** The difference between the running process and its configuration. */
 export interface ReloadPlan {
@@ -29,8 +30,7 @@ const processSettings: Readonly<Record<string, OptionName>> = {
   groupMap: 'gid-map',
 }
 
-/** A process that takes the place of another has to have the same: docs/migration.md. */
-const keptByReplacement: readonly OptionName[] = ['sandbox', 'control-socket', 'metrics']
+const keptByReplacement: readonly OptionName[] = Object.values(optionsOfPlace)
 
 /**
  * Reads the configuration again and applies what is different. Throws UserError, with file and line, if any part of it

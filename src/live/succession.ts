@@ -11,6 +11,7 @@
  */
 import type { Configuration } from '../config/configuration.js'
 import { metricsWords } from '../config/metrics-address.js'
+import type { OptionName } from '../config/option-table.js'
 import { UserError } from '../config/user-error.js'
 import { inheritedFd } from '../sandbox/inherited-fd.js'
 import type { Packet, PacketSocket } from '../sockets/packet-socket.js'
@@ -73,14 +74,15 @@ export function mustServeAt(own: Place, offered: Place): void {
   const [name] = (['control', 'metrics', 'sandbox'] as const).filter((key) => own[key] !== offered[key])
   if (name === undefined) return
   const [before, now] = [offered[name], own[name]].map((value) => JSON.stringify(value))
-  throw new UserError(`${whatIs[name]} cannot change in a replacement: ${before}, now ${now}`)
+  throw new UserError(`--${optionsOfPlace[name]} cannot change in a replacement: ${before}, now ${now}`)
 }
 
-const whatIs = {
-  control: '--control-socket',
-  metrics: '--metrics',
-  sandbox: '--sandbox',
-} as const
+/** The options of a process that a successor has to have, too. */
+export const optionsOfPlace = {
+  control: 'control-socket',
+  metrics: 'metrics',
+  sandbox: 'sandbox',
+} as const satisfies Partial<Record<keyof Place, OptionName>>
 
 /** Returns the descriptor of the socket to the process that serves, or undefined if this one is no successor. */
 export function successionFd(): number | undefined {

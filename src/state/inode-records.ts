@@ -1,3 +1,4 @@
+import { LentBytes } from '../basics/lent-bytes.js'
 import { damaged } from './blocks.js'
 import { eachRecord } from './sections.js'
 
@@ -61,23 +62,6 @@ export function blankInode(): InodeRecord {
 const NOTHING: Uint8Array = new Uint8Array(0)
 /** Instead of the bytes of a path: there is no path. */
 const NONE = -1
-
-/** A copy of some bytes, valid until the next one: most have the same length, and a view of their own takes longer. */
-export class LentBytes {
-  private readonly bytes: Uint8Array
-  private view = NOTHING
-
-  constructor(maxBytes: number) {
-    this.bytes = new Uint8Array(maxBytes)
-  }
-
-  of(from: Uint8Array, at: number, lenBytes: number): Uint8Array {
-    const { bytes } = this
-    for (let n = 0; n < lenBytes; n++) bytes[n] = from[at + n]
-    if (this.view.length !== lenBytes) this.view = bytes.subarray(0, lenBytes)
-    return this.view
-  }
-}
 
 /** u16 length; u8 type; u8 flags; u32 slot, generation; f64 lookups; u32 device, ino; u16 shared, path, handle bytes. */
 const HEAD_BYTES = 40
@@ -157,8 +141,8 @@ export class InodeEncoder {
 /** Reads what InodeEncoder wrote. Throws StateError for numbers that no share has. */
 export class InodeDecoder {
   /** The path of the last record that has one: each is written over the one before. */
-  private readonly path = new Uint8Array(PATH_MAX_BYTES)
-  private lastPath = NOTHING
+  private readonly path = new LentBytes(PATH_MAX_BYTES)
+  private lastPathBytes = 0
   private readonly record = blankInode()
   private readonly handle = new LentBytes(HANDLE_MAX_BYTES)
 
@@ -187,30 +171,30 @@ export class InodeDecoder {
     record.rests = (flags & RESTS) !== 0
     const pathAt = at + HEAD_BYTES
     if (HEAD_BYTES + restBytes + handleBytes > lenBytes) throw damaged('an inode is cut')
-    if (
-      shared > this.lastPath.length ||
-      shared + restBytes > PATH_MAX_BYTES ||
-      handleBytes > HANDLE_MAX_BYTES
-    )
+    if (shared > this.lastPathBytes || shared + restBytes > PATH_MAX_BYTES || handleBytes > HANDLE_MAX_BYTES)
       throw damaged('an inode has an impossible length')
     if (!Number.isSafeInteger(record.lookups) || record.lookups < 1 || record.slot === 0)
       throw damaged('an inode has an impossible number')
     record.path = (flags & HAS_PATH) === 0 ? undefined : this.pathOf(contents, pathAt, shared, restBytes)
     const handleAt = pathAt + restBytes
-    record.handle = (flags & HAS_HANDLE) === 0 ? undefined : this.handle.of(contents, handleAt, handleBytes)
+    record.handle = (flags & HAS_HANDLE) === 0 ? undefined : this.handleOf(contents, handleAt, handleBytes)
     return record
   }
 
-  /** Most paths have the length of the one before, and a view of their own takes longer. */
   private pathOf(contents: Uint8Array, at: number, shared: number, restBytes: number): Uint8Array {
-    const { path } = this
-    const lenBytes = shared + restBytes
-    if (this.lastPath.length !== lenBytes) this.lastPath = path.subarray(0, lenBytes)
+    const { bytes } = this.path
     for (let n = 0; n < restBytes; n++) {
       const byte = contents[at + n]
       if (byte === 0) throw damaged('a path contains a NUL')
-      path[shared + n] = byte
+      bytes[shared + n] = byte
     }
-    return this.lastPath
+    this.lastPathBytes = shared + restBytes
+    return this.path.first(this.lastPathBytes)
+  }
+
+  private handleOf(contents: Uint8Array, at: number, lenBytes: number): Uint8Array {
+    const { bytes } = this.handle
+    for (let n = 0; n < lenBytes; n++) bytes[n] = contents[at + n]
+    return this.handle.first(lenBytes)
   }
 }

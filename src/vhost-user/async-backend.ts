@@ -208,13 +208,13 @@ class Service {
   /** Serves the rings once. Returns true if it must run again after promises and the rest of Node had their turn. */
   private work(): boolean {
     const { rings, device, session } = this
-    const startMs = performance.now()
     this.loop.wait(0)
-    do {
+    const startMs = performance.now()
+    for (let nowMs = startMs; nowMs - startMs < TURN_MS; nowMs = performance.now()) {
       if (this.over || this.connection.closed) return false
       // Results come first: the device's own progress may need them.
       const carriedOut = device.io?.progress() === true
-      const completed = device.progress?.(performance.now()) === true || carriedOut
+      const completed = device.progress?.(nowMs) === true || carriedOut
       const served = rings.serveBatches()
       if (served || completed) {
         this.slicesSinceMs = 0
@@ -224,7 +224,7 @@ class Service {
         continue
       }
       const isWaiting = this.waitsForNode
-      const idleSinceMs = this.slicesSinceMs || performance.now()
+      const idleSinceMs = this.slicesSinceMs || nowMs
       if (rings.spin(session.rings.memory.id, isWaiting ? SLICE_NS : undefined)) continue
       if (isWaiting && (performance.now() - idleSinceMs) * 1e6 < rings.spinNs) {
         this.slicesSinceMs = idleSinceMs
@@ -234,7 +234,7 @@ class Service {
       if (rings.arm()) return true
       this.idleSinceMs = idleSinceMs
       return false
-    } while (performance.now() - startMs < TURN_MS)
+    }
     return true
   }
 

@@ -1,5 +1,6 @@
 import { ESTALE } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
+import { LentBytes } from '../../basics/lent-bytes.js'
 
 const { AT_EMPTY_PATH, O_NOFOLLOW, O_NONBLOCK, O_PATH, O_RDONLY } = native.constants
 
@@ -150,15 +151,14 @@ export class FileHandles {
   }
 }
 
-/** A copy of a kept handle, valid until the next one: most have the same length, and a view of their own takes longer. */
+/** Copies of kept handles, each valid until the next one. */
 export class LentHandle {
-  private readonly words = new Int32Array(KEPT_WORDS - 1)
-  private view = new Uint8Array(0)
+  private readonly lent = new LentBytes(KEPT_BYTES)
+  private readonly words = new Int32Array(this.lent.bytes.buffer)
 
   of(kept: Int32Array, at: number): Uint8Array {
     const lenBytes = kept[at]
     for (let n = 0; n < (lenBytes + 3) >> 2; n++) this.words[n] = kept[at + 1 + n]
-    if (this.view.length !== lenBytes) this.view = new Uint8Array(this.words.buffer, 0, lenBytes)
-    return this.view
+    return this.lent.first(lenBytes)
   }
 }

@@ -64,7 +64,7 @@ export class RingServer implements RingHost {
 
   ringStopping(vring: Vring, queue: SplitVirtqueue): void {
     // For requests completed because the ring stops. Whoever runs it next takes the driver as told of all that are completed.
-    if (queue.shouldSignal()) vring.signal(this.loop.waits)
+    this.tell(vring)
     this.loop.remove(vring.kickFd)
     native.memoryWatch(queue.memory.id, vring.index, -1)
     this.active = this.active.filter((other) => other !== vring)
@@ -118,8 +118,8 @@ export class RingServer implements RingHost {
 
   /** Signals drivers for the requests completed since the last signal. */
   signalCompleted(): void {
-    for (const vring of this.active) if (vring.queue?.shouldSignal() === true) vring.signal(this.loop.waits)
-    for (const vring of this.paused) if (vring.queue?.shouldSignal() === true) vring.signal(this.loop.waits)
+    for (const vring of this.active) this.tell(vring)
+    for (const vring of this.paused) this.tell(vring)
   }
 
   /** Returns how long spinning pays now, in nanoseconds. 0: a request could not be seen, or not be taken. */
@@ -197,13 +197,18 @@ export class RingServer implements RingHost {
       left -= count
       this.serveNext(vring, queue)
       // A sleeping driver wakes up while the other requests are served.
-      if (queue.shouldSignal()) vring.signal(this.loop.waits)
+      this.tell(vring)
       for (let n = 1; n < count; n++) this.serveNext(vring, queue)
     }
     // This also covers requests completed since the last look.
-    if (queue.shouldSignal()) vring.signal(this.loop.waits)
+    this.tell(vring)
     this.served += limit - left
     return left < limit
+  }
+
+  /** Signals a driver that wants to know of the requests completed since the last signal. */
+  private tell(vring: Vring): void {
+    if (vring.queue?.shouldSignal() === true) vring.signal(this.loop.waits)
   }
 
   /** Serves the requests that were in flight when the queue was suspended. Returns how many. */

@@ -29,7 +29,7 @@ export const SetattrIn = Object.freeze({
   handle: (v: DataView, at: number) => readSafeU64(v, at + 8),
   /** Bytes, or -1 beyond 2^53. */
   sizeBytes: (v: DataView, at: number) => readSafeU64(v, at + 16),
-  /** Seconds; a Number that is not a safe integer beyond 2^53. */
+  /** Seconds; beyond 2^53 the closest Number. */
   atimeSec: (v: DataView, at: number) => readRoundedI64(v, at + 32),
   mtimeSec: (v: DataView, at: number) => readRoundedI64(v, at + 40),
   atimeNsec: (v: DataView, at: number) => v.getUint32(at + 56, true),

@@ -1,11 +1,12 @@
 /** A guest moves that knows more inodes than its devices may have descriptors: every inode stays the same file. */
 import { linkSync, mkdirSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { isRoot } from '../../support/device/cases.js'
 import { Device } from '../../support/device/device.js'
 import {
   DIRECTORIES,
+  devicesWithFiles,
   expectSame,
   FEW_DESCRIPTORS,
   FILES,
@@ -25,15 +26,8 @@ t.setTimeout(300_000)
 /** More names than a source reads without finding anything. */
 const STRANGERS = 12_000
 
-async function devices(t: Test, options: readonly string[] = []) {
-  const from = await Device.start(t, [...FEW_DESCRIPTORS, ...options], { storage: 'disk' })
-  makeFiles(from.directory)
-  const to = await Device.start(t, [...FEW_DESCRIPTORS, ...options], { directory: from.directory })
-  return { from, to }
-}
-
 t.test('there and back, with links and special files, and what the host did meanwhile', async (t) => {
-  const { from, to } = await devices(t)
+  const { from, to } = await devicesWithFiles(t)
   const { directory } = from
   linkSync(join(directory, 'd0', 'f0'), join(directory, 'd1', 'other-name'))
   symlinkSync('f1', join(directory, 'd0', 'link'))
@@ -57,7 +51,7 @@ t.test('there and back, with links and special files, and what the host did mean
 })
 
 t.test('a deleted file whose inode number and name another one has is never that one', async (t) => {
-  const { from, to } = await devices(t)
+  const { from, to } = await devicesWithFiles(t)
   const { directory } = from
   const fs = mount(t, from)
   const known = lookAtAll(fs, directory)
@@ -81,7 +75,7 @@ t.test('by file handle: inodes that the source has lost already do not fail the 
     t.pass('by file handle', { skip: 'needs root: CAP_DAC_READ_SEARCH' })
     return
   }
-  const { from, to } = await devices(t, ['--migration-mode', 'file-handles'])
+  const { from, to } = await devicesWithFiles(t, ['--migration-mode', 'file-handles'])
   const { directory } = from
   const fs = mount(t, from)
   const known = lookAtAll(fs, directory)
@@ -144,7 +138,7 @@ function outcome(request: () => unknown): string {
 }
 
 t.test('few inodes in a large directory are found without reading all of it', async (t) => {
-  const { from, to } = await devices(t)
+  const { from, to } = await devicesWithFiles(t)
   const { directory } = from
   for (let n = 0; n < STRANGERS; n++) writeFileSync(join(directory, 'd0', `stranger-${n}`), '')
   const fs = mount(t, from)
@@ -161,7 +155,7 @@ t.test('few inodes in a large directory are found without reading all of it', as
 })
 
 t.test('an inode with a path that is too long is lost, and no other one', async (t) => {
-  const { from, to } = await devices(t, ['--migration-on-error', 'guest-error'])
+  const { from, to } = await devicesWithFiles(t, ['--migration-on-error', 'guest-error'])
   const fs = mount(t, from)
   // The kernel still tells the path of the directory: 15 * 251 + 130 bytes, and those of the shared directory's own.
   const names = [...Array.from({ length: 15 }, () => 'n'.repeat(250)), 'n'.repeat(130)]
@@ -177,7 +171,7 @@ t.test('an inode with a path that is too long is lost, and no other one', async 
 })
 
 t.test('a handle in a state opens no file but the one at its path', async (t) => {
-  const { from, to } = await devices(t)
+  const { from, to } = await devicesWithFiles(t)
   const { directory } = from
   const fs = mount(t, from)
   const known = lookAtAll(fs, directory)

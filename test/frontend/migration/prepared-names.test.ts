@@ -9,14 +9,13 @@ import t, { type Test } from 'tap'
 import { DirtyPages, saveState } from 'vhost-user-ts/frontend'
 import { processTree, wholeCpuUs } from '../../../vm/measure/processes.js'
 import { isRoot } from '../../support/device/cases.js'
-import { Device } from '../../support/device/device.js'
+import type { Device } from '../../support/device/device.js'
 import {
+  devicesWithFiles,
   expectSame,
-  FEW_DESCRIPTORS,
   FILES,
   type Known,
   lookAtAll,
-  makeFiles,
 } from '../../support/device/known-files.js'
 import { migrate, resume, suspend } from '../../support/device/migrate.js'
 import { ROOT_ID } from '../../support/fuse/fuse-abi.js'
@@ -30,13 +29,6 @@ t.setTimeout(300_000)
 const SETTLED_MS = 1500
 const QUIET_MS = 200
 const MANY = 20_000
-
-async function devices(t: Test, sandbox: 'none' | 'namespace' = 'none') {
-  const from = await Device.start(t, FEW_DESCRIPTORS, { storage: 'disk', sandbox })
-  makeFiles(from.directory)
-  const to = await Device.start(t, FEW_DESCRIPTORS, { directory: from.directory, sandbox })
-  return { from, to }
-}
 
 /** Begins a migration, and waits until the source has read what it can. */
 async function prepare(fs: FuseGuest, source: Device): Promise<DirtyPages> {
@@ -52,7 +44,7 @@ async function prepare(fs: FuseGuest, source: Device): Promise<DirtyPages> {
 }
 
 async function thereAndBack(t: Test, sandbox: 'none' | 'namespace'): Promise<void> {
-  const { from, to } = await devices(t, sandbox)
+  const { from, to } = await devicesWithFiles(t, [], sandbox)
   const { directory } = from
   const at = (name: string) => join(directory, name)
   const fs = mount(t, from)
@@ -97,7 +89,7 @@ t.test('the same in a sandbox, where the main thread serves the share', async (t
 })
 
 t.test('names that the guest looks up after they have been read', async (t) => {
-  const { from, to } = await devices(t)
+  const { from, to } = await devicesWithFiles(t)
   const fs = mount(t, from)
   const known = new Map<string, Known>()
   const look = (d: number, begin: number, end: number) => {
@@ -121,7 +113,7 @@ t.test('names that the guest looks up after they have been read', async (t) => {
 })
 
 t.test('a migration that is cancelled, and a guest that leaves, leave nothing behind', async (t) => {
-  const { from } = await devices(t)
+  const { from } = await devicesWithFiles(t)
   const { directory } = from
   mkdirSync(join(directory, 'many'))
   for (let n = 0; n < MANY; n++) writeFileSync(join(directory, 'many', `${n}`), '')

@@ -3,12 +3,25 @@ import { join } from 'node:path'
 import type { Test } from 'tap'
 import { ROOT_ID } from '../fuse/fuse-abi.js'
 import type { FuseGuest } from '../fuse/fuse-guest.js'
+import { Device } from './device.js'
 
 export const DIRECTORIES = 4
 /** Files in each directory. */
 export const FILES = 300
 /** Far fewer than inodes, so that most are known only by their file handles. */
 export const FEW_DESCRIPTORS = ['--rlimit-nofile', '512', '--cache', 'auto', '--keep-alive']
+
+/** Two devices that share one directory, with files in it. */
+export async function devicesWithFiles(
+  t: Test,
+  args: readonly string[] = [],
+  sandbox: 'none' | 'namespace' = 'none',
+) {
+  const from = await Device.start(t, [...FEW_DESCRIPTORS, ...args], { storage: 'disk', sandbox })
+  makeFiles(from.directory)
+  const to = await Device.start(t, [...FEW_DESCRIPTORS, ...args], { directory: from.directory, sandbox })
+  return { from, to }
+}
 
 export interface Known {
   readonly nodeid: bigint

@@ -24,9 +24,11 @@ const MEMORY_MIB = 1_024
 const BOOT_MS = 300_000
 /** The last steps of a guest can take long on an emulated processor. */
 const PATIENCE_MS = 300_000
+/** It has so long so many times. */
 const MOST_WAITS = 6
 /** Work between two migrations. */
 const WORK_MS = 1_000
+/** The time until a line of a device's log has been read here. */
 const LOG_MS = 1_000
 /** A guest that has an open file without a name cannot move by paths. */
 const MOST_TRIES = 5
