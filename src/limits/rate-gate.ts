@@ -31,6 +31,8 @@ const COPY_SECONDS = 0.1
 const LEAST_COPY_BYTES = 64 * 1024
 /** The most requests that are served before the rings are looked at again. */
 const TURN = 64
+/** The most requests that are paid for together, while there is plenty. */
+const PREPAID = 64
 /** The longest time until it is looked again: epoll_wait(2) takes 24 days at most, and a debt may last longer. */
 const LONGEST_MS = 60_000
 
@@ -53,6 +55,10 @@ export class RateGate implements Gate {
   private readonly laneOf = Array.from({ length: OPCODES }, (_, opcode) =>
     FREE.has(opcode) ? undefined : this.others,
   )
+  /** By opcode; 1: nothing but the number of requests limits it. */
+  private readonly isOnlyCounted = new Uint8Array(OPCODES)
+  /** Requests of these opcodes that are paid for and have not come. What is left goes back at the end of the batch. */
+  private prepaid = 0
   private inForce = noRateLimits
   private nextOrder = 0
   /** When this batch of requests began. */
@@ -71,6 +77,9 @@ export class RateGate implements Gate {
     this.laneOf[Opcode.WRITE] = this.writing
     this.laneOf[Opcode.COPY_FILE_RANGE] = this.copying
     this.laneOf[Opcode.COPY_FILE_RANGE_64] = this.copying
+    this.laneOf.forEach((lane, opcode) => {
+      this.isOnlyCounted[opcode] = lane === this.others ? 1 : 0
+    })
   }
 
   get limits(): RateLimits {
@@ -80,6 +89,7 @@ export class RateGate implements Gate {
   /** Changes the limits. Waiting requests go on as the new ones allow. */
   set limits(limits: RateLimits) {
     const nowMs = performance.now()
+    this.payBack()
     this.refill(nowMs)
     this.inForce = limits
     this.iops.set(limits.iops, nowMs)
@@ -94,7 +104,12 @@ export class RateGate implements Gate {
   }
 
   admit(request: Request, isDue: boolean): boolean {
-    const lane = this.laneOf[Math.min(request.opcode, OPCODES - 1)]
+    const { opcode } = request
+    if (this.prepaid > 0 && !isDue && this.isOnlyCounted[opcode] === 1) {
+      this.prepaid--
+      return true
+    }
+    const lane = this.laneOf[Math.min(opcode, OPCODES - 1)]
     if (lane === undefined) return true
     // The usual case: nothing waits, and there is plenty.
     if (this.count === 0 && this.isCurrent && lane !== this.copying && this.isOpen && !isDue) {
@@ -117,7 +132,11 @@ export class RateGate implements Gate {
   progress(nowMs: number, serve: (carrier: Carrier, sinceMs: number) => void): boolean {
     this.isFresh = false
     this.nowMs = nowMs
-    if (this.count === 0) return false
+    this.payBack()
+    if (this.count === 0) {
+      this.prepay(nowMs)
+      return false
+    }
     this.refill(nowMs)
     let served = 0
     while (served < TURN && this.serveOldest(({ isOpen }) => isOpen, serve)) served++
@@ -185,6 +204,18 @@ export class RateGate implements Gate {
     this.iops.take(1)
     if (lane === this.reading) this.reads.take(bytes)
     else if (lane === this.writing) this.writes.take(bytes)
+  }
+
+  private prepay(nowMs: number): void {
+    if (!this.iops.holds(2 * PREPAID)) this.iops.refill(nowMs, false)
+    if (!this.iops.holds(2 * PREPAID)) return
+    this.iops.take(PREPAID)
+    this.prepaid = PREPAID
+  }
+
+  private payBack(): void {
+    this.iops.take(-this.prepaid)
+    this.prepaid = 0
   }
 
   private refill(nowMs: number): void {

@@ -43,6 +43,12 @@ export class TokenBucket {
     return this.tokens > 0
   }
 
+  /** True if it holds more than `amount`. */
+  holds(amount: number): boolean {
+    return this.tokens > amount
+  }
+
+  /** A negative amount is given back. */
   take(amount: number): void {
     this.tokens -= amount
   }

@@ -21,3 +21,30 @@ t.test('what a copy has moved counts for the writes behind it, in the same batch
   t.notOk(gate.admit(write, false), 'it waits until the copy is paid for')
   t.equal(gate.count, 1)
 })
+
+t.test('requests that are paid for together are counted one by one', async (t) => {
+  const burst = 1000
+  for (const perBatch of [1, 7, 64, 200]) {
+    const gate = new RateGate(new Counters())
+    gate.limits = { ...noRateLimits, iops: { perSecond: 0, burst } }
+    const getattr = { opcode: Opcode.GETATTR, carrier: {} } as unknown as Request
+    let passed = 0
+    for (let n = 0; gate.count === 0 && n < 2 * burst; n++) {
+      if (n % perBatch === 0) gate.progress(performance.now(), () => {})
+      if (gate.admit(getattr, false)) passed++
+    }
+    t.equal(passed, burst, `${perBatch} in a batch`)
+  }
+})
+
+t.test('a change of the limit gives back what was paid for and not used', async (t) => {
+  const gate = new RateGate(new Counters())
+  gate.limits = { ...noRateLimits, iops: { perSecond: 0, burst: 1000 } }
+  const getattr = { opcode: Opcode.GETATTR, carrier: {} } as unknown as Request
+  gate.progress(performance.now(), () => {})
+  t.ok(gate.admit(getattr, false))
+  gate.limits = { ...noRateLimits, iops: { perSecond: 0, burst: 999 } }
+  let passed = 0
+  while (gate.admit(getattr, false)) passed++
+  t.equal(passed, 999)
+})
