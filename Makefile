@@ -157,8 +157,8 @@ bench: build ## Measure guest I/O on our device beside a peer in one guest (PEER
 	  $(if $(QUICK),--quick) $(if $(ALL),--all) $(if $(ARGS),-- $(ARGS))
 
 .PHONY: bench-device
-bench-device: build ## Measure our device beside others, and file systems of a user's own beside it (ONLY=own), without a VM (PEER=virtiofsd or none, QUICK=1, ONLY=, RUN_MS=, PLACEMENT=, POLL_US=, SANDBOX=1, JSON=, ARGS=)
-	@node dist/vm/bench-device.js $(foreach name,PEER ONLY ROUNDS RUN_MS PLACEMENT JSON,$(call option,$(name))) \
+bench-device: build ## Measure our device beside others, and file systems of a user's own beside it (ONLY=own), without a VM (PEER=virtiofsd or none, QUICK=1, ONLY=, RUNS=, RUN_MS=, PLACEMENT=, POLL_US=, SANDBOX=1, JSON=, ARGS=)
+	@node dist/vm/bench-device.js $(foreach name,PEER ONLY RUNS ROUNDS RUN_MS PLACEMENT JSON,$(call option,$(name))) \
 	  $(if $(POLL_US),--poll-us $(POLL_US)) $(if $(QUICK),--quick) $(if $(SANDBOX),--sandbox) $(if $(ARGS),-- $(ARGS))
 
 .PHONY: bench-limits

@@ -19,12 +19,14 @@ import {
 } from './measure/bench-device/contender.js'
 import { formatOwn, measureOwn, OWN_CASES } from './measure/bench-device/own-file-systems.js'
 import { formatReport } from './measure/bench-device/report.js'
+import { formatRuns, joinRuns } from './measure/bench-device/runs.js'
 import { median } from './measure/statistics.js'
 
 interface Options {
   peer: string
   quick?: boolean
   only?: string
+  runs: number
   rounds?: number
   runMs?: number
   placement: Placement
@@ -45,6 +47,12 @@ function makeCommand(): Command {
     .option('--peer <names>', `none, or some of ${PEERS.join(', ')}`, 'virtiofsd-1.14,virtiofsd-c')
     .option('--quick', 'fewer workloads, three rounds')
     .option('--only <pattern>', 'only workloads whose name matches this regular expression')
+    .option(
+      '--runs <count>',
+      'how often all of it is measured, with devices that are started anew',
+      parseCount,
+      1,
+    )
     .option('--rounds <count>', 'how often each workload runs on each device (7; quick: 3)', parseCount)
     .option('--run-ms <ms>', 'how long each run takes (300)', parseCount)
     .addOption(
@@ -105,10 +113,21 @@ async function measure(
   return results
 }
 
+/** Measures what system calls and wake-ups take on this machine; no device can be faster. */
+async function measureFloor(): Promise<Readonly<Record<string, number>>> {
+  const share = makeBenchShare(SHARE_PATHS.memory)
+  const args = fairArgs('virtiofsd-ts', false)
+  const idle = await Contender.start({ device: 'virtiofsd-ts', args, share, placement: 'apart' })
+  const floor = await showProgress('floor', () => idle.load.floor())
+  await idle.stop()
+  return floor
+}
+
 async function run(options: Options, ownArgs: string[]): Promise<void> {
   const devices: DeviceName[] = ['virtiofsd-ts', ...parsePeers(options.peer)]
   const { cases, own } = chooseCases(options)
   const setup: Setup = {
+    runs: options.runs,
     rounds: options.rounds ?? (options.quick ? 3 : 7),
     runMs: options.runMs ?? 300,
     warmUpMs: 60,
@@ -116,10 +135,14 @@ async function run(options: Options, ownArgs: string[]): Promise<void> {
     sandbox: options.sandbox ?? false,
     ourArgs: options.pollUs === undefined ? ownArgs : [`--poll-us=${options.pollUs}`, ...ownArgs],
   }
-  const results: CaseResult[] = []
-  for (const place of ['memory', 'disk'] as const) {
-    const here = cases.filter((known) => known.place === place)
-    results.push(...(await measure(place, here, devices, setup, options.busy ?? false)))
+  const all: CaseResult[][] = []
+  for (let n = 0; n < setup.runs; n++) {
+    const results: CaseResult[] = []
+    for (const place of ['memory', 'disk'] as const) {
+      const here = cases.filter((known) => known.place === place)
+      results.push(...(await measure(place, here, devices, setup, options.busy ?? false)))
+    }
+    all.push(results)
   }
   const report: BenchReport = {
     version: 1,
@@ -127,7 +150,8 @@ async function run(options: Options, ownArgs: string[]): Promise<void> {
     host: `${cpus().length} x ${cpus()[0]?.model ?? 'unknown'}, Linux ${release()}, Node ${process.version}`,
     setup,
     devices,
-    cases: results,
+    cases: joinRuns(all),
+    floor: await measureFloor(),
     own: await measureOwn(own, setup),
   }
   print(cases, report, options.json)
@@ -137,14 +161,17 @@ function print(cases: readonly Case[], report: BenchReport, file: string | undef
   const { setup } = report
   process.stdout.write(`${report.host}\n`)
   process.stdout.write(
-    `medians of ${setup.rounds} rounds of ${setup.runMs} ms; placement ${setup.placement}; ` +
+    `${setup.runs > 1 ? `${setup.runs} runs; ` : ''}medians of ${setup.rounds} rounds of ${setup.runMs} ms; placement ${setup.placement}; ` +
       `${setup.sandbox ? 'each confined as by default' : 'not confined'}; our options: ${setup.ourArgs.join(' ') || 'none'}\n\n`,
   )
-  if (cases.length > 0) process.stdout.write(formatReport(cases, report))
+  if (cases.length > 0)
+    process.stdout.write(setup.runs > 1 ? formatRuns(report) : formatReport(cases, report))
   if (report.own.length > 0) process.stdout.write(`\n${formatOwn(report.own)}`)
   process.stdout.write(
     `\nother programs used ${disturbance(report).toFixed(2)} processors meanwhile (median)\n`,
   )
+  const floor = Object.entries(report.floor).map(([name, us]) => `${name} ${us.toFixed(2)}`)
+  process.stdout.write(`without a device, in us: ${floor.join('; ')}\n`)
   if (file !== undefined) writeFileSync(file, `${JSON.stringify(report)}\n`)
 }
 

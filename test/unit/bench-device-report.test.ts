@@ -3,6 +3,7 @@ import { CASES } from '../../vm/measure/bench-device/cases.js'
 import type { RunResult } from '../../vm/measure/bench-device/load-generator.js'
 import { formatOwn } from '../../vm/measure/bench-device/own-file-systems.js'
 import { formatCase } from '../../vm/measure/bench-device/report.js'
+import { formatRuns, joinRuns } from '../../vm/measure/bench-device/runs.js'
 
 const [known] = CASES.filter(({ name }) => name === 'getattr, 1 deep')
 
@@ -39,4 +40,18 @@ t.test('kinds of own file systems are compared with the first, round by round', 
   ])
   t.match(text, /a +passthrough +200 +5\.0 +1\.00 *\n +raw floor +300 +3\.3 +1\.00 +x 2\.00 ±/)
   t.match(text, /b +passthrough .*\n +raw floor .* p50 x 0\.50 ±/)
+})
+
+t.test('several runs are told apart: the median run, the lowest and the highest', async (t) => {
+  const rounds = (...rates: number[]) =>
+    rates.map((opsPerSec) => ({ opsPerSec, entriesPerSec: 0, deviceCpuUs: 1000 / opsPerSec }) as RunResult)
+  const peer = rounds(100, 100)
+  const oneRun = (...rates: number[]) => [
+    { name: 'a', runs: { 'virtiofsd-ts': rounds(...rates), 'virtiofsd-c': peer } },
+  ]
+  const cases = joinRuns([oneRun(100, 140), oneRun(80, 80), oneRun(200, 300)])
+  t.equal(cases[0]?.runs['virtiofsd-ts']?.length, 6)
+  const devices = ['virtiofsd-ts', 'virtiofsd-c']
+  const text = formatRuns({ cases, devices, setup: { runs: 3, rounds: 2 } } as never)
+  t.match(text, /a +120 +8\.57 +1\.20 \(0\.80\.\.2\.50\) +10\.00 +0\.86 \(0\.42\.\.1\.25\)/)
 })

@@ -80,13 +80,10 @@ export class Libvirt {
     await libvirt.prepare(t)
     // The shell reaps what loses its parent: libvirt waits until such processes are gone.
     const script = 'mount -t proc proc /proc && mount -t sysfs sys /sys && { libvirtd & wait; }'
-    const daemon = spawn(
-      'unshare',
-      ['--mount', '--pid', '--fork', '--kill-child', ...root.words('sh', '-c', script)],
-      {
-        stdio: 'ignore',
-      },
-    )
+    // Without the NODE_OPTIONS of the test runner, which would reach the device through libvirtd.
+    const clean = ['-u', 'NODE_OPTIONS']
+    const inside = ['unshare', '--mount', '--pid', '--fork', '--kill-child']
+    const daemon = spawn('env', [...clean, ...inside, ...root.words('sh', '-c', script)], { stdio: 'ignore' })
     t.teardown(async () => {
       const ended = new Promise((resolve) => daemon.once('exit', resolve))
       daemon.kill('SIGKILL')

@@ -6,6 +6,9 @@ import type { RunResult } from './load-generator.js'
 
 /** The setup of a comparison. */
 export interface Setup {
+  /** How often everything is measured, with devices that are started anew. */
+  readonly runs: number
+  /** The rounds of one run. */
   readonly rounds: number
   readonly runMs: number
   readonly warmUpMs: number
@@ -15,7 +18,7 @@ export interface Setup {
   readonly ourArgs: readonly string[]
 }
 
-/** All rounds of one case. Runs of the same number followed directly on each other. */
+/** All rounds of one case, of one run behind the other. Results of the same number followed directly on each other. */
 export interface CaseResult {
   readonly name: string
   readonly runs: Readonly<Partial<Record<DeviceName, readonly RunResult[]>>>
@@ -36,6 +39,8 @@ export interface BenchReport {
   readonly setup: Setup
   readonly devices: readonly DeviceName[]
   readonly cases: readonly CaseResult[]
+  /** Microseconds that the machine needs without a device, by purpose. */
+  readonly floor: Readonly<Record<string, number>>
   /** File systems of a user's own. */
   readonly own: readonly OwnResult[]
 }

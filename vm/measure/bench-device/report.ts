@@ -43,7 +43,8 @@ export function formatReport(cases: readonly Case[], report: BenchReport): strin
   return ruledTable(COLUMNS, rows)
 }
 
-const cpuOf = (result: RunResult): number =>
+/** Returns the processor time of the device for one operation; for listings, for one entry. In microseconds. */
+export const cpuOf = (result: RunResult): number =>
   result.entriesPerSec > 0
     ? result.deviceCpuUs / (result.entriesPerSec / result.opsPerSec)
     : result.deviceCpuUs
