@@ -288,7 +288,7 @@ class Service {
 
   /** Holds back a message that stops rings with requests in flight. Returns false if there is nothing to wait for. */
   private hold(message: Message): boolean {
-    const vrings = this.session.ringsStoppedBy(message)
+    const vrings = this.session.ringMessages.stoppedBy(message)
     if (countInFlight(vrings) > 0) this.session.drain()
     if (countInFlight(vrings) === 0) return false
     this.held = { message, vrings }

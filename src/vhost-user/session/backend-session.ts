@@ -8,7 +8,6 @@ import {
   DEVICE_STATE_NOFD_MASK,
   DEVICE_STATE_REFUSED,
   FrontendRequest,
-  featureBits,
   hasBit,
   hasOwnReply,
   MAX_MEM_SLOTS,
@@ -17,48 +16,19 @@ import {
   VHOST_USER_NEED_REPLY_FLAG,
   VHOST_USER_REPLY_FLAG,
   VHOST_USER_VERSION,
-  VHOST_VRING_F_LOG,
   VirtioFeature,
-  VRING_INDEX_MASK,
-  VRING_NOFD_MASK,
 } from '../protocol.js'
-import type { RingAddresses } from '../rings/ring-layout.js'
 import { type RingHost, RingSet } from '../rings/ring-set.js'
 import type { SplitVirtqueue } from '../rings/split-virtqueue.js'
-import type { Vring } from '../rings/vring.js'
 import { type Connection, expect, type Message, sendHeader } from './connection.js'
 import { DeviceState, isMovable, type TransferHost } from './device-state.js'
 import type { HandedConnection, HandedFds, HandedSession } from './handed-session.js'
 import { SessionConfig } from './session-config.js'
+import { SessionFeatures } from './session-features.js'
 import { SessionLog } from './session-log.js'
 import { SessionMemory } from './session-memory.js'
-import { U64, VringAddress, VringState } from './wire.js'
-
-const DEFAULT_MAX_QUEUE_SIZE = 1024
-
-const TRANSPORT_FEATURES = featureBits(
-  VirtioFeature.VERSION_1,
-  VirtioFeature.RING_EVENT_IDX,
-  VirtioFeature.RING_INDIRECT_DESC,
-  VirtioFeature.PROTOCOL_FEATURES,
-)
-
-const PROTOCOL_FEATURES = featureBits(
-  ProtocolFeature.MQ,
-  ProtocolFeature.REPLY_ACK,
-  ProtocolFeature.RESET_DEVICE,
-  ProtocolFeature.CONFIGURE_MEM_SLOTS,
-)
-
-/**
- * Features of a device with a configuration space. The back-end's channel serves only to report changes of that
- * space.
- */
-const CONFIG_FEATURES = featureBits(ProtocolFeature.CONFIG, ProtocolFeature.BACKEND_REQ)
-
-/** Features of a device with a state that can move. */
-const MIGRATION_FEATURES = featureBits(VirtioFeature.VHOST_LOG_ALL)
-const MIGRATION_PROTOCOL_FEATURES = featureBits(ProtocolFeature.LOG_SHMFD, ProtocolFeature.DEVICE_STATE)
+import { SessionRings } from './session-rings.js'
+import { U64, VringState } from './wire.js'
 
 /** Guest memory of more regions cannot be handed to another process. QEMU has a handful. */
 const KEPT_REGIONS = 64
@@ -72,10 +42,9 @@ const LATER = -1
  */
 export class BackendSession {
   readonly rings: RingSet
-  private readonly offeredFeatures: bigint
-  private readonly offeredProtocolFeatures: bigint
-  private features = 0n
-  private protocolFeatures = 0n
+  /** The messages that are about one ring. */
+  readonly ringMessages: SessionRings
+  private readonly features: SessionFeatures
   private backchannelFd = -1
   private readonly memory: SessionMemory
   private readonly config: SessionConfig
@@ -103,14 +72,10 @@ export class BackendSession {
     this.memory = new SessionMemory(this.rings)
     this.config = new SessionConfig(connection, device)
     this.dirtyLog = new SessionLog(connection, this.rings, leftOutMarks)
-    const movable = isMovable(device)
-    if (movable)
+    this.features = new SessionFeatures(device)
+    this.ringMessages = new SessionRings(connection, device, this.rings, this.features)
+    if (isMovable(device))
       this.state = new DeviceState(device, connection, transfers, faults, (good) => this.answerCheck(good))
-    this.offeredFeatures = TRANSPORT_FEATURES | (device.features ?? 0n) | (movable ? MIGRATION_FEATURES : 0n)
-    this.offeredProtocolFeatures =
-      PROTOCOL_FEATURES |
-      (device.config === undefined ? 0n : CONFIG_FEATURES) |
-      (movable ? MIGRATION_PROTOCOL_FEATURES : 0n)
   }
 
   /** True if the front-end has truncated a file that it shares, and what is gone was touched. */
@@ -135,7 +100,7 @@ export class BackendSession {
     // Evaluated only now, since the request that negotiates acknowledgements may itself want one.
     const wantsAck =
       (message.flags & VHOST_USER_NEED_REPLY_FLAG) !== 0 &&
-      hasBit(this.protocolFeatures, ProtocolFeature.REPLY_ACK)
+      this.features.hasProtocol(ProtocolFeature.REPLY_ACK)
     if (replyBytes > 0) {
       this.reply(message.request, replyBytes)
     } else if (replyBytes === LATER) {
@@ -166,8 +131,7 @@ export class BackendSession {
     const handed = rings.vrings.flatMap((vring) => vring.handed ?? [])
     return {
       session: {
-        features: this.features.toString(16),
-        protocolFeatures: this.protocolFeatures.toString(16),
+        ...this.features.handed,
         received: Buffer.from(bytes).toString('base64'),
         receivedFds: fds.length,
         backchannel: this.backchannelFd >= 0,
@@ -211,38 +175,8 @@ export class BackendSession {
         native.close(fd)
       }
     }
-    this.protocolFeatures = mustBeOffered(session.protocolFeatures, this.offeredProtocolFeatures)
-    this.acceptFeatures(mustBeOffered(session.features, this.offeredFeatures))
+    this.use(this.features.adopt(session))
     for (const ring of session.rings) rings.at(ring.index).adopt(ring, fds)
-  }
-
-  /** Returns the running rings that this request stops, if only for a moment. Empty for a malformed request. */
-  ringsStoppedBy({ request, payload, payloadBytes }: Message): readonly Vring[] {
-    const { vrings } = this.rings
-    const running = vrings.filter(({ queue }) => queue !== undefined)
-    switch (request) {
-      case FrontendRequest.SET_MEM_TABLE:
-      case FrontendRequest.REM_MEM_REG:
-        return running
-      case FrontendRequest.SET_VRING_ADDR:
-        return running.filter(
-          ({ index, addresses }) =>
-            payloadBytes === VringAddress.BYTES &&
-            VringAddress.index(payload) === index &&
-            !isSame(addresses, addressesOf(payload)),
-        )
-      case FrontendRequest.GET_VRING_BASE:
-      case FrontendRequest.SET_VRING_ENABLE:
-      case FrontendRequest.SET_VRING_KICK: {
-        if (payloadBytes < U64.BYTES) return []
-        // Each of these requests begins with the queue's index; SET_VRING_KICK adds a flag.
-        const index = VringState.index(payload) & VRING_INDEX_MASK
-        if (request === FrontendRequest.SET_VRING_ENABLE && VringState.num(payload) !== 0) return []
-        return running.filter((vring) => vring.index === index)
-      }
-      default:
-        return []
-    }
   }
 
   /** Has the device complete the requests that do not need Node's event loop. */
@@ -266,7 +200,7 @@ export class BackendSession {
 
   /** Tells the front-end that the configuration space has changed. Returns false if it cannot be told. */
   notifyConfigChange(): boolean {
-    if (this.backchannelFd < 0 || !hasBit(this.protocolFeatures, ProtocolFeature.CONFIG)) return false
+    if (this.backchannelFd < 0 || !this.features.hasProtocol(ProtocolFeature.CONFIG)) return false
     return sendHeader(this.backchannelFd, BackendRequest.CONFIG_CHANGE_MSG)
   }
 
@@ -289,13 +223,14 @@ export class BackendSession {
   private dispatch(message: Message): number {
     switch (message.request) {
       case FrontendRequest.GET_FEATURES:
-        return this.getU64(message, this.offeredFeatures)
+        return this.getU64(message, this.features.offered)
       case FrontendRequest.SET_FEATURES:
         return this.setFeatures(message)
       case FrontendRequest.GET_PROTOCOL_FEATURES:
-        return this.getU64(message, this.offeredProtocolFeatures)
+        return this.getU64(message, this.features.offeredProtocol)
       case FrontendRequest.SET_PROTOCOL_FEATURES:
-        return this.setProtocolFeatures(message)
+        this.features.acceptProtocol(message)
+        return 0
       case FrontendRequest.GET_QUEUE_NUM:
         return this.getU64(message, BigInt(this.rings.vrings.length))
       case FrontendRequest.GET_MAX_MEM_SLOTS:
@@ -312,33 +247,33 @@ export class BackendSession {
         this.memory.setTable(message)
         return 0
       case FrontendRequest.ADD_MEM_REG:
-        this.needFeature(ProtocolFeature.CONFIGURE_MEM_SLOTS)
+        this.features.need(ProtocolFeature.CONFIGURE_MEM_SLOTS)
         this.memory.add(message)
         return 0
       case FrontendRequest.REM_MEM_REG:
-        this.needFeature(ProtocolFeature.CONFIGURE_MEM_SLOTS)
+        this.features.need(ProtocolFeature.CONFIGURE_MEM_SLOTS)
         this.memory.remove(message)
         return 0
       case FrontendRequest.SET_VRING_NUM:
-        return this.setRingSize(message)
+        return this.ringMessages.setSize(message)
       case FrontendRequest.SET_VRING_BASE:
-        return this.setRingBase(message)
+        return this.ringMessages.setBase(message)
       case FrontendRequest.GET_VRING_BASE:
-        return this.getRingBase(message)
+        return this.ringMessages.getBase(message)
       case FrontendRequest.SET_VRING_ADDR:
-        return this.setRingAddresses(message)
+        return this.ringMessages.setAddresses(message)
       case FrontendRequest.SET_VRING_ENABLE:
-        return this.setRingEnable(message)
+        return this.ringMessages.setEnable(message)
       case FrontendRequest.SET_VRING_KICK:
-        return this.setRingFd(message, (vring, fd) => this.setKick(vring, fd))
+        return this.ringMessages.setKick(message)
       case FrontendRequest.SET_VRING_CALL:
-        return this.setRingFd(message, (vring, fd) => this.setCall(vring, fd))
+        return this.ringMessages.setCall(message)
       case FrontendRequest.SET_VRING_ERR:
-        return this.setRingFd(message, (vring, fd) => vring.setErr(fd))
+        return this.ringMessages.setErr(message)
       case FrontendRequest.SET_LOG_BASE:
         return this.setLogBase(message)
       case FrontendRequest.SET_LOG_FD:
-        this.needFeature(ProtocolFeature.LOG_SHMFD)
+        this.features.need(ProtocolFeature.LOG_SHMFD)
         this.dirtyLog.setFd(message)
         return 0
       case FrontendRequest.SET_DEVICE_STATE_FD:
@@ -374,37 +309,24 @@ export class BackendSession {
   }
 
   private setFeatures(message: Message): number {
-    expect(message, U64.BYTES, 0)
-    const features = U64.read(message.payload)
-    const unknown = unknownOf(features, this.offeredFeatures)
-    if (unknown !== undefined) throw new ProtocolError('BAD_PAYLOAD', `features ${unknown} were not offered`)
+    const features = this.features.read(message)
     const didLog = this.dirtyLog.logsAll
     this.dirtyLog.setAll(hasBit(features, VirtioFeature.VHOST_LOG_ALL))
     if (this.dirtyLog.logsAll !== didLog) this.device.prepareState?.(!didLog)
-    this.acceptFeatures(features)
+    this.features.accept(features)
+    this.use(features)
     // Without protocol features there is no SET_VRING_ENABLE: rings are enabled from the start.
     if (!hasBit(features, VirtioFeature.PROTOCOL_FEATURES))
       for (const vring of this.rings.vrings) vring.enabled = true
     return 0
   }
 
-  private acceptFeatures(features: bigint): void {
-    this.features = features
+  private use(features: bigint): void {
     this.rings.features = {
       eventIdx: hasBit(features, VirtioFeature.RING_EVENT_IDX),
       indirect: hasBit(features, VirtioFeature.RING_INDIRECT_DESC),
     }
     this.device.acceptFeatures?.(features)
-  }
-
-  private setProtocolFeatures(message: Message): number {
-    expect(message, U64.BYTES, 0)
-    const features = U64.read(message.payload)
-    const unknown = unknownOf(features, this.offeredProtocolFeatures)
-    if (unknown !== undefined)
-      throw new ProtocolError('BAD_PAYLOAD', `protocol features ${unknown} were not offered`)
-    this.protocolFeatures = features
-    return 0
   }
 
   /** Keeps memory, protocol features and the call and error descriptors: the front-end does not send them again. */
@@ -418,64 +340,15 @@ export class BackendSession {
   }
 
   private setBackchannel(message: Message): number {
-    this.needFeature(ProtocolFeature.BACKEND_REQ)
+    this.features.need(ProtocolFeature.BACKEND_REQ)
     expect(message, 0, 1)
     if (this.backchannelFd >= 0) native.close(this.backchannelFd)
     this.backchannelFd = this.connection.takeFd(message, 0)
     return 0
   }
 
-  private setRingSize(message: Message): number {
-    const vring = this.stoppedRing(message)
-    const size = VringState.num(message.payload)
-    const max = this.device.maxQueueSize ?? DEFAULT_MAX_QUEUE_SIZE
-    if (size === 0 || size > max || (size & (size - 1)) !== 0) {
-      throw new ProtocolError('BAD_PAYLOAD', `queue size ${size} is not a power of two up to ${max}`)
-    }
-    vring.size = size
-    return 0
-  }
-
-  private setRingBase(message: Message): number {
-    const vring = this.stoppedRing(message)
-    const base = VringState.num(message.payload)
-    if (base > 0xffff) throw new ProtocolError('BAD_PAYLOAD', `ring index ${base} is over 65535`)
-    vring.base = base
-    return 0
-  }
-
-  private getRingBase(message: Message): number {
-    expect(message, VringState.BYTES, 0)
-    const vring = this.rings.at(VringState.index(message.payload))
-    this.rings.stop(vring)
-    vring.setKick(-1)
-    VringState.write(this.connection.body, vring.index, vring.base)
-    return VringState.BYTES
-  }
-
-  /**
-   * On a running ring only the addresses change; the indices stay. A message that only begins or ends the marks of the
-   * used ring does not even stop it.
-   */
-  private setRingAddresses(message: Message): number {
-    expect(message, VringAddress.BYTES, 0)
-    const { payload } = message
-    const vring = this.rings.at(VringAddress.index(payload))
-    const flags = VringAddress.flags(payload)
-    if ((flags & ~VHOST_VRING_F_LOG) !== 0)
-      throw new ProtocolError('BAD_PAYLOAD', `ring flags ${flags} are unknown`)
-    const logged = (flags & VHOST_VRING_F_LOG) !== 0
-    if (logged) this.needFeature(ProtocolFeature.LOG_SHMFD)
-    const logGpa = logged ? VringAddress.logGpa(payload) : -1
-    if (logged && logGpa < 0) throw new ProtocolError('BAD_PAYLOAD', 'log address is over 2^53')
-    const addresses = addressesOf(payload)
-    if (isSame(vring.addresses, addresses)) this.rings.logUsedRing(vring, logGpa)
-    else this.rings.change(vring, { addresses, logGpa })
-    return 0
-  }
-
   private setLogBase(message: Message): number {
-    this.needFeature(ProtocolFeature.LOG_SHMFD)
+    this.features.need(ProtocolFeature.LOG_SHMFD)
     this.dirtyLog.setBase(message)
     U64.write(this.connection.body, 0n)
     return U64.BYTES
@@ -506,7 +379,7 @@ export class BackendSession {
 
   /** Returns the transfers of a device that has a state. */
   private movable(): DeviceState {
-    this.needFeature(ProtocolFeature.DEVICE_STATE)
+    this.features.need(ProtocolFeature.DEVICE_STATE)
     if (this.state === undefined)
       throw new ProtocolError('BAD_REQUEST', 'this device has no state to transfer')
     return this.state
@@ -514,85 +387,8 @@ export class BackendSession {
 
   private hasOwnReply(request: number): boolean {
     if (request !== FrontendRequest.SET_LOG_BASE) return hasOwnReply(request)
-    return hasBit(this.protocolFeatures, ProtocolFeature.LOG_SHMFD)
+    return this.features.hasProtocol(ProtocolFeature.LOG_SHMFD)
   }
-
-  private setRingEnable(message: Message): number {
-    expect(message, VringState.BYTES, 0)
-    if (!hasBit(this.features, VirtioFeature.PROTOCOL_FEATURES)) {
-      throw new ProtocolError('BAD_REQUEST', 'protocol features were not acknowledged with SET_FEATURES')
-    }
-    const vring = this.rings.at(VringState.index(message.payload))
-    const num = VringState.num(message.payload)
-    if (num > 1) throw new ProtocolError('BAD_PAYLOAD', `enable is ${num}, not 0 or 1`)
-    const enabled = num === 1
-    if (vring.enabled !== enabled) this.rings.change(vring, { enabled })
-    return 0
-  }
-
-  private setKick(vring: Vring, fd: number): void {
-    const before = vring.kickFd
-    this.rings.change(vring, { kickFd: fd })
-    if (before >= 0) native.close(before)
-  }
-
-  /** Nobody may have read the last signal by the descriptor before, so the new one is signalled, as libvhost-user does. */
-  private setCall(vring: Vring, fd: number): void {
-    vring.setCall(fd)
-    if (vring.queue !== undefined) vring.signal(0)
-  }
-
-  private setRingFd(message: Message, take: (vring: Vring, fd: number) => void): number {
-    if (message.payloadBytes !== U64.BYTES) expect(message, U64.BYTES, message.fds.length)
-    const word = U64.read(message.payload)
-    const vring = this.rings.at(Number(word & BigInt(VRING_INDEX_MASK)))
-    const noFd = (word & BigInt(VRING_NOFD_MASK)) !== 0n
-    expect(message, U64.BYTES, noFd ? 0 : 1)
-    take(vring, noFd ? -1 : message.fds[0])
-    // Taken only now: the connection closes the descriptor of a refused message.
-    if (!noFd) this.connection.takeFd(message, 0)
-    return 0
-  }
-
-  private needFeature(bit: number): void {
-    if (!hasBit(this.protocolFeatures, bit)) {
-      throw new ProtocolError('BAD_REQUEST', `protocol feature ${bit} was not negotiated`)
-    }
-  }
-
-  /** Returns the ring of a message whose setting cannot change while the ring runs. */
-  private stoppedRing(message: Message): Vring {
-    expect(message, VringState.BYTES, 0)
-    const vring = this.rings.at(VringState.index(message.payload))
-    if (vring.queue !== undefined) throw new ProtocolError('BAD_REQUEST', `queue ${vring.index} is running`)
-    return vring
-  }
-}
-
-/** Reads features that another process has agreed on. Throws StateError for those that are not offered here. */
-function mustBeOffered(hexadecimal: string, offered: bigint): bigint {
-  const features = BigInt(`0x${hexadecimal}`)
-  const unknown = unknownOf(features, offered)
-  if (unknown === undefined) return features
-  throw new StateError(`features ${unknown} are not offered here`)
-}
-
-/** Returns the features that were not offered, in hexadecimal; undefined if there are none. */
-function unknownOf(features: bigint, offered: bigint): string | undefined {
-  const unknown = features & ~offered
-  return unknown === 0n ? undefined : `0x${unknown.toString(16)}`
-}
-
-function addressesOf(payload: DataView): RingAddresses {
-  return {
-    descUva: VringAddress.descUva(payload),
-    availUva: VringAddress.availUva(payload),
-    usedUva: VringAddress.usedUva(payload),
-  }
-}
-
-function isSame(a: RingAddresses | undefined, b: RingAddresses): boolean {
-  return a?.descUva === b.descUva && a.availUva === b.availUva && a.usedUva === b.usedUva
 }
 
 /** The u64 that refuses a request with a reply of its own. */
