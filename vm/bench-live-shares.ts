@@ -48,7 +48,7 @@ class Changes {
 /** The descriptors, threads and memory of the process that serves. */
 function heldBy(launcherPid: number): { fds: number; threads: number; privateKib: number } {
   const pid = servingPidOf(launcherPid)
-  const memory = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8').matchAll(/^Private_\w+: +(\d+)/gm)
+  const memory = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8').matchAll(/^Private_Dirty: +(\d+)/gm)
   return {
     fds: readdirSync(`/proc/${pid}/fd`).length,
     threads: readdirSync(`/proc/${pid}/task`).length,

@@ -72,7 +72,7 @@ export class LiveDevice {
   /** Private memory, in KiB. */
   memoryKib(): number {
     const text = readFileSync(`/proc/${this.device.pid}/smaps_rollup`, 'utf8')
-    return [...text.matchAll(/^Private_\w+: +(\d+)/gm)].reduce((sum, [, kib]) => sum + Number(kib), 0)
+    return [...text.matchAll(/^Private_Dirty: +(\d+)/gm)].reduce((sum, [, kib]) => sum + Number(kib), 0)
   }
 }
 
