@@ -300,7 +300,12 @@ function partsOf(options: PassthroughOptions, rootFd: number) {
   const outOfFds = () => options.report('out of file descriptors: the guest gets ENFILE', { limit: fdLimit })
   const memory = new MemoryAccount()
   const hosts = new HostFileSystems()
-  const places = new LastPlaces(rootFd, (fd) => paths.nameBelow(fd), memory)
+  const places = new LastPlaces(
+    rootFd,
+    (fd) => paths.nameBelow(fd),
+    (fd) => paths.hasLostName(fd),
+    memory,
+  )
   const handles = handlesOf(options, rootFd)
   const inodeFds = new InodeFds(budget, fdLimit / INODE_FD_SHARE, handles, hosts, places, outOfFds)
   const inodes = new InodeTable(inodeFds)

@@ -60,6 +60,12 @@ export class HostPaths {
     return path[root.length] === SLASH ? path.subarray(root.length + 1) : undefined
   }
 
+  /** Returns true if the name by which the file of `fd` was found has gone. */
+  hasLostName(fd: number): boolean {
+    const path = this.read(fd)
+    return path !== undefined && endsAsLost(path)
+  }
+
   private namedBelow(fd: number): Uint8Array | undefined {
     const path = this.bytesBelow(fd)
     return path === undefined || endsAsLost(path) ? undefined : path

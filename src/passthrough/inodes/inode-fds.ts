@@ -50,6 +50,8 @@ export class InodeFds {
   private lastButOne = 0
   private readonly st = new Int32Array(Statx.WORDS)
   private readonly lent = new LentHandle()
+  /** True since an inode without a descriptor was first kept. */
+  someRest = false
   /** Returns true if the file with these attributes can be what another device has said of the slot's. */
   isAsTold: (slot: number, st: StatxWords) => boolean = () => true
 
@@ -90,6 +92,7 @@ export class InodeFds {
     else if (handle !== undefined && this.handles !== undefined) {
       chunk.handles ??= new Int32Array(CHUNK_SLOTS * FileHandles.WORDS)
       FileHandles.restore(handle, chunk.handles, at * FileHandles.WORDS)
+      this.someRest = true
       chunk.flags[at] = UNSEEN
     } else chunk.flags[at] = LOST
   }
@@ -235,6 +238,7 @@ export class InodeFds {
     this.hand = 0
     this.last = 0
     this.lastButOne = 0
+    this.someRest = false
     this.handles?.close()
     this.hosts.clear()
     this.places.clear()
@@ -317,7 +321,8 @@ export class InodeFds {
     chunk.handles ??= new Int32Array(CHUNK_SLOTS * FileHandles.WORDS)
     const wordsAt = at * FileHandles.WORDS
     const kept = this.handles.keep(chunk.fd[at], chunk.device[at], chunk.handles, wordsAt)
-    if (kept && handleLife === HandleLife.Unknown) this.places.remember(slot, chunk.fd[at])
-    return kept
+    const canRest = kept && (handleLife === HandleLife.AsFile || this.places.remember(slot, chunk.fd[at]))
+    this.someRest ||= canRest
+    return canRest
   }
 }

@@ -134,7 +134,19 @@ export class InodeTable {
    * Returns the slot of the file with the attributes `st` and the name `name` in `parentFd` ("" for `parentFd` itself), or 0.
    */
   find(st: StatxWords, parentFd: number, name: Uint8Array, nameAt: number): number {
-    const slot = this.index.find(this.deviceFor(st), Statx.inoLow(st), Statx.inoHigh(st))
+    return this.findOn(this.deviceFor(st), st, parentFd, name, nameAt)
+  }
+
+  /** The numbers of the device of `st`, one for each mount by which the guest knows its inodes. */
+  devicesOf(st: StatxWords): number[] {
+    if (this.devices.size === 1) return [this.deviceFor(st)]
+    const prefix = `${statxDevMajor(st)}:${statxDevMinor(st)}:`
+    return [...this.devices].flatMap(([key, device]) => (key.startsWith(prefix) ? [device] : []))
+  }
+
+  /** The same as `find`, by one of the numbers that `devicesOf` returns. */
+  findOn(device: number, st: StatxWords, parentFd: number, name: Uint8Array, nameAt: number): number {
+    const slot = this.index.find(device, Statx.inoLow(st), Statx.inoHigh(st))
     if (slot === 0 || this.fds.isFile(slot, parentFd, name, nameAt)) return slot
     if (this.givenBack.has(slot)) this.drop(slot)
     else this.disown(slot)

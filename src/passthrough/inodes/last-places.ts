@@ -29,17 +29,26 @@ export class LastPlaces {
     private readonly rootFd: number,
     /** Returns the name below the root of the file of a descriptor. */
     private readonly nameOf: (fd: number) => Uint8Array | undefined,
+    /** Returns true if the name by which the file of a descriptor was found has gone. */
+    private readonly hasLostName: (fd: number) => boolean,
     private readonly memory: MemoryAccount,
   ) {}
 
-  /** Remembers the place of the file of `fd`. Without a name or without memory it remembers nothing. */
-  remember(slot: number, fd: number): void {
-    if (this.bySlot.has(slot) || !this.memory.hasRoom('places', BYTES_EACH)) return
+  /**
+   * Remembers the place of the file of `fd`, if it has one now and there is memory for it. Returns false if the file has lost
+   * its name: it may never be found again.
+   */
+  remember(slot: number, fd: number): boolean {
     const name = this.nameOf(fd)
     const st = new Int32Array(Statx.WORDS)
-    if (name === undefined || native.fstatx(fd, STATX_MASK | STATX_BTIME, st) < 0) return
+    if (native.fstatx(fd, STATX_MASK | STATX_BTIME, st) < 0) return false
+    // The host may have opened the file by its handle without looking for its name. It is still where it was, then.
+    if (name === undefined) return Statx.nlink(st) > 0 && !this.hasLostName(fd)
+    this.forget(slot)
+    if (!this.memory.hasRoom('places', BYTES_EACH)) return true
     this.bySlot.set(slot, { name, st })
     this.memory.add('places', BYTES_EACH)
+    return true
   }
 
   /** Opens the inode at its last place with O_PATH. Returns -ESTALE if another file or none is there. */

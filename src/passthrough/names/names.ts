@@ -21,6 +21,7 @@ import {
 import * as native from 'virtiofsd-ts-native'
 import { descriptorError } from '../descriptors.js'
 import { type ExportOperations, isDots } from '../inodes/export.js'
+import type { HostFileSystems } from '../inodes/host-file-system.js'
 import type { InodeFinder } from '../inodes/inode-finder.js'
 import type { InodeTable } from '../inodes/inode-table.js'
 import { TYPE_DIRECTORY, TYPE_REGULAR, TYPE_SYMLINK } from '../inodes/inode-table.js'
@@ -30,6 +31,7 @@ import { refusalOfNode } from '../owners/refused-modes.js'
 import type { PassthroughOptions } from '../passthrough-options.js'
 import type { Replies } from '../replies.js'
 import type { SecurityLabels } from '../xattrs/security-labels.js'
+import { HeldInodes } from './held-inodes.js'
 import { findMade } from './made-inodes.js'
 import { removeMadeName } from './made-name.js'
 import type { NameOpener } from './name-opener.js'
@@ -48,6 +50,7 @@ const emptyName = new Uint8Array(1)
 /** The parts of the share that these operations use. */
 interface Share {
   readonly inodes: InodeTable
+  readonly hosts: HostFileSystems
   readonly finder: InodeFinder
   readonly opener: NameOpener
   readonly caller: Caller
@@ -61,11 +64,14 @@ interface Share {
 /** Operations on names in directories, and the guest's knowledge of inodes. */
 export class NameOperations {
   private readonly st = new Int32Array(Statx.WORDS)
+  private readonly held: HeldInodes
 
   constructor(
     private readonly share: Share,
     private readonly exported: ExportOperations,
-  ) {}
+  ) {
+    this.held = new HeldInodes(share)
+  }
 
   /**
    * FUSE_LOOKUP. Reply: entry_out, with node id 0 for a name whose absence may be cached. Errors: EBADF (unknown directory
@@ -247,9 +253,11 @@ export class NameOperations {
   private remove(request: Request, flags: number): number {
     const parent = this.directoryOf(request.nodeid)
     if (parent === 0) return -EBADF
-    const parentFd = this.share.inodes.fdOf(parent)
-    if (parentFd < 0) return parentFd
-    const result = native.unlinkat(parentFd, request.argBytes, request.nameAt, flags)
+    const { argBytes, nameAt } = request
+    const refused = this.held.holdRemoved(parent, argBytes, nameAt)
+    const parentFd = refused < 0 ? refused : this.share.inodes.fdOf(parent)
+    const result = parentFd < 0 ? parentFd : native.unlinkat(parentFd, argBytes, nameAt, flags)
+    this.held.letGo()
     return this.staleIfGone(result, parent)
   }
 
@@ -269,11 +277,28 @@ export class NameOperations {
     const from = this.directoryOf(request.nodeid)
     const to = this.directoryOf(newNodeid)
     if (from === 0 || to === 0) return -EBADF
-    const fromFd = inodes.fdOf(from)
-    const toFd = fromFd < 0 ? fromFd : inodes.fdOf(to)
-    if (toFd < 0) return toFd
     const { argBytes, nameAt, secondNameAt } = request
-    const result = native.renameat2(fromFd, argBytes, nameAt, toFd, argBytes, secondNameAt, flags)
+    const refused = this.holdRenamed(request, from, to, flags)
+    const fromFd = refused < 0 ? refused : inodes.fdOf(from)
+    const toFd = fromFd < 0 ? fromFd : inodes.fdOf(to)
+    const result =
+      toFd < 0 ? toFd : native.renameat2(fromFd, argBytes, nameAt, toFd, argBytes, secondNameAt, flags)
+    this.held.letGo()
     return result === -ENOENT && (this.isGone(from) || this.isGone(to)) ? -ESTALE : result
+  }
+
+  /** Holds the inodes of both names of a rename. Returns 0 or -ENFILE. */
+  private holdRenamed(
+    { argBytes, nameAt, secondNameAt }: Request,
+    from: number,
+    to: number,
+    flags: number,
+  ): number {
+    const { held } = this
+    const refused = held.holdMoved(from, argBytes, nameAt)
+    if (refused < 0 || (flags & RENAME_NOREPLACE) !== 0) return refused
+    return (flags & RENAME_EXCHANGE) !== 0
+      ? held.holdMoved(to, argBytes, secondNameAt)
+      : held.holdRemoved(to, argBytes, secondNameAt)
   }
 }

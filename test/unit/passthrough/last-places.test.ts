@@ -37,7 +37,9 @@ function prepare(t: Test) {
   const rootFd = openPathOnly(directory)
   const memory = new MemoryAccount()
   const names = new Map<number, string>()
-  const places = new LastPlaces(rootFd, (fd) => (names.has(fd) ? cstring(names.get(fd)!) : undefined), memory)
+  const lost = new Set<number>()
+  const nameOf = (fd: number) => (names.has(fd) ? cstring(names.get(fd)!) : undefined)
+  const places = new LastPlaces(rootFd, nameOf, (fd) => lost.has(fd), memory)
   t.teardown(() => closeSync(rootFd))
   /** Opens a file below the directory, so that it can be remembered. */
   const open = (name: string) => {
@@ -45,7 +47,7 @@ function prepare(t: Test) {
     names.set(fd, name)
     return fd
   }
-  return { directory, memory, places, open }
+  return { directory, memory, places, open, names, lost }
 }
 
 t.test('an inode is found at its last place, and another one there is refused', async (t) => {
@@ -80,12 +82,38 @@ t.test('an inode is found at its last place, and another one there is refused', 
   t.equal(memory.report().places, 0)
 })
 
+t.test('a place is the last one, and an inode that has lost its name has none', async (t) => {
+  const { directory, places, open, names, lost } = prepare(t)
+  const path = (name: string) => join(directory, name)
+  writeFileSync(path('old'), '')
+  const fd = open('old')
+  t.ok(places.remember(5, fd))
+  renameSync(path('old'), path('new'))
+  names.set(fd, 'new')
+  t.ok(places.remember(5, fd))
+  const found = places.open(5)
+  t.ok(found >= 0, 'its new place')
+  closeSync(found)
+
+  names.delete(fd)
+  t.ok(places.remember(5, fd), 'opened by its handle, without a look at its name')
+  closeSync(places.open(5))
+  linkSync(path('new'), path('other'))
+  unlinkSync(path('new'))
+  lost.add(fd)
+  t.notOk(places.remember(5, fd), 'the name by which it was found has gone')
+  lost.delete(fd)
+  unlinkSync(path('other'))
+  t.notOk(places.remember(5, fd), 'it has no name')
+  closeSync(fd)
+})
+
 t.test('when its memory is used up, nothing more is remembered', async (t) => {
   const { directory, memory, places, open } = prepare(t)
   writeFileSync(join(directory, 'file'), '')
   const fd = open('file')
   memory.add('places', memory.report().limit)
-  places.remember(5, fd)
+  t.ok(places.remember(5, fd), 'its handle is trusted')
   t.equal(places.open(5), -ESTALE)
   closeSync(fd)
 })

@@ -77,7 +77,12 @@ t.test('one high slot takes the memory of its chunk, not that of all slots below
   checkNoFdLeak(t, () => {
     const rootFd = openPath(directory)
     const budget = new FdBudget(10)
-    const places = new LastPlaces(rootFd, () => undefined, new MemoryAccount())
+    const places = new LastPlaces(
+      rootFd,
+      () => undefined,
+      () => false,
+      new MemoryAccount(),
+    )
     const fds = new InodeFds(budget, 10, undefined, new HostFileSystems(), places, () => {})
     const inodes = new InodeTable(fds)
     const st = new Int32Array(Statx.WORDS)

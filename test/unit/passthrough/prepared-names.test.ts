@@ -30,7 +30,12 @@ function guestOf(t: Test) {
   for (let n = 0; n < NAMES; n++) writeFileSync(join(directory, 'sub', `f${n}`), '')
   const [rootFd, procFd] = [openPath(directory), openPath('/proc/self/fd')]
   const hosts = new HostFileSystems()
-  const places = new LastPlaces(rootFd, () => undefined, new MemoryAccount())
+  const places = new LastPlaces(
+    rootFd,
+    () => undefined,
+    () => false,
+    new MemoryAccount(),
+  )
   const fds = new InodeFds(new FdBudget(1000), 1000, new FileHandles(procFd), hosts, places, () => {})
   const inodes = new InodeTable(fds)
   const look = (path: string) => {
