@@ -1,3 +1,4 @@
+import { EINVAL } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import { Dirents } from '../inodes/dirents.js'
 import type { FdBudget } from '../inodes/fd-budget.js'
@@ -6,6 +7,9 @@ import { type Leftovers, NOWHERE } from './leftovers.js'
 
 /** Room for a few of the longest names. */
 const LEAST_READ_BYTES = 1024
+const MOST_READ_BYTES = 64 * 1024
+/** The upper half of 2^63. */
+const HIGH = 0x8000_0000
 
 const NOTHING = new Uint8Array(0)
 
@@ -33,11 +37,34 @@ export class DirentReader extends Dirents {
       directory.atLow = NOWHERE
     }
     if (directory.atLow === low && directory.atHigh === high) return 0
-    const result = native.seekDirectory(directory.fd, low, high)
-    if (result < 0) return result
-    directory.atLow = low
+    const sought = native.seekDirectory(directory.fd, low, high)
+    const result = sought < 0 && high >= HIGH ? this.walk(directory.fd, low, high) : sought
+    directory.atLow = result < 0 ? NOWHERE : low
     directory.atHigh = high
-    return 0
+    return result
+  }
+
+  /**
+   * Reads from the beginning up to a position beyond 2^63. NFS servers give such positions, and lseek(2) takes them for
+   * negative ones. Returns 0 or a negative errno: EINVAL if no entry has this position.
+   */
+  private walk(fd: number, low: number, high: number): number {
+    const result = native.seekDirectory(fd, 0, 0)
+    if (result < 0) return result
+    for (;;) {
+      const got = this.read(fd, MOST_READ_BYTES)
+      if (got < 0) return got
+      let hasHigh = false
+      for (; this.at < this.end; this.step()) {
+        const { offLow, offHigh } = this
+        hasHigh ||= offHigh >= HIGH
+        if (offLow !== low || offHigh !== high) continue
+        this.step()
+        return 0
+      }
+      // A directory has such positions everywhere, or nowhere.
+      if (!hasHigh) return -EINVAL
+    }
   }
 
   /**
