@@ -9,6 +9,8 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
@@ -28,6 +30,7 @@ static _Thread_local struct {
     unsigned old_uid;
     int old_group_count;
     gid_t old_groups[NGROUPS_MAX];
+    struct __user_cap_data_struct old_capabilities[2];
 } entered;
 
 /* A thread that cannot restore its own identity must not serve another request. */
@@ -39,17 +42,6 @@ static void must(long result, const char *what)
     abort();
 }
 
-static void leave(void)
-{
-    if (entered.uid)
-        must(syscall(SYS_setresuid, KEEP, entered.old_uid, KEEP), "restoring the user id");
-    if (entered.gid)
-        must(syscall(SYS_setresgid, KEEP, entered.old_gid, KEEP), "restoring the group id");
-    if (entered.groups)
-        must(syscall(SYS_setgroups, entered.old_group_count, entered.old_groups), "restoring the groups");
-    entered.uid = entered.gid = entered.groups = false;
-}
-
 static int capabilities_of_thread(struct __user_cap_data_struct *data)
 {
     struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
@@ -57,18 +49,58 @@ static int capabilities_of_thread(struct __user_cap_data_struct *data)
     return (int)syscall(SYS_capget, &header, data);
 }
 
-/* Leaving user 0 clears the effective capabilities; permitted ones may be made effective again. */
-static int keep_dac_override(void)
+static int set_capabilities(const struct __user_cap_data_struct *data)
 {
     struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+
+    return (int)syscall(SYS_capset, &header, data);
+}
+
+static void leave(void)
+{
+    if (entered.uid) {
+        must(syscall(SYS_setresuid, KEEP, entered.old_uid, KEEP), "restoring the user id");
+        /* Becoming user 0 makes every permitted capability effective, and becoming another one none. */
+        if (entered.old_uid != 0)
+            must(set_capabilities(entered.old_capabilities), "restoring the capabilities");
+    }
+    if (entered.gid)
+        must(syscall(SYS_setresgid, KEEP, entered.old_gid, KEEP), "restoring the group id");
+    if (entered.groups)
+        must(syscall(SYS_setgroups, entered.old_group_count, entered.old_groups), "restoring the groups");
+    entered.uid = entered.gid = entered.groups = false;
+}
+
+/*
+ * The guest has checked its user's permissions. What else the device may do is user 0's alone. Leaving user 0 has cleared the
+ * effective capabilities.
+ */
+static int keep_dac_override(void)
+{
     struct __user_cap_data_struct data[2];
 
-    if (capabilities_of_thread(data) < 0)
-        return -1;
-    if (!(data[0].permitted & (1U << CAP_DAC_OVERRIDE)))
+    memcpy(data, entered.old_capabilities, sizeof(data));
+    data[0].effective = data[0].permitted & 1U << CAP_DAC_OVERRIDE;
+    data[1].effective = 0;
+    return set_capabilities(data);
+}
+
+/* The effective capabilities follow the user id, unless there are none. */
+static int enter_user(unsigned uid)
+{
+    const bool is_other = uid != entered.old_uid;
+
+    if (!is_other && uid == 0)
         return 0;
-    data[0].effective = 1U << CAP_DAC_OVERRIDE;
-    return (int)syscall(SYS_capset, &header, data);
+    if (capabilities_of_thread(entered.old_capabilities) < 0)
+        return -1;
+    /* Otherwise leaving user 0 for the thread's own user would take every capability for good. */
+    if (is_other && uid == 0 && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
+        return -1;
+    if (is_other && syscall(SYS_setresuid, KEEP, uid, KEEP) < 0)
+        return -1;
+    entered.uid = is_other || entered.old_capabilities[0].effective != 0;
+    return uid != 0 && entered.uid ? keep_dac_override() : 0;
 }
 
 static int64_t enter(unsigned uid, unsigned gid, int64_t group)
@@ -88,13 +120,8 @@ static int64_t enter(unsigned uid, unsigned gid, int64_t group)
             return -errno;
         entered.gid = true;
     }
-    if (uid != entered.old_uid) {
-        if (syscall(SYS_setresuid, KEEP, uid, KEEP) < 0)
-            return -errno;
-        entered.uid = true;
-        if (entered.old_uid == 0 && keep_dac_override() < 0)
-            return -errno;
-    }
+    if (enter_user(uid) < 0)
+        return -errno;
     return 0;
 }
 

@@ -25,6 +25,7 @@ const CLONE_THREAD = 0x0001_0000
 const CLONE_NEW = 0x7e02_0000
 const ENOSYS = 38
 const CLONE_FS = 0x200
+const PR_SET_KEEPCAPS = 8
 const PR_SET_NAME = 15
 const PR_GET_NAME = 16
 const PR_SET_VMA = 0x53564d41
@@ -97,7 +98,14 @@ export const systemCallRules: readonly SystemCallRule[] = [
   ...allow('exit exit_group sched_getaffinity sched_getparam sched_getscheduler'),
   {
     name: 'prctl',
-    when: [{ argument: 0, half: 'low', mask: WHOLE, values: [PR_SET_NAME, PR_GET_NAME, PR_SET_VMA] }],
+    when: [
+      {
+        argument: 0,
+        half: 'low',
+        mask: WHOLE,
+        values: [PR_SET_NAME, PR_GET_NAME, PR_SET_VMA, PR_SET_KEEPCAPS],
+      },
+    ],
   },
   // Limits may be read, but not set: the address of the new limits must be null.
   {

@@ -24,6 +24,9 @@ const NO_GROUP = -1
 export class Caller {
   private readonly canSwitch: boolean
   private readonly ownUid = process.geteuid?.() ?? 0
+  private readonly isRoot = this.ownUid === 0 && process.getegid?.() === 0
+  /** True if this thread is user 0 and group 0, or can become them. Otherwise guest user 0 acts as the device's user. */
+  private readonly canBeRoot: boolean
   private entered = false
   private masked = false
   /** True if the guest leaves its umask to the device, so that default ACLs take precedence over it. */
@@ -34,6 +37,8 @@ export class Caller {
     this.canSwitch = (native.capabilities() & both) === both
     // The groups of this process must not help a guest user: from here on it only takes on the caller's groups.
     if (this.canSwitch) native.dropGroups()
+    this.canBeRoot = this.canSwitch && native.credentialsEnter(0, 0, NO_GROUP) === 0
+    native.credentialsLeave()
   }
 
   begin({ flags }: InitAgreement): void {
@@ -48,7 +53,7 @@ export class Caller {
     const uid = this.identities.hostUid(request.uid)
     const gid = this.identities.hostGid(request.gid)
     if (uid === FORBIDDEN_ID || gid === FORBIDDEN_ID) return -EPERM
-    if (uid !== 0 || (gid !== 0 && this.canSwitch)) {
+    if (!this.isOwn(uid, gid)) {
       const result = native.credentialsEnter(uid, gid, this.canSwitch ? this.groupOf(request) : NO_GROUP)
       if (result < 0) return result
       this.entered = true
@@ -58,6 +63,12 @@ export class Caller {
       this.masked = true
     }
     return 0
+  }
+
+  /** Returns true if this thread, as it is, acts for a user and a group of the host. */
+  private isOwn(uid: number, gid: number): boolean {
+    if (!this.canBeRoot) return uid === 0 && (gid === 0 || !this.canSwitch)
+    return uid === 0 && gid === 0 && this.isRoot
   }
 
   leave(): void {
@@ -70,7 +81,7 @@ export class Caller {
   /** The owner, on the host, of what is made between `enter` and `leave`. */
   ownerFor(request: Request): number {
     const uid = this.identities.hostUid(request.uid)
-    return uid === 0 && !this.canSwitch ? this.ownUid : uid
+    return uid === 0 && !this.canBeRoot ? this.ownUid : uid
   }
 
   private groupOf(request: Request): number {

@@ -126,4 +126,46 @@ async function credentialTests(): Promise<void> {
       }
     },
   )
+
+  const caps = ['setuid', 'setgid', 'dac_override', 'chown'].map((name) => `+${name}`).join(',')
+  const ordinary = [
+    '--reuid=1234',
+    '--regid=1234',
+    '--clear-groups',
+    '--inh-caps',
+    caps,
+    '--ambient-caps',
+    caps,
+  ]
+  for (const [who, args] of Object.entries({
+    'root with another group': ['--regid=5', '--clear-groups'],
+    'an ordinary user who may become others': ordinary,
+  })) {
+    for (const sandbox of ['none', 'chroot'] as const) {
+      if (sandbox === 'chroot' && who !== 'root with another group') continue
+      t.test(`a device of ${who}: a new file belongs to its maker, root included (${sandbox})`, async (t) => {
+        const own = who === 'root with another group' ? {} : { owner: 1234 }
+        const device = await Device.start(t, [], { launcher: ['setpriv', ...args], sandbox, ...own })
+        const before = new Set(device.threadIdentities())
+        const fs = mount(t, device)
+        const open = ownedDirectory(device, fs, 2000, 0o777)
+        const shared = ownedDirectory(device, fs, 2000, 0o2777)
+        for (const round of [1, 2]) {
+          for (const [name, make] of Object.entries(makers)) {
+            for (const id of [0, 1000, 1234]) {
+              const file = `${name}-${id}-${round}`
+              fs.as({ uid: id, gid: id }, () => make(fs, open.node, file))
+              t.same(open.owner(file), [id, id], file)
+            }
+          }
+          const bitOf = (id: number) => {
+            fs.as({ uid: id, gid: id }, () => fs.mknod(shared.node, `${id}-${round}`, 0o102755))
+            return shared.stat(`${id}-${round}`).mode & 0o2000
+          }
+          t.same([1000, 1234].map(bitOf), [0, 0], 'no right of the device is a user’s of the guest')
+        }
+        t.ok(device.threadIdentities().every((identity) => before.has(identity)))
+      })
+    }
+  }
 }
