@@ -40,7 +40,7 @@ import { refusalOfMode } from './owners/refused-modes.js'
 import type { PassthroughOptions } from './passthrough-options.js'
 import type { Replies } from './replies.js'
 
-const { O_NONBLOCK, O_RDWR, STATX_BASIC_STATS, STATX_BTIME, UTIME_NOW, UTIME_OMIT } = native.constants
+const { O_NONBLOCK, O_WRONLY, STATX_BASIC_STATS, STATX_BTIME, UTIME_NOW, UTIME_OMIT } = native.constants
 
 const ATTRIBUTES = FATTR_MODE | FATTR_UID | FATTR_GID | FATTR_SIZE | FATTR_ATIME | FATTR_MTIME
 const KEEP_ID = -1
@@ -176,7 +176,9 @@ export class AttributeOperations {
     const fd = inodes.fdOf(slot)
     if (fd < 0) return fd
     privileges.dropCapability(fd)
-    return native.inodeChown(fd, uid, gid)
+    const result = native.inodeChown(fd, uid, gid)
+    // An id that the device's user namespace does not have.
+    return result === -EINVAL ? -EPERM : result
   }
 
   private setSize(request: Request, slot: number, valid: number): number {
@@ -192,7 +194,7 @@ export class AttributeOperations {
     // Opening any other type could block, or reach a device of the host.
     if (inodes.typeOf(slot) !== TYPE_REGULAR) return -EINVAL
     const pathFd = inodes.fdOf(slot)
-    const fd = pathFd < 0 ? pathFd : native.inodeOpen(procFd, pathFd, O_RDWR | O_NONBLOCK)
+    const fd = pathFd < 0 ? pathFd : native.inodeOpen(procFd, pathFd, O_WRONLY | O_NONBLOCK)
     // A process on the host holds a lease on the file. The kernel now asks it to give the lease up.
     if (fd === -EAGAIN) return POSTPONED
     if (fd < 0) return descriptorError(fd)

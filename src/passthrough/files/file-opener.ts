@@ -1,4 +1,5 @@
 import {
+  EACCES,
   EAGAIN,
   EBADF,
   EISDIR,
@@ -27,9 +28,10 @@ import { STATX_MASK } from '../inodes/statx.js'
 import type { Privileges } from '../owners/privileges.js'
 import type { PassthroughOptions } from '../passthrough-options.js'
 import { type FileUse, NO_FD, OpenFile } from './open-file.js'
-import { opensForWriting, wantsAppend } from './open-flags.js'
+import { isWriteOnly, opensForWriting, wantsAppend } from './open-flags.js'
 
-const { O_ACCMODE, O_APPEND, O_DIRECT, O_DSYNC, O_NOATIME, O_NONBLOCK, O_SYNC, O_TRUNC } = native.constants
+const { O_ACCMODE, O_APPEND, O_DIRECT, O_DSYNC, O_NOATIME, O_NONBLOCK, O_RDWR, O_SYNC, O_TRUNC, O_WRONLY } =
+  native.constants
 
 /** The flags of an open file that another device keeps. */
 const REOPENED = O_ACCMODE | O_APPEND | O_DSYNC | O_NOATIME | O_SYNC
@@ -93,7 +95,10 @@ export class FileOpener {
   private openWanted(slot: number, flags: number, guestFlags: number): number {
     const fd = this.openInode(slot, flags)
     // An append-only file (chattr +a) can only be opened with O_APPEND.
-    return fd === -EPERM && wantsAppend(guestFlags) ? this.openInode(slot, flags | O_APPEND) : fd
+    if (fd === -EPERM && wantsAppend(guestFlags)) return this.openInode(slot, flags | O_APPEND)
+    // The guest did not ask for the right to read: see hostOpenFlags.
+    const isWider = (flags & O_ACCMODE) === O_RDWR && isWriteOnly(guestFlags)
+    return fd === -EACCES && isWider ? this.openInode(slot, (flags & ~O_ACCMODE) | O_WRONLY) : fd
   }
 
   /**
@@ -131,11 +136,14 @@ export class FileOpener {
     const hidden = share.agreed.keepsRecordLocks ? FOPEN_NOFLUSH : 0
     const chosen = (guestFlags & O_DIRECT) !== 0 ? policy.directFileFlags : policy.fileFlags
     const isAppendOnly = wantsAppend(guestFlags) && wantsAppend(native.statusFlags(fd))
+    // To change a part of a page, a guest that writes back reads the rest through the same handle.
+    const canFillPages =
+      !share.options.writeback || !isWriteOnly(guestFlags) || !isWriteOnly(native.statusFlags(fd))
     const isWritable = opensForWriting(guestFlags)
     const isGood = share.agreed.keepsUnchanged && this.hasGoodPages(slot, fd, isWritable, isStated)
     const keeps = isGood && policy.keepsUnchanged && (chosen & FOPEN_DIRECT_IO) === 0
     const kept = keeps ? FOPEN_KEEP_CACHE : 0
-    const openFlags = isAppendOnly ? FOPEN_DIRECT_IO : (chosen & ~hidden) | kept
+    const openFlags = isAppendOnly || !canFillPages ? FOPEN_DIRECT_IO : (chosen & ~hidden) | kept
     const writesPages = isWritable && this.usesPages(openFlags)
     if ((openFlags & (FOPEN_DIRECT_IO | FOPEN_KEEP_CACHE)) === 0) inodes.dirty.dropped(slot)
     return this.hold(slot, fd, directFd, { openFlags, isWritable, isAppendOnly, writesPages })

@@ -27,6 +27,10 @@ export function wantsAppend(guestFlags: number): boolean {
   return (guestFlags & O_APPEND) !== 0
 }
 
+export function isWriteOnly(flags: number): boolean {
+  return (flags & O_ACCMODE) === O_WRONLY
+}
+
 /** Returns true if opening with these flags may change the file. */
 export function opensForWriting(guestFlags: number): boolean {
   return (guestFlags & O_ACCMODE) !== 0 || (guestFlags & O_TRUNC) !== 0
