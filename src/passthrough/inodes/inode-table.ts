@@ -139,7 +139,6 @@ export class InodeTable {
 
   /** The numbers of the device of `st`, one for each mount by which the guest knows its inodes. */
   devicesOf(st: StatxWords): number[] {
-    if (this.devices.size === 1) return [this.deviceFor(st)]
     const prefix = `${statxDevMajor(st)}:${statxDevMinor(st)}:`
     return [...this.devices].flatMap(([key, device]) => (key.startsWith(prefix) ? [device] : []))
   }

@@ -1,4 +1,5 @@
 import {
+  EINVAL,
   EPERM,
   has,
   type InitAgreement,
@@ -13,6 +14,7 @@ import type { Identities } from './identities.js'
 const CAP_SETGID = 1 << 6
 const CAP_SETUID = 1 << 7
 const NO_GROUP = -1
+const NO_ID = 0xffff_ffff
 
 /**
  * Becomes the requesting guest process for one system call that creates a file. The new file belongs to that process, and
@@ -55,6 +57,8 @@ export class Caller {
     if (uid === FORBIDDEN_ID || gid === FORBIDDEN_ID) return -EPERM
     if (!this.isOwn(uid, gid)) {
       const result = native.credentialsEnter(uid, gid, this.canSwitch ? this.groupOf(request) : NO_GROUP)
+      // An id that the user namespace does not have is EINVAL, as the one that stands for none.
+      if (result === -EINVAL && uid !== NO_ID && gid !== NO_ID) return -EPERM
       if (result < 0) return result
       this.entered = true
     }

@@ -168,4 +168,18 @@ async function credentialTests(): Promise<void> {
       })
     }
   }
+
+  for (const sandbox of ['none', 'namespace'] as const) {
+    t.test(`a device of an ordinary user answers other users with EPERM: --sandbox ${sandbox}`, async (t) => {
+      const launcher = ['setpriv', '--reuid=1234', '--regid=1234', '--clear-groups']
+      const device = await Device.start(t, [], { launcher, sandbox, owner: 1234 })
+      const fs = mount(t, device)
+      for (const [name, make] of Object.entries(makers))
+        refused(t, 'EPERM', () => fs.as(user, () => make(fs, ROOT_ID, name)))
+      const { nodeid } = fs.mknod(ROOT_ID, 'file', 0o100644)
+      for (const change of [{ uid: 1000 }, { gid: 1000 }, { uid: 1000, gid: 1000 }])
+        refused(t, 'EPERM', () => fs.setattr(nodeid, change), JSON.stringify(change))
+      fs.setattr(nodeid, { uid: 1234, gid: 1234 })
+    })
+  }
 }
