@@ -498,6 +498,7 @@ export const constants: Readonly<{
   AUDIT_ARCH: number
   AT_EMPTY_PATH: number
   AT_FDCWD: number
+  AT_NO_AUTOMOUNT: number
   AT_REMOVEDIR: number
   AT_SYMLINK_NOFOLLOW: number
   EFD_NONBLOCK: number

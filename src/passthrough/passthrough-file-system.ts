@@ -336,7 +336,7 @@ function partsOf(options: PassthroughOptions, rootFd: number) {
     directories: new HandleTable<OpenDirectory>(),
     leftovers: new Leftovers(memory),
     hosts,
-    finder: new InodeFinder(inodes, opener, budget, options),
+    finder: new InodeFinder(inodes, hosts, opener, budget, options),
     caller: new Caller(identities),
     privileges: new Privileges(procFd, identities, capability),
     labels: new SecurityLabels(inodes, xattrNames),

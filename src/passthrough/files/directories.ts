@@ -155,7 +155,9 @@ export class DirectoryOperations {
   private writeEntry(request: Request, at: number, parent: number): void {
     const { dirents, share } = this
     const { st } = this
-    const slot = this.dirents.isDots ? 0 : share.finder.lookup(parent, dirents.bytes, dirents.nameAt, st)
+    const slot = this.dirents.isDots
+      ? 0
+      : share.finder.lookupListed(parent, dirents.bytes, dirents.nameAt, st)
     if (slot > 0) share.replies.writeEntry(request, at, slot, parent, st)
     else EntryOut.writeNothing(request.replyWords, at >> 2, 0)
   }

@@ -7,6 +7,9 @@ const STATFS_BYTES = 120
 const TMPFS_MAGIC = 0x01021994
 const RAMFS_MAGIC = 0x858458f6
 
+/** Each directory of autofs is one over which a file system is mounted when somebody walks into it. */
+const AUTOFS_MAGIC = 0x00000187
+
 /** Magic numbers of the common local file systems. */
 const EXT_MAGIC = 0x0000ef53 // ext2, ext3, ext4
 const XFS_MAGIC = 0x58465342
@@ -62,6 +65,8 @@ const cached: ReadonlySet<number> = new Set([
 export interface HostFileSystem {
   /** All files are in memory: reads, fsync and small allocation changes return at once. */
   readonly inMemory: boolean
+  /** It has nothing but places for other file systems, which the host mounts on demand. */
+  readonly isAutofs: boolean
   /** Reading and writing a file is the same with O_NONBLOCK as without, except through io_uring. */
   readonly ignoresNonblock: boolean
   /** preadv2 takes RWF_NOWAIT. Cleared after a refusal. */
@@ -107,7 +112,8 @@ export function hostFileSystemAt(fd: number): HostFileSystem {
   const type = native.fstatfs(fd, scratch) < 0 ? 0 : scratch[0] >>> 0
   const inMemory = type === TMPFS_MAGIC || type === RAMFS_MAGIC
   const ignoresNonblock = nonblockBlind.has(type)
-  return { inMemory, ignoresNonblock, nowaitReads: !inMemory, handleLife: handleLifeOf(type) }
+  const isAutofs = type === AUTOFS_MAGIC
+  return { inMemory, isAutofs, ignoresNonblock, nowaitReads: !inMemory, handleLife: handleLifeOf(type) }
 }
 
 /** Asks the host how long the file handle of `fd` lasts. */

@@ -1,17 +1,17 @@
-import { ENFILE, EOPNOTSUPP, Statx, type StatxWords } from 'virtio-fs-ts/protocol'
+import { ENFILE, ENOENT, EOPNOTSUPP, Statx, type StatxWords } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import { descriptorError } from '../descriptors.js'
 import type { NameOpener } from '../names/name-opener.js'
 import type { PassthroughOptions } from '../passthrough-options.js'
 import type { FdBudget } from './fd-budget.js'
 import { FileHandles } from './file-handles.js'
-import { HandleLife, handleLifeAt } from './host-file-system.js'
+import { HandleLife, type HostFileSystems, handleLifeAt } from './host-file-system.js'
 import type { InodeTable } from './inode-table.js'
-import { STATX_MASK, statxSameFile } from './statx.js'
+import { STATX_MASK, statxIsDirectory, statxMountsItself, statxSameFile } from './statx.js'
 
 const EMPTY_NAME = new Uint8Array(1)
 
-const { AT_SYMLINK_NOFOLLOW, O_PATH } = native.constants
+const { AT_NO_AUTOMOUNT, AT_SYMLINK_NOFOLLOW, O_PATH } = native.constants
 
 /**
  * Finds inodes by their names on the host, and adds new ones to the table. Methods that return a slot have counted a
@@ -24,19 +24,32 @@ export class InodeFinder {
 
   constructor(
     private readonly inodes: InodeTable,
+    private readonly hosts: HostFileSystems,
     private readonly opener: NameOpener,
     private readonly budget: FdBudget,
     private readonly options: PassthroughOptions,
   ) {}
 
-  /** Looks a name up. `name` holds one component at byte `at`, NUL-terminated. */
+  /**
+   * Looks a name up. `name` holds one component at byte `at`, NUL-terminated. If the host mounts a file system there on
+   * demand, it does so, and may take its time.
+   */
   lookup(parent: number, name: Uint8Array, at: number, st: StatxWords): number {
+    return this.find(parent, name, at, st, AT_SYMLINK_NOFOLLOW)
+  }
+
+  /** The same for a name in a listing, which makes the host mount nothing: where it would have to, ENOENT. */
+  lookupListed(parent: number, name: Uint8Array, at: number, st: StatxWords): number {
+    return this.find(parent, name, at, st, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT)
+  }
+
+  private find(parent: number, name: Uint8Array, at: number, st: StatxWords, flags: number): number {
     const { inodes } = this
     const parentFd = inodes.fdOf(parent)
     if (parentFd < 0) return parentFd
     // A stat first saves opening a known inode. For a new inode it is an extra call.
     if (!this.expectsNew || this.budget.left === 0) {
-      const result = native.statx(parentFd, name, at, AT_SYMLINK_NOFOLLOW, STATX_MASK, st)
+      const result = native.statx(parentFd, name, at, flags, STATX_MASK, st)
       if (result < 0) return result
       const known = inodes.find(st, parentFd, name, at)
       if (known !== 0) {
@@ -46,12 +59,30 @@ export class InodeFinder {
     }
     if (!inodes.fds.makeRoom()) return -ENFILE
     const fd = this.opener.open(parentFd, name, at, O_PATH, 0)
+    if (fd < 0) return descriptorError(fd)
+    // The name may stand for another file since the stat. The opened file counts.
+    const opened = native.fstatx(fd, STATX_MASK, st)
+    if (opened === 0 && !this.isUnmounted(fd, st)) return this.adoptStated(fd, st)
+    native.close(fd)
+    if (opened < 0) return opened
+    return (flags & AT_NO_AUTOMOUNT) === 0 ? this.findMounted(parentFd, name, at, st) : -ENOENT
+  }
+
+  /** Returns true if the host mounts a file system over the directory of `fd` when somebody walks into it. */
+  private isUnmounted(fd: number, st: StatxWords): boolean {
+    if (!statxIsDirectory(st)) return false
+    return statxMountsItself(st) || this.hosts.of(this.inodes.deviceFor(st), fd).isAutofs
+  }
+
+  /** Opening a name with O_PATH does not make the host mount what belongs there. A stat does. */
+  private findMounted(parentFd: number, name: Uint8Array, at: number, st: StatxWords): number {
+    const result = native.statx(parentFd, name, at, AT_SYMLINK_NOFOLLOW, STATX_MASK, st)
+    const fd = result < 0 ? result : this.opener.open(parentFd, name, at, O_PATH, 0)
     return fd < 0 ? descriptorError(fd) : this.adopt(fd, st)
   }
 
   /** Returns the slot of the file of `fd`, an O_PATH descriptor that this method takes over. */
   adopt(fd: number, st: StatxWords): number {
-    // The name may stand for another file since the stat. The opened file counts.
     const result = native.fstatx(fd, STATX_MASK, st)
     if (result < 0) {
       native.close(fd)

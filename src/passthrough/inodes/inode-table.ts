@@ -464,7 +464,7 @@ export class InodeTable {
   }
 
   /** Returns our own number for a device, as one mount shows it. */
-  private deviceFor(st: StatxWords): number {
+  deviceFor(st: StatxWords): number {
     const { lastDevice } = this
     const major = statxDevMajor(st)
     const minor = statxDevMinor(st)

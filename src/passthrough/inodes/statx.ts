@@ -7,12 +7,17 @@ import { constants, fstatx } from 'virtiofsd-ts-native'
 export const STATX_MASK = constants.STATX_BASIC_STATS | constants.STATX_MNT_ID
 
 const { BLOCKS, CTIME, DEV_MAJOR, DEV_MINOR, INO, MASK, MTIME, SIZE } = Statx
+const ATTRIBUTES = 2
 const MNT_ID = 36
+const STATX_ATTR_AUTOMOUNT = 0x1000
 
 export const statxDevMajor = (st: StatxWords) => st[DEV_MAJOR]
 export const statxDevMinor = (st: StatxWords) => st[DEV_MINOR]
 /** 0 if the kernel does not tell (before Linux 5.8). Mount ids are small: the lower word is enough. */
 export const statxMountId = (st: StatxWords) => ((st[MASK] & constants.STATX_MNT_ID) === 0 ? 0 : st[MNT_ID])
+
+/** Returns true for a directory over which the host mounts a file system when somebody walks into it, except of autofs. */
+export const statxMountsItself = (st: StatxWords) => (st[ATTRIBUTES] & STATX_ATTR_AUTOMOUNT) !== 0
 
 /** Returns true if the file occupies no block: it is empty, or one hole. */
 export const statxHasNoBlocks = (st: StatxWords) => (st[BLOCKS] | st[BLOCKS + 1]) === 0

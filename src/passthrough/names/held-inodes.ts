@@ -4,7 +4,7 @@ import { HandleLife, type HostFileSystems } from '../inodes/host-file-system.js'
 import { type InodeTable, TYPE_DIRECTORY } from '../inodes/inode-table.js'
 import { STATX_MASK } from '../inodes/statx.js'
 
-const { AT_SYMLINK_NOFOLLOW } = native.constants
+const { AT_NO_AUTOMOUNT, AT_SYMLINK_NOFOLLOW } = native.constants
 
 /** The parts of the share that this uses. */
 interface Share {
@@ -47,7 +47,9 @@ export class HeldInodes {
 
   private find(directory: number, name: Uint8Array, at: number): boolean {
     const fd = this.share.inodes.fdOf(directory)
-    return fd >= 0 && native.statx(fd, name, at, AT_SYMLINK_NOFOLLOW, STATX_MASK, this.st) === 0
+    return (
+      fd >= 0 && native.statx(fd, name, at, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_MASK, this.st) === 0
+    )
   }
 
   /** With `hasName` the inode has a name afterwards: only a file system whose handles may die needs a descriptor then. */

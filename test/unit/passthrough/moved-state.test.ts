@@ -106,7 +106,13 @@ t.test('one high slot takes the memory of its chunk, not that of all slots below
 t.test('locks that come with a state count as those that a guest takes', (t) => {
   const path = join(tempDir(t), 'file')
   const fd = openSync(path, 'w+')
-  const host = { inMemory: true, ignoresNonblock: true, nowaitReads: false, handleLife: HandleLife.AsFile }
+  const host = {
+    inMemory: true,
+    isAutofs: false,
+    ignoresNonblock: true,
+    nowaitReads: false,
+    handleLife: HandleLife.AsFile,
+  }
   const use = { openFlags: 0, isWritable: true, isAppendOnly: false, writesPages: false }
   const file = new OpenFile(fd, NO_FD, new FdBudget(10), 1, host, use)
   const memory = new MemoryAccount()
