@@ -265,3 +265,27 @@ t.test('an overlay of the host, whose file handles may not last', { skip }, asyn
   )
   fs.forgetAll()
 })
+
+t.test('a subvolume of btrfs', { skip }, async (t) => {
+  const place = tempDir(t)
+  const [image, directory] = [join(place, 'image'), join(place, 'mounted')]
+  mkdirSync(directory)
+  const isThere = [
+    ['truncate', '-s', '128M', image],
+    ['mkfs.btrfs', '-q', image],
+    ['mount', '-o', 'loop', image, directory],
+    ['btrfs', '-q', 'subvolume', 'create', join(directory, 'subvolume')],
+  ].every(([command, ...args]) => spawnSync(command!, args).status === 0)
+  t.teardown(() => spawnSync('umount', ['-l', directory]))
+  if (!isThere) {
+    t.pass('btrfs', { skip: 'this host has no btrfs, or no tools for it' })
+    return
+  }
+  const device = await start(t, { directory })
+  const fs = mount(t, device)
+  const { nodeid } = fs.lookup(ROOT_ID, 'subvolume')
+  fs.rmdir(ROOT_ID, 'subvolume')
+  lookOthersUp(fs)
+  t.ok(fs.getattr(nodeid))
+  fs.forgetAll()
+})

@@ -5,7 +5,7 @@ import { FileHandles, LentHandle } from './file-handles.js'
 import { HandleLife, type HostFileSystems } from './host-file-system.js'
 import type { LastPlaces } from './last-places.js'
 import { CHUNK_BITS, CHUNK_MASK, CHUNK_SLOTS } from './slot-chunks.js'
-import { STATX_MASK, statxIsNameless } from './statx.js'
+import { STATX_MASK, statxIsDirectory, statxIsNameless } from './statx.js'
 
 const NONE = -1
 /** Most descriptors examined for one to close while there is still room: no request scans a whole table. */
@@ -317,12 +317,17 @@ export class InodeFds {
     const { handleLife } = this.hosts.of(chunk.device[at], chunk.fd[at])
     if (handleLife === HandleLife.AsCache) return false
     // The guest may hold a file that it has removed, and no handle would find it again.
-    if (handleLife === HandleLife.AsFile && statxIsNameless(chunk.fd[at], this.st)) return false
+    if (handleLife === HandleLife.AsFile && this.isRemoved(chunk.fd[at])) return false
     chunk.handles ??= new Int32Array(CHUNK_SLOTS * FileHandles.WORDS)
     const wordsAt = at * FileHandles.WORDS
     const kept = this.handles.keep(chunk.fd[at], chunk.device[at], chunk.handles, wordsAt)
     const canRest = kept && (handleLife === HandleLife.AsFile || this.places.remember(slot, chunk.fd[at]))
     this.someRest ||= canRest
     return canRest
+  }
+
+  /** Returns true if a file has no name. The number of links does not tell it of a removed subvolume of btrfs. */
+  private isRemoved(fd: number): boolean {
+    return statxIsNameless(fd, this.st) || (statxIsDirectory(this.st) && this.places.hasLostName(fd))
   }
 }

@@ -30,7 +30,7 @@ export class LastPlaces {
     /** Returns the name below the root of the file of a descriptor. */
     private readonly nameOf: (fd: number) => Uint8Array | undefined,
     /** Returns true if the name by which the file of a descriptor was found has gone. */
-    private readonly hasLostName: (fd: number) => boolean,
+    readonly hasLostName: (fd: number) => boolean,
     private readonly memory: MemoryAccount,
   ) {}
 
