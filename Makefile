@@ -71,8 +71,8 @@ lab-compare: build ## Show what two kernels do differently, with their requests 
 	@node dist/vm/lab-compare.js $(foreach name,CASES SHARES BESIDE HTML,$(call option,$(name))) '$(A)' '$(B)'
 
 .PHONY: lab-mutants
-lab-mutants: build ## Measure which small faults in fs/fuse the lab finds (ONLY="1 2", LONG=1)
-	@node dist/vm/lab-mutants.js $(call option,ONLY) $(if $(LONG),--long)
+lab-mutants: build ## Measure which small faults in fs/fuse the lab finds (ONLY="1 2 30-39", JOBS=2, CASES="data/*", LONG=1)
+	@node dist/vm/lab-mutants.js $(call option,ONLY) $(call option,JOBS) $(call option,CASES) $(if $(LONG),--long)
 
 .PHONY: check
 check: build ## Check types, lint and format, and run the unit tests (under two minutes)

@@ -98,7 +98,8 @@ export async function runKernel(
   }
 }
 
-function canRun({ device }: LabGuest, { needs, beside }: LabCase, share: ShareName): boolean {
+/** Returns true if the guest has the share, and what the case needs besides. */
+export function canRun({ device }: LabGuest, { needs, beside }: LabCase, share: ShareName): boolean {
   const has = (wanted: ShareName): boolean => device.sets.some(({ name }) => name === wanted)
   return has(share) && (beside === undefined || has(beside)) && (needs === undefined || device.isVirtio)
 }

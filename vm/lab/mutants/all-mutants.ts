@@ -6,6 +6,7 @@ import { lockingMutants } from './locking.js'
 import type { Mutant } from './mutant.js'
 import { nameMutants } from './names.js'
 import { newerMutants } from './newer.js'
+import { unseenMutants } from './unseen.js'
 
 export const allMutants: readonly Mutant[] = [
   ...lockingMutants,
@@ -15,4 +16,5 @@ export const allMutants: readonly Mutant[] = [
   ...newerMutants,
   ...entryMutants,
   ...aftermathMutants,
+  ...unseenMutants,
 ]

@@ -1,132 +1,114 @@
-import { selectCases } from '../all-cases.js'
-import type { LabCase } from '../case.js'
-import { rulesOf } from '../expectations.js'
-import { LabGuest } from '../lab-guest.js'
-import { OPTION_SETS, type OptionSet, type ShareName } from '../option-sets.js'
 import type { Cell } from '../result.js'
-import { runCell } from '../runner.js'
-import type { ServerName } from '../servers/lab-server.js'
+import { type CellChoice, nameOf } from './cell-choice.js'
 import type { Mutant } from './mutant.js'
-import { PARAMETER, PARAMETER_FILE } from './mutated-tree.js'
+import { MutantGuest, serverOf } from './mutant-guest.js'
 
-export interface CellChoice {
-  readonly labCase: LabCase
-  readonly share: ShareName
-}
-
-/** The observations of the cells that have to find a fault. */
+/** What the cells showed while a fault was on. */
 export interface Finding {
   readonly mutant: Mutant
-  readonly seen: readonly { cell: string; observed: string; isUnexpected: boolean }[]
+  readonly seen: readonly Sight[]
+  readonly seconds: number
 }
 
-/** The cells that have to find a fault. */
-export function cellsOf({ caughtBy }: Mutant): CellChoice[] {
-  return caughtBy.map((cell) => {
-    const [name, share] = cell.split('@') as [string, ShareName]
-    return { labCase: selectCases(name)[0]!, share }
-  })
+export interface Sight {
+  readonly cell: string
+  readonly caseName: string
+  readonly observed: string
+  /** The cell finds the fault. */
+  readonly isUnexpected: boolean
 }
 
-const RULES = rulesOf()
+export function isFound({ seen }: Finding): boolean {
+  return seen.some(({ isUnexpected }) => isUnexpected)
+}
 
-/** One kernel with all faults. A guest for each server runs until a fault stops it. Faults at mount have their own guests. */
+export interface RunSettings {
+  /** Guests side by side. */
+  readonly jobs: number
+  readonly cellsOf: (mutant: Mutant) => readonly CellChoice[]
+  /** Ends a fault with the first cell that finds it. Otherwise cells go on whose case has found nothing yet. */
+  readonly stopsAtFirst: boolean
+  readonly ended: (finding: Finding) => void
+}
+
+/** Looks for faults in a kernel that has them all, with several guests side by side. */
 export class MutantRun {
-  private readonly labs = new Map<ServerName, LabGuest>()
-  private runs = 0
+  /** Cells without a fault, by their names and servers. */
+  private readonly healthy = new Map<string, Promise<Cell | undefined>>()
+  /** Names of cases that have found something. */
+  private readonly finders = new Set<string>()
+  /** Cells that are not as expected without a fault, as "case@share: observed". They find nothing. */
+  readonly unhealthy: string[] = []
 
-  constructor(private readonly image: string) {}
+  constructor(
+    private readonly image: string,
+    private readonly settings: RunSettings,
+  ) {}
 
-  /** Cells with unexpected outcomes although no fault is on, as "case@share: observed". */
-  async checkHealthy(mutants: readonly Mutant[], cells: (mutant: Mutant) => CellChoice[]): Promise<string[]> {
-    const checked = new Set<string>()
-    const wrong: string[] = []
-    for (const mutant of mutants)
-      for (const choice of cells(mutant)) {
-        const name = `${nameOf(choice)} ${serverOf(mutant)}`
-        if (checked.has(name)) continue
-        checked.add(name)
-        const cell = await this.runOn(await this.guest(serverOf(mutant)), choice)
-        if (cell.verdict !== 'as expected')
-          wrong.push(`${nameOf(choice)}: ${cell.observed} ${cell.trouble.join(' ')}`)
+  async run(mutants: readonly Mutant[]): Promise<Finding[]> {
+    const { jobs, ended } = this.settings
+    const findings: Finding[] = []
+    const waiting = [...mutants]
+    const work = async (): Promise<void> => {
+      const guest = new MutantGuest(this.image)
+      try {
+        for (let mutant = waiting.shift(); mutant !== undefined; mutant = waiting.shift()) {
+          const finding = await this.look(guest, mutant)
+          findings.push(finding)
+          ended(finding)
+        }
+      } finally {
+        await guest.end()
       }
-    return wrong
-  }
-
-  async look(mutant: Mutant, cells: readonly CellChoice[]): Promise<Finding> {
-    const seen: Finding['seen'][number][] = []
-    for (const choice of cells) {
-      const cell = mutant.atMount
-        ? await this.runMounted(mutant, choice)
-        : await this.runFaulty(mutant, choice)
-      const isUnexpected = cell.verdict === 'unexpected'
-      const complaint = cell.trouble.length > 0 ? ', and the kernel complains' : ''
-      seen.push({ cell: nameOf(choice), observed: `${cell.observed}${complaint}`, isUnexpected })
     }
-    return { mutant, seen }
+    await Promise.all(Array.from({ length: Math.min(jobs, mutants.length) }, work))
+    return findings
   }
 
-  async end(): Promise<void> {
-    for (const server of [...this.labs.keys()]) await this.endGuest(server)
+  private async look(guest: MutantGuest, mutant: Mutant): Promise<Finding> {
+    const { cellsOf, stopsAtFirst } = this.settings
+    const startMs = performance.now()
+    const seen: Sight[] = []
+    let found = false
+    for (const choice of cellsOf(mutant)) {
+      if (found && (stopsAtFirst || this.finders.has(choice.labCase.name))) continue
+      const healthy = await this.checkHealthy(guest, choice, mutant)
+      if (healthy !== 'as expected') continue
+      const sight = sightOf(choice, await guest.runFaulty(mutant, choice))
+      seen.push(sight)
+      if (!sight.isUnexpected) continue
+      found = true
+      this.finders.add(choice.labCase.name)
+    }
+    return { mutant, seen, seconds: (performance.now() - startMs) / 1000 }
   }
 
-  /** Switches a fault on for one cell. */
-  private async runFaulty(mutant: Mutant, choice: CellChoice): Promise<Cell> {
+  /** The verdict of a cell without a fault, which is run once. */
+  private async checkHealthy(
+    guest: MutantGuest,
+    choice: CellChoice,
+    mutant: Mutant,
+  ): Promise<Cell['verdict'] | undefined> {
     const server = serverOf(mutant)
-    const lab = await this.guest(server)
-    await choose(lab, mutant.id)
-    const cell = await this.runOn(lab, choice)
-    // A fault can spoil only the case's own files, which no other cell uses.
-    if (cell.observed !== 'hangs' && (await lab.isAlive())) await choose(lab, 0)
-    else await this.endGuest(server)
-    return cell
-  }
-
-  private async runMounted({ id }: Mutant, choice: CellChoice): Promise<Cell> {
-    const sets = OPTION_SETS.filter(({ name }) => name === choice.share)
-    const lab = await boot(this.image, 'virtiofsd-ts', sets, [`${PARAMETER}=${id}`])
-    try {
-      return await this.runOn(lab, choice)
-    } finally {
-      await lab.stop()
+    const name = `${nameOf(choice)} ${server}`
+    let running = this.healthy.get(name)
+    if (running === undefined) {
+      running = guest.runHealthy(choice, server)
+      this.healthy.set(name, running)
+      const cell = await running
+      if (cell?.verdict === 'unexpected')
+        this.unhealthy.push(`${nameOf(choice)}: ${cell.observed} ${cell.trouble.join(' ')}`)
     }
-  }
-
-  private runOn(lab: LabGuest, { labCase, share }: CellChoice): Promise<Cell> {
-    return runCell(lab, labCase, share, RULES, `-${this.runs++}`)
-  }
-
-  private async guest(server: ServerName): Promise<LabGuest> {
-    const known = this.labs.get(server)
-    if (known !== undefined) return known
-    const lab = await boot(this.image, server, OPTION_SETS, [])
-    this.labs.set(server, lab)
-    return lab
-  }
-
-  private async endGuest(server: ServerName): Promise<void> {
-    await this.labs.get(server)?.stop()
-    this.labs.delete(server)
+    return (await running)?.verdict
   }
 }
 
-function serverOf({ server = 'virtiofsd-ts' }: Mutant): ServerName {
-  return server
-}
-
-function boot(
-  image: string,
-  server: ServerName,
-  sets: readonly OptionSet[],
-  kernelArgs: readonly string[],
-): Promise<LabGuest> {
-  return LabGuest.boot({ kernel: 'with faults', image, server, kernelArgs }, sets)
-}
-
-async function choose(lab: LabGuest, id: number): Promise<void> {
-  await lab.guest.output(`echo ${id} >${PARAMETER_FILE}`)
-}
-
-function nameOf({ labCase, share }: CellChoice): string {
-  return `${labCase.name}@${share}`
+function sightOf(choice: CellChoice, { observed, trouble, verdict }: Cell): Sight {
+  const complaint = trouble.length > 0 ? ', and the kernel complains' : ''
+  return {
+    cell: nameOf(choice),
+    caseName: choice.labCase.name,
+    observed: `${observed}${complaint}`,
+    isUnexpected: verdict === 'unexpected',
+  }
 }
