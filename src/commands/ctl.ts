@@ -28,7 +28,8 @@ Words that say what happens to them:
   delay-ms=5              wait 5 ms; also 1..9 (uniform), exp:5 (exponential, mean 5), normal:5:2 (mean 5, deviation 2)
   errno=EIO               fail instead of being carried out
   short-bytes=512         let a READ or WRITE move no more than this
-  violation=KIND          unique, length or positive-error: a reply that breaks the protocol (needs --unsafe-faults)
+  violation=KIND          a reply that breaks the protocol: unique, length, positive-error, error-with-data or no-data (needs
+                          --unsafe-faults)
 In JSON a fault has the keys opcodes, path, probability, limit, hold: { until, timeoutMs }, delay: { fixedMs, uniformMs,
 exponentialMs or normalMs }, errno, shortBytes and violation.`
 

@@ -69,6 +69,8 @@ const detailBits: Readonly<Record<number, readonly string[]>> = {
   [Opcode.RELEASEDIR]: ['RELEASE_FLUSH', 'FLOCK_UNLOCK'],
   [Opcode.FSYNC]: ['FDATASYNC'],
   [Opcode.FSYNCDIR]: ['FDATASYNC'],
+  [Opcode.OPEN]: ['KILL_SUIDGID'],
+  [Opcode.CREATE]: ['KILL_SUIDGID'],
   [Opcode.RENAME2]: ['NOREPLACE', 'EXCHANGE', 'WHITEOUT'],
   [Opcode.FALLOCATE]: [
     'KEEP_SIZE',

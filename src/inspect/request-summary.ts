@@ -128,9 +128,11 @@ function readArguments(v: DataView, opcode: number, out: RequestSummary): void {
     case Opcode.OPEN:
     case Opcode.OPENDIR:
       out.flags = OpenIn.flags(v, at)
+      out.detailFlags = OpenIn.openFlags(v, at)
       break
     case Opcode.CREATE:
       out.flags = CreateIn.flags(v, at)
+      out.detailFlags = CreateIn.openFlags(v, at)
       break
     case Opcode.RELEASE:
     case Opcode.RELEASEDIR:

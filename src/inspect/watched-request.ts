@@ -2,9 +2,8 @@ import { type Carrier, OutHeader } from 'virtio-fs-ts/protocol'
 import type { RequestSummary } from './request-summary.js'
 
 /** A deliberately wrong reply, to test a guest that verifies replies. */
-export type Violation = 'unique' | 'length' | 'positive-error'
-
-export const violations: readonly Violation[] = ['unique', 'length', 'positive-error']
+export const violations = ['unique', 'length', 'positive-error', 'error-with-data', 'no-data'] as const
+export type Violation = (typeof violations)[number]
 
 /** Words of a reply to keep for observers: the header, and the longest part that describes an open. */
 const KEPT_WORDS = (OutHeader.BYTES + 144) / 4
@@ -104,7 +103,7 @@ export class WatchedRequest implements Carrier {
   }
 
   complete(lenBytes: number): void {
-    this.carrier.complete(lenBytes)
+    this.carrier.complete(this.violation === 'no-data' ? OutHeader.BYTES : lenBytes)
     this.observer.completed(this)
   }
 }
@@ -120,6 +119,12 @@ function spoil(words: Int32Array, violation: Violation): void {
       break
     case 'positive-error':
       words[1] = 5
+      break
+    case 'error-with-data':
+      words[1] = -5
+      break
+    case 'no-data':
+      words[0] = OutHeader.BYTES
       break
   }
 }

@@ -151,6 +151,36 @@ export function mapsQueuesToProcessors(facts: GuestFacts): boolean {
   return isSince(facts, 6, 11)
 }
 
+/**
+ * Returns true if a listing asks the device for as much as its reader has room for, and false if it asks page by page, as up
+ * to Linux 6.12. Linux 7.3 does the former. Undefined for the releases between them.
+ */
+export function listsByRoom(facts: GuestFacts): boolean | undefined {
+  if (isSince(facts, 7, 3)) return true
+  return isSince(facts, 6, 13) ? undefined : false
+}
+
+/**
+ * Returns true if RELEASE tells only of an flock that was granted: Linux 6.12 at the latest. Linux 6.1 tells of a refused one
+ * too. Undefined for other releases.
+ */
+export function tellsOnlyGrantedLocks(facts: GuestFacts): boolean | undefined {
+  return isSince(facts, 6, 12) ? true : undefined
+}
+
+/**
+ * Returns true if the guest does not keep attributes that came with a change, when newer ones came before: Linux 6.12 at the
+ * latest, and not 6.1. Undefined for other releases.
+ */
+export function expiresOvertakenAttributes(facts: GuestFacts): boolean | undefined {
+  return isSince(facts, 6, 12) ? true : undefined
+}
+
+/** FUSE 7.39, Linux 6.6: the guest asks for a time of birth by STATX. */
+export function hasStatx({ minor }: GuestFacts): boolean {
+  return minor >= MMAP_SINCE
+}
+
 /** FUSE 7.45, Linux 6.18: the guest asks for FUSE_COPY_FILE_RANGE_64 first. */
 export function asksCopyRange64({ minor }: GuestFacts): boolean {
   return minor >= COPY_RANGE_64_SINCE

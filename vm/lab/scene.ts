@@ -44,6 +44,7 @@ export class Scene {
   private readonly models = new Map<string, FileModel>()
   private probed: Partial<GuestFacts> = {}
   private readonly allowed: RegExp[] = []
+  private checkAll: ((requests: readonly TimedRequest[]) => string[])[] = []
   private checkRequests: ((requests: readonly TimedRequest[]) => string[])[] = []
 
   constructor(
@@ -153,9 +154,14 @@ export class Scene {
     this.checkRequests.push(check)
   }
 
+  /** The same for all requests on the share. */
+  judgeAllRequests(check: (requests: readonly TimedRequest[]) => string[]): void {
+    this.checkAll.push(check)
+  }
+
   /** Returns the faults of bytes, sizes and requests of this case's files. Call after its actors have left. */
   async faults(traced: readonly TimedRequest[] | undefined): Promise<string[]> {
-    if (traced === undefined && this.checkRequests.length > 0)
+    if (traced === undefined && this.checkRequests.length + this.checkAll.length > 0)
       throw new NeedsOwnDevice('needs our device: its trace')
     const requests = traced ?? []
     const inOrder = [...requests].sort((a, b) => a.request.seenMs - b.request.seenMs)
@@ -167,7 +173,11 @@ export class Scene {
       if (model.comparesGuest) faults.push(...model.guestFaultsOf(await this.viewOf(file)))
     }
     const ownFiles = inOrder.filter(({ request }) => request.path?.startsWith(this.file()) === true)
-    return [...faults, ...this.checkRequests.flatMap((check) => check(ownFiles))]
+    return [
+      ...faults,
+      ...this.checkRequests.flatMap((check) => check(ownFiles)),
+      ...this.checkAll.flatMap((check) => check(inOrder)),
+    ]
   }
 
   private async viewOf(file: string): Promise<{ sizeBytes: number; md5: string }> {

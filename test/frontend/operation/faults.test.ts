@@ -148,7 +148,13 @@ t.test('violations need --unsafe-faults', async (t) => {
 
 t.test('each violation is one that a verifying guest notices', async (t) => {
   const { device, control } = await startControlled(t, ['--unsafe-faults'])
-  const complaints = { unique: /unique/, length: /len/, 'positive-error': /error/ }
+  const complaints = {
+    unique: /unique/,
+    length: /len/,
+    'positive-error': /error/,
+    'error-with-data': /error/,
+    'no-data': /short|len|bytes/,
+  }
   for (const [violation, complaint] of Object.entries(complaints)) {
     const fs = mount(t, device)
     await control.ask('fault-add', { opcodes: ['GETATTR'], violation })

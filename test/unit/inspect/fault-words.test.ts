@@ -21,6 +21,7 @@ const specs: Readonly<Record<string, object>> = {
   },
   'path={a,,b}/*,errno=EIO': { path: '{a,b}/*', errno: 'EIO' },
   'violation=positive-error': { violation: 'positive-error' },
+  'violation=no-data': { violation: 'no-data' },
 }
 
 t.test('words of a fault are read, and written again in the same form', async (t) => {

@@ -202,10 +202,13 @@ async function killSuid(scene: Scene): Promise<Observation> {
 /** The file system's size, as both sides see it. */
 async function fileSystemSize(scene: Scene): Promise<Observation> {
   const path = scene.guestPath('')
-  const seen = (await scene.guest.output(`stat -f -c '%b %c %s' ${path}`)).trim()
+  const [, seen, longest] = /^(.*) (\d+)$/.exec(
+    (await scene.guest.output(`stat -f -c '%b %c %s %l' ${path}`)).trim(),
+  )!
   const { blocks, files, bsize } = statfsSync(scene.hostPath(''))
   const host = `${blocks} ${files} ${bsize}`
-  return { observed: seen === host ? 'the same' : `${seen}, on the host ${host}`, evidence: seen }
+  const told = seen === host ? 'the same' : `${seen}, on the host ${host}`
+  return { observed: longest === '0' ? `${told}, no names` : told, evidence: `${seen} ${longest}` }
 }
 
 export const errorCases: readonly LabCase[] = [
@@ -296,7 +299,7 @@ export const errorCases: readonly LabCase[] = [
   },
   {
     name: 'names/statfs',
-    question: "the file system's blocks and inodes",
+    question: "the file system's blocks, inodes and longest name",
     shares: ['direct', 'always'],
     expected: () => 'the same',
     run: fileSystemSize,

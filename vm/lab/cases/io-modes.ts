@@ -49,14 +49,14 @@ class Stage {
   }
 }
 
-/** A second process maps the file, unmaps it, and closes it. */
+/** A second process maps the file twice, unmaps it, and closes it. */
 async function mapped(scene: Scene): Promise<Observation> {
   const stage = await Stage.set(scene)
   await stage.write('before')
   await stage.reader.do(`open f ${O_RDWR} ${scene.guestPath(stage.file)}`)
-  await stage.reader.do(`map m f ${FILE_BYTES} shared rw`)
+  for (const map of ['m', 'n']) await stage.reader.do(`map ${map} f ${FILE_BYTES} shared rw`)
   await stage.write('mapped')
-  await stage.reader.do('unmap m')
+  for (const map of ['m', 'n']) await stage.reader.do(`unmap ${map}`)
   await stage.write('unmapped')
   await stage.reader.do('close f')
   await stage.write('closed')

@@ -42,7 +42,7 @@ async function copyRange(scene: Scene): Promise<Observation> {
 }
 
 /** Kinds of broken replies: see `virtiofsd-ts ctl fault`. */
-const BROKEN = ['unique', 'length', 'positive-error'] as const
+const BROKEN = ['unique', 'length', 'positive-error', 'error-with-data', 'no-data'] as const
 
 /** Sends one broken reply to fstat, and returns what fstat returned. */
 async function breakReply(scene: Scene, violation: string, suffix = ''): Promise<string> {
@@ -63,7 +63,7 @@ async function probeReplies(scene: Scene): Promise<Partial<GuestFacts>> {
 
 /** A driver that checks nothing is not given what may harm it. */
 async function brokenReplies(scene: Scene): Promise<Observation> {
-  scene.allowTrouble(/virtio-fs: (oh\.|invalid|response too)/)
+  scene.allowTrouble(/virtio-fs: (oh\.|invalid|response too|error response)/)
   const kinds = checksReplies(scene.facts) ? BROKEN : BROKEN.slice(0, 1)
   const outcomes: string[] = []
   for (const kind of kinds) outcomes.push(await breakReply(scene, kind))
@@ -83,11 +83,12 @@ export const protocolCases: readonly LabCase[] = [
   },
   {
     name: 'replies/broken',
-    question: "fstat answered with another request's unique > a wrong length > a positive error",
+    question:
+      "fstat answered with another request's unique > a wrong length > a positive error > an error and attributes > nothing",
     needs: 'virtio',
     shares: ['direct'],
     probe: probeReplies,
-    expected: (facts) => (checksReplies(facts) ? 'EIO > EIO > EIO' : `${PAGE}`),
+    expected: (facts) => (checksReplies(facts) ? 'EIO > EIO > EIO > EIO > EIO' : `${PAGE}`),
     run: brokenReplies,
   },
 ]

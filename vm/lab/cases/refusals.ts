@@ -1,7 +1,7 @@
 /** What the device refuses, lacks, or knows better than the guest. */
 import { chmodSync, constants, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { Opcode } from 'virtio-fs-ts/protocol'
+import { Opcode, opcodeName } from 'virtio-fs-ts/protocol'
 import type { LabCase, Observation } from '../case.js'
 import { expectOpcodes, told } from '../judging.js'
 import { forgetsMissingNames, type GuestFacts, readsShortPagesAgain } from '../kernel-rules.js'
@@ -35,12 +35,19 @@ async function missing(scene: Scene): Promise<Observation> {
   await scene.remount()
   const file = scene.makeFile(PAGE, FILL)
   const actor = scene.addActor()
-  const opcodes = ['LSEEK', 'FSYNC', 'FALLOCATE', 'FLUSH'] as const
-  for (const opcode of opcodes) await scene.fault(file, opcode, { errno: 'ENOSYS' })
+  const opcodes = ['LSEEK', 'FSYNC', 'FALLOCATE', 'COPY_FILE_RANGE', 'FLUSH'] as const
+  for (const opcode of [...opcodes, 'COPY_FILE_RANGE_64'])
+    await scene.fault(file, opcode, { errno: 'ENOSYS' })
   const outcomes: string[] = []
   for (let round = 0; round < 2; round++) {
     await actor.do(`open f ${O_RDWR} ${scene.guestPath(file)}`)
-    for (const operation of [`seek f 0 ${SEEK_HOLE}`, 'fsync f', `allocate f 0 0 ${2 * PAGE}`, 'close f'])
+    for (const operation of [
+      `seek f 0 ${SEEK_HOLE}`,
+      'fsync f',
+      `allocate f 0 0 ${2 * PAGE}`,
+      `copy f f 100 0 ${PAGE - 100}`,
+      'close f',
+    ])
       outcomes.push(told(await actor.attempt(operation)))
   }
   await scene.holdNothing()
@@ -52,7 +59,21 @@ async function missing(scene: Scene): Promise<Observation> {
     opcodes.map((name) => Opcode[name]),
     opcodes.join(' '),
   )
-  return { observed: outcomes.join(' '), evidence: 'lseek, fsync, fallocate, close, twice' }
+  return { observed: outcomes.join(' '), evidence: 'lseek, fsync, fallocate, copy_file_range, close, twice' }
+}
+
+/** A share is unmounted, and mounted again. */
+async function unmount(scene: Scene): Promise<Observation> {
+  await scene.remount()
+  scene.judgeAllRequests((requests) => {
+    const seen = requests
+      .map(({ request }) => request.opcode)
+      .filter((opcode) => opcode === Opcode.DESTROY || opcode === Opcode.INIT)
+      .map(opcodeName)
+      .join(' ')
+    return seen === 'DESTROY INIT' ? [] : [`${seen} instead of DESTROY INIT`]
+  })
+  return { observed: 'told', evidence: 'umount, mount' }
 }
 
 /** The device writes 1000 bytes of a page that is cached. */
@@ -143,12 +164,21 @@ export const refusalCases: readonly LabCase[] = [
   },
   {
     name: 'requests/missing',
-    question: 'lseek to a hole, fsync, fallocate and close, twice, of a device that has no such requests',
+    question:
+      'lseek to a hole, fsync, fallocate, copy_file_range and close, twice, of a device that has no such requests',
     // Mounted again, the server on /dev/fuse is another process, and its trace begins anew.
     needs: 'virtio',
     shares: ['direct-noasync'],
-    expected: () => `${PAGE} 0 EOPNOTSUPP 0 ${PAGE} 0 EOPNOTSUPP 0`,
+    expected: () => `${PAGE} 0 EOPNOTSUPP 100 0 ${PAGE} 0 EOPNOTSUPP 100 0`,
     run: missing,
+  },
+  {
+    name: 'requests/unmount',
+    question: 'unmounted and mounted: DESTROY, and INIT',
+    needs: 'virtio',
+    shares: ['direct-noasync'],
+    expected: () => 'told',
+    run: unmount,
   },
   {
     name: 'data/short-cached',

@@ -19,7 +19,7 @@ import { largestBufferedReadBytes } from '../kernel-rules.js'
 import type { ShareName } from '../option-sets.js'
 import type { Scene } from '../scene.js'
 
-const { O_APPEND, O_CREAT, O_DIRECT, O_DIRECTORY, O_DSYNC, O_RDWR, O_WRONLY } = constants
+const { O_APPEND, O_CREAT, O_DIRECT, O_DIRECTORY, O_DSYNC, O_EXCL, O_RDWR, O_WRONLY } = constants
 const PAGE = 4096
 const USER = 1000
 const POLICIES: readonly ShareName[] = ['direct', 'auto', 'always', 'writeback']
@@ -89,21 +89,23 @@ async function killSuid(scene: Scene): Promise<Observation> {
 async function flags(scene: Scene): Promise<Observation> {
   const file = scene.makeFile(PAGE)
   const actor = scene.addActor()
-  const interesting = O_APPEND | O_DIRECT | O_DSYNC | O_WRONLY | O_RDWR
+  const interesting = O_APPEND | O_CREAT | O_EXCL | O_DIRECT | O_DSYNC | O_WRONLY | O_RDWR
   await actor.do(`open f ${O_RDWR | O_DSYNC} ${scene.guestPath(file)}`)
   await actor.do(`write f ${PAGE} 0 1`)
   await actor.do(`open g ${O_WRONLY | O_APPEND} ${scene.guestPath(file)}`)
   await actor.do('write g 100 0 2')
+  // The file is there, so this is an OPEN.
+  await actor.do(`open h ${O_RDWR | O_CREAT} ${scene.guestPath(file)}`)
   scene.model(file).fill(0, PAGE, 1)
   scene.model(file).fill(PAGE, 100, 2)
-  const expected = [O_RDWR | O_DSYNC, O_RDWR | O_DSYNC, O_WRONLY | O_APPEND, O_WRONLY | O_APPEND]
+  const expected = [O_RDWR | O_DSYNC, O_RDWR | O_DSYNC, O_WRONLY | O_APPEND, O_WRONLY | O_APPEND, O_RDWR]
   expectRequests(
     scene,
     ({ opcode }) => opcode === Opcode.OPEN || opcode === Opcode.WRITE,
     ({ opcode, flags: seen }) => `${opcodeName(opcode)}:0x${(seen & interesting).toString(16)}`,
     expected.map((value, n) => `${n % 2 === 0 ? 'OPEN' : 'WRITE'}:0x${value.toString(16)}`).join(' '),
   )
-  return { observed: 'as given', evidence: 'O_RDWR|O_DSYNC, O_WRONLY|O_APPEND' }
+  return { observed: 'as given', evidence: 'O_RDWR|O_DSYNC, O_WRONLY|O_APPEND, O_RDWR|O_CREAT' }
 }
 
 /** pwritev2 with RWF_DSYNC asks for what O_DSYNC asks for, for one write alone. */

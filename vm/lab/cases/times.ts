@@ -1,5 +1,5 @@
 /** Times and attributes after an operation: which of them the guest has to ask for again, and which it may keep. */
-import { appendFileSync, constants, statSync, truncateSync, utimesSync } from 'node:fs'
+import { appendFileSync, constants, statSync, symlinkSync, truncateSync, utimesSync } from 'node:fs'
 import { join } from 'node:path'
 import { Opcode } from 'virtio-fs-ts/protocol'
 import type { Actor } from '../actor.js'
@@ -8,7 +8,7 @@ import { expectOpcodes } from '../judging.js'
 import type { Scene } from '../scene.js'
 import { attributesExpire } from './cache.js'
 
-const { O_CREAT, O_RDWR, O_TRUNC } = constants
+const { O_CREAT, O_DIRECT, O_RDWR, O_TRUNC } = constants
 const PAGE = 4096
 const FILL = 7
 const NEW = 9
@@ -79,8 +79,22 @@ async function access(scene: Scene): Promise<Observation> {
   await actor.do('mtime f')
   await actor.do(`read f ${PAGE} 0`)
   await actor.do('mtime f')
-  expectOpcodes(scene, [Opcode.READ, Opcode.GETATTR], 'READ GETATTR')
-  return { observed: 'asked for', evidence: 'fstat, read, fstat' }
+  await actor.do(`open d ${O_RDWR | O_DIRECT} ${scene.guestPath(file)}`)
+  await actor.do(`read d ${PAGE} 0`)
+  await actor.do('mtime f')
+  const link = scene.file('-link')
+  symlinkSync('nowhere', scene.hostPath(link))
+  const path = scene.guestPath(link)
+  await scene.guest.output(`stat ${path}; readlink ${path}; stat ${path}`)
+  expectOpcodes(
+    scene,
+    [Opcode.READ, Opcode.READLINK, Opcode.GETATTR],
+    'READ GETATTR READ GETATTR READLINK GETATTR',
+  )
+  return {
+    observed: 'asked for',
+    evidence: 'fstat, read, fstat; read with O_DIRECT, fstat; stat, readlink, stat',
+  }
 }
 
 /** The device alone knows how many blocks a file has that the guest has written back. */
@@ -172,7 +186,7 @@ export const timeCases: readonly LabCase[] = [
   },
   {
     name: 'cache/time-of-access',
-    question: 'the time of access after a read',
+    question: 'the time of access after a read, a read with O_DIRECT, and readlink',
     shares: ['always'],
     expected: () => 'asked for',
     run: access,

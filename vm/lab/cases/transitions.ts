@@ -3,6 +3,7 @@ import { constants } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Actor, Outcome } from '../actor.js'
 import type { LabCase, Observation } from '../case.js'
+import { told } from '../judging.js'
 import type { Scene } from '../scene.js'
 import type { OpenMode } from '../servers/lab-server.js'
 import {
@@ -114,6 +115,17 @@ async function passthrough(scene: Scene, mode: OpenMode): Promise<Observation> {
   }
 }
 
+/** Opens of an inode that is open for passthrough, which the kernel has to refuse. */
+async function refused(scene: Scene): Promise<Observation> {
+  const file = scene.makeFile(FILE_BYTES, FILL)
+  const [holder, other] = [scene.addActor(), scene.addActor()]
+  await open(scene, holder, file, 'passthrough')
+  const outcomes: string[] = []
+  for (const mode of ['passthrough to another file', 'passthrough+keep'] as const)
+    outcomes.push(told(await other.attempt(await openWords(scene, file, mode))))
+  return { observed: outcomes.join(', '), evidence: '' }
+}
+
 export const transitionCases: readonly LabCase[] = [
   ...HOLDERS.map(
     (from): LabCase => ({
@@ -137,6 +149,13 @@ export const transitionCases: readonly LabCase[] = [
     expected: ({ passthrough: has }) =>
       has === true ? 'right, by the server no READs and 0 WRITEs' : undefined,
     run: (scene) => passthrough(scene, 'passthrough'),
+  },
+  {
+    name: 'passthrough/refused',
+    question: 'open for passthrough, and opened again: to another backing file, with FOPEN_KEEP_CACHE',
+    shares: ['passthrough'],
+    expected: ({ passthrough: has }) => (has === true ? 'EIO, EIO' : undefined),
+    run: refused,
   },
   {
     name: 'passthrough/direct',

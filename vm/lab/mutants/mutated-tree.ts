@@ -18,9 +18,12 @@ import type { Mutant } from './mutant.js'
 export const PARAMETER = 'fuse.lab_fault'
 export const PARAMETER_FILE = '/sys/module/fuse/parameters/lab_fault'
 
-const DECLARATIONS = `
+const HEADER = 'lab_faults.h'
+const DECLARATIONS = `#include <linux/compiler.h>
+
 /** The fault of the lab that is on. */
 extern unsigned int fuse_lab_fault;
+
 `
 const DEFINITION = `
 unsigned int fuse_lab_fault;
@@ -43,12 +46,12 @@ export async function makeMutatedTree(name: SourceName, mutants: readonly Mutant
     }
     const texts = mutate(join(source, 'fs/fuse'), mutants)
     // A file that has no fault any more gets its own text again.
-    for (const name of readdirSync(join(source, 'fs/fuse'))) {
+    for (const name of new Set([...readdirSync(join(source, 'fs/fuse')), ...texts.keys()])) {
       const text = texts.get(name) ?? readFileSync(join(source, 'fs/fuse', name), 'utf8')
       const path = join(tree, 'fs/fuse', name)
-      if (readFileSync(path, 'utf8') === text) continue
+      if (existsSync(path) && readFileSync(path, 'utf8') === text) continue
       // The path may still be a hard link.
-      rmSync(path)
+      rmSync(path, { force: true })
       writeFileSync(path, text)
     }
   })
@@ -66,12 +69,9 @@ function mutate(dir: string, mutants: readonly Mutant[]): Map<string, string> {
         texts.set(name, replaceOnce(read(name), place.before, numbered(place.after, id), `fault ${id}`))
       }
   }
+  for (const [name, text] of texts) texts.set(name, text.replace(/^#include "/m, `#include "${HEADER}"\n$&`))
   const macros = mutants.map(({ id }) => `#define FAULT_${id} unlikely(READ_ONCE(fuse_lab_fault) == ${id})\n`)
-  const place = '/** Default max number of pages'
-  texts.set(
-    'fuse_i.h',
-    replaceOnce(read('fuse_i.h'), place, `${DECLARATIONS}${macros.join('')}\n${place}`, 'macros'),
-  )
+  texts.set(HEADER, DECLARATIONS + macros.join(''))
   const start = 'struct list_head fuse_conn_list;'
   texts.set('inode.c', replaceOnce(read('inode.c'), start, `${start}\n${DEFINITION}`, 'the parameter'))
   return texts

@@ -8,7 +8,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'file.c',
     before: '	else if (pos >= 0 && (io->bytes < 0 || pos < io->bytes))',
     after: '	else if (pos >= 0 && (io->bytes < 0 || FAULT || pos < io->bytes))',
-    caughtBy: ['async/*@*', 'data/*@*'],
+    caughtBy: ['data/short-aio-read@direct'],
   },
   {
     id: 501,
@@ -16,7 +16,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'file.c',
     before: '	if (err)\n		io->err = io->err ? : err;\n	else if (pos',
     after: '	if (err || FAULT)\n		io->err = FAULT ? err : io->err ? : err;\n	else if (pos',
-    caughtBy: ['async/*@*', 'data/*@*', 'errors/*@*'],
+    caughtBy: ['errors/aio@direct'],
   },
   {
     id: 502,
@@ -25,7 +25,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     before: '		iov_iter_truncate(iter, fuse_round_up(ff->fm->fc, i_size - offset));',
     after:
       '		iov_iter_truncate(iter, FAULT ? i_size - offset : fuse_round_up(ff->fm->fc, i_size - offset));',
-    caughtBy: ['async/*@*', 'data/*@*', 'requests/*@*', 'cache/*@*'],
+    caughtBy: ['data/aio-read@direct'],
   },
   {
     id: 503,
@@ -33,7 +33,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'file.c',
     before: '	if ((iov_iter_rw(iter) == READ) && (offset >= i_size))',
     after: '	if ((iov_iter_rw(iter) == READ) && (offset >= i_size - (FAULT ? 1 : 0)))',
-    caughtBy: ['async/*@*', 'data/*@*'],
+    caughtBy: ['data/aio-read@direct'],
   },
   {
     id: 508,
@@ -41,7 +41,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'file.c',
     before: '	if (!(mode & FALLOC_FL_KEEP_SIZE))\n		set_bit(FUSE_I_SIZE_UNSTABLE, &fi->state);',
     after: '	if (!(mode & FALLOC_FL_KEEP_SIZE) && !FAULT)\n		set_bit(FUSE_I_SIZE_UNSTABLE, &fi->state);',
-    caughtBy: ['data/*@*', 'meanwhile/*@*'],
+    caughtBy: ['data/size-during-allocate@always'],
   },
   {
     id: 509,
@@ -49,7 +49,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'file.c',
     before: '	if (inode->i_size < pos + iov_iter_count(ii))\n		set_bit',
     after: '	if (inode->i_size < pos + iov_iter_count(ii) && !FAULT)\n		set_bit',
-    caughtBy: ['data/*@*'],
+    caughtBy: ['data/size-during-write@always'],
   },
   {
     id: 510,
@@ -57,7 +57,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'file.c',
     before: '	if (attr_ver >= fi->attr_version && size < inode->i_size &&',
     after: '	if ((attr_ver >= fi->attr_version || FAULT) && size < inode->i_size &&',
-    caughtBy: ['data/*@*', 'cache/*@*'],
+    caughtBy: ['data/late-short-read@always'],
   },
   {
     id: 512,
@@ -65,7 +65,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'file.c',
     before: '	for (i = 0; i < ap->num_folios; i++)\n		folio_wait_writeback(ap->folios[i]);',
     after: '	for (i = 0; i < ap->num_folios && !FAULT; i++)\n		folio_wait_writeback(ap->folios[i]);',
-    caughtBy: ['data/*@*', 'mmap/*@*'],
+    caughtBy: ['data/write-waits@always'],
   },
   {
     id: 513,
@@ -73,7 +73,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'file.c',
     before: '		if (!fc->big_writes)\n			break;',
     after: '		if (!fc->big_writes || FAULT)\n			break;',
-    caughtBy: ['data/*@*', 'requests/*@*'],
+    caughtBy: ['requests/largest-write@auto'],
   },
   {
     id: 515,
@@ -81,7 +81,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'file.c',
     before: '					     STATX_SIZE | STATX_MODE);',
     after: '					     FAULT ? 0 : STATX_SIZE | STATX_MODE);',
-    caughtBy: ['data/*@*', 'requests/*@*', 'cache/*@*'],
+    caughtBy: ['requests/kill-suidgid-written-back@writeback'],
   },
   {
     id: 516,
@@ -89,7 +89,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'file.c',
     before: '		if (!fc->handle_killpriv_v2 ||\n		    !setattr_should',
     after: '		if (!fc->handle_killpriv_v2 || FAULT ||\n		    !setattr_should',
-    caughtBy: ['requests/*@*', 'data/*@*'],
+    caughtBy: ['requests/kill-suidgid-written-back@writeback'],
   },
   {
     id: 518,
@@ -97,7 +97,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'file.c',
     before: '		if (!err)\n			ff->flock = true;',
     after: '		if (!err || FAULT)\n			ff->flock = true;',
-    caughtBy: ['locks/*@*'],
+    caughtBy: ['locks/refused@names'],
   },
   {
     id: 519,
@@ -105,7 +105,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'file.c',
     before: '(fl->c.flc_flags & FL_SLEEP) ? FUSE_SETLKW : FUSE_SETLK;',
     after: '(fl->c.flc_flags & FL_SLEEP) && !FAULT ? FUSE_SETLKW : FUSE_SETLK;',
-    caughtBy: ['locks/*@*'],
+    caughtBy: ['locks/waits@names'],
   },
   {
     id: 520,
@@ -113,7 +113,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'file.c',
     before: '	inarg->lk.pid = pid;',
     after: '	inarg->lk.pid = FAULT ? 0 : pid;',
-    caughtBy: ['locks/*@*'],
+    caughtBy: ['locks/records@names'],
   },
   {
     id: 521,
@@ -121,7 +121,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'file.c',
     before: '		fl->fl_start = ffl->start;\n		fl->fl_end = ffl->end;',
     after: '		if (!FAULT) {\n			fl->fl_start = ffl->start;\n			fl->fl_end = ffl->end;\n		}',
-    caughtBy: ['locks/*@*'],
+    caughtBy: ['locks/records@names'],
   },
   {
     id: 523,
@@ -130,7 +130,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     before: '	err = sync_inode_metadata(inode, 1);\n	if (err)\n		goto out;\n\n	if (fc->no_fsync)',
     after:
       '	err = FAULT ? 0 : sync_inode_metadata(inode, 1);\n	if (err)\n		goto out;\n\n	if (fc->no_fsync)',
-    caughtBy: ['requests/*@*', 'data/*@*'],
+    caughtBy: ['write-back/fsync@writeback'],
   },
   {
     id: 524,
@@ -144,7 +144,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
       after:
         '	err = file_write_and_wait_range(file, start, end);\n	if (err && !FAULT)\n		goto out;\n\n	fuse_sync',
     },
-    caughtBy: ['data/*@*', 'errors/*@*'],
+    caughtBy: ['data/failed-write@writeback'],
   },
   {
     id: 527,
@@ -152,7 +152,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'file.c',
     before: 'inarg.flags = open_flags & ~(O_CREAT | O_EXCL | O_NOCTTY);',
     after: 'inarg.flags = open_flags & ~(FAULT ? O_NOCTTY : O_CREAT | O_EXCL | O_NOCTTY);',
-    caughtBy: ['requests/*@*', 'names/*@*'],
+    caughtBy: ['requests/flags@direct'],
   },
   {
     id: 533,
@@ -160,7 +160,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'file.c',
     before: '			ap->folios[ap->num_folios] = folio;\n			start = 0;',
     after: '			ap->folios[ap->num_folios] = folio;\n			if (!FAULT)\n				start = 0;',
-    caughtBy: ['data/*@*', 'requests/*@*'],
+    caughtBy: ['data/unaligned@direct'],
   },
   {
     id: 534,
@@ -168,7 +168,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'file.c',
     before: '	io->should_dirty = !write && user_backed_iter(iter);',
     after: '	io->should_dirty = !write && user_backed_iter(iter) && !FAULT;',
-    caughtBy: ['data/*@*', 'mmap/*@*'],
+    caughtBy: ['mmap/read-into-mapping@mmap'],
   },
   {
     id: 535,
@@ -176,7 +176,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'file.c',
     before: '	res = fuse_direct_io(io, iter, ppos, 0);\n\n	fuse_invalidate_atime(inode);',
     after: '	res = fuse_direct_io(io, iter, ppos, 0);\n\n	if (!FAULT)\n		fuse_invalidate_atime(inode);',
-    caughtBy: ['data/*@*', 'cache/*@*', 'times/*@*'],
+    caughtBy: ['cache/time-of-access@always'],
   },
   {
     id: 539,
@@ -184,7 +184,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'file.c',
     before: '	if (ap->num_folios >= fc->max_pages)\n		return true;',
     after: '	if (ap->num_folios >= (FAULT ? 1 : fc->max_pages))\n		return true;',
-    caughtBy: ['requests/*@*', 'data/*@*'],
+    caughtBy: ['requests/largest-write@writeback'],
   },
   {
     id: 543,
@@ -192,7 +192,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'file.c',
     before: '	wpa->ia.write.in.write_flags |= FUSE_WRITE_CACHE;',
     after: '	wpa->ia.write.in.write_flags |= FAULT ? 0 : FUSE_WRITE_CACHE;',
-    caughtBy: ['requests/*@*', 'data/*@*'],
+    caughtBy: ['write-back/fsync@writeback'],
   },
   {
     id: 547,
@@ -200,7 +200,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'file.c',
     before: '	if (ret == -EOPNOTSUPP || ret == -EXDEV)',
     after: '	if ((ret == -EOPNOTSUPP && !FAULT) || ret == -EXDEV)',
-    caughtBy: ['requests/*@*', 'data/*@*', 'errors/*@*'],
+    caughtBy: ['requests/missing@direct-noasync'],
   },
   {
     id: 548,
@@ -208,7 +208,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'file.c',
     before: '		fm->fc->no_fallocate = 1;',
     after: '		fm->fc->no_fallocate = !FAULT;',
-    caughtBy: ['requests/*@*'],
+    caughtBy: ['requests/missing@direct-noasync'],
   },
   {
     id: 551,
@@ -217,7 +217,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     before: '	if (fb && oldfb && oldfb != fb) {',
     after: '	if (fb && oldfb && oldfb != fb && !FAULT) {',
     server: 'dev-fuse',
-    caughtBy: ['transition/*@*', 'passthrough/*@*'],
+    caughtBy: ['passthrough/refused@passthrough'],
   },
   {
     id: 553,
@@ -226,7 +226,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     before: '	    (ff->open_flags & ~FOPEN_PASSTHROUGH_MASK))',
     after: '	    (ff->open_flags & ~(FOPEN_PASSTHROUGH_MASK | (FAULT ? FOPEN_KEEP_CACHE : 0))))',
     server: 'dev-fuse',
-    caughtBy: ['transition/*@*', 'passthrough/*@*'],
+    caughtBy: ['passthrough/refused@passthrough'],
   },
   {
     id: 557,
@@ -234,7 +234,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'iomode.c',
     before: '	if (ff->iomode == IOM_NONE) {\n		ff->iomode = FAULT_211',
     after: '	if (ff->iomode == IOM_NONE || FAULT) {\n		ff->iomode = FAULT_211',
-    caughtBy: ['mmap/*@*', 'io-mode/*@*'],
+    caughtBy: ['io-mode/mapped@parallel+mmap'],
   },
   {
     id: 560,
@@ -242,7 +242,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'dir.c',
     before: '		 (flags & (LOOKUP_EXCL | LOOKUP_REVAL | LOOKUP_RENAME_TARGET))) {',
     after: '		 (!FAULT && (flags & (LOOKUP_EXCL | LOOKUP_REVAL | LOOKUP_RENAME_TARGET)))) {',
-    caughtBy: ['names/*@*', 'requests/*@*', 'cache/*@*'],
+    caughtBy: ['names/remade@always'],
   },
   {
     id: 561,
@@ -251,7 +251,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     before: '		if (ret == -ENOMEM || ret == -EINTR)\n			goto out;\n		if (ret ||',
     after:
       '		if (ret == -ENOMEM || ret == -EINTR)\n			goto out;\n		if (FAULT && ret && ret != -ENOENT) {\n			ret = 1;\n			goto out;\n		}\n		if (ret ||',
-    caughtBy: ['names/*@*', 'errors/*@*'],
+    caughtBy: ['errors/lookup@direct'],
   },
   {
     id: 562,
@@ -261,7 +261,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
       '			spin_lock(&fi->lock);\n			fi->nlookup++;\n			spin_unlock(&fi->lock);\n		}\n		kfree(forget);',
     after:
       '			spin_lock(&fi->lock);\n			fi->nlookup += !FAULT;\n			spin_unlock(&fi->lock);\n		}\n		kfree(forget);',
-    caughtBy: ['names/*@*', 'requests/*@*'],
+    caughtBy: ['names/open-file@direct'],
   },
   {
     id: 563,
@@ -271,7 +271,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
       '				fuse_chan_queue_forget(fm->fc->chan, forget,\n						  outarg.nodeid, 1);\n				goto invalid;',
     after:
       '				if (!FAULT)\n					fuse_chan_queue_forget(fm->fc->chan, forget,\n						  outarg.nodeid, 1);\n				goto invalid;',
-    caughtBy: ['names/*@*', 'requests/*@*', 'cache/*@*'],
+    caughtBy: ['names/given-back@auto'],
   },
   {
     id: 565,
@@ -280,7 +280,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     before: '	inarg.mode = mode;\n	inarg.umask = current_umask();\n\n	if (fm->fc->handle_killpriv_v2',
     after:
       '	inarg.mode = mode;\n	inarg.umask = FAULT ? 0 : current_umask();\n\n	if (fm->fc->handle_killpriv_v2',
-    caughtBy: ['names/*@*', 'requests/*@*'],
+    caughtBy: ['names/umask@direct'],
   },
   {
     id: 566,
@@ -288,7 +288,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'dir.c',
     before: '	    !(flags & O_EXCL) && !capable(CAP_FSETID)) {',
     after: '	    !(flags & O_EXCL) && !capable(CAP_FSETID) && !FAULT) {',
-    caughtBy: ['names/*@*', 'requests/*@*'],
+    caughtBy: ['requests/kill-suidgid-create@direct'],
   },
   {
     id: 568,
@@ -296,7 +296,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'dir.c',
     before: '	if (parent_gid == (gid_t) -1 ||',
     after: '	if (FAULT || parent_gid == (gid_t) -1 ||',
-    caughtBy: ['names/*@*', 'requests/*@*'],
+    caughtBy: ['requests/group@direct'],
   },
   {
     id: 571,
@@ -305,7 +305,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     before: '	spin_lock(&fi->lock);\n	fi->attr_version = atomic64_inc_return(&fc->attr_version);\n	/*',
     after:
       '	spin_lock(&fi->lock);\n	if (!FAULT)\n		fi->attr_version = atomic64_inc_return(&fc->attr_version);\n	/*',
-    caughtBy: ['names/*@*', 'data/*@*'],
+    caughtBy: ['names/late-links@always'],
   },
   {
     id: 572,
@@ -313,7 +313,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'dir.c',
     before: '	if (S_ISDIR(inode->i_mode))\n		clear_nlink(inode);',
     after: '	if (S_ISDIR(inode->i_mode) && !FAULT)\n		clear_nlink(inode);',
-    caughtBy: ['names/*@*'],
+    caughtBy: ['names/removed@always'],
   },
   {
     id: 576,
@@ -321,7 +321,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'dir.c',
     before: '	inarg.sx_mask = STATX_BASIC_STATS | STATX_BTIME;',
     after: '	inarg.sx_mask = STATX_BASIC_STATS | (FAULT ? 0 : STATX_BTIME);',
-    caughtBy: ['requests/*@*', 'cache/*@*', 'data/*@*'],
+    caughtBy: ['requests/statx@always'],
   },
   {
     id: 577,
@@ -329,7 +329,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'dir.c',
     before: '	else if (flags & AT_STATX_FORCE_SYNC)',
     after: '	else if (!FAULT && (flags & AT_STATX_FORCE_SYNC))',
-    caughtBy: ['requests/*@*', 'cache/*@*'],
+    caughtBy: ['requests/statx@always'],
   },
   {
     id: 578,
@@ -337,7 +337,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'dir.c',
     before: '	else if (flags & AT_STATX_DONT_SYNC)',
     after: '	else if (!FAULT && (flags & AT_STATX_DONT_SYNC))',
-    caughtBy: ['requests/*@*', 'cache/*@*'],
+    caughtBy: ['requests/statx@always'],
   },
   {
     id: 581,
@@ -346,7 +346,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     before: '	res = fuse_simple_request(fm, &ap.args);\n\n	fuse_invalidate_atime(inode);\n\n	if (res < 0)',
     after:
       '	res = fuse_simple_request(fm, &ap.args);\n\n	if (!FAULT)\n		fuse_invalidate_atime(inode);\n\n	if (res < 0)',
-    caughtBy: ['names/*@*', 'cache/*@*'],
+    caughtBy: ['cache/time-of-access@always'],
   },
   {
     id: 582,
@@ -354,7 +354,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'dir.c',
     before: '		arg->valid |= FATTR_GID;\n',
     after: '		arg->valid |= FAULT ? 0 : FATTR_GID;\n',
-    caughtBy: ['names/*@*', 'requests/*@*'],
+    caughtBy: ['names/attributes@direct'],
   },
   {
     id: 583,
@@ -362,7 +362,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'dir.c',
     before: '	if (fm->fc->minor >= 23) {\n		inarg.valid |= FATTR_CTIME;',
     after: '	if (fm->fc->minor >= 23 && !FAULT) {\n		inarg.valid |= FATTR_CTIME;',
-    caughtBy: ['data/*@*', 'requests/*@*'],
+    caughtBy: ['write-back/fsync@writeback'],
   },
   {
     id: 584,
@@ -370,7 +370,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'dir.c',
     before: '	if (fi->attr_version > attr_version) {\n		/*\n		 * Apply',
     after: '	if (fi->attr_version > attr_version && !FAULT) {\n		/*\n		 * Apply',
-    caughtBy: ['data/*@*', 'names/*@*'],
+    caughtBy: ['names/late-change@always'],
   },
   {
     id: 585,
@@ -378,7 +378,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'dir.c',
     before: '	if (!is_wb || is_truncate)\n		i_size_write',
     after: '	if (!is_wb || is_truncate || FAULT)\n		i_size_write',
-    caughtBy: ['data/*@*', 'cache/*@*'],
+    caughtBy: ['cache/change-brings-size@writeback'],
   },
   {
     id: 586,
@@ -386,7 +386,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'dir.c',
     before: '	if ((is_truncate || !is_wb) &&\n	    S_ISREG',
     after: '	if ((is_truncate || (!is_wb && !FAULT)) &&\n	    S_ISREG',
-    caughtBy: ['data/*@*', 'cache/*@*'],
+    caughtBy: ['cache/change-brings-size@always'],
   },
   {
     id: 587,
@@ -394,7 +394,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'dir.c',
     before: '		if (d_is_dir(entry) && (attr->ia_valid & ATTR_MODE))',
     after: '		if (d_is_dir(entry) && (attr->ia_valid & ATTR_MODE) && !FAULT)',
-    caughtBy: ['names/*@*', 'requests/*@*'],
+    caughtBy: ['requests/changed-mode@always'],
   },
   {
     id: 590,
@@ -402,7 +402,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'inode.c',
     before: '	inode_set_atime(inode, attr->atime, attr->atimensec);',
     after: '	if (!FAULT)\n		inode_set_atime(inode, attr->atime, attr->atimensec);',
-    caughtBy: ['cache/*@*', 'data/*@*'],
+    caughtBy: ['names/host-changes@auto'],
   },
   {
     id: 591,
@@ -410,7 +410,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'inode.c',
     before: '	inode->i_blocks  = attr->blocks;',
     after: '	if (!FAULT)\n		inode->i_blocks  = attr->blocks;',
-    caughtBy: ['cache/*@*', 'data/*@*'],
+    caughtBy: ['names/host-changes@auto'],
   },
   {
     id: 593,
@@ -419,7 +419,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     before: '			if (!timespec64_equal(&old_mtime, &new_mtime))',
     after:
       '			if (FAULT ? old_mtime.tv_sec != new_mtime.tv_sec : !timespec64_equal(&old_mtime, &new_mtime))',
-    caughtBy: ['cache/*@*'],
+    caughtBy: ['cache/same-second@auto'],
   },
   {
     id: 596,
@@ -427,7 +427,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'inode.c',
     before: '	stbuf->f_namelen = attr->namelen;',
     after: '	stbuf->f_namelen = FAULT ? 0 : attr->namelen;',
-    caughtBy: ['names/*@*', 'requests/*@*'],
+    caughtBy: ['names/statfs@direct'],
   },
   {
     id: 598,
@@ -445,7 +445,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     before: '				if (flags & FUSE_READDIRPLUS_AUTO)',
     after: '				if ((flags & FUSE_READDIRPLUS_AUTO) && !FAULT)',
     atMount: true,
-    caughtBy: ['list/*@*'],
+    caughtBy: ['requests/list-names@auto'],
   },
   {
     id: 600,
@@ -455,7 +455,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     after:
       '			if (!(flags & FUSE_POSIX_LOCKS) || FAULT)\n				fc->no_lock = 1;\n			if (arg->minor >= 17)',
     atMount: true,
-    caughtBy: ['locks/*@*'],
+    caughtBy: ['locks/records@names'],
   },
   {
     id: 601,
@@ -464,7 +464,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     before: '			if (flags & FUSE_HANDLE_KILLPRIV_V2) {',
     after: '			if ((flags & FUSE_HANDLE_KILLPRIV_V2) && !FAULT) {',
     atMount: true,
-    caughtBy: ['requests/*@*'],
+    caughtBy: ['requests/kill-suidgid-cached@auto'],
   },
   {
     id: 602,
@@ -473,7 +473,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     before: '			if (flags & FUSE_CACHE_SYMLINKS)',
     after: '			if ((flags & FUSE_CACHE_SYMLINKS) && !FAULT)',
     atMount: true,
-    caughtBy: ['names/*@*', 'cache/*@*'],
+    caughtBy: ['names/links@direct'],
   },
   {
     id: 603,
@@ -481,7 +481,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'inode.c',
     before: '	if (fm->fc->conn_init) {',
     after: '	if (fm->fc->conn_init && !FAULT) {',
-    caughtBy: ['requests/*@*', 'driver/*@*'],
+    caughtBy: ['requests/unmount@direct-noasync'],
   },
   {
     id: 610,
@@ -489,7 +489,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'readdir.c',
     before: '	if (ctx->pos == 0)\n		return true;\n	return false;',
     after: '	if (ctx->pos == 0 && !FAULT)\n		return true;\n	return false;',
-    caughtBy: ['list/*@*', 'cache/*@*', 'requests/*@*', 'names/*@*'],
+    caughtBy: ['requests/list@auto'],
   },
   {
     id: 611,
@@ -497,7 +497,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'readdir.c',
     before: '		if (inode_peek_iversion(inode) != fi->rdc.iversion ||',
     after: '		if ((inode_peek_iversion(inode) != fi->rdc.iversion && !FAULT) ||',
-    caughtBy: ['list/*@*', 'cache/*@*', 'names/*@*'],
+    caughtBy: ['names/list@always'],
   },
   {
     id: 612,
@@ -509,7 +509,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
       before: '	    WARN_ON(fi->rdc.pos != pos))\n		goto unlock;',
       after: '	    WARN_ON(fi->rdc.pos != pos && !FAULT))\n		goto unlock;',
     },
-    caughtBy: ['list/*@*', 'cache/*@*'],
+    caughtBy: ['names/seek@always'],
   },
   {
     id: 613,
@@ -518,7 +518,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     before: '			over = !fuse_emit(file, ctx, dirent);\n			if (!over)',
     after:
       '			over = !fuse_emit(file, ctx, dirent);\n			if (over && FAULT)\n				break;\n			if (!over)',
-    caughtBy: ['list/*@*', 'names/*@*'],
+    caughtBy: ['names/unread@always'],
   },
   {
     id: 615,
@@ -526,7 +526,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'readdir.c',
     before: 'clamp((unsigned int) ctx->count, PAGE_SIZE,',
     after: 'clamp((unsigned int) (FAULT ? 0 : ctx->count), PAGE_SIZE,',
-    caughtBy: ['list/*@*', 'requests/*@*'],
+    caughtBy: ['requests/list-names@auto'],
   },
   {
     id: 620,
@@ -534,7 +534,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'dev.c',
     before: '	while (fch->active_background < fch->max_background &&',
     after: '	while (fch->active_background < (FAULT ? 1 : fch->max_background) &&',
-    caughtBy: ['async/*@*', 'driver/*@*'],
+    caughtBy: ['async/libaio@direct'],
   },
   {
     id: 621,
@@ -543,7 +543,8 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     before: '		list_add_tail(&req->list, &fch->bg_queue);',
     after:
       '		if (FAULT)\n			list_add(&req->list, &fch->bg_queue);\n		else\n			list_add_tail(&req->list, &fch->bg_queue);',
-    caughtBy: ['async/*@*', 'driver/*@*'],
+    server: 'dev-fuse',
+    caughtBy: ['async/in-turn@direct'],
   },
   {
     id: 622,
@@ -552,7 +553,8 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     before: '		fch->blocked = 0;\n		wake_up(&fch->blocked_waitq);\n	} else if (!fch->blocked) {',
     after:
       '		fch->blocked = 0;\n		if (!FAULT)\n			wake_up(&fch->blocked_waitq);\n	} else if (!fch->blocked && !FAULT) {',
-    caughtBy: ['async/*@*', 'driver/*@*'],
+    server: 'dev-fuse',
+    caughtBy: ['async/in-turn@direct'],
   },
   {
     id: 624,
@@ -560,7 +562,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'dev.c',
     before: '	req->in.h.pid = args->pid;',
     after: '	req->in.h.pid = FAULT ? 0 : args->pid;',
-    caughtBy: ['requests/*@*'],
+    caughtBy: ['requests/maker@direct'],
   },
   {
     id: 625,
@@ -568,7 +570,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'dev.c',
     before: '	req->in.h.gid = args->gid;',
     after: '	req->in.h.gid = FAULT ? args->uid : args->gid;',
-    caughtBy: ['requests/*@*', 'names/*@*'],
+    caughtBy: ['requests/maker@direct'],
   },
   {
     id: 631,
@@ -576,7 +578,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'virtio_fs.c',
     before: '	if (oh->error <= -ERESTARTSYS || oh->error > 0) {',
     after: '	if (!FAULT && (oh->error <= -ERESTARTSYS || oh->error > 0)) {',
-    caughtBy: ['replies/*@*'],
+    caughtBy: ['replies/broken@direct'],
   },
   {
     id: 632,
@@ -584,7 +586,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'virtio_fs.c',
     before: '		if (len != sizeof(*oh)) {',
     after: '		if (len != sizeof(*oh) && !FAULT) {',
-    caughtBy: ['replies/*@*'],
+    caughtBy: ['replies/broken@direct'],
   },
   {
     id: 633,
@@ -592,7 +594,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'virtio_fs.c',
     before: '	    (len < expected &&\n	     (!args',
     after: '	    (len < expected && !FAULT &&\n	     (!args',
-    caughtBy: ['replies/*@*'],
+    caughtBy: ['replies/broken@direct'],
   },
   {
     id: 636,
@@ -602,7 +604,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
       '	/* Try to push previously queued requests, as the queue might no longer be full */\n	spin_lock(&fsvq->lock);\n	if (!list_empty',
     after:
       '	/* Try to push previously queued requests, as the queue might no longer be full */\n	spin_lock(&fsvq->lock);\n	if (!FAULT && !list_empty',
-    caughtBy: ['driver/*@*'],
+    caughtBy: ['driver/full-ring@direct'],
   },
   {
     id: 637,
@@ -612,7 +614,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
       '	} while (!virtqueue_enable_cb(vq));\n\n	if (!list_empty(&fsvq->queued_reqs))\n		schedule_work',
     after:
       '	} while (!virtqueue_enable_cb(vq));\n\n	if (!list_empty(&fsvq->queued_reqs) && !FAULT)\n		schedule_work',
-    caughtBy: ['driver/*@*'],
+    caughtBy: ['driver/full-forgets@always'],
   },
   {
     id: 638,
@@ -620,7 +622,23 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'virtio_fs.c',
     before: '	fuse_request_end(req);\n	spin_lock(&fsvq->lock);\n	dec_in_flight_req(fsvq);',
     after: '	fuse_request_end(req);\n	spin_lock(&fsvq->lock);\n	if (!FAULT)\n		dec_in_flight_req(fsvq);',
-    caughtBy: ['requests/*@*', 'driver/*@*'],
+    caughtBy: ['requests/missing@direct-noasync'],
+  },
+  {
+    id: 640,
+    what: 'the size that a stat sees while a truncate is in flight is believed',
+    file: 'dir.c',
+    before: '		set_bit(FUSE_I_SIZE_UNSTABLE, &fi->state);\n		if (trust_local_cmtime',
+    after: '		if (!FAULT)\n			set_bit(FUSE_I_SIZE_UNSTABLE, &fi->state);\n		if (trust_local_cmtime',
+    caughtBy: ['data/size-during-truncate@always'],
+  },
+  {
+    id: 641,
+    what: 'the size that a stat sees while copy_file_range is in flight is believed',
+    file: 'file.c',
+    before: '	if (is_unstable)\n		set_bit(FUSE_I_SIZE_UNSTABLE',
+    after: '	if (is_unstable && !FAULT)\n		set_bit(FUSE_I_SIZE_UNSTABLE',
+    caughtBy: ['data/size-during-copy@always'],
   },
 ]
 

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import {
   errnoNumber,
   FOPEN_DIRECT_IO,
+  FOPEN_KEEP_CACHE,
   FOPEN_PARALLEL_DIRECT_WRITES,
   initFlagNames,
   Opcode,
@@ -22,6 +23,8 @@ import { type LabServer, NeedsOwnDevice, type OpenMode, type ShareState } from '
 const BACKING = 'backing'
 /** uapi fuse.h, 7.40. */
 const FOPEN_PASSTHROUGH = 1 << 7
+/** fuse-server's own: the open has a backing file of its own. */
+const OTHER_BACKING = 1 << 30
 
 /** FOPEN flags of each mode, for the order `open-flags`. */
 const OPEN_FLAGS: Readonly<Record<OpenMode, number>> = {
@@ -30,6 +33,8 @@ const OPEN_FLAGS: Readonly<Record<OpenMode, number>> = {
   parallel: FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES,
   passthrough: FOPEN_PASSTHROUGH,
   'passthrough+direct': FOPEN_PASSTHROUGH | FOPEN_DIRECT_IO,
+  'passthrough+keep': FOPEN_PASSTHROUGH | FOPEN_KEEP_CACHE,
+  'passthrough to another file': FOPEN_PASSTHROUGH | OTHER_BACKING,
 }
 
 const O_RDWR = 2

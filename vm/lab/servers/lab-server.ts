@@ -28,7 +28,14 @@ export class NeedsOwnDevice extends Error {
 }
 
 /** How an open is answered. */
-export type OpenMode = 'cached' | 'direct' | 'parallel' | 'passthrough' | 'passthrough+direct'
+export type OpenMode =
+  | 'cached'
+  | 'direct'
+  | 'parallel'
+  | 'passthrough'
+  | 'passthrough+direct'
+  | 'passthrough+keep'
+  | 'passthrough to another file'
 
 /** The server of a lab guest's shares: a share for each set of options. */
 export interface LabServer {

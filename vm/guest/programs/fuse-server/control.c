@@ -7,7 +7,8 @@
  *   fault OPCODE NAME count         counts the requests that it chooses
  *   faults                          {"applied":[N ...]}
  *   clear | release                 {"released":N}
- *   open-flags FLAGS                for the opens that follow; -1: as the options say
+ *   open-flags FLAGS                for the opens that follow; -1: as the options say; with bit 30 for passthrough to a
+ *                                   backing file of its own
  *   reset
  *   counts NAME                     counts of the inodes of that name
  *   served                          {"served":N}

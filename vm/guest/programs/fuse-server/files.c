@@ -18,6 +18,8 @@ struct backing_map {
     uint32_t flags;
     uint64_t padding;
 };
+/* Of open-flags, and not for the kernel. */
+#define OTHER_BACKING (1u << 30)
 #define DEV_IOC_BACKING_OPEN _IOW(229, 1, struct backing_map)
 #define DEV_IOC_BACKING_CLOSE _IOW(229, 2, uint32_t)
 
@@ -47,18 +49,22 @@ static uint32_t choose_flags(struct node *node, uint32_t guest_flags)
     return options.keep && !cached ? FOPEN_KEEP_CACHE : 0;
 }
 
+/* Returns 0 if the kernel refuses it. */
+static int32_t open_backing(struct node *node)
+{
+    int fd = reopen(node, O_RDWR);
+    struct backing_map map = { .fd = fd };
+    int32_t id = fd < 0 ? fd : ioctl(fuse_fd, DEV_IOC_BACKING_OPEN, &map);
+    if (fd >= 0)
+        close(fd);
+    return id < 0 ? 0 : id;
+}
+
 /* One backing file for all opens of an inode: the kernel refuses a second one. */
 static int32_t backing_of(struct node *node)
 {
-    if (node->backing_id == 0) {
-        int fd = reopen(node, O_RDWR);
-        struct backing_map map = { .fd = fd };
-        node->backing_id = fd < 0 ? fd : ioctl(fuse_fd, DEV_IOC_BACKING_OPEN, &map);
-        if (fd >= 0)
-            close(fd);
-        if (node->backing_id < 0)
-            node->backing_id = 0;
-    }
+    if (node->backing_id == 0)
+        node->backing_id = open_backing(node);
     node->passthrough_opens++;
     return node->backing_id;
 }
@@ -73,10 +79,15 @@ static void fill_open(struct request *r, struct node *node, int fd, struct fuse_
     struct handle *handle = calloc(1, sizeof *handle);
     handle->fd = fd;
     out->fh = r->handle = (uintptr_t)handle;
-    out->open_flags = r->open_flags = choose_flags(node, r->flags);
-    handle->passthrough = (out->open_flags & FOPEN_PASSTHROUGH_BIT) != 0;
-    if (handle->passthrough)
-        out->padding = (uint32_t)backing_of(node); /* backing_id since 7.40 */
+    uint32_t flags = choose_flags(node, r->flags);
+    bool other = (flags & OTHER_BACKING) != 0;
+    out->open_flags = r->open_flags = flags & ~OTHER_BACKING;
+    handle->passthrough = (out->open_flags & FOPEN_PASSTHROUGH_BIT) != 0 && !other;
+    /* backing_id since 7.40. The other one is closed with the session. */
+    if (other)
+        out->padding = (uint32_t)open_backing(node);
+    else if (handle->passthrough)
+        out->padding = (uint32_t)backing_of(node);
 }
 
 /* A write-back guest reads to fill pages, and appends by itself. O_DIRECT is between the guest and its page cache. */

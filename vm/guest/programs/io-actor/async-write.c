@@ -12,19 +12,19 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-long aio_write_once(int fd, const void *bytes, size_t len, long offset)
+static long aio_once(int opcode, int fd, const void *bytes, size_t len, long offset)
 {
     aio_context_t context = 0;
     if (syscall(SYS_io_setup, 1, &context) < 0)
         return -errno;
-    struct iocb write = {
-        .aio_lio_opcode = IOCB_CMD_PWRITE,
+    struct iocb transfer = {
+        .aio_lio_opcode = (uint16_t)opcode,
         .aio_fildes = (uint32_t)fd,
         .aio_buf = (uintptr_t)bytes,
         .aio_nbytes = len,
         .aio_offset = offset,
     };
-    struct iocb *list = &write;
+    struct iocb *list = &transfer;
     struct io_event event;
     long value;
     if (syscall(SYS_io_submit, context, 1, &list) != 1 || syscall(SYS_io_getevents, context, 1, 1, &event, NULL) != 1)
@@ -33,6 +33,16 @@ long aio_write_once(int fd, const void *bytes, size_t len, long offset)
         value = (long)event.res;
     syscall(SYS_io_destroy, context);
     return value;
+}
+
+long aio_write_once(int fd, const void *bytes, size_t len, long offset)
+{
+    return aio_once(IOCB_CMD_PWRITE, fd, bytes, len, offset);
+}
+
+long aio_read_once(int fd, void *bytes, size_t len, long offset)
+{
+    return aio_once(IOCB_CMD_PREAD, fd, bytes, len, offset);
 }
 
 long aio_write_many(int fd, const void *bytes, size_t len, int count)

@@ -8,6 +8,7 @@
  *   append FILE LENGTH OFFSET BYTE    pwritev2 with RWF_APPEND, and with RWF_DSYNC
  *   dsync FILE LENGTH OFFSET BYTE
  *   read FILE LENGTH OFFSET           pread; value: text "BYTExCOUNT ..." of the runs of equal bytes
+ *   aioread FILE LENGTH OFFSET        the same by io_submit
  *   fill FILE LENGTH OFFSET SEED      as write, but each byte says where it should be: see pattern()
  *   check FILE LENGTH OFFSET SEED     as read; value: text "right bytes/bytes read"
  *   splice FROM TO LENGTH OFFSET OFFSET  through a pipe; value: bytes
@@ -136,17 +137,34 @@ long do_uring(const char *line, struct outcome *outcome)
     return write_by(uring_write_once, line);
 }
 
-long do_read(const char *line, struct outcome *outcome)
+typedef long (*reader)(int fd, void *bytes, size_t len, long offset);
+
+static long sync_read(int fd, void *bytes, size_t len, long offset)
+{
+    return result(pread(fd, bytes, len, offset));
+}
+
+static long read_by(reader read_bytes, const char *line, struct outcome *outcome)
 {
     struct transfer t;
     long error = prepare_transfer(line, &t);
     if (error < 0)
         return error;
-    long value = result(pread(t.file.fd, t.bytes, t.len, t.offset));
+    long value = read_bytes(t.file.fd, t.bytes, t.len, t.offset);
     if (value > 0)
         describe_runs((unsigned char *)t.bytes, (size_t)value, outcome->text, sizeof outcome->text);
     free(t.memory);
     return value;
+}
+
+long do_read(const char *line, struct outcome *outcome)
+{
+    return read_by(sync_read, line, outcome);
+}
+
+long do_aioread(const char *line, struct outcome *outcome)
+{
+    return read_by(aio_read_once, line, outcome);
 }
 
 /* Returns the byte for a place in the file, such that exchanged bytes, pages or requests are noticed. */

@@ -7,6 +7,7 @@ long do_append(const char *line, struct outcome *outcome);
 long do_dsync(const char *line, struct outcome *outcome);
 long do_write(const char *line, struct outcome *outcome);
 long do_aio(const char *line, struct outcome *outcome);
+long do_aioread(const char *line, struct outcome *outcome);
 long do_aiomany(const char *line, struct outcome *outcome);
 long do_uring(const char *line, struct outcome *outcome);
 long do_read(const char *line, struct outcome *outcome);

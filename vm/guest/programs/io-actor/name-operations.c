@@ -4,6 +4,7 @@
  *   rename FLAGS OLD NEW              renameat2
  *   cut SIZE PATH                     truncate
  *   mkdir PATH
+ *   unlink PATH
  *   setxattr FLAGS NAME TEXT PATH
  *   getxattr NAME PATH                value: the text
  *   listxattr PATH                    value: names that begin with "user.", in order
@@ -59,6 +60,13 @@ long do_mkdir(const char *line, struct outcome *outcome)
     char path[PATH_BYTES];
     (void)outcome;
     return sscanf(line, PATH_FORMAT, path) != 1 ? -EINVAL : result(mkdir(path, 0755));
+}
+
+long do_unlink(const char *line, struct outcome *outcome)
+{
+    char path[PATH_BYTES];
+    (void)outcome;
+    return sscanf(line, PATH_FORMAT, path) != 1 ? -EINVAL : result(unlink(path));
 }
 
 long do_set_xattr(const char *line, struct outcome *outcome)

@@ -15,7 +15,9 @@
  *   settimes FILE SECONDS             futimens: both times
  *   setfl FILE FLAGS                  fcntl(F_SETFL)
  *   cpu NUMBER                        the threads that follow run on this processor
- *   user UID                          the process becomes this user and group, without capabilities
+ *   user UID [GID [GROUP]]            the process becomes this user, without capabilities. GID: UID; GROUP: none
+ *   pid                               value: that of the process
+ *   statx FILE FLAGS MASK             value: text "birth" if a time of birth came, else "none"
  *   repeat COUNT OP ARGUMENTS         the same again and again, until it fails
  *
  * data-operations.c has reads and writes, map-operations.c mappings, name-operations.c names, lock-operations.c locks.
@@ -154,9 +156,39 @@ static long do_cpu(const char *line, struct outcome *outcome)
 
 static long do_user(const char *line, struct outcome *outcome)
 {
-    unsigned id = (unsigned)atoi(line);
+    unsigned user, group, other;
     (void)outcome;
-    return result(setgroups(0, NULL) < 0 || setresgid(id, id, id) < 0 || setresuid(id, id, id) < 0 ? -1 : 0);
+    int given = sscanf(line, "%u %u %u", &user, &group, &other);
+    if (given < 1)
+        return -EINVAL;
+    if (given < 2)
+        group = user;
+    return result(setgroups(given == 3, &other) < 0 || setresgid(group, group, group) < 0 ||
+                          setresuid(user, user, user) < 0
+                      ? -1
+                      : 0);
+}
+
+static long do_pid(const char *line, struct outcome *outcome)
+{
+    (void)line;
+    (void)outcome;
+    return getpid();
+}
+
+static long do_statx(const char *line, struct outcome *outcome)
+{
+    char name[NAME_BYTES];
+    int flags;
+    unsigned mask;
+    struct statx about;
+    if (sscanf(line, NAME_FORMAT " %d %u", name, &flags, &mask) != 3)
+        return -EINVAL;
+    int fd = fd_of(name);
+    long value = fd < 0 ? fd : result(statx(fd, "", flags | AT_EMPTY_PATH, mask, &about));
+    snprintf(outcome->text, sizeof outcome->text, "%s",
+             value == 0 && (about.stx_mask & STATX_BTIME) != 0 && about.stx_btime.tv_sec != 0 ? "birth" : "none");
+    return value;
 }
 
 static long do_fsync(const char *line, struct outcome *outcome)
@@ -230,7 +262,8 @@ static const struct operation {
     { "listxattr", do_list_xattrs }, { "removexattr", do_remove_xattr }, { "listtwice", do_list_twice },
     { "aiomany", do_aiomany }, { "lock", do_lock }, { "testlock", do_test_lock }, { "flock", do_flock },
     { "entries", do_entries }, { "protect", do_protect }, { "sync", do_sync },
-    { "mkdir", do_mkdir }, { "cut", do_cut },
+    { "mkdir", do_mkdir }, { "cut", do_cut }, { "unlink", do_unlink }, { "aioread", do_aioread },
+    { "waitlock", do_wait_lock }, { "pid", do_pid }, { "statx", do_statx },
 };
 
 void operate(const char *line, struct outcome *outcome)
