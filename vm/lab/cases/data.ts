@@ -5,7 +5,7 @@ import type { TracedRequest } from '../../../src/inspect/trace-format.js'
 import type { Actor, Outcome } from '../actor.js'
 import type { LabCase, Observation } from '../case.js'
 import { patternBytes } from '../file-model.js'
-import { told } from '../judging.js'
+import { expectRequest, told } from '../judging.js'
 import type { GuestFacts } from '../kernel-rules.js'
 import type { ShareName } from '../option-sets.js'
 import type { Scene } from '../scene.js'
@@ -281,6 +281,11 @@ async function truncatingOpen(scene: Scene): Promise<Observation> {
   await actor.do(`read f ${2 * PAGE} 0`)
   await actor.do(`open t ${O_RDWR | O_TRUNC} ${scene.guestPath(file)}`)
   const emptied = await actor.do('size t')
+  expectRequest(
+    scene,
+    'OPEN with O_TRUNC',
+    ({ opcode, flags }) => opcode === Opcode.OPEN && (flags & O_TRUNC) !== 0,
+  )
   await actor.do('write t 100 5000 9')
   scene.model(file).resize(0)
   scene.model(file).fill(5000, 100, 9)

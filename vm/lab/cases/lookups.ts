@@ -1,5 +1,5 @@
 /** Lookups: when the guest makes them, what it believes of them, and that it gives each of them back. */
-import { chmodSync, constants, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, constants, mkdirSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Opcode, opcodeName } from 'virtio-fs-ts/protocol'
 import type { LabCase, Observation } from '../case.js'
@@ -165,6 +165,27 @@ async function namesAlone(scene: Scene): Promise<Observation> {
   return { observed: `${entries}`, evidence: `getdents64 with room for ${ROOM_BYTES} bytes` }
 }
 
+/** The guest makes a file in a directory that it has listed, and the host sets the directory's time back. */
+async function listedAgain(scene: Scene): Promise<Observation> {
+  const { host, guest } = scene.makeDirectory(['a', 'b'])
+  const count = `ls ${guest} | wc -l`
+  utimesSync(host, LONG_AGO, LONG_AGO)
+  const before = await scene.words(`${count}; touch ${guest}/c`)
+  utimesSync(host, LONG_AGO, LONG_AGO)
+  return { observed: `${before} > ${await scene.words(count)}`, evidence: '' }
+}
+
+/** A reader goes back to the middle of a directory whose listing the guest has dropped meanwhile. Another one then lists it. */
+async function tail(scene: Scene): Promise<Observation> {
+  const { guest } = scene.makeDirectory(Array.from({ length: ENTRIES }, (_, n) => `entry-${n}`))
+  const seen = told(await scene.addActor().attempt(`listdropped ${FIRST} ${guest}`))
+  return { observed: `${seen}, ${await scene.words(`ls ${guest} | wc -l`)}`, evidence: '' }
+}
+
+const FIRST = 150
+/** 2001-09-09. */
+const LONG_AGO = 1_000_000_000
+
 export const lookupCases: readonly LabCase[] = [
   {
     name: 'names/open-file',
@@ -197,6 +218,24 @@ export const lookupCases: readonly LabCase[] = [
     shares: ['always'],
     expected: () => '2 of 2',
     run: removed,
+  },
+  {
+    name: 'names/listed-again',
+    question:
+      "entries of a directory: listed > after the guest has added one, and the host has set the directory's time back",
+    shares: ['direct', 'metadata', 'always'],
+    expected: () => '2 > 3',
+    run: listedAgain,
+  },
+  {
+    name: 'names/list-tail',
+    question: `of ${ENTRIES + 2} entries ${FIRST} are read, then the rest, then, with caches dropped, the rest again; listed anew`,
+    shares: ['metadata', 'always'],
+    expected: () => {
+      const rest = ENTRIES + 2 - FIRST
+      return `${ENTRIES + 2}/${ENTRIES}/${rest}/${rest}, ${ENTRIES}`
+    },
+    run: tail,
   },
   {
     name: 'names/remade',

@@ -274,15 +274,6 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     caughtBy: ['names/given-back@auto'],
   },
   {
-    id: 565,
-    what: 'CREATE does not tell the umask',
-    file: 'dir.c',
-    before: '	inarg.mode = mode;\n	inarg.umask = current_umask();\n\n	if (fm->fc->handle_killpriv_v2',
-    after:
-      '	inarg.mode = mode;\n	inarg.umask = FAULT ? 0 : current_umask();\n\n	if (fm->fc->handle_killpriv_v2',
-    caughtBy: ['names/umask@direct'],
-  },
-  {
     id: 566,
     what: 'a CREATE with O_TRUNC by a user does not ask to drop setuid',
     file: 'dir.c',
@@ -473,7 +464,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     before: '			if (flags & FUSE_CACHE_SYMLINKS)',
     after: '			if ((flags & FUSE_CACHE_SYMLINKS) && !FAULT)',
     atMount: true,
-    caughtBy: ['names/links@direct'],
+    caughtBy: ['cache/time-of-access@always'],
   },
   {
     id: 603,
@@ -497,7 +488,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
     file: 'readdir.c',
     before: '		if (inode_peek_iversion(inode) != fi->rdc.iversion ||',
     after: '		if ((inode_peek_iversion(inode) != fi->rdc.iversion && !FAULT) ||',
-    caughtBy: ['names/list@always'],
+    caughtBy: ['names/listed-again@always'],
   },
   {
     id: 612,
@@ -509,7 +500,7 @@ const faults: readonly Omit<Mutant, 'linux'>[] = [
       before: '	    WARN_ON(fi->rdc.pos != pos))\n		goto unlock;',
       after: '	    WARN_ON(fi->rdc.pos != pos && !FAULT))\n		goto unlock;',
     },
-    caughtBy: ['names/seek@always'],
+    caughtBy: ['names/list-tail@always'],
   },
   {
     id: 613,

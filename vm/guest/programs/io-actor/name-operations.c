@@ -11,6 +11,7 @@
  *   removexattr NAME PATH
  *   listtwice COUNT PATH              reads COUNT entries, then the rest, seeks back and reads the rest again; value: text
  *                                     "all/regular files/entries of the rest/equal ones when read again"
+ *   listdropped COUNT PATH            the same, and drops the kernel's caches before it seeks back
  *   entries FILE BYTES                one getdents64 with room for BYTES; value: text "entries first", the first regular file
  *                                     of them, or "-"
  */
@@ -140,7 +141,15 @@ static int read_names(DIR *dir, char names[][NAME_MAX + 1], int most, int *regul
     return count;
 }
 
-long do_list_twice(const char *line, struct outcome *outcome)
+static void drop_caches(void)
+{
+    int fd = open("/proc/sys/vm/drop_caches", O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || write(fd, "3", 1) != 1)
+        fprintf(stderr, "cannot drop caches\n");
+    close(fd);
+}
+
+static long list_twice(const char *line, struct outcome *outcome, void (*pause_by)(void))
 {
     static char rest[ENTRIES][NAME_MAX + 1], again[ENTRIES][NAME_MAX + 1];
     char path[PATH_BYTES];
@@ -153,6 +162,8 @@ long do_list_twice(const char *line, struct outcome *outcome)
     int before = read_names(dir, rest, first, &regular);
     long place = telldir(dir);
     int behind = read_names(dir, rest, ENTRIES, &regular);
+    if (pause_by != NULL)
+        pause_by();
     seekdir(dir, place);
     int repeated = read_names(dir, again, ENTRIES, &unused);
     for (int n = 0; n < behind && n < repeated; n++)
@@ -160,6 +171,16 @@ long do_list_twice(const char *line, struct outcome *outcome)
     closedir(dir);
     snprintf(outcome->text, sizeof outcome->text, "%d/%d/%d/%d", before + behind, regular, behind, equal);
     return 0;
+}
+
+long do_list_twice(const char *line, struct outcome *outcome)
+{
+    return list_twice(line, outcome, NULL);
+}
+
+long do_list_dropped(const char *line, struct outcome *outcome)
+{
+    return list_twice(line, outcome, drop_caches);
 }
 
 long do_entries(const char *line, struct outcome *outcome)

@@ -263,7 +263,7 @@ static const struct operation {
     { "aiomany", do_aiomany }, { "lock", do_lock }, { "testlock", do_test_lock }, { "flock", do_flock },
     { "entries", do_entries }, { "protect", do_protect }, { "sync", do_sync },
     { "mkdir", do_mkdir }, { "cut", do_cut }, { "unlink", do_unlink }, { "aioread", do_aioread },
-    { "waitlock", do_wait_lock }, { "pid", do_pid }, { "statx", do_statx },
+    { "waitlock", do_wait_lock }, { "pid", do_pid }, { "statx", do_statx }, { "listdropped", do_list_dropped },
 };
 
 void operate(const char *line, struct outcome *outcome)
