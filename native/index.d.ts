@@ -392,7 +392,7 @@ export function inodeSetxattr(
 export function inodeListxattr(fd: number, out: Uint8Array, outAt: number, lenBytes: number): number
 export function inodeRemovexattr(fd: number, name: Uint8Array, nameAt: number): number
 
-// ---- asynchronous system calls; one engine per thread ----
+// ---- asynchronous system calls; an engine belongs to the thread that made it ----
 
 /**
  * Makes up to `count` io_urings for the engines of threads to come. From then on no others are made, so a thread of a
@@ -400,17 +400,19 @@ export function inodeRemovexattr(fd: number, name: Uint8Array, nameAt: number): 
  */
 export function asyncReserve(count: number): number
 /**
- * Starts this thread's engine: io_uring if the kernel has and allows it, and up to `maxThreads` helper threads,
- * started on demand, for the rest. Up to `maxCopiers` others share reads of cached data with this thread. Returns 1
- * with io_uring, 0 without. Errors: EBUSY (the thread has an engine already).
+ * Makes an engine: io_uring if the kernel has and allows it, and up to `maxThreads` helper threads, started on demand, for
+ * the rest. Up to `maxCopiers` others share reads of cached data with this thread. Returns its number, which the other
+ * functions take, and which is in the upper 12 bits of the tokens of its calls. Errors: EMFILE (the thread has 4096 engines).
  */
 export function asyncCreate(useUring: 0 | 1, maxThreads: number, maxCopiers: number): number
+/** Ends an engine: waits for its calls that have begun, and drops the others. Returns 0. */
+export function asyncDestroy(engine: number): number
 /** Returns a descriptor that is readable while io_uring results wait. Errors: ENOENT (no io_uring). */
-export function asyncUringFd(): number
+export function asyncUringFd(engine: number): number
 /** Returns a descriptor that is readable while results of helper threads wait. */
-export function asyncPoolFd(): number
+export function asyncPoolFd(engine: number): number
 /** The same for the threads that copy. Errors: ENOENT (none may). */
-export function asyncCopierFd(): number
+export function asyncCopierFd(engine: number): number
 /**
  * Starts a preadv2 (kind ASYNC_READ, or ASYNC_CACHED_READ for data that is in memory) or pwritev2 (ASYNC_WRITE) on
  * guest memory. The result, which may be short, carries `token` (u32). Until then the memory must stay mapped and `fd`
@@ -450,19 +452,19 @@ export function asyncCopyRange(
  * Submits all operations started so far; none begins earlier. Returns how many the kernel did not take, because it
  * lacks memory or results must be reaped first: call again.
  */
-export function asyncSubmit(): number
+export function asyncSubmit(engine: number): number
 /**
  * Cancels operations of one kind, or all with 255. Those that have not begun end with ECANCELED. An operation that
  * io_uring has begun and can interrupt ends with EINTR. Returns 0.
  */
-export function asyncCancel(kind: number): number
+export function asyncCancel(engine: number, kind: number): number
 /**
  * Carries out an ASYNC_CACHED_READ that no thread has begun, on this thread. Returns 1, or 0 if there is none. Its result
  * comes by asyncReap.
  */
-export function asyncHelp(): number
+export function asyncHelp(engine: number): number
 /** Returns the number of pairs [token, result] in `out`; a result is >= 0 or a negative errno. */
-export function asyncReap(out: Int32Array): number
+export function asyncReap(engine: number, out: Int32Array): number
 
 // ---- this thread ----
 

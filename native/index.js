@@ -11,6 +11,7 @@ export const {
   asyncCopierFd,
   asyncCopyRange,
   asyncCreate,
+  asyncDestroy,
   asyncFile,
   asyncHelp,
   asyncPoolFd,

@@ -1,11 +1,12 @@
 /*
- * Asynchronous system calls: a thread starts them and takes their results later. Each thread has one engine: an
- * io_uring if the kernel allows it, helper threads for the rest, and others that copy cached data.
+ * Asynchronous system calls: a thread starts them and takes their results later. Each engine belongs to one thread, which may
+ * have several: an io_uring if the kernel allows it, helper threads for the rest, and others that copy cached data.
  */
 #include "async.h"
 
 #include <errno.h>
 #include <limits.h>
+#include <stdlib.h>
 
 #include "args.h"
 #include "guest-cursor.h"
@@ -15,58 +16,145 @@
 
 #define MAX_RESULTS 256
 #define MAX_THREADS 64
+/* A token is the number of its engine, then that of the call. */
+#define CALL_BITS 20
+#define MAX_ENGINES (1U << (32 - CALL_BITS))
 
-/* The calling thread's engine. Node runs an environment on one thread for its whole life. */
-static _Thread_local struct {
+struct engine {
     struct uring *ring;
     struct pool *pool;
     struct pool *copiers; /* NULL: no thread may copy beside this one */
-} engine;
+    unsigned under_way; /* operations without a result that was taken */
+};
+
+/* The calling thread's engines, by number. Node runs an environment on one thread for its whole life. */
+static _Thread_local struct {
+    struct engine **all; /* NULL in places that are free */
+    unsigned count; /* of places */
+    unsigned under_way; /* in all engines together */
+    bool has_hook;
+} engines;
+
+static bool engine_ready(const struct engine *engine)
+{
+    return (engine->ring && uring_ready(engine->ring)) || pool_ready(engine->pool) ||
+           (engine->copiers && pool_ready(engine->copiers));
+}
 
 bool async_ready(void)
 {
-    return (engine.ring && uring_ready(engine.ring)) || (engine.pool && pool_ready(engine.pool)) ||
-           (engine.copiers && pool_ready(engine.copiers));
+    if (engines.under_way == 0)
+        return false;
+    for (unsigned id = 0; id < engines.count; id++)
+        if (engines.all[id] && engines.all[id]->under_way > 0 && engine_ready(engines.all[id]))
+            return true;
+    return false;
 }
 
-static void engine_destroy(void *arg)
+static void engine_destroy(struct engine *engine)
 {
-    if (engine.ring)
-        uring_destroy(engine.ring);
-    if (engine.pool)
-        pool_destroy(engine.pool);
-    if (engine.copiers)
-        pool_destroy(engine.copiers);
-    engine.ring = NULL;
-    engine.pool = NULL;
-    engine.copiers = NULL;
+    engines.under_way -= engine->under_way;
+    if (engine->ring)
+        uring_destroy(engine->ring);
+    pool_destroy(engine->pool);
+    if (engine->copiers)
+        pool_destroy(engine->copiers);
+    free(engine);
 }
 
-/*
- * asyncCreate(useUring, maxThreads, maxCopiers): 1 with an io_uring, 0 with helper threads alone, -EBUSY if this thread has an
- * engine already. The engine ends with the thread.
- */
+static void destroy_all(void *arg)
+{
+    for (unsigned id = 0; id < engines.count; id++)
+        if (engines.all[id])
+            engine_destroy(engines.all[id]);
+    free(engines.all);
+    engines.all = NULL;
+    engines.count = 0;
+    engines.has_hook = false;
+}
+
+/* Returns the number of a free place, or -errno. */
+static int free_place(void)
+{
+    struct engine **all;
+
+    for (unsigned id = 0; id < engines.count; id++)
+        if (!engines.all[id])
+            return (int)id;
+    if (engines.count == MAX_ENGINES)
+        return -EMFILE;
+    all = realloc(engines.all, (engines.count + 1) * sizeof(*all));
+    if (!all)
+        return -ENOMEM;
+    all[engines.count] = NULL;
+    engines.all = all;
+    return (int)engines.count++;
+}
+
+/* Reads the number of an engine of this thread. Returns NULL with an exception pending if there is none. */
+static struct engine *arg_engine(napi_env env, napi_value value)
+{
+    uint32_t id;
+
+    if (!arg_u32(env, value, &id))
+        return NULL;
+    if (id < engines.count && engines.all[id])
+        return engines.all[id];
+    napi_throw_range_error(env, NULL, "this thread has no such engine");
+    return NULL;
+}
+
+/* asyncCreate(useUring, maxThreads, maxCopiers): the number of an engine of this thread; it ends with the thread at the latest */
 static napi_value async_create(napi_env env, napi_callback_info info)
 {
     napi_value argv[3];
     int32_t use_uring, max_threads, max_copiers;
+    struct engine *engine;
+    int id;
 
     if (!args_get(env, info, argv, 3) || !arg_i32(env, argv[0], &use_uring) || !arg_i32(env, argv[1], &max_threads) ||
         !arg_i32(env, argv[2], &max_copiers))
         return NULL;
-    if (engine.pool)
-        return ret_int(env, -EBUSY);
     if (max_threads < 1 || max_threads > MAX_THREADS || max_copiers < 0 || max_copiers > MAX_THREADS)
         return ret_int(env, -EINVAL);
-    engine.pool = pool_create(max_threads, false);
-    if (!engine.pool)
-        return ret_errno(env, -1);
+    id = free_place();
+    if (id < 0)
+        return ret_int(env, id);
+    engine = calloc(1, sizeof(*engine));
+    if (!engine)
+        return ret_int(env, -ENOMEM);
+    engine->pool = pool_create(max_threads, false);
+    if (!engine->pool) {
+        const int error = errno;
+
+        free(engine);
+        return ret_int(env, -error);
+    }
     if (max_copiers > 0)
-        engine.copiers = pool_create(max_copiers, true);
-    napi_add_env_cleanup_hook(env, engine_destroy, NULL);
+        engine->copiers = pool_create(max_copiers, true);
     if (use_uring)
-        engine.ring = uring_create();
-    return ret_int(env, engine.ring != NULL);
+        engine->ring = uring_create();
+    if (!engines.has_hook) {
+        napi_add_env_cleanup_hook(env, destroy_all, NULL);
+        engines.has_hook = true;
+    }
+    engines.all[id] = engine;
+    return ret_int(env, id);
+}
+
+/* asyncDestroy(engine): 0; waits for the operations under way, and drops those that no thread has begun */
+static napi_value async_destroy(napi_env env, napi_callback_info info)
+{
+    struct engine *engine;
+    napi_value argv[1];
+
+    if (!args_get(env, info, argv, 1) || !(engine = arg_engine(env, argv[0])))
+        return NULL;
+    for (unsigned id = 0; id < engines.count; id++)
+        if (engines.all[id] == engine)
+            engines.all[id] = NULL;
+    engine_destroy(engine);
+    return ret_int(env, 0);
 }
 
 /* asyncReserve(count): the number of rings made for engines of threads to come; no further ones are made */
@@ -80,41 +168,69 @@ static napi_value async_reserve(napi_env env, napi_callback_info info)
     return ret_int(env, uring_reserve(count));
 }
 
-/* asyncUringFd(), asyncPoolFd(), asyncCopierFd(): descriptors that are readable while results wait; -ENOENT without */
+/* asyncUringFd(engine), asyncPoolFd(engine), asyncCopierFd(engine): descriptors that are readable while results wait; -ENOENT
+ * without */
 static napi_value async_uring_fd(napi_env env, napi_callback_info info)
 {
-    return ret_int(env, engine.ring ? uring_fd(engine.ring) : -ENOENT);
+    const struct engine *engine;
+    napi_value argv[1];
+
+    if (!args_get(env, info, argv, 1) || !(engine = arg_engine(env, argv[0])))
+        return NULL;
+    return ret_int(env, engine->ring ? uring_fd(engine->ring) : -ENOENT);
 }
 
 static napi_value async_pool_fd(napi_env env, napi_callback_info info)
 {
-    return ret_int(env, engine.pool ? pool_fd(engine.pool) : -ENOENT);
+    const struct engine *engine;
+    napi_value argv[1];
+
+    if (!args_get(env, info, argv, 1) || !(engine = arg_engine(env, argv[0])))
+        return NULL;
+    return ret_int(env, pool_fd(engine->pool));
 }
 
 static napi_value async_copier_fd(napi_env env, napi_callback_info info)
 {
-    return ret_int(env, engine.copiers ? pool_fd(engine.copiers) : -ENOENT);
+    const struct engine *engine;
+    napi_value argv[1];
+
+    if (!args_get(env, info, argv, 1) || !(engine = arg_engine(env, argv[0])))
+        return NULL;
+    return ret_int(env, engine->copiers ? pool_fd(engine->copiers) : -ENOENT);
 }
 
-static int queue(const struct async_op *op)
+static int queue_at(const struct engine *engine, const struct async_op *op)
 {
     int result;
 
-    if (!engine.pool)
-        return -EINVAL;
-    if (op->kind == ASYNC_CACHED_READ && engine.copiers)
-        return pool_queue(engine.copiers, op);
-    if (!engine.ring || !uring_can(op->kind))
-        return pool_queue(engine.pool, op);
-    result = uring_queue(engine.ring, op);
+    if (op->kind == ASYNC_CACHED_READ && engine->copiers)
+        return pool_queue(engine->copiers, op);
+    if (!engine->ring || !uring_can(op->kind))
+        return pool_queue(engine->pool, op);
+    result = uring_queue(engine->ring, op);
     if (result != -EAGAIN)
         return result;
-    result = uring_submit(engine.ring);
+    result = uring_submit(engine->ring);
     if (result < 0)
         return result;
-    result = uring_queue(engine.ring, op);
+    result = uring_queue(engine->ring, op);
     /* The kernel takes no more for now, so helper threads take the operation. */
-    return result == -EAGAIN ? pool_queue(engine.pool, op) : result;
+    return result == -EAGAIN ? pool_queue(engine->pool, op) : result;
+}
+
+/* Queues an operation at the engine that its token names. Returns 0 or -errno. */
+static int queue(const struct async_op *op)
+{
+    const uint32_t id = op->token >> CALL_BITS;
+    struct engine *const engine = id < engines.count ? engines.all[id] : NULL;
+    const int result = engine ? queue_at(engine, op) : -EINVAL;
+
+    if (result == 0) {
+        engine->under_way++;
+        engines.under_way++;
+    }
+    return result;
 }
 
 /*
@@ -173,29 +289,34 @@ static napi_value async_copy_range(napi_env env, napi_callback_info info)
     return ret_int(env, queue(&op));
 }
 
-/* asyncSubmit(): submits the queued operations; returns how many the kernel did not take */
+/* asyncSubmit(engine): submits the queued operations; returns how many the kernel did not take */
 static napi_value async_submit(napi_env env, napi_callback_info info)
 {
-    return ret_int(env, engine.ring ? uring_submit(engine.ring) : 0);
+    const struct engine *engine;
+    napi_value argv[1];
+
+    if (!args_get(env, info, argv, 1) || !(engine = arg_engine(env, argv[0])))
+        return NULL;
+    return ret_int(env, engine->ring ? uring_submit(engine->ring) : 0);
 }
 
 /*
- * asyncCancel(kind): 0. Operations of one kind, or all with 255, end with -ECANCELED if they have not begun, and with
+ * asyncCancel(engine, kind): 0. Operations of one kind, or all with 255, end with -ECANCELED if they have not begun, and with
  * -EINTR if they have. For io_uring it cancels all operations or none.
  */
 static napi_value async_cancel(napi_env env, napi_callback_info info)
 {
-    napi_value argv[1];
+    const struct engine *engine;
+    napi_value argv[2];
     uint32_t kind;
 
-    if (!args_get(env, info, argv, 1) || !arg_u32(env, argv[0], &kind))
+    if (!args_get(env, info, argv, 2) || !(engine = arg_engine(env, argv[0])) || !arg_u32(env, argv[1], &kind))
         return NULL;
-    if (engine.pool)
-        pool_cancel(engine.pool, kind < ASYNC_KINDS ? (enum async_kind)kind : ASYNC_KINDS);
-    if (engine.copiers)
-        pool_cancel(engine.copiers, kind < ASYNC_KINDS ? (enum async_kind)kind : ASYNC_KINDS);
-    if (engine.ring && kind >= ASYNC_KINDS)
-        uring_cancel(engine.ring);
+    pool_cancel(engine->pool, kind < ASYNC_KINDS ? (enum async_kind)kind : ASYNC_KINDS);
+    if (engine->copiers)
+        pool_cancel(engine->copiers, kind < ASYNC_KINDS ? (enum async_kind)kind : ASYNC_KINDS);
+    if (engine->ring && kind >= ASYNC_KINDS)
+        uring_cancel(engine->ring);
     return ret_int(env, 0);
 }
 
@@ -206,31 +327,40 @@ static int reap_pool(struct pool *pool, struct async_result *out, int room)
     return taken > 0 ? taken : 0;
 }
 
-/* asyncHelp(): 1; carries out a read of cached data that no thread has begun. 0: there is none. */
+/* asyncHelp(engine): 1; carries out a read of cached data that no thread has begun. 0: there is none. */
 static napi_value async_help(napi_env env, napi_callback_info info)
 {
-    return ret_int(env, engine.copiers && pool_help(engine.copiers));
+    const struct engine *engine;
+    napi_value argv[1];
+
+    if (!args_get(env, info, argv, 1) || !(engine = arg_engine(env, argv[0])))
+        return NULL;
+    return ret_int(env, engine->copiers && pool_help(engine->copiers));
 }
 
-/* asyncReap(out: Int32Array): the number of pairs [token, result] in out */
+/* asyncReap(engine, out: Int32Array): the number of pairs [token, result] in out */
 static napi_value async_reap(napi_env env, napi_callback_info info)
 {
-    napi_value argv[1];
+    struct engine *engine;
+    napi_value argv[2];
     size_t len_bytes;
     uint8_t *bytes;
     int room, taken = 0;
 
-    if (!args_get(env, info, argv, 1) || !arg_bytes(env, argv[0], &bytes, &len_bytes))
+    if (!args_get(env, info, argv, 2) || !(engine = arg_engine(env, argv[0])) ||
+        !arg_bytes(env, argv[1], &bytes, &len_bytes))
         return NULL;
     if ((uintptr_t)bytes % sizeof(int32_t) != 0)
         return ret_int(env, -EINVAL);
     room = len_bytes / sizeof(struct async_result) < MAX_RESULTS ? (int)(len_bytes / sizeof(struct async_result))
                                                                  : MAX_RESULTS;
     /* In bounds: at most `room` results, each a pair of words of the array. */
-    if (engine.ring)
-        taken = uring_reap(engine.ring, (struct async_result *)(void *)bytes, room);
-    taken += reap_pool(engine.pool, (struct async_result *)(void *)bytes + taken, room - taken);
-    taken += reap_pool(engine.copiers, (struct async_result *)(void *)bytes + taken, room - taken);
+    if (engine->ring)
+        taken = uring_reap(engine->ring, (struct async_result *)(void *)bytes, room);
+    taken += reap_pool(engine->pool, (struct async_result *)(void *)bytes + taken, room - taken);
+    taken += reap_pool(engine->copiers, (struct async_result *)(void *)bytes + taken, room - taken);
+    engine->under_way -= (unsigned)taken;
+    engines.under_way -= (unsigned)taken;
     return ret_int(env, taken);
 }
 
@@ -238,6 +368,7 @@ bool register_async(napi_env env, napi_value exports)
 {
     const napi_property_descriptor methods[] = {
         METHOD("asyncCreate", async_create),
+        METHOD("asyncDestroy", async_destroy),
         METHOD("asyncReserve", async_reserve),
         METHOD("asyncUringFd", async_uring_fd),
         METHOD("asyncPoolFd", async_pool_fd),

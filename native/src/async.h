@@ -3,7 +3,7 @@
 
 #include <stdbool.h>
 
-/* Returns true if the calling thread's engine has results; false without an engine. */
+/* Returns true if an engine of the calling thread has results. Costs one load while no call is under way. */
 bool async_ready(void);
 
 #endif

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "args.h"
 #include "module.h"
@@ -22,7 +23,7 @@ void uv_close(uv_handle_t *handle, void (*closed)(uv_handle_t *));
 int uv_poll_init(uv_loop_t *loop, uv_handle_t *handle, int fd);
 int uv_poll_start(uv_handle_t *handle, int events, void (*ready)(uv_handle_t *, int status, int events));
 
-#define MAX_WATCHERS 64
+#define MAX_WATCHERS 65536
 
 /* Closed by pollStop, or when its environment ends; freed after libuv has released the handle. */
 struct watcher {
@@ -35,7 +36,53 @@ struct watcher {
 };
 
 /* The calling thread's watchers. Node runs an environment on one thread for its whole life. */
-static _Thread_local struct watcher *watchers[MAX_WATCHERS];
+static _Thread_local struct watcher **watchers; /* NULL in places that are free */
+static _Thread_local unsigned watcher_places;
+static _Thread_local unsigned watcher_count;
+
+/* Returns the number of a free place, or -errno. */
+static int free_place(void)
+{
+    const unsigned before = watcher_places;
+    const unsigned grown = before > 0 ? 2 * before : 4;
+    struct watcher **all;
+
+    for (unsigned slot = 0; watcher_count < before && slot < before; slot++)
+        if (!watchers[slot])
+            return (int)slot;
+    if (grown > MAX_WATCHERS)
+        return -EMFILE;
+    all = realloc(watchers, grown * sizeof(*all));
+    if (!all)
+        return -ENOMEM;
+    memset(all + before, 0, (grown - before) * sizeof(*all));
+    watchers = all;
+    watcher_places = grown;
+    return (int)before;
+}
+
+static void take_place(struct watcher *watcher, unsigned slot)
+{
+    watcher->slot = slot;
+    watchers[slot] = watcher;
+    watcher_count++;
+}
+
+static bool is_open(const struct watcher *watcher)
+{
+    return watcher->slot < watcher_places && watchers[watcher->slot] == watcher;
+}
+
+/* The last watcher of the thread frees the table. */
+static void give_place_back(unsigned slot)
+{
+    watchers[slot] = NULL;
+    if (--watcher_count > 0)
+        return;
+    free(watchers);
+    watchers = NULL;
+    watcher_places = 0;
+}
 
 static void on_ready(uv_handle_t *handle, int status, int events)
 {
@@ -70,7 +117,7 @@ static void watcher_close(struct watcher *watcher)
     napi_env env = watcher->env;
     napi_handle_scope scope;
 
-    watchers[watcher->slot] = NULL;
+    give_place_back(watcher->slot);
     if (napi_open_handle_scope(env, &scope) == napi_ok) {
         napi_delete_reference(env, watcher->callback);
         napi_async_destroy(env, watcher->context);
@@ -84,7 +131,7 @@ static void on_cleanup(napi_async_cleanup_hook_handle hook, void *arg)
 {
     struct watcher *watcher = arg;
 
-    if (watchers[watcher->slot] == watcher)
+    if (is_open(watcher))
         watcher_close(watcher);
 }
 
@@ -99,7 +146,7 @@ static bool keep_callback(struct watcher *watcher, napi_value callback)
            napi_add_async_cleanup_hook(env, on_cleanup, watcher, &watcher->cleanup) == napi_ok;
 }
 
-static int watcher_start(struct watcher *watcher, int fd, napi_value callback)
+static int watcher_start(struct watcher *watcher, unsigned slot, int fd, napi_value callback)
 {
     uv_loop_t *loop;
     int result;
@@ -113,7 +160,7 @@ static int watcher_start(struct watcher *watcher, int fd, napi_value callback)
     uv_handle_set_data(watcher->handle, watcher);
     if (!keep_callback(watcher, callback))
         abort();
-    watchers[watcher->slot] = watcher;
+    take_place(watcher, slot);
     result = uv_poll_start(watcher->handle, UV_READABLE, on_ready);
     if (result < 0) {
         watcher_close(watcher);
@@ -128,8 +175,7 @@ static napi_value poll_start(napi_env env, napi_callback_info info)
     struct watcher *watcher;
     napi_valuetype type;
     napi_value argv[2];
-    unsigned slot = 0;
-    int fd, result;
+    int fd, slot, result;
 
     if (!args_get(env, info, argv, 2) || !arg_fd(env, argv[0], &fd))
         return NULL;
@@ -137,21 +183,19 @@ static napi_value poll_start(napi_env env, napi_callback_info info)
         napi_throw_type_error(env, "ERR_INVALID_ARG_TYPE", "not a function");
         return NULL;
     }
-    while (slot < MAX_WATCHERS && watchers[slot])
-        slot++;
-    if (slot == MAX_WATCHERS)
-        return ret_int(env, -EMFILE);
+    slot = free_place();
+    if (slot < 0)
+        return ret_int(env, slot);
     watcher = calloc(1, sizeof(*watcher));
     if (!watcher)
         return ret_int(env, -ENOMEM);
     watcher->env = env;
-    watcher->slot = slot;
     watcher->handle = calloc(1, uv_handle_size(UV_POLL));
     if (!watcher->handle) {
         free(watcher);
         return ret_int(env, -ENOMEM);
     }
-    result = watcher_start(watcher, fd, argv[1]);
+    result = watcher_start(watcher, (unsigned)slot, fd, argv[1]);
     if (result == 0)
         return ret_int(env, slot);
     /* Otherwise on_closed frees it. */
@@ -170,7 +214,7 @@ static napi_value poll_stop(napi_env env, napi_callback_info info)
 
     if (!args_get(env, info, argv, 1) || !arg_u32(env, argv[0], &slot))
         return NULL;
-    if (slot >= MAX_WATCHERS || !watchers[slot])
+    if (slot >= watcher_places || !watchers[slot])
         return ret_int(env, -ENOENT);
     watcher_close(watchers[slot]);
     return ret_int(env, 0);

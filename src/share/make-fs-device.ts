@@ -166,6 +166,7 @@ function assemble(
     close: () => {
       device.reset()
       session.shut(ENOTCONN)
+      device.detach()
       served.close()
     },
   }

@@ -64,6 +64,8 @@ export class FsDevice implements VhostUserDevice {
   private readonly session: Session
   private readonly interposer: Interposer
   private readonly background: Background | undefined
+  /** Waits for the file system's descriptors no more. Call it before they are closed. */
+  detach = (): void => {}
 
   constructor({ session, interposer = nobody, tag, state }: FsDeviceParts) {
     this.session = session
@@ -91,7 +93,11 @@ export class FsDevice implements VhostUserDevice {
   }
 
   attach(loop: EventLoop): void {
-    for (const fd of this.background?.fds ?? []) loop.addReadable(fd, () => {})
+    const fds = this.background?.fds ?? []
+    for (const fd of fds) loop.addReadable(fd, () => {})
+    this.detach = () => {
+      for (const fd of fds) loop.remove(fd)
+    }
   }
 
   progress(nowMs: number): boolean {

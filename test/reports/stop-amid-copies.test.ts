@@ -53,16 +53,17 @@ for (const [user, options] of Object.entries(users)) {
 t.test('calls that no thread has begun can be given up', async (t) => {
   const path = join(tempDir(t), 'file')
   const fd = openSync(path, 'w+')
-  t.equal(native.asyncCreate(0, 1, 0), 0)
+  const engine = native.asyncCreate(0, 1, 0)
+  t.equal(engine, 0, 'the first of this thread')
   native.ftruncate(fd, 64 * MIB)
   for (let token = 0; token < 100; token++) native.asyncCopyRange(token, fd, 0, fd, 64 * MIB, 64 * MIB)
   for (let token = 100; token < 200; token++) native.asyncFile(FSYNC, token, fd, 0, 0, 0)
-  native.asyncCancel(COPY_RANGE)
-  native.asyncCancel(ALL_KINDS)
+  native.asyncCancel(engine, COPY_RANGE)
+  native.asyncCancel(engine, ALL_KINDS)
   const results = new Int32Array(256)
   const ended = new Map<number, number>()
   while (ended.size < 200) {
-    const count = native.asyncReap(results)
+    const count = native.asyncReap(engine, results)
     for (let n = 0; n < count; n++) ended.set(results[2 * n] as number, results[2 * n + 1] as number)
     await new Promise((resolve) => setTimeout(resolve, 1))
   }

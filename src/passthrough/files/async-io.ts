@@ -40,7 +40,7 @@ export class AsyncIo {
   /** Bytes written by all buffered writes that left the loop. */
   private writtenBytes = 0
 
-  /** `copiers`: the most threads that share cached reads. Throws SystemCallError if this thread cannot have an engine. */
+  /** `copiers`: the most threads that share cached reads. Throws SystemCallError. */
   constructor(copiers = 0) {
     this.engine = new AsyncEngine({ maxCopiers: copiers })
     this.copies = new SharedCopies(copiers)
@@ -88,11 +88,11 @@ export class AsyncIo {
     const endMs = performance.now() + PATIENCE_MS
     let patient = true
     this.stopping = true
-    native.asyncCancel(ASYNC_COPY_RANGE)
+    this.engine.cancel(ASYNC_COPY_RANGE)
     while (this.underWay > 0) {
       if (patient && performance.now() > endMs) {
         patient = false
-        native.asyncCancel(ALL_KINDS)
+        this.engine.cancel(ALL_KINDS)
       }
       this.step(patient ? LOOK_MS : this.nextDueMs())
     }
@@ -238,7 +238,7 @@ export class AsyncIo {
   private take(request: Request, file: HeldFd, kind: TaskKind): Task {
     let task = this.idle.pop()
     if (task === undefined) {
-      task = new Task(this.tasks.length)
+      task = new Task(this.engine.tokenOf(this.tasks.length))
       this.tasks.push(task)
     }
     task.kind = kind
@@ -263,8 +263,8 @@ export class AsyncIo {
   }
 
   /** Continues after a short transfer. Only an empty transfer marks the end of a file. */
-  private readonly resume = (token: number, result: number): void => {
-    const task = this.tasks[token]
+  private readonly resume = (call: number, result: number): void => {
+    const task = this.tasks[call]
     if (result > 0) task.advance(result)
     const turned = task.becomesUncached(result)
     if (turned) this.working--

@@ -24,7 +24,7 @@ type Start = (token: number) => number
 
 /**
  * Asynchronous reads and writes between files and the guest's memory, and other calls that wait for a disk. io_uring
- * or helper threads carry them out while the device goes on. Each thread has one. A device sets it as its `io`; the
+ * or helper threads carry them out while the device goes on. A device sets it as its `io`; the
  * back-end then starts the calls, delivers results, and finishes the calls before it removes their memory.
  *
  * `read`, `write`, `fsync`, `fdatasync`, `fallocate` and `syncfs` return promises of a result: >= 0, or a negative
@@ -36,10 +36,10 @@ export class FileIo {
   readonly engine: 'io_uring' | 'threads'
   private readonly async: AsyncEngine
   private readonly calls = new Map<number, Done>()
-  private lastToken = 0
+  private lastCall = 0
   private begun: (() => void) | undefined
 
-  /** Throws SystemCallError EBUSY if this thread has an engine already. */
+  /** Throws SystemCallError. */
   constructor(options: FileIoOptions = {}) {
     this.async = new AsyncEngine(options)
     this.engine = this.async.kind
@@ -151,21 +151,22 @@ export class FileIo {
   private begin(start: Start, done: Done): void {
     const { begun } = this
     if (begun === undefined) throw new Error('no device that is served names this FileIo as its io')
-    this.lastToken = (this.lastToken + 1) >>> 0
-    const started = start(this.lastToken)
+    // A call that takes long keeps its number.
+    do this.lastCall = (this.lastCall + 1) % AsyncEngine.CALLS
+    while (this.calls.has(this.lastCall))
+    const started = start(this.async.tokenOf(this.lastCall))
     if (started < 0) {
       done(started)
       return
     }
-    this.calls.set(this.lastToken, done)
+    this.calls.set(this.lastCall, done)
     this.async.begun()
     begun()
   }
 
-  private readonly deliver = (signed: number, result: number): void => {
-    const token = signed >>> 0
-    const done = this.calls.get(token)
-    this.calls.delete(token)
+  private readonly deliver = (call: number, result: number): void => {
+    const done = this.calls.get(call)
+    this.calls.delete(call)
     done?.(result)
   }
 }

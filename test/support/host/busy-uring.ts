@@ -29,17 +29,18 @@ function refuseEnter(): Uint8Array {
 }
 
 const fd = openSync('.', 'r')
-if (native.asyncCreate(1, 1, 0) !== 1) throw new Error('no io_uring')
+const engine = native.asyncCreate(1, 1, 0)
+if (native.asyncUringFd(engine) < 0) throw new Error('no io_uring')
 if (native.seccompInstall(refuseEnter()) !== 0) throw new Error('no seccomp')
 for (let token = 0; token < CALLS; token++) {
   const started = native.asyncFile(FSYNC, token, fd, 0, 0, 0)
   if (started !== 0) throw new Error(`call ${token}: ${started}`)
 }
-const left = native.asyncSubmit()
+const left = native.asyncSubmit(engine)
 const results = new Int32Array(2 * CALLS)
 let ended = 0
 while (ended < CALLS - SUBMISSION_QUEUE) {
   await new Promise((resolve) => setTimeout(resolve, 1))
-  ended += native.asyncReap(results)
+  ended += native.asyncReap(engine, results)
 }
 process.stdout.write(JSON.stringify({ left, ended }))

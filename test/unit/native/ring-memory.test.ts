@@ -15,7 +15,7 @@ const mappedKib = () => {
   return bytes / 1024
 }
 const before = mappedKib()
-const hasRing = native.asyncCreate(1, 1, 0) === 1
+const hasRing = native.asyncUringFd(native.asyncCreate(1, 1, 0)) >= 0
 process.stdout.write(JSON.stringify({ hasRing, kib: mappedKib() - before }))
 `
 
