@@ -381,6 +381,10 @@ function backgroundOf({ async, locks, prepared }: ReturnType<typeof partsOf>): B
       locks.giveUpWaiting()
       async.drain()
     },
+    hurry() {
+      locks.giveUpWaiting()
+      return async.hurry()
+    },
     settle: (untilMs) => async.settle(untilMs),
     forget: () => locks.forgetWaiting(),
   }

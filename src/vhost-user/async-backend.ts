@@ -1,19 +1,26 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { BackendOptions } from './backend.js'
 import { checkDevice, type DeviceHost, type VhostUserDevice } from './device.js'
-import { mustSucceed } from './errors.js'
+import { mustSucceed, RequestsUnderWay, StateError } from './errors.js'
 import { EventLoop } from './event-loop.js'
 import { FaultLog, type Logger, silentLogger } from './logger.js'
+import type { Neighbours } from './neighbours.js'
 import { RingServer } from './rings/ring-server.js'
 import type { Vring } from './rings/vring.js'
 import { BackendSession } from './session/backend-session.js'
 import { Connection, type Message } from './session/connection.js'
+import { type HandedConnection, HandedFds } from './session/handed-session.js'
 import { watchForLoss } from './session/memory-loss.js'
 import { receiveMessages } from './session/receive-messages.js'
 
 /** Busy rings yield to everything else on Node's loop this often. */
 const TURN_MS = 1
-/** While promises wait, a spin yields to Node's loop this often: what settles them comes from there. */
+/** The same beside other devices on the thread: the longest wait for each of them, besides a batch of requests. */
+const SHARED_TURN_MS = 0.25
+/** A spin yields this often to Node's loop, from where promises settle, and to other devices on the thread. */
 const SLICE_NS = 10_000
+/** A back-end that is to be suspended looks this often at the calls that the host carries out. */
+const SETTLE_SLICE_MS = 2
 const DEFAULT_STOP_TIMEOUT_MS = 2000
 /** The time for promises to settle after their requests have been cancelled. */
 const CANCEL_TIMEOUT_MS = 100
@@ -21,7 +28,8 @@ const CANCEL_TIMEOUT_MS = 100
 export interface AsyncBackendOptions extends BackendOptions {
   /**
    * How long a stopping ring, or memory to be removed, waits for requests in flight before they are cancelled, in
-   * milliseconds. The front-end waits as long. Default 2000.
+   * milliseconds. The front-end waits as long. Default 2000. Give Infinity for a device that ends its requests in time by
+   * itself: see `VhostUserDevice.hurry`.
    */
   readonly stopTimeoutMs?: number
   /**
@@ -29,6 +37,8 @@ export interface AsyncBackendOptions extends BackendOptions {
    * while requests are in flight, that loop comes round after each batch.
    */
   readonly usesPromises?: boolean
+  /** The devices on this thread, which take turns. Default: this one is alone. */
+  readonly neighbours?: Neighbours
 }
 
 /**
@@ -82,6 +92,48 @@ export class AsyncBackend implements DeviceHost {
     if (this.current !== undefined) throw new Error('this back-end serves a front-end already')
     const { device, loop, log, options, stopTimeoutMs } = this
     const service = new Service(new Connection(fd), device, loop, log, options, stopTimeoutMs)
+    service.begin()
+    await this.follow(service)
+  }
+
+  /**
+   * Stops serving the front-end, as Backend.suspend does. Resolves to what another process needs to go on, or undefined
+   * without a front-end. Other devices on the thread go on meanwhile. Rejects with StateError, and then nothing changes.
+   */
+  async suspend(patienceMs: number): Promise<HandedConnection | undefined> {
+    return this.current?.suspend(performance.now() + patienceMs)
+  }
+
+  /** Goes on with the front-end after `suspend`. Does nothing otherwise. */
+  resume(): void {
+    this.current?.resume()
+  }
+
+  /** Goes on where another process has suspended, as Backend.goOn does. The rings start when `begin` has resolved. */
+  async goOn({ session: handed, fds }: HandedConnection, begin: () => Promise<void>): Promise<void> {
+    const { device, loop, log, options, stopTimeoutMs } = this
+    const taken = new HandedFds(fds)
+    const service = new Service(new Connection(taken.take()), device, loop, log, options, stopTimeoutMs)
+    service.session.adopt(handed, taken)
+    await begin()
+    service.begin()
+    service.session.resume()
+    await this.follow(service)
+  }
+
+  /**
+   * Resolves when the host carries out no request any more. Call it when every new request is answered at once; those under
+   * way end soon.
+   */
+  async settle(): Promise<void> {
+    while (this.device.hurry?.() === false) {
+      this.current?.turnSoon()
+      this.device.progress?.(performance.now())
+      await sleep(SETTLE_SLICE_MS)
+    }
+  }
+
+  private async follow(service: Service): Promise<void> {
     this.current = service
     try {
       await service.ended
@@ -103,10 +155,12 @@ export class AsyncBackend implements DeviceHost {
   }
 }
 
-/** A message that waits for the requests in flight on these rings. */
+/** What waits for requests in flight. */
 interface Held {
-  readonly message: Message
-  readonly vrings: readonly Vring[]
+  /** True once it need not wait any more. */
+  isDone(): boolean
+  /** Goes on. Requests still in flight are given up. */
+  goOn(): void
 }
 
 /** One front-end, from its connection to its end. */
@@ -115,9 +169,12 @@ class Service {
   readonly session: BackendSession
   readonly rings: RingServer
   private readonly faults: FaultLog
-  private readonly unwatch: () => void
+  private unwatch = () => {}
   private settle!: { resolve(): void; reject(error: unknown): void }
   private over = false
+  /** The front-end has left, and the host still carries requests out. */
+  private leaving = false
+  private suspended = false
   private held: Held | undefined
   private heldTimer: NodeJS.Timeout | undefined
   private immediate: NodeJS.Immediate | undefined
@@ -147,19 +204,85 @@ class Service {
     })
     const transfers = { loop, failed: (error: unknown) => this.fail(error) }
     this.session = new BackendSession(connection, device, this.rings, this.faults, transfers, leftOutMarks)
+  }
+
+  /** Begins to serve. */
+  begin(): void {
+    const { loop, connection, session, log, rings } = this
+    const { neighbours } = this.options
     this.listen()
-    const endWatch = watchForLoss(loop, connection, this.session, log)
+    const endWatch = watchForLoss(loop, connection, session, log)
     const endTurns = loop.watch(this.turn)
+    neighbours?.join(rings)
     this.unwatch = () => {
       endTurns()
       endWatch()
+      neighbours?.leave(rings)
     }
     // The device may have work without a request.
     this.turnSoon()
   }
 
   end(): void {
-    this.finish(() => this.settle.resolve())
+    if (this.over || this.leaving) return
+    if (this.device.hurry?.() !== false) {
+      this.finish(() => this.settle.resolve())
+      return
+    }
+    this.leaving = true
+    clearTimeout(this.heldTimer)
+    this.pauseAll()
+    this.loop.remove(this.connection.fd)
+    this.held = {
+      isDone: () => this.device.hurry?.() !== false,
+      goOn: () => this.finish(() => this.settle.resolve()),
+    }
+    this.turnSoon()
+  }
+
+  /** See AsyncBackend. */
+  async suspend(untilMs: number): Promise<HandedConnection> {
+    if (this.held !== undefined) throw new StateError('a queue is being stopped: ask again')
+    this.pauseAll()
+    try {
+      for (;;) {
+        const handed = this.trySuspend(untilMs)
+        if (handed !== undefined) return handed
+        await sleep(1)
+        if (this.over || this.leaving) throw new StateError('the front-end has left')
+      }
+    } catch (error) {
+      if (!this.over && !this.leaving) {
+        this.rings.resume()
+        this.turnSoon()
+      }
+      throw error
+    }
+  }
+
+  /** Returns undefined if the host still carries requests out and there is time left. */
+  private trySuspend(untilMs: number): HandedConnection | undefined {
+    try {
+      const handed = this.session.suspend(Math.min(untilMs, performance.now() + SETTLE_SLICE_MS))
+      this.suspended = true
+      this.loop.remove(this.connection.fd)
+      return handed
+    } catch (error) {
+      if (!(error instanceof RequestsUnderWay) || performance.now() >= untilMs) throw error
+      return undefined
+    }
+  }
+
+  resume(): void {
+    if (!this.suspended) return
+    this.suspended = false
+    this.session.resume()
+    this.listen()
+    this.turnSoon()
+  }
+
+  private pauseAll(): void {
+    this.rings.pause(this.session.rings.vrings.filter(({ queue }) => queue !== undefined))
   }
 
   private fail(error: unknown): void {
@@ -198,7 +321,10 @@ class Service {
       // The device may have stopped its back-end.
       if (this.over) return
       if (this.connection.closed) this.end()
-      else if (goesOn) this.turnSoon()
+      if (this.over) return
+      this.releaseIfIdle()
+      if (this.over) return
+      if (goesOn) this.turnSoon()
       else this.sleep()
     } catch (error) {
       this.fail(error)
@@ -208,27 +334,35 @@ class Service {
   /** Serves the rings once. Returns true if it must run again after promises and the rest of Node had their turn. */
   private work(): boolean {
     const { rings, device, session } = this
+    const isShared = this.options.neighbours?.areSeveral === true
+    const turnMs = isShared ? SHARED_TURN_MS : TURN_MS
+    let hasCaught = false
     this.loop.wait(0)
     const startMs = performance.now()
-    for (let nowMs = startMs; nowMs - startMs < TURN_MS; nowMs = performance.now()) {
-      if (this.over || this.connection.closed) return false
+    for (let nowMs = startMs; nowMs - startMs < turnMs; nowMs = performance.now()) {
+      if (this.over || (this.connection.closed && !this.leaving)) return false
       // Results come first: the device's own progress may need them.
       const carriedOut = device.io?.progress() === true
       const completed = device.progress?.(nowMs) === true || carriedOut
       const served = rings.serveBatches()
       if (served || completed) {
         this.slicesSinceMs = 0
+        hasCaught = false
         this.releaseIfIdle()
         // Promises that only need a turn of the loop settle before the next one.
-        if (this.waitsForNode) return true
+        if (this.waitsForNode || (isShared && this.othersWait)) return true
         continue
       }
+      // The spin has seen what came for another device.
+      if (hasCaught && isShared) return true
       const isWaiting = this.waitsForNode
       const idleSinceMs = this.slicesSinceMs || nowMs
-      if (rings.spin(session.rings.memory.id, isWaiting ? SLICE_NS : undefined)) continue
-      if (isWaiting && (performance.now() - idleSinceMs) * 1e6 < rings.spinNs) {
+      hasCaught = rings.spin(session.rings.memory.id, isWaiting || isShared ? SLICE_NS : undefined)
+      if (hasCaught) continue
+      if ((isWaiting || isShared) && (performance.now() - idleSinceMs) * 1e6 < rings.spinNs) {
         this.slicesSinceMs = idleSinceMs
-        return true
+        if (isWaiting || this.othersWait) return true
+        continue
       }
       this.slicesSinceMs = 0
       if (rings.arm()) return true
@@ -240,6 +374,10 @@ class Service {
 
   private get waitsForNode(): boolean {
     return this.options.usesPromises !== false && this.rings.inFlightCount > 0
+  }
+
+  private get othersWait(): boolean {
+    return this.options.neighbours?.wait(this.rings) === true
   }
 
   /** Runs a turn as soon as Node's loop comes round. */
@@ -288,11 +426,23 @@ class Service {
 
   /** Holds back a message that stops rings with requests in flight. Returns false if there is nothing to wait for. */
   private hold(message: Message): boolean {
-    const vrings = this.session.ringMessages.stoppedBy(message)
-    if (countInFlight(vrings) > 0) this.session.drain()
+    const { session, rings } = this
+    const vrings = session.ringMessages.stoppedBy(message)
+    if (countInFlight(vrings) > 0) this.hurry()
     if (countInFlight(vrings) === 0) return false
-    this.held = { message, vrings }
-    this.rings.pause(vrings)
+    this.held = {
+      isDone: () => countInFlight(vrings) === 0,
+      goOn: () => {
+        this.loop.remove(this.connection.fd)
+        session.handle(message)
+        rings.resume()
+        this.listen()
+        this.turnSoon()
+      },
+    }
+    // A device that hurries gives up what takes too long, on whatever ring it came: no other request may begin.
+    if (this.device.hurry === undefined) rings.pause(vrings)
+    else this.pauseAll()
     // The next message has to wait, but the end of the connection is still noticed.
     this.loop.remove(this.connection.fd)
     mustSucceed(
@@ -302,6 +452,12 @@ class Service {
     if (this.stopTimeoutMs < Number.POSITIVE_INFINITY)
       this.heldTimer = setTimeout(() => this.guarded(() => this.cancelHeld(vrings)), this.stopTimeoutMs)
     return true
+  }
+
+  /** Has the device end its requests soon. */
+  private hurry(): void {
+    if (this.device.hurry === undefined) this.session.drain()
+    else this.device.hurry()
   }
 
   private hangUp(): void {
@@ -316,20 +472,16 @@ class Service {
   }
 
   private releaseIfIdle(): void {
-    if (this.held !== undefined && countInFlight(this.held.vrings) === 0) this.release()
+    if (this.held?.isDone() === true) this.release()
   }
 
-  /** Handles the held message and continues. Requests still in flight are given up. */
+  /** Goes on with what was held back. */
   private release(): void {
     const { held } = this
     if (held === undefined || this.over) return
     this.held = undefined
     clearTimeout(this.heldTimer)
-    this.loop.remove(this.connection.fd)
-    this.session.handle(held.message)
-    this.rings.resume()
-    this.listen()
-    this.turnSoon()
+    held.goOn()
   }
 }
 

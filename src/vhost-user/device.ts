@@ -104,6 +104,13 @@ export interface VhostUserDevice {
   drain?(): void
 
   /**
+   * Does what `drain` does, without blocking: completes what can be completed now, and has the rest end soon. Returns true if
+   * nothing is left for `drain` to wait for. A back-end on Node's event loop calls it again and again, and `progress` between,
+   * before rings stop, and then serves no other request. Absent: `drain` is called at once.
+   */
+  hurry?(): boolean
+
+  /**
    * Completes a request that can wait no longer with an error of the device class. The guest may or may not still
    * read it. A request left open is given up: the guest never gets it back, and its `complete` returns false. Needed
    * by devices whose pending requests may outlast `drain`.

@@ -36,6 +36,9 @@ export class StateError extends Error {
   override readonly name = 'StateError'
 }
 
+/** The host still carries requests out, so the device cannot be suspended now. */
+export class RequestsUnderWay extends StateError {}
+
 /** A system call that must not fail has failed; `result` is its negative errno. */
 export class SystemCallError extends Error {
   override readonly name = 'SystemCallError'

@@ -29,6 +29,8 @@ export interface Background {
   nextDueMs(): number
   /** Returns when nothing is under way. */
   drain(): void
+  /** Has everything under way end soon, without waiting for it. Returns true if nothing is. Absent: nothing ever is. */
+  hurry?(): boolean
   /**
    * Returns true when the host carries nothing out any more, or false if that takes longer than until `untilMs` of
    * `performance.now()`, and then everything goes on. Absent: nothing is ever carried out in the background.

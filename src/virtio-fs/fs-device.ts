@@ -125,6 +125,12 @@ export class FsDevice implements VhostUserDevice {
     this.background?.drain()
   }
 
+  hurry(): boolean {
+    this.interposer.drain()
+    this.session.drain()
+    return this.background?.hurry?.() ?? true
+  }
+
   suspend(untilMs: number): boolean {
     const { background } = this
     if (background?.settle?.(untilMs) === false) return false

@@ -1,5 +1,5 @@
 import { AsyncEngine } from 'vhost-user-ts'
-import { EIO, OutHeader, PENDING_REPLY, type Request } from 'virtio-fs-ts/protocol'
+import { EIO, OutHeader, PENDING_REPLY, type Request, sooner } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import type { HeldFd } from './held-fd.js'
 import type { OpenFile } from './open-file.js'
@@ -37,6 +37,8 @@ export class AsyncIo {
   private working = 0
   /** The rings are stopping: no copy begins another piece. */
   private stopping = false
+  /** While they stop without waiting: the time at which every task is given up; Infinity: they are. 0: they do not. */
+  private giveUpMs = 0
   /** Bytes written by all buffered writes that left the loop. */
   private writtenBytes = 0
 
@@ -62,12 +64,18 @@ export class AsyncIo {
 
   /** Milliseconds until `progress` has work without an event, or -1 for never. */
   nextDueMs(): number {
-    return this.engine.nextDueMs()
+    const dueMs = this.engine.nextDueMs()
+    if (this.giveUpMs === 0 || this.giveUpMs === Number.POSITIVE_INFINITY) return dueMs
+    return sooner(dueMs, Math.max(0, this.giveUpMs - performance.now()))
   }
 
   progress(): boolean {
     this.slowWrites.endBatch()
     if (this.underWay === 0) return false
+    if (this.giveUpMs > 0 && performance.now() > this.giveUpMs) {
+      this.giveUpMs = Number.POSITIVE_INFINITY
+      this.engine.cancel(ALL_KINDS)
+    }
     this.engine.submit()
     return this.engine.reap(this.resume) || this.help()
   }
@@ -97,6 +105,20 @@ export class AsyncIo {
       this.step(patient ? LOOK_MS : this.nextDueMs())
     }
     this.stopping = false
+  }
+
+  /**
+   * Does the same without waiting, while no other request begins: everything under way ends by `progress`. Returns true if
+   * nothing is under way.
+   */
+  hurry(): boolean {
+    if (this.underWay === 0) return true
+    if (!this.stopping) {
+      this.stopping = true
+      this.giveUpMs = performance.now() + PATIENCE_MS
+      this.engine.cancel(ASYNC_COPY_RANGE)
+    }
+    return false
   }
 
   /**
@@ -276,8 +298,14 @@ export class AsyncIo {
     else this.end(task, task.kind === 'write' && started === 0 && task.leftBytes > 0 ? -EIO : started)
   }
 
+  private goOnAsBefore(): void {
+    this.stopping = false
+    this.giveUpMs = 0
+  }
+
   private end(task: Task, result: number): void {
     this.underWay--
+    if (this.giveUpMs > 0 && this.underWay === 0) this.goOnAsBefore()
     if (task.needsProcessor) this.working--
     if (task.startMs > 0) {
       const nowMs = performance.now()

@@ -1,6 +1,6 @@
 import * as native from 'virtiofsd-ts-native'
 import type { VhostUserDevice } from '../device.js'
-import { ProtocolError, StateError } from '../errors.js'
+import { ProtocolError, RequestsUnderWay, StateError } from '../errors.js'
 import type { FaultLog } from '../logger.js'
 import type { LeftOutMarks } from '../memory/dirty-log.js'
 import {
@@ -125,7 +125,7 @@ export class BackendSession {
     const regions = rings.memory.kept
     if (regions.some(({ fd }) => fd < 0))
       throw new StateError(`guest memory of ${regions.length} regions cannot be handed over`)
-    if (!device.suspend(untilMs)) throw new StateError('requests under way did not end in time')
+    if (!device.suspend(untilMs)) throw new RequestsUnderWay('requests under way did not end in time')
     rings.suspend()
     const { bytes, fds } = connection.received
     const handed = rings.vrings.flatMap((vring) => vring.handed ?? [])
