@@ -9,14 +9,14 @@ import { RunningShares } from './live/running-shares.js'
 import { keyOf } from './live/share-key.js'
 import { placeOf } from './live/succession.js'
 import { type Successor, threadSockets } from './live/successor.js'
+import { ThreadChoice } from './live/thread-choice.js'
 import { makeLogger } from './log/log.js'
 import type { MetricsService } from './metrics/metrics-service.js'
 import type { ServerPlan } from './sandbox/launch.js'
 import { exitNow, limitFiles, limitSystemCalls, reserveRings, writeNow } from './sandbox/own-process.js'
 import { closeDebugger, type EndingSignal, obeySignals } from './sandbox/signals.js'
 import { countedQuota } from './share/counted-quota.js'
-import type { ShareConfig } from './share/share-config.js'
-import type { LoadedProgram } from './share/share-thread.js'
+import { type LoadedProgram, MainThread } from './share/share-threads.js'
 import type { ListeningSockets } from './sockets/listening-sockets.js'
 import { PacketSocket } from './sockets/packet-socket.js'
 import { ServiceManager } from './sockets/service-manager.js'
@@ -51,9 +51,11 @@ class Server {
   ) {
     const { configuration } = plan
     const fileCount = limitFiles(configuration.fileLimit) - RESERVED_FILES
-    const { logLevel } = configuration
+    const { logLevel, shareThreads, shares } = configuration
+    const main = this.mainCanServe ? new MainThread() : undefined
+    const threads = new ThreadChoice(shareThreads, shares, main)
     this.shares = new RunningShares(
-      { log, logLevel, procFd: links.procFd, fileCount },
+      { log, logLevel, procFd: links.procFd, fileCount, threads },
       { listening: () => this.listens(), ended: (id, failed) => this.end(id, failed) },
     )
   }
@@ -72,7 +74,6 @@ class Server {
         listenFd: this.sockets.shareFds[n] ?? -1,
         successionFd: succession[n]?.own,
         isCounted: counted.includes(keyOf(config)),
-        onMainThread: this.needsNoThread(config),
       }
       this.shares.start(config, place, { named: shares.length > 1 })
     }
@@ -88,20 +89,19 @@ class Server {
   }
 
   /**
-   * Returns true if nothing else is to be done while the host holds a share up: then it can be served on this thread, in half
-   * the memory. The launcher kills a process that does not end in time. Such a share cannot be handed over to a successor.
+   * True if this thread has nothing else to do that could not wait while the host holds a share up: then it can serve shares,
+   * in half the memory. The launcher kills a process that does not end in time.
    */
-  private needsNoThread({ fileSystem, trace }: ShareConfig): boolean {
+  private get mainCanServe(): boolean {
     const { configuration, confinement } = this.plan
     const { controlFd, metricsFd } = this.sockets
     const { successor } = this.links
     return (
-      configuration.shares.length === 1 &&
       !canChange(configuration) &&
       !this.isWatched &&
       confinement.sandbox !== 'none' &&
       !isProfiled &&
-      [fileSystem, trace, controlFd, metricsFd, successor].every((part) => part === undefined)
+      [controlFd, metricsFd, successor].every((part) => part === undefined)
     )
   }
 
@@ -247,7 +247,7 @@ class Server {
   /** Lets the threads end by themselves, because Node's profiler writes a thread's file only then. */
   private async exitAfterThreads(): Promise<void> {
     this.sockets.releaseAll()
-    await Promise.all(this.shares.threads.map(({ exited }) => exited))
+    await Promise.all(this.shares.clients.map(({ exited }) => exited))
     process.exit(this.status)
   }
 

@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import type { ShareConfig } from '../share/share-config.js'
 import { readConfigFile } from './config-file.js'
 import { expectDistinct } from './distinct-shares.js'
@@ -26,6 +27,8 @@ export interface Configuration {
   readonly syslog: string | undefined
   /** The limit of open files to set; 0: leave it. */
   readonly fileLimit: number
+  /** The number of threads for shares, unless they need threads of their own. */
+  readonly shareThreads: number
   readonly controlSocket: string | undefined
   /** Where figures for Prometheus are served; undefined: nowhere. */
   readonly metrics: MetricsAddress | undefined
@@ -84,6 +87,7 @@ export function configureWithPlaces(given: GivenOptions): DraftedConfiguration {
     modcaps: options.get('modcaps'),
     userMap: parseIdMap('--uid-map', options.get('uid-map')),
     groupMap: parseIdMap('--gid-map', options.get('gid-map')),
+    shareThreads: options.get('share-threads') ?? availableParallelism(),
     fileLimit: checkedFileLimit(options.get('rlimit-nofile')),
     ignored: optionTable.flatMap(({ name, ignored }) =>
       ignored !== undefined && places.some((values) => values.has(name))

@@ -62,6 +62,7 @@ export function buildShare(draft: ShareDraft, common: OptionValues): ShareConfig
     quota: quota(options, draft),
     pollUs: options.get('poll-us'),
     threadPoolSize: options.get('thread-pool-size'),
+    ownThread: options.get('own-thread'),
     keepAlive: options.get('keep-alive'),
   }
 }

@@ -1,5 +1,5 @@
 import { hasName } from '../basics/has-name.js'
-import type { ShareThread } from '../share/share-thread.js'
+import type { ShareClient } from '../share/share-client.js'
 import type { ShareCommandName } from '../share/worker-messages.js'
 import type { ControlRequest } from './control-request.js'
 import { PacedAsking } from './paced-asking.js'
@@ -11,7 +11,7 @@ export interface ControlledShare {
   readonly name: string
   readonly directory: string
   readonly socketPath: string
-  readonly thread: ShareThread
+  readonly client: ShareClient
 }
 
 /** The request is wrong; the message explains why. */
@@ -67,7 +67,7 @@ export interface ControlledShares {
   /** The shares that have ended by an error, and whose places nobody has taken. */
   readonly failed: readonly ControlledShare[]
   /** Sets options of the share that a thread serves. Rejects with an Error whose message is for the client. */
-  set(thread: ShareThread, argument: unknown): Promise<unknown>
+  set(client: ShareClient, argument: unknown): Promise<unknown>
 }
 
 /** Commands that only read. */
@@ -75,7 +75,7 @@ const reports = new Set<string>(['figures', 'inodes', 'totals', 'latency', 'stat
 
 /** Runs the commands of control clients. */
 export class ControlCommands {
-  private readonly asking = new WeakMap<ShareThread, PacedAsking>()
+  private readonly asking = new WeakMap<ShareClient, PacedAsking>()
 
   constructor(private readonly running: ControlledShares) {}
 
@@ -93,7 +93,7 @@ export class ControlCommands {
     if (command === 'shares')
       return this.shares.map(({ name, directory, socketPath }) => ({ name, directory, socketPath }))
     if (command === 'report') return this.watchedReports()
-    if (command === 'counts') return this.shareOf(request).thread.counters.report()
+    if (command === 'counts') return this.shareOf(request).client.counters.report()
     if (hasName(shareCommands, command)) return this.ask(request, command)
     throw new ControlError(`unknown command '${command}': help lists them`)
   }
@@ -104,33 +104,33 @@ export class ControlCommands {
     const options = typeof argument === 'object' && argument !== null ? Object.keys(argument) : []
     const [first] = this.shares
     const isOfProcess = share === undefined && options.length === 1 && options[0] === 'log-level'
-    const { thread } = isOfProcess && first !== undefined ? first : this.shareOf(request)
-    return this.running.set(thread, argument)
+    const { client } = isOfProcess && first !== undefined ? first : this.shareOf(request)
+    return this.running.set(client, argument)
   }
 
   /** Reports every share that serves or has failed. */
   async reports(): Promise<readonly ReportedShare[]> {
     const { shares } = this
-    const reports = await Promise.all(shares.map((share) => reportShare(share, this.askingOf(share.thread))))
+    const reports = await Promise.all(shares.map((share) => reportShare(share, this.askingOf(share.client))))
     // A share that has ended meanwhile has not answered, and is none that waits for the host.
-    const serving = reports.filter((_, n) => shares[n]?.thread.hasEnded === false)
+    const serving = reports.filter((_, n) => shares[n]?.client.hasEnded === false)
     return [...serving, ...this.running.failed.map(reportFailed)]
   }
 
   /** Reports every share to somebody who looks again and again: latencies are counted meanwhile. */
   private watchedReports(): Promise<readonly ReportedShare[]> {
-    for (const { thread } of this.shares) thread.timeForAWhile()
+    for (const { client } of this.shares) client.timeForAWhile()
     return this.reports()
   }
 
   private async ask(request: ControlRequest, command: ShareCommandName): Promise<unknown> {
-    const { thread } = this.shareOf(request)
-    return this.askingOf(thread).ask(command, request.argument, reports.has(command))
+    const { client } = this.shareOf(request)
+    return this.askingOf(client).ask(command, request.argument, reports.has(command))
   }
 
-  private askingOf(thread: ShareThread): PacedAsking {
-    const asking = this.asking.get(thread) ?? new PacedAsking(thread)
-    this.asking.set(thread, asking)
+  private askingOf(client: ShareClient): PacedAsking {
+    const asking = this.asking.get(client) ?? new PacedAsking(client)
+    this.asking.set(client, asking)
     return asking
   }
 

@@ -1,4 +1,4 @@
-import type { ShareThread } from '../share/share-thread.js'
+import type { ShareClient } from '../share/share-client.js'
 import type { ShareCommandName } from '../share/worker-messages.js'
 
 /**
@@ -17,7 +17,7 @@ export class PacedAsking {
   private readonly waiting = new Map<string, Promise<unknown>>()
   private turn: Promise<unknown> = Promise.resolve()
 
-  constructor(private readonly thread: Pick<ShareThread, 'ask' | 'busyMs'>) {}
+  constructor(private readonly client: Pick<ShareClient, 'ask' | 'busyMs'>) {}
 
   /**
    * Sends a command. `report`: the command only reads, so equal commands may share one answer. Rejects as the
@@ -29,7 +29,7 @@ export class PacedAsking {
     if (same !== undefined) return same
     const answer = this.turn.then(() => {
       this.waiting.delete(key)
-      return this.thread.ask(command, argument)
+      return this.client.ask(command, argument)
     })
     if (report) this.waiting.set(key, answer)
     this.turn = this.turn.then(() => this.rest(answer))
@@ -39,9 +39,9 @@ export class PacedAsking {
   /** Resolves when the answer has come and the thread has had its time for the guest. */
   private async rest(answer: Promise<unknown>): Promise<void> {
     // Counts the thread's own time, not the time until the answer came: the latter also includes other load.
-    const { busyMs } = this.thread
+    const { busyMs } = this.client
     await answer.catch(() => {})
-    const gapMs = Math.max(LEAST_GAP_MS, GAP_PER_MS * (this.thread.busyMs - busyMs))
+    const gapMs = Math.max(LEAST_GAP_MS, GAP_PER_MS * (this.client.busyMs - busyMs))
     // By the global timer, which tests can replace.
     await new Promise((resolve) => setTimeout(resolve, gapMs))
   }

@@ -1,7 +1,7 @@
 import type { CountsReport, LatencyCounts } from 'virtio-fs-ts/protocol'
 import { inTime } from '../basics/in-time.js'
+import type { ShareClient } from '../share/share-client.js'
 import type { ShareFigures } from '../share/share-figures.js'
-import type { ShareThread } from '../share/share-thread.js'
 import type { PacedAsking } from './paced-asking.js'
 
 /** A share's thread may wait for the host's file system; then its own figures are missing. */
@@ -34,11 +34,11 @@ export function reportFailed(share: Served): ReportedShare {
 interface Served {
   readonly name: string
   readonly directory: string
-  readonly thread: Pick<ShareThread, 'counters'>
+  readonly client: Pick<ShareClient, 'counters'>
 }
 
 function reportCounts(
-  { name, directory, thread: { counters } }: Served,
+  { name, directory, client: { counters } }: Served,
   state: ReportedShare['state'],
   figures: ShareFigures | undefined,
 ): ReportedShare {

@@ -4,7 +4,7 @@ import { EventLoop } from 'vhost-user-ts'
 import { messageOf } from '../basics/errors.js'
 import type { ServerPlan } from '../sandbox/launch.js'
 import { nativePath } from '../sandbox/own-process.js'
-import type { LoadedProgram } from '../share/share-thread.js'
+import type { LoadedProgram } from '../share/share-threads.js'
 import { closeFds, type Packet, type PacketSocket } from '../sockets/packet-socket.js'
 import {
   type Changes,
@@ -115,10 +115,10 @@ export class ChangeReceiver {
     }
     // The working directory of a share's thread is /proc/self/fd.
     const trace = this.plan.configuration.sandbox === 'none' ? config.trace : undefined
-    const place = { root: `${rootFd}`, trace, listenFd, loaded: program }
+    const place = { root: `${rootFd}`, trace, listenFd }
     for (const danger of dangers) this.log.warn({ directory: config.directory }, danger)
     try {
-      return await this.shares.prepare(config, place, added, words)
+      return await this.shares.prepare(config, place, { added, words, loaded: program })
     } catch (error) {
       closeFds([listenFd])
       throw error

@@ -84,7 +84,7 @@ export class Predecessor {
 
   /** Returns the longest pause that the guests' inodes justify. Throws if a share does not answer. */
   private async pauseLimitMs(): Promise<number> {
-    const asked = this.shares.serving.map(({ thread }) => thread.ask('figures', undefined))
+    const asked = this.shares.serving.map(({ client }) => client.ask('figures', undefined))
     const answers = await inTime(Promise.all(asked), PAUSE_LIMIT_MS)
     if (answers === undefined) throw new Error(STUCK)
     // Each is what ShareService answers.
@@ -108,12 +108,12 @@ export class Predecessor {
   private async suspendAll(keys: readonly string[], fds: readonly number[], untilMs: number): Promise<void> {
     const limitMs = untilMs - performance.now()
     const { serving } = this.shares
-    const handed = serving.map(({ config, thread }) => ({ thread, fd: fds[keys.indexOf(keyOf(config))] }))
+    const handed = serving.map(({ config, client }) => ({ client, fd: fds[keys.indexOf(keyOf(config))] }))
     if (handed.length !== fds.length || handed.some(({ fd }) => fd === undefined)) {
       closeFds(fds)
       throw new Error('shares have come or gone meanwhile')
     }
-    const answers = handed.map(({ thread, fd }) => thread.ask('hand-over', { fd, limitMs }))
+    const answers = handed.map(({ client, fd }) => client.ask('hand-over', { fd, limitMs }))
     // The threads know better reasons, and come first.
     const outcomes = await inTime(Promise.allSettled(answers), limitMs + MARGIN_MS)
     if (outcomes === undefined) throw new Error(STUCK)
@@ -124,7 +124,7 @@ export class Predecessor {
   private async resumeAll(): Promise<void> {
     const { serving } = this.shares
     // A share that has ended meanwhile has nothing to resume. One that waits for the host resumes when it goes on.
-    await inTime(Promise.allSettled(serving.map(({ thread }) => thread.ask('resume', undefined))), MARGIN_MS)
+    await inTime(Promise.allSettled(serving.map(({ client }) => client.ask('resume', undefined))), MARGIN_MS)
   }
 }
 

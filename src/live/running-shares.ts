@@ -4,11 +4,13 @@ import type { LogLevel } from '../config/options/process-options.js'
 import { qemuArguments } from '../config/qemu-arguments.js'
 import type { ControlledShare, ControlledShares } from '../control/control-commands.js'
 import { LimitedLines } from '../log/limited-lines.js'
+import { ShareClient, type ShareEvents, type SharePlace } from '../share/share-client.js'
 import type { ShareConfig } from '../share/share-config.js'
-import { type ShareEvents, type SharePlace, ShareThread } from '../share/share-thread.js'
+import type { LoadedProgram } from '../share/share-threads.js'
 import type { LogLevel as LineLevel, ShareChangeName } from '../share/worker-messages.js'
 import type { DescribedShare } from './messages.js'
 import { planSet } from './set-command.js'
+import type { ThreadChoice } from './thread-choice.js'
 
 /** A share's thread that takes longer to make a change waits for the host's file system. */
 const PATIENCE_MS = 5000
@@ -21,10 +23,19 @@ export interface SharesParts {
   readonly procFd: number
   /** The files that all shares together may have open. */
   readonly fileCount: number
+  readonly threads: ThreadChoice
 }
 
 /** Where a share gets its files from. */
 export type Place = Omit<SharePlace, 'procFd' | 'fdLimit'>
+
+interface StartOptions {
+  readonly added?: boolean | undefined
+  readonly words?: string | undefined
+  readonly isAsked?: boolean
+  readonly named?: boolean
+  readonly loaded?: LoadedProgram | undefined
+}
 
 /** What happens to the shares of a process. */
 export interface SharesEvents {
@@ -43,14 +54,14 @@ interface RunningShare {
   /** A change asks for it, and hears why it cannot be served. */
   readonly isAsked: boolean
   readonly log: Logger
-  readonly thread: ShareThread
+  readonly client: ShareClient
   config: ShareConfig
   /** It serves; a share that was only prepared can be given up. */
   begun: boolean
   removed: boolean
 }
 
-/** The shares of a process and their threads: they come and go. */
+/** The shares of a process: they come and go. */
 export class RunningShares implements ControlledShares {
   private readonly shares = new Map<number, RunningShare>()
   /** By socket. The next share that listens there takes the place of a failed one. */
@@ -66,30 +77,29 @@ export class RunningShares implements ControlledShares {
     this.logLevel = parts.logLevel
   }
 
-  /** Starts the thread of a share, which stops at each milestone. A single share needs no name in its logs. */
+  /**
+   * Starts a share, which stops at each milestone. A single share needs no name in its logs. `loaded`: the program of its
+   * thread, if this process sees no files any more.
+   */
   start(
     config: ShareConfig,
     place: Place,
-    {
-      added = false,
-      words,
-      isAsked = false,
-      named = true,
-    }: { added?: boolean; words?: string | undefined; isAsked?: boolean; named?: boolean } = {},
+    { added = false, words, isAsked = false, named = true, loaded }: StartOptions = {},
   ): number {
     const id = this.nextId++
     const name = config.tag ?? `${id}`
     const log = named ? this.parts.log.child({ share: name }) : this.parts.log
     log.level = this.parts.log.level
     const fdLimit = this.fdLimitFor(this.shares.size + 1)
-    const { procFd } = this.parts
-    const thread = new ShareThread(
+    const { procFd, threads } = this.parts
+    const client = new ShareClient(
+      threads.threadFor(config, loaded),
       config,
       { ...place, procFd, fdLimit },
       this.logLevel,
       this.eventsOf(id, log),
     )
-    if (this.timed) thread.counters.isTimed = true
+    if (this.timed) client.counters.isTimed = true
     this.shares.set(id, {
       id,
       name,
@@ -97,43 +107,47 @@ export class RunningShares implements ControlledShares {
       words,
       isAsked,
       log,
-      thread,
+      client,
       config,
       begun: false,
       removed: false,
     })
     this.shareDescriptors()
-    thread.exited.then(() => this.forget(id))
+    client.exited.then(() => this.forget(id))
     return id
   }
 
   /** Counts latencies of every share, those to come included. */
   time(): void {
     this.timed = true
-    for (const { thread } of this.all) thread.counters.isTimed = true
+    for (const { client } of this.all) client.counters.isTimed = true
   }
 
-  /** Resolves when the threads have reached a milestone. Rejects if one fails. */
-  async reached(...[milestone]: Parameters<ShareThread['reached']>): Promise<void> {
-    await Promise.all(this.all.map(({ thread }) => thread.reached(milestone)))
+  /** Resolves when all shares have reached a milestone. Rejects if one fails. */
+  async reached(...[milestone]: Parameters<ShareClient['reached']>): Promise<void> {
+    await Promise.all(this.all.map(({ client }) => client.reached(milestone)))
   }
 
-  allow(...[milestone]: Parameters<ShareThread['allow']>): void {
+  allow(...[milestone]: Parameters<ShareClient['allow']>): void {
     for (const share of this.all) {
-      share.thread.allow(milestone)
+      share.client.allow(milestone)
       if (milestone === 'prepared') share.begun = true
     }
     this.shareDescriptors()
   }
 
   /** Makes a share that serves when it is begun. Resolves to its number. Rejects if it cannot be served. */
-  async prepare(config: ShareConfig, place: Place, added: boolean, words?: string): Promise<number> {
-    const id = this.start(config, place, { added, words, isAsked: true })
-    const { thread } = this.get(id)
+  async prepare(
+    config: ShareConfig,
+    place: Place,
+    { added, words, loaded }: Pick<StartOptions, 'added' | 'words' | 'loaded'>,
+  ): Promise<number> {
+    const id = this.start(config, place, { added, words, isAsked: true, loaded })
+    const { client } = this.get(id)
     try {
-      await thread.reached('loaded')
-      thread.allow('loaded')
-      await thread.reached('prepared')
+      await client.reached('loaded')
+      client.allow('loaded')
+      await client.reached('prepared')
     } catch (error) {
       this.forget(id)
       throw error
@@ -144,7 +158,7 @@ export class RunningShares implements ControlledShares {
   begin(id: number): void {
     const share = this.get(id)
     share.begun = true
-    share.thread.allow('prepared')
+    share.client.allow('prepared')
     this.shareDescriptors()
   }
 
@@ -153,11 +167,11 @@ export class RunningShares implements ControlledShares {
     for (const share of this.all) {
       if (share.begun) continue
       share.removed = true
-      share.thread.giveUp()
+      share.client.giveUp()
     }
   }
 
-  /** Stops a share. Resolves when its directory is given up; its thread ends when its front-end leaves. */
+  /** Stops a share. Resolves when its directory is given up; it is gone when its front-end leaves. */
   async remove(id: number): Promise<void> {
     const share = this.get(id)
     share.removed = true
@@ -173,14 +187,14 @@ export class RunningShares implements ControlledShares {
     })
   }
 
-  /** Has a thread make a change, then calls `then`. Rejects if it must be waited for; it makes the change all the same. */
+  /** Has a share make a change, then calls `then`. Rejects if it must be waited for; it makes the change all the same. */
   private async made(
-    { name, thread }: RunningShare,
+    { name, client }: RunningShare,
     change: ShareChangeName,
     argument: unknown,
     then: () => void,
   ): Promise<void> {
-    const answer = thread.ask(change, argument).then(() => {
+    const answer = client.ask(change, argument).then(() => {
       then()
       return true
     })
@@ -189,8 +203,8 @@ export class RunningShares implements ControlledShares {
   }
 
   /** `ctl set`. Throws UserError, and changes nothing, if the argument is wrong. */
-  async set(thread: ShareThread, argument: unknown): Promise<object> {
-    const share = this.all.find((other) => other.thread === thread)
+  async set(client: ShareClient, argument: unknown): Promise<object> {
+    const share = this.all.find((other) => other.client === client)
     if (share === undefined) throw new Error('the share has ended')
     const { config, logLevel, atNextMount } = planSet(share.config, argument)
     if (logLevel !== undefined) this.setLogLevel(logLevel)
@@ -203,10 +217,10 @@ export class RunningShares implements ControlledShares {
     this.logLevel = level
     const pinoLevel = level === 'off' ? 'silent' : level
     this.parts.log.level = pinoLevel
-    for (const { log, thread } of this.all) {
+    for (const { log, client } of this.all) {
       log.level = pinoLevel
       // A share that ends meanwhile logs nothing more.
-      thread.ask('log-level', level).catch(() => {})
+      client.ask('log-level', level).catch(() => {})
     }
   }
 
@@ -233,9 +247,9 @@ export class RunningShares implements ControlledShares {
     return [...this.failures.values()].filter(({ name }) => !names.has(name))
   }
 
-  /** The threads that have not ended, those of removed shares included. */
-  get threads(): readonly ShareThread[] {
-    return this.all.map(({ thread }) => thread)
+  /** The shares that are not gone, those that were removed included. */
+  get clients(): readonly ShareClient[] {
+    return this.all.map(({ client }) => client)
   }
 
   private get all(): readonly RunningShare[] {
@@ -259,7 +273,7 @@ export class RunningShares implements ControlledShares {
   /** Divides the descriptors evenly among the shares that serve; those that are prepared count already. */
   private shareDescriptors(): void {
     const limit = this.fdLimitFor(this.shares.size)
-    for (const { begun, thread } of this.all) if (begun) thread.ask('descriptors', limit).catch(() => {})
+    for (const { begun, client } of this.all) if (begun) client.ask('descriptors', limit).catch(() => {})
   }
 
   private eventsOf(id: number, log: Logger): ShareEvents {
@@ -298,6 +312,6 @@ export class RunningShares implements ControlledShares {
   }
 }
 
-function controlled({ name, config: { directory, socketPath }, thread }: RunningShare): ControlledShare {
-  return { name, directory, socketPath, thread }
+function controlled({ name, config: { directory, socketPath }, client }: RunningShare): ControlledShare {
+  return { name, directory, socketPath, client }
 }

@@ -1,5 +1,5 @@
 import {
-  type Backend,
+  type EventLoop,
   type HandedConnection,
   HandedReceiver,
   HandedSender,
@@ -18,7 +18,7 @@ import type { ShareState } from './share-state.js'
 export const HANDED = { tag: 'HAND', version: 1, isRequired: true } as const
 
 /** The longest wait for the end of requests under way. */
-const REQUESTS_LIMIT_MS = 5000
+export const REQUESTS_LIMIT_MS = 5000
 
 /** What a share's thread hands over, besides its state. */
 export interface HandedShare {
@@ -34,18 +34,16 @@ export function monotonicMs(): number {
 }
 
 /**
- * Suspends a share and sends everything that another process needs to go on, over `fd`. Throws StateError if that takes
- * longer than `limitMs`, or cannot be done; the caller then resumes the share. A process that has gone is no error here:
- * whether it has taken everything, and why not, it says itself.
+ * Sends everything that another process needs to go on with a suspended share, over `fd`. Throws StateError if that takes
+ * longer than until `untilMs` (of `performance.now()`), or cannot be done; the caller then resumes the share. A process that
+ * has gone is no error here: whether it has taken everything, and why not, it says itself.
  */
 export function handOver(
-  { state, backend, listenFd }: { state: ShareState; backend: Backend; listenFd: number },
+  state: ShareState,
+  { connection, listenFd, suspendedMs }: HandedShare,
   fd: number,
-  limitMs: number,
+  untilMs: number,
 ): void {
-  const untilMs = performance.now() + limitMs
-  const suspendedMs = monotonicMs()
-  const connection = backend.suspend(Math.min(limitMs, REQUESTS_LIMIT_MS))
   const sender = new HandedSender(fd, untilMs)
   let fds: number[] = [listenFd, ...(connection?.fds ?? [])]
   try {
@@ -75,18 +73,63 @@ function* sections(
 /** Receives over `fd` what `handOver` sends, and fills the share with it. Blocks. Throws StateError. */
 export function takeOver(state: ShareState, fd: number): HandedShare {
   const receiver = new HandedReceiver(fd)
-  const takeFd = () => receiver.takeFd()
-  let share: HandedShare | undefined
-  const take = (contents: Uint8Array) => {
-    share = readHead(objectOf(contents), takeFd)
+  const taking = new Taking(state, receiver)
+  for (let piece = receiver.receive(); piece !== undefined; piece = receiver.receive()) taking.write(piece)
+  return taking.end()
+}
+
+/** Does the same while Node's loop, and with it other shares of this thread, goes on. Rejects with StateError. */
+export function takeOverFromNode(state: ShareState, fd: number, loop: EventLoop): Promise<HandedShare> {
+  const receiver = new HandedReceiver(fd)
+  const taking = new Taking(state, receiver)
+  return new Promise((resolve, reject) => {
+    const unwatch = loop.watch(() => loop.wait(0))
+    const settled = (settle: () => void) => {
+      unwatch()
+      loop.remove(fd)
+      settle()
+    }
+    loop.addReadable(fd, () => {
+      try {
+        const piece = receiver.receive(false)
+        if (piece === 'later') return
+        if (piece !== undefined) taking.write(piece)
+        else {
+          const share = taking.end()
+          settled(() => resolve(share))
+        }
+      } catch (error) {
+        settled(() => reject(error))
+      }
+    })
+  })
+}
+
+/** Takes a share in pieces. */
+class Taking {
+  private share: HandedShare | undefined
+  private readonly taken
+  private readonly reader
+
+  constructor(state: ShareState, receiver: HandedReceiver) {
+    const takeFd = () => receiver.takeFd()
+    this.taken = state.take(takeFd)
+    const take = (contents: Uint8Array) => {
+      this.share = readHead(objectOf(contents), takeFd)
+    }
+    this.reader = sectionReader([{ kind: HANDED, take }, ...this.taken.takers])
   }
-  const taken = state.take(takeFd)
-  const reader = sectionReader([{ kind: HANDED, take }, ...taken.takers])
-  for (let piece = receiver.receive(); piece !== undefined; piece = receiver.receive()) reader.write(piece)
-  reader.end()
-  if (share === undefined) throw damaged('section HAND is missing')
-  taken.end()
-  return share
+
+  write(piece: Uint8Array): void {
+    this.reader.write(piece)
+  }
+
+  end(): HandedShare {
+    this.reader.end()
+    if (this.share === undefined) throw damaged('section HAND is missing')
+    this.taken.end()
+    return this.share
+  }
 }
 
 function readHead(

@@ -45,6 +45,8 @@ export interface ShareDevice {
   /** Puts other settings in force: caching at once, what is agreed on at INIT with the next mount. */
   change(config: ShareConfig): void
   limitDescriptors(limit: number): void
+  /** Answers every request with ENOTCONN from now on. Those under way end as they do. */
+  refuse(): void
   /** Gives the file system up. Requests in flight are answered, and all later ones fail with ENOTCONN. */
   close(): void
 }
@@ -163,6 +165,7 @@ function assemble(
       state?.change(next)
     },
     limitDescriptors: (limit) => served.limitDescriptors(limit),
+    refuse: () => session.refuseAll(ENOTCONN),
     close: () => {
       device.reset()
       session.shut(ENOTCONN)

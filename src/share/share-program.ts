@@ -1,3 +1,4 @@
+import type { Neighbours } from 'vhost-user-ts'
 import { prepareOwnThread } from '../passthrough/own-thread.js'
 import { loadFileSystem } from './load-file-system.js'
 import { ShareService } from './share-service.js'
@@ -14,21 +15,46 @@ export interface ShareHost {
   tell(message: WorkerMessage): void
   /** Reports a milestone and waits until the program may continue. False: it is not wanted any more. */
   reach(milestone: Milestone): boolean | Promise<boolean>
-  /** The same for `taken`, which a thread waits for without returning to Node. */
-  reachTaken(): void
+  /** The same without returning to Node. Undefined on a thread with other work, which must not be blocked. */
+  readonly block: ((milestone: Milestone) => boolean) | undefined
+  /** The other shares of the thread. */
+  readonly neighbours: Neighbours | undefined
 }
 
 /** Loads what a share needs, opens it, and serves it to its end. */
-export async function runShare(start: WorkerStart, { tell, reach, reachTaken }: ShareHost): Promise<void> {
+export async function runShare(start: WorkerStart, host: ShareHost): Promise<void> {
   const { config } = start
   const sharedDir = config.givesDirectory ? config.directory : undefined
   // A module may read whatever it needs: the host's file system is still there.
   const own = config.fileSystem && (await loadFileSystem(config.fileSystem, { sharedDir }))
-  if (!(await reach('loaded'))) return
+  if (!(await host.reach('loaded'))) return
   prepareOwnThread(start.procFd)
-  const service = new ShareService(start, tell, own)
-  if (await reach('prepared')) await service.serve(reachTaken)
+  const service = new ShareService(start, host, own)
+  if (await host.reach('prepared')) await service.serve()
   else service.giveUp()
+}
+
+/**
+ * Runs the program of a share on a thread with other work, in Node's event loop. `changed` resolves after the next change of
+ * the word at `allowed`. Resolves when the share has ended.
+ */
+export function runShareFromNode(
+  start: WorkerStart,
+  tell: (message: WorkerMessage) => void,
+  changed: () => Promise<void>,
+  neighbours: Neighbours,
+): Promise<void> {
+  const allowed = new Int32Array(start.allowed)
+  const reach = async (milestone: Milestone): Promise<boolean> => {
+    tell({ type: 'milestone', milestone })
+    for (;;) {
+      const next = changed()
+      const may = mayPass(Atomics.load(allowed, 0), milestone)
+      if (may !== undefined) return may
+      await next
+    }
+  }
+  return runShare(start, { tell, reach, block: undefined, neighbours })
 }
 
 /** Returns true if the program may pass a milestone, false if it is not wanted any more, undefined if it has to wait. */

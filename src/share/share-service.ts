@@ -23,18 +23,27 @@ import {
   initFlagNames,
   opcodeName,
 } from 'virtio-fs-ts/protocol'
+import { messageOf } from '../basics/errors.js'
 import { TRACE_CHUNK_BYTES, TraceWriter } from '../inspect/trace-writer.js'
 import { reportIoModes } from '../io-mode/agreement-report.js'
 import { OpenRules } from '../io-mode/open-rules.js'
 import { ioctlCaller } from '../passthrough/files/ioctls.js'
 import type { MemoryReport } from '../passthrough/memory-account.js'
 import { CommandError, isRefusal } from './command-arguments.js'
-import { type HandedShare, handOver, monotonicMs, takeOver } from './hand-over.js'
+import {
+  type HandedShare,
+  handOver,
+  monotonicMs,
+  REQUESTS_LIMIT_MS,
+  takeOver,
+  takeOverFromNode,
+} from './hand-over.js'
 import { describeInitOverride } from './init-override.js'
 import { makeFsDevice, makeOwnDevice, type ShareDevice } from './make-fs-device.js'
 import { ShareCommands } from './share-commands.js'
 import type { ShareConfig } from './share-config.js'
 import type { ShareFigures } from './share-figures.js'
+import type { ShareHost } from './share-program.js'
 import type { ShareState } from './share-state.js'
 import type { HandOver, LogLevel, WorkerCommand, WorkerMessage, WorkerStart } from './worker-messages.js'
 
@@ -62,9 +71,7 @@ export class ShareService {
   private connected = false
   /** A front-end that was accepted and is not served yet, or a negative errno. */
   private arriving = -EAGAIN
-  private backend: Pick<Backend, 'inFlightCount' | 'waitingCount'> | undefined
-  /** What another process could go on with: undefined for a file system that a module made. */
-  private handed: { readonly backend: Backend; readonly state: ShareState } | undefined
+  private backend: Backend | AsyncBackend | undefined
   /** Begins to wait for a front-end again. Undefined while one is connected. */
   private listenAgain: (() => void) | undefined
   /** The settings in force; a change replaces them. */
@@ -75,17 +82,24 @@ export class ShareService {
   private leastLevel: number
   /** Ends the wait for a front-end, if Node's loop waits for one. */
   private stopWaiting: (() => void) | undefined
+  /** A command is carried out that takes longer than its turn. */
+  private isChanging = false
+  /** In Node's loop: ends the share because of a bug. */
+  private fail: (error: unknown) => void = () => {}
 
   constructor(
     private readonly start: WorkerStart,
-    private readonly tell: (message: WorkerMessage) => void,
+    private readonly host: ShareHost,
     /** A module's file system; undefined: serve the share's directory. */
     private readonly own: FileTree | FileSystem | undefined,
   ) {
     const { config, logLevel, commandPort, commandFd } = start
     this.config = config
     this.leastLevel = levels.indexOf(logLevel)
-    this.logger = makeLogger(() => this.leastLevel, tell)
+    this.logger = makeLogger(
+      () => this.leastLevel,
+      (message) => this.tell(message),
+    )
     this.faults = new FaultLog(this.logger)
     this.rules = new OpenRules(config, config.rules)
     this.traceAcks = new Int32Array(start.traceAcks)
@@ -98,22 +112,57 @@ export class ShareService {
       () => this.state(),
       () => this.figures(),
     )
-    new Wakeup(commandFd).receive(this.loop, () => this.runCommands(commandPort))
+    new Wakeup(commandFd).receive(this.loop, () => this.guarded(() => this.runCommands(commandPort)))
     this.prepare()
   }
 
   /**
-   * Serves front-ends one after the other; returns when the last has left. Blocks, unless a module's promises or the main
-   * thread need Node.
-   * `reachTaken` is called when everything of another process is taken over, and returns when that process has given up.
+   * Serves front-ends one after the other; returns when the last has left. Blocks, unless a module's promises or other work of
+   * the thread need Node.
    */
-  async serve(reachTaken: () => void): Promise<void> {
-    const { successionFd, isOnMainThread } = this.start
-    if (this.own === undefined && !isOnMainThread) this.serveBlocking(successionFd, reachTaken)
-    else await this.serveFromNode(this.listening)
+  async serve(): Promise<void> {
+    const { block } = this.host
+    if (this.own === undefined && block !== undefined) this.serveBlocking(block)
+    else await this.serveFromNode()
     this.loop.close()
     if (!this.removed) this.listening.close()
     this.tell({ type: 'ended' })
+  }
+
+  private tell(message: WorkerMessage): void {
+    this.host.tell(message)
+  }
+
+  /** A bug ends this share alone, if the thread has others. */
+  private guarded(work: () => void): void {
+    if (!this.isInNodeLoop) {
+      work()
+      return
+    }
+    try {
+      work()
+    } catch (error) {
+      this.fail(error)
+    }
+  }
+
+  private get isInNodeLoop(): boolean {
+    return this.own !== undefined || this.host.block === undefined
+  }
+
+  /** Gives up what a share holds that has failed: the thread may have others, which go on for long. */
+  private async abandon(backend: AsyncBackend, serving: Promise<void>): Promise<void> {
+    if (!this.removed) this.listener?.close()
+    this.removed = true
+    this.stopWaiting?.()
+    backend.stop()
+    try {
+      await serving.catch(() => {})
+      this.share.close()
+      this.loop.close()
+    } catch (error) {
+      this.logger.error({ reason: messageOf(error) }, 'the share that failed leaves descriptors behind')
+    }
   }
 
   private get listening(): Listener {
@@ -132,13 +181,13 @@ export class ShareService {
     this.loop.close()
   }
 
-  private serveBlocking(successionFd: number | undefined, reachTaken: () => void): void {
+  private serveBlocking(block: NonNullable<ShareHost['block']>): void {
+    const { successionFd } = this.start
     const backend = new Backend(this.share.device, this.backendOptions)
     const { state } = this.share
     this.backend = backend
-    if (state !== undefined) this.handed = { backend, state }
     const hasServed =
-      state !== undefined && successionFd !== undefined && this.goOn(backend, state, successionFd, reachTaken)
+      state !== undefined && successionFd !== undefined && this.goOn(backend, state, successionFd, block)
     if (successionFd === undefined) this.tellListening()
     if (hasServed && (!this.config.keepAlive || this.removed)) return
     do {
@@ -151,14 +200,17 @@ export class ShareService {
   }
 
   /** Goes on for another process of this host. Returns true if a front-end was connected, and has left. */
-  private goOn(backend: Backend, state: ShareState, successionFd: number, reachTaken: () => void): boolean {
+  private goOn(
+    backend: Backend,
+    state: ShareState,
+    successionFd: number,
+    block: NonNullable<ShareHost['block']>,
+  ): boolean {
     let hasBegun = false
-    const begin = ({ suspendedMs }: HandedShare) => {
-      reachTaken()
+    const begin = (share: HandedShare) => {
+      block('taken')
       hasBegun = true
-      this.tellListening()
-      const pauseMs = Math.round(monotonicMs() - suspendedMs)
-      this.logger.info({ pauseMs }, 'the share goes on in this process')
+      this.tellGoingOn(share)
     }
     try {
       const share = takeOver(state, successionFd)
@@ -173,56 +225,101 @@ export class ShareService {
       this.left()
       return true
     } catch (error) {
-      const isRefusal =
-        error instanceof StateError || error instanceof ProtocolError || error instanceof RangeError
       // Once this process serves, there is nobody to refuse to.
-      if (hasBegun || !isRefusal) throw error
-      this.refuse(error.message)
+      if (hasBegun || !isTakeOverRefusal(error)) throw error
+      this.tell({ type: 'refused', reason: error.message })
+      // Waits for the end of this process: it must not touch what it shares with the one that goes on.
+      for (;;) Atomics.wait(this.traceAcks, 0, Atomics.load(this.traceAcks, 0))
     }
   }
 
-  /** Waits for the end of this process: it must not touch what it shares with the one that goes on. */
-  private refuse(reason: string): never {
-    this.tell({ type: 'refused', reason })
-    for (;;) Atomics.wait(this.traceAcks, 0, Atomics.load(this.traceAcks, 0))
+  private tellGoingOn({ suspendedMs }: HandedShare): void {
+    this.tellListening()
+    const pauseMs = Math.round(monotonicMs() - suspendedMs)
+    this.logger.info({ pauseMs }, 'the share goes on in this process')
   }
 
-  /** Hands the share to another process. Nothing has changed if it throws. */
-  private handOver({ fd, limitMs }: HandOver): object {
-    const { handed, listening: listener } = this
-    if (handed === undefined) {
-      throw new CommandError(
-        this.start.isOnMainThread
-          ? 'a share without a thread of its own cannot be handed over: start it with --control-socket'
-          : 'a file system of a module cannot be handed over',
-      )
-    }
-    try {
+  /** Hands the share to another process. Nothing has changed if it throws. A promise in Node's loop. */
+  private handOver({ fd, limitMs }: HandOver): object | Promise<object> {
+    const untilMs = performance.now() + limitMs
+    const suspendedMs = monotonicMs()
+    const patienceMs = Math.min(limitMs, REQUESTS_LIMIT_MS)
+    const send = (connection: HandedShare['connection']) => this.sendTo(fd, untilMs, connection, suspendedMs)
+    const { backend } = this
+    const suspended = this.orGoOn(fd, () => {
+      if (this.share.state === undefined)
+        throw new CommandError('a file system of a module cannot be handed over')
       if (this.arriving >= 0) throw new CommandError('a front-end has just connected: ask again')
-      handOver({ ...handed, listenFd: listener.fd }, fd, limitMs)
-      this.loop.remove(listener.fd)
+      return backend?.suspend(patienceMs)
+    })
+    if (!(suspended instanceof Promise)) return send(suspended)
+    return suspended.then(send, (error) =>
+      this.orGoOn(fd, () => {
+        throw error
+      }),
+    )
+  }
+
+  private sendTo(
+    fd: number,
+    untilMs: number,
+    connection: HandedShare['connection'],
+    suspendedMs: number,
+  ): object {
+    const { state } = this.share
+    const { fd: listenFd } = this.listening
+    return this.orGoOn(fd, () => {
+      if (state !== undefined) handOver(state, { connection, listenFd, suspendedMs }, fd, untilMs)
+      this.loop.remove(listenFd)
+      closeSync(fd)
       return {}
+    })
+  }
+
+  /** Carries out a step of handing the share over. If that cannot be, closes `fd`, and serves on. */
+  private orGoOn<T>(fd: number, step: () => T): T {
+    try {
+      return step()
     } catch (error) {
+      closeSync(fd)
       if (!(error instanceof StateError)) throw error
       this.goOnAfterAll()
       throw new CommandError(error.message)
-    } finally {
-      closeSync(fd)
     }
   }
 
   private goOnAfterAll(): object {
-    this.handed?.backend.resume()
+    this.backend?.resume()
     this.listenAgain?.()
     return {}
   }
 
-  private async serveFromNode(listener: Listener): Promise<void> {
-    this.tellListening()
+  private async serveFromNode(): Promise<void> {
     const backend = new AsyncBackend(this.share.device, this.backendOptions)
     this.backend = backend
+    const failed = new Promise<never>((_, reject) => {
+      this.fail = reject
+    })
+    const serving = this.serveWith(backend)
+    try {
+      await Promise.race([failed, serving])
+    } catch (error) {
+      void this.abandon(backend, serving)
+      throw error
+    }
+  }
+
+  private async serveWith(backend: AsyncBackend): Promise<void> {
+    const { successionFd } = this.start
+    const { state } = this.share
+    const hasServed =
+      state !== undefined &&
+      successionFd !== undefined &&
+      (await this.goOnFromNode(backend, state, successionFd))
+    if (successionFd === undefined) this.tellListening()
+    if (hasServed && (!this.config.keepAlive || this.removed)) return
     do {
-      const fd = await this.acceptFromNode(listener)
+      const fd = await this.acceptFromNode(this.listening)
       if (this.removed) return
       this.arrived()
       await backend.serve(fd)
@@ -230,10 +327,52 @@ export class ShareService {
     } while (this.config.keepAlive && !this.removed)
   }
 
+  /** Does what `goOn` does, while the other shares of the thread do the same. */
+  private async goOnFromNode(
+    backend: AsyncBackend,
+    state: ShareState,
+    successionFd: number,
+  ): Promise<boolean> {
+    let hasBegun = false
+    const begin = async (share: HandedShare) => {
+      await this.host.reach('taken')
+      hasBegun = true
+      this.tellGoingOn(share)
+    }
+    try {
+      const share = await takeOverFromNode(state, successionFd, this.loop)
+      closeSync(successionFd)
+      this.listener = new Listener(share.listenFd)
+      if (share.connection === undefined) {
+        await begin(share)
+        return false
+      }
+      this.connected = true
+      await backend.goOn(share.connection, () => begin(share))
+      this.left()
+      return true
+    } catch (error) {
+      if (hasBegun || !isTakeOverRefusal(error)) throw error
+      this.tell({ type: 'refused', reason: error.message })
+      // This process ends, and must not touch what it shares with the one that goes on.
+      return await new Promise<never>(() => {})
+    }
+  }
+
   private get backendOptions(): AsyncBackendOptions {
     const { pollUs } = this.start.config
     const usesPromises = this.own !== undefined
-    return { pollUs, logger: this.logger, loop: this.loop, usesPromises, ...leftOutMarks() }
+    const { neighbours } = this.host
+    return {
+      pollUs,
+      logger: this.logger,
+      loop: this.loop,
+      usesPromises,
+      ...(neighbours === undefined ? {} : { neighbours }),
+      // The host's calls end, or are given up, in their own time.
+      ...(usesPromises ? {} : { stopTimeoutMs: Number.POSITIVE_INFINITY }),
+      ...leftOutMarks(),
+    }
   }
 
   private arrived(): void {
@@ -303,16 +442,27 @@ export class ShareService {
     return -EAGAIN
   }
 
-  /** Stops listening, and answers everything from now on with an error, until the front-end leaves. */
-  private remove(): object {
-    const { listening: listener } = this
+  /**
+   * Stops listening, and answers everything from now on with an error, until the front-end leaves. In Node's loop a promise,
+   * which waits for what the host carries out.
+   */
+  private remove(): object | Promise<object> {
+    const { listening: listener, backend } = this
     if (this.removed) throw new CommandError('the share is removed already')
     this.removed = true
     this.loop.remove(listener.fd)
     listener.close()
-    this.stopWaiting?.()
-    this.share.close()
-    return { connected: this.connected }
+    const { connected } = this
+    if (!(backend instanceof AsyncBackend)) {
+      this.share.close()
+      return { connected }
+    }
+    this.share.refuse()
+    return backend.settle().then(() => {
+      this.share.close()
+      this.stopWaiting?.()
+      return { connected }
+    })
   }
 
   /** Replaces the settings. Some take effect at the next mount. */
@@ -326,15 +476,20 @@ export class ShareService {
   private async acceptFromNode(listener: Listener): Promise<number> {
     for (;;) {
       const fd = await new Promise<number>((resolve) => {
-        const unwatch = this.loop.watch(() => this.loop.wait(0))
+        const unwatch = this.loop.watch(() => this.guarded(() => this.loop.wait(0)))
         const end = (accepted: number) => {
           unwatch()
           this.loop.remove(listener.fd)
           this.stopWaiting = undefined
+          this.listenAgain = undefined
           resolve(accepted)
         }
         this.stopWaiting = () => end(-EAGAIN)
-        this.loop.addReadable(listener.fd, () => end(listener.accept()))
+        this.listenAgain = () => {
+          this.loop.remove(listener.fd)
+          this.loop.addReadable(listener.fd, () => end(listener.accept()))
+        }
+        this.listenAgain()
       })
       if (fd >= 0 || this.removed) return this.unlessRemoved(fd)
       if (fd === -EAGAIN) continue
@@ -397,26 +552,38 @@ export class ShareService {
   }
 
   private runCommands(port: MessagePort): void {
-    for (let got = receiveMessageOnPort(port); got !== undefined; got = receiveMessageOnPort(port)) {
-      // ShareThread sends only commands on this port.
+    while (!this.isChanging) {
+      const got = receiveMessageOnPort(port)
+      if (got === undefined) return
+      // ShareClient sends only commands on this port.
       const command = got.message as WorkerCommand
       const startMs = performance.now()
-      this.tell({
-        type: 'answer',
-        id: command.id,
-        ...this.outcomeOf(command),
-        tookMs: performance.now() - startMs,
-      })
+      const outcome = outcomeOf(() => this.carryOut(command))
+      const tookMs = performance.now() - startMs
+      const answer = (result: Outcome) => this.tell({ type: 'answer', id: command.id, ...result, tookMs })
+      if ('later' in outcome) this.answerLater(outcome.later, answer, port)
+      else answer(outcome)
     }
   }
 
-  private outcomeOf(command: WorkerCommand): { result: unknown } | { error: string } {
-    try {
-      return { result: this.carryOut(command) }
-    } catch (error) {
-      if (!isRefusal(error)) throw error
-      return { error: error.message }
+  /** The commands after it wait for one that takes longer than its turn. */
+  private answerLater(later: Promise<unknown>, answer: (outcome: Outcome) => void, port: MessagePort): void {
+    this.isChanging = true
+    const settled = (result: () => unknown) => {
+      this.isChanging = false
+      this.guarded(() => {
+        const outcome = outcomeOf(result)
+        if (!('later' in outcome)) answer(outcome)
+        this.runCommands(port)
+      })
     }
+    later.then(
+      (result) => settled(() => result),
+      (error) =>
+        settled(() => {
+          throw error
+        }),
+    )
   }
 
   private carryOut({ name, argument }: WorkerCommand): unknown {
@@ -473,6 +640,24 @@ export class ShareService {
     this.tell({ type: 'trace', chunk, first })
     return true
   }
+}
+
+type Outcome = { readonly result: unknown } | { readonly error: string }
+
+/** Runs a command. Its refusal is an outcome; any other error is a bug, and thrown. */
+function outcomeOf(run: () => unknown): Outcome | { readonly later: Promise<unknown> } {
+  try {
+    const result = run()
+    return result instanceof Promise ? { later: result } : { result }
+  } catch (error) {
+    if (!isRefusal(error)) throw error
+    return { error: error.message }
+  }
+}
+
+/** Returns true for what is wrong with a share that another process hands over. */
+function isTakeOverRefusal(error: unknown): error is Error {
+  return error instanceof StateError || error instanceof ProtocolError || error instanceof RangeError
 }
 
 /** Tests name marks of the dirty log to leave out, and must then find pages that were not marked. */

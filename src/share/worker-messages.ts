@@ -1,7 +1,10 @@
 import type { MessagePort } from 'node:worker_threads'
 import type { ShareConfig } from './share-config.js'
 
-/** The data that the program of a share starts with. */
+/**
+ * The data that the program of a share starts with. A thread that sees no files also finds the file of the addon among its
+ * data, which is loaded already: see native/load-addon.js.
+ */
 export interface WorkerStart {
   readonly config: ShareConfig
   /** The shared directory, as this process sees it once it is confined. */
@@ -26,13 +29,23 @@ export interface WorkerStart {
   readonly traceAcks: SharedArrayBuffer
   /** One 32-bit word: the number of the last milestone that the thread may pass, or GIVEN_UP. */
   readonly allowed: SharedArrayBuffer
-  /** True on the main thread, whose own work goes on between requests. False: the thread may block. */
-  readonly isOnMainThread: boolean
-  /** The file of the addon, which is loaded already, for a thread that sees no files: see native/load-addon.js. */
-  readonly nativePath: string | undefined
 }
 
-/** A thread that is told this at a milestone ends. */
+/** What a thread for several shares is told. A share goes by the number that it is given here. */
+export type SharedThreadOrder =
+  | { readonly type: 'start'; readonly share: number; readonly start: WorkerStart }
+  /** The word at `allowed` of this share's start has changed. */
+  | { readonly type: 'allowed'; readonly share: number }
+  /** There are no shares any more, and none will come. */
+  | { readonly type: 'end' }
+
+/** What a thread for several shares tells of one of them. `gone`: it has ended, or has `failed` with an error. */
+export interface SharedThreadNews {
+  readonly share: number
+  readonly message: WorkerMessage | { readonly type: 'gone'; readonly failed: Error | undefined }
+}
+
+/** The program of a share that is told this at a milestone ends. */
 export const GIVEN_UP = -1
 
 /**

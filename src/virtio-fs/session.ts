@@ -232,6 +232,11 @@ export class Session {
   /** Ends the session for good: from now on every request fails with `errno`, INIT included. */
   shut(errno: number): void {
     this.end()
+    this.refuseAll(errno)
+  }
+
+  /** From now on every request fails with `errno`, INIT included. Those under way end as they do, and then it is to be shut. */
+  refuseAll(errno: number): void {
     this.shutWith = -errno
   }
 

@@ -1,4 +1,4 @@
-import { list, type OptionSpec, text } from '../option-spec.js'
+import { flag, list, type OptionSpec, text } from '../option-spec.js'
 
 const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'off'] as const
 export type LogLevel = (typeof logLevels)[number]
@@ -30,6 +30,19 @@ export const processOptions = [
     kind: { type: 'count', min: 0, max: 2 ** 16, unit: 'threads' },
     scope: 'share',
     text: "the most threads that copy large reads beside the share's thread, while processors are free; by default one for each further processor, at most 4",
+  },
+  {
+    name: 'share-threads',
+    argument: 'n',
+    kind: { type: 'count', min: 1, max: 4096, unit: 'threads' },
+    scope: 'process',
+    text: 'as many shares have a thread each; if there are more, they live together on so many threads. By default one for each processor that the process may use',
+  },
+  {
+    name: 'own-thread',
+    kind: flag,
+    scope: 'share',
+    text: 'serve the share on a thread of its own, however many shares there are: no other one waits when the host holds it up',
   },
   {
     name: 'rlimit-nofile',

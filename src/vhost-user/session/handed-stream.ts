@@ -82,7 +82,7 @@ export class HandedSender {
   }
 }
 
-/** Receives what a HandedSender sends. Blocks. */
+/** Receives what a HandedSender sends. */
 export class HandedReceiver {
   private readonly packet = new Uint8Array(1 + MAX_PACKET_BYTES)
   private readonly arrived = new Int32Array(1 + FDS_PER_PACKET)
@@ -93,12 +93,16 @@ export class HandedReceiver {
   constructor(private readonly fd: number) {}
 
   /**
-   * Returns the next bytes, valid until the next call, or undefined at the end. Throws StateError if the other process has
-   * ended before.
+   * Returns the next bytes, valid until the next call, or undefined at the end. Unless it `blocks`, it returns 'later' if none
+   * have come. Throws StateError if the other process has ended before.
    */
-  receive(): Uint8Array | undefined {
+  receive(blocks?: true): Uint8Array | undefined
+  receive(blocks: boolean): Uint8Array | undefined | 'later'
+  receive(blocks = true): Uint8Array | undefined | 'later' {
+    const flags = blocks ? 0 : native.constants.MSG_DONTWAIT
     for (;;) {
-      const got = native.receiveMessage(this.fd, this.packet, 0, this.packet.length, this.arrived, 0)
+      const got = native.receiveMessage(this.fd, this.packet, 0, this.packet.length, this.arrived, flags)
+      if (got === -EAGAIN && !blocks) return 'later'
       if (got <= 0) throw new StateError('the process before has given up')
       const [kind] = this.packet
       for (let n = 1; n <= this.arrived[0]; n++) this.fds.push(this.arrived[n])

@@ -15,7 +15,7 @@ async function limitsFor(...inodes: readonly number[]): Promise<readonly number[
   const limits: number[] = []
   const serving = inodes.map((count, n) => ({
     config: { socketPath: KEYS[n] },
-    thread: {
+    client: {
       ask: async (_name: 'figures' | 'hand-over', argument: HandOver | undefined) => {
         if (argument === undefined) return { use: { inodes: count } }
         limits.push(argument.limitMs)

@@ -1,10 +1,10 @@
-import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads'
+import { MessageChannel, type MessagePort } from 'node:worker_threads'
 import { Wakeup } from 'vhost-user-ts'
 import { Counters } from 'virtio-fs-ts/protocol'
 import { messageOf } from '../basics/errors.js'
 import { TraceFile } from '../inspect/trace-file.js'
 import type { ShareConfig } from './share-config.js'
-import './v8-flags.js'
+import type { RunningProgram, ShareThread } from './share-threads.js'
 import {
   GIVEN_UP,
   type LogLevel,
@@ -20,22 +20,21 @@ import {
 export interface ShareEvents {
   log(level: LogLevel, fields: object, text: string): void
   /**
-   * The share waits for its first front-end. `engine`: the engine that waits for the host, so the share's thread need
-   * not.
+   * The share waits for its first front-end. `engine`: the engine that waits for the host, so the share's thread need not.
    */
   listening(engine: string | undefined): void
   /** The last front-end has left. */
   ended(): void
-  /** The thread failed: a bug here, or a host that took the share away. */
+  /** The share failed: a bug here, or a host that took it away. */
   failed(error: Error): void
 }
 
-/** The resources of a share's thread. */
+/** The resources of a share. */
 export interface SharePlace {
   /** The shared directory and the trace's file, as paths that this process sees once it is confined. */
   readonly root: string
   readonly trace: string | undefined
-  /** A listening socket; the thread takes ownership. -1: it comes over `successionFd`. */
+  /** A listening socket; the share takes ownership. -1: it comes over `successionFd`. */
   readonly listenFd: number
   /** The socket over which another process hands the share over; undefined: the share begins by itself. */
   readonly successionFd?: number | undefined
@@ -45,17 +44,6 @@ export interface SharePlace {
   readonly procFd: number
   /** The most descriptors that the share may hold at a time. */
   readonly fdLimit: number
-  /** The program of the thread, if this process sees no files any more; undefined: it is read from its files. */
-  readonly loaded?: LoadedProgram
-  /** True: serve on the main thread, without a thread for this share. */
-  readonly onMainThread?: boolean
-}
-
-/** The program of a share's thread, in memory. */
-export interface LoadedProgram {
-  readonly text: string
-  /** The addon's file, by the name under which it is loaded. */
-  readonly nativePath: string
 }
 
 /** Latencies are counted for this long after they were last asked for. */
@@ -66,10 +54,10 @@ interface Waiting {
   reject(error: Error): void
 }
 
-/** The thread that serves a share, seen from the main thread; or the share itself, if it is served there. */
-export class ShareThread {
+/** A share on its thread, seen from the main thread. */
+export class ShareClient {
   readonly counters = new Counters()
-  /** Resolves when the thread is gone, some time after its share has ended. */
+  /** Resolves when the share is gone, some time after it has ended. */
   readonly exited: Promise<void>
   private readonly wakeup = new Wakeup()
   private readonly port: MessagePort
@@ -79,29 +67,19 @@ export class ShareThread {
   private readonly allowed = new Int32Array(new SharedArrayBuffer(4))
   private readonly milestones = new Map<Milestone, Waiting>()
   private readonly reaching: Readonly<Record<Milestone, Promise<unknown>>>
-  /** Why nothing can be asked of the thread any more. */
+  /** Why nothing can be asked of the share any more. */
   private over: Error | undefined
   private nextId = 1
-  /** Wakes a share on this thread. */
-  private allowedChanged: () => void = () => {}
+  private readonly program: RunningProgram
   private timing: NodeJS.Timeout | undefined
-  /** The total time that commands have taken on the thread. */
+  /** The total time that commands have taken on its thread. */
   busyMs = 0
 
-  /** Starts the thread, which stops at each milestone until it is allowed on. */
+  /** Starts the share on `thread`. It stops at each milestone until it is allowed on. */
   constructor(
+    thread: ShareThread,
     config: ShareConfig,
-    {
-      root,
-      trace,
-      listenFd,
-      successionFd,
-      isCounted = false,
-      procFd,
-      fdLimit,
-      loaded,
-      onMainThread = false,
-    }: SharePlace,
+    { root, trace, listenFd, successionFd, isCounted = false, procFd, fdLimit }: SharePlace,
     logLevel: string,
     private readonly events: ShareEvents,
   ) {
@@ -129,38 +107,15 @@ export class ShareThread {
       counters: this.counters.memory,
       traceAcks: this.traceAcks.buffer,
       allowed: this.allowed.buffer,
-      isOnMainThread: onMainThread,
-      nativePath: loaded?.nativePath,
     }
-    this.exited = (onMainThread ? this.runHere(start) : this.runInWorker(start, loaded)).finally(() => {
-      this.end(new Error('the share has ended'))
-      this.wakeup.close()
-      this.port.close()
-    })
-  }
-
-  private runInWorker(start: WorkerStart, loaded: LoadedProgram | undefined): Promise<void> {
-    const worker = new Worker(loaded?.text ?? new URL('../share/share-worker.js', import.meta.url), {
-      eval: loaded !== undefined,
-      workerData: start,
-      transferList: [start.commandPort],
-    })
-    worker.on('message', (message: WorkerMessage) => this.handle(message))
-    worker.on('error', (error) => this.fail(error))
-    return new Promise((resolve) => worker.once('exit', () => resolve()))
-  }
-
-  private async runHere(start: WorkerStart): Promise<void> {
-    const changed = () => new Promise<void>((resolve) => (this.allowedChanged = resolve))
-    try {
-      // A bundle of its own, as that of the worker: V8 takes a constant of another file for a variable.
-      const { href } = new URL('../share/share-on-main-thread.js', import.meta.url)
-      // The type is that of the file behind the address.
-      const { runOnMainThread } = (await import(href)) as typeof import('./share-on-main-thread.js')
-      await runOnMainThread(start, (message) => this.handle(message), changed)
-    } catch (error) {
-      this.fail(error instanceof Error ? error : new Error(messageOf(error)))
-    }
+    this.program = thread.run(start, (message) => this.handle(message))
+    this.exited = this.program.gone
+      .catch((error: Error) => this.fail(error))
+      .finally(() => {
+        this.end(new Error('the share has ended'))
+        this.wakeup.close()
+        this.port.close()
+      })
   }
 
   /** True if nothing can be asked of it any more. */
@@ -186,17 +141,17 @@ export class ShareThread {
     return promise
   }
 
-  /** Resolves when the thread has reached a milestone and waits there. Rejects if it fails before. */
+  /** Resolves when the share has reached a milestone and waits there. Rejects if it fails before. */
   async reached(milestone: Milestone): Promise<void> {
     await this.reaching[milestone]
   }
 
-  /** Lets the thread continue past a milestone. */
+  /** Lets the share continue past a milestone. */
   allow(milestone: Milestone): void {
     this.setAllowed(milestones.indexOf(milestone) + 1)
   }
 
-  /** Ends a thread that waits at a milestone. */
+  /** Ends a share that waits at a milestone. */
   giveUp(): void {
     this.setAllowed(GIVEN_UP)
   }
@@ -204,10 +159,10 @@ export class ShareThread {
   private setAllowed(value: number): void {
     Atomics.store(this.allowed, 0, value)
     Atomics.notify(this.allowed, 0)
-    this.allowedChanged()
+    this.program.allowed()
   }
 
-  /** Asks the thread something. Rejects with what is wrong with the question, or when the share has ended. */
+  /** Asks the share something. Rejects with what is wrong with the question, or when the share has ended. */
   ask(name: ShareCommandName | ShareChangeName, argument: unknown): Promise<unknown> {
     if (this.over !== undefined) return Promise.reject(this.over)
     const id = this.nextId++
@@ -262,7 +217,7 @@ export class ShareThread {
     Atomics.add(this.traceAcks, 0, 1)
   }
 
-  /** The thread no longer answers. */
+  /** The share no longer answers. */
   private end(why: Error): void {
     this.over ??= why
     for (const { reject } of this.waiting.values()) reject(this.over)
