@@ -95,13 +95,13 @@ class Server {
   private get mainCanServe(): boolean {
     const { configuration, confinement } = this.plan
     const { controlFd, metricsFd } = this.sockets
-    const { successor } = this.links
     return (
       !canChange(configuration) &&
       !this.isWatched &&
       confinement.sandbox !== 'none' &&
       !isProfiled &&
-      [controlFd, metricsFd, successor].every((part) => part === undefined)
+      controlFd === undefined &&
+      metricsFd === undefined
     )
   }
 

@@ -1,6 +1,7 @@
 import type { Neighbours } from 'vhost-user-ts'
 import { prepareOwnThread } from '../passthrough/own-thread.js'
 import { loadFileSystem } from './load-file-system.js'
+import type { ShareHost } from './share-host.js'
 import { ShareService } from './share-service.js'
 import {
   GIVEN_UP,
@@ -9,17 +10,6 @@ import {
   type WorkerMessage,
   type WorkerStart,
 } from './worker-messages.js'
-
-/** What the program of a share is given by the thread on which it runs. */
-export interface ShareHost {
-  tell(message: WorkerMessage): void
-  /** Reports a milestone and waits until the program may continue. False: it is not wanted any more. */
-  reach(milestone: Milestone): boolean | Promise<boolean>
-  /** The same without returning to Node. Undefined on a thread with other work, which must not be blocked. */
-  readonly block: ((milestone: Milestone) => boolean) | undefined
-  /** The other shares of the thread. */
-  readonly neighbours: Neighbours | undefined
-}
 
 /** Loads what a share needs, opens it, and serves it to its end. */
 export async function runShare(start: WorkerStart, host: ShareHost): Promise<void> {

@@ -43,7 +43,7 @@ import { makeFsDevice, makeOwnDevice, type ShareDevice } from './make-fs-device.
 import { ShareCommands } from './share-commands.js'
 import type { ShareConfig } from './share-config.js'
 import type { ShareFigures } from './share-figures.js'
-import type { ShareHost } from './share-program.js'
+import type { ShareHost } from './share-host.js'
 import type { ShareState } from './share-state.js'
 import type { HandOver, LogLevel, WorkerCommand, WorkerMessage, WorkerStart } from './worker-messages.js'
 
