@@ -95,8 +95,8 @@ bench-neighbours: build ## Measure what a flood on one share does to the latency
 	@node dist/vm/bench-neighbours.js $(foreach name,ROUNDS RUN_MS,$(call option,$(name)))
 
 .PHONY: bench-live-shares
-bench-live-shares: build ## Measure what it costs a share when others are added and removed, and what they leave (COUNT=)
-	@node dist/vm/bench-live-shares.js $(call option,COUNT)
+bench-live-shares: build ## Measure what it costs a share when others are added and removed, and what they leave (COUNT=, THREADS=)
+	@node dist/vm/bench-live-shares.js $(foreach name,COUNT THREADS,$(call option,$(name)))
 
 .PHONY: bench-migration
 bench-migration: build ## Measure how long a guest with many inodes in its cache stops for a migration, beside a peer (INODES=, ROUNDS=, PEER=)

@@ -307,6 +307,8 @@ export function seekDirectory(fd: number, low: number, high: number): number
 // ---- open files ----
 
 export function close(fd: number): number
+/** Closes every descriptor in `fds`. Of many, a thread of their own goes on with that. Returns 0. */
+export function closeAll(fds: Int32Array): number
 export function dup(fd: number): number
 /** Makes `target`, an open descriptor, a copy of `fd`. */
 export function dupTo(fd: number, target: number): number

@@ -23,6 +23,7 @@ export const {
   becomeProgram,
   capabilities,
   close,
+  closeAll,
   constants,
   copyFileRange,
   credentialsEnter,

@@ -21,6 +21,7 @@ const WARM_UP = 50
 
 interface Options {
   count: number
+  threads?: number
 }
 
 /** A client of the socket for changes. */
@@ -56,13 +57,27 @@ function heldBy(launcherPid: number): { fds: number; threads: number; privateKib
   }
 }
 
-async function run({ count }: Options): Promise<void> {
+async function run({ count, threads }: Options): Promise<void> {
   const dir = makeTemporaryDir()
   const share = makeBenchShare(SHARE_PATHS.memory)
   const [socket, control] = [join(dir.path, 'socket'), join(dir.path, 'control')] as const
   mkdirSync(join(dir.path, 'other'))
   const words = `tag=other,path=${join(dir.path, 'other')},socket=${join(dir.path, 'other.sock')}`
-  const options = ['--keep-alive', '--sandbox', 'namespace', '--control-socket', control]
+  const second = join(dir.path, 'second')
+  mkdirSync(second)
+  // One more share than threads from the start: those to come live on the thread of the share that is measured.
+  const shared =
+    threads === undefined
+      ? []
+      : [
+          '--share-threads',
+          `${threads}`,
+          ...Array.from({ length: threads }, (_, n) => [
+            '--share',
+            `path=${second},socket=${second}-${n}.sock,tag=second-${n}`,
+          ]).flat(),
+        ]
+  const options = [...shared, '--keep-alive', '--sandbox', 'namespace', '--control-socket', control]
   const device = await DeviceProcess.startOurs(
     ['--shared-dir', share.path, '--socket-path', socket, ...options],
     [socket],
@@ -107,6 +122,7 @@ async function run({ count }: Options): Promise<void> {
 const command = new Command('bench-live-shares')
   .description('Adds and removes shares beside a share under load.')
   .option('--count <n>', 'how many shares come and go', parseCount, 1000)
+  .option('--threads <n>', 'have the shares live together on so many threads', parseCount)
   .exitOverride()
 
 await runAsProgram(command, run, describeFailure)

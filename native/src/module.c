@@ -8,6 +8,7 @@
 NAPI_MODULE_INIT()
 {
     REGISTER(register_async);
+    REGISTER(register_close_all);
     REGISTER(register_constants);
     REGISTER(register_credentials);
     REGISTER(register_directory);

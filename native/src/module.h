@@ -5,6 +5,7 @@
 #include <stdbool.h>
 
 bool register_async(napi_env env, napi_value exports);
+bool register_close_all(napi_env env, napi_value exports);
 bool register_constants(napi_env env, napi_value exports);
 bool register_credentials(napi_env env, napi_value exports);
 bool register_dirty_log(napi_env env, napi_value exports);

@@ -1,21 +1,27 @@
 import type { ShareConfig } from '../share/share-config.js'
 import {
   type LoadedProgram,
-  type MainThread,
   OwnThread,
   SharedThread,
   type ShareThread,
+  type ThreadOfSeveral,
 } from '../share/share-threads.js'
+
+/** Makes threads. `loaded`: their program, if this process sees no files any more. */
+export interface ThreadMaker {
+  own(loaded: LoadedProgram | undefined): ShareThread
+  shared(loaded: LoadedProgram | undefined): ThreadOfSeveral
+}
+
+const workers: ThreadMaker = {
+  own: (loaded) => new OwnThread(loaded),
+  shared: (loaded) => new SharedThread(loaded),
+}
 
 /** Returns true for a share whose work can hold its thread for long, or that asks for a thread: it has no neighbours. */
 function needsOwnThread({ ownThread, fileSystem, quota }: ShareConfig): boolean {
   // A module may do anything. A quota is counted when the share starts, and whenever that is asked for.
   return ownThread || fileSystem !== undefined || quota !== undefined
-}
-
-/** Returns true if the main thread can serve a share: what it traces goes through that thread. */
-function canBeOnMainThread(config: ShareConfig): boolean {
-  return !needsOwnThread(config) && config.trace === undefined
 }
 
 /**
@@ -24,39 +30,47 @@ function canBeOnMainThread(config: ShareConfig): boolean {
  * many others.
  */
 export class ThreadChoice {
-  private shared: SharedThread[] = []
+  private shared: ThreadOfSeveral[] = []
   private ownCount = 0
   private readonly isCrowded: boolean
 
   /** `expected`: the shares of the start. `main`: the main thread, if it can serve, too. */
   constructor(
     private readonly limit: number,
-    expected: readonly ShareConfig[],
-    private readonly main: MainThread | undefined,
+    private readonly expected: readonly ShareConfig[],
+    private readonly main: ThreadOfSeveral | undefined,
+    private readonly make = workers,
   ) {
     this.isCrowded = expected.filter((config) => !needsOwnThread(config)).length > limit
   }
 
   threadFor(config: ShareConfig, loaded?: LoadedProgram): ShareThread {
     this.shared = this.shared.filter(({ over }) => !over)
-    const { main, shared, limit } = this
-    if (needsOwnThread(config)) return this.ownThread(loaded)
-    const mainCanServe = main !== undefined && canBeOnMainThread(config)
-    if (mainCanServe && main.count === 0) return main
-    const mainCount = main === undefined ? 0 : 1
-    if (!this.isCrowded && this.ownCount + mainCount + shared.length < limit) return this.ownThread(loaded)
-    const candidates = mainCanServe ? [main, ...shared] : shared
+    const { shared, limit, make } = this
+    const main = this.canBeOnMain(config) ? this.main : undefined
+    if (main?.count === 0) return main
+    if (needsOwnThread(config)) return make.own(loaded)
+    const mainCount = this.main === undefined ? 0 : 1
+    if (!this.isCrowded && this.ownCount + mainCount + shared.length < limit) return this.counted(loaded)
+    const candidates = main === undefined ? shared : [main, ...shared]
     if (candidates.length === 0 || shared.length + mainCount < limit) {
-      const thread = new SharedThread(loaded)
+      const thread = make.shared(loaded)
       shared.push(thread)
       return thread
     }
     return candidates.reduce((least, thread) => (thread.count < least.count ? thread : least))
   }
 
-  private ownThread(loaded: LoadedProgram | undefined): ShareThread {
+  /** What is traced goes through the main thread. What needs a thread to itself can be there alone. */
+  private canBeOnMain(config: ShareConfig): boolean {
+    const { ownThread, fileSystem, trace } = config
+    if (ownThread || fileSystem !== undefined || trace !== undefined) return false
+    return this.expected.length === 1 || !needsOwnThread(config)
+  }
+
+  private counted(loaded: LoadedProgram | undefined): ShareThread {
     this.ownCount++
-    const thread = new OwnThread(loaded)
+    const thread = this.make.own(loaded)
     return {
       run: (start, handle) => {
         const program = thread.run(start, handle)

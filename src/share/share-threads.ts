@@ -23,6 +23,14 @@ export interface ShareThread {
   run(start: WorkerStart, handle: (message: WorkerMessage) => void): RunningProgram
 }
 
+/** A thread that serves any number of shares. */
+export interface ThreadOfSeveral extends ShareThread {
+  /** The number of its shares now. */
+  readonly count: number
+  /** True once no more shares may come. */
+  readonly over: boolean
+}
+
 /** A thread that serves one share. It may block. */
 export class OwnThread implements ShareThread {
   /** `loaded`: the program, if this process sees no files any more. */
@@ -43,11 +51,10 @@ interface Program {
 }
 
 /** A thread that serves several shares, which take turns. It ends with the last of them. */
-export class SharedThread implements ShareThread {
+export class SharedThread implements ThreadOfSeveral {
   private readonly worker: Worker
   private readonly programs = new Map<number, Program>()
   private nextShare = 0
-  /** True once no more shares may come. */
   over = false
 
   constructor(loaded: LoadedProgram | undefined) {
@@ -64,7 +71,6 @@ export class SharedThread implements ShareThread {
     )
   }
 
-  /** The number of its shares. */
   get count(): number {
     return this.programs.size
   }
@@ -100,7 +106,7 @@ export class SharedThread implements ShareThread {
 }
 
 /** The main thread, where it has nothing else to do that cannot wait for the host. */
-export class MainThread implements ShareThread {
+export class MainThread implements ThreadOfSeveral {
   count = 0
   readonly over = false
   private neighbours: Neighbours | undefined

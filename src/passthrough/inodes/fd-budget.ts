@@ -12,8 +12,8 @@ export class FdBudget {
     this.used++
   }
 
-  give(): void {
-    this.used--
+  give(count = 1): void {
+    this.used -= count
   }
 
   get left(): number {

@@ -28,6 +28,13 @@ export class InodeIndex {
     this.shards = Array.from({ length: 1 << SHARD_BITS }, () => new Int32Array(FIRST_CAPACITY))
   }
 
+  clear(): void {
+    for (let n = 0; n < this.shards.length; n++) {
+      if (this.counts[n] > 0) this.shards[n] = new Int32Array(FIRST_CAPACITY)
+    }
+    this.counts.fill(0)
+  }
+
   /** Makes room for so many inodes at once: to grow step by step takes longer. */
   reserve(count: number): void {
     let capacity = FIRST_CAPACITY

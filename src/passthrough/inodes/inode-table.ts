@@ -388,9 +388,13 @@ export class InodeTable {
 
   /** Closes every inode. The table is then empty and ready for a new root. */
   clear(): void {
-    for (const slot of this.slots()) {
-      if (this.chunkOf(slot).lookups[slot & CHUNK_MASK] > 0 || this.givenBack.has(slot)) this.release(slot)
+    const { onRelease } = this
+    if (onRelease !== undefined) {
+      for (const slot of this.slots())
+        if (this.lookupsOf(slot) > 0 || this.givenBack.has(slot)) onRelease(slot)
     }
+    this.count = 0
+    this.index.clear()
     this.givenBack.clear()
     this.fds.clear()
     this.versions.clear()

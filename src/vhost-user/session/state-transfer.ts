@@ -9,8 +9,9 @@ const { EPOLLIN, EPOLLOUT, O_ACCMODE, O_NONBLOCK, O_RDONLY, O_WRONLY } = native.
 const { EAGAIN } = os.errno
 
 const READ_BYTES = 64 * 1024
-/** Pieces moved before everything else has its turn. */
+/** Pieces, and the time after which no other one begins, before everything else has its turn. */
 const PIECES_PER_TURN = 64
+const TURN_MS = 1
 
 /** Throws ProtocolError BAD_FDS unless `fd` is the end of a pipe, or a socket, that can be written or read. */
 export function mustBePipe(fd: number, writable: boolean): void {
@@ -66,7 +67,8 @@ export abstract class StateTransfer {
 
   private readonly pump = (): void => {
     this.guarded(() => {
-      for (let n = 0; n < PIECES_PER_TURN && !this.over; n++) {
+      const untilMs = performance.now() + TURN_MS
+      for (let n = 0; n < PIECES_PER_TURN && !this.over && performance.now() < untilMs; n++) {
         const moved = this.move()
         if (typeof moved !== 'boolean') this.await(moved)
         if (moved !== true) return
