@@ -91,8 +91,8 @@ bench-operate: build ## Measure what metrics and limits cost, and how exactly a 
 	@node dist/vm/bench-operate.js $(foreach name,ROUNDS RUN_MS,$(call option,$(name)))
 
 .PHONY: bench-neighbours
-bench-neighbours: build ## Measure what a flood on one share does to the latency of another (ROUNDS=, RUN_MS=)
-	@node dist/vm/bench-neighbours.js $(foreach name,ROUNDS RUN_MS,$(call option,$(name)))
+bench-neighbours: build ## Measure what a flood on one share does to the latency of another (ROUNDS=, RUN_MS=, THREADS=)
+	@node dist/vm/bench-neighbours.js $(foreach name,ROUNDS RUN_MS THREADS,$(call option,$(name)))
 
 .PHONY: bench-live-shares
 bench-live-shares: build ## Measure what it costs a share when others are added and removed, and what they leave (COUNT=, THREADS=)

@@ -27,6 +27,7 @@ const floods: Readonly<Record<string, Job>> = {
 
 interface Options {
   rounds: number
+  threads?: number
   runMs: number
 }
 
@@ -76,7 +77,11 @@ async function run(options: Options): Promise<void> {
     ['--share', `path=${share.path},socket=${socket}`],
     ['--share', `path=${other.path},socket=${otherSocket}`],
   ]
-  const device = await DeviceProcess.startOurs([...shares.flat(), '--keep-alive'], [socket, otherSocket])
+  const threads = options.threads === undefined ? [] : ['--share-threads', `${options.threads}`]
+  const device = await DeviceProcess.startOurs(
+    [...shares.flat(), ...threads, '--keep-alive'],
+    [socket, otherSocket],
+  )
   const victim = await LoadGenerator.start(socket, share)
   const flooder = await LoadGenerator.start(otherSocket, other)
   process.stdout.write(
@@ -99,6 +104,7 @@ const command = new Command('bench-neighbours')
   .description('Measures what a guest that floods its share does to the latency of another share.')
   .option('--rounds <count>', 'how often each measurement runs', parseCount, 5)
   .option('--run-ms <ms>', 'how long each run takes', parseCount, 1500)
+  .option('--threads <n>', 'serve the shares on so many threads; 1: both live together', parseCount)
   .exitOverride()
 
 await runAsProgram(command, run, describeFailure)
