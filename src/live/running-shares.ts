@@ -68,6 +68,8 @@ export class RunningShares implements ControlledShares {
   private readonly failures = new Map<string, ControlledShare>()
   private nextId = 0
   private logLevel: LogLevel
+  /** The descriptors that each share may hold, in memory that their threads read. */
+  private readonly fdLimit = new Int32Array(new SharedArrayBuffer(4))
   private timed = false
 
   constructor(
@@ -90,12 +92,11 @@ export class RunningShares implements ControlledShares {
     const name = config.tag ?? `${id}`
     const log = named ? this.parts.log.child({ share: name }) : this.parts.log
     log.level = this.parts.log.level
-    const fdLimit = this.fdLimitFor(this.shares.size + 1)
     const { procFd, threads } = this.parts
     const client = new ShareClient(
       threads.threadFor(config, loaded),
       config,
-      { ...place, procFd, fdLimit },
+      { ...place, procFd, fdLimit: this.fdLimit.buffer },
       this.logLevel,
       this.eventsOf(id, log),
     )
@@ -133,7 +134,6 @@ export class RunningShares implements ControlledShares {
       share.client.allow(milestone)
       if (milestone === 'prepared') share.begun = true
     }
-    this.shareDescriptors()
   }
 
   /** Makes a share that serves when it is begun. Resolves to its number. Rejects if it cannot be served. */
@@ -159,7 +159,6 @@ export class RunningShares implements ControlledShares {
     const share = this.get(id)
     share.begun = true
     share.client.allow('prepared')
-    this.shareDescriptors()
   }
 
   /** Gives up the shares that were prepared and have not begun. */
@@ -266,14 +265,10 @@ export class RunningShares implements ControlledShares {
     if (this.shares.delete(id)) this.shareDescriptors()
   }
 
-  private fdLimitFor(count: number): number {
-    return Math.floor(this.parts.fileCount / Math.max(1, count))
-  }
-
-  /** Divides the descriptors evenly among the shares that serve; those that are prepared count already. */
+  /** Divides the descriptors evenly among the shares; those that are prepared count already. */
   private shareDescriptors(): void {
-    const limit = this.fdLimitFor(this.shares.size)
-    for (const { begun, client } of this.all) if (begun) client.ask('descriptors', limit).catch(() => {})
+    const count = Math.max(1, this.shares.size)
+    Atomics.store(this.fdLimit, 0, Math.floor(this.parts.fileCount / count))
   }
 
   private eventsOf(id: number, log: Logger): ShareEvents {

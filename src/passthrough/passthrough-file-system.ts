@@ -79,9 +79,6 @@ export interface ShareUse {
   readonly lockWaiters: number
 }
 
-/** Inodes not in use keep at most one descriptor in this many. */
-const INODE_FD_SHARE = 2
-
 /**
  * Serves a host directory. Make and use it on one thread, which has its own umask and working directory. Throws if the
  * directory cannot be opened.
@@ -202,12 +199,6 @@ export class PassthroughFileSystem implements FileSystem {
     return new LoadedState(this.parts, this.fileOpener, this.rootFd, this.parts.options.migration)
   }
 
-  /** Changes the most descriptors that the share may hold. Those beyond it are closed as new ones are needed. */
-  limitDescriptors(limit: number): void {
-    this.parts.budget.limit = limit
-    this.parts.inodeFds.maxOpen = limit / INODE_FD_SHARE
-  }
-
   /** Gives the directory up, after `destroy`. No request may follow. */
   close(): void {
     this.parts.async.close()
@@ -297,7 +288,8 @@ export class PassthroughFileSystem implements FileSystem {
 function partsOf(options: PassthroughOptions, rootFd: number) {
   const { procFd, fdLimit, rules } = options
   const budget = new FdBudget(fdLimit)
-  const outOfFds = () => options.report('out of file descriptors: the guest gets ENFILE', { limit: fdLimit })
+  const outOfFds = () =>
+    options.report('out of file descriptors: the guest gets ENFILE', { limit: budget.limit })
   const memory = new MemoryAccount()
   const hosts = new HostFileSystems()
   const places = new LastPlaces(
@@ -307,7 +299,7 @@ function partsOf(options: PassthroughOptions, rootFd: number) {
     memory,
   )
   const handles = handlesOf(options, rootFd)
-  const inodeFds = new InodeFds(budget, fdLimit / INODE_FD_SHARE, handles, hosts, places, outOfFds)
+  const inodeFds = new InodeFds(budget, handles, hosts, places, outOfFds)
   const inodes = new InodeTable(inodeFds)
   const opener = new NameOpener(rootFd)
   const paths = new HostPaths(procFd, rootFd, inodes)

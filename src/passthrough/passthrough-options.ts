@@ -23,7 +23,7 @@ export interface PassthroughOptions {
   readonly preserveNoatime: boolean
   readonly writeback: boolean
   /** Most descriptors of this share, for files and inodes together. */
-  readonly fdLimit: number
+  readonly fdLimit: number | Int32Array
   /** Most inodes that the guest may hold at a time. */
   readonly inodeLimit: number
   /** Longest wait for a lock. Undefined: for ever. */

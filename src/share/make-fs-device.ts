@@ -26,7 +26,7 @@ export interface DevicePlace {
   readonly root: string
   /** O_PATH on /proc/self/fd. The caller keeps ownership. */
   readonly procFd: number
-  readonly fdLimit: number
+  readonly fdLimit: number | Int32Array
   readonly counters: Counters
   /** What the tree holds comes from another process: see ShareState.take. */
   readonly isCounted?: boolean
@@ -44,7 +44,6 @@ export interface ShareDevice {
   readonly reports: ShareReports | undefined
   /** Puts other settings in force: caching at once, what is agreed on at INIT with the next mount. */
   change(config: ShareConfig): void
-  limitDescriptors(limit: number): void
   /** Answers every request with ENOTCONN from now on. Those under way end as they do. */
   refuse(): void
   /** Gives the file system up. Requests in flight are answered, and all later ones fail with ENOTCONN. */
@@ -90,7 +89,6 @@ export function makeFsDevice(
     state: (session) => new ShareState({ config, session, passthrough, warn: report }),
     quota: passthrough.quota,
     reports: passthrough.reports,
-    limitDescriptors: (limit) => passthrough.limitDescriptors(limit),
     close: () => passthrough.close(),
   })
 }
@@ -110,7 +108,6 @@ export function makeOwnDevice(
     introspection: made.introspection ?? blind,
     keeps: { xattrs: false, acls: false },
     fixed: notKeptByTrees,
-    limitDescriptors: () => {},
     close: () => {},
   })
 }
@@ -126,7 +123,6 @@ interface Served {
   state?(session: Session): ShareState
   readonly quota?: PassthroughFileSystem['quota']
   readonly reports?: ShareReports
-  limitDescriptors(limit: number): void
   close(): void
 }
 
@@ -164,7 +160,6 @@ function assemble(
       session.wishes = wishes(next)
       state?.change(next)
     },
-    limitDescriptors: (limit) => served.limitDescriptors(limit),
     refuse: () => session.refuseAll(ENOTCONN),
     close: () => {
       device.reset()

@@ -43,7 +43,7 @@ export interface SharePlace {
   /** O_PATH on /proc/self/fd. The caller keeps ownership. */
   readonly procFd: number
   /** The most descriptors that the share may hold at a time. */
-  readonly fdLimit: number
+  readonly fdLimit: SharedArrayBuffer
 }
 
 /** Latencies are counted for this long after they were last asked for. */

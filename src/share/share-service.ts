@@ -394,7 +394,13 @@ export class ShareService {
     }
     const { own } = this
     if (own !== undefined) return makeOwnDevice(config, own, new Counters(counters), this.rules, observer)
-    const place = { root, procFd, fdLimit, counters: new Counters(counters), isCounted }
+    const place = {
+      root,
+      procFd,
+      fdLimit: new Int32Array(fdLimit),
+      counters: new Counters(counters),
+      isCounted,
+    }
     return makeFsDevice(config, place, this.rules, observer)
   }
 
@@ -601,9 +607,6 @@ export class ShareService {
         return this.handOver(argument as HandOver)
       case 'resume':
         return this.goOnAfterAll()
-      case 'descriptors':
-        this.share.limitDescriptors(Number(argument))
-        return {}
       default:
         return this.commands.run(name, argument)
     }

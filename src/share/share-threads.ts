@@ -54,6 +54,7 @@ interface Program {
 export class SharedThread implements ThreadOfSeveral {
   private readonly worker: Worker
   private readonly programs = new Map<number, Program>()
+  private readonly ended: Promise<void>
   private nextShare = 0
   over = false
 
@@ -65,7 +66,7 @@ export class SharedThread implements ThreadOfSeveral {
       else if (message.failed === undefined) program?.resolve()
       else program?.reject(message.failed)
     })
-    endOf(this.worker).then(
+    this.ended = endOf(this.worker).then(
       () => this.end(new Error('the thread has ended')),
       (error: Error) => this.end(error),
     )
@@ -91,11 +92,13 @@ export class SharedThread implements ThreadOfSeveral {
     this.worker.postMessage(order, transfers)
   }
 
-  private forget(share: number): void {
+  /** The last share is gone when the thread is. */
+  private async forget(share: number): Promise<void> {
     this.programs.delete(share)
     if (this.count > 0 || this.over) return
     this.over = true
     this.tell({ type: 'end' })
+    await this.ended
   }
 
   /** An error that no share could keep to itself ends all of them. */

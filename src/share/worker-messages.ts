@@ -18,7 +18,7 @@ export interface WorkerStart {
   /** True: what the tree of the share holds comes along, and need not be counted. */
   readonly isCounted: boolean
   /** The most descriptors that the share may hold at a time. */
-  readonly fdLimit: number
+  readonly fdLimit: SharedArrayBuffer
   readonly logLevel: string
   /** The port for commands. An eventfd announces each one, because the thread blocks outside JavaScript. */
   readonly commandPort: MessagePort
@@ -87,11 +87,10 @@ export interface WorkerCommand {
 
 /**
  * Changes of a running share, which come from the main thread itself. 'settings': a ShareConfig that replaces the present
- * one. 'descriptors': the most that the share may hold. 'log-level': the least
- * severe level to log. 'remove': the share ends, and its guest gets errors. 'hand-over': a HandOver; the share is suspended
+ * one. 'log-level': the least severe level to log. 'remove': the share ends, and its guest gets errors. 'hand-over': a HandOver; the share is suspended
  * and handed to another process. 'resume': it goes on after all.
  */
-export type ShareChangeName = 'settings' | 'descriptors' | 'log-level' | 'remove' | 'hand-over' | 'resume'
+export type ShareChangeName = 'settings' | 'log-level' | 'remove' | 'hand-over' | 'resume'
 
 /** The socket that leads to the thread of the other process, and the longest time that it may take. */
 export interface HandOver {

@@ -4,9 +4,16 @@
  */
 export class FdBudget {
   used = 0
+  private readonly word: Int32Array
 
-  /** More may be in use when `limit` is lowered: then none is left until enough are closed. */
-  constructor(public limit: number) {}
+  /** `limit`: a number, or a word that any thread may change. More may be in use when it is lowered. */
+  constructor(limit: number | Int32Array) {
+    this.word = typeof limit === 'number' ? Int32Array.of(limit) : limit
+  }
+
+  get limit(): number {
+    return this.word[0]
+  }
 
   take(): void {
     this.used++

@@ -8,6 +8,8 @@ import { CHUNK_BITS, CHUNK_MASK, CHUNK_SLOTS } from './slot-chunks.js'
 import { STATX_MASK, statxIsDirectory, statxIsNameless } from './statx.js'
 
 const NONE = -1
+/** Inodes not in use keep at most one descriptor in this many. */
+const INODE_FD_SHARE = 2
 /** Most descriptors examined for one to close while there is still room: no request scans a whole table. */
 const EASY_STEPS = 64
 
@@ -33,7 +35,7 @@ const LOST = 4
 const UNSEEN = 8
 
 /**
- * O_PATH descriptors of inodes, by slot. `maxOpen` and the budget limit the open ones. Beyond that limit, descriptors not
+ * O_PATH descriptors of inodes, by slot. The budget limits the open ones, and half of it those of inodes that are not in use. Beyond that limit, descriptors not
  * used lately are closed, and reopened by file handle on demand. Every inode keeps its descriptor if the host's file
  * system has no handles or this process may not open them.
  *
@@ -57,7 +59,6 @@ export class InodeFds {
 
   constructor(
     private readonly budget: FdBudget,
-    public maxOpen: number,
     private readonly handles: FileHandles | undefined,
     private readonly hosts: HostFileSystems,
     private readonly places: LastPlaces,
@@ -68,7 +69,7 @@ export class InodeFds {
   /** Makes room for one more descriptor and closes another one if necessary. Returns false if there is no room. */
   makeRoom(): boolean {
     if (this.budget.left === 0) this.evictOne(2 * this.open.length)
-    else if (this.open.length >= this.maxOpen) this.evictOne(EASY_STEPS)
+    else if (this.open.length >= this.budget.limit / INODE_FD_SHARE) this.evictOne(EASY_STEPS)
     const hasRoom = this.budget.left > 0
     if (!hasRoom) this.outOfFds()
     return hasRoom

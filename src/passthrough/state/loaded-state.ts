@@ -55,7 +55,7 @@ interface Share {
   readonly opener: NameOpener
   readonly budget: FdBudget
   readonly procFd: number
-  readonly options: { readonly inodeLimit: number; readonly fdLimit: number }
+  readonly options: { readonly inodeLimit: number }
 }
 
 /** Fills a share that has only its root from the sections of another one. */
@@ -82,7 +82,7 @@ export class LoadedState {
     this.handles = new FileHandles(share.procFd)
     this.lost = new LostItems(migration.onError)
     this.maxInodeSlot = FREE_SLOTS_FACTOR * share.options.inodeLimit + SPARE_SLOTS
-    this.maxHandleSlot = FREE_SLOTS_FACTOR * share.options.fdLimit + SPARE_SLOTS
+    this.maxHandleSlot = FREE_SLOTS_FACTOR * share.budget.limit + SPARE_SLOTS
   }
 
   get takers(): readonly SectionTaker[] {

@@ -132,7 +132,7 @@ t.test(
       forget: () => {},
       close: () => {},
     } as unknown as FileHandles
-    const fds = new InodeFds(new FdBudget(100), 50, dead, hosts, places, () => {})
+    const fds = new InodeFds(new FdBudget(100), dead, hosts, places, () => {})
     const probe = openSync(directory, O_DIRECTORY)
     hosts.of(DEVICE, probe).handleLife = HandleLife.Unknown
     closeSync(probe)

@@ -83,7 +83,7 @@ t.test('one high slot takes the memory of its chunk, not that of all slots below
       () => false,
       new MemoryAccount(),
     )
-    const fds = new InodeFds(budget, 10, undefined, new HostFileSystems(), places, () => {})
+    const fds = new InodeFds(budget, undefined, new HostFileSystems(), places, () => {})
     const inodes = new InodeTable(fds)
     const st = new Int32Array(Statx.WORDS)
     native.fstatx(rootFd, STATX_MASK, st)

@@ -36,7 +36,7 @@ function guestOf(t: Test) {
     () => false,
     new MemoryAccount(),
   )
-  const fds = new InodeFds(new FdBudget(1000), 1000, new FileHandles(procFd), hosts, places, () => {})
+  const fds = new InodeFds(new FdBudget(2000), new FileHandles(procFd), hosts, places, () => {})
   const inodes = new InodeTable(fds)
   const look = (path: string) => {
     const name = new TextEncoder().encode(`${path}\0`)
