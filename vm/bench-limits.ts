@@ -26,6 +26,7 @@ const POLL_MS = 2
 const SETTLE_MS = 45_000
 const FEW_FILES = 2000
 const MANY_SHARES = 8
+const VERY_MANY_SHARES = 52
 /** A start is over after this time. */
 const IDLE_MS = 3000
 const MIX = { workload: 'mix', depth: 32, bytes: 4096 }
@@ -88,26 +89,37 @@ async function starts(sandbox: string): Promise<Row[]> {
 
 /** Private memory, before any guest and after work of all kinds. */
 async function memory(): Promise<Row[]> {
-  // A share that is alone has no thread of its own.
-  const [one, two, many] = [await idleBytes(1), await idleBytes(2), await idleBytes(MANY_SHARES)]
+  // The first share has no thread of its own.
+  const [one, two, many] = [
+    await idleBytes(1),
+    await idleBytes(2, 2),
+    await idleBytes(MANY_SHARES, MANY_SHARES),
+  ]
+  const [few, veryMany] = [await idleBytes(2, 1), await idleBytes(VERY_MANY_SHARES, 1)]
   const used = await startOne()
   await used.run(MIX, 5000, 0)
   const usedBytes = privateBytes(used.pids)
   await used.stop()
   return [
     ['private memory with one share', mib(one)],
-    ['private memory with two shares', mib(two)],
-    ['private memory of each further share', mib((many - two) / (MANY_SHARES - 2))],
+    ['private memory with two shares, a thread for each', mib(two)],
+    ['private memory with two shares on one thread', mib(few)],
+    ['private memory of each further share with a thread', mib((many - two) / (MANY_SHARES - 2))],
+    [
+      'private memory of each further share on a thread that is there',
+      mib((veryMany - few) / (VERY_MANY_SHARES - 2)),
+    ],
     ['private memory with one share, after 5 s of all operations', mib(usedBytes)],
   ]
 }
 
 /** Returns the private memory of a device with `count` shares, confined as by default. */
-async function idleBytes(count: number): Promise<number> {
+async function idleBytes(count: number, threads = 1): Promise<number> {
   const dir = makeTemporaryDir()
   const shares = Array.from({ length: count }, (_, n) => join(dir.path, `share-${n}`))
   for (const share of shares) mkdirSync(share)
-  const args = shares.flatMap((share) => ['--share', `path=${share},socket=${share}.socket`])
+  const described = shares.flatMap((share) => ['--share', `path=${share},socket=${share}.socket`])
+  const args = ['--share-threads', `${threads}`, ...described]
   const [first = '', ...others] = shares.map((share) => `${share}.socket`)
   const device = await DeviceProcess.startOurs(args, [first, ...others])
   await sleep(IDLE_MS)

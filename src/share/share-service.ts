@@ -44,10 +44,9 @@ import { ShareCommands } from './share-commands.js'
 import type { ShareConfig } from './share-config.js'
 import type { ShareFigures } from './share-figures.js'
 import type { ShareHost } from './share-host.js'
+import { levelOf, makeLogger } from './share-logger.js'
 import type { ShareState } from './share-state.js'
-import type { HandOver, LogLevel, WorkerCommand, WorkerMessage, WorkerStart } from './worker-messages.js'
-
-const levels: readonly string[] = ['trace', 'debug', 'info', 'warn', 'error']
+import type { HandOver, WorkerCommand, WorkerMessage, WorkerStart } from './worker-messages.js'
 
 /** The pause after an accept that failed. */
 const ACCEPT_AGAIN_MS = 100
@@ -78,6 +77,8 @@ export class ShareService {
   private config: ShareConfig
   /** True once the share is removed: it serves no further front-end. */
   private removed = false
+  /** In Node's loop: the end of its removal. */
+  private removing: Promise<object> | undefined
   /** The index of the least severe level to log, or -1 for none. */
   private leastLevel: number
   /** Ends the wait for a front-end, if Node's loop waits for one. */
@@ -95,7 +96,7 @@ export class ShareService {
   ) {
     const { config, logLevel, commandPort, commandFd } = start
     this.config = config
-    this.leastLevel = levels.indexOf(logLevel)
+    this.leastLevel = levelOf(logLevel)
     this.logger = makeLogger(
       () => this.leastLevel,
       (message) => this.tell(message),
@@ -124,8 +125,11 @@ export class ShareService {
     const { block } = this.host
     if (this.own === undefined && block !== undefined) this.serveBlocking(block)
     else await this.serveFromNode()
+    if (!this.removed) {
+      this.listening.close()
+      this.share.close()
+    }
     this.loop.close()
-    if (!this.removed) this.listening.close()
     this.tell({ type: 'ended' })
   }
 
@@ -303,6 +307,7 @@ export class ShareService {
     const serving = this.serveWith(backend)
     try {
       await Promise.race([failed, serving])
+      await this.removing
     } catch (error) {
       void this.abandon(backend, serving)
       throw error
@@ -464,11 +469,12 @@ export class ShareService {
       return { connected }
     }
     this.share.refuse()
-    return backend.settle().then(() => {
+    this.removing = backend.settle().then(() => {
       this.share.close()
       this.stopWaiting?.()
       return { connected }
     })
+    return this.removing
   }
 
   /** Replaces the settings. Some take effect at the next mount. */
@@ -600,7 +606,7 @@ export class ShareService {
         // The main thread sends a whole, checked configuration.
         return this.changeSettings(argument as ShareConfig)
       case 'log-level':
-        this.leastLevel = levels.indexOf(String(argument))
+        this.leastLevel = levelOf(String(argument))
         return {}
       case 'hand-over':
         // The main thread sends a HandOver.
@@ -667,38 +673,4 @@ function isTakeOverRefusal(error: unknown): error is Error {
 function leftOutMarks(): Pick<AsyncBackendOptions, 'leftOutMarks'> {
   const name = process.env['VIRTIOFSD_TS_LEFT_OUT_MARKS']
   return name === 'reply' || name === 'data' || name === 'used ring' ? { leftOutMarks: name } : {}
-}
-
-/** Makes a logger that sends sufficiently severe messages to the main thread. */
-function makeLogger(leastLevel: () => number, tell: (message: WorkerMessage) => void): Logger {
-  const flood = new Flood()
-  const at = (name: LogLevel) => {
-    const level = levels.indexOf(name)
-    return (fields: object, text: string) => {
-      const least = leastLevel()
-      if (least < 0 || level < least) return
-      if (flood.admits(text)) tell({ type: 'log', level: name, fields, text })
-    }
-  }
-  return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
-}
-
-const FLOOD_INTERVAL_MS = 1000
-const LINES_PER_INTERVAL = 20
-
-/** Keeps floods of lines from the main thread, which then limits each kind. */
-class Flood {
-  private readonly counts = new Map<string, number>()
-  private sinceMs = 0
-
-  admits(text: string): boolean {
-    const nowMs = performance.now()
-    if (nowMs - this.sinceMs >= FLOOD_INTERVAL_MS) {
-      this.counts.clear()
-      this.sinceMs = nowMs
-    }
-    const count = (this.counts.get(text) ?? 0) + 1
-    this.counts.set(text, count)
-    return count <= LINES_PER_INTERVAL
-  }
 }
