@@ -1,4 +1,4 @@
-import { type Carrier, OutHeader } from 'virtio-fs-ts/protocol'
+import { type Carrier, errnoNumber, OutHeader } from 'virtio-fs-ts/protocol'
 import type { RequestSummary } from './request-summary.js'
 
 /** A deliberately wrong reply, to test a guest that verifies replies. */
@@ -103,9 +103,13 @@ export class WatchedRequest implements Carrier {
   }
 
   complete(lenBytes: number): void {
-    this.carrier.complete(this.violation === 'no-data' ? OutHeader.BYTES : lenBytes)
+    this.carrier.complete(lacksData(this.violation) ? OutHeader.BYTES : lenBytes)
     this.observer.completed(this)
   }
+}
+
+function lacksData(violation: Violation | undefined): boolean {
+  return violation === 'no-data' || violation === 'positive-error'
 }
 
 /** Spoils a reply header's words: length, error, unique (two words). */
@@ -118,10 +122,11 @@ function spoil(words: Int32Array, violation: Violation): void {
       words[0]! += 8
       break
     case 'positive-error':
-      words[1] = 5
+      words[0] = OutHeader.BYTES
+      words[1] = errnoNumber('EIO')!
       break
     case 'error-with-data':
-      words[1] = -5
+      words[1] = -errnoNumber('ENOENT')!
       break
     case 'no-data':
       words[0] = OutHeader.BYTES

@@ -7,7 +7,7 @@ import { expectRequest, told } from '../judging.js'
 import type { Scene } from '../scene.js'
 import { attributesExpire } from './cache.js'
 
-const { O_CREAT, O_EXCL, O_RDWR, O_TRUNC, O_WRONLY } = constants
+const { O_CREAT, O_RDWR, O_TRUNC, O_WRONLY } = constants
 const PAGE = 4096
 const FILL = 7
 const NEW = 9
@@ -30,17 +30,16 @@ async function maker(scene: Scene): Promise<Observation> {
   return { observed: `${uid} ${gid}`, evidence: `process ${pid}` }
 }
 
-/** A user makes a file in a directory that is open to another group of hers. */
+/** A user makes a set-group-id file in a directory of another group of hers, which passes its group on. */
 async function memberOfGroup(scene: Scene): Promise<Observation> {
   const { host, guest } = scene.makeDirectory([])
   chownSync(host, 0, OTHER_GROUP)
-  chmodSync(host, 0o775)
+  chmodSync(host, 0o2775)
   const actor = scene.addActor()
   await actor.do(`user ${USER} ${GROUP} ${OTHER_GROUP}`)
-  return {
-    observed: told(await actor.attempt(`open f ${O_RDWR | O_CREAT | O_EXCL} ${guest}/a`)),
-    evidence: '',
-  }
+  const made = told(await actor.attempt(`make f 2755 ${guest}/a`))
+  const { gid, mode } = statSync(join(host, 'a'))
+  return { observed: `${made}, ${gid} ${(mode & 0o7777).toString(8)}`, evidence: '' }
 }
 
 /** The host makes a setuid file of a name that a user is about to make with O_TRUNC. */
@@ -127,10 +126,11 @@ export const identityCases: readonly LabCase[] = [
   },
   {
     name: 'requests/group',
-    question: 'a file that a user makes in a directory that is open to another group of the user',
+    question:
+      'a set-group-id file that a user makes in a directory of another group of the user: its group and mode',
     needs: 'virtio',
     shares: ['direct', 'always'],
-    expected: ({ flags }) => (flags?.includes('CREATE_SUPP_GROUP') ? '0' : undefined),
+    expected: ({ flags }) => (flags?.includes('CREATE_SUPP_GROUP') ? `0, ${OTHER_GROUP} 2755` : undefined),
     run: memberOfGroup,
   },
   {

@@ -133,17 +133,23 @@ async function removedOnHost(scene: Scene): Promise<Observation> {
   return { observed: seen, evidence: 'test, rm, test, mv, test' }
 }
 
-/** The directory that a directory is removed from changes. */
+/** Of statx: what the guest knows. */
+const [DONT_SYNC, NLINK] = [0x4000, 4]
+
+/** The directory that a directory is removed from changes. The removed one is still open. */
 async function removedDirectory(scene: Scene): Promise<Observation> {
   const { host, guest } = scene.makeDirectory([])
   mkdirSync(join(host, 'd'))
   const [list, look] = [`ls ${guest} | wc -l`, `stat -c %y ${guest}`]
+  const actor = scene.addActor()
+  await actor.do(`open d ${O_DIRECTORY} ${guest}/d`)
   // A listing makes the guest ask for attributes again, so it comes before the first look and after the second.
   const seen = (await scene.guest.output(`${list}; ${look}; sleep 0.02; rmdir ${guest}/d; ${look}; ${list}`))
     .trim()
     .split('\n')
+  const links = `${await actor.do(`statx d ${DONT_SYNC} ${NLINK}`)}`
   return {
-    observed: `${seen[0]} > ${seen[3]}, ${seen[1] === seen[2] ? 'same time' : 'later'}`,
+    observed: `${seen[0]} > ${seen[3]}, ${seen[1] === seen[2] ? 'same time' : 'later'}, links ${links.split(' ')[0]}`,
     evidence: seen.join(' '),
   }
 }
@@ -196,9 +202,10 @@ export const meanwhileCases: readonly LabCase[] = [
   },
   {
     name: 'names/removed-directory',
-    question: 'entries of a directory, and its time, before and after a directory in it is removed',
+    question:
+      'entries of a directory, and its time, before and after a directory in it is removed; what the guest knows of its links',
     shares: ['direct', 'always'],
-    expected: () => '1 > 0, later',
+    expected: () => '1 > 0, later, links 0',
     run: removedDirectory,
   },
 ]

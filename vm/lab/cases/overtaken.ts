@@ -92,6 +92,8 @@ async function links(scene: Scene): Promise<Observation> {
   const host = scene.hostPath(file)
   linkSync(host, `${host}-link`)
   const [asker, other] = await two(scene, file)
+  // A LOOKUP of the name would bring newer attributes.
+  await scene.guest.output(`stat ${scene.guestPath(file)}-link`)
   await other.do(`write f 100 0 ${NEW}`)
   scene.model(file).fill(0, 100, NEW)
   await scene.hold(file, 'GETATTR')
@@ -131,7 +133,8 @@ async function writeMeanwhile(scene: Scene): Promise<Observation> {
   await mapper.do(`map m f ${PAGE} shared rw`)
   await mapper.do(`poke m 100 0 ${NEW}`)
   await scene.holdWrites(file, MANY)
-  await mapper.start('msync m')
+  // msync would hold the lock of the inode.
+  await mapper.start('sync')
   await scene.rest(mapper)
   await writer.start(`write f 100 50 ${NEW + 1}`)
   await scene.rest(writer)

@@ -80,6 +80,32 @@ async function syncFileSystem(scene: Scene): Promise<Observation> {
   return { observed: `${isWritten ? 'written' : 'not written'}, SYNCFS ${fault!.applied}`, evidence: '' }
 }
 
+/** More requests of write-back than a server on /dev/fuse lets the guest have in flight: the rest waits for its turn. */
+async function inTurn(scene: Scene): Promise<Observation> {
+  const file = scene.makeFile(2 * MANY * PAGE, FILL)
+  const actor = scene.addActor()
+  await actor.do(`open f ${O_RDWR} ${scene.guestPath(file)}`)
+  for (let page = 0; page < 2 * MANY; page += 2) {
+    await actor.do(`write f ${PAGE} ${page * PAGE} ${NEW}`)
+    scene.model(file).fill(page * PAGE, PAGE, NEW)
+  }
+  await scene.holdWrites(file, 2 * MANY)
+  await actor.start('fsync f')
+  await scene.rest(actor)
+  await scene.holdNothing()
+  await actor.join()
+  scene.judgeRequests((requests) => {
+    const offsets = requests
+      .filter(({ request }) => request.opcode === Opcode.WRITE)
+      .map(({ request }) => request.offsetBytes)
+    const late = offsets.findIndex((offset, n) => n > 0 && offset < offsets[n - 1]!)
+    return late < 0 ? [] : [`the write at ${offsets[late]} comes after the one at ${offsets[late - 1]}`]
+  })
+  return { observed: 'in turn', evidence: `every other of ${2 * MANY} pages, fsync` }
+}
+
+const MANY = 100
+
 export const writeBackCases: readonly LabCase[] = [
   {
     name: 'write-back/set-times',
@@ -109,5 +135,12 @@ export const writeBackCases: readonly LabCase[] = [
     shares: ['writeback'],
     expected: () => 'written, SYNCFS 1',
     run: syncFileSystem,
+  },
+  {
+    name: 'write-back/in-turn',
+    question: `${MANY} dirty pages with gaps between them: the order of their WRITEs`,
+    shares: ['writeback'],
+    expected: () => 'in turn',
+    run: inTurn,
   },
 ]

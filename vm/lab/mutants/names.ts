@@ -314,6 +314,6 @@ export const nameMutants: readonly Mutant[] = [
     before: '	send_forget_request(fsvq, forget, false);\n	kfree(link);',
     after:
       '	if (FAULT)\n		kfree(forget);\n	else\n		send_forget_request(fsvq, forget, false);\n	kfree(link);',
-    caughtBy: ['requests/forget@always'],
+    caughtBy: ['requests/forget@always', 'names/removed@always'],
   },
 ]

@@ -2,6 +2,7 @@
  * The operations. FILE and MAP are names that the host chooses; BYTE is a number.
  *
  *   open FILE FLAGS PATH              FLAGS as a number
+ *   make FILE MODE PATH               the same with O_RDWR, O_CREAT and O_EXCL; MODE in octal
  *   close FILE
  *   fsync FILE
  *   fdatasync FILE
@@ -17,7 +18,7 @@
  *   cpu NUMBER                        the threads that follow run on this processor
  *   user UID [GID [GROUP]]            the process becomes this user, without capabilities. GID: UID; GROUP: none
  *   pid                               value: that of the process
- *   statx FILE FLAGS MASK             value: text "birth" if a time of birth came, else "none"
+ *   statx FILE FLAGS MASK             value: text "LINKS birth" if a time of birth came, else "LINKS none"
  *   repeat COUNT OP ARGUMENTS         the same again and again, until it fails
  *
  * data-operations.c has reads and writes, map-operations.c mappings, name-operations.c names, lock-operations.c locks.
@@ -29,6 +30,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,6 +63,18 @@ static long do_open(const char *line, struct outcome *outcome)
     if (sscanf(line, "%31s %d %n", file.name, &flags, &at) < 2 || at == 0)
         return -EINVAL;
     file.fd = open(line + at, flags | O_CLOEXEC, 0644);
+    return file.fd < 0 ? -errno : keep(&file);
+}
+
+static long do_make(const char *line, struct outcome *outcome)
+{
+    struct named file = { 0 };
+    unsigned mode;
+    int at = 0;
+    (void)outcome;
+    if (sscanf(line, "%31s %o %n", file.name, &mode, &at) < 2 || at == 0)
+        return -EINVAL;
+    file.fd = open(line + at, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode);
     return file.fd < 0 ? -errno : keep(&file);
 }
 
@@ -186,9 +200,11 @@ static long do_statx(const char *line, struct outcome *outcome)
         return -EINVAL;
     int fd = fd_of(name);
     long value = fd < 0 ? fd : result(statx(fd, "", flags | AT_EMPTY_PATH, mask, &about));
-    snprintf(outcome->text, sizeof outcome->text, "%s",
-             value == 0 && (about.stx_mask & STATX_BTIME) != 0 && about.stx_btime.tv_sec != 0 ? "birth" : "none");
-    return value;
+    if (value < 0)
+        return value;
+    bool has_birth = (about.stx_mask & STATX_BTIME) != 0 && about.stx_btime.tv_sec != 0;
+    snprintf(outcome->text, sizeof outcome->text, "%u %s", about.stx_nlink, has_birth ? "birth" : "none");
+    return 0;
 }
 
 static long do_fsync(const char *line, struct outcome *outcome)
@@ -263,7 +279,7 @@ static const struct operation {
     { "aiomany", do_aiomany }, { "lock", do_lock }, { "testlock", do_test_lock }, { "flock", do_flock },
     { "entries", do_entries }, { "protect", do_protect }, { "sync", do_sync },
     { "mkdir", do_mkdir }, { "cut", do_cut }, { "unlink", do_unlink }, { "aioread", do_aioread },
-    { "waitlock", do_wait_lock }, { "pid", do_pid }, { "statx", do_statx }, { "listdropped", do_list_dropped },
+    { "waitlock", do_wait_lock }, { "pid", do_pid }, { "statx", do_statx }, { "make", do_make }, { "listdropped", do_list_dropped },
 };
 
 void operate(const char *line, struct outcome *outcome)
