@@ -176,6 +176,11 @@ export function expiresOvertakenAttributes(facts: GuestFacts): boolean | undefin
   return isSince(facts, 6, 12) ? true : undefined
 }
 
+/** Linux 6.3: a request that makes something tells if the directory's group is one of the user's. */
+export function tellsGroup({ minor }: GuestFacts): boolean {
+  return minor >= LATER_FLAGS.CREATE_SUPP_GROUP
+}
+
 /** FUSE 7.39, Linux 6.6: the guest asks for a time of birth by STATX. */
 export function hasStatx({ minor }: GuestFacts): boolean {
   return minor >= MMAP_SINCE

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { FUSE_OPEN_KILL_SUIDGID, FUSE_WRITE_KILL_SUIDGID, Opcode } from 'virtio-fs-ts/protocol'
 import type { LabCase, Observation } from '../case.js'
 import { expectRequest, told } from '../judging.js'
+import { tellsGroup } from '../kernel-rules.js'
 import type { Scene } from '../scene.js'
 import { attributesExpire } from './cache.js'
 
@@ -130,7 +131,7 @@ export const identityCases: readonly LabCase[] = [
       'a set-group-id file that a user makes in a directory of another group of the user: its group and mode',
     needs: 'virtio',
     shares: ['direct', 'always'],
-    expected: ({ flags }) => (flags?.includes('CREATE_SUPP_GROUP') ? `0, ${OTHER_GROUP} 2755` : undefined),
+    expected: (facts) => (tellsGroup(facts) ? `0, ${OTHER_GROUP} 2755` : undefined),
     run: memberOfGroup,
   },
   {
