@@ -67,8 +67,9 @@ static napi_value close_all(napi_env env, napi_callback_info info)
         return ret_int(env, 0);
     }
     batch->count = len_bytes / sizeof(int);
-    /* In bounds: the allocation has room for all bytes of the array. */
-    memcpy(batch->fds, bytes, batch->count * sizeof(int));
+    /* In bounds: the allocation has room for all bytes of the array. An empty one may have no address. */
+    if (batch->count > 0)
+        memcpy(batch->fds, bytes, batch->count * sizeof(int));
     if (batch->count <= CLOSED_AT_ONCE || close_elsewhere(batch) != 0)
         close_batch(batch);
     return ret_int(env, 0);
