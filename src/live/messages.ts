@@ -1,4 +1,5 @@
 /** What a helper and the running process tell each other, as JSON in packets: see PacketSocket. */
+import { createRequire } from 'node:module'
 import type { Configuration } from '../config/configuration.js'
 import type { LogLevel } from '../config/options/process-options.js'
 import type { ShareConfig } from '../share/share-config.js'
@@ -83,15 +84,32 @@ export type LiveAnswer = { readonly id: string | undefined } & (
   | { readonly ok: false; readonly error: string }
 )
 
-/** Writes a message. INIT flags are bigints, which JSON lacks. */
-export function encodeMessage(message: SentRequest | LiveAnswer): string {
-  return JSON.stringify(message, (_, value: unknown) =>
-    typeof value === 'bigint' ? { bigint: `${value}` } : value,
-  )
+/** A longer message is compressed: what is said of a hundred shares is mostly the same. JSON does not begin with this letter. */
+const LONG = 64 * 1024
+const COMPRESSED = 'z'
+/** The longest message after that, in bytes. */
+const MAX_BYTES = 64 * 1024 * 1024
+
+/** Node's part for this, loaded when it is first needed. */
+function zlib(): typeof import('node:zlib') {
+  return createRequire(import.meta.url)('node:zlib')
 }
 
-/** Reads what `encodeMessage` wrote. Throws SyntaxError for anything else. */
-export function decodeMessage(text: string): unknown {
+/** Writes a message. INIT flags are bigints, which JSON lacks. */
+export function encodeMessage(message: SentRequest | LiveAnswer): string {
+  const text = JSON.stringify(message, (_, value: unknown) =>
+    typeof value === 'bigint' ? { bigint: `${value}` } : value,
+  )
+  return text.length <= LONG ? text : COMPRESSED + zlib().deflateRawSync(text).toString('base64')
+}
+
+/** Reads what `encodeMessage` wrote. Throws an Error for anything else. */
+export function decodeMessage(message: string): unknown {
+  const text = message.startsWith(COMPRESSED)
+    ? zlib()
+        .inflateRawSync(Buffer.from(message.slice(1), 'base64'), { maxOutputLength: MAX_BYTES })
+        .toString()
+    : message
   return JSON.parse(text, (_, value: unknown) => {
     if (typeof value !== 'object' || value === null || !('bigint' in value)) return value
     return BigInt(String(value.bigint))
