@@ -15,7 +15,7 @@ import { receiveMessages } from './session/receive-messages.js'
 
 /** Busy rings yield to everything else on Node's loop this often. */
 const TURN_MS = 1
-/** The same beside other devices on the thread: the longest wait for each of them, besides a batch of requests. */
+/** The same beside other devices on the thread: the longest wait for each of them, besides one request. */
 const SHARED_TURN_MS = 0.25
 /** A spin yields this often to Node's loop, from where promises settle, and to other devices on the thread. */
 const SLICE_NS = 10_000
@@ -344,7 +344,7 @@ class Service {
       // Results come first: the device's own progress may need them.
       const carriedOut = device.io?.progress() === true
       const completed = device.progress?.(nowMs) === true || carriedOut
-      const served = rings.serveBatches()
+      const served = isShared ? rings.serveUntil(nowMs + turnMs) : rings.serveBatches()
       if (served || completed) {
         this.slicesSinceMs = 0
         hasCaught = false

@@ -34,6 +34,10 @@ export class RingServer implements RingHost {
   private paused: Vring[] = []
   /** The number of requests taken from all rings so far. */
   private served = 0
+  /** The time (of `performance.now()`) after which no further request of a batch begins; 0: there is none. */
+  private untilMs = 0
+  /** The queue after the first whose turn it is, if not all have had one by then. */
+  private nextTurn = 0
   /** True if a full device has left requests in their rings: a completion is then a reason to look again. */
   holdsBack = false
 
@@ -116,6 +120,33 @@ export class RingServer implements RingHost {
     return worked
   }
 
+  /**
+   * The same beside other devices on the thread: after `untilMs` no further request begins but one, and the next call goes on
+   * with the queues that have had no turn.
+   */
+  serveUntil(untilMs: number): boolean {
+    let worked = false
+    const { active } = this
+    this.holdsBack = false
+    this.untilMs = untilMs
+    for (let n = 0; n < active.length; n++) {
+      const vring = active[n === 0 ? 0 : 1 + (this.nextTurn % (active.length - 1))]
+      if (vring.index > 0 && this.isFull) {
+        this.holdsBack = true
+        break
+      }
+      worked = this.serveBatch(vring, vring.index === 0 ? VIRTQUEUE_MAX_SIZE : BATCH) || worked
+      if (n > 0) this.nextTurn++
+      if (this.isLate) break
+    }
+    this.untilMs = 0
+    return worked
+  }
+
+  private get isLate(): boolean {
+    return this.untilMs > 0 && performance.now() >= this.untilMs
+  }
+
   /** Signals drivers for the requests completed since the last signal. */
   signalCompleted(): void {
     for (const vring of this.active) this.tell(vring)
@@ -185,25 +216,26 @@ export class RingServer implements RingHost {
   private serveBatch(vring: Vring, limit: number): boolean {
     const { queue } = vring
     if (queue === undefined) return false
-    let left = limit
-    if (vring.unserved.length > 0) left -= this.serveAgain(vring, queue)
+    let served = 0
+    if (vring.unserved.length > 0) served += this.serveAgain(vring, queue)
     // Requests that arrive meanwhile join the batch.
     for (
       let waiting = this.waitingOn(vring, queue);
-      waiting > 0 && left > 0;
+      waiting > 0 && served < limit;
       waiting = this.waitingOn(vring, queue)
     ) {
-      const count = Math.min(waiting, left)
-      left -= count
+      const end = Math.min(served + waiting, limit)
       this.serveNext(vring, queue)
+      served++
       // A sleeping driver wakes up while the other requests are served.
       this.tell(vring)
-      for (let n = 1; n < count; n++) this.serveNext(vring, queue)
+      for (; served < end && !this.isLate; served++) this.serveNext(vring, queue)
+      if (this.isLate) break
     }
     // This also covers requests completed since the last look.
     this.tell(vring)
-    this.served += limit - left
-    return left < limit
+    this.served += served
+    return served > 0
   }
 
   /** Signals a driver that wants to know of the requests completed since the last signal. */
