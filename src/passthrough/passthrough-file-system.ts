@@ -300,14 +300,15 @@ function partsOf(options: PassthroughOptions, rootFd: number) {
   )
   const handles = handlesOf(options, rootFd)
   const inodeFds = new InodeFds(budget, handles, hosts, places, outOfFds)
-  const inodes = new InodeTable(inodeFds)
   const opener = new NameOpener(rootFd)
+  const tables = options.tables?.(budget, opener, hosts, options)
+  const inodes = tables?.inodes ?? new InodeTable(inodeFds)
   const paths = new HostPaths(procFd, rootFd, inodes)
   const agreed = new Agreed(rules)
   const identities = new Identities(options.translateUid, options.translateGid)
   const xattrNames = new XattrNames(options.xattrMap)
   const capability = xattrNames.otherNameOf('security.capability')
-  const files = new HandleTable<OpenFile>()
+  const files = tables?.files ?? new HandleTable<OpenFile>()
   const removed = new RemovedByHost({ inodes, hosts, options })
   const prepared = new PreparedNames({ inodes, hosts, procFd })
   return {
@@ -328,7 +329,7 @@ function partsOf(options: PassthroughOptions, rootFd: number) {
     directories: new HandleTable<OpenDirectory>(),
     leftovers: new Leftovers(memory),
     hosts,
-    finder: new InodeFinder(inodes, hosts, opener, budget, options),
+    finder: tables?.finder ?? new InodeFinder(inodes, hosts, opener, budget, options),
     caller: new Caller(identities),
     privileges: new Privileges(procFd, identities, capability),
     labels: new SecurityLabels(inodes, xattrNames),

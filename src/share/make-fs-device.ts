@@ -14,6 +14,7 @@ import {
 import { Interceptor } from '../inspect/interceptor.js'
 import type { OpenRules } from '../io-mode/open-rules.js'
 import { PassthroughFileSystem, type ShareReports } from '../passthrough/passthrough-file-system.js'
+import type { MakeTables } from '../passthrough/passthrough-options.js'
 import { parseXattrMap } from '../passthrough/xattrs/xattr-map.js'
 import { countedQuota } from './counted-quota.js'
 import type { ShareConfig } from './share-config.js'
@@ -30,6 +31,7 @@ export interface DevicePlace {
   readonly counters: Counters
   /** What the tree holds comes from another process: see ShareState.take. */
   readonly isCounted?: boolean
+  readonly tables?: MakeTables | undefined
 }
 
 /** A share's device, and the parts that commands and statistics use. */
@@ -53,7 +55,7 @@ export interface ShareDevice {
 /** Makes the device that a configuration describes, on the directory at `place`. Throws if that cannot be opened. */
 export function makeFsDevice(
   config: ShareConfig,
-  { root, procFd, fdLimit, counters, isCounted = false }: DevicePlace,
+  { root, procFd, fdLimit, counters, isCounted = false, tables }: DevicePlace,
   rules: OpenRules,
   observer: SessionObserver,
 ): ShareDevice {
@@ -80,6 +82,7 @@ export function makeFsDevice(
     threadPoolSize: config.threadPoolSize,
     quota: countedQuota(config),
     isCounted,
+    tables,
     report,
   })
   return assemble(config, counters, rules, observer, {

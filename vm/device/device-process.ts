@@ -18,7 +18,7 @@ export interface DeviceOptions {
   /** Default: ours if it is built, else the newest peer. */
   device?: DeviceName | undefined
   /** Another program that takes the same options as `device`. Default: the program of `device`. */
-  program?: string | undefined
+  program?: string | Program | undefined
   sharedDir: string
   /** Default: one in a temporary folder. */
   socketPath?: string
@@ -62,7 +62,8 @@ export class DeviceProcess extends LeashedProcess {
     nodeArgs = [],
   }: DeviceOptions): Promise<DeviceProcess> {
     const name = device ?? (await findDefaultDevice())
-    const found = given === undefined ? await findProgram(name, nodeArgs) : { command: given, args: [] }
+    const own = typeof given === 'string' ? { command: given, args: [] } : given
+    const found = own ?? (await findProgram(name, nodeArgs))
     const program = runUnder(under, found)
     const dir = makeTemporaryDir()
     const path = resolve(socketPath ?? join(dir.path, 'socket'))

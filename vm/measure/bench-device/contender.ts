@@ -3,6 +3,7 @@ import { cpus } from 'node:os'
 import { type DeviceName, DeviceProcess } from '../../device/device-process.js'
 import { runCommand } from '../../host/command.js'
 import { describeExit } from '../../host/leashed-process.js'
+import type { Program } from '../../host/program.js'
 import { processTree } from '../processes.js'
 import type { BenchShare } from './bench-share.js'
 import { CommandFailure } from './command-failure.js'
@@ -19,8 +20,12 @@ export interface ContenderOptions {
   readonly placement: Placement
   readonly queues?: number
   readonly busy?: boolean
+  /** A thread of the guest for each queue. */
+  readonly threads?: boolean
   /** Options for the Node that runs ours. */
   readonly nodeArgs?: string[]
+  /** Another program that takes the same options as `device`. */
+  readonly program?: Program
 }
 
 /** Generator and device get the processor before everything else on this machine, because they are measured. */
@@ -77,7 +82,9 @@ export class Contender {
     placement,
     queues,
     busy,
+    threads,
     nodeArgs,
+    program,
   }: ContenderOptions): Promise<Contender> {
     const first = process.getuid?.() === 0
     const under = first ? ['nice', '-n', FIRST_NICE] : []
@@ -87,10 +94,12 @@ export class Contender {
       args: [...args],
       under,
       nodeArgs: nodeArgs ?? [],
+      program,
     })
     const load = await LoadGenerator.start(device.socketPath, share, {
       queues: queues ?? 1,
       busy: busy ?? false,
+      threads: threads ?? false,
       under,
     })
     if (first) for (const { pid } of [device, load]) putFirst(pid)

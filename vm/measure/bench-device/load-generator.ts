@@ -11,7 +11,7 @@ import { CommandFailure } from './command-failure.js'
 
 // This path leads from dist/vm/bench-device back to the sources.
 const SOURCES = fileURLToPath(new URL('../../../../vm/measure/load/', import.meta.url))
-const FLAGS = ['-std=gnu11', '-O2', '-Wall', '-Wextra', '-Werror']
+const FLAGS = ['-std=gnu11', '-O2', '-Wall', '-Wextra', '-Werror', '-pthread']
 const NAME = 'virtio-fs-load'
 
 /** A workload to repeat, and the number of processes that do it at a time. */
@@ -68,16 +68,22 @@ export class LoadGenerator extends LeashedProcess {
     })
   }
 
-  /** `queues`: the number of request queues. A busy generator polls its rings instead of sleeping. */
+  /**
+   * `queues`: the number of request queues. A busy generator polls its rings instead of sleeping. With `threads` each
+   * queue has a thread, which does a job at the job's depth.
+   */
   static async start(
     socketPath: string,
     share: BenchShare,
-    { queues = 1, busy = false, under = [] as string[] } = {},
+    { queues = 1, busy = false, threads = false, under = [] as string[] } = {},
   ): Promise<LoadGenerator> {
     const program = join(await compile(), NAME)
     const args = [socketPath, String(queues), share.path, String(share.dataBytes), String(share.entries)]
     const [command = program, ...rest] = [...under, program]
-    const load = new LoadGenerator({ command, args: rest }, busy ? [...args, 'busy'] : args)
+    const load = new LoadGenerator({ command, args: rest }, [
+      ...args,
+      ...(busy ? ['busy'] : threads ? ['threads'] : []),
+    ])
     await load.answer()
     return load
   }

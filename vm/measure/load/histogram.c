@@ -30,6 +30,15 @@ void histogram_add(struct histogram *histogram, uint64_t ns)
         histogram->max_ns = ns;
 }
 
+void histogram_merge(struct histogram *histogram, const struct histogram *other)
+{
+    for (unsigned place = 0; place < HISTOGRAM_POWERS * HISTOGRAM_STEPS; place++)
+        histogram->counts[place] += other->counts[place];
+    histogram->count += other->count;
+    if (other->max_ns > histogram->max_ns)
+        histogram->max_ns = other->max_ns;
+}
+
 uint64_t histogram_at(const struct histogram *histogram, double fraction)
 {
     uint64_t left = (uint64_t)((double)histogram->count * fraction);

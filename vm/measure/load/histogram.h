@@ -15,6 +15,9 @@ struct histogram {
 
 void histogram_add(struct histogram *histogram, uint64_t ns);
 
+/* Adds the counts of another one. */
+void histogram_merge(struct histogram *histogram, const struct histogram *other);
+
 /* Returns the duration that `fraction` of all do not exceed; 0 if there are none. */
 uint64_t histogram_at(const struct histogram *histogram, double fraction);
 

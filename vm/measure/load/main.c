@@ -3,7 +3,7 @@
  * device's vhost-user socket, and lays requests into shared memory as the Linux driver does. What it is to do comes in
  * lines on its input; a line of JSON says that it is ready, and each run gives another:
  *
- *   run WORKLOAD DEPTH BYTES WARM_UP_MS RUN_MS [BESIDE BYTES]
+ *   run WORKLOAD DEPTH BYTES WARM_UP_MS RUN_MS [BESIDE BYTES]     DEPTH is each thread's
  *   pids PID...      the processes of the device, whose processor time counts
  *   cpu N            runs on that processor from now on; -1: on any
  *   floor            measures what the kernel alone would take
@@ -70,17 +70,20 @@ static void begin_session(struct guest *guest)
 static void start_guest(struct guest *guest, const char *socket_path, unsigned queues)
 {
     ram_create(RAM_BYTES);
-    guest->call_fd = eventfd(0, EFD_CLOEXEC);
+    int call_fd = eventfd(0, EFD_CLOEXEC);
+
     guest->ring_count = queues;
     guest->rings = calloc(queues, sizeof(*guest->rings));
-    if (guest->call_fd < 0 || !guest->rings)
+    if (call_fd < 0 || !guest->rings)
         fail_errno("queues");
     front_end_connect(socket_path, queues + 1);
     /* Nobody waits for FORGETs, so the call descriptor is never read. */
     ring_create(&guest->hiprio, 0, RING_SIZE, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     front_end_start(&guest->hiprio);
     for (unsigned n = 0; n < queues; n++) {
-        ring_create(&guest->rings[n], n + 1, RING_SIZE, guest->call_fd);
+        if (guest->threaded && n > 0 && (call_fd = eventfd(0, EFD_CLOEXEC)) < 0)
+            fail_errno("queues");
+        ring_create(&guest->rings[n], n + 1, RING_SIZE, call_fd);
         front_end_start(&guest->rings[n]);
     }
     begin_session(guest);
@@ -143,11 +146,12 @@ int main(int argc, char **argv)
     char line[512];
 
     if (argc != 6 && argc != 7)
-        fail("usage: virtio-fs-load SOCKET QUEUES SHARED_DIR DATA_BYTES ENTRIES [busy]");
+        fail("usage: virtio-fs-load SOCKET QUEUES SHARED_DIR DATA_BYTES ENTRIES [busy|threads]");
     place.host_dir = argv[3];
     place.data_bytes = strtoull(argv[4], NULL, 10);
     place.entries = (unsigned)atoi(argv[5]);
     guest.busy_polling = argc == 7 && strcmp(argv[6], "busy") == 0;
+    guest.threaded = argc == 7 && strcmp(argv[6], "threads") == 0;
     start_guest(&guest, argv[1], (unsigned)atoi(argv[2]));
     puts("{\"ready\":true}");
     fflush(stdout);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "fail.h"
 #include "lane.h"
@@ -178,9 +179,9 @@ static void find_scratch(struct lane *lane)
 
 static const char *own_name(struct lane *lane)
 {
-    static char name[NAME_BYTES];
+    static _Thread_local char name[NAME_BYTES];
 
-    snprintf(name, sizeof(name), "made-%u", lane->number);
+    snprintf(name, sizeof(name), "made-%d-%u", (int)getpid(), lane->number);
     return name;
 }
 

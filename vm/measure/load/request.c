@@ -1,5 +1,6 @@
 #include "request.h"
 
+#include <pthread.h>
 #include <string.h>
 
 #include "fail.h"
@@ -7,8 +8,6 @@
 
 /* Offsets of the small parts within a request's page. */
 enum { IN_AT = 0, ARGS_AT = 64, OUT_AT = 1024, REPLY_AT = 1088 };
-
-static uint64_t next_unique = 2;
 
 void request_create(struct request *request, struct ring *ring, void *owner)
 {
@@ -69,7 +68,7 @@ void request_send(struct request *request, uint32_t opcode, uint64_t nodeid, con
     *request->in = (struct fuse_in_header){
         .len = (uint32_t)sizeof(*request->in) + shape->arg_bytes + shape->write_bytes,
         .opcode = opcode,
-        .unique = next_unique += 2,
+        .unique = request->ring->next_unique += 2,
         .nodeid = nodeid,
         .pid = 1,
     };
@@ -97,13 +96,16 @@ struct forget {
     struct fuse_forget_in args;
 };
 
+/* All threads send FORGETs on one queue, one thread at a time. */
 void request_forget(struct ring *hiprio, uint64_t nodeid, uint64_t count)
 {
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     static struct forget *forgets;
     struct vring_desc desc = { .len = sizeof(*forgets) };
     struct forget *forget;
     uint32_t used_bytes;
 
+    pthread_mutex_lock(&lock);
     if (!forgets)
         forgets = ram_take(hiprio->size * sizeof(*forgets));
     while (ring_take(hiprio, &used_bytes) || hiprio->free_count == 0)
@@ -113,11 +115,12 @@ void request_forget(struct ring *hiprio, uint64_t nodeid, uint64_t count)
     forget->header = (struct fuse_in_header){
         .len = sizeof(*forget),
         .opcode = FUSE_FORGET,
-        .unique = next_unique += 2,
+        .unique = hiprio->next_unique += 2,
         .nodeid = nodeid,
     };
     forget->args.nlookup = count;
     desc.addr = ram_gpa(forget);
     ring_add(hiprio, &desc, 1, forget);
     ring_kick(hiprio);
+    pthread_mutex_unlock(&lock);
 }

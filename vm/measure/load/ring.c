@@ -9,7 +9,13 @@
 
 void ring_create(struct ring *ring, unsigned index, unsigned size, int call_fd)
 {
-    *ring = (struct ring){ .index = index, .size = size, .free_count = size, .call_fd = call_fd };
+    *ring = (struct ring){
+        .index = index,
+        .size = size,
+        .free_count = size,
+        .call_fd = call_fd,
+        .next_unique = (uint64_t)index << 40,
+    };
     ring->desc = ram_take(size * sizeof(*ring->desc));
     ring->avail = ram_take(sizeof(*ring->avail) + (size + 1) * sizeof(uint16_t));
     ring->used = ram_take(sizeof(*ring->used) + size * sizeof(*ring->used->ring) + sizeof(uint16_t));

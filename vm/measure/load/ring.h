@@ -21,6 +21,7 @@ struct ring {
     uint16_t kicked_avail; /* next_avail when a kick was last considered */
     uint16_t next_used;
     uint64_t kicks;
+    uint64_t next_unique; /* of requests; no other queue has the same numbers */
 };
 
 void ring_create(struct ring *ring, unsigned index, unsigned size, int call_fd);

@@ -2,6 +2,7 @@
 #include "run.h"
 
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -9,8 +10,24 @@
 #include "cpu-time.h"
 #include "fail.h"
 
-static struct lane lanes[MAX_LANES + 1];
-static unsigned lanes_made;
+/* A thread of the guest: its queues, and the lanes that it keeps going. */
+struct driver {
+    struct ring *rings;
+    unsigned ring_count;
+    struct lane lanes[MAX_LANES + 1];
+    unsigned lanes_made;
+    unsigned lane_count;
+    bool busy_polling;
+    uint64_t end_ns; /* of the drive */
+    bool measure;
+    struct tally main;
+    uint64_t waits;
+    pthread_t thread;
+};
+
+static struct driver drivers[MAX_DRIVERS];
+static unsigned driver_count;
+static struct tally beside;
 
 /* The counts up to one moment. */
 struct snapshot {
@@ -19,11 +36,9 @@ struct snapshot {
     struct machine_time machine;
 };
 
-static uint64_t waits;
-
 static struct snapshot take_snapshot(const struct guest *guest)
 {
-    struct snapshot now = { .at_ns = now_ns(), .own_ns = process_cpu_ns(getpid()), .waits = waits };
+    struct snapshot now = { .at_ns = now_ns(), .own_ns = process_cpu_ns(getpid()) };
 
     now.machine = machine_time();
     for (unsigned n = 0; n < guest->pid_count; n++) {
@@ -35,25 +50,29 @@ static struct snapshot take_snapshot(const struct guest *guest)
     }
     for (unsigned n = 0; n < guest->ring_count; n++)
         now.kicks += guest->rings[n].kicks;
+    for (unsigned n = 0; n < driver_count; n++)
+        now.waits += drivers[n].waits;
     return now;
 }
 
-static void set_up_lane(struct guest *guest, struct lane *lane, const struct job *job, bool beside, struct tally *tally)
+static void set_up_lane(struct guest *guest, struct driver *driver, unsigned at, const struct job *job)
 {
-    const unsigned number = (unsigned)(lane - lanes);
+    const bool is_beside = at == job->depth;
+    struct lane *lane = &driver->lanes[at];
+    const unsigned number = (unsigned)(driver - drivers) * job->depth + at;
 
     /* Each lane takes memory once: its requests stay from run to run. */
-    if (number >= lanes_made) {
-        request_create(&lane->request, &guest->rings[number % guest->ring_count], lane);
+    if (at >= driver->lanes_made) {
+        request_create(&lane->request, &driver->rings[at % driver->ring_count], lane);
         lane->hiprio = &guest->hiprio;
-        lane->random = 0x853c49e6748fea9bULL * (number + 1);
-        lanes_made++;
+        lane->random = 0x853c49e6748fea9bULL * (MAX_LANES * (unsigned)(driver - drivers) + at + 1);
+        driver->lanes_made++;
     }
-    lane->number = beside ? 0 : number;
-    lane->count = beside ? 1 : job->depth;
-    lane->workload = beside ? job->beside : job->workload;
-    lane->bytes = beside ? job->beside_bytes : job->bytes;
-    lane->tally = tally;
+    lane->number = is_beside ? 0 : number;
+    lane->count = is_beside ? 1 : job->depth * driver_count;
+    lane->workload = is_beside ? job->beside : job->workload;
+    lane->bytes = is_beside ? job->beside_bytes : job->bytes;
+    lane->tally = is_beside ? &beside : &driver->main;
     lane->workload->prepare(lane);
 }
 
@@ -78,51 +97,105 @@ static bool proceed(struct lane *lane, uint32_t used_bytes)
 }
 
 /* Sleeps until the device calls, like a processor of a guest with no other work. */
-static void wait_for_call(struct guest *guest)
+static void wait_for_call(struct driver *driver)
 {
     bool idle = true;
     uint64_t count;
 
-    for (unsigned n = 0; n < guest->ring_count; n++)
-        idle = ring_arm(&guest->rings[n]) && idle;
-    if (!idle || guest->busy_polling)
+    for (unsigned n = 0; n < driver->ring_count; n++)
+        idle = ring_arm(&driver->rings[n]) && idle;
+    if (!idle || driver->busy_polling)
         return;
-    waits++;
-    if (read(guest->call_fd, &count, sizeof(count)) < 0)
+    driver->waits++;
+    if (read(driver->rings->call_fd, &count, sizeof(count)) < 0)
         fail_errno("call");
 }
 
-/* Keeps all lanes going until `end_ns`, then lets each finish its operation. Measures if told to. */
-static void drive(struct guest *guest, unsigned lane_count, uint64_t end_ns, bool measure)
+/* Keeps all lanes of a driver going until its end, then lets each finish its operation. */
+static void *drive(void *of)
 {
-    unsigned going = lane_count;
+    struct driver *driver = of;
+    unsigned going = driver->lane_count;
 
-    for (unsigned n = 0; n < lane_count; n++)
-        begin_operation(&lanes[n], now_ns());
+    for (unsigned n = 0; n < driver->lane_count; n++)
+        begin_operation(&driver->lanes[n], now_ns());
     while (going > 0) {
         bool worked = false;
 
-        for (unsigned n = 0; n < guest->ring_count; n++) {
+        for (unsigned n = 0; n < driver->ring_count; n++) {
             uint32_t used_bytes;
             struct lane *lane;
 
-            while ((lane = ring_take(&guest->rings[n], &used_bytes))) {
+            while ((lane = ring_take(&driver->rings[n], &used_bytes))) {
                 worked = true;
                 if (!proceed(lane, used_bytes))
                     continue;
                 const uint64_t at_ns = now_ns();
 
-                if (measure)
+                if (driver->measure)
                     histogram_add(&lane->tally->latency, at_ns - lane->begun_ns);
-                if (at_ns < end_ns)
+                if (at_ns < driver->end_ns)
                     begin_operation(lane, at_ns);
                 else
                     going--;
             }
         }
         if (!worked)
-            wait_for_call(guest);
+            wait_for_call(driver);
     }
+    return NULL;
+}
+
+/* Runs all drivers until `end_ns`. A single one has no thread of its own. */
+static void drive_all(uint64_t end_ns, bool measure)
+{
+    for (unsigned n = 0; n < driver_count; n++) {
+        drivers[n].end_ns = end_ns;
+        drivers[n].measure = measure;
+        if (driver_count == 1)
+            drive(&drivers[n]);
+        else if (pthread_create(&drivers[n].thread, NULL, drive, &drivers[n]) != 0)
+            fail("no thread for queue %u", n);
+    }
+    for (unsigned n = 0; driver_count > 1 && n < driver_count; n++)
+        pthread_join(drivers[n].thread, NULL);
+}
+
+static void set_up_drivers(struct guest *guest, const struct job *job)
+{
+    const unsigned rings_each = guest->threaded ? 1 : guest->ring_count;
+
+    driver_count = guest->ring_count / rings_each;
+    if (driver_count > MAX_DRIVERS || job->depth > MAX_LANES || (job->beside && driver_count > 1))
+        fail("too many threads for this run");
+    for (unsigned n = 0; n < driver_count; n++) {
+        struct driver *driver = &drivers[n];
+
+        memset(&driver->main, 0, sizeof(driver->main));
+        driver->rings = &guest->rings[n * rings_each];
+        driver->ring_count = rings_each;
+        driver->lane_count = job->depth + (job->beside ? 1 : 0);
+        driver->busy_polling = guest->busy_polling;
+        for (unsigned at = 0; at < driver->lane_count; at++)
+            set_up_lane(guest, driver, at, job);
+    }
+}
+
+/* Adds the tallies of all drivers up in the first one's. */
+static const struct tally *add_up(void)
+{
+    struct tally *sum = &drivers[0].main;
+
+    for (unsigned n = 1; n < driver_count; n++) {
+        const struct tally *other = &drivers[n].main;
+
+        histogram_merge(&sum->latency, &other->latency);
+        sum->errors += other->errors;
+        sum->entries += other->entries;
+        if (other->last_error)
+            sum->last_error = other->last_error;
+    }
+    return sum;
 }
 
 static double per(uint64_t amount, uint64_t count)
@@ -143,8 +216,8 @@ static void print_tally(const struct tally *tally, const struct workload *worklo
            (double)histogram_at(latency, 0.99) / 1e3, (double)latency->max_ns / 1e3, tally->errors, tally->last_error);
 }
 
-static void print_result(const struct job *job, const struct tally *main, const struct tally *beside,
-                         const struct snapshot *from, const struct snapshot *to)
+static void print_result(const struct job *job, const struct tally *main, const struct snapshot *from,
+                         const struct snapshot *to)
 {
     const uint64_t elapsed_ns = to->at_ns - from->at_ns;
     const uint64_t device_ns = to->device_ns - from->device_ns, own_ns = to->own_ns - from->own_ns;
@@ -165,7 +238,7 @@ static void print_result(const struct job *job, const struct tally *main, const 
            per(to->machine.stolen_ns - from->machine.stolen_ns, elapsed_ns));
     if (job->beside) {
         printf(",\"beside\":{");
-        print_tally(beside, job->beside, job->beside_bytes, seconds);
+        print_tally(&beside, job->beside, job->beside_bytes, seconds);
         printf("}");
     }
     printf("}\n");
@@ -174,22 +247,21 @@ static void print_result(const struct job *job, const struct tally *main, const 
 
 void run_job(struct guest *guest, const struct job *job)
 {
-    static struct tally main, beside;
-    const unsigned lane_count = job->depth + (job->beside ? 1 : 0);
     struct snapshot from, to;
 
-    memset(&main, 0, sizeof(main));
     memset(&beside, 0, sizeof(beside));
-    for (unsigned n = 0; n < lane_count; n++)
-        set_up_lane(guest, &lanes[n], job, n == job->depth, n == job->depth ? &beside : &main);
+    set_up_drivers(guest, job);
     if (job->warm_up_ms > 0)
-        drive(guest, lane_count, now_ns() + job->warm_up_ms * 1000000ULL, false);
-    main.entries = 0;
-    main.errors = 0;
+        drive_all(now_ns() + job->warm_up_ms * 1000000ULL, false);
+    for (unsigned n = 0; n < driver_count; n++) {
+        drivers[n].main.entries = 0;
+        drivers[n].main.errors = 0;
+    }
     from = take_snapshot(guest);
-    drive(guest, lane_count, from.at_ns + job->run_ms * 1000000ULL, true);
+    drive_all(from.at_ns + job->run_ms * 1000000ULL, true);
     to = take_snapshot(guest);
-    for (unsigned n = 0; n < lane_count; n++)
-        lanes[n].workload->clean_up(&lanes[n]);
-    print_result(job, &main, &beside, &from, &to);
+    for (unsigned n = 0; n < driver_count; n++)
+        for (unsigned at = 0; at < drivers[n].lane_count; at++)
+            drivers[n].lanes[at].workload->clean_up(&drivers[n].lanes[at]);
+    print_result(job, add_up(), &from, &to);
 }

@@ -9,20 +9,21 @@
 
 #define MAX_LANES 256
 #define MAX_PIDS 16
+#define MAX_DRIVERS 8
 
 struct guest {
     struct ring hiprio;
     struct ring *rings; /* of requests */
     unsigned ring_count;
-    int call_fd;
     bool busy_polling;
+    bool threaded; /* a thread for each ring, and a call descriptor */
     pid_t pids[MAX_PIDS]; /* of the device */
     unsigned pid_count;
 };
 
 struct job {
     const struct workload *workload;
-    unsigned depth;
+    unsigned depth; /* of each thread */
     uint32_t bytes;
     unsigned warm_up_ms, run_ms;
     /* One lane more, measured apart; NULL: none. */
