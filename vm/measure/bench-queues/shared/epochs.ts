@@ -36,10 +36,12 @@ export class Epochs {
     return (1 + threads) * LINE_WORDS
   }
 
-  enter(): void {
-    if (this.isInside) return
+  /** Returns false if the thread is inside already. */
+  enter(): boolean {
+    if (this.isInside) return false
     this.isInside = true
     Atomics.store(this.words, this.own, Atomics.load(this.words, GLOBAL))
+    return true
   }
 
   leave(): void {

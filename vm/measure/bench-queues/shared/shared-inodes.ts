@@ -54,6 +54,9 @@ export class SharedInodes {
   private readonly root: Int32Array
   /** True if the last `add` made a row, and took the descriptor over. */
   added = false
+  /** The row of this thread's last lookup in the present batch, and its node id. */
+  private countedSlot = 0
+  private countedId = 0
   freeOther: (slot: number) => void = () => {}
 
   /** `memory`: `SharedInodes.bytes(capacity, threads)` of shared memory, zero at first. */
@@ -87,7 +90,7 @@ export class SharedInodes {
 
   /** Opens a batch. Nothing that is read before the next `leave` is freed. */
   enter(): void {
-    this.epochs.enter()
+    if (this.epochs.enter()) this.countedSlot = 0
   }
 
   leave(): void {
@@ -101,8 +104,12 @@ export class SharedInodes {
     return word === ((generationOfId(nodeid) << 1) | 1) ? slot : 0
   }
 
+  /**
+   * Returns the node id of a row that this thread has read. For the row of the last lookup it is the id that was counted: the
+   * guest may have forgotten that already.
+   */
   idOf(slot: number): number {
-    return idOf(slot, Atomics.load(this.rows, slot << ROW_BITS) >>> 1)
+    return slot === this.countedSlot ? this.countedId : idOf(slot, Atomics.load(this.rows, slot << ROW_BITS) >>> 1)
   }
 
   isKnown(slot: number): boolean {
@@ -163,7 +170,7 @@ export class SharedInodes {
     const h = hash(device, inoLow, inoHigh)
     this.lock(h)
     const slot = this.index[this.placeOf(h, device, inoLow, inoHigh)]!
-    if (slot !== 0) this.lookups[(slot << (ROW_BITS - 1)) + LOOKUPS]! += 1
+    if (slot !== 0) this.count(slot)
     this.unlock(h)
     return slot
   }
@@ -179,12 +186,13 @@ export class SharedInodes {
     let slot = this.index[at]!
     this.added = slot === 0
     if (slot !== 0) {
-      this.lookups[(slot << (ROW_BITS - 1)) + LOOKUPS]! += 1
+      this.count(slot)
     } else {
       slot = this.pool.take()
       if (slot !== 0) {
         this.fill(slot, device, inoLow, inoHigh, type, fd)
         this.index[at] = slot
+        this.remember(slot)
       }
       this.added = slot !== 0
     }
@@ -197,7 +205,7 @@ export class SharedInodes {
     const h = this.hashOf(slot)
     this.lock(h)
     const known = this.isKnown(slot)
-    if (known) this.lookups[(slot << (ROW_BITS - 1)) + LOOKUPS]! += 1
+    if (known) this.count(slot)
     this.unlock(h)
     return known
   }
@@ -261,6 +269,17 @@ export class SharedInodes {
 
   protected unlock(h: number): void {
     this.stripes.unlock(h >>> (32 - STRIPE_BITS))
+  }
+
+  /** Counts a lookup of a row whose stripe is locked. */
+  private count(slot: number): void {
+    this.lookups[(slot << (ROW_BITS - 1)) + LOOKUPS]! += 1
+    this.remember(slot)
+  }
+
+  private remember(slot: number): void {
+    this.countedSlot = slot
+    this.countedId = idOf(slot, this.rows[slot << ROW_BITS]! >>> 1)
   }
 
   private open(slot: number): number {
