@@ -2,16 +2,17 @@
  * `make bench-queues`: several queues served by one thread, beside as many devices with a queue each, and beside a prototype
  * whose queues have a thread each.
  */
-import { writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { cpus, release } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { Command } from 'commander'
+import { runCommand } from './host/command.js'
 import { parseCount, runAsProgram } from './host/command-program.js'
 import { showProgress } from './host/progress.js'
 import { makeBenchShare, SHARE_PATHS } from './measure/bench-device/bench-share.js'
 import { describeFailure } from './measure/bench-device/command-failure.js'
 import { Contender, fairArgs } from './measure/bench-device/contender.js'
-import type { Job, RunResult } from './measure/bench-device/load-generator.js'
+import type { Job, LoadGenerator, RunResult } from './measure/bench-device/load-generator.js'
 import { formatQueues, type QueueCase, type QueueRound, type Side, together } from './measure/bench-queues/report.js'
 
 const KIB = 1024
@@ -26,6 +27,7 @@ interface Options {
   runMs: number
   only?: string
   pollUs?: number
+  pinned?: boolean
   json?: string
 }
 
@@ -41,7 +43,7 @@ const WORKLOADS: Readonly<Record<string, Omit<Job, 'depth'>>> = {
 type Sides = ReadonlyMap<Side, (job: Job) => Promise<RunResult>>
 
 async function run(options: Options, ownArgs: string[]): Promise<void> {
-  const { queues, depth, rounds, runMs, only, pollUs } = options
+  const { queues, depth, rounds, runMs, only, pollUs, pinned } = options
   const share = makeBenchShare(SHARE_PATHS.memory)
   const spin = pollUs === undefined ? [] : [`--poll-us=${pollUs}`]
   const args = [...fairArgs(DEVICE, false), ...spin, ...ownArgs]
@@ -68,6 +70,7 @@ async function run(options: Options, ownArgs: string[]): Promise<void> {
   add('own tables', await start(prototype(1, 'own')))
   add('shared tables', await start(prototype(1, 'shared')))
   add('threads', await start(prototype(queues, 'shared')))
+  if (pinned) for (const contender of all) await pinThreads(contender, apart.indexOf(contender), queues)
   const cases: QueueCase[] = []
   for (const [name, workload] of Object.entries(WORKLOADS)) {
     if (!new RegExp(only ?? '').test(name)) continue
@@ -76,11 +79,39 @@ async function run(options: Options, ownArgs: string[]): Promise<void> {
   }
   process.stdout.write(
     `${cpus().length} x ${cpus()[0]?.model}, Linux ${release()}, Node ${process.version}; ` +
-      `${queues} queues, ${depth} deep on each; medians of ${rounds} rounds of ${runMs} ms, nothing pinned\n\n`,
+      `${queues} queues, ${depth} deep on each; medians of ${rounds} rounds of ${runMs} ms, ` +
+      `${pinned ? 'each queue on a processor' : 'nothing pinned'}\n\n`,
   )
   process.stdout.write(formatQueues(cases))
   if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(cases)}\n`)
   for (const contender of all) await contender.stop()
+}
+
+/**
+ * Pins what works for one queue to one processor: `number` of a device that has one queue, or -1 for one that has all. A
+ * single thread for all queues may run anywhere.
+ */
+async function pinThreads({ load, device }: Contender, number: number, queues: number): Promise<void> {
+  const taskset = (cpu: number, tid: number) =>
+    runCommand('taskset', [...(number < 0 ? [] : ['--all-tasks']), '--cpu-list', '--pid', String(cpu), String(tid)])
+  if (number >= 0) {
+    load.pin(number)
+    await taskset(number, device.pid)
+    return
+  }
+  load.spread()
+  const busy = await busiestThreads(load, device.pid)
+  if (busy.length < queues) return
+  for (const [cpu, tid] of busy.slice(0, queues).entries()) await taskset(cpu, tid)
+}
+
+/** Returns the threads that serve queues, in the order of their start. */
+async function busiestThreads(load: LoadGenerator, pid: number): Promise<number[]> {
+  const tids = readdirSync(`/proc/${pid}/task`).map(Number)
+  const usedNs = (tid: number) => Number(readFileSync(`/proc/${pid}/task/${tid}/schedstat`, 'utf8').split(' ')[0])
+  const before = new Map(tids.map((tid) => [tid, usedNs(tid)]))
+  await load.run({ workload: 'getattr', depth: 32 }, 300, 300)
+  return tids.filter((tid) => usedNs(tid) - before.get(tid)! > 1e8)
 }
 
 /** The sides take turns, and turns to be the first. */
@@ -109,6 +140,7 @@ const command = new Command('bench-queues')
   .option('--run-ms <ms>', 'how long each run takes', parseCount, 400)
   .option('--only <pattern>', 'only workloads whose name matches this regular expression')
   .option('--poll-us <us>', 'the longest spin of each device', Number)
+  .option('--pinned', 'the threads of each queue, of guest and device, run on one processor')
   .option('--json <file>', 'write all runs as JSON')
   .argument('[device options...]')
   .exitOverride()

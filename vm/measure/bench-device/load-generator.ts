@@ -98,6 +98,11 @@ export class LoadGenerator extends LeashedProcess {
     this.tell(`cpu ${cpu}`)
   }
 
+  /** Has the thread of each queue run on the processor of that number. */
+  spread(): void {
+    this.tell('spread')
+  }
+
   /** Runs a job. Rejects if the generator ends instead: the device broke the protocol, or failed. */
   async run(job: Job, runMs: number, warmUpMs: number): Promise<RunResult> {
     const { workload, depth, bytes = 0, beside } = job

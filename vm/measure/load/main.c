@@ -6,12 +6,12 @@
  *   run WORKLOAD DEPTH BYTES WARM_UP_MS RUN_MS [BESIDE BYTES]     DEPTH is each thread's
  *   pids PID...      the processes of the device, whose processor time counts
  *   cpu N            runs on that processor from now on; -1: on any
+ *   spread           has each thread run on a processor of its own from now on
  *   floor            measures what the kernel alone would take
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,18 +89,6 @@ static void start_guest(struct guest *guest, const char *socket_path, unsigned q
     begin_session(guest);
 }
 
-static void pin(int cpu)
-{
-    cpu_set_t set;
-
-    CPU_ZERO(&set);
-    for (int n = 0; n < CPU_SETSIZE; n++)
-        if (cpu < 0 || cpu == n)
-            CPU_SET(n, &set);
-    if (sched_setaffinity(0, sizeof(set), &set) < 0)
-        fail_errno("cpu");
-}
-
 static void read_pids(struct guest *guest, char *words)
 {
     guest->pid_count = 0;
@@ -134,6 +122,8 @@ static void obey(struct guest *guest, char *line)
         read_pids(guest, line + 5);
     else if (strncmp(line, "cpu ", 4) == 0)
         pin(atoi(line + 4));
+    else if (strcmp(line, "spread") == 0)
+        guest->spread = true;
     else if (strcmp(line, "floor") == 0)
         print_floor();
     else

@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,6 +19,7 @@ struct driver {
     unsigned lanes_made;
     unsigned lane_count;
     bool busy_polling;
+    int cpu; /* -1: any */
     uint64_t end_ns; /* of the drive */
     bool measure;
     struct tally main;
@@ -111,12 +113,26 @@ static void wait_for_call(struct driver *driver)
         fail_errno("call");
 }
 
+void pin(int cpu)
+{
+    cpu_set_t set;
+
+    CPU_ZERO(&set);
+    for (int n = 0; n < CPU_SETSIZE; n++)
+        if (cpu < 0 || cpu == n)
+            CPU_SET(n, &set);
+    if (sched_setaffinity(0, sizeof(set), &set) < 0)
+        fail_errno("cpu");
+}
+
 /* Keeps all lanes of a driver going until its end, then lets each finish its operation. */
 static void *drive(void *of)
 {
     struct driver *driver = of;
     unsigned going = driver->lane_count;
 
+    if (driver->cpu >= 0)
+        pin(driver->cpu);
     for (unsigned n = 0; n < driver->lane_count; n++)
         begin_operation(&driver->lanes[n], now_ns());
     while (going > 0) {
@@ -176,6 +192,7 @@ static void set_up_drivers(struct guest *guest, const struct job *job)
         driver->ring_count = rings_each;
         driver->lane_count = job->depth + (job->beside ? 1 : 0);
         driver->busy_polling = guest->busy_polling;
+        driver->cpu = guest->spread ? (int)n : -1;
         for (unsigned at = 0; at < driver->lane_count; at++)
             set_up_lane(guest, driver, at, job);
     }

@@ -17,6 +17,7 @@ struct guest {
     unsigned ring_count;
     bool busy_polling;
     bool threaded; /* a thread for each ring, and a call descriptor */
+    bool spread;   /* each thread on a processor of its own */
     pid_t pids[MAX_PIDS]; /* of the device */
     unsigned pid_count;
 };
@@ -30,6 +31,9 @@ struct job {
     const struct workload *beside;
     uint32_t beside_bytes;
 };
+
+/* Has the calling thread run on this processor; -1: on any. */
+void pin(int cpu);
 
 void run_job(struct guest *guest, const struct job *job);
 
