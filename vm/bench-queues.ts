@@ -5,7 +5,7 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { cpus, release } from 'node:os'
 import { fileURLToPath } from 'node:url'
-import { Command } from 'commander'
+import { Command, Option } from 'commander'
 import { runCommand } from './host/command.js'
 import { parseCount, runAsProgram } from './host/command-program.js'
 import { showProgress } from './host/progress.js'
@@ -13,10 +13,18 @@ import { makeBenchShare, SHARE_PATHS } from './measure/bench-device/bench-share.
 import { describeFailure } from './measure/bench-device/command-failure.js'
 import { Contender, fairArgs } from './measure/bench-device/contender.js'
 import type { Job, LoadGenerator, RunResult } from './measure/bench-device/load-generator.js'
-import { formatQueues, type QueueCase, type QueueRound, type Side, together } from './measure/bench-queues/report.js'
+import {
+  formatQueues,
+  type QueueCase,
+  type QueueRound,
+  type Side,
+  together,
+} from './measure/bench-queues/report.js'
+import { tableCosts } from './measure/bench-queues/table-cost.js'
 
 const KIB = 1024
 const WARM_UP_MS = 100
+const TABLE_ROUNDS = 5
 const DEVICE = 'virtiofsd-ts'
 const PROTOTYPE = fileURLToPath(new URL('./measure/bench-queues/device/main.js', import.meta.url))
 
@@ -27,7 +35,7 @@ interface Options {
   runMs: number
   only?: string
   pollUs?: number
-  pinned?: boolean
+  pinned: 'nothing' | 'device' | 'queues'
   json?: string
 }
 
@@ -60,7 +68,8 @@ async function run(options: Options, ownArgs: string[]): Promise<void> {
     program: { command: process.execPath, args: [PROTOTYPE, String(threads), tables] },
   })
   const sides = new Map<Side, (job: Job) => Promise<RunResult>>()
-  const add = (side: Side, contender: Contender) => sides.set(side, (job) => contender.run(job, runMs, WARM_UP_MS))
+  const add = (side: Side, contender: Contender) =>
+    sides.set(side, (job) => contender.run(job, runMs, WARM_UP_MS))
   add('one', await start(several))
   const apart: Contender[] = []
   for (let n = 0; n < queues; n++) apart.push(await start({}))
@@ -70,7 +79,8 @@ async function run(options: Options, ownArgs: string[]): Promise<void> {
   add('own tables', await start(prototype(1, 'own')))
   add('shared tables', await start(prototype(1, 'shared')))
   add('threads', await start(prototype(queues, 'shared')))
-  if (pinned) for (const contender of all) await pinThreads(contender, apart.indexOf(contender), queues)
+  if (pinned !== 'nothing')
+    for (const contender of all) await pinThreads(contender, apart.indexOf(contender), options)
   const cases: QueueCase[] = []
   for (const [name, workload] of Object.entries(WORKLOADS)) {
     if (!new RegExp(only ?? '').test(name)) continue
@@ -80,26 +90,37 @@ async function run(options: Options, ownArgs: string[]): Promise<void> {
   process.stdout.write(
     `${cpus().length} x ${cpus()[0]?.model}, Linux ${release()}, Node ${process.version}; ` +
       `${queues} queues, ${depth} deep on each; medians of ${rounds} rounds of ${runMs} ms, ` +
-      `${pinned ? 'each queue on a processor' : 'nothing pinned'}\n\n`,
+      `pinned: ${pinned}\n\n`,
   )
   process.stdout.write(formatQueues(cases))
+  process.stdout.write(`\n${await tableCosts(TABLE_ROUNDS)}`)
   if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(cases)}\n`)
   for (const contender of all) await contender.stop()
 }
 
 /**
- * Pins what works for one queue to one processor: `number` of a device that has one queue, or -1 for one that has all. A
- * single thread for all queues may run anywhere.
+ * Pins the threads of each queue to one processor. `number`: that of a device with one queue; -1: it has all of them. A single
+ * thread for all queues may run anywhere.
  */
-async function pinThreads({ load, device }: Contender, number: number, queues: number): Promise<void> {
+async function pinThreads(
+  { load, device }: Contender,
+  number: number,
+  { pinned, queues }: Options,
+): Promise<void> {
   const taskset = (cpu: number, tid: number) =>
-    runCommand('taskset', [...(number < 0 ? [] : ['--all-tasks']), '--cpu-list', '--pid', String(cpu), String(tid)])
+    runCommand('taskset', [
+      ...(number < 0 ? [] : ['--all-tasks']),
+      '--cpu-list',
+      '--pid',
+      String(cpu),
+      String(tid),
+    ])
   if (number >= 0) {
-    load.pin(number)
+    if (pinned === 'queues') load.pin(number)
     await taskset(number, device.pid)
     return
   }
-  load.spread()
+  if (pinned === 'queues') load.spread()
   const busy = await busiestThreads(load, device.pid)
   if (busy.length < queues) return
   for (const [cpu, tid] of busy.slice(0, queues).entries()) await taskset(cpu, tid)
@@ -108,7 +129,8 @@ async function pinThreads({ load, device }: Contender, number: number, queues: n
 /** Returns the threads that serve queues, in the order of their start. */
 async function busiestThreads(load: LoadGenerator, pid: number): Promise<number[]> {
   const tids = readdirSync(`/proc/${pid}/task`).map(Number)
-  const usedNs = (tid: number) => Number(readFileSync(`/proc/${pid}/task/${tid}/schedstat`, 'utf8').split(' ')[0])
+  const usedNs = (tid: number) =>
+    Number(readFileSync(`/proc/${pid}/task/${tid}/schedstat`, 'utf8').split(' ')[0])
   const before = new Map(tids.map((tid) => [tid, usedNs(tid)]))
   await load.run({ workload: 'getattr', depth: 32 }, 300, 300)
   return tids.filter((tid) => usedNs(tid) - before.get(tid)! > 1e8)
@@ -140,7 +162,14 @@ const command = new Command('bench-queues')
   .option('--run-ms <ms>', 'how long each run takes', parseCount, 400)
   .option('--only <pattern>', 'only workloads whose name matches this regular expression')
   .option('--poll-us <us>', 'the longest spin of each device', Number)
-  .option('--pinned', 'the threads of each queue, of guest and device, run on one processor')
+  .addOption(
+    new Option(
+      '--pinned <what>',
+      'device: each of its threads to a processor; queues: also the guest’s thread of that queue',
+    )
+      .choices(['nothing', 'device', 'queues'])
+      .default('nothing'),
+  )
   .option('--json <file>', 'write all runs as JSON')
   .argument('[device options...]')
   .exitOverride()

@@ -1,4 +1,4 @@
-import { SharedInodes } from '../../../vm/measure/bench-queues/shared/shared-inodes.js'
+import type { SharedInodes } from '../../../vm/measure/bench-queues/shared/shared-inodes.js'
 import type { ModelHost } from './model-host.js'
 
 const DEVICE = 1
@@ -127,7 +127,8 @@ export class ModelGuest {
   private link(file: number): void {
     const known = this.held.get(file)
     if (known === undefined) return
-    if (this.table.ref(this.slotOf(known.nodeid, file))) this.held.set(file, { ...known, count: known.count + 1 })
+    if (this.table.ref(this.slotOf(known.nodeid, file)))
+      this.held.set(file, { ...known, count: known.count + 1 })
     else this.faults.push(`node ${known.nodeid} is held and not linked`)
   }
 
@@ -170,7 +171,8 @@ export class ModelGuest {
     const { table } = this
     const slot = table.slotOf(nodeid)
     if (slot === 0 && !this.isHostile) this.faults.push(`node ${nodeid} is held and not known`)
-    else if (slot !== 0 && table.inoLowOf(slot) !== file) this.faults.push(`node ${nodeid} of file ${file} is ${table.inoLowOf(slot)}`)
+    else if (slot !== 0 && table.inoLowOf(slot) !== file)
+      this.faults.push(`node ${nodeid} of file ${file} is ${table.inoLowOf(slot)}`)
     return slot
   }
 }
@@ -194,7 +196,8 @@ export function auditTable(
     const slot = seen.get(file)
     const lookups = slot === undefined ? 0 : table.lookupsOf(slot)
     if (slot !== undefined && !(lookups > 0)) faults.push(`file ${file} is known with ${lookups} lookups`)
-    if (countOf !== undefined && lookups !== countOf(file)) faults.push(`file ${file} has ${lookups} lookups, not ${countOf(file)}`)
+    if (countOf !== undefined && lookups !== countOf(file))
+      faults.push(`file ${file} has ${lookups} lookups, not ${countOf(file)}`)
   }
   return faults
 }

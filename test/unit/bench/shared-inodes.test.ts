@@ -110,37 +110,75 @@ t.test('one thread’s operations take place between the steps of another’s', 
   }
   // What waits for a thread that is inside is freed after that thread has left.
   for (const table of [...tables, ...tables]) table.leave()
-  t.equal(tables.reduce((sum, table) => sum + table.waiting, 0), 0)
+  t.equal(
+    tables.reduce((sum, table) => sum + table.waiting, 0),
+    0,
+  )
   t.equal(host.openCount, 3)
-  t.strictSame(auditTable(tables[0]!, CAPACITY, files, () => 0), [])
+  t.strictSame(
+    auditTable(tables[0]!, CAPACITY, files, () => 0),
+    [],
+  )
 })
 
-t.test('a node id of a forgotten inode stays unknown, and a row is not used while it may be read', async (t) => {
-  const host = new ModelHost(new SharedArrayBuffer(ModelHost.bytes(8)))
-  const memory = new SharedArrayBuffer(SharedInodes.bytes(CAPACITY, 2))
-  const [reader, writer] = [0, 1].map((thread) => new SharedInodes(memory, CAPACITY, thread, 2, host)) as [
-    SharedInodes,
-    SharedInodes,
-  ]
-  host.fileOf = (slot) => reader.inoLowOf(slot)
-  const fd = host.openFile(7)
-  const slot = writer.add(1, 7, 0, 8, fd)
-  const nodeid = writer.idOf(slot)
-  reader.enter()
-  t.equal(reader.slotOf(nodeid), slot)
-  writer.enter()
-  writer.unref(slot, 1)
-  writer.leave()
-  t.equal(writer.waiting, 2, 'row and descriptor wait for the reader')
-  host.use(fd, 7)
-  t.equal(reader.slotOf(nodeid), 0)
-  t.equal(reader.fdOf(slot), -116, 'ESTALE')
-  reader.leave()
-  writer.leave()
-  t.equal(writer.waiting, 0)
-  t.equal(host.openCount, 0)
-  t.strictSame(host.faults, [])
-  t.equal(writer.slotOf(nodeid), 0)
-  const again = writer.add(1, 7, 0, 8, host.openFile(7))
-  t.not(writer.idOf(again), nodeid)
-})
+t.test(
+  'a node id of a forgotten inode stays unknown, and a row is not used while it may be read',
+  async (t) => {
+    const host = new ModelHost(new SharedArrayBuffer(ModelHost.bytes(8)))
+    const memory = new SharedArrayBuffer(SharedInodes.bytes(CAPACITY, 2))
+    const [reader, writer] = [0, 1].map((thread) => new SharedInodes(memory, CAPACITY, thread, 2, host)) as [
+      SharedInodes,
+      SharedInodes,
+    ]
+    host.fileOf = (slot) => reader.inoLowOf(slot)
+    const fd = host.openFile(7)
+    const slot = writer.add(1, 7, 0, 8, fd)
+    const nodeid = writer.idOf(slot)
+    reader.enter()
+    t.equal(reader.slotOf(nodeid), slot)
+    writer.enter()
+    writer.unref(slot, 1)
+    writer.leave()
+    t.equal(writer.waiting, 2, 'row and descriptor wait for the reader')
+    host.use(fd, 7)
+    t.equal(reader.slotOf(nodeid), 0)
+    t.equal(reader.fdOf(slot), -116, 'ESTALE')
+    t.equal(reader.ref(slot), false)
+    reader.leave()
+    writer.leave()
+    t.equal(writer.waiting, 0)
+    t.equal(host.openCount, 0)
+    t.strictSame(host.faults, [])
+    t.equal(writer.slotOf(nodeid), 0)
+    const again = writer.add(1, 7, 0, 8, host.openFile(7))
+    t.not(writer.idOf(again), nodeid)
+  },
+)
+
+t.test(
+  'a descriptor is closed for another inode’s sake, and opened again; not while a file is open',
+  async (t) => {
+    const host = new ModelHost(new SharedArrayBuffer(ModelHost.bytes(8)))
+    const table = new SharedInodes(
+      new SharedArrayBuffer(SharedInodes.bytes(CAPACITY, 1)),
+      CAPACITY,
+      0,
+      1,
+      host,
+    )
+    host.fileOf = (slot) => table.inoLowOf(slot)
+    const slot = table.add(1, 7, 0, 8, host.openFile(7))
+    table.pin(slot)
+    table.evict(slot)
+    table.leave()
+    t.equal(host.openCount, 1)
+    table.unpin(slot)
+    table.evict(slot)
+    table.leave()
+    t.equal(host.openCount, 0)
+    host.use(table.fdOf(slot), 7)
+    t.equal(host.openCount, 1)
+    t.equal(table.typeOf(slot), 8)
+    t.strictSame(host.faults, [])
+  },
+)

@@ -21,7 +21,8 @@ export interface QueueCase {
 export function together(runs: readonly RunResult[]): RunResult {
   const first = runs[0]
   if (first === undefined) throw new RangeError('no runs to add up')
-  const sum = (measure: (run: RunResult) => number): number => runs.reduce((all, run) => all + measure(run), 0)
+  const sum = (measure: (run: RunResult) => number): number =>
+    runs.reduce((all, run) => all + measure(run), 0)
   const ops = sum((run) => run.ops)
   const each = (measure: (run: RunResult) => number): number => sum((run) => run.ops * measure(run)) / ops
   return {
@@ -78,7 +79,8 @@ export function formatQueues(cases: readonly QueueCase[]): string {
 }
 
 function rowOf({ rounds }: QueueCase, side: Side, name: string): string[] {
-  const of = (measure: (run: RunResult) => number): number => median(rounds.map((round) => measure(round[side])))
+  const of = (measure: (run: RunResult) => number): number =>
+    median(rounds.map((round) => measure(round[side])))
   const gains = rounds.map((round) => round[side].opsPerSec / round.one.opsPerSec)
   const costs = rounds.map((round) => round[side].deviceCpuUs / round.one.deviceCpuUs)
   return [
@@ -101,6 +103,9 @@ function formatBounds(cases: readonly QueueCase[]): string {
     const guestUs = median(rounds.map(({ one }) => one.guestCpuUs))
     return [name, ...MACHINES.map(([threads, cpus]) => bound(deviceUs, guestUs, threads, cpus).toFixed(2))]
   })
-  const titles = MACHINES.map(([threads, cpus]) => ({ title: `${threads} threads, ${cpus} CPUs`, align: 'right' as const }))
+  const titles = MACHINES.map(([threads, cpus]) => ({
+    title: `${threads} threads, ${cpus} CPUs`,
+    align: 'right' as const,
+  }))
   return `Most that threads could reach by these processor times, x one:\n${ruledTable([{ title: 'workload' }, ...titles], rows)}`
 }

@@ -44,7 +44,14 @@ const { kind, memory, gate, capacity, thread, threads } = workerData as CostStar
 
 function ownTable(): Table {
   const st = new Int32Array(Statx.WORDS)
-  const fds = new InodeFds(new FdBudget(1 << 20), 1 << 20, undefined, new HostFileSystems(), { forget: () => {} } as never, () => {})
+  const fds = new InodeFds(
+    new FdBudget(1 << 20),
+    1 << 20,
+    undefined,
+    new HostFileSystems(),
+    { forget: () => {} } as never,
+    () => {},
+  )
   const inodes = new InodeTable(fds)
   const at = (file: number) => {
     st[Statx.INO] = file

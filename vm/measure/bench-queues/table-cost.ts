@@ -4,8 +4,8 @@ import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import { ruledTable } from '../../../src/commands/text-table.js'
 import { median } from '../statistics.js'
-import type { CostResult, CostStart, TableKind } from './table-cost-thread.js'
 import { SharedInodes } from './shared/shared-inodes.js'
+import type { CostResult, CostStart, TableKind } from './table-cost-thread.js'
 
 const CAPACITY = 1 << 17
 const THREAD = fileURLToPath(new URL('./table-cost-thread.js', import.meta.url))
@@ -18,9 +18,14 @@ async function measureOnce(kind: TableKind, threads: number): Promise<CostResult
     const start: CostStart = { kind, memory, gate, capacity: CAPACITY, thread, threads }
     return new Worker(THREAD, { workerData: start })
   })
-  const results = await Promise.all(workers.map(async (worker) => (await once(worker, 'message'))[0] as CostResult))
+  const results = await Promise.all(
+    workers.map(async (worker) => (await once(worker, 'message'))[0] as CostResult),
+  )
   return Object.fromEntries(
-    Object.keys(results[0]!).map((name) => [name, results.reduce((sum, each) => sum + each[name]!, 0) / threads]),
+    Object.keys(results[0]!).map((name) => [
+      name,
+      results.reduce((sum, each) => sum + each[name]!, 0) / threads,
+    ]),
   )
 }
 

@@ -68,7 +68,10 @@ export class SharedTables {
 
 /** The number of a device, as one mount shows it: a prototype's, which may collide. */
 function deviceOf(st: StatxWords): number {
-  return (Math.imul(statxDevMajor(st), 0x9e3779b1) ^ Math.imul(statxDevMinor(st), 0x85ebca6b) ^ statxMountId(st)) | 0
+  return (
+    (Math.imul(statxDevMajor(st), 0x9e3779b1) ^ Math.imul(statxDevMinor(st), 0x85ebca6b) ^ statxMountId(st)) |
+    0
+  )
 }
 
 class ThreadFds extends InodeFds {

@@ -61,7 +61,10 @@ if (tables !== undefined) {
 }
 const backend = new Backend(device, { pollUs: config.pollUs })
 if (thread === 0) serve()
-else ports[0]!.once('message', ({ connection, agreement }: Handed) => backend.goOn(connection, () => session.resume(agreement)))
+else
+  ports[0]!.once('message', ({ connection, agreement }: Handed) =>
+    backend.goOn(connection, () => session.resume(agreement)),
+  )
 
 function serve(): void {
   if (ports.length > 0) {

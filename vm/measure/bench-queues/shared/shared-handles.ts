@@ -14,9 +14,19 @@ export class SharedHandles {
   private readonly rows: Int32Array
   private readonly pool: SlotPool
 
-  constructor(memory: SharedArrayBuffer, capacity: number, private readonly retireSlot: (slot: number) => void) {
+  constructor(
+    memory: SharedArrayBuffer,
+    capacity: number,
+    private readonly retireSlot: (slot: number) => void,
+  ) {
     this.rows = new Int32Array(memory, 4 * (LINE_WORDS + SlotPool.WORDS), capacity << ROW_BITS)
-    this.pool = new SlotPool(new Int32Array(memory, 0, SlotPool.WORDS), this.rows.subarray(LINK), 1 << ROW_BITS, 1, capacity)
+    this.pool = new SlotPool(
+      new Int32Array(memory, 0, SlotPool.WORDS),
+      this.rows.subarray(LINK),
+      1 << ROW_BITS,
+      1,
+      capacity,
+    )
   }
 
   static bytes(capacity: number): number {
@@ -49,7 +59,8 @@ export class SharedHandles {
     const slot = slotOfId(handle)
     const generation = generationOfId(handle)
     const word = (generation << 1) | 1
-    if (Atomics.compareExchange(this.rows, slot << ROW_BITS, word, (generation + 1) << 1) !== word) return false
+    if (Atomics.compareExchange(this.rows, slot << ROW_BITS, word, (generation + 1) << 1) !== word)
+      return false
     if (generation < MAX_GENERATION) this.retireSlot(slot)
     return true
   }

@@ -69,7 +69,11 @@ export class SharedInodes {
   ) {
     const parts = layOut(capacity, threads)
     const part = (n: number): Int32Array =>
-      new Int32Array(memory, 4 * parts[n]!, (n + 1 < parts.length ? parts[n + 1]! : memory.byteLength / 4) - parts[n]!)
+      new Int32Array(
+        memory,
+        4 * parts[n]!,
+        (n + 1 < parts.length ? parts[n + 1]! : memory.byteLength / 4) - parts[n]!,
+      )
     this.root = part(0)
     this.epochs = new Epochs(part(1), thread, threads, (value) => {
       if (value >= OTHER) this.freeOther(value - OTHER)
@@ -109,7 +113,9 @@ export class SharedInodes {
    * guest may have forgotten that already.
    */
   idOf(slot: number): number {
-    return slot === this.countedSlot ? this.countedId : idOf(slot, Atomics.load(this.rows, slot << ROW_BITS) >>> 1)
+    return slot === this.countedSlot
+      ? this.countedId
+      : idOf(slot, Atomics.load(this.rows, slot << ROW_BITS) >>> 1)
   }
 
   isKnown(slot: number): boolean {
@@ -295,7 +301,14 @@ export class SharedInodes {
     return fd
   }
 
-  private fill(slot: number, device: number, inoLow: number, inoHigh: number, type: number, fd: number): void {
+  private fill(
+    slot: number,
+    device: number,
+    inoLow: number,
+    inoHigh: number,
+    type: number,
+    fd: number,
+  ): void {
     const row = slot << ROW_BITS
     this.rows[row + INO_LOW] = inoLow
     this.rows[row + INO_HIGH] = inoHigh
@@ -320,13 +333,16 @@ export class SharedInodes {
       const slot = index[base + at]!
       if (slot === 0) return base + at
       const row = slot << ROW_BITS
-      if (rows[row + INO_LOW] === inoLow && rows[row + INO_HIGH] === inoHigh && rows[row + DEVICE] === device) return base + at
+      if (rows[row + INO_LOW] === inoLow && rows[row + INO_HIGH] === inoHigh && rows[row + DEVICE] === device)
+        return base + at
     }
   }
 
   private insert(h: number, slot: number): void {
     const row = slot << ROW_BITS
-    this.index[this.placeOf(h, this.rows[row + DEVICE]!, this.rows[row + INO_LOW]!, this.rows[row + INO_HIGH]!)] = slot
+    this.index[
+      this.placeOf(h, this.rows[row + DEVICE]!, this.rows[row + INO_LOW]!, this.rows[row + INO_HIGH]!)
+    ] = slot
   }
 
   /** Takes a row out of the index, and moves those behind it that the gap would hide. */

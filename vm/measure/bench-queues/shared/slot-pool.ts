@@ -47,7 +47,8 @@ export class SlotPool {
       slot = links[slot * stride]!
     }
     words[HEAD] = slot
-    while (this.count < MAGAZINE && this.first + words[NEXT]! < this.end) own[this.count++] = this.first + words[NEXT]!++
+    while (this.count < MAGAZINE && this.first + words[NEXT]! < this.end)
+      own[this.count++] = this.first + words[NEXT]!++
     this.lock.unlock(0)
   }
 

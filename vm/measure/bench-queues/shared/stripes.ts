@@ -17,7 +17,8 @@ export class Stripes {
   }
 
   lock(stripe: number): void {
-    if (Atomics.compareExchange(this.words, stripe * LINE_WORDS, FREE, HELD) !== FREE) this.wait(stripe * LINE_WORDS)
+    if (Atomics.compareExchange(this.words, stripe * LINE_WORDS, FREE, HELD) !== FREE)
+      this.wait(stripe * LINE_WORDS)
   }
 
   unlock(stripe: number): void {
