@@ -52,6 +52,7 @@ import { LoadedState } from './state/loaded-state.js'
 import { PreparedNames } from './state/prepared-names.js'
 import { SavedState } from './state/saved-state.js'
 import { TakenState } from './state/taken-state.js'
+import type { MakeTables } from './tables.js'
 import { SecurityLabels } from './xattrs/security-labels.js'
 import { XattrNames } from './xattrs/xattr-names.js'
 import { hostKeeps, XattrOperations } from './xattrs/xattrs.js'
@@ -104,9 +105,10 @@ export class PassthroughFileSystem implements FileSystem {
   /** Undefined if what the tree holds is not counted. */
   readonly quota: QuotaOperations | undefined
 
-  constructor(options: PassthroughOptions) {
+  /** With `makeTables` it has these tables in place of its own. */
+  constructor(options: PassthroughOptions, makeTables?: MakeTables) {
     this.rootFd = openPath(options.directory)
-    const parts = partsOf(options, this.rootFd)
+    const parts = partsOf(options, this.rootFd, makeTables)
     this.parts = parts
     this.locks = parts.locks
     this.names = new NameOperations(parts, new ExportOperations(parts))
@@ -285,7 +287,7 @@ export class PassthroughFileSystem implements FileSystem {
 }
 
 /** Makes the parts of one share. Each operation class takes the parts that it names. */
-function partsOf(options: PassthroughOptions, rootFd: number) {
+function partsOf(options: PassthroughOptions, rootFd: number, makeTables: MakeTables | undefined) {
   const { procFd, fdLimit, rules } = options
   const budget = new FdBudget(fdLimit)
   const outOfFds = () =>
@@ -301,7 +303,7 @@ function partsOf(options: PassthroughOptions, rootFd: number) {
   const handles = handlesOf(options, rootFd)
   const inodeFds = new InodeFds(budget, handles, hosts, places, outOfFds)
   const opener = new NameOpener(rootFd)
-  const tables = options.tables?.(budget, opener, hosts, options)
+  const tables = makeTables?.(budget, opener, hosts, options)
   const inodes = tables?.inodes ?? new InodeTable(inodeFds)
   const paths = new HostPaths(procFd, rootFd, inodes)
   const agreed = new Agreed(rules)

@@ -1,28 +1,8 @@
-import type { HandleTable } from 'virtio-fs-ts/protocol'
 import type { OpenRules } from '../io-mode/open-rules.js'
-import type { OpenFile } from './files/open-file.js'
-import type { FdBudget } from './inodes/fd-budget.js'
 import type { FileHandleUse } from './inodes/file-handle-use.js'
-import type { HostFileSystems } from './inodes/host-file-system.js'
-import type { InodeFinder } from './inodes/inode-finder.js'
-import type { InodeTable } from './inodes/inode-table.js'
-import type { NameOpener } from './names/name-opener.js'
 import type { QuotaLimits } from './quota/quota-ledger.js'
 import type { MigrationOptions } from './state/options.js'
 import type { XattrRule } from './xattrs/xattr-map.js'
-
-/** Tables of a share, and what finds inodes for them. */
-export interface Tables {
-  readonly inodes: InodeTable
-  readonly finder: InodeFinder
-  readonly files: HandleTable<OpenFile>
-}
-export type MakeTables = (
-  budget: FdBudget,
-  opener: NameOpener,
-  hosts: HostFileSystems,
-  options: PassthroughOptions,
-) => Tables
 
 /** Options of a passthrough file system. */
 export interface PassthroughOptions {
@@ -62,8 +42,6 @@ export interface PassthroughOptions {
   readonly quota: QuotaLimits | undefined
   /** True: what the tree holds comes with the state of another process, and is not counted here. */
   readonly isCounted: boolean
-  /** Tables in place of the share's own: for prototypes. */
-  readonly tables?: MakeTables | undefined
   /** Reports a fault that the guest has caused. `kind` comes from a fixed set. */
   report(kind: string, fields: object): void
 }

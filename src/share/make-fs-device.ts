@@ -14,7 +14,7 @@ import {
 import { Interceptor } from '../inspect/interceptor.js'
 import type { OpenRules } from '../io-mode/open-rules.js'
 import { PassthroughFileSystem, type ShareReports } from '../passthrough/passthrough-file-system.js'
-import type { MakeTables } from '../passthrough/passthrough-options.js'
+import type { MakeTables } from '../passthrough/tables.js'
 import { parseXattrMap } from '../passthrough/xattrs/xattr-map.js'
 import { countedQuota } from './counted-quota.js'
 import type { ShareConfig } from './share-config.js'
@@ -31,6 +31,7 @@ export interface DevicePlace {
   readonly counters: Counters
   /** What the tree holds comes from another process: see ShareState.take. */
   readonly isCounted?: boolean
+  /** Tables in place of the passthrough file system’s own. */
   readonly tables?: MakeTables | undefined
 }
 
@@ -60,31 +61,33 @@ export function makeFsDevice(
   observer: SessionObserver,
 ): ShareDevice {
   const report = (kind: string, fields: object) => observer.fault(kind, fields)
-  const passthrough = new PassthroughFileSystem({
-    directory: root,
-    procFd,
-    rules,
-    allowDirectIo: config.allowDirectIo,
-    allowSuid: config.allowSuid,
-    allowDev: config.allowDev,
-    allowProjectIds: config.allowProjectIds,
-    preserveNoatime: config.preserveNoatime,
-    writeback: config.writeback,
-    fdLimit,
-    inodeLimit: config.inodeLimit,
-    lockTimeoutMs: config.lockTimeoutSec === undefined ? undefined : config.lockTimeoutSec * 1000,
-    fileHandles: config.fileHandles,
-    xattr: config.xattr,
-    xattrMap: config.xattrMap === undefined ? undefined : parseXattrMap(config.xattrMap),
-    translateUid: config.translateUid,
-    translateGid: config.translateGid,
-    migration: config.migration,
-    threadPoolSize: config.threadPoolSize,
-    quota: countedQuota(config),
-    isCounted,
+  const passthrough = new PassthroughFileSystem(
+    {
+      directory: root,
+      procFd,
+      rules,
+      allowDirectIo: config.allowDirectIo,
+      allowSuid: config.allowSuid,
+      allowDev: config.allowDev,
+      allowProjectIds: config.allowProjectIds,
+      preserveNoatime: config.preserveNoatime,
+      writeback: config.writeback,
+      fdLimit,
+      inodeLimit: config.inodeLimit,
+      lockTimeoutMs: config.lockTimeoutSec === undefined ? undefined : config.lockTimeoutSec * 1000,
+      fileHandles: config.fileHandles,
+      xattr: config.xattr,
+      xattrMap: config.xattrMap === undefined ? undefined : parseXattrMap(config.xattrMap),
+      translateUid: config.translateUid,
+      translateGid: config.translateGid,
+      migration: config.migration,
+      threadPoolSize: config.threadPoolSize,
+      quota: countedQuota(config),
+      isCounted,
+      report,
+    },
     tables,
-    report,
-  })
+  )
   return assemble(config, counters, rules, observer, {
     fileSystem: passthrough,
     introspection: passthrough.introspection,

@@ -15,7 +15,8 @@ import {
   statxSameFile,
 } from '../../../../src/passthrough/inodes/statx.js'
 import type { NameOpener } from '../../../../src/passthrough/names/name-opener.js'
-import type { PassthroughOptions, Tables } from '../../../../src/passthrough/passthrough-options.js'
+import type { PassthroughOptions } from '../../../../src/passthrough/passthrough-options.js'
+import type { Tables } from '../../../../src/passthrough/tables.js'
 import { HANDLE_FIELDS, SharedHandles } from '../shared/shared-handles.js'
 import { SharedInodes } from '../shared/shared-inodes.js'
 
