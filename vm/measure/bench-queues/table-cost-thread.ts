@@ -46,7 +46,6 @@ function ownTable(): Table {
   const st = new Int32Array(Statx.WORDS)
   const fds = new InodeFds(
     new FdBudget(1 << 20),
-    1 << 20,
     undefined,
     new HostFileSystems(),
     { forget: () => {} } as never,

@@ -61,7 +61,7 @@ export class SharedTables {
     const inodes = new ThreadInodes(this.inodes, new ThreadFds(this.inodes, hosts))
     return {
       inodes,
-      finder: new ThreadFinder(this.inodes, inodes, opener, budget, options),
+      finder: new ThreadFinder(this.inodes, inodes, hosts, opener, budget, options),
       files: new ThreadFiles(this, inodes, hosts, budget),
     }
   }
@@ -81,7 +81,7 @@ class ThreadFds extends InodeFds {
     hosts: HostFileSystems,
   ) {
     // The places of descriptors are used for evictions only.
-    super(new FdBudget(1 << 20), 1 << 20, undefined, hosts, undefined as never, () => {})
+    super(new FdBudget(1 << 20), undefined, hosts, undefined as never, () => {})
   }
 
   override get(slot: number): number {
@@ -168,11 +168,16 @@ class ThreadFinder extends InodeFinder {
   constructor(
     private readonly shared: SharedInodes,
     inodes: InodeTable,
+    hosts: HostFileSystems,
     private readonly names: NameOpener,
     budget: FdBudget,
     private readonly settings: PassthroughOptions,
   ) {
-    super(inodes, names, budget, settings)
+    super(inodes, hosts, names, budget, settings)
+  }
+
+  override lookupListed(parent: number, name: Uint8Array, at: number, st: StatxWords): number {
+    return this.lookup(parent, name, at, st)
   }
 
   override lookup(parent: number, name: Uint8Array, at: number, st: StatxWords): number {
