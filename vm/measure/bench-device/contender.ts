@@ -96,12 +96,16 @@ export class Contender {
       nodeArgs: nodeArgs ?? [],
       program,
     })
-    const load = await LoadGenerator.start(device.socketPath, share, {
-      queues: queues ?? 1,
-      busy: busy ?? false,
-      threads: threads ?? false,
-      under,
-    })
+    const load = await unlessEnded(
+      device,
+      `start of ${name}`,
+      LoadGenerator.start(device.socketPath, share, {
+        queues: queues ?? 1,
+        busy: busy ?? false,
+        threads: threads ?? false,
+        under,
+      }),
+    )
     if (first) for (const { pid } of [device, load]) putFirst(pid)
     const contender = new Contender(name, device, load)
     await contender.place(placement)
@@ -119,12 +123,9 @@ export class Contender {
     )
   }
 
-  /** Runs a job. Rejects if the device ends, since the generator would wait for it. */
+  /** Runs a job. Rejects if the device ends. */
   run(job: Job, runMs: number, warmUpMs: number): Promise<RunResult> {
-    const gone = this.device.exited.then((exit) => {
-      throw new CommandFailure(`${job.workload}: ${describeExit(this.device, exit)}`)
-    })
-    return Promise.race([this.load.run(job, runMs, warmUpMs), gone])
+    return unlessEnded(this.device, job.workload, this.load.run(job, runMs, warmUpMs))
   }
 
   async stop(): Promise<void> {
@@ -141,4 +142,12 @@ export class Contender {
     for (const pid of pids)
       await runCommand('taskset', ['--all-tasks', '--cpu-list', '--pid', String(last), String(pid)])
   }
+}
+
+/** Rejects if the device ends first: the generator would wait for it. */
+function unlessEnded<T>(device: DeviceProcess, what: string, work: Promise<T>): Promise<T> {
+  const ended = device.exited.then((exit) => {
+    throw new CommandFailure(`${what}: ${describeExit(device, exit)}`)
+  })
+  return Promise.race([work, ended])
 }

@@ -11,6 +11,7 @@ import type { SplitVirtqueue } from '../../../../src/vhost-user/rings/split-virt
 import type { Vring } from '../../../../src/vhost-user/rings/vring.js'
 import type { BackendSession } from '../../../../src/vhost-user/session/backend-session.js'
 import type { HandedConnection } from '../../../../src/vhost-user/session/handed-session.js'
+import type { SessionFeatures } from '../../../../src/vhost-user/session/session-features.js'
 import { SharedTables, type TableMemory } from './shared-tables.js'
 
 export interface ThreadStart {
@@ -90,14 +91,13 @@ function give(agreement: InitAgreement): void {
     const vring = given[n]
     const handed = vring?.handed
     if (handed === undefined) continue
-    const { features, protocolFeatures } = known as unknown as { features: bigint; protocolFeatures: bigint }
+    const { features } = known as unknown as { features: SessionFeatures }
     const regions = known.rings.memory.kept
     const pair = new Int32Array(2)
     native.unixPair(pair)
     const connection: HandedConnection = {
       session: {
-        features: features.toString(16),
-        protocolFeatures: protocolFeatures.toString(16),
+        ...features.handed,
         received: '',
         receivedFds: 0,
         backchannel: false,
