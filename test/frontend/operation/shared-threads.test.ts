@@ -106,6 +106,32 @@ t.test('a flood of one share does not keep the others waiting', async (t) => {
   t.ok(Math.min(...answered) < FLOOD, `${answered.join(', ')} of ${FLOOD} reads were answered before`)
 })
 
+t.test('beside other shares, each queue of a share has its turn', async (t) => {
+  const other = further(t, 'other')
+  const device = await Device.start(t, [...other.args, ...ONE_THREAD, '--thread-pool-size', '0'])
+  writeFileSync(join(device.directory, 'file'), new Uint8Array(MIB))
+  const fs = mount(t, device, { requestQueues: 3 })
+  mount(t, other.share)
+  const { nodeid } = fs.lookup(ROOT_ID, 'file')
+  const { handle } = fs.open(nodeid, 0)
+  const answered: number[] = []
+  for (let round = 0; round < 5; round++) {
+    process.kill(device.pid, 'SIGSTOP')
+    for (let n = 0; n < FLOOD; n++) fs.start(fs.readRequest(nodeid, handle, 0n, MIB), 1)
+    const [second, third] = [2, 3].map((queue) => fs.start(fs.getattrRequest(ROOT_ID), queue))
+    process.kill(device.pid, 'SIGCONT')
+    t.equal(fs.finish(2), second)
+    t.equal(fs.finish(3), third)
+    process.kill(device.pid, 'SIGSTOP')
+    let before = 0
+    while (fs.finishNow(1) !== undefined) before++
+    process.kill(device.pid, 'SIGCONT')
+    for (let n = before; n < FLOOD; n++) fs.finish(1)
+    answered.push(before)
+  }
+  t.ok(Math.min(...answered) < FLOOD / 2, `${answered.join(', ')} of ${FLOOD} reads were answered before`)
+})
+
 t.test('a guest leaves, its share ends, and nothing is left of it', async (t) => {
   const others = [further(t, 'a'), further(t, 'b')]
   const device = await Device.start(t, [...others.flatMap(({ args }) => args), ...ONE_THREAD])
