@@ -24,7 +24,6 @@ import {
   opcodeName,
 } from 'virtio-fs-ts/protocol'
 import { messageOf } from '../basics/errors.js'
-import { TRACE_CHUNK_BYTES, TraceWriter } from '../inspect/trace-writer.js'
 import { reportIoModes } from '../io-mode/agreement-report.js'
 import { OpenRules } from '../io-mode/open-rules.js'
 import { ioctlCaller } from '../passthrough/files/ioctls.js'
@@ -46,13 +45,11 @@ import type { ShareFigures } from './share-figures.js'
 import type { ShareHost } from './share-host.js'
 import { levelOf, makeLogger } from './share-logger.js'
 import type { ShareState } from './share-state.js'
+import { ShareTrace } from './share-trace.js'
 import type { HandOver, WorkerCommand, WorkerMessage, WorkerStart } from './worker-messages.js'
 
 /** The pause after an accept that failed. */
 const ACCEPT_AGAIN_MS = 100
-
-/** The most trace chunks on their way to the file; beyond this, the trace omits requests. */
-const MAX_CHUNKS_UNDER_WAY = 64
 
 /** Serves one share on the current thread: owns its socket, guest memory, rings and FUSE session. */
 export class ShareService {
@@ -64,8 +61,9 @@ export class ShareService {
   /** Undefined until it comes from another process. */
   private listener: Listener | undefined
   private readonly commands: ShareCommands
-  private readonly traceAcks: Int32Array
-  private chunksSent = 0
+  private readonly trace: ShareTrace
+  /** Nobody wakes up who waits for it: for pauses that block. */
+  private readonly never = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
   private agreement: InitAgreement | undefined
   private connected = false
   /** A front-end that was accepted and is not served yet, or a negative errno. */
@@ -103,13 +101,15 @@ export class ShareService {
     )
     this.faults = new FaultLog(this.logger)
     this.rules = new OpenRules(config, config.rules)
-    this.traceAcks = new Int32Array(start.traceAcks)
     if (start.listenFd >= 0) this.listener = new Listener(start.listenFd)
     this.share = this.makeDevice()
+    const { interceptor } = this.share
+    const tell = (message: WorkerMessage) => this.tell(message)
+    this.trace = new ShareTrace(config, start.traceAcks, interceptor, tell, this.faults)
     this.commands = new ShareCommands(
       this.share,
       config.unsafeFaults,
-      (on) => this.startTrace(on),
+      (on) => this.trace.turn(on),
       () => this.state(),
       () => this.figures(),
     )
@@ -233,7 +233,7 @@ export class ShareService {
       if (hasBegun || !isTakeOverRefusal(error)) throw error
       this.tell({ type: 'refused', reason: error.message })
       // Waits for the end of this process: it must not touch what it shares with the one that goes on.
-      for (;;) Atomics.wait(this.traceAcks, 0, Atomics.load(this.traceAcks, 0))
+      for (;;) Atomics.wait(this.never, 0, 0)
     }
   }
 
@@ -414,7 +414,7 @@ export class ShareService {
     const { config } = this.start
     const { interceptor, session } = this.share
     if (config.inspect) interceptor.inspect(true)
-    if (config.trace !== undefined) this.startTrace(true)
+    if (config.trace !== undefined) this.trace.turn(true)
     for (const fault of config.faults) interceptor.addFault(fault)
     session.initOverride = config.initOverride
     for (const opcode of config.withhold) session.withheld.set(opcode, 0)
@@ -437,7 +437,7 @@ export class ShareService {
       if (fd === -EAGAIN) continue
       // The front-end still waits: try again, since the host may have free descriptors or memory by then.
       this.faults.warn('front-end cannot be accepted', { error: errnoName(-fd) })
-      Atomics.wait(this.traceAcks, 0, Atomics.load(this.traceAcks, 0), ACCEPT_AGAIN_MS)
+      Atomics.wait(this.never, 0, 0, ACCEPT_AGAIN_MS)
     }
     this.loop.remove(listener.fd)
     this.listenAgain = undefined
@@ -558,8 +558,7 @@ export class ShareService {
     const { reports } = this.share
     if (reports === undefined) return undefined
     const { total, limit, ...uses } = reports.memory()
-    const traces = this.chunksUnderWay * TRACE_CHUNK_BYTES
-    const most = MAX_CHUNKS_UNDER_WAY * TRACE_CHUNK_BYTES
+    const { bytes: traces, limit: most } = this.trace.memory
     return { ...uses, traces, total: total + traces, limit: limit + most }
   }
 
@@ -616,38 +615,6 @@ export class ShareService {
       default:
         return this.commands.run(name, argument)
     }
-  }
-
-  private startTrace(on: boolean): void {
-    const { interceptor } = this.share
-    const { config } = this.start
-    if (!on) {
-      interceptor.traceTo(undefined)
-      return
-    }
-    if (config.trace === undefined) throw new CommandError('the share was started without --trace FILE')
-    interceptor.traceTo(
-      new TraceWriter(
-        (chunk, first) => this.sendChunk(chunk, first),
-        config.traceBytes,
-        (request) => interceptor.pathOf(request),
-      ),
-    )
-  }
-
-  private get chunksUnderWay(): number {
-    return this.chunksSent - Atomics.load(this.traceAcks, 0)
-  }
-
-  /** Sends a chunk of the trace. Drops it if the file is slower than the requests, so that memory stays bounded. */
-  private sendChunk(chunk: Uint8Array, first: boolean): boolean {
-    if (this.chunksUnderWay >= MAX_CHUNKS_UNDER_WAY) {
-      this.faults.warn('the trace file is too slow: the trace omits requests', {})
-      return false
-    }
-    this.chunksSent++
-    this.tell({ type: 'trace', chunk, first })
-    return true
   }
 }
 
