@@ -1,11 +1,22 @@
-/** Suggests the name nearest to a mistyped one, for a message: " (did you mean ...?)", or "". */
+/**
+ * Suggests the name nearest to a mistyped one, or the only one with it among its words, for a message:
+ * " (did you mean ...?)", or "".
+ */
 export function nearestName(name: string, known: Iterable<string>): string {
-  const ranked = [...known]
+  const names = [...known]
+  const longer = names.filter((candidate) => candidate.split('-').includes(name))
+  const nearest = rankedByDistance(name, names)[0] ?? (longer.length === 1 ? longer[0] : undefined)
+  return nearest === undefined ? '' : ` (did you mean ${nearest}?)`
+}
+
+/** Returns those that are near enough, the nearest one first. */
+function rankedByDistance(name: string, known: readonly string[]): string[] {
+  return known
     .map((candidate) => ({ candidate, distance: editDistance(name, candidate) }))
     .filter(({ candidate, distance }) => distance < Math.min(name.length, candidate.length))
     .filter(({ candidate, distance }) => distance <= Math.max(2, candidate.length / 3))
     .sort((a, b) => a.distance - b.distance)
-  return ranked[0] === undefined ? '' : ` (did you mean ${ranked[0].candidate}?)`
+    .map(({ candidate }) => candidate)
 }
 
 /** Counts the insertions, deletions and substitutions that turn one name into the other. */

@@ -15,6 +15,7 @@ export function parseShareWords(text: string): ShareDraft {
   for (const word of splitAtCommas(text)) {
     const { name, raw } = splitWord(word)
     const spec = optionsByName.get(name)
+    if (spec?.scope === 'process') throw new UserError(`--share: '${name}' is for the whole process`)
     if (spec === undefined || !allowedIn(spec, 'share')) {
       throw new UserError(`--share: unknown option '${name}'${nearestName(name, shareNames())}`)
     }

@@ -34,6 +34,8 @@ export function planSet(config: ShareConfig, argument: unknown): SetPlan {
     }
     const option = readOption(values, key, value)
     if (option === 'log-level') continue
+    if (optionsByName.get(option)?.scope === 'process')
+      throw new UserError(`set: ${key} is for the whole process: replace the process`)
     const setting = changeable.get(option)
     if (setting === undefined)
       throw new UserError(`set: ${key} cannot change in a share that runs: ${remedyFor(option)}`)

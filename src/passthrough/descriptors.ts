@@ -15,3 +15,8 @@ export function openPath(path: string): number {
   if (fd < 0) throw new Error(`${path} cannot be opened: errno ${-fd}`)
   return fd
 }
+
+/** Closes a descriptor that Node did not open. Node's own call would log a warning if a worker closes one. */
+export function closeDescriptor(fd: number): void {
+  native.close(fd)
+}

@@ -1,4 +1,3 @@
-import { closeSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
 import {
@@ -26,6 +25,7 @@ import {
 import { messageOf } from '../basics/errors.js'
 import { reportIoModes } from '../io-mode/agreement-report.js'
 import { OpenRules } from '../io-mode/open-rules.js'
+import { closeDescriptor } from '../passthrough/descriptors.js'
 import { ioctlCaller } from '../passthrough/files/ioctls.js'
 import type { MemoryReport } from '../passthrough/memory-account.js'
 import { CommandError, isRefusal } from './command-arguments.js'
@@ -218,7 +218,7 @@ export class ShareService {
     }
     try {
       const share = takeOver(state, successionFd)
-      closeSync(successionFd)
+      closeDescriptor(successionFd)
       this.listener = new Listener(share.listenFd)
       if (share.connection === undefined) {
         begin(share)
@@ -275,7 +275,7 @@ export class ShareService {
     return this.orGoOn(fd, () => {
       if (state !== undefined) handOver(state, { connection, listenFd, suspendedMs }, fd, untilMs)
       this.loop.remove(listenFd)
-      closeSync(fd)
+      closeDescriptor(fd)
       return {}
     })
   }
@@ -285,7 +285,7 @@ export class ShareService {
     try {
       return step()
     } catch (error) {
-      closeSync(fd)
+      closeDescriptor(fd)
       if (!(error instanceof StateError)) throw error
       this.goOnAfterAll()
       throw new CommandError(error.message)
@@ -346,7 +346,7 @@ export class ShareService {
     }
     try {
       const share = await takeOverFromNode(state, successionFd, this.loop)
-      closeSync(successionFd)
+      closeDescriptor(successionFd)
       this.listener = new Listener(share.listenFd)
       if (share.connection === undefined) {
         await begin(share)
@@ -449,7 +449,7 @@ export class ShareService {
   /** A front-end that came as the share was removed is sent away: it would wait for ever. */
   private unlessRemoved(fd: number): number {
     if (!this.removed || fd < 0) return fd
-    closeSync(fd)
+    closeDescriptor(fd)
     return -EAGAIN
   }
 

@@ -123,6 +123,18 @@ const mistakes: Readonly<Record<string, readonly [args: readonly string[], compl
     ['--share', `${shareWords},cachee=never`],
     "--share: unknown option 'cachee' (did you mean cache?)",
   ],
+  'a part of the name of an option': [
+    ['--share', `${shareWords},iops=10`],
+    "--share: unknown option 'iops' (did you mean limit-iops?)",
+  ],
+  'an option of the process in --share': [
+    ['--share', `${shareWords},share-threads=2`],
+    "--share: 'share-threads' is for the whole process",
+  ],
+  'no thread for shares': [
+    [...share, '--share-threads', '0'],
+    "--share-threads: '0' is not a whole number (threads) from 1 to 4096",
+  ],
   'two shares at one socket': [
     ['--share', shareWords, '--share', shareWords],
     `--share: socket ${path('socket')}: another share listens there already`,

@@ -137,7 +137,8 @@ export class RingServer implements RingHost {
       }
       worked = this.serveBatch(vring, vring.index === 0 ? VIRTQUEUE_MAX_SIZE : BATCH) || worked
       if (n > 0) this.nextTurn++
-      if (this.isLate) break
+      // A device that copied for long before has its turn with a request, too.
+      if (worked && this.isLate) break
     }
     this.untilMs = 0
     return worked

@@ -191,6 +191,9 @@ for (const threads of [1, 16]) {
       t.ok(existsSync(join(second.directory, 'later')))
       held.mkdir(ROOT_ID, 'again')
       control.socket.destroy()
+      await live.device.stop()
+      // A warning of Node would be none.
+      t.doesNotThrow(() => live.device.logs(), 'the log has log lines only')
     },
   )
 }

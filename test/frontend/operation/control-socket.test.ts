@@ -67,6 +67,8 @@ t.test('a command names its share when there are several', async (t) => {
   t.match(await control.refusal('set', { cache: 'never' }), /say which share/)
   t.match(await control.refusal('set', { 'log-level': 'debug', cache: 'never' }), /say which share/)
   t.same(await control.ask('set', { 'log-level': 'debug' }), { atNextMount: [] }, 'one level for all')
+  const refusal = await control.refusal('set', { 'share-threads': 2 }, 'two')
+  t.equal(refusal, 'set: share-threads is for the whole process: replace the process')
 })
 
 t.test('a client that never reads is cut off', async (t) => {

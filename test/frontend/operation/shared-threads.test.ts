@@ -106,6 +106,51 @@ t.test('a flood of one share does not keep the others waiting', async (t) => {
   t.ok(Math.min(...answered) < FLOOD, `${answered.join(', ')} of ${FLOOD} reads were answered before`)
 })
 
+/** Fills queues of a guest with reads, lets another guest ask for something, and counts the reads answered before it is. */
+function readsBefore(
+  device: Device,
+  flood: FuseGuest,
+  lone: FuseGuest,
+  queues: readonly number[],
+  each: number,
+) {
+  const { nodeid } = flood.lookup(ROOT_ID, 'file')
+  const { handle } = flood.open(nodeid, 0)
+  process.kill(device.pid, 'SIGSTOP')
+  for (const queue of queues)
+    for (let n = 0; n < each; n++) flood.start(flood.readRequest(nodeid, handle, 0n, MIB / 4), queue)
+  lone.start(lone.getattrRequest(ROOT_ID))
+  process.kill(device.pid, 'SIGCONT')
+  lone.finish()
+  process.kill(device.pid, 'SIGSTOP')
+  let before = 0
+  for (const queue of queues) while (flood.finishNow(queue) !== undefined) before++
+  process.kill(device.pid, 'SIGCONT')
+  return before
+}
+
+t.test('many queues of a share, or its first one, do not keep the others waiting', async (t) => {
+  const other = further(t, 'other')
+  const args = [...other.args, ...ONE_THREAD, '--thread-pool-size', '0', '--keep-alive']
+  const device = await Device.start(t, args)
+  writeFileSync(join(device.directory, 'file'), new Uint8Array(MIB))
+  const lone = mount(t, other.share)
+  const least = (requestQueues: number, queues: readonly number[], each: number) => {
+    const counts = Array.from({ length: 3 }, () => {
+      const flood = mount(t, device, { requestQueues, queueSize: requestQueues > 1 ? 32 : 1024 })
+      const before = readsBefore(device, flood, lone, queues, each)
+      flood.close()
+      return before
+    })
+    t.comment(`${counts.join(', ')} of ${queues.length * each}`)
+    return Math.min(...counts)
+  }
+  // On a busy machine this process may be late to look.
+  const many = Array.from({ length: 60 }, (_, n) => n + 1)
+  t.ok(least(60, many, 10) < 200, 'many queues')
+  t.ok(least(1, [0], 300) < 200, 'the first queue')
+})
+
 t.test('beside other shares, each queue of a share has its turn', async (t) => {
   const other = further(t, 'other')
   const device = await Device.start(t, [...other.args, ...ONE_THREAD, '--thread-pool-size', '0'])

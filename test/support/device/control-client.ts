@@ -65,8 +65,8 @@ export class ControlClient {
   }
 
   /** Returns the error of a refused command. */
-  async refusal(command: string, argument?: unknown): Promise<string> {
-    const answer = await this.line(JSON.stringify({ command, argument }))
+  async refusal(command: string, argument?: unknown, share?: string): Promise<string> {
+    const answer = await this.line(JSON.stringify({ command, argument, share }))
     if (answer === undefined || answer.ok) throw new Error(`${command} was not refused`)
     return answer.error ?? ''
   }
