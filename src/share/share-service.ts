@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
 import {
   AsyncBackend,
@@ -15,8 +14,6 @@ import {
 import type { FileTree } from 'virtio-fs-ts'
 import {
   Counters,
-  EAGAIN,
-  errnoName,
   type FileSystem,
   type InitAgreement,
   initFlagNames,
@@ -28,6 +25,7 @@ import { OpenRules } from '../io-mode/open-rules.js'
 import { closeDescriptor } from '../passthrough/descriptors.js'
 import { ioctlCaller } from '../passthrough/files/ioctls.js'
 import type { MemoryReport } from '../passthrough/memory-account.js'
+import { Arrivals, blockThread } from './arrivals.js'
 import { CommandError, isRefusal } from './command-arguments.js'
 import {
   type HandedShare,
@@ -48,9 +46,6 @@ import type { ShareState } from './share-state.js'
 import { ShareTrace } from './share-trace.js'
 import type { HandOver, WorkerCommand, WorkerMessage, WorkerStart } from './worker-messages.js'
 
-/** The pause after an accept that failed. */
-const ACCEPT_AGAIN_MS = 100
-
 /** Serves one share on the current thread: owns its socket, guest memory, rings and FUSE session. */
 export class ShareService {
   private readonly loop = new EventLoop()
@@ -62,15 +57,10 @@ export class ShareService {
   private listener: Listener | undefined
   private readonly commands: ShareCommands
   private readonly trace: ShareTrace
-  /** Nobody wakes up who waits for it: for pauses that block. */
-  private readonly never = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
   private agreement: InitAgreement | undefined
   private connected = false
-  /** A front-end that was accepted and is not served yet, or a negative errno. */
-  private arriving = -EAGAIN
+  private readonly arrivals: Arrivals
   private backend: Backend | AsyncBackend | undefined
-  /** Begins to wait for a front-end again. Undefined while one is connected. */
-  private listenAgain: (() => void) | undefined
   /** The settings in force; a change replaces them. */
   private config: ShareConfig
   /** True once the share is removed: it serves no further front-end. */
@@ -79,8 +69,6 @@ export class ShareService {
   private removing: Promise<object> | undefined
   /** The index of the least severe level to log, or -1 for none. */
   private leastLevel: number
-  /** Ends the wait for a front-end, if Node's loop waits for one. */
-  private stopWaiting: (() => void) | undefined
   /** A command is carried out that takes longer than its turn. */
   private isChanging = false
   /** In Node's loop: ends the share because of a bug. */
@@ -100,6 +88,7 @@ export class ShareService {
       (message) => this.tell(message),
     )
     this.faults = new FaultLog(this.logger)
+    this.arrivals = new Arrivals(this.loop, this.faults)
     this.rules = new OpenRules(config, config.rules)
     if (start.listenFd >= 0) this.listener = new Listener(start.listenFd)
     this.share = this.makeDevice()
@@ -150,6 +139,9 @@ export class ShareService {
     }
   }
 
+  /** Handles what is ready, if Node's loop waits. */
+  private readonly turn = () => this.guarded(() => this.loop.wait(0))
+
   private get isInNodeLoop(): boolean {
     return this.own !== undefined || this.host.block === undefined
   }
@@ -158,7 +150,8 @@ export class ShareService {
   private async abandon(backend: AsyncBackend, serving: Promise<void>): Promise<void> {
     if (!this.removed) this.listener?.close()
     this.removed = true
-    this.stopWaiting?.()
+    this.arrivals.close()
+    this.arrivals.stopWaiting()
     backend.stop()
     try {
       await serving.catch(() => {})
@@ -195,7 +188,7 @@ export class ShareService {
     if (successionFd === undefined) this.tellListening()
     if (hasServed && (!this.config.keepAlive || this.removed)) return
     do {
-      const fd = this.accept(this.listening)
+      const fd = this.arrivals.accept(this.listening)
       if (this.removed) return
       this.arrived()
       backend.serve(fd)
@@ -233,7 +226,7 @@ export class ShareService {
       if (hasBegun || !isTakeOverRefusal(error)) throw error
       this.tell({ type: 'refused', reason: error.message })
       // Waits for the end of this process: it must not touch what it shares with the one that goes on.
-      for (;;) Atomics.wait(this.never, 0, 0)
+      for (;;) blockThread()
     }
   }
 
@@ -253,7 +246,7 @@ export class ShareService {
     const suspended = this.orGoOn(fd, () => {
       if (this.share.state === undefined)
         throw new CommandError('a file system of a module cannot be handed over')
-      if (this.arriving >= 0) throw new CommandError('a front-end has just connected: ask again')
+      if (this.arrivals.hasOne) throw new CommandError('a front-end has just connected: ask again')
       return backend?.suspend(patienceMs)
     })
     if (!(suspended instanceof Promise)) return send(suspended)
@@ -294,7 +287,7 @@ export class ShareService {
 
   private goOnAfterAll(): object {
     this.backend?.resume()
-    this.listenAgain?.()
+    this.arrivals.listenAgain()
     return {}
   }
 
@@ -324,7 +317,7 @@ export class ShareService {
     if (successionFd === undefined) this.tellListening()
     if (hasServed && (!this.config.keepAlive || this.removed)) return
     do {
-      const fd = await this.acceptFromNode(this.listening)
+      const fd = await this.arrivals.acceptFromNode(this.listening, this.turn)
       if (this.removed) return
       this.arrived()
       await backend.serve(fd)
@@ -420,39 +413,6 @@ export class ShareService {
     for (const opcode of config.withhold) session.withheld.set(opcode, 0)
   }
 
-  /** Waits for the next front-end, and runs commands meanwhile. */
-  private accept(listener: Listener): number {
-    this.arriving = -EAGAIN
-    this.listenAgain = () => {
-      this.loop.remove(listener.fd)
-      this.loop.addReadable(listener.fd, () => {
-        if (this.arriving < 0) this.arriving = listener.accept()
-      })
-    }
-    this.listenAgain()
-    for (;;) {
-      this.loop.wait(-1)
-      const { arriving: fd } = this
-      if (fd >= 0 || this.removed) break
-      if (fd === -EAGAIN) continue
-      // The front-end still waits: try again, since the host may have free descriptors or memory by then.
-      this.faults.warn('front-end cannot be accepted', { error: errnoName(-fd) })
-      Atomics.wait(this.never, 0, 0, ACCEPT_AGAIN_MS)
-    }
-    this.loop.remove(listener.fd)
-    this.listenAgain = undefined
-    const { arriving: fd } = this
-    this.arriving = -EAGAIN
-    return this.unlessRemoved(fd)
-  }
-
-  /** A front-end that came as the share was removed is sent away: it would wait for ever. */
-  private unlessRemoved(fd: number): number {
-    if (!this.removed || fd < 0) return fd
-    closeDescriptor(fd)
-    return -EAGAIN
-  }
-
   /**
    * Stops listening, and answers everything from now on with an error, until the front-end leaves. In Node's loop a promise,
    * which waits for what the host carries out.
@@ -461,6 +421,7 @@ export class ShareService {
     const { listening: listener, backend } = this
     if (this.removed) throw new CommandError('the share is removed already')
     this.removed = true
+    this.arrivals.close()
     this.loop.remove(listener.fd)
     listener.close()
     const { connected } = this
@@ -471,7 +432,7 @@ export class ShareService {
     this.share.refuse()
     this.removing = backend.settle().then(() => {
       this.share.close()
-      this.stopWaiting?.()
+      this.arrivals.stopWaiting()
       return { connected }
     })
     return this.removing
@@ -482,32 +443,6 @@ export class ShareService {
     this.share.change(config)
     this.config = config
     return {}
-  }
-
-  /** Waits in the same way while Node's own loop runs. */
-  private async acceptFromNode(listener: Listener): Promise<number> {
-    for (;;) {
-      const fd = await new Promise<number>((resolve) => {
-        const unwatch = this.loop.watch(() => this.guarded(() => this.loop.wait(0)))
-        const end = (accepted: number) => {
-          unwatch()
-          this.loop.remove(listener.fd)
-          this.stopWaiting = undefined
-          this.listenAgain = undefined
-          resolve(accepted)
-        }
-        this.stopWaiting = () => end(-EAGAIN)
-        this.listenAgain = () => {
-          this.loop.remove(listener.fd)
-          this.loop.addReadable(listener.fd, () => end(listener.accept()))
-        }
-        this.listenAgain()
-      })
-      if (fd >= 0 || this.removed) return this.unlessRemoved(fd)
-      if (fd === -EAGAIN) continue
-      this.faults.warn('front-end cannot be accepted', { error: errnoName(-fd) })
-      await sleep(ACCEPT_AGAIN_MS)
-    }
   }
 
   private agreed(agreement: InitAgreement): void {

@@ -120,7 +120,7 @@ t.test('what a start refuses, share-add refuses, and nothing is left behind', as
     [`tag=b,path=${directory}/none,socket=${join(place, 'b')}`, /no such directory/],
     [`tag=b,path=${directory}`, /where is QEMU to connect/],
     [`${words},cache=perhaps`, /'perhaps' is not one of/],
-    [`${words},sandbox=none`, /unknown option 'sandbox'/],
+    [`${words},sandbox=none`, /'sandbox' is for the whole process/],
     [`tag=b,path=${directory},fd=3`, /inherits no socket/],
     [`${words},inode-file-handles=mandatory,xattrmap=nonsense`, /xattrmap/],
   ]
