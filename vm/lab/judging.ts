@@ -1,5 +1,5 @@
 /** Words and checks that cases share. */
-import { opcodeName } from 'virtio-fs-ts/protocol'
+import { Opcode, opcodeName } from 'virtio-fs-ts/protocol'
 import type { TracedRequest } from '../../src/inspect/trace-format.js'
 import type { Outcome } from './actor.js'
 import type { Scene } from './scene.js'
@@ -38,4 +38,15 @@ export function expectOpcodes(scene: Scene, opcodes: readonly number[], expected
 /** Adds a fault unless there is a request like this. */
 export function expectRequest(scene: Scene, what: string, isIt: (request: TracedRequest) => boolean): void {
   scene.judgeRequests((requests) => (requests.some(({ request }) => isIt(request)) ? [] : [`no ${what}`]))
+}
+
+/** Adds a fault if a WRITE comes after one of a higher offset. */
+export function expectRisingWrites(scene: Scene): void {
+  scene.judgeRequests((requests) => {
+    const offsets = requests
+      .filter(({ request }) => request.opcode === Opcode.WRITE)
+      .map(({ request }) => request.offsetBytes)
+    const late = offsets.findIndex((offset, n) => n > 0 && offset < offsets[n - 1]!)
+    return late < 0 ? [] : [`the write at ${offsets[late]} comes after the one at ${offsets[late - 1]}`]
+  })
 }

@@ -1,8 +1,7 @@
 /** Asynchronous transfers: their ends, and requests of one transfer that end differently. */
 import { appendFileSync, constants } from 'node:fs'
-import { Opcode } from 'virtio-fs-ts/protocol'
 import type { LabCase, Observation } from '../case.js'
-import { told } from '../judging.js'
+import { expectRisingWrites, told } from '../judging.js'
 import type { Scene } from '../scene.js'
 
 const { O_DIRECT, O_RDWR } = constants
@@ -64,13 +63,7 @@ async function inTurn(scene: Scene): Promise<Observation> {
   await actor.do(`open f ${O_RDWR | O_DIRECT} ${scene.guestPath(file)}`)
   const written = await actor.do(`aiomany f ${MANY} ${PAGE} ${NEW}`)
   scene.model(file).fill(0, MANY * PAGE, NEW)
-  scene.judgeRequests((requests) => {
-    const offsets = requests
-      .filter(({ request }) => request.opcode === Opcode.WRITE)
-      .map(({ request }) => request.offsetBytes)
-    const late = offsets.findIndex((offset, n) => n > 0 && offset < offsets[n - 1]!)
-    return late < 0 ? [] : [`the write at ${offsets[late]} comes after the one at ${offsets[late - 1]}`]
-  })
+  expectRisingWrites(scene)
   return { observed: `${written} in turn`, evidence: '' }
 }
 

@@ -4,6 +4,7 @@ import { FATTR_ATIME, Opcode } from 'virtio-fs-ts/protocol'
 import type { TracedRequest } from '../../../src/inspect/trace-format.js'
 import type { Actor } from '../actor.js'
 import type { LabCase, Observation } from '../case.js'
+import { expectRisingWrites } from '../judging.js'
 import type { Scene } from '../scene.js'
 import { attributesExpire } from './cache.js'
 
@@ -94,13 +95,7 @@ async function inTurn(scene: Scene): Promise<Observation> {
   await scene.rest(actor)
   await scene.holdNothing()
   await actor.join()
-  scene.judgeRequests((requests) => {
-    const offsets = requests
-      .filter(({ request }) => request.opcode === Opcode.WRITE)
-      .map(({ request }) => request.offsetBytes)
-    const late = offsets.findIndex((offset, n) => n > 0 && offset < offsets[n - 1]!)
-    return late < 0 ? [] : [`the write at ${offsets[late]} comes after the one at ${offsets[late - 1]}`]
-  })
+  expectRisingWrites(scene)
   return { observed: 'in turn', evidence: `every other of ${2 * MANY} pages, fsync` }
 }
 

@@ -1,12 +1,14 @@
 import { aftermathMutants } from './aftermath.js'
 import { dataMutants } from './data.js'
+import { directoryMutants } from './directories.js'
 import { entryMutants } from './entries.js'
 import { errorMutants } from './errors.js'
+import { fileIoMutants } from './file-io.js'
 import { lockingMutants } from './locking.js'
 import type { Mutant } from './mutant.js'
 import { nameMutants } from './names.js'
 import { newerMutants } from './newer.js'
-import { unseenMutants } from './unseen.js'
+import { replyMutants } from './replies.js'
 
 export const allMutants: readonly Mutant[] = [
   ...lockingMutants,
@@ -16,5 +18,7 @@ export const allMutants: readonly Mutant[] = [
   ...newerMutants,
   ...entryMutants,
   ...aftermathMutants,
-  ...unseenMutants,
+  ...fileIoMutants,
+  ...directoryMutants,
+  ...replyMutants,
 ]

@@ -1,0 +1,213 @@
+/** Faults of names, attributes and listings that were written without a look at the cases. */
+import type { Mutant } from './mutant.js'
+
+const faults: readonly Mutant[] = [
+  {
+    id: 560,
+    what: 'O_EXCL and a rename believe a name that has not expired',
+    file: 'dir.c',
+    before: '		 (flags & (LOOKUP_EXCL | LOOKUP_REVAL | LOOKUP_RENAME_TARGET))) {',
+    after: '		 (!FAULT && (flags & (LOOKUP_EXCL | LOOKUP_REVAL | LOOKUP_RENAME_TARGET)))) {',
+    caughtBy: ['names/remade@always'],
+  },
+  {
+    id: 561,
+    what: 'a name that cannot be looked up again stays valid',
+    file: 'dir.c',
+    before: '		if (ret == -ENOMEM || ret == -EINTR)\n			goto out;\n		if (ret ||',
+    after:
+      '		if (ret == -ENOMEM || ret == -EINTR)\n			goto out;\n		if (FAULT && ret && ret != -ENOENT) {\n			ret = 1;\n			goto out;\n		}\n		if (ret ||',
+    caughtBy: ['errors/lookup@direct'],
+  },
+  {
+    id: 562,
+    what: 'a name that is looked up again does not count as a lookup',
+    file: 'dir.c',
+    before:
+      '			spin_lock(&fi->lock);\n			fi->nlookup++;\n			spin_unlock(&fi->lock);\n		}\n		kfree(forget);',
+    after:
+      '			spin_lock(&fi->lock);\n			fi->nlookup += !FAULT;\n			spin_unlock(&fi->lock);\n		}\n		kfree(forget);',
+    caughtBy: ['names/open-file@direct'],
+  },
+  {
+    id: 563,
+    what: 'the file that has taken over a name is not given back',
+    file: 'dir.c',
+    before:
+      '				fuse_chan_queue_forget(fm->fc->chan, forget,\n						  outarg.nodeid, 1);\n				goto invalid;',
+    after:
+      '				if (!FAULT)\n					fuse_chan_queue_forget(fm->fc->chan, forget,\n						  outarg.nodeid, 1);\n				goto invalid;',
+    caughtBy: ['names/given-back@auto'],
+  },
+  {
+    id: 566,
+    what: 'a CREATE with O_TRUNC by a user does not ask to drop setuid',
+    file: 'dir.c',
+    before: '	    !(flags & O_EXCL) && !capable(CAP_FSETID)) {',
+    after: '	    !(flags & O_EXCL) && !capable(CAP_FSETID) && !FAULT) {',
+    caughtBy: ['requests/kill-suidgid-create@direct'],
+  },
+  {
+    id: 568,
+    what: 'a new file does not tell that its user is in the group of the directory',
+    file: 'dir.c',
+    before: '	if (parent_gid == (gid_t) -1 ||',
+    after: '	if (FAULT || parent_gid == (gid_t) -1 ||',
+    caughtBy: ['requests/group@direct'],
+  },
+  {
+    id: 571,
+    what: 'attributes that were asked for before an unlink bring the old number of links',
+    file: 'dir.c',
+    before: '	spin_lock(&fi->lock);\n	fi->attr_version = atomic64_inc_return(&fc->attr_version);\n	/*',
+    after:
+      '	spin_lock(&fi->lock);\n	if (!FAULT)\n		fi->attr_version = atomic64_inc_return(&fc->attr_version);\n	/*',
+    caughtBy: ['names/late-links@always'],
+  },
+  {
+    id: 572,
+    what: 'a removed directory that is open has a link',
+    file: 'dir.c',
+    before: '	if (S_ISDIR(inode->i_mode))\n		clear_nlink(inode);',
+    after: '	if (S_ISDIR(inode->i_mode) && !FAULT)\n		clear_nlink(inode);',
+    caughtBy: ['names/removed-directory@always'],
+  },
+  {
+    id: 576,
+    what: 'the time of birth is not asked for',
+    file: 'dir.c',
+    before: '	inarg.sx_mask = STATX_BASIC_STATS | STATX_BTIME;',
+    after: '	inarg.sx_mask = STATX_BASIC_STATS | (FAULT ? 0 : STATX_BTIME);',
+    caughtBy: ['requests/statx@always'],
+  },
+  {
+    id: 577,
+    what: 'AT_STATX_FORCE_SYNC asks nobody',
+    file: 'dir.c',
+    before: '	else if (flags & AT_STATX_FORCE_SYNC)',
+    after: '	else if (!FAULT && (flags & AT_STATX_FORCE_SYNC))',
+    caughtBy: ['requests/statx@always'],
+  },
+  {
+    id: 578,
+    what: 'AT_STATX_DONT_SYNC asks the device',
+    file: 'dir.c',
+    before: '	else if (flags & AT_STATX_DONT_SYNC)',
+    after: '	else if (!FAULT && (flags & AT_STATX_DONT_SYNC))',
+    caughtBy: ['requests/statx@always'],
+  },
+  {
+    id: 581,
+    what: 'reading a symbolic link leaves its time of access',
+    file: 'dir.c',
+    before: '	res = fuse_simple_request(fm, &ap.args);\n\n	fuse_invalidate_atime(inode);\n\n	if (res < 0)',
+    after:
+      '	res = fuse_simple_request(fm, &ap.args);\n\n	if (!FAULT)\n		fuse_invalidate_atime(inode);\n\n	if (res < 0)',
+    caughtBy: ['cache/time-of-access@always'],
+  },
+  {
+    id: 582,
+    what: 'chown does not tell the group',
+    file: 'dir.c',
+    before: '		arg->valid |= FATTR_GID;\n',
+    after: '		arg->valid |= FAULT ? 0 : FATTR_GID;\n',
+    caughtBy: ['names/attributes@direct'],
+  },
+  {
+    id: 583,
+    what: 'write-back does not tell the time of change',
+    file: 'dir.c',
+    before: '	if (fm->fc->minor >= 23) {\n		inarg.valid |= FATTR_CTIME;',
+    after: '	if (fm->fc->minor >= 23 && !FAULT) {\n		inarg.valid |= FATTR_CTIME;',
+    caughtBy: ['write-back/fsync@writeback'],
+  },
+  {
+    id: 584,
+    what: 'attributes that come with a change are kept although a write has overtaken it',
+    file: 'dir.c',
+    before: '	if (fi->attr_version > attr_version) {\n		/*\n		 * Apply',
+    after: '	if (fi->attr_version > attr_version && !FAULT) {\n		/*\n		 * Apply',
+    caughtBy: ['names/late-change@always'],
+  },
+  {
+    id: 585,
+    what: "with write-back, chmod believes the host's size",
+    file: 'dir.c',
+    before: '	if (!is_wb || is_truncate)\n		i_size_write',
+    after: '	if (!is_wb || is_truncate || FAULT)\n		i_size_write',
+    caughtBy: ['cache/change-brings-size@writeback'],
+  },
+  {
+    id: 586,
+    what: 'chmod that brings a new size leaves the pages',
+    file: 'dir.c',
+    before: '	if ((is_truncate || !is_wb) &&\n	    S_ISREG',
+    after: '	if ((is_truncate || (!is_wb && !FAULT)) &&\n	    S_ISREG',
+    caughtBy: ['cache/change-brings-size@always'],
+  },
+  {
+    id: 587,
+    what: 'a directory whose mode changes is not looked up again',
+    file: 'dir.c',
+    before: '		if (d_is_dir(entry) && (attr->ia_valid & ATTR_MODE))',
+    after: '		if (d_is_dir(entry) && (attr->ia_valid & ATTR_MODE) && !FAULT)',
+    caughtBy: ['requests/changed-mode@always'],
+  },
+  {
+    id: 610,
+    what: 'a listing does not begin with READDIRPLUS',
+    file: 'readdir.c',
+    before: '	if (ctx->pos == 0)\n		return true;\n	return false;',
+    after: '	if (ctx->pos == 0 && !FAULT)\n		return true;\n	return false;',
+    caughtBy: ['requests/list@auto'],
+  },
+  {
+    id: 611,
+    what: "a cached listing does not notice the guest's own changes",
+    file: 'readdir.c',
+    before: '		if (inode_peek_iversion(inode) != fi->rdc.iversion ||',
+    after: '		if ((inode_peek_iversion(inode) != fi->rdc.iversion && !FAULT) ||',
+    caughtBy: ['names/listed-again@always'],
+  },
+  {
+    id: 612,
+    // Linux 7.3 believes no listing that did not begin at the beginning: its epoch is 0.
+    linux: '6.12',
+    what: 'a listing that begins in the middle is added to the cache',
+    file: 'readdir.c',
+    before: '	if (fi->rdc.cached || pos != fi->rdc.pos) {',
+    after: '	if (fi->rdc.cached || (pos != fi->rdc.pos && !FAULT)) {',
+    also: {
+      before: '	    WARN_ON(fi->rdc.pos != pos))\n		goto unlock;',
+      after: '	    WARN_ON(fi->rdc.pos != pos && !FAULT))\n		goto unlock;',
+    },
+    caughtBy: ['names/list-tail@always'],
+  },
+  {
+    id: 613,
+    what: 'files of a READDIRPLUS for whose names the reader has no room are not given back',
+    file: 'readdir.c',
+    before: '			over = !fuse_emit(file, ctx, dirent);\n			if (!over)',
+    after:
+      '			over = !fuse_emit(file, ctx, dirent);\n			if (over && FAULT)\n				break;\n			if (!over)',
+    caughtBy: ['names/unread@always'],
+  },
+  {
+    id: 615,
+    what: 'a listing is asked for page by page',
+    file: 'readdir.c',
+    before: 'clamp((unsigned int) ctx->count, PAGE_SIZE,',
+    after: 'clamp((unsigned int) (FAULT ? 0 : ctx->count), PAGE_SIZE,',
+    caughtBy: ['requests/list-names@auto'],
+  },
+  {
+    id: 640,
+    what: 'the size that a stat sees while a truncate is in flight is believed',
+    file: 'dir.c',
+    before: '		set_bit(FUSE_I_SIZE_UNSTABLE, &fi->state);\n		if (trust_local_cmtime',
+    after: '		if (!FAULT)\n			set_bit(FUSE_I_SIZE_UNSTABLE, &fi->state);\n		if (trust_local_cmtime',
+    caughtBy: ['data/size-during-truncate@always'],
+  },
+]
+
+export const directoryMutants: readonly Mutant[] = faults.map((fault) => ({ linux: '7', ...fault }))
