@@ -151,7 +151,7 @@ async function run(options: Options, ownArgs: string[]): Promise<void> {
     setup,
     devices,
     cases: joinRuns(all),
-    floor: await measureFloor(),
+    floor: setup.runs > 1 ? await measureFloor() : {},
     own: await measureOwn(own, setup),
   }
   print(cases, report, options.json)
@@ -171,7 +171,7 @@ function print(cases: readonly Case[], report: BenchReport, file: string | undef
     `\nother programs used ${disturbance(report).toFixed(2)} processors meanwhile (median)\n`,
   )
   const floor = Object.entries(report.floor).map(([name, us]) => `${name} ${us.toFixed(2)}`)
-  process.stdout.write(`without a device, in us: ${floor.join('; ')}\n`)
+  if (floor.length > 0) process.stdout.write(`without a device, in us: ${floor.join('; ')}\n`)
   if (file !== undefined) writeFileSync(file, `${JSON.stringify(report)}\n`)
 }
 

@@ -39,7 +39,7 @@ export interface BenchReport {
   readonly setup: Setup
   readonly devices: readonly DeviceName[]
   readonly cases: readonly CaseResult[]
-  /** Microseconds that the machine needs without a device, by purpose. */
+  /** Microseconds that the machine needs without a device, by purpose. Measured with several runs only: it takes seconds. */
   readonly floor: Readonly<Record<string, number>>
   /** File systems of a user's own. */
   readonly own: readonly OwnResult[]
