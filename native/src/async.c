@@ -104,6 +104,14 @@ static struct engine *arg_engine(napi_env env, napi_value value)
     return NULL;
 }
 
+/* The same for a function whose one argument it is. */
+static struct engine *only_engine(napi_env env, napi_callback_info info)
+{
+    napi_value argv[1];
+
+    return args_get(env, info, argv, 1) ? arg_engine(env, argv[0]) : NULL;
+}
+
 /* asyncCreate(useUring, maxThreads, maxCopiers): the number of an engine of this thread; it ends with the thread at the latest */
 static napi_value async_create(napi_env env, napi_callback_info info)
 {
@@ -145,10 +153,9 @@ static napi_value async_create(napi_env env, napi_callback_info info)
 /* asyncDestroy(engine): 0; waits for the operations under way, and drops those that no thread has begun */
 static napi_value async_destroy(napi_env env, napi_callback_info info)
 {
-    struct engine *engine;
-    napi_value argv[1];
+    struct engine *engine = only_engine(env, info);
 
-    if (!args_get(env, info, argv, 1) || !(engine = arg_engine(env, argv[0])))
+    if (!engine)
         return NULL;
     for (unsigned id = 0; id < engines.count; id++)
         if (engines.all[id] == engine)
@@ -172,30 +179,27 @@ static napi_value async_reserve(napi_env env, napi_callback_info info)
  * without */
 static napi_value async_uring_fd(napi_env env, napi_callback_info info)
 {
-    const struct engine *engine;
-    napi_value argv[1];
+    const struct engine *engine = only_engine(env, info);
 
-    if (!args_get(env, info, argv, 1) || !(engine = arg_engine(env, argv[0])))
+    if (!engine)
         return NULL;
     return ret_int(env, engine->ring ? uring_fd(engine->ring) : -ENOENT);
 }
 
 static napi_value async_pool_fd(napi_env env, napi_callback_info info)
 {
-    const struct engine *engine;
-    napi_value argv[1];
+    const struct engine *engine = only_engine(env, info);
 
-    if (!args_get(env, info, argv, 1) || !(engine = arg_engine(env, argv[0])))
+    if (!engine)
         return NULL;
     return ret_int(env, pool_fd(engine->pool));
 }
 
 static napi_value async_copier_fd(napi_env env, napi_callback_info info)
 {
-    const struct engine *engine;
-    napi_value argv[1];
+    const struct engine *engine = only_engine(env, info);
 
-    if (!args_get(env, info, argv, 1) || !(engine = arg_engine(env, argv[0])))
+    if (!engine)
         return NULL;
     return ret_int(env, engine->copiers ? pool_fd(engine->copiers) : -ENOENT);
 }
@@ -292,10 +296,9 @@ static napi_value async_copy_range(napi_env env, napi_callback_info info)
 /* asyncSubmit(engine): submits the queued operations; returns how many the kernel did not take */
 static napi_value async_submit(napi_env env, napi_callback_info info)
 {
-    const struct engine *engine;
-    napi_value argv[1];
+    const struct engine *engine = only_engine(env, info);
 
-    if (!args_get(env, info, argv, 1) || !(engine = arg_engine(env, argv[0])))
+    if (!engine)
         return NULL;
     return ret_int(env, engine->ring ? uring_submit(engine->ring) : 0);
 }
@@ -330,10 +333,9 @@ static int reap_pool(struct pool *pool, struct async_result *out, int room)
 /* asyncHelp(engine): 1; carries out a read of cached data that no thread has begun. 0: there is none. */
 static napi_value async_help(napi_env env, napi_callback_info info)
 {
-    const struct engine *engine;
-    napi_value argv[1];
+    const struct engine *engine = only_engine(env, info);
 
-    if (!args_get(env, info, argv, 1) || !(engine = arg_engine(env, argv[0])))
+    if (!engine)
         return NULL;
     return ret_int(env, engine->copiers && pool_help(engine->copiers));
 }

@@ -22,7 +22,7 @@ export interface PassthroughOptions {
   /** Keep the guest's O_NOATIME on the host's file. */
   readonly preserveNoatime: boolean
   readonly writeback: boolean
-  /** Most descriptors of this share, for files and inodes together. */
+  /** Most descriptors of this share, for files and inodes together: a number, or a word that any thread may change. */
   readonly fdLimit: number | Int32Array
   /** Most inodes that the guest may hold at a time. */
   readonly inodeLimit: number

@@ -42,7 +42,7 @@ export interface SharePlace {
   readonly isCounted?: boolean
   /** O_PATH on /proc/self/fd. The caller keeps ownership. */
   readonly procFd: number
-  /** The most descriptors that the share may hold at a time. */
+  /** See WorkerStart. */
   readonly fdLimit: SharedArrayBuffer
 }
 

@@ -1,4 +1,3 @@
-import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
 import {
   AsyncBackend,
   type AsyncBackendOptions,
@@ -26,7 +25,8 @@ import { closeDescriptor } from '../passthrough/descriptors.js'
 import { ioctlCaller } from '../passthrough/files/ioctls.js'
 import type { MemoryReport } from '../passthrough/memory-account.js'
 import { Arrivals, blockThread } from './arrivals.js'
-import { CommandError, isRefusal } from './command-arguments.js'
+import { CommandError } from './command-arguments.js'
+import { CommandPort } from './command-port.js'
 import {
   type HandedShare,
   handOver,
@@ -69,8 +69,6 @@ export class ShareService {
   private removing: Promise<object> | undefined
   /** The index of the least severe level to log, or -1 for none. */
   private leastLevel: number
-  /** A command is carried out that takes longer than its turn. */
-  private isChanging = false
   /** In Node's loop: ends the share because of a bug. */
   private fail: (error: unknown) => void = () => {}
 
@@ -102,7 +100,9 @@ export class ShareService {
       () => this.state(),
       () => this.figures(),
     )
-    new Wakeup(commandFd).receive(this.loop, () => this.guarded(() => this.runCommands(commandPort)))
+    const guarded = (work: () => void) => this.guarded(work)
+    const port = new CommandPort(commandPort, (command) => this.carryOut(command), tell, guarded)
+    new Wakeup(commandFd).receive(this.loop, () => this.guarded(() => port.run()))
     this.prepare()
   }
 
@@ -497,41 +497,6 @@ export class ShareService {
     return { ...uses, traces, total: total + traces, limit: limit + most }
   }
 
-  private runCommands(port: MessagePort): void {
-    while (!this.isChanging) {
-      const got = receiveMessageOnPort(port)
-      if (got === undefined) return
-      // ShareClient sends only commands on this port.
-      const command = got.message as WorkerCommand
-      const startMs = performance.now()
-      const outcome = outcomeOf(() => this.carryOut(command))
-      const tookMs = performance.now() - startMs
-      const answer = (result: Outcome) => this.tell({ type: 'answer', id: command.id, ...result, tookMs })
-      if ('later' in outcome) this.answerLater(outcome.later, answer, port)
-      else answer(outcome)
-    }
-  }
-
-  /** The commands after it wait for one that takes longer than its turn. */
-  private answerLater(later: Promise<unknown>, answer: (outcome: Outcome) => void, port: MessagePort): void {
-    this.isChanging = true
-    const settled = (result: () => unknown) => {
-      this.isChanging = false
-      this.guarded(() => {
-        const outcome = outcomeOf(result)
-        if (!('later' in outcome)) answer(outcome)
-        this.runCommands(port)
-      })
-    }
-    later.then(
-      (result) => settled(() => result),
-      (error) =>
-        settled(() => {
-          throw error
-        }),
-    )
-  }
-
   private carryOut({ name, argument }: WorkerCommand): unknown {
     switch (name) {
       case 'remove':
@@ -550,19 +515,6 @@ export class ShareService {
       default:
         return this.commands.run(name, argument)
     }
-  }
-}
-
-type Outcome = { readonly result: unknown } | { readonly error: string }
-
-/** Runs a command. Its refusal is an outcome; any other error is a bug, and thrown. */
-function outcomeOf(run: () => unknown): Outcome | { readonly later: Promise<unknown> } {
-  try {
-    const result = run()
-    return result instanceof Promise ? { later: result } : { result }
-  } catch (error) {
-    if (!isRefusal(error)) throw error
-    return { error: error.message }
   }
 }
 

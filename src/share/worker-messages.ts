@@ -17,7 +17,7 @@ export interface WorkerStart {
   readonly successionFd: number | undefined
   /** True: what the tree of the share holds comes along, and need not be counted. */
   readonly isCounted: boolean
-  /** The most descriptors that the share may hold at a time. */
+  /** One 32-bit word: the most descriptors that the share may hold at a time. It changes with the number of shares. */
   readonly fdLimit: SharedArrayBuffer
   readonly logLevel: string
   /** The port for commands. An eventfd announces each one, because the thread blocks outside JavaScript. */
@@ -87,8 +87,8 @@ export interface WorkerCommand {
 
 /**
  * Changes of a running share, which come from the main thread itself. 'settings': a ShareConfig that replaces the present
- * one. 'log-level': the least severe level to log. 'remove': the share ends, and its guest gets errors. 'hand-over': a HandOver; the share is suspended
- * and handed to another process. 'resume': it goes on after all.
+ * one. 'log-level': the least severe level to log. 'remove': the share ends, and its guest gets errors. 'hand-over': a
+ * HandOver; the share is suspended and handed to another process. 'resume': it goes on after all.
  */
 export type ShareChangeName = 'settings' | 'log-level' | 'remove' | 'hand-over' | 'resume'
 

@@ -344,7 +344,7 @@ class Service {
       // Results come first: the device's own progress may need them.
       const carriedOut = device.io?.progress() === true
       const completed = device.progress?.(nowMs) === true || carriedOut
-      const served = isShared ? rings.serveUntil(nowMs + turnMs) : rings.serveBatches()
+      const served = rings.serveBatches(isShared ? nowMs + turnMs : 0)
       if (served || completed) {
         this.slicesSinceMs = 0
         hasCaught = false

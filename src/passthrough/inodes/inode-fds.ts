@@ -35,9 +35,9 @@ const LOST = 4
 const UNSEEN = 8
 
 /**
- * O_PATH descriptors of inodes, by slot. The budget limits the open ones, and half of it those of inodes that are not in use. Beyond that limit, descriptors not
- * used lately are closed, and reopened by file handle on demand. Every inode keeps its descriptor if the host's file
- * system has no handles or this process may not open them.
+ * O_PATH descriptors of inodes, by slot. The budget limits the open ones, and half of it those of inodes that are not in use.
+ * Beyond that limit, descriptors not used lately are closed, and reopened by file handle on demand. Every inode keeps its
+ * descriptor if the host's file system has no handles or this process may not open them.
  *
  * A descriptor returned by `get` stays open until `get` has been called for two other slots.
  */

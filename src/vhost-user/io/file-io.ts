@@ -24,8 +24,8 @@ type Start = (token: number) => number
 
 /**
  * Asynchronous reads and writes between files and the guest's memory, and other calls that wait for a disk. io_uring
- * or helper threads carry them out while the device goes on. A device sets it as its `io`; the
- * back-end then starts the calls, delivers results, and finishes the calls before it removes their memory.
+ * or helper threads carry them out while the device goes on. A device sets it as its `io`; the back-end then starts the
+ * calls, delivers results, and finishes the calls before it removes their memory.
  *
  * `read`, `write`, `fsync`, `fdatasync`, `fallocate` and `syncfs` return promises of a result: >= 0, or a negative
  * errno. Errors of a file or a guest never reject them. On a blocking back-end, where no promise settles, use

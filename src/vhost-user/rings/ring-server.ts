@@ -102,41 +102,24 @@ export class RingServer implements RingHost {
   }
 
   /**
-   * Serves a batch from each queue, and empties the first queue before the others. Returns true if there was any
-   * work.
+   * Serves a batch from each queue, and empties the first queue before the others. Returns true if there was any work. Beside
+   * other devices on the thread: after `untilMs` (of `performance.now()`) no further request begins but one, and the next call
+   * goes on with the queues that have had no turn.
    */
-  serveBatches(): boolean {
+  serveBatches(untilMs = 0): boolean {
     let worked = false
     const { active } = this
-    this.holdsBack = false
-    for (let n = 0; n < active.length; n++) {
-      const vring = active[n]
-      if (vring.index > 0 && this.isFull) {
-        this.holdsBack = true
-        break
-      }
-      worked = this.serveBatch(vring, vring.index === 0 ? VIRTQUEUE_MAX_SIZE : BATCH) || worked
-    }
-    return worked
-  }
-
-  /**
-   * The same beside other devices on the thread: after `untilMs` no further request begins but one, and the next call goes on
-   * with the queues that have had no turn.
-   */
-  serveUntil(untilMs: number): boolean {
-    let worked = false
-    const { active } = this
+    const others = active.length - 1
     this.holdsBack = false
     this.untilMs = untilMs
-    for (let n = 0; n < active.length; n++) {
-      const vring = active[n === 0 ? 0 : 1 + (this.nextTurn % (active.length - 1))]
+    for (let n = 0; n <= others; n++) {
+      const vring = active[n === 0 ? 0 : 1 + (this.nextTurn % others)]
       if (vring.index > 0 && this.isFull) {
         this.holdsBack = true
         break
       }
       worked = this.serveBatch(vring, vring.index === 0 ? VIRTQUEUE_MAX_SIZE : BATCH) || worked
-      if (n > 0) this.nextTurn++
+      if (n > 0) this.nextTurn = (this.nextTurn + 1) % others
       // A device that copied for long before has its turn with a request, too.
       if (worked && this.isLate) break
     }

@@ -3,6 +3,7 @@ import { ProtocolError, StateError } from '../errors.js'
 import { featureBits, hasBit, ProtocolFeature, VirtioFeature } from '../protocol.js'
 import { expect, type Message } from './connection.js'
 import { isMovable } from './device-state.js'
+import type { HandedSession } from './handed-session.js'
 import { U64 } from './wire.js'
 
 const TRANSPORT_FEATURES = featureBits(
@@ -28,6 +29,8 @@ const CONFIG_FEATURES = featureBits(ProtocolFeature.CONFIG, ProtocolFeature.BACK
 /** Features of a device with a state that can move. */
 const MIGRATION_FEATURES = featureBits(VirtioFeature.VHOST_LOG_ALL)
 const MIGRATION_PROTOCOL_FEATURES = featureBits(ProtocolFeature.LOG_SHMFD, ProtocolFeature.DEVICE_STATE)
+
+type HandedFeatures = Pick<HandedSession, 'features' | 'protocolFeatures'>
 
 /** The features that a session offers for its device, and those that its front-end has accepted. */
 export class SessionFeatures {
@@ -63,11 +66,7 @@ export class SessionFeatures {
 
   /** Returns what SET_FEATURES accepts. Throws ProtocolError for features that were not offered. */
   read(message: Message): bigint {
-    expect(message, U64.BYTES, 0)
-    const features = U64.read(message.payload)
-    const unknown = unknownOf(features, this.offered)
-    if (unknown !== undefined) throw new ProtocolError('BAD_PAYLOAD', `features ${unknown} were not offered`)
-    return features
+    return readOffered(message, this.offered, 'features')
   }
 
   accept(features: bigint): void {
@@ -76,27 +75,32 @@ export class SessionFeatures {
 
   /** Accepts what SET_PROTOCOL_FEATURES names. Throws ProtocolError for features that were not offered. */
   acceptProtocol(message: Message): void {
-    expect(message, U64.BYTES, 0)
-    const features = U64.read(message.payload)
-    const unknown = unknownOf(features, this.offeredProtocol)
-    if (unknown !== undefined)
-      throw new ProtocolError('BAD_PAYLOAD', `protocol features ${unknown} were not offered`)
-    this.protocol = features
+    this.protocol = readOffered(message, this.offeredProtocol, 'protocol features')
   }
 
   /** Returns what was accepted, in hexadecimal, for another process that goes on. */
-  get handed(): { readonly features: string; readonly protocolFeatures: string } {
+  get handed(): HandedFeatures {
     return { features: this.virtio.toString(16), protocolFeatures: this.protocol.toString(16) }
   }
 
   /** Takes over what another process has accepted. Returns the virtio features. Throws StateError if not all are offered. */
-  adopt(handed: { readonly features: string; readonly protocolFeatures: string }): bigint {
+  adopt(handed: HandedFeatures): bigint {
     this.protocol = mustBeOffered(handed.protocolFeatures, this.offeredProtocol)
     this.virtio = mustBeOffered(handed.features, this.offered)
     return this.virtio
   }
 }
 
+/** Reads the features of a message. Throws ProtocolError for those that were not offered. */
+function readOffered(message: Message, offered: bigint, what: string): bigint {
+  expect(message, U64.BYTES, 0)
+  const features = U64.read(message.payload)
+  const unknown = unknownOf(features, offered)
+  if (unknown === undefined) return features
+  throw new ProtocolError('BAD_PAYLOAD', `${what} ${unknown} were not offered`)
+}
+
+/** Reads what another process has accepted. Throws StateError for features that are not offered here. */
 function mustBeOffered(hexadecimal: string, offered: bigint): bigint {
   const features = BigInt(`0x${hexadecimal}`)
   const unknown = unknownOf(features, offered)
