@@ -26,6 +26,8 @@
 static const struct timespec silence = { .tv_sec = 65 };
 /* A helper's message: the program has said that its successor serves. */
 #define AWAIT_REPLACED 'd'
+/* Added to the nice value of a helper: the shares that serve come first. */
+#define NICENESS 10
 /* Tells the program that a helper is gone, and with it every change that it has not committed. */
 #define ABORT "{\"op\":\"abort\"}"
 
@@ -101,6 +103,7 @@ _Noreturn static void become_helper(const struct broker *broker, int helper_fd, 
     int kept[] = { broker->handover_fd, helper_fd, client_fd };
 
     set_signals(SIG_DFL);
+    (void)!nice(NICENESS);
     close_all_but(kept, COUNT_OF(kept));
     tell_descriptor("VIRTIOFSD_TS_HANDOVER_FD", broker->handover_fd);
     tell_descriptor("VIRTIOFSD_TS_BROKER_FD", helper_fd);

@@ -1,8 +1,18 @@
 /** Shares that are added to a running process, and removed from it. */
-import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
+import { textOf } from '../../../vm/host/text-of.js'
 import { isRoot } from '../../support/device/cases.js'
 import { LiveDevice, until } from '../../support/device/live-device.js'
 import { runProgram } from '../../support/device/program.js'
@@ -189,4 +199,27 @@ t.test('virtiofsd-ts ctl', async (t) => {
   })
   t.match(ctl('share-remove', 'b'), { status: 0 })
   t.match(ctl('reload'), { status: 0 }, 'the command line has not changed')
+})
+
+t.test('a helper gives way to the shares that serve, and a successor does not', async (t) => {
+  const live = await LiveDevice.start(t, [], { sandbox: 'none' })
+  const changes = await live.changes()
+  t.match(await changes.refusal('share-remove', 'nobody'), /no share is called/)
+  const niceness = (pid: number | string) =>
+    Number(
+      readFileSync(`/proc/${pid}/stat`, 'utf8')
+        .replace(/^.*\) /s, '')
+        .split(' ')[16],
+    )
+  const before = niceness(live.device.pid)
+  const isHelper = (pid: string) => {
+    const words = textOf(`/proc/${pid}/cmdline`)
+    return words.startsWith(process.execPath) && words.includes('/helper.js\0') && words.includes(live.place)
+  }
+  const [helper = '', ...others] = readdirSync('/proc').filter(isHelper)
+  t.same(others, [])
+  t.equal(niceness(helper), Math.min(19, before + 10))
+  changes.socket.destroy()
+  await live.replace()
+  t.equal(niceness(live.device.pid), before)
 })
