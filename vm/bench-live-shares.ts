@@ -11,11 +11,13 @@ import { DeviceProcess } from './device/device-process.js'
 import { servingPidOf } from './device/serving-pid.js'
 import { parseCount, runAsProgram } from './host/command-program.js'
 import { makeTemporaryDir } from './host/temporary-dir.js'
+import { textOf } from './host/text-of.js'
 import { makeBenchShare, SHARE_PATHS } from './measure/bench-device/bench-share.js'
 import { describeFailure } from './measure/bench-device/command-failure.js'
-import { LoadGenerator } from './measure/bench-device/load-generator.js'
+import { LoadGenerator, type RunResult } from './measure/bench-device/load-generator.js'
 
 const ROUND_MS = 5000
+const WARM_UP_MS = 1500
 /** The shares that come before the first count of what is held: V8 grows its tables with them. */
 const WARM_UP = 50
 
@@ -57,6 +59,21 @@ function heldBy(launcherPid: number): { fds: number; threads: number; privateKib
   }
 }
 
+/** Returns the thread of a process that runs the most while `work` is under way. */
+async function busiestThread(pid: number, work: () => Promise<unknown>): Promise<number> {
+  const ranNs = () =>
+    new Map(
+      readdirSync(`/proc/${pid}/task`).map((tid) => [
+        Number(tid),
+        Number(textOf(`/proc/${pid}/task/${tid}/schedstat`).split(' ')[0]),
+      ]),
+    )
+  const before = ranNs()
+  await work()
+  const grown = [...ranNs()].map(([tid, ns]) => [tid, ns - (before.get(tid) ?? 0)] as const)
+  return grown.reduce((most, thread) => (thread[1] > most[1] ? thread : most))[0]
+}
+
 async function run({ count, threads }: Options): Promise<void> {
   const dir = makeTemporaryDir()
   const share = makeBenchShare(SHARE_PATHS.memory)
@@ -90,6 +107,10 @@ async function run({ count, threads }: Options): Promise<void> {
       await changes.ask('share-remove', 'other')
     }
   }
+  const getattr = (runMs: number) => victim.run({ workload: 'getattr', depth: 1 }, runMs, 0)
+  // V8 compiles at first, on a thread that may run for longer than that of the share.
+  await getattr(WARM_UP_MS)
+  victim.watchThread(await busiestThread(servingPidOf(device.pid), () => getattr(WARM_UP_MS)))
   await comeAndGo(WARM_UP)
   const pid = device.pid
   const before = heldBy(pid)
@@ -97,12 +118,12 @@ async function run({ count, threads }: Options): Promise<void> {
   const coming = comeAndGo(count).then(() => {
     done = true
   })
-  const beside: number[] = []
-  while (!done) beside.push((await victim.run({ workload: 'getattr', depth: 1 }, ROUND_MS, 0)).maxUs)
+  const beside: RunResult[] = []
+  while (!done) beside.push(await getattr(ROUND_MS))
   await coming
   const after = heldBy(pid)
-  const alone: number[] = []
-  for (const _ of beside) alone.push((await victim.run({ workload: 'getattr', depth: 1 }, ROUND_MS, 0)).maxUs)
+  const alone: RunResult[] = []
+  for (const _ of beside) alone.push(await getattr(ROUND_MS))
   const worst = (values: readonly number[]) =>
     values
       .map((us) => (us / 1000).toFixed(1))
@@ -112,7 +133,14 @@ async function run({ count, threads }: Options): Promise<void> {
   for (const name of ['fds', 'threads', 'privateKib'] as const)
     process.stdout.write(`  ${name}: ${before[name]} -> ${after[name]}\n`)
   process.stdout.write(`longest GETATTR of another share in each ${ROUND_MS} ms, in ms\n`)
-  process.stdout.write(`  while they came and went: ${worst(beside)}\n  alone: ${worst(alone)}\n`)
+  const held = ({ maxHeldUs = Number.NaN }: RunResult) => maxHeldUs
+  for (const [when, runs] of [
+    ['while they came and went', beside],
+    ['alone', alone],
+  ] as const) {
+    process.stdout.write(`  ${when}: ${worst(runs.map(({ maxUs }) => maxUs))}\n`)
+    process.stdout.write(`    less the waits for a processor: ${worst(runs.map(held))}\n`)
+  }
   changes.close()
   await victim.stop()
   await device.stop()

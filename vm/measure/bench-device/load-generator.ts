@@ -54,6 +54,8 @@ export interface RunResult extends Tally {
   /** Fractions of one processor that other programs, and other machines on the same host, used meanwhile. */
   othersCpu: number
   stolenCpu: number
+  /** The longest operation, less the waits for a processor: see `watchThread`. */
+  maxHeldUs?: number
   beside?: Tally
 }
 
@@ -91,6 +93,11 @@ export class LoadGenerator extends LeashedProcess {
   /** Sets the processes of the device, whose processor time is measured. */
   watch(pids: readonly number[]): void {
     this.tell(`pids ${pids.join(' ')}`)
+  }
+
+  /** Sets the thread of the share. For jobs of depth 1, its waits for a processor and the generator's are measured then. */
+  watchThread(tid: number): void {
+    this.tell(`thread ${tid}`)
   }
 
   /** Runs on this processor only; -1: on any. */

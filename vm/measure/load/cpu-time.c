@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "cpu-time.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -47,6 +48,26 @@ struct split_time process_split_time(pid_t pid)
         split = (struct split_time){ .user_ticks = user, .kernel_ticks = kernel };
     fclose(file);
     return split;
+}
+
+int open_wait_time(pid_t tid)
+{
+    char path[64];
+
+    snprintf(path, sizeof(path), "/proc/%d/schedstat", (int)tid);
+    return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+uint64_t wait_time_ns(int fd)
+{
+    unsigned long long waited = 0;
+    char line[128];
+    const ssize_t got = fd < 0 ? -1 : pread(fd, line, sizeof(line) - 1, 0);
+
+    if (got <= 0)
+        return 0;
+    line[got] = 0;
+    return sscanf(line, "%*u %llu", &waited) == 1 ? waited : 0;
 }
 
 struct machine_time machine_time(void)

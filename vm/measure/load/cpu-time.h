@@ -19,6 +19,11 @@ struct split_time {
 };
 struct split_time process_split_time(pid_t pid);
 
+/* Opens the scheduler's account of a thread: /proc/TID/schedstat. Returns a descriptor, or -1. */
+int open_wait_time(pid_t tid);
+/* Returns the time for which the thread could have run, but had no processor. 0 if it is gone, or for -1. */
+uint64_t wait_time_ns(int fd);
+
 /* The time of all programs of this machine together, to 10 ms, and the time that the host took away. */
 struct machine_time {
     uint64_t busy_ns;

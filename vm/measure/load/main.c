@@ -5,6 +5,7 @@
  *
  *   run WORKLOAD DEPTH BYTES WARM_UP_MS RUN_MS [BESIDE BYTES]     DEPTH is each thread's
  *   pids PID...      the processes of the device, whose processor time counts
+ *   thread TID       the thread of the share, whose waiting for a processor counts
  *   cpu N            runs on that processor from now on; -1: on any
  *   spread           has each thread run on a processor of its own from now on
  *   floor            measures what the kernel alone would take
@@ -120,6 +121,8 @@ static void obey(struct guest *guest, char *line)
         run_line(guest, line + 4);
     else if (strncmp(line, "pids ", 5) == 0)
         read_pids(guest, line + 5);
+    else if (strncmp(line, "thread ", 7) == 0)
+        guest->thread = atoi(line + 7);
     else if (strncmp(line, "cpu ", 4) == 0)
         pin(atoi(line + 4));
     else if (strcmp(line, "spread") == 0)

@@ -27,6 +27,20 @@ struct driver {
     pthread_t thread;
 };
 
+/*
+ * The longest operation of one lane without the time for which this thread or the share's had to wait for a processor.
+ * What they have waited is read every millisecond and after a long operation, so it is right to a millisecond.
+ */
+struct held {
+    int own_fd, share_fd;
+    uint64_t read_at_ns, waited_ns;
+    uint64_t max_ns;
+};
+
+#define HELD_STEP_NS 1000000U
+
+static struct held held = { .own_fd = -1, .share_fd = -1 };
+
 static struct driver drivers[MAX_DRIVERS];
 static unsigned driver_count;
 static struct tally beside;
@@ -125,6 +139,33 @@ void pin(int cpu)
         fail_errno("cpu");
 }
 
+static void begin_held(const struct guest *guest)
+{
+    if (held.share_fd >= 0) {
+        close(held.share_fd);
+        close(held.own_fd);
+    }
+    held = (struct held){ .own_fd = -1, .share_fd = -1 };
+    if (guest->thread == 0)
+        return;
+    held.own_fd = open_wait_time(getpid());
+    held.share_fd = open_wait_time(guest->thread);
+}
+
+static void add_held(uint64_t at_ns, uint64_t latency_ns)
+{
+    if (held.share_fd < 0 || (latency_ns < HELD_STEP_NS && at_ns < held.read_at_ns + HELD_STEP_NS))
+        return;
+    const uint64_t waited_ns = wait_time_ns(held.own_fd) + wait_time_ns(held.share_fd);
+    const uint64_t since_ns = waited_ns - held.waited_ns;
+    const uint64_t held_ns = since_ns < latency_ns ? latency_ns - since_ns : 0;
+
+    if (held.read_at_ns > 0 && held_ns > held.max_ns)
+        held.max_ns = held_ns;
+    held.waited_ns = waited_ns;
+    held.read_at_ns = at_ns;
+}
+
 /* Keeps all lanes of a driver going until its end, then lets each finish its operation. */
 static void *drive(void *of)
 {
@@ -148,10 +189,12 @@ static void *drive(void *of)
                     continue;
                 const uint64_t at_ns = now_ns();
 
-                if (driver->measure)
+                if (driver->measure) {
                     histogram_add(&lane->tally->latency, at_ns - lane->begun_ns);
+                    add_held(at_ns, at_ns - lane->begun_ns);
+                }
                 if (at_ns < driver->end_ns)
-                    begin_operation(lane, at_ns);
+                    begin_operation(lane, held.share_fd < 0 ? at_ns : now_ns());
                 else
                     going--;
             }
@@ -253,6 +296,8 @@ static void print_result(const struct job *job, const struct tally *main, const 
     /* Fractions of one processor that other programs of this machine, and other machines, used. */
     printf(",\"othersCpu\":%.3f,\"stolenCpu\":%.3f", busy_ns > ours_ns ? per(busy_ns - ours_ns, elapsed_ns) : 0,
            per(to->machine.stolen_ns - from->machine.stolen_ns, elapsed_ns));
+    if (held.share_fd >= 0)
+        printf(",\"maxHeldUs\":%.1f", (double)held.max_ns / 1e3);
     if (job->beside) {
         printf(",\"beside\":{");
         print_tally(&beside, job->beside, job->beside_bytes, seconds);
@@ -274,6 +319,7 @@ void run_job(struct guest *guest, const struct job *job)
         drivers[n].main.entries = 0;
         drivers[n].main.errors = 0;
     }
+    begin_held(guest);
     from = take_snapshot(guest);
     drive_all(from.at_ns + job->run_ms * 1000000ULL, true);
     to = take_snapshot(guest);

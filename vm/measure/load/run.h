@@ -20,6 +20,7 @@ struct guest {
     bool spread;   /* each thread on a processor of its own */
     pid_t pids[MAX_PIDS]; /* of the device */
     unsigned pid_count;
+    pid_t thread; /* of the share; 0: its waiting is not measured */
 };
 
 struct job {
