@@ -3,15 +3,14 @@ import { mustSucceed } from './errors.js'
 import { EventLoop } from './event-loop.js'
 import { FaultLog, type Logger, silentLogger } from './logger.js'
 import type { LeftOutMarks } from './memory/dirty-log.js'
+import { RingLoop } from './rings/ring-loop.js'
 import { RingServer } from './rings/ring-server.js'
 import { BackendSession } from './session/backend-session.js'
 import { Connection } from './session/connection.js'
-import { type HandedConnection, HandedFds } from './session/handed-session.js'
+import { type HandedConnection, HandedFds, type HandedRing } from './session/handed-session.js'
+import { givenUpFor, type LentQueues, needsAllQueues, type QueueKeeper } from './session/lent-queues.js'
 import { watchForLoss } from './session/memory-loss.js'
 import { receiveMessages } from './session/receive-messages.js'
-
-/** While rings are busy, messages and other descriptors are checked this often. */
-const CHECK_EVERY_MS = 1
 
 export interface BackendOptions {
   /** The longest spin on the rings before the thread sleeps, in microseconds. Default 50; 0 never spins. */
@@ -21,6 +20,8 @@ export interface BackendOptions {
   readonly loop?: EventLoop
   /** For tests of the dirty log: marks to leave out. */
   readonly leftOutMarks?: LeftOutMarks
+  /** Lends queues to other threads: see `lend`. */
+  readonly queueKeeper?: QueueKeeper
 }
 
 /**
@@ -95,6 +96,35 @@ export class Backend implements DeviceHost {
     this.receive(connection, session)
   }
 
+  /** Returns why no queue can be lent now, or undefined if one can. */
+  get whyNotLend(): string | undefined {
+    return this.session === undefined || this.isSuspended ? 'no front-end is served' : this.session.whyNotLend
+  }
+
+  /** The numbers of the queues that run. */
+  get runningQueues(): readonly number[] {
+    return this.session?.runningQueues ?? []
+  }
+
+  /**
+   * Stops the queues for which `isLent` returns true, and describes them for QueueBackends of other threads. Their
+   * descriptors stay with this back-end. Undefined if the host carries out requests that take longer than `patienceMs`: then
+   * nothing has changed.
+   */
+  lend(isLent: (queue: number) => boolean, patienceMs: number): LentQueues | undefined {
+    return this.session?.lend(isLent, performance.now() + patienceMs)
+  }
+
+  /** Goes on with queues that were lent, as the other threads have left them. */
+  takeBack(rings: readonly HandedRing[]): void {
+    this.session?.takeBack(rings)
+  }
+
+  /** Sends the front-end away. Call it from a handler of `loop`. */
+  disconnect(): void {
+    if (this.connection !== undefined) this.connection.closed = true
+  }
+
   /**
    * Goes on where another process has suspended: serves as `serve` does. Takes ownership of the descriptors. `begin` is
    * called when everything is taken over, and the rings start when it returns. Throws StateError, ProtocolError or
@@ -139,17 +169,24 @@ export class Backend implements DeviceHost {
 
   private end(connection: Connection, session: BackendSession): void {
     this.loop.remove(connection.fd)
-    this.session = undefined
-    this.connection = undefined
-    session.close()
-    connection.close()
+    try {
+      this.options.queueKeeper?.takeBack({ memory: true, session: true })
+    } finally {
+      // This also runs if another thread has failed.
+      this.session = undefined
+      this.connection = undefined
+      session.close()
+      connection.close()
+    }
   }
 
   private receive(connection: Connection, session: BackendSession): void {
+    const { queueKeeper } = this.options
     mustSucceed(
       'epoll_ctl',
       this.loop.addReadable(connection.fd, () =>
         receiveMessages(connection, this.log, (message) => {
+          if (queueKeeper !== undefined) this.prepareFor(queueKeeper, message.request)
           session.handle(message)
           return true
         }),
@@ -157,37 +194,14 @@ export class Backend implements DeviceHost {
     )
   }
 
-  private run(connection: Connection, session: BackendSession): void {
-    const { rings, device } = this
-    const { io } = device
-    let nowMs = performance.now()
-    let checkedMs = nowMs
-    while (!connection.closed && !this.stopped) {
-      // Results come first: the device's own progress may need them.
-      const carriedOut = io?.progress() === true
-      const completed = device.progress?.(nowMs) === true || carriedOut
-      const served = rings.serveBatches()
-      const hasSlept = !served && !completed && this.waitForWork(session)
-      const startMs = nowMs
-      // One look at the clock for all that need the time: on some hosts it takes a tenth of a microsecond.
-      nowMs = performance.now()
-      if (hasSlept) {
-        rings.slept(nowMs - startMs)
-        checkedMs = nowMs
-      } else if (nowMs - checkedMs >= CHECK_EVERY_MS) {
-        checkedMs = nowMs
-        this.loop.wait(0)
-      }
-    }
+  private prepareFor(keeper: QueueKeeper, request: number): void {
+    keeper.messageComes()
+    if (needsAllQueues(request)) keeper.takeBack(givenUpFor(request))
   }
 
-  /** Spins, then sleeps, until a ring moves or a descriptor is ready. Returns true if it has slept. */
-  private waitForWork(session: BackendSession): boolean {
-    const { rings } = this
-    if (rings.spin(session.rings.memory.id)) return false
-    const moved = rings.arm()
-    if (!moved) this.loop.wait(Math.ceil(rings.nextDueMs()))
-    rings.disarm()
-    return !moved
+  private run(connection: Connection, session: BackendSession): void {
+    const { device, rings, loop, options } = this
+    const ringLoop = new RingLoop(device, rings, loop, () => session.rings.memory.id, options.queueKeeper)
+    ringLoop.run(() => !connection.closed && !this.stopped)
   }
 }

@@ -59,6 +59,13 @@ export interface VhostUserDevice {
   writeConfig?(offsetBytes: number, bytes: Uint8Array): boolean
 
   /**
+   * Called before a batch of requests, and after it: between the two, the device may read what it shares with devices on other
+   * threads.
+   */
+  enter?(): void
+  leave?(): void
+
+  /**
    * Serves one request. Returns how many of its writable bytes are now valid; or PENDING, to call `chain.complete`
    * later; or a promise of that number, which only a back-end on Node's event loop can serve. Queue 0 is served
    * before the others. A throw or a rejection ends the service: it means a bug here, never a bad request.

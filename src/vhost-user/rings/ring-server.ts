@@ -76,6 +76,12 @@ export class RingServer implements RingHost {
     this.log.debug({ queue: vring.index }, 'queue stopped')
   }
 
+  serveUnserved(vring: Vring, queue: SplitVirtqueue): void {
+    this.device.enter?.()
+    this.served += this.serveAgain(vring, queue)
+    this.device.leave?.()
+  }
+
   /** Takes no more requests from these rings; requests in flight may still be completed. */
   pause(vrings: readonly Vring[]): void {
     this.paused = [...vrings]

@@ -12,6 +12,8 @@ export type RingSettings = Pick<Vring, 'addresses' | 'enabled' | 'kickFd' | 'log
 export interface RingHost {
   /** `queue` runs from now on: poll its kick descriptor. May throw ProtocolError BAD_FDS. */
   ringStarted(vring: Vring, queue: SplitVirtqueue): void
+  /** Serves the requests that were in flight when the queue was suspended, and that no batch has served since. */
+  serveUnserved(vring: Vring, queue: SplitVirtqueue): void
   /**
    * Called before the queue stops and its kick descriptor is closed. Some requests may have been completed just now: tell
    * the driver.
@@ -100,6 +102,8 @@ export class RingSet {
 
   stop(vring: Vring): void {
     if (vring.queue === undefined) return
+    // The ring's index is past them: nobody else would know of them.
+    if (vring.unserved.length > 0) this.host.serveUnserved(vring, vring.queue)
     this.requests.finish()
     if (vring.queue.inFlightCount > 0) this.requests.cancel(vring.queue)
     this.host.ringStopping(vring, vring.queue)

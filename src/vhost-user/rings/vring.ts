@@ -13,6 +13,8 @@ export class Vring {
   /** The index at which the next start continues. */
   base = 0
   enabled = false
+  /** Another thread serves the queue, and uses the descriptors meanwhile. */
+  isLent = false
   addresses: RingAddresses | undefined
   /** The used ring's address in the dirty log, or -1 if the front-end does not want it marked. */
   logGpa = -1
@@ -30,7 +32,7 @@ export class Vring {
 
   /** True if everything needed to start is set. */
   get ready(): boolean {
-    return this.enabled && this.kickFd >= 0 && this.size > 0 && this.addresses !== undefined
+    return !this.isLent && this.enabled && this.kickFd >= 0 && this.size > 0 && this.addresses !== undefined
   }
 
   /** Returns true if the queue runs with one of its rings in this region. */
@@ -93,6 +95,21 @@ export class Vring {
     this.setKick(fds.takeIf(ring.kick))
     this.setCall(fds.takeIf(ring.call))
     this.setErr(fds.takeIf(ring.err))
+  }
+
+  /** Goes on where another thread has left the queue, which was lent. */
+  takeBack({ base, inFlight }: HandedRing): void {
+    this.isLent = false
+    this.base = base
+    this.unserved = inFlight
+  }
+
+  /** Forgets a queue that was lent by another thread, without closing its descriptors. */
+  giveBack(): void {
+    this.kickFd = -1
+    this.callFd = -1
+    this.errFd = -1
+    this.reset()
   }
 
   /** Takes over `fd` (-1: none) as the descriptor that the driver kicks. */

@@ -22,7 +22,8 @@ import { type RingHost, RingSet } from '../rings/ring-set.js'
 import type { SplitVirtqueue } from '../rings/split-virtqueue.js'
 import { type Connection, expect, type Message, sendHeader } from './connection.js'
 import { DeviceState, isMovable, type TransferHost } from './device-state.js'
-import type { HandedConnection, HandedFds, HandedSession } from './handed-session.js'
+import type { HandedConnection, HandedFds, HandedRing, HandedSession } from './handed-session.js'
+import type { LentQueues } from './lent-queues.js'
 import { SessionConfig } from './session-config.js'
 import { SessionFeatures } from './session-features.js'
 import { SessionLog } from './session-log.js'
@@ -177,6 +178,38 @@ export class BackendSession {
     }
     this.use(this.features.adopt(session))
     for (const ring of session.rings) rings.at(ring.index).adopt(ring, fds)
+  }
+
+  /** Returns why no queue can be lent to another thread, or undefined if one can. */
+  get whyNotLend(): string | undefined {
+    const { kept } = this.rings.memory
+    if (this.dirtyLog.isInUse || this.state?.isUnderWay === true) return 'the guest is being migrated'
+    return kept.some(({ fd }) => fd < 0) ? `guest memory has ${kept.length} regions` : undefined
+  }
+
+  get runningQueues(): readonly number[] {
+    return this.rings.vrings.filter(({ queue }) => queue !== undefined).map(({ index }) => index)
+  }
+
+  /** See Backend.lend. */
+  lend(isLent: (queue: number) => boolean, untilMs: number): LentQueues | undefined {
+    const { device, rings } = this
+    const lent = rings.vrings.filter(({ queue, index }) => queue !== undefined && isLent(index))
+    if (device.suspend?.(untilMs) !== true) return undefined
+    rings.suspend()
+    for (const vring of lent) vring.isLent = true
+    this.resume()
+    return {
+      features: this.features.handed.features,
+      regions: rings.memory.kept,
+      rings: lent.flatMap((vring) => vring.handed ?? []),
+    }
+  }
+
+  /** See Backend.takeBack. */
+  takeBack(handed: readonly HandedRing[]): void {
+    for (const ring of handed) this.rings.at(ring.index).takeBack(ring)
+    this.resume()
   }
 
   /** Has the device complete the requests that do not need Node's event loop. */

@@ -119,6 +119,7 @@ export class SessionPeer {
         if (error !== undefined) throw error
         note(`start ${vring.index}`)
       },
+      serveUnserved: () => {},
       ringStopping: (vring) => note(`stop ${vring.index}`),
     }
     const logger: Logger = { ...silentLogger, warn: (_fields, text) => note(text) }

@@ -1,0 +1,68 @@
+import type { HandedRegion } from '../memory/guest-memory.js'
+import { FrontendRequest } from '../protocol.js'
+import type { LoopWork } from '../rings/ring-loop.js'
+import type { HandedRing } from './handed-session.js'
+
+/** A queue that another thread of the process serves for a while. The descriptors stay with the thread that lends it. */
+export interface LentRing {
+  readonly ring: HandedRing
+  /** Those for kicks, calls and errors, as far as there are. */
+  readonly fds: readonly number[]
+}
+
+/** Queues that are lent, and what is needed to serve them: plain data, which can be sent to a thread. */
+export interface LentQueues {
+  /** The virtio features, in hexadecimal. */
+  readonly features: string
+  readonly regions: readonly (HandedRegion & { readonly fd: number })[]
+  readonly rings: readonly LentRing[]
+}
+
+/** What the other threads have to give up as they stand still. */
+export interface GivenUp {
+  /** The mapping of the guest's memory. */
+  readonly memory: boolean
+  /** What the guest has set up in the device. */
+  readonly session: boolean
+}
+
+/** Lends the queues of a back-end to other threads, and takes them back. */
+export interface QueueKeeper extends LoopWork {
+  /** The front-end has sent a message, which is handled when this returns. */
+  messageComes(): void
+  /** Has every other thread stop, and takes all queues back with `Backend.takeBack`. */
+  takeBack(givenUp: GivenUp): void
+}
+
+const memoryRequests: readonly number[] = [
+  FrontendRequest.SET_MEM_TABLE,
+  FrontendRequest.ADD_MEM_REG,
+  FrontendRequest.REM_MEM_REG,
+]
+
+/** Requests that end what the guest has set up, or replace it. */
+const sessionRequests: readonly number[] = [
+  FrontendRequest.RESET_OWNER,
+  FrontendRequest.RESET_DEVICE,
+  FrontendRequest.SET_DEVICE_STATE_FD,
+]
+
+/** Requests that touch neither queues, memory, features nor the state of the device. */
+const harmlessRequests: readonly number[] = [
+  FrontendRequest.GET_FEATURES,
+  FrontendRequest.GET_PROTOCOL_FEATURES,
+  FrontendRequest.GET_QUEUE_NUM,
+  FrontendRequest.GET_MAX_MEM_SLOTS,
+  FrontendRequest.GET_CONFIG,
+  FrontendRequest.SET_BACKEND_REQ_FD,
+]
+
+/** Returns true for a request that needs a device whose other threads stand still. */
+export function needsAllQueues(request: number): boolean {
+  return !harmlessRequests.includes(request)
+}
+
+/** Returns what the other threads have to give up for a request. */
+export function givenUpFor(request: number): GivenUp {
+  return { memory: memoryRequests.includes(request), session: sessionRequests.includes(request) }
+}
