@@ -72,6 +72,11 @@ export class Counters {
     this.requests[rowOf(opcode)]++
   }
 
+  /** A request that was counted is counted again by who serves it. */
+  withdrawn(opcode: number): void {
+    this.requests[rowOf(opcode)]--
+  }
+
   failed(opcode: number): void {
     this.errors[rowOf(opcode)]++
   }
@@ -163,6 +168,13 @@ export class Counters {
   private took(row: number, elapsedMs: number): void {
     this.elapsedMs[row] += elapsedMs
     this.latencies[row * LATENCY_BUCKETS + latencyBucketOf(elapsedMs)]++
+  }
+
+  /** Adds what another block of counters has counted. */
+  add(other: Counters): void {
+    const own = new Float64Array(this.memory, 0, FLAGS_AT)
+    const more = new Float64Array(other.memory, 0, FLAGS_AT)
+    for (let n = 0; n < FLAGS_AT; n++) own[n] += more[n]
   }
 
   report(): CountsReport {

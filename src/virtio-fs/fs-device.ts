@@ -64,6 +64,9 @@ export class FsDevice implements VhostUserDevice {
   private readonly session: Session
   private readonly interposer: Interposer
   private readonly background: Background | undefined
+  /** See VhostUserDevice: set where the file system shares its tables with other threads. */
+  enter?: () => void
+  leave?: () => void
   /** Waits for the file system's descriptors no more. Call it before they are closed. */
   detach = (): void => {}
 

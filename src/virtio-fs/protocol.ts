@@ -1,6 +1,7 @@
 /** The FUSE protocol as virtio-fs carries it: constants, codecs, requests, sessions. Needs no compiled code. */
 export * from './abi.js'
 export * from './cache-policy.js'
+export * from './counter-blocks.js'
 export * from './counters.js'
 export * from './errno.js'
 export * from './extensions.js'

@@ -62,6 +62,8 @@ export const PENDING_REPLY = -1003
 export const POSTPONED = -1005
 /** A gate keeps the request, and lets it in later. Sessions alone use it. */
 export const HELD = -1006
+/** Another thread has to serve the request: it stays in flight, and is served there from its beginning. */
+export const LEFT = -1007
 
 /** A request with longer arguments is refused with EINVAL. Data of WRITE does not count. */
 export const MAX_ARG_BYTES = 128 * 1024

@@ -18,6 +18,7 @@ import {
   type Carrier,
   HELD,
   IN_PLACE,
+  LEFT,
   MAX_ARG_BYTES,
   NO_REPLY,
   PENDING_REPLY,
@@ -61,6 +62,10 @@ export class Session {
    * and the operation does not run. For tests of guests.
    */
   beforeOperation: Operation | undefined
+  /** Called before INIT and DESTROY are carried out: no other thread may serve the guest meanwhile. */
+  beforeChange: (() => void) | undefined
+  /** Asks the thread that may serve every request to take this one over. Undefined: this is that thread. */
+  leave: (() => void) | undefined
   /** Opcodes answered with ENOSYS although the file system has them, with their counts. */
   readonly withheld = new Map<number, number>()
   /** Says when operations may run. Undefined: at once. */
@@ -134,6 +139,12 @@ export class Session {
   /** Keeps a request that cannot run yet, or refuses it. Returns PENDING, or the bytes of its reply. */
   private putOff(request: Request, result: number): number {
     if (result === HELD) return PENDING
+    if (result === LEFT) {
+      // It is counted there.
+      this.counters.withdrawn(request.opcode)
+      this.leave?.()
+      return PENDING
+    }
     return this.postponed.add(request.carrier, request.startMs) ? PENDING : request.fail(-EAGAIN)
   }
 
@@ -144,7 +155,11 @@ export class Session {
     request.startMs = startMs
     const result = isWhole ? this.runDue(request) : 0
     if (result === POSTPONED) return false
-    const writtenBytes = isWhole ? this.finish(request, result) : this.refuseFrame(carrier)
+    const writtenBytes = !isWhole
+      ? this.refuseFrame(carrier)
+      : result === LEFT
+        ? this.putOff(request, result)
+        : this.finish(request, result)
     if (writtenBytes !== PENDING) carrier.complete(writtenBytes)
     return true
   }
@@ -285,8 +300,12 @@ export class Session {
   private runOwn(request: Request): number {
     switch (request.opcode) {
       case Opcode.INIT:
+        if (this.leave !== undefined) return LEFT
+        this.beforeChange?.()
         return this.init(request)
       case Opcode.DESTROY:
+        if (this.leave !== undefined) return LEFT
+        this.beforeChange?.()
         this.end()
         return 0
       case Opcode.INTERRUPT:
