@@ -95,7 +95,7 @@ bench-neighbours: build ## Measure what a flood on one share does to the latency
 	@node dist/vm/bench-neighbours.js $(foreach name,ROUNDS RUN_MS THREADS,$(call option,$(name)))
 
 .PHONY: bench-queues
-bench-queues: build ## Measure two queues served by one thread, by two devices, and by a prototype with a thread for each (QUEUES=, ROUNDS=, RUN_MS=, ONLY=, PINNED=device or queues, POLL_US=, JSON=, ARGS=)
+bench-queues: build ## Measure two queues served by one thread, by two devices, and by a thread for each (QUEUES=, ROUNDS=, RUN_MS=, ONLY=, PINNED=device or queues, POLL_US=, JSON=, ARGS=)
 	@node dist/vm/bench-queues.js $(foreach name,QUEUES ROUNDS RUN_MS ONLY PINNED JSON,$(call option,$(name))) \
 	  $(if $(POLL_US),--poll-us $(POLL_US)) $(if $(ARGS),-- $(ARGS))
 

@@ -1,10 +1,6 @@
-/**
- * `make bench-queues`: several queues served by one thread, beside as many devices with a queue each, and beside a prototype
- * whose queues have a thread each.
- */
+/** `make bench-queues`: several queues served by one thread, beside as many devices with a queue each, and by a thread for each. */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { cpus, release } from 'node:os'
-import { fileURLToPath } from 'node:url'
 import { Command, Option } from 'commander'
 import { runCommand } from './host/command.js'
 import { parseCount, runAsProgram } from './host/command-program.js'
@@ -20,13 +16,10 @@ import {
   type Side,
   together,
 } from './measure/bench-queues/report.js'
-import { tableCosts } from './measure/bench-queues/table-cost.js'
 
 const KIB = 1024
 const WARM_UP_MS = 100
-const TABLE_ROUNDS = 5
 const DEVICE = 'virtiofsd-ts'
-const PROTOTYPE = fileURLToPath(new URL('./measure/bench-queues/device/main.js', import.meta.url))
 
 interface Options {
   queues: number
@@ -62,23 +55,21 @@ async function run(options: Options, ownArgs: string[]): Promise<void> {
     all.push(contender)
     return contender
   }
-  const several = { queues, threads: true }
-  const prototype = (threads: number, tables: string) => ({
-    ...several,
-    program: { command: process.execPath, args: [PROTOTYPE, String(threads), tables] },
+  const several = (count: number) => ({
+    queues,
+    threads: true,
+    args: [...args, `--queue-threads=${count}`],
   })
   const sides = new Map<Side, (job: Job) => Promise<RunResult>>()
   const add = (side: Side, contender: Contender) =>
     sides.set(side, (job) => contender.run(job, runMs, WARM_UP_MS))
-  add('one', await start(several))
+  add('one', await start(several(1)))
   const apart: Contender[] = []
   for (let n = 0; n < queues; n++) apart.push(await start({}))
   sides.set('apart', async (job) =>
     together(await Promise.all(apart.map((each) => each.run(job, runMs, WARM_UP_MS)))),
   )
-  add('own tables', await start(prototype(1, 'own')))
-  add('shared tables', await start(prototype(1, 'shared')))
-  add('threads', await start(prototype(queues, 'shared')))
+  add('threads', await start(several(queues)))
   if (pinned !== 'nothing')
     for (const contender of all) await pinThreads(contender, apart.indexOf(contender), options)
   const cases: QueueCase[] = []
@@ -93,7 +84,6 @@ async function run(options: Options, ownArgs: string[]): Promise<void> {
       `pinned: ${pinned}\n\n`,
   )
   process.stdout.write(formatQueues(cases))
-  process.stdout.write(`\n${await tableCosts(TABLE_ROUNDS)}`)
   if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(cases)}\n`)
   for (const contender of all) await contender.stop()
 }

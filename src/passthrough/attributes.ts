@@ -18,7 +18,6 @@ import {
   FATTR_MTIME_NOW,
   FATTR_SIZE,
   FATTR_UID,
-  type HandleTable,
   POSTPONED,
   type Request,
   SetattrIn,
@@ -29,6 +28,7 @@ import {
 import * as native from 'virtiofsd-ts-native'
 import type { Agreed } from './agreed.js'
 import { descriptorError } from './descriptors.js'
+import type { Handles } from './files/handles.js'
 import type { OpenFile } from './files/open-file.js'
 import type { InodeTable } from './inodes/inode-table.js'
 import { TYPE_DIRECTORY, TYPE_REGULAR } from './inodes/inode-table.js'
@@ -53,7 +53,7 @@ const STATFS_BYTES = 120
 /** The parts of the share that these operations use. */
 interface Share {
   readonly inodes: InodeTable
-  readonly files: HandleTable<OpenFile>
+  readonly files: Handles<OpenFile>
   readonly identities: Identities
   readonly privileges: Privileges
   readonly agreed: Agreed

@@ -1,4 +1,5 @@
-import { type HandleTable, type Introspection, Statx } from 'virtio-fs-ts/protocol'
+import { type Introspection, Statx } from 'virtio-fs-ts/protocol'
+import type { Handles } from './files/handles.js'
 import type { OpenFile } from './files/open-file.js'
 import type { HostPaths } from './inodes/host-paths.js'
 import type { InodeTable } from './inodes/inode-table.js'
@@ -10,7 +11,7 @@ export class HostIntrospection implements Introspection {
   constructor(
     private readonly inodes: InodeTable,
     private readonly paths: HostPaths,
-    private readonly files: HandleTable<OpenFile>,
+    private readonly files: Handles<OpenFile>,
   ) {}
 
   pathOf(nodeid: number): string | undefined {

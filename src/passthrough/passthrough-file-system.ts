@@ -20,12 +20,14 @@ import { DirectoryOperations } from './files/directories.js'
 import { FileCreation } from './files/file-creation.js'
 import { FileOpener } from './files/file-opener.js'
 import { FileOperations } from './files/files.js'
+import type { Handles } from './files/handles.js'
 import { IoctlOperations } from './files/ioctls.js'
 import { Leftovers } from './files/leftovers.js'
 import type { OpenDirectory } from './files/open-directory.js'
 import type { OpenFile } from './files/open-file.js'
 import { copierCount } from './files/shared-copies.js'
 import { HostIntrospection } from './host-introspection.js'
+import type { MountFds } from './inodes/device-numbers.js'
 import { ExportOperations } from './inodes/export.js'
 import { FdBudget } from './inodes/fd-budget.js'
 import { FileHandles } from './inodes/file-handles.js'
@@ -37,6 +39,7 @@ import { InodeTable } from './inodes/inode-table.js'
 import { LastPlaces } from './inodes/last-places.js'
 import { RemovedByHost } from './inodes/removed-by-host.js'
 import { STATX_MASK } from './inodes/statx.js'
+import { OwnSpace } from './inodes/table-space.js'
 import { LockOperations, type LocksReport } from './locks/locks.js'
 import { MemoryAccount, type MemoryReport } from './memory-account.js'
 import { NameOpener } from './names/name-opener.js'
@@ -47,12 +50,15 @@ import { Privileges } from './owners/privileges.js'
 import type { PassthroughOptions } from './passthrough-options.js'
 import { QuotaOperations } from './quota/quota-operations.js'
 import { Replies } from './replies.js'
+import { SharedDirectories } from './shared/shared-directories.js'
+import { SharedFiles } from './shared/shared-files.js'
+import { SharedSpace } from './shared/shared-space.js'
+import type { TableMemory } from './shared/table-memory.js'
 import { HandedState, quotaSections } from './state/handed-state.js'
 import { LoadedState } from './state/loaded-state.js'
 import { PreparedNames } from './state/prepared-names.js'
 import { SavedState } from './state/saved-state.js'
 import { TakenState } from './state/taken-state.js'
-import type { MakeTables } from './tables.js'
 import { SecurityLabels } from './xattrs/security-labels.js'
 import { XattrNames } from './xattrs/xattr-names.js'
 import { hostKeeps, XattrOperations } from './xattrs/xattrs.js'
@@ -80,6 +86,12 @@ export interface ShareUse {
   readonly lockWaiters: number
 }
 
+/** One of several threads that serve a share: the first is 0. */
+export interface ThreadPlace {
+  readonly memory: TableMemory
+  readonly thread: number
+}
+
 /**
  * Serves a host directory. Make and use it on one thread, which has its own umask and working directory. Throws if the
  * directory cannot be opened.
@@ -105,10 +117,14 @@ export class PassthroughFileSystem implements FileSystem {
   /** Undefined if what the tree holds is not counted. */
   readonly quota: QuotaOperations | undefined
 
-  /** With `makeTables` it has these tables in place of its own. */
-  constructor(options: PassthroughOptions, makeTables?: MakeTables) {
+  /** This thread's way to tables that threads share. Undefined if one thread serves the share. */
+  readonly threads: SharedSpace | undefined
+
+  /** `place`: one of the threads that serve the share together. */
+  constructor(options: PassthroughOptions, place?: ThreadPlace) {
     this.rootFd = openPath(options.directory)
-    const parts = partsOf(options, this.rootFd, makeTables)
+    this.threads = place && new SharedSpace(place.memory, place.thread, options.fdLimit)
+    const parts = partsOf(options, this.rootFd, this.threads)
     this.parts = parts
     this.locks = parts.locks
     this.names = new NameOperations(parts, new ExportOperations(parts))
@@ -120,7 +136,7 @@ export class PassthroughFileSystem implements FileSystem {
     this.directories = new DirectoryOperations(parts)
     this.ioctls = new IoctlOperations(parts)
     this.xattrs = new XattrOperations(parts)
-    this.background = backgroundOf(parts)
+    this.background = backgroundOf(parts, this.threads)
     this.introspection = new HostIntrospection(parts.inodes, parts.paths, parts.files)
     const { locks, memory, inodes, files, directories, budget } = parts
     this.reports = {
@@ -153,7 +169,22 @@ export class PassthroughFileSystem implements FileSystem {
     labels.begin(agreement)
     caller.begin(agreement)
     this.xattrs.begin(agreement)
-    this.openRoot()
+    if (this.servesFirst) this.openRoot()
+    else this.lookAgain()
+  }
+
+  /** True for the thread that begins and ends sessions. */
+  private get servesFirst(): boolean {
+    return this.threads === undefined || this.threads.thread === 0
+  }
+
+  /** Forgets what this thread has seen of an earlier session. */
+  private lookAgain(): void {
+    const { inodes, hosts, files, directories } = this.parts
+    inodes.lookAgain()
+    hosts.clear()
+    if (files instanceof SharedFiles) files.lookAgain()
+    if (directories instanceof SharedDirectories) directories.lookAgain()
   }
 
   /** The sections of the present session's inodes, handles and locks, for another device. */
@@ -210,6 +241,11 @@ export class PassthroughFileSystem implements FileSystem {
   destroy(): void {
     const { async, locks, files, directories, leftovers, inodes, prepared } = this.parts
     async.drain()
+    if (!this.servesFirst) {
+      leftovers.clear()
+      this.lookAgain()
+      return
+    }
     prepared.drop()
     locks.clear()
     files.clear((file) => file.release())
@@ -287,9 +323,10 @@ export class PassthroughFileSystem implements FileSystem {
 }
 
 /** Makes the parts of one share. Each operation class takes the parts that it names. */
-function partsOf(options: PassthroughOptions, rootFd: number, makeTables: MakeTables | undefined) {
+function partsOf(options: PassthroughOptions, rootFd: number, shared: SharedSpace | undefined) {
   const { procFd, fdLimit, rules } = options
-  const budget = new FdBudget(fdLimit)
+  const space = shared ?? new OwnSpace()
+  const budget = shared?.budget ?? new FdBudget(fdLimit)
   const outOfFds = () =>
     options.report('out of file descriptors: the guest gets ENFILE', { limit: budget.limit })
   const memory = new MemoryAccount()
@@ -300,17 +337,20 @@ function partsOf(options: PassthroughOptions, rootFd: number, makeTables: MakeTa
     (fd) => paths.hasLostName(fd),
     memory,
   )
-  const handles = handlesOf(options, rootFd)
-  const inodeFds = new InodeFds(budget, handles, hosts, places, outOfFds)
+  const handles = handlesOf(options, rootFd, space.devices.mounts)
+  const inodeFds = new InodeFds(budget, handles, hosts, places, outOfFds, space)
   const opener = new NameOpener(rootFd)
-  const tables = makeTables?.(budget, opener, hosts, options)
-  const inodes = tables?.inodes ?? new InodeTable(inodeFds)
+  const inodes = new InodeTable(inodeFds, space)
   const paths = new HostPaths(procFd, rootFd, inodes)
   const agreed = new Agreed(rules)
   const identities = new Identities(options.translateUid, options.translateGid)
   const xattrNames = new XattrNames(options.xattrMap)
   const capability = xattrNames.otherNameOf('security.capability')
-  const files = tables?.files ?? new HandleTable<OpenFile>()
+  const leftovers = new Leftovers(memory)
+  const files: Handles<OpenFile> =
+    shared === undefined ? new HandleTable() : new SharedFiles(shared, inodes, hosts)
+  const directories: Handles<OpenDirectory> =
+    shared === undefined ? new HandleTable() : new SharedDirectories(shared, leftovers)
   const removed = new RemovedByHost({ inodes, hosts, options })
   const prepared = new PreparedNames({ inodes, hosts, procFd })
   return {
@@ -328,10 +368,10 @@ function partsOf(options: PassthroughOptions, rootFd: number, makeTables: MakeTa
     identities,
     xattrNames,
     files,
-    directories: new HandleTable<OpenDirectory>(),
-    leftovers: new Leftovers(memory),
+    directories,
+    leftovers,
     hosts,
-    finder: tables?.finder ?? new InodeFinder(inodes, hosts, opener, budget, options),
+    finder: new InodeFinder(inodes, hosts, opener, budget, options),
     caller: new Caller(identities),
     privileges: new Privileges(procFd, identities, capability),
     labels: new SecurityLabels(inodes, xattrNames),
@@ -343,10 +383,14 @@ function partsOf(options: PassthroughOptions, rootFd: number, makeTables: MakeTa
 }
 
 /** Throws if file handles are mandatory and inodes cannot be opened by them. */
-function handlesOf({ fileHandles, directory, procFd }: PassthroughOptions, rootFd: number) {
+function handlesOf(
+  { fileHandles, directory, procFd }: PassthroughOptions,
+  rootFd: number,
+  mounts: MountFds,
+): FileHandles | undefined {
   if (fileHandles === 'never') return undefined
   const lasts = fileHandles !== 'mandatory' || handleLifeAt(rootFd) !== HandleLife.AsCache
-  if (lasts && FileHandles.usable(procFd, rootFd)) return new FileHandles(procFd)
+  if (lasts && FileHandles.usable(procFd, rootFd)) return new FileHandles(procFd, mounts)
   if (fileHandles === 'prefer') return undefined
   throw new Error(
     `${directory}: inodes cannot be opened by file handles, which --inode-file-handles mandatory asks for`,
@@ -354,7 +398,10 @@ function handlesOf({ fileHandles, directory, procFd }: PassthroughOptions, rootF
 }
 
 /** Slow system calls, requests that wait for locks, and preparations for a migration. */
-function backgroundOf({ async, locks, prepared }: ReturnType<typeof partsOf>): Background {
+function backgroundOf(
+  { async, locks, prepared }: ReturnType<typeof partsOf>,
+  threads: SharedSpace | undefined,
+): Background {
   return {
     fds: async.engine.fds,
     progress() {
@@ -363,7 +410,8 @@ function backgroundOf({ async, locks, prepared }: ReturnType<typeof partsOf>): B
       return async.progress() || locked
     },
     nextDueMs() {
-      return sooner(sooner(locks.nextDueMs(), async.nextDueMs()), prepared.nextDueMs())
+      const dueMs = sooner(sooner(locks.nextDueMs(), async.nextDueMs()), prepared.nextDueMs())
+      return threads === undefined ? dueMs : sooner(dueMs, threads.nextDueMs())
     },
     engine: async.engine.kind,
     get isFull() {

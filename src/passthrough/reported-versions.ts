@@ -1,6 +1,8 @@
 import type { StatxWords } from 'virtio-fs-ts/protocol'
-import { CHUNK_BITS, CHUNK_MASK, CHUNK_SLOTS, chunkOf } from './inodes/slot-chunks.js'
+import { CHUNK_MASK, CHUNK_SLOTS, type ChunkArrays, ChunkList } from './inodes/slot-chunks.js'
 import { statxContents, statxVersion, statxYoungestMs } from './inodes/statx.js'
+import type { TableSpace } from './inodes/table-space.js'
+import type { TableGuard } from './shared/table-guard.js'
 
 /** Two changes of a file within one tick of the host's clock show the same time. */
 const TICK_MS = 20
@@ -8,10 +10,16 @@ const UNKNOWN = 0
 
 class Chunk {
   /** The version of the guest's pages, and the part of it that guests check. UNKNOWN if it is not known. */
-  readonly version = new Float64Array(CHUNK_SLOTS)
-  readonly contents = new Float64Array(CHUNK_SLOTS)
+  readonly version: Float64Array
+  readonly contents: Float64Array
   /** Guest handles through which the file can be written. */
-  readonly writers = new Int32Array(CHUNK_SLOTS)
+  readonly writers: Int32Array
+
+  constructor(arrays: ChunkArrays) {
+    this.version = arrays.float64(CHUNK_SLOTS)
+    this.contents = arrays.float64(CHUNK_SLOTS)
+    this.writers = arrays.int32(CHUNK_SLOTS)
+  }
 }
 
 /**
@@ -23,22 +31,31 @@ class Chunk {
  * While the guest writes, it may ignore the attributes it gets, so the version is unknown.
  */
 export class ReportedVersions {
-  private readonly chunks: (Chunk | undefined)[] = []
+  private readonly chunks: ChunkList<Chunk>
+  private readonly guard: TableGuard
+
+  constructor(space: TableSpace) {
+    this.chunks = new ChunkList(Chunk, space.chunks('versions'))
+    this.guard = space.guard
+  }
 
   /** The guest gets `st`. */
   told(slot: number, st: StatxWords): void {
-    const chunk = this.chunks[slot >>> CHUNK_BITS]
+    const chunk = this.chunks.at(slot)
     const at = slot & CHUNK_MASK
     if (chunk === undefined || chunk.version[at] === UNKNOWN) return
     const version = statxVersion(st)
     if (chunk.version[at] === version) return
+    this.guard.lock()
     if (chunk.contents[at] === statxContents(st)) chunk.version[at] = UNKNOWN
     else this.know(chunk, at, st)
+    this.guard.unlock()
   }
 
   /** The guest opens a file whose attributes are `st`. Returns true if the guest's pages of it are valid. */
   opened(slot: number, st: StatxWords, writable: boolean): boolean {
-    const chunk = chunkOf(this.chunks, slot, Chunk)
+    this.guard.lock()
+    const chunk = this.chunks.of(slot)
     const at = slot & CHUNK_MASK
     const isGood = chunk.version[at] !== UNKNOWN && chunk.version[at] === statxVersion(st)
     if (writable) {
@@ -47,21 +64,27 @@ export class ReportedVersions {
     } else if (!isGood) {
       this.know(chunk, at, st)
     }
+    this.guard.unlock()
     return isGood
   }
 
   /** The guest has had the file open elsewhere: its pages belong to a version that is not known here. */
   movedOpen(slot: number, writable: boolean): void {
-    const chunk = chunkOf(this.chunks, slot, Chunk)
+    this.guard.lock()
+    const chunk = this.chunks.of(slot)
     const at = slot & CHUNK_MASK
     if (writable) chunk.writers[at]++
     chunk.version[at] = UNKNOWN
+    this.guard.unlock()
   }
 
   /** The guest releases a file opened for writing. */
   removeWriter(slot: number): void {
-    const chunk = this.chunks[slot >>> CHUNK_BITS]
-    if (chunk !== undefined) chunk.writers[slot & CHUNK_MASK]--
+    const chunk = this.chunks.at(slot)
+    if (chunk === undefined) return
+    this.guard.lock()
+    chunk.writers[slot & CHUNK_MASK]--
+    this.guard.unlock()
   }
 
   private know(chunk: Chunk, at: number, st: StatxWords): void {
@@ -72,13 +95,17 @@ export class ReportedVersions {
 
   /** The slot stands for another file from now on. */
   forget(slot: number): void {
-    const chunk = this.chunks[slot >>> CHUNK_BITS]
+    const chunk = this.chunks.at(slot)
     if (chunk === undefined) return
     chunk.version[slot & CHUNK_MASK] = UNKNOWN
     chunk.writers[slot & CHUNK_MASK] = 0
   }
 
   clear(): void {
-    this.chunks.length = 0
+    this.chunks.clear()
+  }
+
+  lookAgain(): void {
+    this.chunks.lookAgain()
   }
 }

@@ -13,8 +13,11 @@ import {
 } from 'virtio-fs-ts/protocol'
 import { Interceptor } from '../inspect/interceptor.js'
 import type { OpenRules } from '../io-mode/open-rules.js'
-import { PassthroughFileSystem, type ShareReports } from '../passthrough/passthrough-file-system.js'
-import type { MakeTables } from '../passthrough/tables.js'
+import {
+  PassthroughFileSystem,
+  type ShareReports,
+  type ThreadPlace,
+} from '../passthrough/passthrough-file-system.js'
 import { parseXattrMap } from '../passthrough/xattrs/xattr-map.js'
 import { countedQuota } from './counted-quota.js'
 import type { ShareConfig } from './share-config.js'
@@ -31,8 +34,8 @@ export interface DevicePlace {
   readonly counters: Counters
   /** What the tree holds comes from another process: see ShareState.take. */
   readonly isCounted?: boolean
-  /** Tables in place of the passthrough file system’s own. */
-  readonly tables?: MakeTables | undefined
+  /** The thread's place among those that serve the share together. Undefined: it serves the share alone. */
+  readonly thread?: ThreadPlace | undefined
 }
 
 /** A share's device, and the parts that commands and statistics use. */
@@ -56,7 +59,7 @@ export interface ShareDevice {
 /** Makes the device that a configuration describes, on the directory at `place`. Throws if that cannot be opened. */
 export function makeFsDevice(
   config: ShareConfig,
-  { root, procFd, fdLimit, counters, isCounted = false, tables }: DevicePlace,
+  { root, procFd, fdLimit, counters, isCounted = false, thread }: DevicePlace,
   rules: OpenRules,
   observer: SessionObserver,
 ): ShareDevice {
@@ -86,7 +89,7 @@ export function makeFsDevice(
       isCounted,
       report,
     },
-    tables,
+    thread,
   )
   return assemble(config, counters, rules, observer, {
     fileSystem: passthrough,

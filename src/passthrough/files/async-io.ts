@@ -1,5 +1,5 @@
 import { AsyncEngine } from 'vhost-user-ts'
-import { EIO, OutHeader, PENDING_REPLY, type Request, sooner } from 'virtio-fs-ts/protocol'
+import { EBADF, EIO, OutHeader, PENDING_REPLY, type Request, sooner } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import type { HeldFd } from './held-fd.js'
 import type { OpenFile } from './open-file.js'
@@ -20,7 +20,8 @@ const ALL_KINDS = 255
  * System calls that would keep other requests waiting. They start here, run in io_uring or helper threads, and are
  * answered in the order in which their results arrive. The guest waits for replies where order matters.
  *
- * Each call starts with a request that is owed a reply, and returns PENDING_REPLY or a negative errno.
+ * Each call starts with a request that is owed a reply, and returns PENDING_REPLY or a negative errno. EBADF: the guest has
+ * released the file meanwhile.
  */
 export class AsyncIo {
   readonly engine: AsyncEngine
@@ -155,6 +156,7 @@ export class AsyncIo {
     doneBytes: number,
     isWhole: boolean,
   ): number {
+    if (!file.hold()) return -EBADF
     const task = this.takeRead(request, file, fd, offsetBytes, lenBytes, doneBytes, isWhole)
     return this.begin(task, task.startTransfer())
   }
@@ -167,6 +169,7 @@ export class AsyncIo {
     lenBytes: number,
     isWhole: boolean,
   ): number {
+    if (!file.hold()) return -EBADF
     const task = this.takeRead(request, file, file.fd, offsetBytes, lenBytes, 0, isWhole)
     task.isCached = true
     task.host = file.host
@@ -211,6 +214,7 @@ export class AsyncIo {
     flags: number,
     isWhole: boolean,
   ): number {
+    if (!file.hold()) return -EBADF
     const task = this.take(request, file, 'write')
     file.setBlocking()
     task.fd = fd
@@ -236,6 +240,7 @@ export class AsyncIo {
     offsetBytes: number,
     lenBytes: number,
   ): number {
+    if (!file.hold()) return -EBADF
     const task = this.take(request, file, 'empty')
     return this.begin(task, native.asyncFile(kind, task.token, file.fd, flags, offsetBytes, lenBytes))
   }
@@ -248,15 +253,20 @@ export class AsyncIo {
     outOffsetBytes: number,
     lenBytes: number,
   ): number {
+    if (!from.hold()) return -EBADF
+    if (!to.hold()) {
+      from.release()
+      return -EBADF
+    }
     const task = this.take(request, from, 'copy')
     task.otherFile = to
-    to.hold()
     task.offsetBytes = inOffsetBytes
     task.outOffsetBytes = outOffsetBytes
     task.leftBytes = lenBytes
     return this.begin(task, task.startTransfer())
   }
 
+  /** `file` is held for the task. */
   private take(request: Request, file: HeldFd, kind: TaskKind): Task {
     let task = this.idle.pop()
     if (task === undefined) {
@@ -272,7 +282,6 @@ export class AsyncIo {
     task.startMs = 0
     task.growthBytes = this.growthBytes
     this.growthBytes = -1
-    file.hold()
     return task
   }
 

@@ -17,7 +17,6 @@ import {
   FUSE_READ_LOCKOWNER,
   FUSE_WRITE_CACHE,
   FUSE_WRITE_KILL_SUIDGID,
-  type HandleTable,
   LseekIn,
   LseekOut,
   ReadIn,
@@ -34,6 +33,7 @@ import { STATX_MASK } from '../inodes/statx.js'
 import type { Privileges } from '../owners/privileges.js'
 import type { AsyncIo } from './async-io.js'
 import { ASYNC_FALLOCATE, ASYNC_FDATASYNC, ASYNC_FSYNC } from './async-io.js'
+import type { Handles } from './handles.js'
 import { NO_FD, type OpenFile } from './open-file.js'
 import { wantsAppend } from './open-flags.js'
 import { LEAST_SHARED_BYTES } from './shared-copies.js'
@@ -55,7 +55,7 @@ function isRange(offsetBytes: number, lenBytes: number): boolean {
 /** The parts of the share that these operations use. */
 interface Share {
   readonly inodes: InodeTable
-  readonly files: HandleTable<OpenFile>
+  readonly files: Handles<OpenFile>
   readonly async: AsyncIo
   readonly privileges: Privileges
   readonly agreed: Agreed

@@ -10,7 +10,6 @@ import {
   FsyncIn,
   FUSE_FSYNC_FDATASYNC,
   FUSE_ROOT_ID,
-  type HandleTable,
   MAX_REPLY_BYTES,
   OpenOut,
   ReadIn,
@@ -29,6 +28,7 @@ import type { RemovedByHost } from '../inodes/removed-by-host.js'
 import type { Replies } from '../replies.js'
 import type { AsyncIo } from './async-io.js'
 import { ASYNC_FDATASYNC, ASYNC_FSYNC } from './async-io.js'
+import type { Handles } from './handles.js'
 import type { Leftovers } from './leftovers.js'
 import { DirentReader, OpenDirectory } from './open-directory.js'
 
@@ -38,7 +38,7 @@ const { O_DIRECTORY, O_RDONLY } = native.constants
 interface Share {
   readonly inodes: InodeTable
   readonly finder: InodeFinder
-  readonly directories: HandleTable<OpenDirectory>
+  readonly directories: Handles<OpenDirectory>
   readonly leftovers: Leftovers
   readonly async: AsyncIo
   readonly budget: FdBudget

@@ -9,7 +9,6 @@ import {
   EntryOut,
   EPERM,
   ESTALE,
-  type HandleTable,
   OpenOut,
   type Request,
   Statx,
@@ -30,6 +29,7 @@ import type { PassthroughOptions } from '../passthrough-options.js'
 import type { Replies } from '../replies.js'
 import type { SecurityLabels } from '../xattrs/security-labels.js'
 import { type FileOpener, postponedByLease } from './file-opener.js'
+import type { Handles } from './handles.js'
 import { NO_FD, type OpenFile } from './open-file.js'
 import { hostOpenFlags } from './open-flags.js'
 
@@ -43,7 +43,7 @@ const dot = new TextEncoder().encode('.\0')
 interface Share {
   readonly inodes: InodeTable
   readonly finder: InodeFinder
-  readonly files: HandleTable<OpenFile>
+  readonly files: Handles<OpenFile>
   readonly opener: NameOpener
   readonly caller: Caller
   readonly labels: SecurityLabels

@@ -1,13 +1,4 @@
-import {
-  ARGS,
-  EBADF,
-  FlushIn,
-  type HandleTable,
-  OpenIn,
-  OpenOut,
-  ReleaseIn,
-  type Request,
-} from 'virtio-fs-ts/protocol'
+import { ARGS, EBADF, FlushIn, OpenIn, OpenOut, ReleaseIn, type Request } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import type { FdBudget } from '../inodes/fd-budget.js'
 import type { InodeTable } from '../inodes/inode-table.js'
@@ -16,6 +7,7 @@ import type { PassthroughOptions } from '../passthrough-options.js'
 import type { AsyncIo } from './async-io.js'
 import { ASYNC_SYNCFS } from './async-io.js'
 import { type FileOpener, postponedByLease } from './file-opener.js'
+import type { Handles } from './handles.js'
 import { HeldFd } from './held-fd.js'
 import type { OpenFile } from './open-file.js'
 import { hostOpenFlags } from './open-flags.js'
@@ -25,7 +17,7 @@ const { O_RDONLY } = native.constants
 /** The parts of the share that these operations use. */
 interface Share {
   readonly inodes: InodeTable
-  readonly files: HandleTable<OpenFile>
+  readonly files: Handles<OpenFile>
   readonly locks: LockOperations
   readonly async: AsyncIo
   readonly budget: FdBudget

@@ -18,9 +18,10 @@ export class HeldFd {
     return this.users > 1
   }
 
-  /** One more system call uses it. */
-  hold(): void {
+  /** One more system call uses it. Returns false if it has been given up meanwhile, by another thread. */
+  hold(): boolean {
     this.users++
+    return true
   }
 
   /** A system call has returned, or the guest has released the descriptor. */

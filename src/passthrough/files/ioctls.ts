@@ -9,7 +9,6 @@ import {
   EOPNOTSUPP,
   EPERM,
   FUSE_IOCTL_DIR,
-  type HandleTable,
   IoctlIn,
   IoctlOut,
   type Request,
@@ -17,6 +16,7 @@ import {
 import * as native from 'virtiofsd-ts-native'
 import { codeOf } from '../../basics/errors.js'
 import type { PassthroughOptions } from '../passthrough-options.js'
+import type { Handles } from './handles.js'
 import {
   FS_IOC_FSGETXATTR,
   FS_IOC_FSSETXATTR,
@@ -37,8 +37,8 @@ const PROJECT_AT = 12
 
 /** The parts of the share that these operations use. */
 interface Share {
-  readonly files: HandleTable<OpenFile>
-  readonly directories: HandleTable<OpenDirectory>
+  readonly files: Handles<OpenFile>
+  readonly directories: Handles<OpenDirectory>
   readonly options: PassthroughOptions
 }
 

@@ -3,7 +3,7 @@
  * error, and the process keeps the descriptors it needs for itself.
  */
 export class FdBudget {
-  used = 0
+  private taken = 0
   private readonly word: Int32Array
 
   /** `limit`: a number, or a word that any thread may change. More may be in use when it is lowered. */
@@ -11,16 +11,21 @@ export class FdBudget {
     this.word = typeof limit === 'number' ? Int32Array.of(limit) : limit
   }
 
+  /** The number of descriptors. */
+  get used(): number {
+    return this.taken
+  }
+
   get limit(): number {
     return this.word[0]
   }
 
   take(): void {
-    this.used++
+    this.taken++
   }
 
   give(count = 1): void {
-    this.used -= count
+    this.taken -= count
   }
 
   get left(): number {

@@ -1,6 +1,7 @@
 import { ESTALE } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import { LentBytes } from '../../basics/lent-bytes.js'
+import type { MountFds } from './device-numbers.js'
 
 const { AT_EMPTY_PATH, O_NOFOLLOW, O_NONBLOCK, O_PATH, O_RDONLY } = native.constants
 
@@ -19,10 +20,13 @@ const emptyName = new Uint8Array(1)
 export class FileHandles {
   private readonly answer = new Uint8Array(ANSWER_BYTES)
   private readonly answerWords = new Int32Array(this.answer.buffer)
-  /** A mount descriptor for open_by_handle_at, by device. */
-  private readonly mountFds = new Map<number, number>()
+  private readonly lent = new LentHandle()
 
-  constructor(private readonly procFd: number) {}
+  constructor(
+    private readonly procFd: number,
+    /** A mount descriptor for open_by_handle_at, by device. */
+    private readonly mountFds: MountFds = new Map<number, number>(),
+  ) {}
 
   /** Returns true if this process may open handles. Tries it on a directory. */
   static usable(procFd: number, directoryFd: number): boolean {
@@ -51,8 +55,11 @@ export class FileHandles {
     for (let n = 0; n < handle.length; n++) words[at + 1 + (n >> 2)] |= handle[n] << (8 * (n & 3))
   }
 
-  get mounts(): ReadonlyMap<number, number> {
-    return this.mountFds
+  /** The mount descriptors, by device. */
+  get known(): ReadonlyMap<number, number> {
+    const known = new Map<number, number>()
+    for (const device of this.mountFds.keys()) known.set(device, this.mountFds.get(device)!)
+    return known
   }
 
   /** Takes over a mount descriptor. */
@@ -124,8 +131,7 @@ export class FileHandles {
 
   /** Opens a kept handle as an O_PATH descriptor. Returns -ESTALE if its file is deleted. */
   open(device: number, words: Int32Array, at: number): number {
-    const bytes = FileHandles.bytesOf(words, at)
-    return native.inodeOpenByHandle(this.mountFds.get(device)!, bytes, O_PATH | O_NOFOLLOW)
+    return native.inodeOpenByHandle(this.mountFds.get(device)!, this.lent.of(words, at), O_PATH | O_NOFOLLOW)
   }
 
   /** Returns true if a name, or "" for `parentFd` itself, has the handle that was kept. */

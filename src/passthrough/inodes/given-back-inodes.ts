@@ -1,17 +1,22 @@
-import { CHUNK_BITS, CHUNK_MASK, CHUNK_SLOTS, chunkOf } from './slot-chunks.js'
+import { CHUNK_MASK, CHUNK_SLOTS, type ChunkArrays, ChunkList, ownChunks } from './slot-chunks.js'
 
 const NOT_THERE = -1
 /** Slot 0 is no inode: it marks both ends of the ring. */
 const ENDS = 0
 
 class Chunk {
-  readonly next = new Int32Array(CHUNK_SLOTS).fill(NOT_THERE)
-  readonly previous = new Int32Array(CHUNK_SLOTS).fill(NOT_THERE)
+  readonly next: Int32Array
+  readonly previous: Int32Array
+
+  constructor(arrays: ChunkArrays) {
+    this.next = arrays.int32(CHUNK_SLOTS)
+    this.previous = arrays.int32(CHUNK_SLOTS)
+  }
 }
 
 /** Slots of inodes that the guest has forgotten and may ask for again, oldest first: a ring of links. */
 export class GivenBackInodes {
-  private readonly chunks: Chunk[] = []
+  private readonly chunks = new ChunkList(Chunk, ownChunks, ({ next }) => next.fill(NOT_THERE))
   count = 0
 
   constructor() {
@@ -19,17 +24,17 @@ export class GivenBackInodes {
   }
 
   has(slot: number): boolean {
-    const chunk = this.chunks[slot >>> CHUNK_BITS]
+    const chunk = this.chunks.at(slot)
     return chunk !== undefined && chunk.next[slot & CHUNK_MASK] !== NOT_THERE
   }
 
   /** The slot added first, or 0. */
   get oldest(): number {
-    return chunkOf(this.chunks, ENDS, Chunk).next[ENDS]
+    return this.chunks.of(ENDS).next[ENDS]
   }
 
   add(slot: number): void {
-    const newest = chunkOf(this.chunks, ENDS, Chunk).previous[ENDS]
+    const newest = this.chunks.of(ENDS).previous[ENDS]
     this.link(newest, slot)
     this.link(slot, ENDS)
     this.count++
@@ -37,7 +42,7 @@ export class GivenBackInodes {
 
   /** Removes a slot of the ring. */
   remove(slot: number): void {
-    const chunk = chunkOf(this.chunks, slot, Chunk)
+    const chunk = this.chunks.of(slot)
     const at = slot & CHUNK_MASK
     this.link(chunk.previous[at], chunk.next[at])
     chunk.next[at] = NOT_THERE
@@ -45,13 +50,13 @@ export class GivenBackInodes {
   }
 
   clear(): void {
-    this.chunks.length = 0
+    this.chunks.clear()
     this.count = 0
     this.link(ENDS, ENDS)
   }
 
   private link(slot: number, next: number): void {
-    chunkOf(this.chunks, slot, Chunk).next[slot & CHUNK_MASK] = next
-    chunkOf(this.chunks, next, Chunk).previous[next & CHUNK_MASK] = slot
+    this.chunks.of(slot).next[slot & CHUNK_MASK] = next
+    this.chunks.of(next).previous[next & CHUNK_MASK] = slot
   }
 }

@@ -4,8 +4,9 @@ import type { FdBudget } from './fd-budget.js'
 import { FileHandles, LentHandle } from './file-handles.js'
 import { HandleLife, type HostFileSystems } from './host-file-system.js'
 import type { LastPlaces } from './last-places.js'
-import { CHUNK_BITS, CHUNK_MASK, CHUNK_SLOTS } from './slot-chunks.js'
+import { CHUNK_MASK, CHUNK_SLOTS, type ChunkArrays, ChunkList } from './slot-chunks.js'
 import { STATX_MASK, statxIsDirectory, statxIsNameless } from './statx.js'
+import type { TableSpace } from './table-space.js'
 
 const NONE = -1
 /** Inodes not in use keep at most one descriptor in this many. */
@@ -14,19 +15,53 @@ const INODE_FD_SHARE = 2
 const EASY_STEPS = 64
 
 class Chunk {
-  readonly fd = new Int32Array(CHUNK_SLOTS).fill(NONE)
+  readonly fd: Int32Array
   /** The slot's index in the list of slots with a descriptor. */
-  readonly place = new Int32Array(CHUNK_SLOTS)
-  readonly device = new Int32Array(CHUNK_SLOTS)
-  readonly flags = new Uint8Array(CHUNK_SLOTS)
+  readonly place: Int32Array
+  readonly device: Int32Array
+  readonly flags: Uint8Array
+  /** 1 if the descriptor was used since the clock's hand last passed it. Any thread writes it at any time. */
+  readonly recent: Uint8Array
   /** Open files of the inode. The descriptor stays while there are any, even for a deleted file. */
-  readonly pins = new Int32Array(CHUNK_SLOTS)
-  /** Allocated when the first of these inodes loses its descriptor: 64 bytes each. */
-  handles: Int32Array | undefined
+  readonly pins: Int32Array
+
+  constructor(arrays: ChunkArrays) {
+    this.fd = arrays.int32(CHUNK_SLOTS)
+    this.place = arrays.int32(CHUNK_SLOTS)
+    this.device = arrays.int32(CHUNK_SLOTS)
+    this.pins = arrays.int32(CHUNK_SLOTS)
+    this.flags = arrays.uint8(CHUNK_SLOTS)
+    this.recent = arrays.uint8(CHUNK_SLOTS)
+  }
 }
 
-/** The descriptor was used since the clock's hand last passed it. */
-const RECENT = 1
+/** Handles of inodes without a descriptor, 64 bytes each: made when the first of them loses it. */
+class HandleChunk {
+  readonly words: Int32Array
+
+  constructor(arrays: ChunkArrays) {
+    this.words = arrays.int32(CHUNK_SLOTS * FileHandles.WORDS)
+  }
+}
+
+/** Slots with a descriptor, by their place in the list. */
+class OpenChunk {
+  readonly slot: Int32Array
+
+  constructor(arrays: ChunkArrays) {
+    this.slot = arrays.int32(CHUNK_SLOTS)
+  }
+}
+
+/** The numbers of the table. */
+const OPEN_COUNT = 0
+/** The clock's hand. */
+const HAND = 1
+/** Number of slots with a descriptor that must stay open. */
+const STAYING = 2
+/** 1 since an inode without a descriptor was first kept. */
+const SOME_REST = 3
+
 /** Its file system gave no handle, so the descriptor stays open. */
 const NO_HANDLE = 2
 /** It was lost in a migration: there is nothing to open. */
@@ -42,18 +77,15 @@ const UNSEEN = 8
  * A descriptor returned by `get` stays open until `get` has been called for two other slots.
  */
 export class InodeFds {
-  private readonly chunks: (Chunk | undefined)[] = []
+  private readonly chunks: ChunkList<Chunk>
+  private readonly kept: ChunkList<HandleChunk>
   /** Slots with a descriptor, unordered: the clock goes around these. */
-  private readonly open: number[] = []
-  private hand = 0
-  /** Number of slots in `open` that must stay open. */
-  private staying = 0
+  private readonly open: ChunkList<OpenChunk>
+  private readonly words: Int32Array
   private last = 0
   private lastButOne = 0
   private readonly st = new Int32Array(Statx.WORDS)
   private readonly lent = new LentHandle()
-  /** True since an inode without a descriptor was first kept. */
-  someRest = false
   /** Returns true if the file with these attributes can be what another device has said of the slot's. */
   isAsTold: (slot: number, st: StatxWords) => boolean = () => true
 
@@ -64,23 +96,42 @@ export class InodeFds {
     private readonly places: LastPlaces,
     /** Called when there is no room for a descriptor and the guest gets ENFILE. */
     private readonly outOfFds: () => void,
-  ) {}
+    private readonly space: TableSpace,
+  ) {
+    const fill = (chunk: Chunk) => chunk.fd.fill(NONE)
+    this.chunks = new ChunkList(Chunk, space.chunks('descriptors'), fill)
+    this.kept = new ChunkList(HandleChunk, space.chunks('handles'))
+    this.open = new ChunkList(OpenChunk, space.chunks('openDescriptors'))
+    this.words = space.words('descriptors')
+  }
+
+  private get openCount(): number {
+    return this.words[OPEN_COUNT]
+  }
+
+  /** True since an inode without a descriptor was first kept. */
+  get someRest(): boolean {
+    return this.words[SOME_REST] !== 0
+  }
 
   /** Makes room for one more descriptor and closes another one if necessary. Returns false if there is no room. */
   makeRoom(): boolean {
-    if (this.budget.left === 0) this.evictOne(2 * this.open.length)
-    else if (this.open.length >= this.budget.limit / INODE_FD_SHARE) this.evictOne(EASY_STEPS)
-    const hasRoom = this.budget.left > 0
+    const { budget, space } = this
+    const isFull = budget.left === 0
+    if (isFull || this.openCount >= budget.limit / INODE_FD_SHARE) {
+      space.guard.lock()
+      this.evictOne(isFull ? 2 * this.openCount : EASY_STEPS)
+      space.guard.unlock()
+      if (isFull) space.hasten()
+    }
+    const hasRoom = budget.left > 0
     if (!hasRoom) this.outOfFds()
     return hasRoom
   }
 
   /** Takes over `fd` as the descriptor of a slot. With -1 and without a kept handle the slot never gets one. */
   adopt(slot: number, fd: number, device: number, isDirectory: boolean, handle?: Uint8Array): void {
-    const n = slot >>> CHUNK_BITS
-    while (this.chunks.length <= n) this.chunks.push(undefined)
-    this.chunks[n] ??= new Chunk()
-    const chunk = this.chunks[n]
+    const chunk = this.chunks.of(slot)
     const at = slot & CHUNK_MASK
     chunk.device[at] = device
     chunk.flags[at] = 0
@@ -91,16 +142,15 @@ export class InodeFds {
     chunk.pins[at] = 0
     if (fd >= 0) this.install(chunk, slot, fd)
     else if (handle !== undefined && this.handles !== undefined) {
-      chunk.handles ??= new Int32Array(CHUNK_SLOTS * FileHandles.WORDS)
-      FileHandles.restore(handle, chunk.handles, at * FileHandles.WORDS)
-      this.someRest = true
+      FileHandles.restore(handle, this.kept.of(slot).words, at * FileHandles.WORDS)
+      this.words[SOME_REST] = 1
       chunk.flags[at] = UNSEEN
     } else chunk.flags[at] = LOST
   }
 
   /** The descriptors by which kept handles are opened, by device. */
   get mounts(): ReadonlyMap<number, number> {
-    return this.handles?.mounts ?? new Map()
+    return this.handles?.known ?? new Map()
   }
 
   /** True if inodes without a descriptor can be opened. */
@@ -139,19 +189,24 @@ export class InodeFds {
 
   /** Returns the kept handle of a slot without a descriptor, [type, bytes], or undefined. Valid until the next change. */
   keptHandle(slot: number): Uint8Array | undefined {
-    const { handles, flags } = this.chunkOf(slot)
-    if (handles === undefined || this.isOpen(slot) || (flags[slot & CHUNK_MASK] & LOST) !== 0)
+    const words = this.kept.at(slot)?.words
+    if (
+      words === undefined ||
+      this.isOpen(slot) ||
+      (this.chunkOf(slot).flags[slot & CHUNK_MASK] & LOST) !== 0
+    )
       return undefined
-    return FileHandles.bytesOf(handles, (slot & CHUNK_MASK) * FileHandles.WORDS)
+    return FileHandles.bytesOf(words, (slot & CHUNK_MASK) * FileHandles.WORDS)
   }
 
   /** Returns the handle of a slot's file, [type, bytes], or undefined if it has none. Valid until the next call. */
   handleOf(slot: number): Uint8Array | undefined {
-    const { fd, handles, flags } = this.chunkOf(slot)
+    const { fd, flags } = this.chunkOf(slot)
     const at = slot & CHUNK_MASK
     if (fd[at] >= 0) return FileHandles.of(fd[at])
-    if (handles === undefined || (flags[at] & LOST) !== 0) return undefined
-    return this.lent.of(handles, at * FileHandles.WORDS)
+    const words = this.kept.at(slot)?.words
+    if (words === undefined || (flags[at] & LOST) !== 0) return undefined
+    return this.lent.of(words, at * FileHandles.WORDS)
   }
 
   /** Returns the descriptor and reopens it if necessary. Errors: ESTALE (file deleted), ENFILE (no room). */
@@ -159,20 +214,26 @@ export class InodeFds {
     const chunk = this.chunkOf(slot)
     const at = slot & CHUNK_MASK
     const fd = chunk.fd[at]
-    chunk.flags[at] |= RECENT
+    chunk.recent[at] = 1
     if (slot !== this.last) {
       this.lastButOne = this.last
       this.last = slot
     }
-    return fd >= 0 ? fd : this.reopen(chunk, slot)
+    return fd >= 0 ? fd : this.openAgain(chunk, slot)
   }
 
   pin(slot: number): void {
+    const { guard } = this.space
+    guard.lock()
     this.chunkOf(slot).pins[slot & CHUNK_MASK]++
+    guard.unlock()
   }
 
   unpin(slot: number): void {
+    const { guard } = this.space
+    guard.lock()
     this.chunkOf(slot).pins[slot & CHUNK_MASK]--
+    guard.unlock()
   }
 
   isPinned(slot: number): boolean {
@@ -188,8 +249,9 @@ export class InodeFds {
     const at = slot & CHUNK_MASK
     // An open descriptor keeps the host from reusing the inode number.
     if (chunk.fd[at] >= 0) return true
-    if (this.handles === undefined || chunk.handles === undefined) return false
-    if (this.handles.matches(parentFd, name, nameAt, chunk.handles, at * FileHandles.WORDS)) return true
+    const words = this.kept.at(slot)?.words
+    if (this.handles === undefined || words === undefined) return false
+    if (this.handles.matches(parentFd, name, nameAt, words, at * FileHandles.WORDS)) return true
     // A handle that may have died proves nothing. The inode is the same if it can be opened at its last place.
     return this.places.has(slot) && this.get(slot) >= 0
   }
@@ -208,17 +270,22 @@ export class InodeFds {
   close(slot: number): void {
     const chunk = this.chunkOf(slot)
     const at = slot & CHUNK_MASK
-    if (chunk.fd[at] === NONE) return
-    native.close(chunk.fd[at])
+    const fd = chunk.fd[at]
+    if (fd === NONE) return
     chunk.fd[at] = NONE
-    this.budget.give()
-    if ((chunk.flags[at] & NO_HANDLE) !== 0) this.staying--
+    this.space.close(fd, this.budget)
+    if ((chunk.flags[at] & NO_HANDLE) !== 0) this.words[STAYING]--
     chunk.flags[at] &= ~NO_HANDLE
-    const { open } = this
-    const moved = open.pop()!
+    const moved = this.openSlot(--this.words[OPEN_COUNT])
     if (moved === slot) return
-    open[chunk.place[at]] = moved
-    this.chunkOf(moved).place[moved & CHUNK_MASK] = chunk.place[at]
+    const place = chunk.place[at]
+    this.open.known(place).slot[place & CHUNK_MASK] = moved
+    this.chunkOf(moved).place[moved & CHUNK_MASK] = place
+  }
+
+  /** The slot at a place of the list of those with a descriptor. */
+  private openSlot(place: number): number {
+    return this.open.known(place).slot[place & CHUNK_MASK]
   }
 
   /** Closes the descriptor of a slot that is no longer in use. */
@@ -235,42 +302,62 @@ export class InodeFds {
 
   /** Closes every descriptor and forgets everything. Takes little time, whatever is open. */
   clear(): void {
-    const { open } = this
-    const fds = new Int32Array(open.length)
-    for (let n = 0; n < fds.length; n++) fds[n] = this.openFd(open[n])
+    const fds = new Int32Array(this.openCount)
+    for (let n = 0; n < fds.length; n++) fds[n] = this.openFd(this.openSlot(n))
     native.closeAll(fds)
-    this.budget.give(open.length)
-    open.length = 0
-    this.staying = 0
-    this.chunks.length = 0
-    this.hand = 0
+    this.budget.give(fds.length)
+    this.words.fill(0)
+    this.open.clear()
+    this.kept.clear()
+    this.chunks.clear()
     this.last = 0
     this.lastButOne = 0
-    this.someRest = false
     this.handles?.close()
     this.hosts.clear()
     this.places.clear()
   }
 
+  /** Another thread has cleared the table. */
+  lookAgain(): void {
+    this.chunks.lookAgain()
+    this.kept.lookAgain()
+    this.open.lookAgain()
+    this.last = 0
+    this.lastButOne = 0
+  }
+
   /** The chunk of a slot that has been adopted. */
   private chunkOf(slot: number): Chunk {
-    return this.chunks[slot >>> CHUNK_BITS]!
+    return this.chunks.known(slot)
   }
 
   private install(chunk: Chunk, slot: number, fd: number): void {
     const at = slot & CHUNK_MASK
-    chunk.fd[at] = fd
-    chunk.flags[at] |= RECENT
-    chunk.place[at] = this.open.push(slot) - 1
+    const place = this.words[OPEN_COUNT]++
+    this.open.of(place).slot[place & CHUNK_MASK] = slot
+    chunk.place[at] = place
+    chunk.recent[at] = 1
     this.budget.take()
+    chunk.fd[at] = fd
+  }
+
+  private openAgain(chunk: Chunk, slot: number): number {
+    const { guard } = this.space
+    guard.lock()
+    // Another thread may have opened it meanwhile.
+    const fd = chunk.fd[slot & CHUNK_MASK]
+    const result = fd >= 0 ? fd : this.reopen(chunk, slot)
+    guard.unlock()
+    return result
   }
 
   private reopen(chunk: Chunk, slot: number): number {
-    if (this.handles === undefined || chunk.handles === undefined) return -ESTALE
+    const words = this.kept.at(slot)?.words
+    if (this.handles === undefined || words === undefined) return -ESTALE
     const at = slot & CHUNK_MASK
     if ((chunk.flags[at] & LOST) !== 0) return -ESTALE
     if (!this.makeRoom()) return -ENFILE
-    const opened = this.handles.open(chunk.device[at], chunk.handles, at * FileHandles.WORDS)
+    const opened = this.handles.open(chunk.device[at], words, at * FileHandles.WORDS)
     const fd = opened === -ESTALE ? this.findAgain(slot, chunk.device[at]) : opened
     if (fd >= 0 && (chunk.flags[at] & UNSEEN) !== 0 && !this.see(chunk, slot, fd)) return -ESTALE
     if (fd >= 0) this.install(chunk, slot, fd)
@@ -298,25 +385,33 @@ export class InodeFds {
 
   /** Closes one descriptor that was not used since the clock's hand last passed it and whose inode has a handle. */
   private evictOne(maxSteps: number): void {
-    const { open } = this
-    if (this.handles === undefined || this.staying === open.length) return
-    for (let n = 0; n < maxSteps && open.length > 0; n++) {
-      this.hand = this.hand + 1 < open.length ? this.hand + 1 : 0
-      const slot = open[this.hand]
+    const { words } = this
+    if (this.handles === undefined || words[STAYING] === words[OPEN_COUNT]) return
+    for (let n = 0; n < maxSteps && words[OPEN_COUNT] > 0; n++) {
+      words[HAND] = words[HAND] + 1 < words[OPEN_COUNT] ? words[HAND] + 1 : 0
+      const slot = this.openSlot(words[HAND])
       if (slot === this.last || slot === this.lastButOne) continue
       const chunk = this.chunkOf(slot)
       const at = slot & CHUNK_MASK
       if ((chunk.flags[at] & NO_HANDLE) !== 0 || chunk.pins[at] > 0) continue
-      if ((chunk.flags[at] & RECENT) !== 0) {
-        chunk.flags[at] &= ~RECENT
+      if (chunk.recent[at] !== 0) {
+        chunk.recent[at] = 0
+      } else if (this.mustBeSeenByAll(chunk, at)) {
       } else if (this.keepHandle(chunk, slot)) {
         this.close(slot)
         return
       } else {
         chunk.flags[at] |= NO_HANDLE
-        this.staying++
+        words[STAYING]++
       }
     }
+  }
+
+  /** Returns true for an inode whose place has to be remembered, while other threads do not see what this one remembers. */
+  private mustBeSeenByAll(chunk: Chunk, at: number): boolean {
+    if (this.hosts.of(chunk.device[at], chunk.fd[at]).handleLife === HandleLife.AsFile) return false
+    this.space.needOneThread('a file handle of the host may die before its file')
+    return !this.space.isAlone
   }
 
   private keepHandle(chunk: Chunk, slot: number): boolean {
@@ -326,11 +421,10 @@ export class InodeFds {
     if (handleLife === HandleLife.AsCache) return false
     // The guest may hold a file that it has removed, and no handle would find it again.
     if (handleLife === HandleLife.AsFile && this.isRemoved(chunk.fd[at])) return false
-    chunk.handles ??= new Int32Array(CHUNK_SLOTS * FileHandles.WORDS)
     const wordsAt = at * FileHandles.WORDS
-    const kept = this.handles.keep(chunk.fd[at], chunk.device[at], chunk.handles, wordsAt)
+    const kept = this.handles.keep(chunk.fd[at], chunk.device[at], this.kept.of(slot).words, wordsAt)
     const canRest = kept && (handleLife === HandleLife.AsFile || this.places.remember(slot, chunk.fd[at]))
-    this.someRest ||= canRest
+    if (canRest) this.words[SOME_REST] = 1
     return canRest
   }
 

@@ -51,11 +51,8 @@ export class InodeFinder {
     if (!this.expectsNew || this.budget.left === 0) {
       const result = native.statx(parentFd, name, at, flags, STATX_MASK, st)
       if (result < 0) return result
-      const known = inodes.find(st, parentFd, name, at)
-      if (known !== 0) {
-        inodes.ref(known)
-        return known
-      }
+      const known = inodes.findAndRef(st, parentFd, name, at)
+      if (known !== 0) return known
     }
     if (!inodes.fds.makeRoom()) return -ENFILE
     const fd = this.opener.open(parentFd, name, at, O_PATH, 0)
@@ -105,19 +102,24 @@ export class InodeFinder {
 
   private adoptStated(fd: number, st: StatxWords): number {
     const { inodes } = this
-    const known = inodes.find(st, fd, EMPTY_NAME, 0)
+    inodes.lock()
+    const known = inodes.findAndRef(st, fd, EMPTY_NAME, 0)
     this.expectsNew = known === 0
-    const refused = known === 0 ? this.refusalOf(fd) : 0
-    if (refused === 0 && known === 0) return inodes.add(fd, st)
+    const refused = known === 0 ? this.refusalOf(fd, st) : 0
+    const added = known === 0 && refused === 0 ? inodes.add(fd, st) : 0
+    inodes.unlock()
+    if (added !== 0) return added
     native.close(fd)
-    if (refused < 0) return refused
-    inodes.ref(known)
-    return known
+    return refused < 0 ? refused : known
   }
 
   /** Returns the errno if the guest cannot have the inode of `fd` in addition, or 0. */
-  private refusalOf(fd: number): number {
+  private refusalOf(fd: number, st: StatxWords): number {
     const { inodeLimit, fileHandles, report } = this.options
+    if (this.inodes.deviceFor(st) === 0) {
+      report('out of device numbers: the guest gets ENFILE', {})
+      return -ENFILE
+    }
     if (this.inodes.count >= inodeLimit && !this.inodes.dropOldest()) {
       report('out of inodes: the guest gets ENFILE', { limit: inodeLimit })
       return -ENFILE

@@ -6,8 +6,36 @@ export interface InodeKeys {
 }
 
 const SHARD_BITS = 8
-const FIRST_CAPACITY = 16
+export const SHARDS = 1 << SHARD_BITS
+export const FIRST_CAPACITY = 16
 const EMPTY = 0
+
+/** The memory of the index's shards. */
+export interface ShardPlace {
+  at(n: number): Int32Array
+  /** Replaces a shard by a larger one, of zeros, and returns that. The former one can still be read. */
+  grow(n: number, capacity: number): Int32Array
+  /** Empties a shard. */
+  clear(n: number): void
+}
+
+/** Shards in memory of one thread. */
+export class OwnShards implements ShardPlace {
+  private readonly shards = Array.from({ length: SHARDS }, () => new Int32Array(FIRST_CAPACITY))
+
+  at(n: number): Int32Array {
+    return this.shards[n]
+  }
+
+  grow(n: number, capacity: number): Int32Array {
+    this.shards[n] = new Int32Array(capacity)
+    return this.shards[n]
+  }
+
+  clear(n: number): void {
+    this.shards[n] = new Int32Array(FIRST_CAPACITY)
+  }
+}
 
 function hash(device: number, inoLow: number, inoHigh: number): number {
   let h = Math.imul(inoLow, 0x9e3779b1) ^ Math.imul(inoHigh, 0x85ebca6b) ^ Math.imul(device, 0xc2b2ae35)
@@ -21,32 +49,29 @@ function hash(device: number, inoLow: number, inoHigh: number): number {
  * gives the garbage collector no work. Its 256 shards grow one at a time, so growth never stops the guest for long.
  */
 export class InodeIndex {
-  private readonly shards: Int32Array[]
-  private readonly counts = new Int32Array(1 << SHARD_BITS)
-
-  constructor(private readonly keys: InodeKeys) {
-    this.shards = Array.from({ length: 1 << SHARD_BITS }, () => new Int32Array(FIRST_CAPACITY))
-  }
+  constructor(
+    private readonly keys: InodeKeys,
+    private readonly shards: ShardPlace,
+    /** The number of inodes in each shard. */
+    private readonly counts: Int32Array,
+  ) {}
 
   clear(): void {
-    for (let n = 0; n < this.shards.length; n++) {
-      if (this.counts[n] > 0) this.shards[n] = new Int32Array(FIRST_CAPACITY)
-    }
-    this.counts.fill(0)
+    for (let n = 0; n < SHARDS; n++) if (this.counts[n] > 0) this.shards.clear(n)
+    this.counts.fill(0, 0, SHARDS)
   }
 
   /** Makes room for so many inodes at once: to grow step by step takes longer. */
   reserve(count: number): void {
     let capacity = FIRST_CAPACITY
-    while (2 ** SHARD_BITS * capacity < 2 * count) capacity *= 2
-    for (const [n, shard] of this.shards.entries())
-      if (shard.length < capacity) this.shards[n] = this.copied(shard, capacity)
+    while (SHARDS * capacity < 2 * count) capacity *= 2
+    for (let n = 0; n < SHARDS; n++) if (this.shards.at(n).length < capacity) this.grow(n, capacity)
   }
 
   /** Returns the slot, or 0 if this inode is not known. */
   find(device: number, inoLow: number, inoHigh: number): number {
     const h = hash(device, inoLow, inoHigh)
-    const shard = this.shards[h >>> (32 - SHARD_BITS)]
+    const shard = this.shards.at(h >>> (32 - SHARD_BITS))
     const mask = shard.length - 1
     for (let at = h & mask; ; at = (at + 1) & mask) {
       const slot = shard[at]
@@ -58,16 +83,15 @@ export class InodeIndex {
   add(slot: number): void {
     const h = this.hashOf(slot)
     const n = h >>> (32 - SHARD_BITS)
-    if (2 * ++this.counts[n] > this.shards[n].length)
-      this.shards[n] = this.copied(this.shards[n], 2 * this.shards[n].length)
-    insert(this.shards[n], h, slot)
+    const shard = this.shards.at(n)
+    insert(2 * ++this.counts[n] > shard.length ? this.grow(n, 2 * shard.length) : shard, h, slot)
   }
 
   /** Removes a known slot. Its keys are still set. */
   remove(slot: number): void {
     const h = this.hashOf(slot)
     const n = h >>> (32 - SHARD_BITS)
-    const shard = this.shards[n]
+    const shard = this.shards.at(n)
     const mask = shard.length - 1
     let hole = h & mask
     while (shard[hole] !== slot) hole = (hole + 1) & mask
@@ -95,8 +119,9 @@ export class InodeIndex {
     )
   }
 
-  private copied(shard: Int32Array, capacity: number): Int32Array {
-    const larger = new Int32Array(capacity)
+  private grow(n: number, capacity: number): Int32Array {
+    const shard = this.shards.at(n)
+    const larger = this.shards.grow(n, capacity)
     for (const slot of shard) if (slot !== EMPTY) insert(larger, this.hashOf(slot), slot)
     return larger
   }

@@ -17,22 +17,38 @@ import { DirtyFiles } from './dirty-files.js'
 import { GivenBackInodes } from './given-back-inodes.js'
 import type { InodeFds } from './inode-fds.js'
 import { InodeIndex } from './inode-index.js'
-import { CHUNK_BITS, CHUNK_MASK, CHUNK_SLOTS } from './slot-chunks.js'
-import { STATX_MASK, statxDevMajor, statxDevMinor, statxMountId } from './statx.js'
+import { CHUNK_MASK, CHUNK_SLOTS, type ChunkArrays, ChunkList } from './slot-chunks.js'
+import { STATX_MASK } from './statx.js'
+import type { TableSpace } from './table-space.js'
 
 /** The identities of 16,384 inodes, 33 bytes each. Chunks are never copied or moved. */
 class Chunk {
-  /** For a free slot: the next free slot. */
-  readonly nextFree = new Int32Array(CHUNK_SLOTS)
-  readonly inoLow = new Int32Array(CHUNK_SLOTS)
-  readonly inoHigh = new Int32Array(CHUNK_SLOTS)
-  readonly device = new Int32Array(CHUNK_SLOTS)
-  readonly generation = new Int32Array(CHUNK_SLOTS)
   /** Lookups that the guest has not forgotten. Exceeds 2^32 after a week of READDIRPLUS without caching, so no u32. */
-  readonly lookups = new Float64Array(CHUNK_SLOTS)
+  readonly lookups: Float64Array
+  /** For a free slot: the next free slot. */
+  readonly nextFree: Int32Array
+  readonly inoLow: Int32Array
+  readonly inoHigh: Int32Array
+  readonly device: Int32Array
+  readonly generation: Int32Array
   /** The file type (S_IFMT bits of the mode, shifted down) and NOT_INDEXED. */
-  readonly type = new Uint8Array(CHUNK_SLOTS)
+  readonly type: Uint8Array
+
+  constructor(arrays: ChunkArrays) {
+    this.lookups = arrays.float64(CHUNK_SLOTS)
+    this.nextFree = arrays.int32(CHUNK_SLOTS)
+    this.inoLow = arrays.int32(CHUNK_SLOTS)
+    this.inoHigh = arrays.int32(CHUNK_SLOTS)
+    this.device = arrays.int32(CHUNK_SLOTS)
+    this.generation = arrays.int32(CHUNK_SLOTS)
+    this.type = arrays.uint8(CHUNK_SLOTS)
+  }
 }
+
+/** The numbers of the table. */
+const FREE_SLOT = 0
+const NEXT_SLOT = 1
+const COUNT = 2
 
 /** Most forgotten inodes kept for the guest: about 120 MB. */
 const MAX_GIVEN_BACK = 1 << 20
@@ -45,37 +61,35 @@ export const TYPE_DIRECTORY = 0o04
 export const TYPE_REGULAR = 0o10
 export const TYPE_SYMLINK = 0o12
 
-/** The number of the shared directory's device: it is known before others. */
-const FIRST_DEVICE = 1
-
 /**
  * The inodes that the guest knows, by slot: their identities on the host, their lookup counts and their descriptors.
  *
  * Slot 0 is no inode. Slot FUSE_ROOT_ID is the shared directory and stays for the whole session.
+ *
+ * Several threads may use one table: each has an object of this class on the same memory. Whatever changes the table, or
+ * needs two parts of it to fit each other, holds the lock of the memory. A slot and its descriptor can be read without.
  */
 export class InodeTable {
-  /** Without one where a state from elsewhere has no slots: a single high slot takes the memory of one chunk. */
-  private readonly chunks: (Chunk | undefined)[] = []
-  private readonly index = new InodeIndex(this)
-  private readonly devices = new Map<string, number>()
-  private nextDevice = FIRST_DEVICE
-  /** Number of inodes on each device. */
-  private readonly onDevice = new Map<number, number>()
-  private lastDevice = { major: -1, minor: -1, mountId: -1, device: 0 }
-  private freeSlot = 0
-  private nextSlot = FUSE_ROOT_ID
-  readonly versions = new ReportedVersions()
-  readonly dirty = new DirtyFiles()
+  private readonly chunks: ChunkList<Chunk>
+  private readonly words: Int32Array
+  private readonly index: InodeIndex
+  readonly versions: ReportedVersions
+  readonly dirty: DirtyFiles
   private readonly givenBack = new GivenBackInodes()
   /** Keep forgotten inodes that can be reopened: the guest may ask for them by node id. */
   private keepsGivenBack = false
-  /** Number of known inodes, including the root and the forgotten ones that are kept. */
-  count = 0
-
   /** Called before an inode is forgotten. */
   onRelease: ((slot: number) => void) | undefined
 
-  constructor(readonly fds: InodeFds) {
+  constructor(
+    readonly fds: InodeFds,
+    private readonly space: TableSpace,
+  ) {
+    this.chunks = new ChunkList(Chunk, space.chunks('inodes'))
+    this.words = space.words('inodes')
+    this.index = new InodeIndex(this, space.shards, space.words('index'))
+    this.versions = new ReportedVersions(space)
+    this.dirty = new DirtyFiles(space)
     fds.isAsTold = (slot, st) => this.isAsTold(slot, st)
   }
 
@@ -84,10 +98,24 @@ export class InodeTable {
     this.dirty.writesBack = has(flags, InitFlag.WRITEBACK_CACHE)
   }
 
+  /** Number of known inodes, including the root and the forgotten ones that are kept. */
+  get count(): number {
+    return this.words[COUNT]
+  }
+
+  /** Holds other threads off until `unlock`, for what takes more than one call. */
+  lock(): void {
+    this.space.guard.lock()
+  }
+
+  unlock(): void {
+    this.space.guard.unlock()
+  }
+
   /** The slot of a node id, or 0 if the guest invented or has forgotten it. */
   slotOf(nodeid: number): number {
     const slot = slotOfId(nodeid)
-    const chunk = this.chunks[slot >>> CHUNK_BITS]
+    const chunk = this.chunks.at(slot)
     if (chunk === undefined) return 0
     const at = slot & CHUNK_MASK
     return chunk.lookups[at] > 0 && chunk.generation[at] === generationOfId(nodeid) ? slot : 0
@@ -139,17 +167,29 @@ export class InodeTable {
 
   /** The numbers of the device of `st`, one for each mount by which the guest knows its inodes. */
   devicesOf(st: StatxWords): number[] {
-    const prefix = `${statxDevMajor(st)}:${statxDevMinor(st)}:`
-    return [...this.devices].flatMap(([key, device]) => (key.startsWith(prefix) ? [device] : []))
+    return this.space.devices.numbersOf(st)
+  }
+
+  /** The same, and counts a lookup of what it returns. */
+  findAndRef(st: StatxWords, parentFd: number, name: Uint8Array, nameAt: number): number {
+    this.lock()
+    const slot = this.find(st, parentFd, name, nameAt)
+    if (slot !== 0) this.ref(slot)
+    this.unlock()
+    return slot
   }
 
   /** The same as `find`, by one of the numbers that `devicesOf` returns. */
   findOn(device: number, st: StatxWords, parentFd: number, name: Uint8Array, nameAt: number): number {
-    const slot = this.index.find(device, Statx.inoLow(st), Statx.inoHigh(st))
-    if (slot === 0 || this.fds.isFile(slot, parentFd, name, nameAt)) return slot
-    if (this.givenBack.has(slot)) this.drop(slot)
-    else this.disown(slot)
-    return 0
+    this.lock()
+    let slot = this.index.find(device, Statx.inoLow(st), Statx.inoHigh(st))
+    if (slot !== 0 && !this.fds.isFile(slot, parentFd, name, nameAt)) {
+      if (this.givenBack.has(slot)) this.drop(slot)
+      else this.disown(slot)
+      slot = 0
+    }
+    this.unlock()
+    return slot
   }
 
   /** The slot of the file with the attributes `st` if the guest knows it, or 0. */
@@ -165,15 +205,17 @@ export class InodeTable {
 
   /** Takes over `fd`, an O_PATH descriptor of the file of `st`, which `find` did not know. Counts one lookup. */
   add(fd: number, st: StatxWords): number {
+    this.lock()
     const slot = this.takeSlot()
     this.fill(slot, fd, st)
     this.index.add(slot)
+    this.unlock()
     return slot
   }
 
   /** Returns true if the guest knows an inode in this slot, which may lie outside the table. */
   isKnown(slot: number): boolean {
-    const chunk = this.chunks[slot >>> CHUNK_BITS]
+    const chunk = this.chunks.at(slot)
     return chunk !== undefined && chunk.lookups[slot & CHUNK_MASK] > 0
   }
 
@@ -187,15 +229,15 @@ export class InodeTable {
   }
 
   private *slots(): Generator<number> {
-    for (let slot = FUSE_ROOT_ID; slot < this.nextSlot; slot++) {
-      if (this.chunks[slot >>> CHUNK_BITS] !== undefined) yield slot
+    for (let slot = FUSE_ROOT_ID; slot < this.slotsEnd; slot++) {
+      if (this.chunks.at(slot) !== undefined) yield slot
       else slot |= CHUNK_MASK
     }
   }
 
   /** The end of the slots in use. */
   get slotsEnd(): number {
-    return this.nextSlot
+    return Math.max(FUSE_ROOT_ID, this.words[NEXT_SLOT])
   }
 
   /** The other slots, with the generation of their next inode. A slot of MAX_GENERATION is not used again. */
@@ -245,15 +287,12 @@ export class InodeTable {
 
   /** The devices of inodes, as `deviceFor` knows them. */
   get knownDevices(): ReadonlyMap<string, number> {
-    return this.devices
+    return this.space.devices.known
   }
 
-  /** Takes over the devices of another table, in which the root's is the same. */
+  /** See DeviceNumbers.adopt. */
   adoptDevices(devices: Iterable<readonly [key: string, device: number]>): void {
-    for (const [key, device] of devices) {
-      this.devices.set(key, device)
-      this.nextDevice = Math.max(this.nextDevice, device + 1)
-    }
+    this.space.devices.adopt(devices)
   }
 
   /** Prepares for so many inodes. */
@@ -310,8 +349,8 @@ export class InodeTable {
     chunk.lookups[at] = record.lookups
     chunk.type[at] = type | (isDisowned ? NOT_INDEXED : 0)
     this.fds.adopt(slot, fd, device, type === TYPE_DIRECTORY, handle)
-    this.onDevice.set(device, (this.onDevice.get(device) ?? 0) + 1)
-    this.count++
+    this.space.devices.enter(device)
+    this.words[COUNT]++
     if (!isDisowned) this.index.add(slot)
   }
 
@@ -330,19 +369,14 @@ export class InodeTable {
 
   /** Every inode has been restored: the other slots are free. */
   restored(): void {
-    this.freeSlot = 0
-    for (const { slot, generation } of this.freeSlots()) {
-      if (generation === MAX_GENERATION) continue
-      this.chunkOf(slot).nextFree[slot & CHUNK_MASK] = this.freeSlot
-      this.freeSlot = slot
-    }
+    this.words[FREE_SLOT] = 0
+    for (const { slot, generation } of this.freeSlots())
+      if (generation !== MAX_GENERATION) this.giveSlot(slot)
   }
 
   private reserve(slot: number): void {
-    const n = slot >>> CHUNK_BITS
-    while (this.chunks.length <= n) this.chunks.push(undefined)
-    this.chunks[n] ??= new Chunk()
-    if (slot >= this.nextSlot) this.nextSlot = slot + 1
+    this.chunks.of(slot)
+    if (slot >= this.slotsEnd) this.words[NEXT_SLOT] = slot + 1
   }
 
   /** Sets what a slot that was free stands for, except its place in the index. */
@@ -359,22 +393,47 @@ export class InodeTable {
     this.versions.forget(slot)
     this.dirty.forget(slot)
     this.fds.adopt(slot, fd, device, type === TYPE_DIRECTORY, handle)
-    this.onDevice.set(device, (this.onDevice.get(device) ?? 0) + 1)
-    this.count++
+    this.space.devices.enter(device)
+    this.words[COUNT]++
   }
 
-  /** Counts one more lookup by the guest. */
-  ref(slot: number): void {
-    if (this.chunkOf(slot).lookups[slot & CHUNK_MASK]++ === 0) this.givenBack.remove(slot)
+  /**
+   * Counts one more lookup by the guest. Returns false if the guest has forgotten the inode since its slot was read, by a
+   * request that another thread serves.
+   */
+  ref(slot: number): boolean {
+    const at = slot & CHUNK_MASK
+    this.lock()
+    const { lookups } = this.chunkOf(slot)
+    const isGivenBack = lookups[at] === 0 && this.givenBack.has(slot)
+    const isThere = lookups[at] > 0 || isGivenBack
+    if (isGivenBack) this.givenBack.remove(slot)
+    if (isThere) lookups[at]++
+    this.unlock()
+    return isThere
   }
 
   /** Drops `count` lookups. A count above the current one drops them all. Without lookups the inode is closed, unless kept. */
   unref(slot: number, count: number): void {
-    const chunk = this.chunkOf(slot)
-    const at = slot & CHUNK_MASK
     if (slot === FUSE_ROOT_ID) return
-    if (count < chunk.lookups[at]) chunk.lookups[at] -= count
-    else if (this.keepsGivenBack && this.fds.rest(slot)) this.keep(slot)
+    this.lock()
+    const { lookups } = this.chunkOf(slot)
+    const at = slot & CHUNK_MASK
+    if (count < lookups[at]) lookups[at] -= count
+    else if (lookups[at] > 0) this.giveUp(slot)
+    this.unlock()
+  }
+
+  /** Drops `count` lookups of a node id, if the guest knows it. */
+  forget(nodeid: number, count: number): void {
+    this.lock()
+    const slot = this.slotOf(nodeid)
+    if (slot !== 0) this.unref(slot, count)
+    this.unlock()
+  }
+
+  private giveUp(slot: number): void {
+    if (this.keepsGivenBack && this.fds.rest(slot)) this.keep(slot)
     else this.release(slot)
   }
 
@@ -393,19 +452,22 @@ export class InodeTable {
       for (const slot of this.slots())
         if (this.lookupsOf(slot) > 0 || this.givenBack.has(slot)) onRelease(slot)
     }
-    this.count = 0
     this.index.clear()
     this.givenBack.clear()
     this.fds.clear()
     this.versions.clear()
     this.dirty.clear()
-    this.chunks.length = 0
-    this.freeSlot = 0
-    this.nextSlot = FUSE_ROOT_ID
-    this.devices.clear()
-    this.nextDevice = FIRST_DEVICE
-    this.onDevice.clear()
-    this.lastDevice = { major: -1, minor: -1, mountId: -1, device: 0 }
+    this.chunks.clear()
+    this.words.fill(0)
+    this.space.devices.clear()
+  }
+
+  /** Forgets what this thread has seen of a table that another one has cleared. */
+  lookAgain(): void {
+    this.chunks.lookAgain()
+    this.fds.lookAgain()
+    this.versions.lookAgain()
+    this.dirty.lookAgain()
   }
 
   private keep(slot: number): void {
@@ -427,23 +489,17 @@ export class InodeTable {
     const at = slot & CHUNK_MASK
     if ((chunk.type[at] & NOT_INDEXED) === 0) this.index.remove(slot)
     this.fds.forget(slot)
-    this.leaveDevice(chunk.device[at])
+    if (this.space.devices.leave(chunk.device[at])) this.fds.forgetDevice(chunk.device[at])
     chunk.lookups[at] = 0
-    this.count--
+    this.words[COUNT]--
     if (chunk.generation[at] === MAX_GENERATION) return
     chunk.generation[at]++
-    chunk.nextFree[at] = this.freeSlot
-    this.freeSlot = slot
+    this.giveSlot(slot)
   }
 
-  private leaveDevice(device: number): void {
-    const left = (this.onDevice.get(device) ?? 0) - 1
-    this.onDevice.set(device, left)
-    if (left > 0) return
-    this.onDevice.delete(device)
-    this.fds.forgetDevice(device)
-    for (const [key, other] of this.devices) if (other === device) this.devices.delete(key)
-    this.lastDevice = { major: -1, minor: -1, mountId: -1, device: 0 }
+  private giveSlot(slot: number): void {
+    this.chunkOf(slot).nextFree[slot & CHUNK_MASK] = this.words[FREE_SLOT]
+    this.words[FREE_SLOT] = slot
   }
 
   /** Takes an inode out of the index, because the host has reused its number. Only its node id finds it from now on. */
@@ -453,36 +509,23 @@ export class InodeTable {
   }
 
   private takeSlot(): number {
-    const slot = this.freeSlot
+    const slot = this.words[FREE_SLOT]
     if (slot !== 0) {
-      this.freeSlot = this.chunkOf(slot).nextFree[slot & CHUNK_MASK]
+      this.words[FREE_SLOT] = this.chunkOf(slot).nextFree[slot & CHUNK_MASK]
       return slot
     }
-    if (this.nextSlot >>> CHUNK_BITS === this.chunks.length) this.chunks.push(new Chunk())
-    return this.nextSlot++
+    const fresh = this.slotsEnd
+    this.reserve(fresh)
+    return fresh
   }
 
   /** The chunk of a slot that is or was in use. */
   private chunkOf(slot: number): Chunk {
-    return this.chunks[slot >>> CHUNK_BITS]!
+    return this.chunks.known(slot)
   }
 
   /** Returns our own number for a device, as one mount shows it. */
   deviceFor(st: StatxWords): number {
-    const { lastDevice } = this
-    const major = statxDevMajor(st)
-    const minor = statxDevMinor(st)
-    const mountId = statxMountId(st)
-    if (lastDevice.major === major && lastDevice.minor === minor && lastDevice.mountId === mountId) {
-      return lastDevice.device
-    }
-    const key = `${major}:${minor}:${mountId}`
-    let device = this.devices.get(key)
-    if (device === undefined) {
-      device = this.nextDevice++
-      this.devices.set(key, device)
-    }
-    this.lastDevice = { major, minor, mountId, device }
-    return device
+    return this.space.devices.numberOf(st)
   }
 }

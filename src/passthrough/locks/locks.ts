@@ -7,7 +7,6 @@ import {
   ENOLCK,
   EOVERFLOW,
   FUSE_LK_FLOCK,
-  type HandleTable,
   LkIn,
   LkOut,
   PENDING_REPLY,
@@ -15,6 +14,7 @@ import {
   sooner,
 } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
+import type { Handles } from '../files/handles.js'
 import type { OpenFile } from '../files/open-file.js'
 import type { HostPaths } from '../inodes/host-paths.js'
 import type { MemoryAccount } from '../memory-account.js'
@@ -34,7 +34,7 @@ const MOST_REPORTED = 1000
 
 /** The parts of the share that these operations use. */
 interface Share {
-  readonly files: HandleTable<OpenFile>
+  readonly files: Handles<OpenFile>
   readonly paths: HostPaths
   readonly memory: MemoryAccount
   readonly options: PassthroughOptions

@@ -57,9 +57,13 @@ export class HeldInodes {
     const { inodes, hosts } = this.share
     for (const device of inodes.devicesOf(this.st)) {
       if (hasName && hosts.lifeOn(device) === HandleLife.AsFile) continue
-      const slot = inodes.findOn(device, this.st, inodes.fdOf(directory), name, at)
-      if (slot === 0 || !inodes.isKnown(slot)) continue
-      inodes.fds.pin(slot)
+      const parentFd = inodes.fdOf(directory)
+      inodes.lock()
+      const slot = inodes.findOn(device, this.st, parentFd, name, at)
+      const isKnown = slot !== 0 && inodes.isKnown(slot)
+      if (isKnown) inodes.fds.pin(slot)
+      inodes.unlock()
+      if (!isKnown) continue
       this.slots.push(slot)
       if (inodes.fdOf(slot) === -ENFILE) return -ENFILE
     }

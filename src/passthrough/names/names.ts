@@ -185,7 +185,7 @@ export class NameOperations {
     const result = native.inodeLink(procFd, fd, parentFd, argBytes, nameAt)
     const stated = result < 0 ? this.staleIfGone(result, parent) : inodes.stat(slot, this.st)
     if (stated < 0) return stated
-    inodes.ref(slot)
+    if (!inodes.ref(slot)) return -ESTALE
     return this.share.replies.entry(request, slot, parent, this.st)
   }
 
@@ -245,9 +245,8 @@ export class NameOperations {
   }
 
   private forgetOne(nodeid: number, nlookup: number): void {
-    const { inodes } = this.share
-    const slot = inodes.slotOf(nodeid)
-    if (slot !== 0 && nlookup !== 0) inodes.unref(slot, nlookup < 0 ? Number.POSITIVE_INFINITY : nlookup)
+    if (nlookup === 0) return
+    this.share.inodes.forget(nodeid, nlookup < 0 ? Number.POSITIVE_INFINITY : nlookup)
   }
 
   private remove(request: Request, flags: number): number {

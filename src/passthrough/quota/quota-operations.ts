@@ -8,7 +8,6 @@ import {
   FATTR_SIZE,
   FallocateIn,
   type FileSystem,
-  type HandleTable,
   LinkIn,
   OpenFlag,
   OpenIn,
@@ -28,6 +27,7 @@ import {
 } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import type { AsyncIo } from '../files/async-io.js'
+import type { Handles } from '../files/handles.js'
 import type { HeldFd } from '../files/held-fd.js'
 import { OpenFile } from '../files/open-file.js'
 import { wantsAppend } from '../files/open-flags.js'
@@ -65,7 +65,7 @@ export interface HandedQuota {
 /** The parts of the share that these operations use. */
 interface Share {
   readonly inodes: InodeTable
-  readonly files: HandleTable<OpenFile>
+  readonly files: Handles<OpenFile>
   readonly async: AsyncIo
 }
 

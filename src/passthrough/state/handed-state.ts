@@ -1,4 +1,4 @@
-import { generationOfId, type HandleTable, slotOfId } from 'virtio-fs-ts/protocol'
+import { generationOfId, slotOfId } from 'virtio-fs-ts/protocol'
 import {
   CARRIERS,
   type Carrier,
@@ -11,6 +11,7 @@ import {
 } from '../../state/handle-records.js'
 import { blankInode, FREE_INODES, INODES, InodeEncoder } from '../../state/inode-records.js'
 import { type Records, recordSection, textSection } from '../../state/sections.js'
+import type { Handles } from '../files/handles.js'
 import type { OpenDirectory } from '../files/open-directory.js'
 import { NO_FD, type OpenFile } from '../files/open-file.js'
 import type { InodeTable } from '../inodes/inode-table.js'
@@ -39,8 +40,8 @@ export function* quotaSections(quota: QuotaOperations | undefined): Generator<It
 /** The parts of the share that another process goes on with. */
 interface Share {
   readonly inodes: InodeTable
-  readonly files: HandleTable<OpenFile>
-  readonly directories: HandleTable<OpenDirectory>
+  readonly files: Handles<OpenFile>
+  readonly directories: Handles<OpenDirectory>
   readonly locks: LockOperations
 }
 

@@ -1,5 +1,5 @@
 import { StateError } from 'vhost-user-ts'
-import { ESTALE, FUSE_ROOT_ID, type HandleTable, idOf, MAX_GENERATION, Statx } from 'virtio-fs-ts/protocol'
+import { ESTALE, FUSE_ROOT_ID, idOf, MAX_GENERATION, Statx } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import { damaged } from '../../state/blocks.js'
 import {
@@ -20,6 +20,7 @@ import {
 import { FREE_INODES, INODES, InodeDecoder, type InodeRecord } from '../../state/inode-records.js'
 import { objectOf, type SectionTaker } from '../../state/sections.js'
 import type { FileOpener } from '../files/file-opener.js'
+import type { Handles } from '../files/handles.js'
 import { OpenDirectory } from '../files/open-directory.js'
 import type { OpenFile } from '../files/open-file.js'
 import type { FdBudget } from '../inodes/fd-budget.js'
@@ -49,8 +50,8 @@ const lockTypes: ReadonlyMap<number, number> = new Map([
 /** The parts of the share that are filled. */
 interface Share {
   readonly inodes: InodeTable
-  readonly files: HandleTable<OpenFile>
-  readonly directories: HandleTable<OpenDirectory>
+  readonly files: Handles<OpenFile>
+  readonly directories: Handles<OpenDirectory>
   readonly locks: LockOperations
   readonly opener: NameOpener
   readonly budget: FdBudget

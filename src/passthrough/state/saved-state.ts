@@ -1,4 +1,4 @@
-import { generationOfId, type HandleTable, slotOfId } from 'virtio-fs-ts/protocol'
+import { generationOfId, slotOfId } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import {
   DIRECTORIES,
@@ -15,6 +15,7 @@ import {
 } from '../../state/handle-records.js'
 import { blankInode, FREE_INODES, INODES, InodeEncoder, PATH_MAX_BYTES } from '../../state/inode-records.js'
 import { type Records, recordSection, textSection } from '../../state/sections.js'
+import type { Handles } from '../files/handles.js'
 import type { OpenDirectory } from '../files/open-directory.js'
 import { NO_FD, type OpenFile } from '../files/open-file.js'
 import { FileHandles } from '../inodes/file-handles.js'
@@ -38,8 +39,8 @@ const INODES_PER_PIECE = 64
 /** The parts of the share that move. */
 interface Share {
   readonly inodes: InodeTable
-  readonly files: HandleTable<OpenFile>
-  readonly directories: HandleTable<OpenDirectory>
+  readonly files: Handles<OpenFile>
+  readonly directories: Handles<OpenDirectory>
   readonly locks: LockOperations
   readonly opener: NameOpener
   readonly procFd: number
@@ -207,10 +208,7 @@ export class SavedState {
 }
 
 /** The records of open files. `each` is called with every file, in the same order. */
-export function* fileRecords(
-  files: HandleTable<OpenFile>,
-  each: (file: OpenFile) => void = () => {},
-): Records {
+export function* fileRecords(files: Handles<OpenFile>, each: (file: OpenFile) => void = () => {}): Records {
   for (const [handle, file] of files.entries()) {
     each(file)
     yield FileRecords.encode({
@@ -231,7 +229,7 @@ export function* fileRecords(
 
 /** The records of open directories. `each` is called with every directory, in the same order. */
 export function* directoryRecords(
-  directories: HandleTable<OpenDirectory>,
+  directories: Handles<OpenDirectory>,
   each: (directory: OpenDirectory) => void = () => {},
 ): Records {
   for (const [handle, directory] of directories.entries()) {
@@ -250,14 +248,14 @@ export function* directoryRecords(
 }
 
 /** The handle of each open file. */
-export function handlesOf(files: HandleTable<OpenFile>): ReadonlyMap<OpenFile, number> {
+export function handlesOf(files: Handles<OpenFile>): ReadonlyMap<OpenFile, number> {
   const handles = new Map<OpenFile, number>()
   for (const [handle, file] of files.entries()) handles.set(file, handle)
   return handles
 }
 
 /** The records of record locks. */
-export function* lockRecords(files: HandleTable<OpenFile>, locks: LockOperations): Records {
+export function* lockRecords(files: Handles<OpenFile>, locks: LockOperations): Records {
   const handles = handlesOf(files)
   for (const range of locks.held()) {
     const handle = handles.get(range.file)

@@ -1,5 +1,5 @@
 import { StateError } from 'vhost-user-ts'
-import { FUSE_ROOT_ID, type HandleTable, idOf, Statx } from 'virtio-fs-ts/protocol'
+import { FUSE_ROOT_ID, idOf, Statx } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import { damaged } from '../../state/blocks.js'
 import {
@@ -24,6 +24,7 @@ import {
 import { FREE_INODES, INODES, InodeDecoder, type InodeRecord } from '../../state/inode-records.js'
 import { objectOf, type SectionTaker } from '../../state/sections.js'
 import type { FileOpener } from '../files/file-opener.js'
+import type { Handles } from '../files/handles.js'
 import { NOWHERE } from '../files/leftovers.js'
 import { OpenDirectory } from '../files/open-directory.js'
 import { NO_FD, OpenFile } from '../files/open-file.js'
@@ -44,8 +45,8 @@ const CARRIES_LOCKS = { openFlags: 0, isWritable: false, isAppendOnly: false, wr
 /** The parts of the share that are filled. */
 interface Share {
   readonly inodes: InodeTable
-  readonly files: HandleTable<OpenFile>
-  readonly directories: HandleTable<OpenDirectory>
+  readonly files: Handles<OpenFile>
+  readonly directories: Handles<OpenDirectory>
   readonly locks: LockOperations
   readonly paths: HostPaths
   readonly budget: FdBudget

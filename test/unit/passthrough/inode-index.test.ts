@@ -1,5 +1,5 @@
 import t from 'tap'
-import { InodeIndex } from '../../../src/passthrough/inodes/inode-index.js'
+import { InodeIndex, OwnShards, SHARDS } from '../../../src/passthrough/inodes/inode-index.js'
 
 const COUNT = 20_000
 
@@ -15,7 +15,7 @@ const find = (index: InodeIndex, slot: number) =>
 
 for (const reservedAfter of [undefined, 0, 1, COUNT / 2, COUNT]) {
   t.test(`inodes are found and removed; room is made after ${reservedAfter} of them`, (t) => {
-    const index = new InodeIndex(keys)
+    const index = new InodeIndex(keys, new OwnShards(), new Int32Array(SHARDS))
     for (let slot = 1; slot <= COUNT; slot++) {
       if (slot - 1 === reservedAfter) index.reserve(COUNT)
       index.add(slot)

@@ -17,6 +17,7 @@ import type { FileHandles } from '../../../src/passthrough/inodes/file-handles.j
 import { HandleLife, HostFileSystems } from '../../../src/passthrough/inodes/host-file-system.js'
 import { InodeFds } from '../../../src/passthrough/inodes/inode-fds.js'
 import { LastPlaces } from '../../../src/passthrough/inodes/last-places.js'
+import { OwnSpace } from '../../../src/passthrough/inodes/table-space.js'
 import { MemoryAccount } from '../../../src/passthrough/memory-account.js'
 import { tempDir } from '../../support/host/temp-dir.js'
 
@@ -132,7 +133,7 @@ t.test(
       forget: () => {},
       close: () => {},
     } as unknown as FileHandles
-    const fds = new InodeFds(new FdBudget(100), dead, hosts, places, () => {})
+    const fds = new InodeFds(new FdBudget(100), dead, hosts, places, () => {}, new OwnSpace())
     const probe = openSync(directory, O_DIRECTORY)
     hosts.of(DEVICE, probe).handleLife = HandleLife.Unknown
     closeSync(probe)

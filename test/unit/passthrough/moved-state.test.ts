@@ -14,6 +14,7 @@ import { InodeTable } from '../../../src/passthrough/inodes/inode-table.js'
 import { LastPlaces } from '../../../src/passthrough/inodes/last-places.js'
 import { openBelow } from '../../../src/passthrough/inodes/open-below.js'
 import { STATX_MASK } from '../../../src/passthrough/inodes/statx.js'
+import { OwnSpace } from '../../../src/passthrough/inodes/table-space.js'
 import { LockTable } from '../../../src/passthrough/locks/lock-table.js'
 import { MemoryAccount } from '../../../src/passthrough/memory-account.js'
 import { NameOpener } from '../../../src/passthrough/names/name-opener.js'
@@ -83,8 +84,9 @@ t.test('one high slot takes the memory of its chunk, not that of all slots below
       () => false,
       new MemoryAccount(),
     )
-    const fds = new InodeFds(budget, undefined, new HostFileSystems(), places, () => {})
-    const inodes = new InodeTable(fds)
+    const space = new OwnSpace()
+    const fds = new InodeFds(budget, undefined, new HostFileSystems(), places, () => {}, space)
+    const inodes = new InodeTable(fds, space)
     const st = new Int32Array(Statx.WORDS)
     native.fstatx(rootFd, STATX_MASK, st)
     inodes.add(openPath(directory), st)

@@ -13,6 +13,7 @@ import { InodeFds } from '../../../src/passthrough/inodes/inode-fds.js'
 import { InodeTable } from '../../../src/passthrough/inodes/inode-table.js'
 import { LastPlaces } from '../../../src/passthrough/inodes/last-places.js'
 import { STATX_MASK } from '../../../src/passthrough/inodes/statx.js'
+import { OwnSpace } from '../../../src/passthrough/inodes/table-space.js'
 import { MemoryAccount } from '../../../src/passthrough/memory-account.js'
 import { Entry, PreparedNames } from '../../../src/passthrough/state/prepared-names.js'
 import { checkNoFdLeak, ok } from '../../support/device/descriptors.js'
@@ -36,8 +37,9 @@ function guestOf(t: Test) {
     () => false,
     new MemoryAccount(),
   )
-  const fds = new InodeFds(new FdBudget(2000), new FileHandles(procFd), hosts, places, () => {})
-  const inodes = new InodeTable(fds)
+  const space = new OwnSpace()
+  const fds = new InodeFds(new FdBudget(2000), new FileHandles(procFd), hosts, places, () => {}, space)
+  const inodes = new InodeTable(fds, space)
   const look = (path: string) => {
     const name = new TextEncoder().encode(`${path}\0`)
     const st = new Int32Array(Statx.WORDS)

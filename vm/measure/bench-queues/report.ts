@@ -2,11 +2,8 @@ import { ruledTable } from '../../../src/commands/text-table.js'
 import type { RunResult } from '../bench-device/load-generator.js'
 import { median, spread } from '../statistics.js'
 
-/**
- * one: one thread of the device serves all queues. apart: a device for each queue. The others are a prototype: one thread with
- * the device's tables, one thread with tables that threads can share, and a thread for each queue.
- */
-export const SIDES = ['one', 'apart', 'own tables', 'shared tables', 'threads'] as const
+/** one: one thread of the device serves all queues. apart: a device for each queue. threads: a thread for each queue. */
+export const SIDES = ['one', 'apart', 'threads'] as const
 export type Side = (typeof SIDES)[number]
 
 /** One round: the same job by each side. */

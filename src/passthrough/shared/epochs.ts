@@ -1,5 +1,5 @@
 /** Words of a cache line: what different threads write lies in different lines. */
-export const LINE_WORDS = 16
+const LINE_WORDS = 16
 
 /** The state of a thread that holds nothing it has read. */
 const IDLE = 0
@@ -18,7 +18,7 @@ export class Epochs {
   private readonly own: number
   private isInside = false
   /** What this thread has retired, oldest first: [value, epoch]. */
-  private queue: number[] = []
+  private readonly queue: number[] = []
   private head = 0
 
   /** `words`: `wordCount(threads)` of shared memory, zero at first. */
@@ -36,12 +36,12 @@ export class Epochs {
     return (1 + threads) * LINE_WORDS
   }
 
-  /** Returns false if the thread is inside already. */
-  enter(): boolean {
-    if (this.isInside) return false
+  enter(): void {
+    if (this.isInside) return
     this.isInside = true
     Atomics.store(this.words, this.own, Atomics.load(this.words, GLOBAL))
-    return true
+    // No later read overtakes this one, and this one does not overtake the store.
+    Atomics.load(this.words, GLOBAL)
   }
 
   leave(): void {
@@ -62,7 +62,8 @@ export class Epochs {
     return (this.queue.length - this.head) / 2
   }
 
-  private collect(): void {
+  /** Frees what no thread can have read any more. */
+  collect(): void {
     const { words, threads, queue } = this
     // Threads that enter from here on cannot have read what is in the queue.
     let oldest = (Atomics.add(words, GLOBAL, STEP) + STEP) | 0
@@ -71,15 +72,14 @@ export class Epochs {
       if (epoch !== IDLE && isBefore(epoch, oldest)) oldest = epoch
     }
     let { head } = this
-    while (head < queue.length && isBefore(queue[head + 1]!, oldest)) {
-      this.free(queue[head]!)
+    while (head < queue.length && isBefore(queue[head + 1], oldest)) {
+      this.free(queue[head])
       head += 2
     }
     this.head = head
-    if (head === queue.length) {
-      queue.length = 0
-      this.head = 0
-    }
+    if (head < queue.length && head < queue.length / 2) return
+    queue.splice(0, head)
+    this.head = 0
   }
 }
 

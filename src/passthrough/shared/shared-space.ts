@@ -1,0 +1,139 @@
+import * as native from 'virtiofsd-ts-native'
+import { FdBudget } from '../inodes/fd-budget.js'
+import type { ChunkPlace } from '../inodes/slot-chunks.js'
+import {
+  CHUNK_PARTS,
+  type ChunkPart,
+  type TableSpace,
+  WORD_PARTS,
+  WORDS_EACH,
+  type WordPart,
+} from '../inodes/table-space.js'
+import { Epochs } from './epochs.js'
+import { SharedChunks } from './shared-chunks.js'
+import { SharedDeviceNumbers } from './shared-device-numbers.js'
+import { SharedShards } from './shared-shards.js'
+import { TableLock } from './table-guard.js'
+import { type TableMemory, type WordLayout, wordLayout } from './table-memory.js'
+
+/** Kinds of what waits to be freed: a descriptor, or a slot of one of the tables of handles. */
+const KINDS = 4
+const DESCRIPTOR = 0
+
+/** A thread that needs descriptors waits at most this long for those that others may be using. */
+const HASTE_MS = 100
+const SLICE_MS = 1
+/** Descriptors that wait are looked at again after this time, if nothing else happens. */
+const COLLECT_MS = 5
+
+/** Counts the descriptors of all threads of a share. */
+export class SharedFdBudget extends FdBudget {
+  /** `counts[at]`: a word of shared memory. */
+  constructor(
+    limit: number | Int32Array,
+    private readonly counts: Int32Array,
+    private readonly at: number,
+  ) {
+    super(limit)
+  }
+
+  override get used(): number {
+    return Atomics.load(this.counts, this.at)
+  }
+
+  override take(): void {
+    Atomics.add(this.counts, this.at, 1)
+  }
+
+  override give(count = 1): void {
+    Atomics.sub(this.counts, this.at, count)
+  }
+}
+
+/** One thread's way to the memory that the threads of a share have together. */
+export class SharedSpace implements TableSpace {
+  readonly guard: TableLock
+  readonly devices: SharedDeviceNumbers
+  readonly shards: SharedShards
+  readonly budget: FdBudget
+  /** True while no other thread serves the share, and until the end of the session. */
+  isAlone = false
+  needOneThread: (reason: string) => void = () => {}
+  private readonly all: Int32Array
+  private readonly layout: WordLayout
+  private readonly epochs: Epochs
+  /** What becomes of slots that no thread can have read any more, by kind. */
+  private readonly freeSlot: ((slot: number) => void)[] = []
+  private readonly sleepWord = new Int32Array(new SharedArrayBuffer(4))
+
+  /** `fdLimit`: see FdBudget. */
+  constructor(
+    private readonly memory: TableMemory,
+    readonly thread: number,
+    fdLimit: number | Int32Array,
+  ) {
+    const { threads } = memory
+    const layout = wordLayout(threads)
+    this.layout = layout
+    this.all = new Int32Array(memory.words)
+    this.guard = new TableLock(this.all, layout.lock)
+    this.devices = new SharedDeviceNumbers(this.all.subarray(layout.devices, layout.shards), this.guard)
+    this.shards = new SharedShards(this.all.subarray(layout.shards, layout.made), memory.shards)
+    this.budget = new SharedFdBudget(fdLimit, this.all, layout.budget)
+    const epochs = this.all.subarray(layout.epochs, layout.parts)
+    this.epochs = new Epochs(epochs, thread, threads, (value) => this.free(value))
+  }
+
+  words(part: WordPart): Int32Array {
+    const at = this.layout.parts + WORD_PARTS.indexOf(part) * WORDS_EACH
+    return this.all.subarray(at, at + WORDS_EACH)
+  }
+
+  chunks(part: ChunkPart): ChunkPlace {
+    const at = 4 * (this.layout.made + CHUNK_PARTS.indexOf(part) * SharedChunks.MADE_WORDS)
+    const made = new Uint8Array(this.memory.words, at, 4 * SharedChunks.MADE_WORDS)
+    return new SharedChunks(part, this.memory.chunks[part], made)
+  }
+
+  /** Opens a batch: no descriptor and no row that this thread reads is freed before `leave`. */
+  enter(): void {
+    this.epochs.enter()
+  }
+
+  leave(): void {
+    this.epochs.leave()
+  }
+
+  /** Milliseconds until `leave` has something to free, or -1 for never. */
+  nextDueMs(): number {
+    return this.epochs.waiting > 0 ? COLLECT_MS : -1
+  }
+
+  /** The descriptor counts until it is closed. */
+  close(fd: number): void {
+    this.epochs.retire(fd * KINDS + DESCRIPTOR)
+  }
+
+  /** Returns a function that has `free` called for a slot once no thread can have read it. */
+  retiring(free: (slot: number) => void): (slot: number) => void {
+    const kind = this.freeSlot.push(free)
+    return (slot) => this.epochs.retire(slot * KINDS + kind)
+  }
+
+  hasten(): void {
+    for (let n = 0; n < HASTE_MS / SLICE_MS && this.budget.left === 0 && this.epochs.waiting > 0; n++) {
+      this.epochs.collect()
+      if (this.budget.left === 0) Atomics.wait(this.sleepWord, 0, 0, SLICE_MS)
+    }
+  }
+
+  private free(value: number): void {
+    const kind = value % KINDS
+    const n = (value - kind) / KINDS
+    if (kind !== DESCRIPTOR) this.freeSlot[kind - 1](n)
+    else {
+      native.close(n)
+      this.budget.give()
+    }
+  }
+}
