@@ -64,7 +64,7 @@ const SOME_REST = 3
 
 /** Its file system gave no handle, so the descriptor stays open. */
 const NO_HANDLE = 2
-/** It was lost in a migration: there is nothing to open. */
+/** It was lost in a migration, or the guest has forgotten the inode: there is nothing to open. */
 const LOST = 4
 /** It came with its handle from another device, and has not been opened here. */
 const UNSEEN = 8
@@ -291,6 +291,7 @@ export class InodeFds {
   /** Closes the descriptor of a slot that is no longer in use. */
   forget(slot: number): void {
     this.close(slot)
+    this.chunkOf(slot).flags[slot & CHUNK_MASK] = LOST
     this.places.forget(slot)
   }
 
@@ -343,10 +344,16 @@ export class InodeFds {
 
   private openAgain(chunk: Chunk, slot: number): number {
     const { guard } = this.space
+    const at = slot & CHUNK_MASK
+    if (this.handles === undefined || this.kept.at(slot) === undefined || (chunk.flags[at] & LOST) !== 0)
+      return -ESTALE
+    // Waits, if need be, while other threads can go on.
+    if (!this.makeRoom()) return -ENFILE
     guard.lock()
-    // Another thread may have opened it meanwhile.
-    const fd = chunk.fd[slot & CHUNK_MASK]
-    const result = fd >= 0 ? fd : this.reopen(chunk, slot)
+    // Another thread may have opened it meanwhile, or served the guest's forgetting it.
+    const fd = chunk.fd[at]
+    const isLost = (chunk.flags[at] & LOST) !== 0
+    const result = fd >= 0 ? fd : isLost ? -ESTALE : this.reopen(chunk, slot)
     guard.unlock()
     return result
   }
@@ -355,8 +362,6 @@ export class InodeFds {
     const words = this.kept.at(slot)?.words
     if (this.handles === undefined || words === undefined) return -ESTALE
     const at = slot & CHUNK_MASK
-    if ((chunk.flags[at] & LOST) !== 0) return -ESTALE
-    if (!this.makeRoom()) return -ENFILE
     const opened = this.handles.open(chunk.device[at], words, at * FileHandles.WORDS)
     const fd = opened === -ESTALE ? this.findAgain(slot, chunk.device[at]) : opened
     if (fd >= 0 && (chunk.flags[at] & UNSEEN) !== 0 && !this.see(chunk, slot, fd)) return -ESTALE

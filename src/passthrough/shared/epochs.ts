@@ -52,7 +52,7 @@ export class Epochs {
     if (this.head < this.queue.length) this.collect()
   }
 
-  /** `free(value)` is called once no thread can have read it before now. */
+  /** `free(value)` is called once no other thread can have read it before now. This one has, if it gives it up. */
   retire(value: number): void {
     this.queue.push(value, Atomics.load(this.words, GLOBAL))
   }
@@ -62,13 +62,13 @@ export class Epochs {
     return (this.queue.length - this.head) / 2
   }
 
-  /** Frees what no thread can have read any more. */
+  /** Frees what no other thread can have read. */
   collect(): void {
     const { words, threads, queue } = this
     // Threads that enter from here on cannot have read what is in the queue.
     let oldest = (Atomics.add(words, GLOBAL, STEP) + STEP) | 0
     for (let n = 1; n <= threads; n++) {
-      const epoch = Atomics.load(words, n * LINE_WORDS)
+      const epoch = n * LINE_WORDS === this.own ? IDLE : Atomics.load(words, n * LINE_WORDS)
       if (epoch !== IDLE && isBefore(epoch, oldest)) oldest = epoch
     }
     let { head } = this

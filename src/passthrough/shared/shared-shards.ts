@@ -17,7 +17,7 @@ const STEP_BYTES = 1 << 20
 /** The shards of the index of inodes, in memory that grows. All is done under the lock of the tables. */
 export class SharedShards implements ShardPlace {
   static readonly WORDS = END + 1
-  private readonly seen: Int32Array[] = []
+  private readonly seen: (Int32Array | undefined)[] = new Array(SHARDS).fill(undefined)
 
   /** `words`: WORDS numbers, 0 at first. */
   constructor(
@@ -54,7 +54,6 @@ export class SharedShards implements ShardPlace {
 
   private see(n: number): Int32Array {
     const shard = new Int32Array(this.memory, 4 * this.words[EACH * n + AT], this.words[EACH * n + CAPACITY])
-    while (this.seen.length <= n) this.seen.push(shard)
     this.seen[n] = shard
     return shard
   }

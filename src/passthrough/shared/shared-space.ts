@@ -121,9 +121,12 @@ export class SharedSpace implements TableSpace {
   }
 
   hasten(): void {
-    for (let n = 0; n < HASTE_MS / SLICE_MS && this.budget.left === 0 && this.epochs.waiting > 0; n++) {
-      this.epochs.collect()
-      if (this.budget.left === 0) Atomics.wait(this.sleepWord, 0, 0, SLICE_MS)
+    const { epochs, budget } = this
+    for (let n = 0; n < HASTE_MS / SLICE_MS; n++) {
+      epochs.collect()
+      // Others cannot end what they do while this thread has the lock.
+      if (budget.left > 0 || epochs.waiting === 0 || this.guard.isHeld) return
+      Atomics.wait(this.sleepWord, 0, 0, SLICE_MS)
     }
   }
 

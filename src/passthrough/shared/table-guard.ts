@@ -33,6 +33,11 @@ export class TableLock implements TableGuard {
     private readonly at: number,
   ) {}
 
+  /** True if this thread has the lock. */
+  get isHeld(): boolean {
+    return this.depth > 0
+  }
+
   /** Throws if a thread has failed in the middle of a change. */
   lock(): void {
     if (this.depth++ > 0) return
