@@ -12,6 +12,8 @@ export interface ChunkArrays {
 
 /** The place of a table's chunks in memory. */
 export interface ChunkPlace {
+  /** False if no other thread makes chunks. */
+  readonly isShared: boolean
   /** The arrays of a chunk that another thread has made, or undefined. */
   look(n: number): ChunkArrays | undefined
   /** The arrays of a new chunk. Other threads do not see them before `made`. */
@@ -30,6 +32,7 @@ const ownArrays: ChunkArrays = {
 
 /** Memory of one thread, which the garbage collector frees. */
 export const ownChunks: ChunkPlace = {
+  isShared: false,
   look: () => undefined,
   make: () => ownArrays,
   made: () => {},
@@ -42,17 +45,21 @@ export const ownChunks: ChunkPlace = {
  */
 export class ChunkList<C> {
   private readonly list: (C | undefined)[] = []
+  private readonly isShared: boolean
 
   constructor(
     private readonly Chunk: new (arrays: ChunkArrays) => C,
     private readonly place: ChunkPlace,
     /** Fills a new chunk whose data do not begin as zeros. */
     private readonly fill: (chunk: C) => void = () => {},
-  ) {}
+  ) {
+    this.isShared = place.isShared
+  }
 
   /** The chunk of a slot, if there is one. */
   at(slot: number): C | undefined {
-    return this.list[slot >>> CHUNK_BITS] ?? this.look(slot >>> CHUNK_BITS)
+    const chunk = this.list[slot >>> CHUNK_BITS]
+    return chunk === undefined && this.isShared ? this.look(slot >>> CHUNK_BITS) : chunk
   }
 
   /** The chunk of a slot that has been given data. */

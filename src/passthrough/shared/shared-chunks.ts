@@ -21,6 +21,7 @@ const MAX_BYTES = 2 ** 32
 export class SharedChunks implements ChunkPlace {
   /** A byte for each chunk: 1 when it has been made. */
   static readonly MADE_WORDS = 2048
+  readonly isShared = true
   private readonly chunkBytes: number
   private readonly limit: number
 
