@@ -46,7 +46,7 @@ const sourcesFor = (root) => ({
   /** A file of dist/src/FOLDER looks for others by its own place. It finds them from dist/program/FOLDER, too. */
   resolveImportMeta: (property, { moduleId }) =>
     property === 'url' && !moduleId.startsWith(REQUIRED)
-      ? "new URL('./folder/file.js', import.meta.url).href"
+      ? `new URL('${root}/folder/file.js', import.meta.url).href`
       : null,
 })
 

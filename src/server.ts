@@ -105,6 +105,11 @@ class Server {
     )
   }
 
+  /** The number of threads of queues that the shares may start. */
+  private get laterThreads(): number {
+    return this.plan.configuration.shares.reduce((sum, { queueThreads }) => sum + queueThreads - 1, 0)
+  }
+
   /** True if a service manager ends a process whose main thread is silent, which a host that hangs must not cause. */
   private get isWatched(): boolean {
     return (this.plan.managerLink?.watchdogMs ?? 0) > 0
@@ -142,7 +147,7 @@ class Server {
     await shares.reached('prepared')
     const { successor } = this.links
     if (successor === undefined) this.serveControl(metrics)
-    if (program !== undefined && seccomp !== 'none') reserveRings(SPARE_RINGS)
+    if (seccomp !== 'none') reserveRings((program === undefined ? 0 : SPARE_RINGS) + this.laterThreads)
     limitSystemCalls(seccomp)
     this.logConfinement()
     shares.allow('prepared')

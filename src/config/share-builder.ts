@@ -1,4 +1,5 @@
 import { accessSync, constants, type Stats, statSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import { basename, dirname, resolve } from 'node:path'
 import { fsConfig } from 'virtio-fs-ts/protocol'
 import { codeOf, messageOf } from '../basics/errors.js'
@@ -26,6 +27,12 @@ import { checkedSocket } from './share-socket.js'
 import { UserError } from './user-error.js'
 
 const MIB = 1024 * 1024
+const MOST_QUEUE_THREADS = 4
+
+/** The guest needs processors, too. */
+function defaultQueueThreads(): number {
+  return Math.max(1, Math.min(MOST_QUEUE_THREADS, availableParallelism() >> 1))
+}
 
 /** Completes a draft with the common options and the defaults, and checks it. Throws UserError. */
 export function buildShare(draft: ShareDraft, common: OptionValues): ShareConfig {
@@ -62,6 +69,7 @@ export function buildShare(draft: ShareDraft, common: OptionValues): ShareConfig
     quota: quota(options, draft),
     pollUs: options.get('poll-us'),
     threadPoolSize: options.get('thread-pool-size'),
+    queueThreads: options.get('queue-threads') ?? defaultQueueThreads(),
     ownThread: options.get('own-thread'),
     keepAlive: options.get('keep-alive'),
   }

@@ -93,7 +93,7 @@ export class ControlCommands {
     if (command === 'shares')
       return this.shares.map(({ name, directory, socketPath }) => ({ name, directory, socketPath }))
     if (command === 'report') return this.watchedReports()
-    if (command === 'counts') return this.shareOf(request).client.counters.report()
+    if (command === 'counts') return this.shareOf(request).client.counters.sum.report()
     if (hasName(shareCommands, command)) return this.ask(request, command)
     throw new ControlError(`unknown command '${command}': help lists them`)
   }

@@ -38,10 +38,11 @@ interface Served {
 }
 
 function reportCounts(
-  { name, directory, client: { counters } }: Served,
+  { name, directory, client }: Served,
   state: ReportedShare['state'],
   figures: ShareFigures | undefined,
 ): ReportedShare {
+  const counters = client.counters.sum
   return {
     name,
     directory,

@@ -65,6 +65,7 @@ const settings: Readonly<Record<keyof ShareConfig, readonly [OptionName, Effect]
   traceBytes: ['trace-size', 'replace'],
   pollUs: ['poll-us', 'replace'],
   threadPoolSize: ['thread-pool-size', 'replace'],
+  queueThreads: ['queue-threads', 'replace'],
   ownThread: ['own-thread', 'replace'],
   migration: ['migration-mode', 'replace'],
 }

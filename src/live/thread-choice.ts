@@ -63,8 +63,10 @@ export class ThreadChoice {
 
   /** What is traced goes through the main thread. What needs a thread to itself can be there alone. */
   private canBeOnMain(config: ShareConfig): boolean {
-    const { ownThread, fileSystem, trace } = config
+    const { ownThread, fileSystem, trace, queueThreads } = config
     if (ownThread || fileSystem !== undefined || trace !== undefined) return false
+    // A thread with others for its queues waits for them. A share with neighbours has none.
+    if (queueThreads > 1 && !this.isCrowded) return false
     return this.expected.length === 1 || !needsOwnThread(config)
   }
 

@@ -52,8 +52,8 @@ import { QuotaOperations } from './quota/quota-operations.js'
 import { Replies } from './replies.js'
 import { SharedDirectories } from './shared/shared-directories.js'
 import { SharedFiles } from './shared/shared-files.js'
-import { SharedSpace } from './shared/shared-space.js'
-import type { TableMemory } from './shared/table-memory.js'
+import { type SharedPlace, SharedSpace } from './shared/shared-space.js'
+import { SLOT_LIMIT } from './shared/table-memory.js'
 import { HandedState, quotaSections } from './state/handed-state.js'
 import { LoadedState } from './state/loaded-state.js'
 import { PreparedNames } from './state/prepared-names.js'
@@ -86,18 +86,13 @@ export interface ShareUse {
   readonly lockWaiters: number
 }
 
-/** One of several threads that serve a share: the first is 0. */
-export interface ThreadPlace {
-  readonly memory: TableMemory
-  readonly thread: number
-}
-
 /**
  * Serves a host directory. Make and use it on one thread, which has its own umask and working directory. Throws if the
  * directory cannot be opened.
  */
 export class PassthroughFileSystem implements FileSystem {
-  private readonly rootFd: number
+  /** O_PATH on the shared directory, as long as this is not closed. */
+  readonly rootFd: number
   private readonly parts: ReturnType<typeof partsOf>
   private readonly names: NameOperations
   private readonly attributes: AttributeOperations
@@ -118,13 +113,15 @@ export class PassthroughFileSystem implements FileSystem {
   readonly quota: QuotaOperations | undefined
 
   /** This thread's way to tables that threads share. Undefined if one thread serves the share. */
-  readonly threads: SharedSpace | undefined
+  readonly space: SharedSpace | undefined
 
-  /** `place`: one of the threads that serve the share together. */
-  constructor(options: PassthroughOptions, place?: ThreadPlace) {
+  /** `place`: that of one of the threads that serve the share together. */
+  constructor(asked: PassthroughOptions, place?: SharedPlace) {
+    const inodeLimit = place === undefined ? asked.inodeLimit : Math.min(asked.inodeLimit, SLOT_LIMIT)
+    const options = { ...asked, inodeLimit }
     this.rootFd = openPath(options.directory)
-    this.threads = place && new SharedSpace(place.memory, place.thread, options.fdLimit)
-    const parts = partsOf(options, this.rootFd, this.threads)
+    this.space = place && new SharedSpace(place, options.fdLimit)
+    const parts = partsOf(options, this.rootFd, this.space)
     this.parts = parts
     this.locks = parts.locks
     this.names = new NameOperations(parts, new ExportOperations(parts))
@@ -136,7 +133,7 @@ export class PassthroughFileSystem implements FileSystem {
     this.directories = new DirectoryOperations(parts)
     this.ioctls = new IoctlOperations(parts)
     this.xattrs = new XattrOperations(parts)
-    this.background = backgroundOf(parts, this.threads)
+    this.background = backgroundOf(parts, this.space)
     this.introspection = new HostIntrospection(parts.inodes, parts.paths, parts.files)
     const { locks, memory, inodes, files, directories, budget } = parts
     this.reports = {
@@ -175,7 +172,7 @@ export class PassthroughFileSystem implements FileSystem {
 
   /** True for the thread that begins and ends sessions. */
   private get servesFirst(): boolean {
-    return this.threads === undefined || this.threads.thread === 0
+    return this.space === undefined || this.space.thread === 0
   }
 
   /** Forgets what this thread has seen of an earlier session. */
@@ -351,7 +348,7 @@ function partsOf(options: PassthroughOptions, rootFd: number, shared: SharedSpac
     shared === undefined ? new HandleTable() : new SharedFiles(shared, inodes, hosts)
   const directories: Handles<OpenDirectory> =
     shared === undefined ? new HandleTable() : new SharedDirectories(shared, leftovers)
-  const removed = new RemovedByHost({ inodes, hosts, options })
+  const removed = new RemovedByHost({ inodes, hosts, options }, space)
   const prepared = new PreparedNames({ inodes, hosts, procFd })
   return {
     removed,

@@ -13,11 +13,8 @@ import {
 } from 'virtio-fs-ts/protocol'
 import { Interceptor } from '../inspect/interceptor.js'
 import type { OpenRules } from '../io-mode/open-rules.js'
-import {
-  PassthroughFileSystem,
-  type ShareReports,
-  type ThreadPlace,
-} from '../passthrough/passthrough-file-system.js'
+import { PassthroughFileSystem, type ShareReports } from '../passthrough/passthrough-file-system.js'
+import type { SharedPlace } from '../passthrough/shared/shared-space.js'
 import { parseXattrMap } from '../passthrough/xattrs/xattr-map.js'
 import { countedQuota } from './counted-quota.js'
 import type { ShareConfig } from './share-config.js'
@@ -34,8 +31,8 @@ export interface DevicePlace {
   readonly counters: Counters
   /** What the tree holds comes from another process: see ShareState.take. */
   readonly isCounted?: boolean
-  /** The thread's place among those that serve the share together. Undefined: it serves the share alone. */
-  readonly thread?: ThreadPlace | undefined
+  /** For a device that serves a share together with devices on other threads. */
+  readonly shared?: SharedPlace | undefined
 }
 
 /** A share's device, and the parts that commands and statistics use. */
@@ -44,6 +41,8 @@ export interface ShareDevice {
   readonly session: Session
   readonly interceptor: Interceptor
   readonly limits: ShareLimits
+  /** O_PATH on the shared directory, which stays its own; -1 for a file system that a module made. */
+  readonly rootFd: number
   /** Undefined for a file system that a module made: it cannot be handed over. */
   readonly state: ShareState | undefined
   /** Undefined for a file system that a module made. */
@@ -59,7 +58,7 @@ export interface ShareDevice {
 /** Makes the device that a configuration describes, on the directory at `place`. Throws if that cannot be opened. */
 export function makeFsDevice(
   config: ShareConfig,
-  { root, procFd, fdLimit, counters, isCounted = false, thread }: DevicePlace,
+  { root, procFd, fdLimit, counters, isCounted = false, shared }: DevicePlace,
   rules: OpenRules,
   observer: SessionObserver,
 ): ShareDevice {
@@ -89,17 +88,24 @@ export function makeFsDevice(
       isCounted,
       report,
     },
-    thread,
+    shared,
   )
-  return assemble(config, counters, rules, observer, {
+  const made = assemble(config, counters, rules, observer, {
     fileSystem: passthrough,
     introspection: passthrough.introspection,
     keeps: passthrough.keeps,
+    rootFd: passthrough.rootFd,
     state: (session) => new ShareState({ config, session, passthrough, warn: report }),
     quota: passthrough.quota,
     reports: passthrough.reports,
     close: () => passthrough.close(),
   })
+  const { space } = passthrough
+  if (space !== undefined) {
+    made.device.enter = () => space.enter()
+    made.device.leave = () => space.leave()
+  }
+  return made
 }
 
 /** Makes the device for a module's file system. Throws TypeError if it is not one. */
@@ -116,6 +122,7 @@ export function makeOwnDevice(
     fileSystem: made,
     introspection: made.introspection ?? blind,
     keeps: { xattrs: false, acls: false },
+    rootFd: -1,
     fixed: notKeptByTrees,
     close: () => {},
   })
@@ -126,6 +133,7 @@ interface Served {
   readonly fileSystem: FileSystem
   readonly introspection: Introspection
   readonly keeps: PassthroughFileSystem['keeps']
+  readonly rootFd: number
   /** Flags that no option changes. */
   readonly fixed?: Partial<InitWishes>
   /** Without it, the share cannot move to another device. */
@@ -161,6 +169,7 @@ function assemble(
     session,
     interceptor,
     limits,
+    rootFd: served.rootFd,
     state,
     reports: served.reports,
     change: (next) => {

@@ -1,6 +1,6 @@
 import { MessageChannel, type MessagePort } from 'node:worker_threads'
 import { Wakeup } from 'vhost-user-ts'
-import { Counters } from 'virtio-fs-ts/protocol'
+import { CounterBlocks } from 'virtio-fs-ts/protocol'
 import { messageOf } from '../basics/errors.js'
 import { TraceFile } from '../inspect/trace-file.js'
 import type { ShareConfig } from './share-config.js'
@@ -56,7 +56,7 @@ interface Waiting {
 
 /** A share on its thread, seen from the main thread. */
 export class ShareClient {
-  readonly counters = new Counters()
+  readonly counters: CounterBlocks
   /** Resolves when the share is gone, some time after it has ended. */
   readonly exited: Promise<void>
   private readonly wakeup = new Wakeup()
@@ -83,6 +83,7 @@ export class ShareClient {
     logLevel: string,
     private readonly events: ShareEvents,
   ) {
+    this.counters = new CounterBlocks(config.queueThreads)
     const { port1, port2 } = new MessageChannel()
     this.port = port1
     // The port must not keep this process alive.

@@ -81,6 +81,8 @@ export interface ShareConfig extends CacheChoices {
   readonly pollUs: number
   /** The most threads that copy large reads beside the share's; undefined: from the processors. */
   readonly threadPoolSize: number | undefined
+  /** The most threads that serve request queues. */
+  readonly queueThreads: number
   /** True: no other share is served on the same thread. */
   readonly ownThread: boolean
   /** True: listen again after a front-end has left. */

@@ -1,6 +1,8 @@
 import type { Neighbours } from 'vhost-user-ts'
 import { prepareOwnThread } from '../passthrough/own-thread.js'
 import { loadFileSystem } from './load-file-system.js'
+import { alwaysOneThread } from './one-thread-reasons.js'
+import { QueueProgram } from './queue-program.js'
 import type { ShareHost } from './share-host.js'
 import { ShareService } from './share-service.js'
 import {
@@ -17,9 +19,11 @@ export async function runShare(start: WorkerStart, host: ShareHost): Promise<voi
   const sharedDir = config.givesDirectory ? config.directory : undefined
   // A module may read whatever it needs: the host's file system is still there.
   const own = config.fileSystem && (await loadFileSystem(config.fileSystem, { sharedDir }))
+  const mayHaveThreads = alwaysOneThread(config, host.block !== undefined) === undefined
+  const program = config.queueThreads > 1 && mayHaveThreads ? new QueueProgram(start.programText) : undefined
   if (!(await host.reach('loaded'))) return
   prepareOwnThread(start.procFd)
-  const service = new ShareService(start, host, own)
+  const service = new ShareService(start, host, own, program)
   if (await host.reach('prepared')) await service.serve()
   else service.giveUp()
 }

@@ -24,6 +24,7 @@ import { OpenRules } from '../io-mode/open-rules.js'
 import { closeDescriptor } from '../passthrough/descriptors.js'
 import { ioctlCaller } from '../passthrough/files/ioctls.js'
 import type { MemoryReport } from '../passthrough/memory-account.js'
+import { makeTableMemory, type TableMemory } from '../passthrough/shared/table-memory.js'
 import { Arrivals, blockThread } from './arrivals.js'
 import { CommandError } from './command-arguments.js'
 import { CommandPort } from './command-port.js'
@@ -37,6 +38,9 @@ import {
 } from './hand-over.js'
 import { describeInitOverride } from './init-override.js'
 import { makeFsDevice, makeOwnDevice, type ShareDevice } from './make-fs-device.js'
+import { alwaysOneThread, oneThreadNow } from './one-thread-reasons.js'
+import type { QueueProgram } from './queue-program.js'
+import { type QueueOwner, QueueThreads, type QueueThreadsReport } from './queue-threads.js'
 import { ShareCommands } from './share-commands.js'
 import type { ShareConfig } from './share-config.js'
 import type { ShareFigures } from './share-figures.js'
@@ -53,6 +57,8 @@ export class ShareService {
   private readonly faults: FaultLog
   private readonly rules: OpenRules
   private readonly share: ShareDevice
+  /** Undefined for a share with one thread. */
+  private readonly queueThreads: QueueThreads | undefined
   /** Undefined until it comes from another process. */
   private listener: Listener | undefined
   private readonly commands: ShareCommands
@@ -77,6 +83,8 @@ export class ShareService {
     private readonly host: ShareHost,
     /** A module's file system; undefined: serve the share's directory. */
     private readonly own: FileTree | FileSystem | undefined,
+    /** For further threads; undefined: the share has one. */
+    queueProgram: QueueProgram | undefined,
   ) {
     const { config, logLevel, commandPort, commandFd } = start
     this.config = config
@@ -89,7 +97,10 @@ export class ShareService {
     this.arrivals = new Arrivals(this.loop, this.faults)
     this.rules = new OpenRules(config, config.rules)
     if (start.listenFd >= 0) this.listener = new Listener(start.listenFd)
-    this.share = this.makeDevice()
+    const tables = queueProgram && makeTableMemory(config.queueThreads)
+    this.share = this.makeDevice(tables)
+    if (tables !== undefined && queueProgram !== undefined)
+      this.queueThreads = this.makeThreads(tables, queueProgram)
     const { interceptor } = this.share
     const tell = (message: WorkerMessage) => this.tell(message)
     this.trace = new ShareTrace(config, start.traceAcks, interceptor, tell, this.faults)
@@ -112,8 +123,14 @@ export class ShareService {
    */
   async serve(): Promise<void> {
     const { block } = this.host
-    if (this.own === undefined && block !== undefined) this.serveBlocking(block)
-    else await this.serveFromNode()
+    try {
+      if (this.own === undefined && block !== undefined) this.serveBlocking(block)
+      else await this.serveFromNode()
+      this.queueThreads?.end()
+    } finally {
+      // A thread must not be left behind that nobody can end.
+      this.queueThreads?.abandon()
+    }
     if (!this.removed) {
       this.listening.close()
       this.share.close()
@@ -173,6 +190,7 @@ export class ShareService {
 
   /** Ends a share that has not begun to serve. */
   giveUp(): void {
+    this.queueThreads?.abandon()
     this.share.close()
     this.listener?.close()
     this.loop.close()
@@ -247,6 +265,8 @@ export class ShareService {
       if (this.share.state === undefined)
         throw new CommandError('a file system of a module cannot be handed over')
       if (this.arrivals.hasOne) throw new CommandError('a front-end has just connected: ask again')
+      if (this.queueThreads?.takeBackWithin(patienceMs) === false)
+        throw new StateError('requests under way did not end in time')
       return backend?.suspend(patienceMs)
     })
     if (!(suspended instanceof Promise)) return send(suspended)
@@ -287,6 +307,7 @@ export class ShareService {
 
   private goOnAfterAll(): object {
     this.backend?.resume()
+    this.queueThreads?.lendSoon()
     this.arrivals.listenAgain()
     return {}
   }
@@ -369,8 +390,34 @@ export class ShareService {
       ...(neighbours === undefined ? {} : { neighbours }),
       // The host's calls end, or are given up, in their own time.
       ...(usesPromises ? {} : { stopTimeoutMs: Number.POSITIVE_INFINITY }),
+      ...(this.queueThreads === undefined ? {} : { queueKeeper: this.queueThreads }),
       ...leftOutMarks(),
     }
+  }
+
+  private makeThreads(tables: TableMemory, program: QueueProgram): QueueThreads {
+    const { start, loop, logger, share } = this
+    const service = this
+    const owner: QueueOwner = {
+      rootFd: share.rootFd,
+      // Only a share that may block has such threads.
+      get backend() {
+        return service.backend as Backend
+      },
+      get agreement() {
+        return share.session.agreed
+      },
+      get config() {
+        return service.config
+      },
+      get oneThreadReason() {
+        return oneThreadNow(share)
+      },
+    }
+    const threads = new QueueThreads(start, tables, owner, loop, logger, program)
+    threads.logLevel = this.leastLevel
+    share.session.beforeChange = () => threads.takeBack({ memory: false, session: true })
+    return threads
   }
 
   private arrived(): void {
@@ -384,20 +431,27 @@ export class ShareService {
     this.logger.info({}, 'front-end left')
   }
 
-  private makeDevice(): ShareDevice {
+  private makeDevice(tables: TableMemory | undefined): ShareDevice {
     const { config, root, procFd, fdLimit, counters, isCounted } = this.start
     const observer = {
       agreed: (agreement: InitAgreement) => this.agreed(agreement),
       fault: (kind: string, fields: object) => this.faults.warn(kind, fields),
     }
     const { own } = this
-    if (own !== undefined) return makeOwnDevice(config, own, new Counters(counters), this.rules, observer)
+    const counted = new Counters(counters[0])
+    if (own !== undefined) return makeOwnDevice(config, own, counted, this.rules, observer)
     const place = {
       root,
       procFd,
       fdLimit: new Int32Array(fdLimit),
-      counters: new Counters(counters),
+      counters: counted,
       isCounted,
+      shared: tables && {
+        memory: tables,
+        thread: 0,
+        isAlone: () => this.queueThreads?.isLending !== true,
+        needsOneThread: (reason: string) => this.queueThreads?.useOneThreadSoon(reason),
+      },
     }
     return makeFsDevice(config, place, this.rules, observer)
   }
@@ -425,6 +479,7 @@ export class ShareService {
     this.loop.remove(listener.fd)
     listener.close()
     const { connected } = this
+    this.queueThreads?.end()
     if (!(backend instanceof AsyncBackend)) {
       this.share.close()
       return { connected }
@@ -447,6 +502,7 @@ export class ShareService {
 
   private agreed(agreement: InitAgreement): void {
     this.agreement = agreement
+    this.queueThreads?.lendSoon()
     const { config } = this
     const report = reportIoModes(agreement, { ...config, directIo: this.rules.everDirect })
     const flags = `0x${agreement.flags.toString(16)}`
@@ -465,6 +521,7 @@ export class ShareService {
       flags: agreement && initFlagNames(agreement.flags),
       pendingRequests: session.pendingCount,
       memory: this.memory(),
+      queueThreads: this.queueThreads?.report() ?? this.oneThread(),
       inspecting: interceptor.isInspecting,
       tracing: interceptor.isTracing,
       faults: interceptor.faultReports().length,
@@ -475,13 +532,21 @@ export class ShareService {
     }
   }
 
+  /** What is to be said of the threads of a share that has one. */
+  private oneThread(): QueueThreadsReport {
+    const { queueThreads: configured } = this.start.config
+    const reason = alwaysOneThread(this.config, this.host.block !== undefined)
+    return { configured, inUse: 1, oneThreadBecause: reason ?? 'no more are configured' }
+  }
+
   private figures(): ShareFigures {
     const { interceptor, limits, reports } = this.share
+    const elsewhere = this.queueThreads?.counts() ?? { inFlight: 0, waiting: 0 }
     return {
       connected: this.connected,
       mounted: this.agreement !== undefined,
-      inFlight: this.backend?.inFlightCount ?? 0,
-      onRings: this.backend?.waitingCount ?? 0,
+      inFlight: (this.backend?.inFlightCount ?? 0) + elsewhere.inFlight,
+      onRings: (this.backend?.waitingCount ?? 0) + elsewhere.waiting,
       use: reports?.use(),
       faultsApplied: interceptor.faultsApplied,
       limits: limits.report(),
@@ -497,7 +562,19 @@ export class ShareService {
     return { ...uses, traces, total: total + traces, limit: limit + most }
   }
 
-  private carryOut({ name, argument }: WorkerCommand): unknown {
+  private carryOut(command: WorkerCommand): unknown {
+    const { queueThreads, share } = this
+    if (queueThreads === undefined) return this.carryOutAlone(command)
+    if (!readingCommands.includes(command.name)) queueThreads.takeBack({ memory: false, session: false })
+    share.device.enter?.()
+    try {
+      return this.carryOutAlone(command)
+    } finally {
+      share.device.leave?.()
+    }
+  }
+
+  private carryOutAlone({ name, argument }: WorkerCommand): unknown {
     switch (name) {
       case 'remove':
         return this.remove()
@@ -506,6 +583,7 @@ export class ShareService {
         return this.changeSettings(argument as ShareConfig)
       case 'log-level':
         this.leastLevel = levelOf(String(argument))
+        if (this.queueThreads !== undefined) this.queueThreads.logLevel = this.leastLevel
         return {}
       case 'hand-over':
         // The main thread sends a HandOver.
@@ -517,6 +595,22 @@ export class ShareService {
     }
   }
 }
+
+/** Commands that other threads need not stand still for. */
+const readingCommands: readonly WorkerCommand['name'][] = [
+  'state',
+  'figures',
+  'inodes',
+  'totals',
+  'latency',
+  'fault-list',
+  'locks',
+  'log-level',
+  // It waits for the threads by itself, and not for long.
+  'hand-over',
+  // It has ended them.
+  'remove',
+]
 
 /** Returns true for what is wrong with a share that another process hands over. */
 function isTakeOverRefusal(error: unknown): error is Error {

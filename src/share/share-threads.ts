@@ -39,7 +39,8 @@ export class OwnThread implements ShareThread {
   constructor(private readonly loaded: LoadedProgram | undefined) {}
 
   run(start: WorkerStart, handle: (message: WorkerMessage) => void): RunningProgram {
-    const worker = startWorker(this.loaded, start, [start.commandPort])
+    const programText = start.config.queueThreads > 1 ? this.loaded?.text : undefined
+    const worker = startWorker(this.loaded, { ...start, programText }, [start.commandPort])
     worker.on('message', handle)
     return { gone: endOf(worker), allowed: () => {} }
   }

@@ -1,6 +1,8 @@
-/** A thread of one share, which may block, or of several, which take turns in Node's event loop. */
+/** A thread of one share, which may block, or of its queues, or of several shares, which take turns in Node's event loop. */
 import { parentPort, workerData } from 'node:worker_threads'
 import { Neighbours } from 'vhost-user-ts'
+import { serveQueues } from './queue-thread.js'
+import type { QueueThreadStart } from './queue-thread-messages.js'
 import { mayPass, runShare, runShareFromNode } from './share-program.js'
 import type {
   Milestone,
@@ -52,6 +54,10 @@ function serveSeveral(): void {
 
 // The threads' own classes start this worker with this data. No top-level await: the thread of a share that is added later
 // runs this as one script.
-const data = workerData as WorkerStart | { readonly config?: undefined }
-if (data.config === undefined) serveSeveral()
+const data = workerData as
+  | QueueThreadStart
+  | (WorkerStart & { readonly queueThread?: undefined })
+  | { readonly queueThread?: undefined; readonly config?: undefined }
+if (data.queueThread !== undefined) serveQueues(data)
+else if (data.config === undefined) serveSeveral()
 else serveOne(data)

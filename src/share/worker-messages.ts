@@ -23,10 +23,12 @@ export interface WorkerStart {
   /** The port for commands. An eventfd announces each one, because the thread blocks outside JavaScript. */
   readonly commandPort: MessagePort
   readonly commandFd: number
-  /** The memory of the share's counters. */
-  readonly counters: SharedArrayBuffer
+  /** The memory of the share's counters: a block for each thread of its queues. */
+  readonly counters: readonly SharedArrayBuffer[]
   /** One 32-bit word: the number of trace chunks that the main thread has written. */
   readonly traceAcks: SharedArrayBuffer
+  /** The program of the thread as one script; undefined: it is in a file, which the thread can open before it is confined. */
+  readonly programText?: string | undefined
   /** One 32-bit word: the number of the last milestone that the thread may pass, or GIVEN_UP. */
   readonly allowed: SharedArrayBuffer
 }

@@ -135,6 +135,10 @@ const mistakes: Readonly<Record<string, readonly [args: readonly string[], compl
     [...share, '--share-threads', '0'],
     "--share-threads: '0' is not a whole number (threads) from 1 to 4096",
   ],
+  'too many threads for queues': [
+    [...share, '--queue-threads', '65'],
+    "--queue-threads: '65' is not a whole number (threads) from 1 to 64",
+  ],
   'two shares at one socket': [
     ['--share', shareWords, '--share', shareWords],
     `--share: socket ${path('socket')}: another share listens there already`,

@@ -27,9 +27,10 @@ export class GuestRound {
   private readonly running: RunningCommand
   private readonly left: Left[] = []
 
-  constructor(guest: Guest, number: number, seed: number, seconds: number) {
+  /** `where`: the share in the guest. */
+  constructor(guest: Guest, number: number, seed: number, seconds: number, where = WHERE) {
     this.directory = `round-${number}`
-    const path = `${WHERE}/${this.directory}`
+    const path = `${where}/${this.directory}`
     this.running = guest.spawn(`file-soak ${path} ${seed} ${PROCESSES} ${seconds}`, {
       timeoutMs: 1000 * seconds + GRACE_MS,
     })

@@ -45,6 +45,13 @@ export const processOptions = [
     text: 'serve the share on a thread of its own, however many shares there are: no other one waits when the host holds it up',
   },
   {
+    name: 'queue-threads',
+    argument: 'n',
+    kind: { type: 'count', min: 1, max: 64, unit: 'threads' },
+    scope: 'share',
+    text: 'the most threads that serve the request queues of a share, if its front-end offers several. By default one for two processors, at most 4',
+  },
+  {
     name: 'rlimit-nofile',
     argument: 'n',
     kind: { type: 'count', min: 0, max: 2 ** 30, unit: 'files' },

@@ -3,9 +3,12 @@ import type { PassthroughOptions } from '../passthrough-options.js'
 import { HandleLife, type HostFileSystems } from './host-file-system.js'
 import type { InodeTable } from './inode-table.js'
 import { statxIsNameless } from './statx.js'
+import type { TableSpace } from './table-space.js'
 
-/** Opens of the guest that are refused and asked again at the same time, at most. */
+/** A power of two: opens of the guest that are refused and asked again at the same time. */
 const MAX_REFUSED = 256
+/** The numbers of one: the thread of the guest, and the lower and upper half of the inode's node id. */
+const REFUSED_WORDS = 3
 /** A power of two: directories that have been found in use lately. */
 const MAX_CHECKED = 256
 /** A directory in use is not looked at again for this long. */
@@ -24,11 +27,17 @@ interface Share {
 export class RemovedByHost {
   private readonly st = new Int32Array(Statx.WORDS)
   /** The inode that an open by a thread of the guest was refused last, by thread. */
-  private readonly refused = new Map<number, number>()
+  private readonly refused: Int32Array
   private readonly checkedSlots = new Int32Array(MAX_CHECKED)
   private readonly checkedMs = new Float64Array(MAX_CHECKED)
 
-  constructor(private readonly share: Share) {}
+  /** `space`: the guest may ask again on another queue, which another thread serves. */
+  constructor(
+    private readonly share: Share,
+    space: TableSpace,
+  ) {
+    this.refused = space.words('refused')
+  }
 
   /** Returns true if the guest remembers names, and the host tells by the number of links what has none. */
   canBe(slot: number, fd: number): boolean {
@@ -52,15 +61,14 @@ export class RemovedByHost {
    */
   insists({ nodeid, pid }: Request): boolean {
     const { refused } = this
-    const insists = refused.get(pid) === nodeid
-    refused.delete(pid)
-    if (insists) return true
-    for (const oldest of refused.keys()) {
-      if (refused.size < MAX_REFUSED) break
-      refused.delete(oldest)
-    }
-    refused.set(pid, nodeid)
-    return false
+    const at = (pid & (MAX_REFUSED - 1)) * REFUSED_WORDS
+    const low = nodeid | 0
+    const high = Math.floor(nodeid / 2 ** 32)
+    const insists = refused[at] === pid && refused[at + 1] === low && refused[at + 2] === high
+    refused[at] = pid
+    refused[at + 1] = insists ? 0 : low
+    refused[at + 2] = high
+    return insists
   }
 
   /** Returns true if a directory, in which a name was not found, has no name itself. */

@@ -19,11 +19,11 @@ export const CHUNK_PARTS = [
 export type ChunkPart = (typeof CHUNK_PARTS)[number]
 
 /** Tables with a few numbers of their own. */
-export const WORD_PARTS = ['inodes', 'descriptors', 'index', 'files', 'directories'] as const
+export const WORD_PARTS = ['inodes', 'descriptors', 'index', 'files', 'directories', 'refused'] as const
 export type WordPart = (typeof WORD_PARTS)[number]
 
 /** Room for the numbers of one table. */
-export const WORDS_EACH = 256
+export const WORDS_EACH = 768
 
 /** The memory in which the tables of a share lie: that of one thread, or memory that several threads share. */
 export interface TableSpace {

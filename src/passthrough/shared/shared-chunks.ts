@@ -11,7 +11,7 @@ const SLOT_BYTES: Readonly<Record<ChunkPart, number>> = {
   versions: 24,
   dirty: 8,
   files: 48,
-  directories: 32,
+  directories: 40,
 }
 
 /** The longest shared memory that can grow. */

@@ -50,15 +50,23 @@ export class SharedFdBudget extends FdBudget {
   }
 }
 
+/** The place of a thread among those that serve a share together. */
+export interface SharedPlace {
+  readonly memory: TableMemory
+  /** The number of the thread; 0 for the owner of the connection. */
+  readonly thread: number
+  /** Returns true while no other thread serves the share. */
+  isAlone(): boolean
+  /** From now on one thread has to serve the session: others soon stand still, and leave everything to the owner. */
+  needsOneThread(reason: string): void
+}
+
 /** One thread's way to the memory that the threads of a share have together. */
 export class SharedSpace implements TableSpace {
   readonly guard: TableLock
   readonly devices: SharedDeviceNumbers
   readonly shards: SharedShards
   readonly budget: FdBudget
-  /** True while no other thread serves the share, and until the end of the session. */
-  isAlone = false
-  needOneThread: (reason: string) => void = () => {}
   private readonly all: Int32Array
   private readonly layout: WordLayout
   private readonly epochs: Epochs
@@ -68,10 +76,10 @@ export class SharedSpace implements TableSpace {
 
   /** `fdLimit`: see FdBudget. */
   constructor(
-    private readonly memory: TableMemory,
-    readonly thread: number,
+    private readonly place: SharedPlace,
     fdLimit: number | Int32Array,
   ) {
+    const { memory, thread } = place
     const { threads } = memory
     const layout = wordLayout(threads)
     this.layout = layout
@@ -81,7 +89,21 @@ export class SharedSpace implements TableSpace {
     this.shards = new SharedShards(this.all.subarray(layout.shards, layout.made), memory.shards)
     this.budget = new SharedFdBudget(fdLimit, this.all, layout.budget)
     const epochs = this.all.subarray(layout.epochs, layout.parts)
-    this.epochs = new Epochs(epochs, thread, threads, (value) => this.free(value))
+    this.epochs = new Epochs(epochs, thread, threads, (value) =>
+      this.free(Math.floor(value / KINDS), value % KINDS),
+    )
+  }
+
+  get thread(): number {
+    return this.place.thread
+  }
+
+  get isAlone(): boolean {
+    return this.place.isAlone()
+  }
+
+  needOneThread(reason: string): void {
+    this.place.needsOneThread(reason)
   }
 
   words(part: WordPart): Int32Array {
@@ -91,8 +113,8 @@ export class SharedSpace implements TableSpace {
 
   chunks(part: ChunkPart): ChunkPlace {
     const at = 4 * (this.layout.made + CHUNK_PARTS.indexOf(part) * SharedChunks.MADE_WORDS)
-    const made = new Uint8Array(this.memory.words, at, 4 * SharedChunks.MADE_WORDS)
-    return new SharedChunks(part, this.memory.chunks[part], made)
+    const made = new Uint8Array(this.place.memory.words, at, 4 * SharedChunks.MADE_WORDS)
+    return new SharedChunks(part, this.place.memory.chunks[part], made)
   }
 
   /** Opens a batch: no descriptor and no row that this thread reads is freed before `leave`. */
@@ -111,13 +133,18 @@ export class SharedSpace implements TableSpace {
 
   /** The descriptor counts until it is closed. */
   close(fd: number): void {
-    this.epochs.retire(fd * KINDS + DESCRIPTOR)
+    this.retire(fd, DESCRIPTOR)
   }
 
   /** Returns a function that has `free` called for a slot once no thread can have read it. */
   retiring(free: (slot: number) => void): (slot: number) => void {
     const kind = this.freeSlot.push(free)
-    return (slot) => this.epochs.retire(slot * KINDS + kind)
+    return (slot) => this.retire(slot, kind)
+  }
+
+  private retire(n: number, kind: number): void {
+    if (this.isAlone) this.free(n, kind)
+    else this.epochs.retire(n * KINDS + kind)
   }
 
   hasten(): void {
@@ -130,9 +157,7 @@ export class SharedSpace implements TableSpace {
     }
   }
 
-  private free(value: number): void {
-    const kind = value % KINDS
-    const n = (value - kind) / KINDS
+  private free(n: number, kind: number): void {
     if (kind !== DESCRIPTOR) this.freeSlot[kind - 1](n)
     else {
       native.close(n)

@@ -95,7 +95,7 @@ class Model {
     )
     const hosts = new HostFileSystems()
     const opener = new NameOpener(this.rootFd)
-    this.space = new SharedSpace(memory, thread, fdLimit)
+    this.space = new SharedSpace({ memory, thread, isAlone: () => false, needsOneThread: () => {} }, fdLimit)
     const handles = FileHandles.usable(procFd, this.rootFd)
       ? new FileHandles(procFd, this.space.devices.mounts)
       : undefined

@@ -5,7 +5,7 @@ import type { ShareConfig } from '../../../src/share/share-config.js'
 import type { ShareThread, ThreadOfSeveral } from '../../../src/share/share-threads.js'
 import type { WorkerStart } from '../../../src/share/worker-messages.js'
 
-const plain = { ownThread: false, quota: undefined, fileSystem: undefined, trace: undefined }
+const plain = { ownThread: false, quota: undefined, fileSystem: undefined, trace: undefined, queueThreads: 1 }
 // The choice looks at nothing else.
 const share = (difference: Partial<ShareConfig> = {}) => ({ ...plain, ...difference }) as ShareConfig
 const some = (count: number) => Array.from({ length: count }, () => share())
@@ -112,6 +112,12 @@ t.test('a share that is alone is on the main thread, unless it cannot be', async
   t.same(alone(share({ ownThread: true })), ['own 1'])
   t.same(alone(share({ fileSystem })), ['own 1'])
   t.same(alone(share({ trace: '/trace' })), ['own 1'])
+  t.same(alone(share({ queueThreads: 2 })), ['own 1'])
+})
+
+t.test('shares with threads for their queues live together where there are many', async (t) => {
+  const all = Array.from({ length: 4 }, () => share({ queueThreads: 2 }))
+  t.same(names(choose(2, all, true), all), ['main', 'shared 1', 'main', 'shared 1'])
 })
 
 t.test('shares that are traced find a thread, although the main thread is the only one', async (t) => {

@@ -1,0 +1,24 @@
+import { has, InitFlag } from 'virtio-fs-ts/protocol'
+import type { ShareDevice } from './make-fs-device.js'
+import type { ShareConfig } from './share-config.js'
+
+/** Returns why a share with these settings always has one thread, or undefined if it may have several. */
+export function alwaysOneThread({ quota, fileSystem }: ShareConfig, mayBlock: boolean): string | undefined {
+  if (fileSystem !== undefined) return 'a module serves the share'
+  if (quota !== undefined) return 'the share has a quota'
+  return mayBlock ? undefined : 'the thread of the share has other work'
+}
+
+/** Returns why one thread has to serve the guest for now, or undefined if several may. */
+export function oneThreadNow({ interceptor, session }: ShareDevice): string | undefined {
+  const { agreed: agreement } = session
+  if (agreement === undefined) return 'the guest has not mounted the share'
+  if (interceptor.isTracing) return 'requests are traced'
+  if (interceptor.active) return 'requests are inspected or disturbed'
+  if (session.gate !== undefined) return 'the requests of the guest are limited'
+  if (session.withheld.size > 0) return 'opcodes are withheld'
+  if (has(agreement.flags, InitFlag.POSIX_LOCKS)) return 'record locks are those of the host'
+  if (has(agreement.flags, InitFlag.FLOCK_LOCKS)) return 'flock locks are those of the host'
+  if (has(agreement.flags, InitFlag.EXPORT_SUPPORT)) return 'the guest may export the share'
+  return undefined
+}

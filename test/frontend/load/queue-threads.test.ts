@@ -1,0 +1,148 @@
+/** Several threads serve the request queues of a share: no request is lost or carried out twice, whatever happens. */
+import { join } from 'node:path'
+import t from 'tap'
+import { DirtyPages, FrontendRequest } from 'vhost-user-ts/frontend'
+import { sleep } from '../../support/device/device.js'
+import { resume, suspend } from '../../support/device/migrate.js'
+import { ThreadedDevice } from '../../support/device/threaded-device.js'
+import { AppendLoad } from '../../support/fuse/append-load.js'
+import { Op, ROOT_ID } from '../../support/fuse/fuse-abi.js'
+import { EMPTY } from '../../support/fuse/fuse-client.js'
+import type { FuseGuest } from '../../support/fuse/fuse-guest.js'
+import { concat, u32, u64 } from '../../support/fuse/fuse-wire.js'
+import { mount } from '../../support/fuse/mount.js'
+import { tempDir } from '../../support/host/temp-dir.js'
+import { seeded } from '../../support/random.js'
+
+t.setTimeout(120_000)
+
+const MIB = 1 << 20
+const ROUNDS = 8
+
+for (const [threads, requestQueues] of [
+  [2, 2],
+  [2, 4],
+  [4, 4],
+  [4, 3],
+] as const) {
+  t.test(`${threads} threads serve ${requestQueues} queues`, async (t) => {
+    const served = await ThreadedDevice.start(t, threads)
+    const fs = mount(t, served.device, { requestQueues })
+    await served.inUse(Math.min(threads, requestQueues))
+    const load = new AppendLoad(served.device, fs, 'load')
+    const queues = Array.from({ length: requestQueues }, (_, n) => n + 1)
+    for (let round = 0; round < 50; round++) {
+      for (const queue of queues) load.submit(1 + ((round * queue) % 10), queue)
+      for (const queue of queues) load.collect(queue)
+    }
+    load.assertExact()
+    t.equal((await served.threads()).inUse, Math.min(threads, requestQueues))
+    const { WRITE } = (await served.ask<{ requests: Record<string, number> }>('counts')).requests
+    t.ok(WRITE !== undefined && WRITE > 50 * requestQueues, 'each thread counts')
+    fs.close()
+  })
+}
+
+/** What happens to a device while all of its threads have requests. */
+const events: Readonly<Record<string, (fs: FuseGuest, served: ThreadedDevice) => void | Promise<void>>> = {
+  'a queue of another thread stops and starts': ({ frontend }) => {
+    frontend.startQueue(2, frontend.stopQueue(2))
+  },
+  'a queue of the first thread stops and starts': ({ frontend }) => {
+    frontend.startQueue(1, frontend.stopQueue(1))
+  },
+  'all queues stop and start': (fs) => resume(fs, suspend(fs)),
+  'a queue is disabled and enabled': ({ frontend }) => {
+    frontend.setState(FrontendRequest.SET_VRING_ENABLE, 4, 0)
+    frontend.setState(FrontendRequest.SET_VRING_ENABLE, 4, 1)
+  },
+  'the addresses of a ring are sent again': ({ frontend }) => frontend.sendAddresses(3),
+  'memory comes and goes': ({ frontend }) => {
+    frontend.removeRegion(frontend.addRegion(MIB))
+  },
+  'the front-end sends all memory again': ({ frontend }) => frontend.sendMemoryTable(),
+  'the front-end logs writes for a while': ({ frontend }) => new DirtyPages(frontend).end(),
+  'a trace begins and ends': async (_, served) => {
+    await served.ask('trace', true)
+    await served.ask('trace', false)
+  },
+  'counting of overlap begins and ends': async (_, served) => {
+    await served.ask('inspect', true)
+    await served.ask('inspect', false)
+  },
+  'a limit comes and goes': async (_, served) => {
+    await served.ask('limits', { iops: '1000000' })
+    await served.ask('limits', { iops: 'none' })
+  },
+  'a fault comes and goes': async (_, served) => {
+    await served.ask('fault-add', { opcodes: ['WRITE'], delay: { fixedMs: 1 } })
+    await served.ask('fault-clear')
+  },
+  'opcodes are withheld for a while': async (_, served) => {
+    await served.ask('withhold', ['LSEEK'])
+    await served.ask('withhold', [])
+  },
+  'settings change': async (_, served) => {
+    await served.ask('set', { 'keep-cache': 'on' })
+  },
+  'somebody looks at its figures': async (_, served) => {
+    await served.ask('report')
+  },
+  'another process takes its place': async (_, served) => {
+    await served.replace()
+    await served.ask('trace', false)
+  },
+}
+
+for (const [what, happens] of Object.entries(events)) {
+  t.test(`${what}, under load`, async (t) => {
+    const trace = ['--trace', join(tempDir(t), 'trace')]
+    const served = await ThreadedDevice.start(t, 3, trace, { storage: 'disk' })
+    await served.ask('trace', false)
+    const fs = mount(t, served.device, { requestQueues: 4 })
+    const load = new AppendLoad(served.device, fs, 'load')
+    const file = fs.create(ROOT_ID, 'synced', 2)
+    const args = concat(u64(file.handle), u32(0, 0))
+    const sync = { opcode: Op.FSYNC, nodeid: file.nodeid, args, reply: EMPTY }
+    const queues = [1, 2, 3, 4]
+    for (let round = 0; round < ROUNDS; round++) {
+      await served.inUse(3)
+      // The host carries these out in the background.
+      const synced = queues.flatMap((queue) => [fs.start(sync, queue), fs.start(sync, queue)])
+      for (const queue of queues) load.submit(10 + ((round * queue) % 10), queue)
+      await happens(fs, served)
+      for (const queue of queues) load.submit(1, queue)
+      for (const queue of queues) load.collect(queue)
+      synced.forEach((call, n) => {
+        while (call.reply === undefined) fs.finish(queues[n >> 1])
+        t.equal(call.reply.error, 0)
+      })
+    }
+    load.assertExact()
+    fs.close()
+  })
+}
+
+t.test('all of that, at random moments', async (t) => {
+  const random = seeded(t)
+  const trace = ['--trace', join(tempDir(t), 'trace')]
+  const served = await ThreadedDevice.start(t, 3, trace, { storage: 'disk' })
+  await served.ask('trace', false)
+  const fs = mount(t, served.device, { requestQueues: 4 })
+  const load = new AppendLoad(served.device, fs, 'load')
+  const queues = [1, 2, 3, 4]
+  const happenings = Object.entries(events).filter(([what]) => !what.startsWith('another process'))
+  const endMs = performance.now() + 6000
+  let count = 0
+  while (performance.now() < endMs) {
+    for (const queue of queues) load.submit(1 + random.below(15), queue)
+    await random.pick(happenings)[1](fs, served)
+    for (const queue of queues) load.collect(queue)
+    // As likely before the queues are lent as after that.
+    await sleep(random.below(100))
+    count++
+  }
+  load.assertExact()
+  t.pass(`${count} of them`)
+  fs.close()
+})
