@@ -6,11 +6,14 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, renameSync, statSync, unlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { fetchBundle } from '../../vm/packages/bundle.js'
 import { collectedProgram } from '../../vm/packages/collected-program.js'
 import { isRoot } from '../support/device/cases.js'
 import { Device, sleep } from '../support/device/device.js'
+import { LiveDevice } from '../support/device/live-device.js'
+import { migrate } from '../support/device/migrate.js'
 import { ROOT_ID } from '../support/fuse/fuse-abi.js'
 import type { FuseGuest } from '../support/fuse/fuse-guest.js'
 import { mount } from '../support/fuse/mount.js'
@@ -20,6 +23,7 @@ import { tempDir } from '../support/host/temp-dir.js'
 t.setTimeout(120_000)
 
 const FILES = 900
+const HIDDEN_TYPE = fileURLToPath(new URL('../../../test/support/host/hidden-type.c', import.meta.url))
 const needs =
   !isRoot || !existsSync('/dev/fuse') ? 'needs root and /dev/fuse: it mounts a FUSE file system' : false
 
@@ -95,6 +99,78 @@ t.test('when descriptors run out, the error is ENFILE, and never ESTALE', { skip
   for (const node of nodes.slice(0, 100)) fs.forget(node, 1n)
   fs.lookup(ROOT_ID, `file-${FILES - 1}`)
   t.ok(await device.waitForLog((line) => line.msg.startsWith('out of file descriptors')))
+  fs.close()
+})
+
+/** Returns the launcher of a device that does not know the type of FUSE file systems. */
+function unaware(t: Test): string[] {
+  const library = join(tempDir(t), 'hidden-type.so')
+  const args = [
+    '-std=gnu11',
+    '-O2',
+    '-Wall',
+    '-Werror',
+    '-shared',
+    '-fPIC',
+    '-o',
+    library,
+    HIDDEN_TYPE,
+    '-ldl',
+  ]
+  t.equal(spawnSync('cc', args, { stdio: 'inherit' }).status, 0)
+  return [`LD_PRELOAD=${library}`]
+}
+
+/** Allows descriptors of all files, but for half of these only while inodes may do without. */
+const FEW = ['--rlimit-nofile', '1200']
+
+t.test(
+  'an inode without a descriptor is found by the process that replaces the device',
+  { skip: needs },
+  async (t) => {
+    const directory = await bindMount(t, FILES)
+    const live = await LiveDevice.start(t, FEW, { directory, launcher: unaware(t) })
+    const fs = mount(t, live.device)
+    const { nodes } = lookUpAll(fs, FILES)
+    const ofFiles = () => live.device.openFiles().filter((path) => path.includes('/file-')).length
+    t.ok(ofFiles() < FILES, 'descriptors were closed')
+    for (let n = 0; n < 2; n++) await live.replace()
+    dropCaches()
+    t.equal(nodes.filter((node) => fs.getattr(node).attr.nlink === 1).length, FILES)
+    t.equal(ofFiles(), FILES, 'handles are not trusted any more')
+
+    await live.replace()
+    for (let n = 0; n < 40; n++) {
+      writeFileSync(join(directory, `new-${n}`), '')
+      fs.lookup(ROOT_ID, `new-${n}`)
+    }
+    for (let n = 0; n < FILES; n++) renameSync(join(directory, `file-${n}`), join(directory, `moved-${n}`))
+    t.equal(fs.lookup(ROOT_ID, 'moved-5').nodeid, nodes[5])
+    dropCaches()
+    t.equal(nodes.filter((node) => fs.getattr(node).attr.nlink === 1).length, FILES, 'nor in the next one')
+    fs.close()
+  },
+)
+
+t.test('a guest moves by file handles, and some are dead', { skip: needs }, async (t) => {
+  const directory = await bindMount(t, FILES)
+  const args = [...FEW, '--migration-mode', 'file-handles', '--keep-alive']
+  const options = { directory, launcher: unaware(t) }
+  const [from, to] = [await Device.start(t, args, options), await Device.start(t, args, options)]
+  const start = () => {
+    const fs = mount(t, from)
+    return { fs, nodes: lookUpAll(fs, FILES).nodes }
+  }
+  const first = start()
+  t.throws(() => migrate(first.fs, to, dropCaches), 'the source does not know it, and is to go on')
+  await to.waitForLog(({ reason }) => /cannot be opened by file handle.*guest-error/.test(reason ?? ''))
+  first.fs.close()
+
+  const { fs, nodes } = start()
+  dropCaches()
+  for (const node of nodes.slice(0, 100)) fs.getattr(node)
+  migrate(fs, to, dropCaches)
+  t.equal(nodes.filter((node) => fs.getattr(node).attr.nlink === 1).length, FILES, 'the source knows it')
   fs.close()
 })
 

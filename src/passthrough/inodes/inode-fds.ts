@@ -93,7 +93,7 @@ export class InodeFds {
     private readonly budget: FdBudget,
     private readonly handles: FileHandles | undefined,
     private readonly hosts: HostFileSystems,
-    private readonly places: LastPlaces,
+    readonly places: LastPlaces,
     /** Called when there is no room for a descriptor and the guest gets ENFILE. */
     private readonly outOfFds: () => void,
     private readonly space: TableSpace,
@@ -158,10 +158,24 @@ export class InodeFds {
     return this.handles !== undefined
   }
 
-  /** Takes over a descriptor by which kept handles of a device are opened. Returns false if none can be opened here. */
-  adoptMount(device: number, fd: number): boolean {
+  /**
+   * Takes over a descriptor by which kept handles of a device are opened; `hasDeadHandles`: one has died before its file.
+   * Returns false if none can be opened here.
+   */
+  adoptMount(device: number, fd: number, hasDeadHandles: boolean): boolean {
     this.handles?.adopt(device, fd)
+    if (hasDeadHandles) this.hosts.of(device, fd).handleLife = HandleLife.AsCache
     return this.handles !== undefined
+  }
+
+  /** Returns how long the handle of a slot's file lasts. */
+  handleLifeOf(slot: number): HandleLife {
+    return this.hosts.lifeOn(this.chunkOf(slot).device[slot & CHUNK_MASK])
+  }
+
+  /** The devices on which a handle has died before its file. */
+  get devicesWithDeadHandles(): number[] {
+    return [...this.mounts.keys()].filter((device) => this.hosts.lifeOn(device) === HandleLife.AsCache)
   }
 
   /**

@@ -1,20 +1,21 @@
 import { ESTALE, Statx } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import type { MemoryAccount } from '../memory-account.js'
-import { STATX_MASK, statxIsSame } from './statx.js'
+import { STATX_MASK } from './statx.js'
 
 const { O_NOFOLLOW, O_PATH, RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, STATX_BTIME } = native.constants
 
-/** Seconds and nanoseconds. */
-const BIRTH_WORDS = [Statx.BTIME, Statx.BTIME + 1, Statx.BTIME + 2]
+const MASK = STATX_MASK | STATX_BTIME
 
 /** Approximate memory of a remembered place in addition to its name. */
 const BYTES_EACH = 512
 
-interface Place {
+/** Where an inode was, and what tells it from others that are there later. */
+export interface Place {
   /** The name below the root, NUL-terminated. */
   readonly name: Uint8Array
-  readonly st: Int32Array
+  /** See `identityOf`. */
+  readonly identity: readonly number[]
 }
 
 /**
@@ -40,15 +41,25 @@ export class LastPlaces {
    */
   remember(slot: number, fd: number): boolean {
     const name = this.nameOf(fd)
-    const st = new Int32Array(Statx.WORDS)
-    if (native.fstatx(fd, STATX_MASK | STATX_BTIME, st) < 0) return false
+    const { st } = this
+    if (native.fstatx(fd, MASK, st) < 0) return false
     // The host may have opened the file by its handle without looking for its name. It is still where it was, then.
     if (name === undefined) return Statx.nlink(st) > 0 && !this.hasLostName(fd)
-    this.forget(slot)
-    if (!this.memory.hasRoom('places', BYTES_EACH)) return true
-    this.bySlot.set(slot, { name, st })
-    this.memory.add('places', BYTES_EACH)
+    this.adopt(slot, { name, identity: identityOf(st) })
     return true
+  }
+
+  /** Takes over what another process has remembered, if there is memory for it. */
+  adopt(slot: number, place: Place): void {
+    this.forget(slot)
+    if (!this.memory.hasRoom('places', BYTES_EACH)) return
+    this.bySlot.set(slot, place)
+    this.memory.add('places', BYTES_EACH)
+  }
+
+  /** All places, by slot. */
+  entries(): Iterable<[slot: number, place: Place]> {
+    return this.bySlot.entries()
   }
 
   /** Opens the inode at its last place with O_PATH. Returns -ESTALE if another file or none is there. */
@@ -59,7 +70,8 @@ export class LastPlaces {
     const fd = native.openat2(this.rootFd, place.name, 0, O_PATH | O_NOFOLLOW, 0, resolve)
     if (fd < 0) return -ESTALE
     const { st } = this
-    if (native.fstatx(fd, STATX_MASK | STATX_BTIME, st) === 0 && isSameInode(place.st, st)) return fd
+    const isSame = (word: number, n: number) => word === place.identity[n]
+    if (native.fstatx(fd, MASK, st) === 0 && identityOf(st).every(isSame)) return fd
     native.close(fd)
     return -ESTALE
   }
@@ -77,11 +89,9 @@ export class LastPlaces {
   }
 }
 
-/** Returns true if two inodes with one number are the same. Compares the birth time, if the host has it. */
-function isSameInode(a: Int32Array, b: Int32Array): boolean {
-  return (
-    statxIsSame(a, b) &&
-    Statx.mode(a) >>> 12 === Statx.mode(b) >>> 12 &&
-    BIRTH_WORDS.every((word) => a[word] === b[word])
-  )
+/** What stays the same while an inode exists: its number, device, type and, if the host has it, time of birth. */
+function identityOf(st: Int32Array): number[] {
+  const [low, high, nanoseconds] = [st[Statx.BTIME], st[Statx.BTIME + 1], st[Statx.BTIME + 2]]
+  const { INO, DEV_MAJOR, DEV_MINOR } = Statx
+  return [st[INO], st[INO + 1], st[DEV_MAJOR], st[DEV_MINOR], Statx.mode(st) >>> 12, low, high, nanoseconds]
 }

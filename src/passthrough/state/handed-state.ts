@@ -10,6 +10,7 @@ import {
   LOCKS,
 } from '../../state/handle-records.js'
 import { blankInode, FREE_INODES, INODES, InodeEncoder } from '../../state/inode-records.js'
+import { PLACES, PlaceRecords } from '../../state/place-records.js'
 import { type Records, recordSection, textSection } from '../../state/sections.js'
 import type { Handles } from '../files/handles.js'
 import type { OpenDirectory } from '../files/open-directory.js'
@@ -21,7 +22,8 @@ import { directoryRecords, fileRecords, freeRecords, handlesOf, lockRecords } fr
 
 /**
  * Section HDEV: the numbers of the host's file systems, by what statx says of them, and those for which a descriptor comes
- * that opens file handles; and the number of inodes, which versions before did not say.
+ * that opens file handles; the number of inodes, and the file systems whose handles are not trusted, which versions before
+ * did not say.
  */
 export const HANDED_DEVICES = { tag: 'HDEV', version: 1, isRequired: true } as const
 
@@ -67,8 +69,10 @@ export class HandedState {
       devices: [...inodes.knownDevices],
       mounts: [...mounts.keys()],
       inodes: inodes.count,
+      deadHandles: inodes.fds.devicesWithDeadHandles,
     })
     yield recordSection(INODES, this.inodes())
+    yield recordSection(PLACES, this.places())
     yield recordSection(FREE_INODES, freeRecords(inodes.freeSlots()))
     const withFile = ({ fd, directFd }: OpenFile) => {
       pass(fd)
@@ -97,6 +101,12 @@ export class HandedState {
       if (record.hasFd) this.pass(inodes.fds.openFd(slot))
       yield this.encoder.encode(record)
     }
+  }
+
+  private *places(): Records {
+    const { inodes } = this.share
+    for (const [slot, place] of inodes.fds.places.entries())
+      if (inodes.isKnown(slot)) yield PlaceRecords.encode({ slot, ...place })
   }
 
   private *carriers(): Records {

@@ -210,7 +210,7 @@ export class LoadedState {
     const fd = this.mounts.open(device, handle)
     if (fd >= 0 && native.fstatx(fd, STATX_MASK, st) === 0 && Statx.mode(st) >>> 12 === type) return fd
     if (fd >= 0) native.close(fd)
-    if (fd !== -ESTALE || !rests)
+    if (fd !== -ESTALE || !rests || !this.mounts.hasLastingHandles(device))
       return this.lose('inodes that cannot be opened by file handle', record, fd < 0 ? fd : -ESTALE)
     // The file is gone, and the source would have found no more. The file system is the source's: see Mounts.
     this.lostSlots.add(slot)

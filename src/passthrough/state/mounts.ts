@@ -3,6 +3,7 @@ import * as native from 'virtiofsd-ts-native'
 import { damaged } from '../../state/blocks.js'
 import type { FdBudget } from '../inodes/fd-budget.js'
 import { FileHandles } from '../inodes/file-handles.js'
+import { HandleLife, handleLifeAt } from '../inodes/host-file-system.js'
 import { openBelow } from '../inodes/open-below.js'
 import type { NameOpener } from '../names/name-opener.js'
 
@@ -57,6 +58,12 @@ export class Mounts {
   open(device: number, handle: Uint8Array): number {
     const fd = this.fds.get(device)
     return fd === undefined ? -EOPNOTSUPP : native.inodeOpenByHandle(fd, handle, O_PATH | O_NOFOLLOW)
+  }
+
+  /** Returns true if the handles of a device are valid as long as their files exist. */
+  hasLastingHandles(device: number): boolean {
+    const fd = this.fds.get(device)
+    return fd !== undefined && handleLifeAt(fd) === HandleLife.AsFile
   }
 
   close(): void {

@@ -19,6 +19,7 @@ import type { Handles } from '../files/handles.js'
 import type { OpenDirectory } from '../files/open-directory.js'
 import { NO_FD, type OpenFile } from '../files/open-file.js'
 import { FileHandles } from '../inodes/file-handles.js'
+import { HandleLife } from '../inodes/host-file-system.js'
 import { type InodeTable, TYPE_DIRECTORY } from '../inodes/inode-table.js'
 import type { LockOperations } from '../locks/locks.js'
 import type { NameOpener } from '../names/name-opener.js'
@@ -173,7 +174,9 @@ export class SavedState {
     const { record, options } = this
     const { inodes } = this.share
     const byHandle = options.mode === 'file-handles'
-    record.handle = byHandle ? inodes.fds.keptHandle(slot) : undefined
+    // A handle that may be dead already is of no use to the destination.
+    const mayRest = byHandle && inodes.fds.handleLifeOf(slot) !== HandleLife.AsCache
+    record.handle = mayRest ? inodes.fds.keptHandle(slot) : undefined
     record.rests = record.handle !== undefined
     if (record.rests) return true
     const wasOpen = inodes.fds.isOpen(slot)

@@ -22,6 +22,7 @@ import {
   LockRecords,
 } from '../../state/handle-records.js'
 import { FREE_INODES, INODES, InodeDecoder, type InodeRecord } from '../../state/inode-records.js'
+import { PLACES, type PlaceRecord, PlaceRecords } from '../../state/place-records.js'
 import { objectOf, type SectionTaker } from '../../state/sections.js'
 import type { FileOpener } from '../files/file-opener.js'
 import type { Handles } from '../files/handles.js'
@@ -95,6 +96,7 @@ export class TakenState {
     return [
       { kind: HANDED_DEVICES, take: (contents) => this.devices(objectOf(contents)) },
       { kind: INODES, take: (contents) => this.decoder.decode(contents, (record) => this.inode(record)) },
+      { kind: PLACES, take: (contents) => PlaceRecords.decode(contents, (place) => this.place(place)) },
       { kind: FREE_INODES, take: free(inodes) },
       { kind: FILES, take: (contents) => FileRecords.decode(contents, (file) => this.file(file)) },
       { kind: FREE_FILES, take: free(files) },
@@ -129,14 +131,15 @@ export class TakenState {
     directories.restored()
   }
 
-  private devices({ devices, mounts, inodes: count }: Record<string, unknown>): void {
+  private devices({ devices, mounts, inodes: count, deadHandles = [] }: Record<string, unknown>): void {
     const { inodes, options } = this.share
     if (typeof count === 'number') inodes.expect(Math.min(count, options.inodeLimit))
     // The program that wrote this runs beside us, and is ours or the version before.
     inodes.adoptDevices(devices as readonly (readonly [string, number])[])
     for (const device of mounts as readonly number[]) {
       const fd = this.takeFd()
-      if (!inodes.fds.adoptMount(device, fd)) native.close(fd)
+      const hasDeadHandles = (deadHandles as readonly number[]).includes(device)
+      if (!inodes.fds.adoptMount(device, fd, hasDeadHandles)) native.close(fd)
     }
   }
 
@@ -154,6 +157,12 @@ export class TakenState {
     else if (!record.isLost && !inodes.fds.opensHandles)
       throw new StateError('the guest knows inodes by file handles, which this process does not open')
     inodes.adopt(record, fd)
+  }
+
+  private place({ slot, name, identity }: PlaceRecord): void {
+    const { inodes } = this.share
+    if (!inodes.isKnown(slot)) throw damaged(`inode ${slot} has a place and is not known`)
+    inodes.fds.places.adopt(slot, { name, identity })
   }
 
   private file(record: FileRecord): void {

@@ -13,6 +13,7 @@ import {
   LockRecords,
 } from '../../../src/state/handle-records.js'
 import { InodeDecoder, InodeEncoder, type InodeRecord } from '../../../src/state/inode-records.js'
+import { type PlaceRecord, PlaceRecords } from '../../../src/state/place-records.js'
 import {
   objectOf,
   recordSection,
@@ -113,6 +114,29 @@ t.test('a record that is longer than this version’s is read as far as it is kn
     { slot: 5, generation: 6 },
     { slot: 1, generation: 0 },
   ])
+  t.end()
+})
+
+t.test('the bytes of a place do not change, and one that is cut is refused', (t) => {
+  const name = new TextEncoder().encode('a/b\0')
+  const place: PlaceRecord = { slot: 5, name, identity: [-1, 2, 3, 4, 5, 6, 7, 8] }
+  const bytes = PlaceRecords.encode(place)
+  const words = ['ffffffff', ...[2, 3, 4, 5, 6, 7, 8].map((word) => `0${word}000000`)]
+  t.equal(Buffer.from(bytes).toString('hex'), ['2c000400', '05000000', ...words, '612f6200'].join(''))
+  const places: PlaceRecord[] = []
+  PlaceRecords.decode(bytes, (one) => places.push(one))
+  t.strictSame(places, [place])
+  const short = bytes.slice(0, -1)
+  short[0]--
+  const longName = bytes.slice()
+  longName[2]++
+  for (const wrong of [
+    bytes.slice(0, -1),
+    short,
+    longName,
+    PlaceRecords.encode({ ...place, name: name.slice(0, 3) }),
+  ])
+    t.throws(() => PlaceRecords.decode(wrong, () => {}), { name: 'StateError' })
   t.end()
 })
 
