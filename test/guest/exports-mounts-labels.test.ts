@@ -1,15 +1,16 @@
 /**
  * --export, --announce-submounts and --security-label in a guest, whose kernel makes the file handles, mounts and
- * labels.
+ * labels; and file systems that the host mounts on demand.
  */
-import { execFileSync } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { DeviceProcess } from '../../vm/device/device-process.js'
 import type { Guest } from '../../vm/guest/guest.js'
 import { isRoot } from '../support/device/cases.js'
+import { type ShareWithAutomount, shareWithAutomount } from '../support/host/automount.js'
 import {
   bootWith,
   expectQuietKernel,
@@ -33,6 +34,12 @@ async function serveMounts(t: Test, tag: string, args: string[]): Promise<Shared
     await device.stop()
     rmSync(path, { recursive: true, force: true })
   })
+  return { tag, path, device }
+}
+
+async function serveDirectory(t: Test, tag: string, path: string): Promise<SharedDirectory> {
+  const device = await DeviceProcess.start({ device: 'virtiofsd-ts', sharedDir: path })
+  t.teardown(() => device.stop())
   return { tag, path, device }
 }
 
@@ -72,6 +79,25 @@ async function submounts(t: Test, guest: Guest): Promise<void> {
   await guest.output('umount /announced')
 }
 
+/** The guest walks into a directory over which the host mounts a file system on demand, as autofs and systemd do. */
+async function mountsOnDemand(t: Test, guest: Guest, tag: string, share: ShareWithAutomount): Promise<void> {
+  const auto = `/${tag}/auto`
+  for (const round of [1, 2]) {
+    // Names alone: ls looks each of them up.
+    t.equal(await guest.output(`echo /${tag}/*`), `${auto}\n`)
+    t.equal(await share.countMounts(), round - 1, 'a listing mounts nothing')
+    t.equal(await guest.output(`ls ${auto}`), 'inside\n')
+    t.equal(await share.countMounts(), round)
+    await guest.output(`echo text > ${auto}/inside && mkdir ${auto}/sub && echo more > ${auto}/sub/file`)
+    t.equal(await guest.output(`cat ${auto}/inside ${auto}/sub/file`), 'text\nmore\n')
+    t.equal(readFileSync(join(share.directory, 'auto/sub/file'), 'utf8'), 'more\n')
+    t.match(await guest.output("awk '{ print $5 }' /proc/self/mountinfo"), new RegExp(`^${auto}$`, 'm'))
+    // The guest forgets it, so the host can unmount it, and mounts it again when somebody walks into it.
+    await guest.output(`umount ${auto} && echo 2 > /proc/sys/vm/drop_caches`)
+    t.equal(spawnSync('umount', [join(share.directory, 'auto')], { stdio: 'inherit' }).status, 0)
+  }
+}
+
 async function labels(t: Test, guest: Guest, labelled: SharedDirectory): Promise<void> {
   const script = 'import os, sys; print(os.getxattr(sys.argv[1], "security.selinux", follow_symlinks=False))'
   await guest.output('cd /labelled && echo text > file && mkdir directory && ln -s file link && mkfifo fifo')
@@ -95,9 +121,13 @@ else {
         await serveMounts(t, 'announced', []),
         await serveMounts(t, 'hidden', ['--no-announce-submounts']),
       ]
+      const onDemand = await shareWithAutomount(t)
+      if (onDemand !== undefined) shares.push(await serveDirectory(t, 'on-demand', onDemand.directory))
       const guest = await bootWith(t, shares, { kernel, qemu, kernelArgs: ['security=selinux', 'selinux=1'] })
       await t.test('file handles', (t) => exports(t, guest, exported))
       await t.test('mounts inside of a share', (t) => submounts(t, guest))
+      if (onDemand === undefined) t.pass('mounts on demand', { skip: 'this host has no autofs' })
+      else await t.test('mounts on demand', (t) => mountsOnDemand(t, guest, 'on-demand', onDemand))
       await t.test('security labels', (t) => labels(t, guest, labelled))
       await expectQuietKernel(t, guest)
       await guest.shutdown()

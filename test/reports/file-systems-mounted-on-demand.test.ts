@@ -2,52 +2,17 @@
  * The host mounts file systems on demand: autofs, systemd's automounts, exports of NFS below others. A guest that walks into
  * such a directory sees the file system, and a listing makes the host mount nothing.
  */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { isRoot } from '../support/device/cases.js'
-import { Device, type DeviceOptions, sleep } from '../support/device/device.js'
+import { Device, type DeviceOptions } from '../support/device/device.js'
 import { ATTR_SUBMOUNT, ROOT_ID } from '../support/fuse/fuse-abi.js'
 import type { FuseGuest } from '../support/fuse/fuse-guest.js'
 import { mount } from '../support/fuse/mount.js'
-import { tempDir } from '../support/host/temp-dir.js'
+import { shareWithAutomount } from '../support/host/automount.js'
 
-const SOURCE = fileURLToPath(new URL('../../../test/support/host/automount.c', import.meta.url))
-const FLAGS = ['-std=gnu11', '-O2', '-Wall', '-Wextra', '-Werror']
 const OTHERS = 5
-
-/** A directory with `auto`, over which something is mounted on demand; undefined if this host has no autofs. */
-async function shareWithAutomount(t: Test) {
-  const place = tempDir(t)
-  const [program, shared] = [join(place, 'program'), join(place, 'shared')]
-  const { status, stderr } = spawnSync('cc', [...FLAGS, '-o', program, SOURCE], { encoding: 'utf8' })
-  t.equal(status, 0, stderr)
-  mkdirSync(shared)
-  spawnSync('mount', ['-t', 'tmpfs', 'none', shared])
-  spawnSync('mount', ['--make-shared', shared])
-  const directory = join(shared, 'share')
-  mkdirSync(join(directory, 'auto'), { recursive: true })
-  for (let n = 0; n < OTHERS; n++) mkdirSync(join(directory, `other-${n}`))
-  const server: ChildProcess = spawn(program, [join(directory, 'auto')], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
-  let said = ''
-  server.stdout?.on('data', (text) => {
-    said += text
-  })
-  t.teardown(() => {
-    spawnSync('umount', ['-R', '-l', shared])
-    server.kill()
-  })
-  while (!said.includes('waits') && server.exitCode === null) await sleep(10)
-  const countMounts = async () => {
-    await sleep(50)
-    return said.split('mounted').length - 1
-  }
-  return server.exitCode === null ? { directory, countMounts } : undefined
-}
 
 const ways: Readonly<Record<string, (fs: FuseGuest) => void>> = {
   'by the first lookup': () => {},
@@ -72,7 +37,9 @@ else
           t.pass('autofs', { skip: 'this host has no autofs' })
           return
         }
-        const device = await Device.start(t, [], { directory: share.directory, sandbox })
+        const { directory } = share
+        for (let n = 0; n < OTHERS; n++) mkdirSync(join(directory, `other-${n}`))
+        const device = await Device.start(t, [], { directory, sandbox })
         const fs = mount(t, device)
         before(fs)
         t.equal(await share.countMounts(), 0, 'nothing is mounted before somebody wants it')
