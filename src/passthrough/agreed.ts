@@ -1,4 +1,4 @@
-import { has, type InitAgreement, InitFlag } from 'virtio-fs-ts/protocol'
+import { has, type InitAgreement, InitFlag, keepsNames } from 'virtio-fs-ts/protocol'
 import type { OpenRules } from '../io-mode/open-rules.js'
 
 /** The results of INIT that operations need. */
@@ -12,9 +12,14 @@ export class Agreed {
   /** Files opened with FOPEN_DIRECT_IO can be mapped MAP_SHARED. */
   mapsDirect = false
 
+  /** The guest caches that a name does not exist. */
+  keepsAbsence = false
+
   constructor(private readonly rules: OpenRules) {}
 
-  begin({ flags }: InitAgreement): void {
+  begin(agreement: InitAgreement): void {
+    const { flags } = agreement
+    this.keepsAbsence = keepsNames(agreement)
     this.keepsRecordLocks = has(flags, InitFlag.POSIX_LOCKS)
     this.killsPrivileges = has(flags, InitFlag.HANDLE_KILLPRIV_V2)
     this.mapsDirect = has(flags, InitFlag.DIRECT_IO_ALLOW_MMAP)

@@ -106,6 +106,7 @@ export class PassthroughFileSystem implements FileSystem {
   private readonly xattrs: XattrOperations
   /** True for extended attributes if they are served, and for POSIX ACLs if the host supports them. */
   readonly keeps: { readonly xattrs: boolean; readonly acls: boolean }
+  readonly findsItself = true
   readonly background: Background
   readonly introspection: Introspection
   readonly reports: ShareReports

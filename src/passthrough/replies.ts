@@ -47,7 +47,7 @@ export class Replies {
   /** Replies that a name does not exist. The share sets how long the guest may cache this. */
   noEntry(request: Request): number {
     const { negativeTimeoutSec } = this.from.rules.base
-    if (negativeTimeoutSec === 0) return -ENOENT
+    if (negativeTimeoutSec === 0 || !this.from.agreed.keepsAbsence) return -ENOENT
     EntryOut.writeNothing(request.replyWords, 0, negativeTimeoutSec)
     return EntryOut.BYTES
   }

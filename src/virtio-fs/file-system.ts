@@ -54,6 +54,9 @@ export interface FileSystem {
   /** The session has ended: drop every inode, handle and lock. Idempotent. */
   destroy(): void
 
+  /** LOOKUP also gets the name ".", by which Windows' driver asks for the root. Otherwise it is refused. */
+  readonly findsItself?: boolean
+
   /** For a file system that also waits for descriptors. */
   readonly background?: Background
 

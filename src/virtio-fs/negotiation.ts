@@ -79,6 +79,21 @@ function granted(wishes: InitWishes, offered: bigint): bigint {
     .reduce((all, [, flags]) => all | flags, 0n)
 }
 
+/**
+ * The flags without which a guest has no session. The drivers of OVMF and of Windows know no listing but READDIRPLUS. Linux
+ * chooses, and says so.
+ */
+function demanded(offered: bigint): bigint {
+  const readdirplus = bit(InitFlag.DO_READDIRPLUS)
+  return has(offered, InitFlag.READDIRPLUS_AUTO) ? 0n : offered & readdirplus
+}
+
+/** Returns true if the guest keeps names, and also that there are none. Simple drivers take node id 0 for a file's. */
+export function keepsNames({ flags }: InitAgreement): boolean {
+  // Every Linux with virtio-fs has it.
+  return has(flags, InitFlag.PARALLEL_DIROPS)
+}
+
 /** Changes to the result of INIT, to test how a guest reacts. */
 export interface InitOverride {
   /** Flags to set in the reply, even if the guest has not offered them. */
@@ -127,7 +142,7 @@ export function negotiate(
   if (init.major === FUSE_KERNEL_VERSION && init.minor < FUSE_OLDEST_MINOR_VERSION) return -EPROTO
   if (init.major === FUSE_KERNEL_VERSION && (init.flags & wishes.requiredFlags) !== wishes.requiredFlags)
     return -EPROTO
-  const agreed = (init.flags & ALWAYS) | granted(wishes, init.flags)
+  const agreed = (init.flags & ALWAYS) | granted(wishes, init.flags) | demanded(init.flags)
   const flags = (agreed | override.on) & ~override.off
   const ourMinor =
     init.major > FUSE_KERNEL_VERSION

@@ -34,6 +34,8 @@ export enum Trailer {
   TwoNames,
   /** A name, then a string that may contain slashes: the target of a symbolic link. */
   NameAndText,
+  /** One name, or ".". */
+  NameOrDot,
   /** One name, or "." or "..". */
   NameOrDots,
   /** A string of up to 255 bytes that may contain slashes: the name of an extended attribute. */
@@ -119,11 +121,12 @@ const rules: Readonly<Record<number, Rule>> = {
   [Opcode.COPY_FILE_RANGE_64]: rule('copyFileRange64', CopyFileRangeIn.BYTES, CopyFileRangeOut.BYTES),
 }
 
-/** The rules by opcode, for these INIT flags. */
-export function agreedRules(flags: bigint): readonly (Rule | undefined)[] {
+/** The rules by opcode, for these INIT flags. `findsItself`: see FileSystem. */
+export function agreedRules(flags: bigint, findsItself: boolean): readonly (Rule | undefined)[] {
   const agreed = Array.from({ length: OPCODE_COUNT }, (_, opcode) => rules[opcode])
   if (has(flags, InitFlag.SETXATTR_EXT))
     agreed[Opcode.SETXATTR] = rule('setxattr', SetxattrIn.EXT_BYTES, 0, Trailer.TextAndBytes)
+  if (findsItself) agreed[Opcode.LOOKUP] = rule('lookup', 0, ENTRY, Trailer.NameOrDot)
   if (has(flags, InitFlag.EXPORT_SUPPORT))
     agreed[Opcode.LOOKUP] = rule('lookup', 0, ENTRY, Trailer.NameOrDots)
   return agreed

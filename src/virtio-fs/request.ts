@@ -110,7 +110,7 @@ export class Request implements ReplyPlace {
   pid = 0
   uniqueLow = 0
   uniqueHigh = 0
-  /** Length of the request by its header. All of it has arrived. */
+  /** Length of the request by its header, until `takeWhole`. */
   lenBytes = 0
   /** Offsets in `argBytes` of the request's first and second name, which are checked and NUL-terminated. */
   nameAt = 0
@@ -149,7 +149,7 @@ export class Request implements ReplyPlace {
     this.reply = new DataView(this.whole.buffer, OutHeader.BYTES)
   }
 
-  /** Reads the header from `carrier`. Returns false if the request is shorter than a header or than its stated length. */
+  /** Reads the header from `carrier`. Returns false if there is none. */
   begin(carrier: Carrier): boolean {
     this.carrier = carrier
     const { args } = this
@@ -170,7 +170,21 @@ export class Request implements ReplyPlace {
     this.uid = InHeader.uid(args)
     this.gid = InHeader.gid(args)
     this.pid = InHeader.pid(args)
-    return this.lenBytes >= InHeader.BYTES && this.lenBytes <= carrier.readableBytes
+    return true
+  }
+
+  /** Returns true if the length in the header is possible. */
+  get isWhole(): boolean {
+    return this.lenBytes >= InHeader.BYTES && this.lenBytes <= this.carrier.readableBytes
+  }
+
+  /**
+   * Takes all that has come, whatever length the header says. For requests of fixed arguments: Windows' driver says the bytes
+   * that a READ asks for.
+   */
+  takeWhole(): void {
+    this.lenBytes = this.carrier.readableBytes
+    this.extensionsAt = this.lenBytes
   }
 
   /** Copies up to `maxBytes` of the arguments. Returns their present length, or -1 if they are too long. */

@@ -52,7 +52,9 @@ export class Session {
   private readonly request: Request
   private readonly operations: (Operation | undefined)[] = new Array(OPCODE_COUNT).fill(undefined)
   /** The rules by opcode. Some depend on the INIT agreement. */
-  private rules: readonly (Rule | undefined)[] = agreedRules(0n)
+  private rules: readonly (Rule | undefined)[] = agreedRules(0n, false)
+  /** Extensions may follow the arguments. A guest that has not offered them may leave their length unset. */
+  private hasExtensions = false
   /** Before 7.38, a security context follows the names without an announcement in the header. */
   private looseContexts = false
   private agreement: InitAgreement | undefined
@@ -95,7 +97,7 @@ export class Session {
   /** Serves one request. Returns the bytes of its reply, 0 for none, or PENDING. */
   process(carrier: Carrier): number {
     const { request } = this
-    if (!request.begin(carrier)) return this.refuseFrame(carrier)
+    if (!request.begin(carrier)) return this.refuseFrame()
     this.counters.asked(request.opcode)
     request.startMs = this.counters.begin(request.opcode)
     const result = this.run(request)
@@ -151,12 +153,12 @@ export class Session {
   /** Serves a postponed request. Returns true if it is answered, or if its operation will answer it. */
   private readonly serveAgain = (carrier: Carrier, startMs: number): boolean => {
     const { request } = this
-    const isWhole = request.begin(carrier)
+    const hasHeader = request.begin(carrier)
     request.startMs = startMs
-    const result = isWhole ? this.runDue(request) : 0
+    const result = hasHeader ? this.runDue(request) : 0
     if (result === POSTPONED) return false
-    const writtenBytes = !isWhole
-      ? this.refuseFrame(carrier)
+    const writtenBytes = !hasHeader
+      ? this.refuseFrame()
       : result === LEFT
         ? this.putOff(request, result)
         : this.finish(request, result)
@@ -167,11 +169,11 @@ export class Session {
   /** Serves a request that the gate has kept. */
   private readonly serveHeld = (carrier: Carrier, sinceMs: number): void => {
     const { request } = this
-    const isWhole = request.begin(carrier)
+    const hasHeader = request.begin(carrier)
     request.startMs = this.counters.isTimed ? sinceMs : 0
-    const result = isWhole ? this.runDue(request) : 0
-    const writtenBytes = !isWhole
-      ? this.refuseFrame(carrier)
+    const result = hasHeader ? this.runDue(request) : 0
+    const writtenBytes = !hasHeader
+      ? this.refuseFrame()
       : result <= POSTPONED
         ? this.putOff(request, result)
         : this.finish(request, result)
@@ -231,8 +233,9 @@ export class Session {
   private begin(agreement: InitAgreement): void {
     this.fileSystem.init(agreement)
     this.agreement = agreement
-    this.rules = agreedRules(agreement.flags)
+    this.rules = agreedRules(agreement.flags, this.fileSystem.findsItself === true)
     this.looseContexts = has(agreement.flags, InitFlag.SECURITY_CTX)
+    this.hasExtensions = this.looseContexts || has(agreement.flags, InitFlag.CREATE_SUPP_GROUP)
     this.observer.agreed(agreement)
   }
 
@@ -269,6 +272,9 @@ export class Session {
     }
     const known = this.rules[opcode]
     if (known === undefined) return this.runOwn(request)
+    if (known.trailer === Trailer.None) request.takeWhole()
+    else if (!request.isWhole) return this.refuseLength(request)
+    else if (!this.hasExtensions) request.extensionsAt = request.lenBytes
     const operation = this.operations[opcode]
     if (operation === undefined) return -ENOSYS
     if (this.withheld.size > 0 && this.withheld.has(opcode)) return this.refuseWithheld(opcode)
@@ -321,6 +327,7 @@ export class Session {
   private init(request: Request): number {
     const { args } = request
     if (request.replyRoomBytes < InitOut.BYTES) return this.refuseReply(request)
+    request.takeWhole()
     const loaded = request.loadArgs(InitIn.EXT_BYTES)
     if (loaded < InitIn.BYTES) return this.refuseArgs(request, 'arguments too short or too long', -EINVAL)
     const low = InitIn.flags(args, ARGS)
@@ -364,12 +371,14 @@ export class Session {
     return -EINVAL
   }
 
-  /** Answers a frame with an impossible length, even if it is too short to contain its opcode. */
-  private refuseFrame(carrier: Carrier): number {
-    const { request } = this
-    const fields = { readableBytes: carrier.readableBytes, lenBytes: request.lenBytes }
-    this.observer.fault('request of a wrong length', fields)
-    return isForget(request.opcode) ? 0 : request.fail(-EIO)
+  /** Answers a frame that is too short for a header. */
+  private refuseFrame(): number {
+    return this.request.fail(this.refuseLength(this.request))
+  }
+
+  private refuseLength({ carrier, lenBytes }: Request): number {
+    this.observer.fault('request of a wrong length', { readableBytes: carrier.readableBytes, lenBytes })
+    return -EIO
   }
 }
 

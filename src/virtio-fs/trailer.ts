@@ -20,10 +20,10 @@ export function checkTrailer(request: Request, known: Rule, looseContexts: boole
   let next =
     trailer === Trailer.Text || trailer === Trailer.TextAndBytes
       ? endOfText(argBytes, request.nameAt, end, TEXT_MAX_BYTES, -ERANGE)
-      : endOfName(argBytes, request.nameAt, end, trailer === Trailer.NameOrDots)
+      : endOfName(argBytes, request.nameAt, end, mostDots(trailer))
   if (next < 0) return next
   request.secondNameAt = next
-  if (trailer === Trailer.TwoNames) next = endOfName(argBytes, next, end, false)
+  if (trailer === Trailer.TwoNames) next = endOfName(argBytes, next, end, 0)
   else if (trailer === Trailer.NameAndText) next = endOfText(argBytes, next, end, end, -EINVAL)
   else if (trailer === Trailer.TextAndBytes) next = end
   if (next < 0) return next
@@ -31,11 +31,16 @@ export function checkTrailer(request: Request, known: Rule, looseContexts: boole
   return next === request.extensionsAt ? 0 : -EINVAL
 }
 
+function mostDots(trailer: Trailer): number {
+  if (trailer === Trailer.NameOrDots) return 2
+  return trailer === Trailer.NameOrDot ? 1 : 0
+}
+
 /**
- * Checks the path component at `at`: not empty, no slash, not "." or ".." unless `dots`, at most 255 bytes, and a NUL
- * before `end`. Returns the offset after the NUL, or a negative errno.
+ * Checks the path component at `at`: not empty, no slash, not "." or ".." if these are more than `dots`, at most 255 bytes,
+ * and a NUL before `end`. Returns the offset after the NUL, or a negative errno.
  */
-function endOfName(bytes: Uint8Array, at: number, end: number, dots: boolean): number {
+function endOfName(bytes: Uint8Array, at: number, end: number, dots: number): number {
   let n = at
   for (; n < end; n++) {
     const byte = bytes[n]
@@ -45,8 +50,8 @@ function endOfName(bytes: Uint8Array, at: number, end: number, dots: boolean): n
   const lenBytes = n - at
   if (n >= end || lenBytes === 0) return -EINVAL
   if (lenBytes > NAME_MAX_BYTES) return -ENAMETOOLONG
-  if (!dots && bytes[at] === DOT && (lenBytes === 1 || (lenBytes === 2 && bytes[at + 1] === DOT)))
-    return -EINVAL
+  const isDots = bytes[at] === DOT && (lenBytes === 1 || (lenBytes === 2 && bytes[at + 1] === DOT))
+  if (isDots && lenBytes > dots) return -EINVAL
   return n + 1
 }
 

@@ -62,7 +62,7 @@ for (const [operation, attempt] of Object.entries(operations)) {
       const inside = fs.lookup(ROOT_ID, 'inside').nodeid
       for (const node of [inside, ROOT_ID]) {
         if (node === ROOT_ID) writeFileSync(`${device.directory}/file`, '')
-        for (const name of badNames)
+        for (const name of badNames.filter((name) => operation !== 'LOOKUP' || name !== '.'))
           refused(t, 'EINVAL', () => attempt(fs, node, name), JSON.stringify(String(name)))
       }
       t.same(readdirSync(path).sort(), ['file', 'sub'])

@@ -143,14 +143,39 @@ t.test('an invalid supplementary group is ignored', async (t) => {
   fs.close()
 })
 
-t.test('a header with a wrong length gets EIO', async (t) => {
+const WRONG_LENGTHS = [0, 1, 39, 43, 4096, 0x8000_0000, 0xffff_ffff]
+
+t.test('a header with an impossible length gets EIO if names or data follow', async (t) => {
+  const fs = mount(t, device)
+  const lookup = { opcode: Op.LOOKUP, nodeid: ROOT_ID, args: cstring('a'), reply: { argBytes: 128 } }
+  const write = { opcode: Op.WRITE, nodeid: ROOT_ID, args: new Uint8Array(40), reply: { argBytes: 8 } }
+  for (const headerLenBytes of WRONG_LENGTHS)
+    t.equal(fs.call({ ...lookup, headerLenBytes }).error, EIO, `${headerLenBytes}`)
+  for (const headerLenBytes of [0, 39, 81]) t.equal(fs.call({ ...write, headerLenBytes }).error, EIO)
+  await assertLogged(t, device, 'request of a wrong length')
+  fs.close()
+})
+
+t.test('a request of fixed arguments is as long as it is, whatever its header says', async (t) => {
   const fs = mount(t, device)
   const request: GuestRequest = { opcode: Op.STATFS, nodeid: ROOT_ID, reply: { argBytes: 80 } }
-  for (const headerLenBytes of [0, 1, 39, 41, 4096, 0x8000_0000, 0xffff_ffff])
-    t.equal(fs.call({ ...request, headerLenBytes }).error, EIO, `${headerLenBytes}`)
+  for (const headerLenBytes of WRONG_LENGTHS)
+    t.equal(fs.call({ ...request, headerLenBytes }).error, 0, `${headerLenBytes}`)
+  const short = { opcode: Op.GETATTR, nodeid: ROOT_ID, args: new Uint8Array(15), reply: { argBytes: 104 } }
+  for (const headerLenBytes of WRONG_LENGTHS)
+    t.equal(fs.call({ ...short, headerLenBytes }).error, EINVAL, `${headerLenBytes}`)
   const forget = { opcode: Op.FORGET, nodeid: ROOT_ID, args: u64(1), reply: 'none' as const }
   for (const headerLenBytes of [0, 47, 49]) fs.call({ ...forget, headerLenBytes })
-  await assertLogged(t, device, 'request of a wrong length')
+  const items = { ...forget, opcode: Op.BATCH_FORGET, args: concat(u32(1000, 0), u64(ROOT_ID, 1)) }
+  for (const headerLenBytes of [0, 57, 0xffff_ffff]) fs.call({ ...items, headerLenBytes })
+  fs.close()
+})
+
+t.test('the length of extensions means nothing if the guest has not offered any', async (t) => {
+  const fs = mount(t, device, { init: { flags: 0n } })
+  const mkdir = { opcode: Op.MKDIR, nodeid: ROOT_ID, args: concat(u32(0o755, 0), cstring('sub')) }
+  t.equal(fs.call({ ...mkdir, reply: { argBytes: 128 }, headerEnd: 0xffff }).error, 0)
+  fs.rmdir(ROOT_ID, 'sub')
   fs.close()
 })
 

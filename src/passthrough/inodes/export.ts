@@ -23,7 +23,7 @@ interface Share {
 
 /**
  * LOOKUP of "." and "..", for a guest that exports the share over NFS or uses open_by_handle_at(2). The guest finds inodes
- * by node id, including those it has forgotten, and the parents of directories.
+ * by node id, including those it has forgotten, and the parents of directories. Windows' driver asks for the root as ".".
  */
 export class ExportOperations {
   private readonly st = new Int32Array(Statx.WORDS)
@@ -62,7 +62,7 @@ export class ExportOperations {
   }
 }
 
-/** Returns true if the name is "." or "..", which is allowed only if both sides agreed on it. */
+/** Returns true if the name is ".", or "..", which is allowed only if both sides agreed on it. */
 export function isDots({ argBytes, nameAt }: Request): boolean {
   const second = argBytes[nameAt + 1]
   return argBytes[nameAt] === DOT && (second === 0 || (second === DOT && argBytes[nameAt + 2] === 0))

@@ -58,7 +58,7 @@ export class TreeNames {
       'lookup',
       NOBODY,
       (call) =>
-        andThen(childOf(parent.node, name, call), (node) =>
+        andThen(name === '.' ? parent.node : childOf(parent.node, name, call), (node) =>
           node === undefined ? undefined : found.find('lookup', node, call),
         ),
       (child, to) => (child === undefined ? replies.noEntry(to) : replies.entry(to, child, parent, name)),

@@ -78,8 +78,12 @@ export class NodeTable {
     return this.byObject.get(keyOf(node))
   }
 
-  /** Counts a lookup of a name's node. Throws TypeError for an impossible node. */
+  /** Counts a lookup of a name's node; "." is `parent` itself. Throws TypeError for an impossible node. */
   enter(node: FsNode, parent: KnownNode, name: string): KnownNode {
+    if (name === '.') {
+      parent.lookups++
+      return parent
+    }
     const known = this.known(node) ?? this.add(node)
     if (known.id === FUSE_ROOT_ID) wrong('the node', 'the root', 'a node below it')
     known.lookups++

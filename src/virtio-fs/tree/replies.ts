@@ -17,6 +17,9 @@ export class TreeReplies {
   /** Filled and read within one reply. */
   private readonly st = new Int32Array(Statx.WORDS)
 
+  /** The guest caches that a name does not exist. */
+  keepsAbsence = false
+
   constructor(
     private readonly nodes: NodeTable,
     private readonly found: FoundNodes,
@@ -31,7 +34,7 @@ export class TreeReplies {
 
   noEntry(to: ReplyPlace): number {
     const { negativeTimeoutSec } = this.policy.base
-    if (negativeTimeoutSec === 0) return -ENOENT
+    if (negativeTimeoutSec === 0 || !this.keepsAbsence) return -ENOENT
     EntryOut.writeNothing(to.replyWords, 0, negativeTimeoutSec)
     return EntryOut.BYTES
   }

@@ -1,6 +1,6 @@
 import type { FileSystem, Introspection, Operation } from '../file-system.js'
 import { HandleTable } from '../handle-table.js'
-import type { InitAgreement } from '../negotiation.js'
+import { type InitAgreement, keepsNames } from '../negotiation.js'
 import type { Carrier, Request } from '../request.js'
 import { TreeAttributes } from './attribute-operations.js'
 import { Calls, type Report } from './calls.js'
@@ -64,12 +64,14 @@ export class TreeFileSystem implements FileSystem, Introspection {
     if (tree.root.getxattr !== undefined) this.serveXattrs(new TreeXattrs(this.on))
   }
 
+  readonly findsItself = true
   setxattr?: Operation
   getxattr?: Operation
   listxattr?: Operation
   removexattr?: Operation
 
-  init(_agreement: InitAgreement): void {
+  init(agreement: InitAgreement): void {
+    this.on.replies.keepsAbsence = keepsNames(agreement)
     this.on.nodes.begin(this.tree.root)
     this.on.calls.notify('mounted', () => this.tree.mounted?.())
   }

@@ -39,6 +39,8 @@ export interface GuestRequest {
   readonly reply: ReplyShape
   /** The length in the header, if it should differ from the request's. */
   readonly headerLenBytes?: number
+  /** The last word of the header, if it should not tell the length of the extensions. */
+  readonly headerEnd?: number
   readonly caller?: Caller
 }
 
@@ -176,14 +178,14 @@ export class FuseClient {
     unique: bigint,
     queueSize: number,
   ): { readable: Buffer[]; writable: Buffer[] } {
-    const { opcode, nodeid, args = NOTHING, data = NOTHING, headerLenBytes } = request
+    const { opcode, nodeid, args = NOTHING, data = NOTHING, headerLenBytes, headerEnd } = request
     const { uid, gid, pid, extensions } = request.caller ?? this.caller
     const lenBytes = IN_HEADER_BYTES + args.length + data.length + extensions.length
     const header = concat(
       u32(headerLenBytes ?? lenBytes, opcode),
       u64(unique, nodeid),
       // total_extlen is a u16, in units of 8 bytes.
-      u32(uid, gid, pid, extensions.length / 8),
+      u32(uid, gid, pid, headerEnd ?? extensions.length / 8),
     )
     const whole = concat(header, args, data, extensions)
     const most = queueSize / 2

@@ -1,0 +1,127 @@
+/**
+ * Drivers that are not Linux's: the one of virtio-win for Windows, and that of OVMF. Each offers READDIRPLUS and nothing else
+ * at INIT, and caches no names. They work with virtiofsd.
+ */
+import { mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { Device } from '../support/device/device.js'
+import { serveModule } from '../support/file-systems/module-guest.js'
+import { flagBits, Init, Op, ROOT_ID } from '../support/fuse/fuse-abi.js'
+import type { GuestRequest } from '../support/fuse/fuse-client.js'
+import { concat, cstring, ENTRY_BYTES, readEntry, u32, u64 } from '../support/fuse/fuse-wire.js'
+import { mount } from '../support/fuse/mount.js'
+import { refused } from '../support/fuse/refusals.js'
+import { tempDir } from '../support/host/temp-dir.js'
+
+const O_RDWR = 2
+const O_EXCL = 0o200
+const READDIRPLUS = flagBits(Init.DO_READDIRPLUS)
+/** What both offer. */
+const init = { minor: 31, maxReadahead: 0, flags: READDIRPLUS, argBytes: 16 }
+/** The last word of the header comes from the stack. */
+const headerEnd = 0xbeef_0123
+
+const policies: Readonly<Record<string, readonly string[]>> = {
+  never: ['--cache', 'never'],
+  auto: [],
+  always: ['--cache', 'always'],
+  'write-back': ['--cache', 'always', '--writeback'],
+}
+
+for (const [policy, args] of Object.entries(policies)) {
+  t.test(`${policy}: READDIRPLUS is agreed on, which the driver of OVMF insists on`, async (t) => {
+    const fs = mount(t, await Device.start(t, ['--keep-alive', ...args]), { init })
+    t.equal(fs.init(init).flags & READDIRPLUS, READDIRPLUS)
+  })
+
+  t.test(`${policy}: a Windows guest finds, makes, reads, writes and lists files`, async (t) => {
+    const device = await Device.start(t, args)
+    const { directory } = device
+    mkdirSync(join(directory, 'sub'))
+    symlinkSync('sub', join(directory, 'link'))
+    const fs = mount(t, device, { init })
+    const ask = (request: GuestRequest) => fs.succeed({ ...request, headerEnd })
+    const lookup = (parent: bigint | number, name: string) =>
+      readEntry(
+        ask({ opcode: Op.LOOKUP, nodeid: parent, args: cstring(name), reply: { argBytes: ENTRY_BYTES } }),
+      )
+    const root = lookup(ROOT_ID, '.')
+    t.equal(root.nodeid, BigInt(ROOT_ID), 'the root is looked up as "."')
+    t.equal(root.attr.mode & 0o170000, 0o040000)
+    const { nodeid: sub } = lookup(ROOT_ID, 'sub')
+    t.equal(lookup(sub, '.').nodeid, sub)
+    refused(t, 'ENOENT', () => lookup(ROOT_ID, 'missing'))
+    refused(t, 'ENOENT', () => lookup(ROOT_ID, 'missing'))
+
+    const created = ask({
+      opcode: Op.CREATE,
+      nodeid: sub,
+      // The last field, which was padding once, is not set either.
+      args: concat(u32(O_RDWR | O_EXCL, 0o664, 0, 0xffff_ffff), cstring('new')),
+      reply: { argBytes: ENTRY_BYTES + 16 },
+    })
+    const { nodeid } = readEntry(created)
+    const handle = created.u64()
+    t.equal(fs.write(nodeid, handle, 0, Buffer.from('0123456789')), 10)
+    for (const wanted of [1, 10, 39, 40, 41, 4096, 1 << 20]) {
+      const { error, body } = fs.call({
+        opcode: Op.READ,
+        nodeid,
+        args: concat(u64(handle, 0), u32(wanted, 0), u64(0), u32(0, 0)),
+        reply: { argBytes: 0, dataBytes: wanted },
+        // The bytes that are asked for, in place of those of the request.
+        headerLenBytes: 40 + wanted,
+        headerEnd,
+      })
+      t.equal(error, 0)
+      t.equal(Buffer.from(body).toString(), '0123456789'.slice(0, wanted), `a READ of ${wanted} bytes`)
+    }
+    const link = ask({
+      opcode: Op.READLINK,
+      nodeid: lookup(ROOT_ID, 'link').nodeid,
+      args: new Uint8Array(260),
+      reply: { argBytes: 0, dataBytes: 260 },
+    })
+    t.equal(Buffer.from(link.take(link.leftBytes)).toString(), 'sub')
+    ask({
+      opcode: Op.FALLOCATE,
+      nodeid,
+      args: concat(u64(handle, 0, 8192), u32(1, 0)),
+      reply: { argBytes: 0 },
+    })
+    t.equal(statSync(join(directory, 'sub/new')).size, 10)
+    fs.setattr(nodeid, { mode: 0o100444, mtimeNs: 1n })
+    t.equal(statSync(join(directory, 'sub/new')).mode, 0o100444)
+    const listed = fs.readdirplus(sub, fs.opendir(sub).handle, 0)
+    t.equal(listed.find(({ name }) => name === 'new')?.entry?.nodeid, nodeid)
+    ask({
+      opcode: Op.RENAME2,
+      nodeid: sub,
+      args: concat(u64(ROOT_ID), u32(1, 0), cstring('new'), cstring('moved')),
+      reply: { argBytes: 0 },
+    })
+    t.equal(readFileSync(join(directory, 'moved'), 'utf8'), '0123456789')
+    fs.release(nodeid, handle)
+  })
+}
+
+t.test('a file system of one’s own finds "." as well', async (t) => {
+  const path = join(tempDir(t), 'module.mjs')
+  writeFileSync(
+    path,
+    `const file = { stat: () => ({ mode: 0o100644, size: 4 }) }
+     const sub = { lookup: (name) => (name === 'file' ? file : undefined) }
+     export default () => ({ root: { lookup: (name) => (name === 'sub' ? sub : undefined) } })`,
+  )
+  const { guest: fs } = await serveModule(t, path)
+  fs.init(init)
+  const { nodeid } = fs.lookup(ROOT_ID, 'sub')
+  t.equal(fs.lookup(ROOT_ID, '.').nodeid, BigInt(ROOT_ID))
+  t.equal(fs.lookup(nodeid, '.').nodeid, nodeid)
+  refused(t, 'ENOENT', () => fs.lookup(ROOT_ID, 'missing'))
+  fs.forget(nodeid, 1n)
+  t.equal(fs.lookup(nodeid, 'file').attr.size, 4n, 'each is a lookup to be forgotten')
+  fs.forget(nodeid, 1n)
+  refused(t, 'EBADF', () => fs.getattr(nodeid))
+})
