@@ -3,8 +3,8 @@
 export const FUSE_KERNEL_VERSION = 7
 /** The minor version that this implementation follows. */
 export const FUSE_KERNEL_MINOR_VERSION = 45
-/** The first minor version of virtio-fs guests (Linux 5.4). Older ones are not served. */
-export const FUSE_OLDEST_MINOR_VERSION = 31
+/** Linux 5.4, the first with virtio-fs, has 7.31. Other drivers are of earlier versions, with the same structures. */
+export const FUSE_OLDEST_MINOR_VERSION = 27
 
 export const FUSE_ROOT_ID = 1
 

@@ -1,6 +1,6 @@
 /**
- * Drivers that are not Linux's: the one of virtio-win for Windows, and that of OVMF. Each offers READDIRPLUS and nothing else
- * at INIT, and caches no names. They work with virtiofsd.
+ * Drivers that are not Linux's: the one of virtio-win for Windows, that of OVMF, and those of small systems. The first two
+ * offer READDIRPLUS and nothing else at INIT, and cache no names. All work with virtiofsd.
  */
 import { mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -105,6 +105,14 @@ for (const [policy, args] of Object.entries(policies)) {
     fs.release(nodeid, handle)
   })
 }
+
+t.test('an INIT of 7.27 whose header leaves out its arguments begins a session', async (t) => {
+  const fs = mount(t, await Device.start(t), { init })
+  const args = concat(u32(7, 27, 0, 0))
+  for (const headerLenBytes of [40, 16])
+    t.equal(fs.call({ opcode: Op.INIT, nodeid: 0, args, reply: { argBytes: 64 }, headerLenBytes }).error, 0)
+  t.equal(fs.getattr(ROOT_ID).attr.nlink, 2)
+})
 
 t.test('a file system of one’s own finds "." as well', async (t) => {
   const path = join(tempDir(t), 'module.mjs')

@@ -78,9 +78,10 @@ t.test('the upper word counts only with INIT_EXT, and only when it came along', 
   fs.close()
 })
 
-t.test('a guest of any minor from 31 on gets its own back, at most ours', async (t) => {
+t.test('a guest of any minor from 27 on gets its own back, at most ours', async (t) => {
   const fs = attach(t, device)
   for (const [minor, answered] of [
+    [27, 27],
     [31, 31],
     [36, 36],
     [38, 38],
@@ -97,12 +98,12 @@ t.test('a guest of any minor from 31 on gets its own back, at most ours', async 
 
 t.test('a guest that is too old gets EPROTO, and there is no session', async (t) => {
   const fs = attach(t, device)
-  for (const offer of [{ minor: 30 }, { minor: 0 }, { major: 6 }, { major: 0 }]) {
+  for (const offer of [{ minor: 26 }, { minor: 0 }, { major: 6 }, { major: 0 }]) {
     refused(t, 'EPROTO', () => fs.init(offer))
     refused(t, 'EIO', () => fs.getattr(ROOT_ID))
   }
   t.ok(
-    await device.waitForLog((line) => line.msg.startsWith('INIT of an unknown version') && line.minor === 30),
+    await device.waitForLog((line) => line.msg.startsWith('INIT of an unknown version') && line.minor === 26),
   )
   fs.close()
 })
