@@ -1,5 +1,10 @@
+import { isDeeperThan } from '../basics/levels.js'
+
 /** The longest line of a client, in characters. */
 export const MAX_LINE_LENGTH = 64 * 1024
+
+/** No command takes more. */
+const MAX_LEVELS = 32
 
 /** A parsed request of a control client. */
 export interface ControlRequest {
@@ -24,6 +29,7 @@ export function parseRequest(line: string): ControlRequest & { readonly id?: unk
     throw new Error('a request is an object')
   // The value is an object of unknown shape; the checks below look at each field.
   const { id, command, share, argument } = value as Readonly<Record<string, unknown>>
+  if (isDeeperThan(MAX_LEVELS, value)) throw new Error(`a request has at most ${MAX_LEVELS} levels`)
   if (typeof command !== 'string') throw new Error('a request has a command')
   if (share !== undefined && typeof share !== 'string') throw new Error('share is a name')
   return { id, command, share, argument }

@@ -1,6 +1,9 @@
 import { StateError } from 'vhost-user-ts'
+import { isDeeperThan } from '../basics/levels.js'
 import { type Block, BlockReader, damaged, END_TAG, encodeBlock, MAGIC, viewOf } from './blocks.js'
 
+/** The most levels of a section that is JSON. */
+const MAX_LEVELS = 32
 /** Records collect until they fill a block. */
 const BLOCK_FILL_BYTES = 60 * 1024
 /** Room for the longest record behind that. */
@@ -107,8 +110,8 @@ export function eachRecord(
 export function objectOf(contents: Uint8Array): Record<string, unknown> {
   try {
     const value: unknown = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(contents))
-    if (typeof value === 'object' && value !== null && !Array.isArray(value))
-      return value as Record<string, unknown>
+    const isObject = typeof value === 'object' && value !== null && !Array.isArray(value)
+    if (isObject && !isDeeperThan(MAX_LEVELS, value)) return value as Record<string, unknown>
   } catch {
     // Falls through: it is no JSON.
   }

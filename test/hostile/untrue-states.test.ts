@@ -7,6 +7,7 @@ import { loadState, saveState } from 'vhost-user-ts/frontend'
 import { FUSE_ROOT_ID, InitFlag } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import { FileHandles } from '../../src/passthrough/inodes/file-handles.js'
+import { encodeBlock } from '../../src/state/blocks.js'
 import { FILES, FileRecords } from '../../src/state/handle-records.js'
 import { INODES, InodeEncoder, type InodeRecord } from '../../src/state/inode-records.js'
 import { type Records, recordSection, stateStream, textSection } from '../../src/state/sections.js'
@@ -66,6 +67,24 @@ t.test('a share that was removed takes no state, and the process goes on', async
   refused(t, 'ENOTCONN', () => fs.getattr(ROOT_ID))
   fs.close()
   t.ok(mount(t, live.device).getattr(ROOT_ID), 'the other share')
+})
+
+t.test('a state whose options have very many levels is refused, and the process goes on', async (t) => {
+  const device = await Device.start(t, ['--keep-alive'])
+  const fs = mount(t, device)
+  const bases = suspend(fs)
+  const agreement = savedAgreement(saveState(fs.frontend))
+  for (const levels of [100, 8000, 60_000]) {
+    const text = `{"agreement":${JSON.stringify(agreement)},"options":{"writeback":${'['.repeat(levels)}${']'.repeat(levels)}}}`
+    const meta = encodeBlock({ ...META, contents: new TextEncoder().encode(text) })
+    const state = Uint8Array.from(Buffer.concat([...stateStream([[meta]])]))
+    t.equal(accepts(fs, state), false, `${levels} levels`)
+    t.ok(device.alive)
+  }
+  resume(fs, bases)
+  fs.init()
+  fs.getattr(ROOT_ID)
+  fs.close()
 })
 
 const without = ['--security-label', 'never', '--no-killpriv-v2', '--no-announce-submounts']

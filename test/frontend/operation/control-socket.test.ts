@@ -31,6 +31,20 @@ t.test('each command gets its answer', async (t) => {
   t.ok(Object.keys(await control.ask<object>('help')).includes('fault-add'))
 })
 
+t.test('a line of very many levels is refused, and ends nothing', async (t) => {
+  const { device, control } = await startControlled(t)
+  const fs = mount(t, device)
+  const deep = (levels: number) => '['.repeat(levels) + ']'.repeat(levels)
+  for (const levels of [40, 1000, 8000, 30_000])
+    for (const line of [
+      `{"id":${deep(levels)},"command":"state"}`,
+      `{"command":"state","argument":${deep(levels)}}`,
+    ])
+      t.match(await control.line(line), { ok: false, error: /at most 32 levels/ }, `${levels} levels`)
+  t.match(await control.line(`{"id":${deep(31)},"command":"state"}`), { ok: true })
+  fs.getattr(ROOT_ID)
+})
+
 t.test('malformed lines and unknown commands are refused', async (t) => {
   const { device, control } = await startControlled(t)
   const fs = mount(t, device)
