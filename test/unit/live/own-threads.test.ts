@@ -15,7 +15,7 @@ async function run(program: LoadedProgram, root: string): Promise<WorkerMessage 
   const { port1, port2 } = new MessageChannel()
   let told: WorkerMessage | undefined
   // The program looks at nothing else.
-  const start = { root, commandPort: port2 } as WorkerStart
+  const start = { root, commandPort: port2, config: { queueThreads: 1 } } as WorkerStart
   await new OwnThread(program).run(start, (message) => {
     told = message
   }).gone
