@@ -143,8 +143,8 @@ async function measure(sides: Sides, job: Job, count: number): Promise<QueueRoun
 
 const command = new Command('bench-queues')
   .description(
-    'Measures several queues that one thread serves, beside as many devices with one queue each, and a prototype with a ' +
-      'thread for each queue. Options after -- go to each device.',
+    'Measures several queues that one thread serves, beside as many devices with one queue each, and beside a thread for ' +
+      'each queue. Options after -- go to each device.',
   )
   .option('--queues <count>', 'request queues', parseCount, 2)
   .option('--depth <count>', 'requests in flight on each queue', parseCount, 32)
