@@ -24,7 +24,7 @@ function cellsIn(json: string): Cell[] {
 t.test('a server on /dev/fuse, which can do what no virtio-fs device can', async (t) => {
   const json = join(tempDir(t), 'lab.json')
   const cases =
-    '{overlap/append,mmap/read-dirty,transition/{cached,writing,passthrough},passthrough/*,driver/*}'
+    '{overlap/append,mmap/read-dirty,cache/time-of-access,requests/maker,transition/{cached,writing,passthrough},passthrough/*,driver/*}'
   const { status, stdout, stderr } = await runLab(
     ...['--kernels', '7', '--device', 'dev-fuse', '--cases', cases, '--json', json],
   )

@@ -197,7 +197,6 @@ export const entryCases: readonly LabCase[] = [
   {
     name: 'names/exclusive',
     question: 'O_CREAT|O_EXCL of a name that the host makes while the request is under way',
-    needs: 'virtio',
     shares: ['direct', 'always'],
     expected: () => 'EEXIST',
     run: exclusive,

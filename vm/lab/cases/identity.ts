@@ -137,7 +137,6 @@ export const identityCases: readonly LabCase[] = [
   {
     name: 'requests/kill-suidgid-create',
     question: 'opened by a user with O_CREAT and O_TRUNC, while the host makes it, setuid: its mode',
-    needs: 'virtio',
     shares: ['direct'],
     expected: () => '777',
     run: truncatingCreate,

@@ -1,16 +1,16 @@
 /*
  * Orders of the host, each answered with one line of JSON:
  *
- *   fault OPCODE NAME hold UNTIL    NAME is a file's name, or *; OPCODE a number
- *   fault OPCODE NAME errno NUMBER LIMIT
- *   fault OPCODE NAME short BYTES LIMIT
- *   fault OPCODE NAME count         counts the requests that it chooses
+ *   fault OPCODE PATH hold UNTIL    PATH is below the root, or *; OPCODE a number
+ *   fault OPCODE PATH errno NUMBER LIMIT
+ *   fault OPCODE PATH short BYTES LIMIT
+ *   fault OPCODE PATH count         counts the requests that it chooses
  *   faults                          {"applied":[N ...]}
  *   clear | release                 {"released":N}
  *   open-flags FLAGS                for the opens that follow; -1: as the options say; with bit 30 for passthrough to a
  *                                   backing file of its own
  *   reset
- *   counts NAME                     counts of the inodes of that name
+ *   counts PATH                     counts of the inodes of that path
  *   served                          {"served":N}
  *   state                           {"minor":N,"flags":[LOW,HIGH]}
  *   trace on | trace off            {"nowMs":N} of the guest's clock
@@ -23,11 +23,11 @@
 
 #include "server.h"
 
-static void print_counts(const char *name)
+static void print_counts(const char *path)
 {
     unsigned reads = 0, cached = 0, direct = 0, in_flight = 0, overlap = 0;
     for (struct node *node = first_node(); node != NULL; node = node->next)
-        if (strcmp(node->name, name) == 0) {
+        if (strcmp(node->path, path) == 0) {
             reads += node->reads;
             cached += node->cached_writes;
             direct += node->direct_writes;

@@ -13,7 +13,7 @@ enum effect { NO_FAULT, HOLD, ERRNO, SHORT, COUNT };
 static struct fault {
     enum effect effect;
     unsigned opcode;
-    char name[NAME_BYTES];
+    char path[PATH_BYTES];
     long value;
     unsigned limit; /* 0: none */
     unsigned applied, held;
@@ -30,6 +30,8 @@ static void summarise(struct request *r)
     struct fuse_fallocate_in *range = (void *)r->args;
     struct fuse_setattr_in *attr = (void *)r->args;
     struct fuse_lseek_in *seek = (void *)r->args;
+    struct fuse_open_in *open = (void *)r->args;
+    struct fuse_create_in *create = (void *)r->args;
     switch (r->in->opcode) {
     case FUSE_READ:
     case FUSE_READDIR:
@@ -61,8 +63,10 @@ static void summarise(struct request *r)
         break;
     case FUSE_OPEN:
     case FUSE_OPENDIR:
+        r->flags = open->flags, r->detail = open->open_flags;
+        break;
     case FUSE_CREATE:
-        r->flags = ((struct fuse_open_in *)r->args)->flags;
+        r->flags = create->flags, r->detail = create->open_flags;
         break;
     case FUSE_RELEASE:
     case FUSE_RELEASEDIR:
@@ -74,14 +78,21 @@ static void summarise(struct request *r)
     }
 }
 
+/* Returns the name that the request takes first, or NULL. */
 static const char *name_of(const struct request *r)
 {
     switch (r->in->opcode) {
     case FUSE_LOOKUP:
+    case FUSE_SYMLINK:
     case FUSE_UNLINK:
     case FUSE_RMDIR: return r->args;
+    case FUSE_RENAME: return r->args + sizeof(struct fuse_rename_in);
+    case FUSE_MKDIR: return r->args + sizeof(struct fuse_mkdir_in);
+    case FUSE_LINK: return r->args + sizeof(struct fuse_link_in);
+    case FUSE_MKNOD: return r->args + sizeof(struct fuse_mknod_in);
     case FUSE_CREATE: return r->args + sizeof(struct fuse_create_in);
-    default: return r->node == NULL ? "" : r->node->name;
+    case FUSE_RENAME2: return r->args + sizeof(struct fuse_rename2_in);
+    default: return NULL;
     }
 }
 
@@ -89,19 +100,16 @@ static bool chooses(const struct fault *fault, const struct request *r)
 {
     return fault->effect != NO_FAULT && fault->opcode == r->in->opcode &&
            (fault->limit == 0 || fault->applied < fault->limit) &&
-           (strcmp(fault->name, "*") == 0 || strcmp(fault->name, name_of(r)) == 0);
+           (strcmp(fault->path, "*") == 0 || strcmp(fault->path, r->path) == 0);
 }
 
 static void complete(struct request *r)
 {
-    char name[NAME_BYTES];
-    /* FORGET may free the node. */
-    snprintf(name, sizeof name, "%s", name_of(r));
     if (r->in->opcode == FUSE_WRITE && r->node != NULL)
         r->node->writes_in_flight--;
     serve(r);
     served++;
-    keep_trace(r, name);
+    keep_trace(r);
     free(r->in);
     free(r);
 }
@@ -164,6 +172,8 @@ void take_request(char *buffer, size_t bytes)
     r->seen_ms = now_ms();
     r->short_bytes = -1;
     r->node = find_node(r->in->nodeid);
+    if (r->node != NULL)
+        name_path(r->node, name_of(r), r->path);
     summarise(r);
     count(r);
     for (int n = 0; n < FAULTS; n++) {
@@ -185,7 +195,7 @@ bool add_fault(const char *line)
 {
     char effect[16];
     struct fault fault = { 0 };
-    int fields = sscanf(line, "%u %255s %15s %ld %u", &fault.opcode, fault.name, effect, &fault.value, &fault.limit);
+    int fields = sscanf(line, "%u %511s %15s %ld %u", &fault.opcode, fault.path, effect, &fault.value, &fault.limit);
     if (fields < 3)
         return false;
     fault.effect = strcmp(effect, "hold") == 0 ? HOLD : strcmp(effect, "errno") == 0 ? ERRNO

@@ -41,7 +41,7 @@ static uint32_t choose_flags(struct node *node, uint32_t guest_flags)
         return (uint32_t)forced_open_flags;
     bool reads = (guest_flags & O_ACCMODE) == O_RDONLY;
     bool cached = options.cached_readers != NULL && reads &&
-                  strncmp(node->name, options.cached_readers, strlen(options.cached_readers)) == 0;
+                  strncmp(node->path, options.cached_readers, strlen(options.cached_readers)) == 0;
     if (options.direct && !cached)
         return FOPEN_DIRECT_IO | (options.parallel ? (uint32_t)FOPEN_PARALLEL_DIRECT_WRITES : 0);
     if (options.keep_unchanged && is_unchanged(node))
@@ -115,12 +115,11 @@ void drop_suidgid(int fd)
 
 void open_file(struct request *r)
 {
-    struct fuse_open_in *in = (void *)r->args;
     struct fuse_open_out out = { 0 };
     int fd = reopen(r->node, host_flags(r->flags));
     if (fd < 0)
         return send_reply(r, fd, NULL, 0);
-    if ((in->open_flags & FUSE_OPEN_KILL_SUIDGID) != 0)
+    if ((r->detail & FUSE_OPEN_KILL_SUIDGID) != 0)
         drop_suidgid(fd);
     fill_open(r, r->node, fd, &out);
     send_reply(r, 0, &out, sizeof out);
@@ -141,6 +140,8 @@ void create_file(struct request *r)
         close(fd);
     if (file < 0)
         return send_reply(r, error, NULL, 0);
+    if ((r->detail & FUSE_OPEN_KILL_SUIDGID) != 0)
+        drop_suidgid(file);
     if (fchown(file, r->in->uid, r->in->gid) < 0) {
         /* kept as it is: only a test without root comes here */
     }

@@ -13,14 +13,13 @@
 static struct node *nodes;
 static uint64_t next_id = FUSE_ROOT_ID;
 
-static struct node *add_node(int fd, const struct stat *about, const char *name)
+static struct node *add_node(int fd, const struct stat *about)
 {
     struct node *node = calloc(1, sizeof *node);
     node->id = next_id++;
     node->fd = fd;
     node->device = about->st_dev;
     node->inode = about->st_ino;
-    snprintf(node->name, sizeof node->name, "%s", name);
     node->next = nodes;
     nodes = node;
     return node;
@@ -34,7 +33,7 @@ void init_nodes(void)
         perror(options.source);
         exit(1);
     }
-    add_node(fd, &about, "");
+    add_node(fd, &about);
 }
 
 struct node *first_node(void)
@@ -48,6 +47,14 @@ struct node *find_node(uint64_t id)
         if (node->id == id)
             return node;
     return NULL;
+}
+
+/* Writes the path of a name below the root, or of the node itself (NULL), in PATH_BYTES. */
+void name_path(const struct node *node, const char *name, char *path)
+{
+    size_t used = (size_t)snprintf(path, PATH_BYTES, "%s", node->path);
+    if (name != NULL)
+        snprintf(path + used, PATH_BYTES - used, "%s%s", used == 0 ? "" : "/", name);
 }
 
 static void set_seconds(double seconds, uint64_t *whole, uint32_t *nanoseconds)
@@ -75,6 +82,7 @@ static int fill(int fd, struct fuse_attr *attr)
         .nlink = (uint32_t)about.st_nlink,
         .uid = about.st_uid,
         .gid = about.st_gid,
+        .rdev = (uint32_t)about.st_rdev,
         .blksize = (uint32_t)about.st_blksize,
     };
     return 0;
@@ -99,10 +107,12 @@ struct node *look_up(struct node *parent, const char *name, struct fuse_entry_ou
     struct node *node = nodes;
     while (node != NULL && (node->inode != about.st_ino || node->device != about.st_dev))
         node = node->next;
-    if (node == NULL)
-        node = add_node(fd, &about, name);
-    else
+    if (node == NULL) {
+        node = add_node(fd, &about);
+        name_path(parent, name, node->path);
+    } else {
         close(fd);
+    }
     node->lookups++;
     memset(out, 0, sizeof *out);
     out->nodeid = node->id;

@@ -13,6 +13,7 @@
 #define INIT_EXT_BIT (1ULL << 30)
 
 #define NAME_BYTES 256
+#define PATH_BYTES 512
 /* fuse_in_header, the largest arguments, 1 MiB of data. */
 #define REQUEST_BYTES ((1 << 20) + 8192)
 
@@ -22,7 +23,7 @@ struct node {
     uint64_t lookups;
     uint64_t device, inode;
     int fd; /* O_PATH */
-    char name[NAME_BYTES]; /* as it was first looked up; faults choose by it */
+    char path[PATH_BYTES]; /* below the root, as it was first looked up */
     int64_t changed_seconds, changed_nanoseconds; /* the host's time of change at the last open */
     int backing_id; /* for FOPEN_PASSTHROUGH; 0: none */
     unsigned passthrough_opens;
@@ -59,6 +60,7 @@ struct request {
     size_t args_bytes;
     double seen_ms;
     struct node *node; /* NULL: unknown to the kernel's view, or a name is looked up */
+    char path[PATH_BYTES]; /* of its name if it has one, else of its inode; faults choose by it */
     uint64_t offset, size, handle;
     uint32_t flags, detail, open_flags;
     int error; /* of the reply, 0 or negative */
@@ -73,6 +75,7 @@ double now_ms(void);
 /* nodes.c */
 void init_nodes(void);
 struct node *find_node(uint64_t id);
+void name_path(const struct node *node, const char *name, char *path);
 struct node *look_up(struct node *parent, const char *name, struct fuse_entry_out *out);
 void forget_node(uint64_t id, uint64_t count);
 int reopen(const struct node *node, int flags);
@@ -105,7 +108,7 @@ unsigned served_requests(void);
 void print_faults(void);
 
 /* trace.c */
-void keep_trace(const struct request *request, const char *name);
+void keep_trace(const struct request *request);
 void switch_trace(bool on);
 void print_trace(void);
 

@@ -45,7 +45,8 @@ static void init(struct request *r)
     struct fuse_init_out out = { 0 };
     uint64_t offered = in->flags | ((in->flags & INIT_EXT_BIT) != 0 ? (uint64_t)in->flags2 << 32 : 0);
     uint64_t wanted = FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_ATOMIC_O_TRUNC | FUSE_AUTO_INVAL_DATA | FUSE_MAX_PAGES |
-                      FUSE_PARALLEL_DIROPS | FUSE_HANDLE_KILLPRIV_V2 | FUSE_EXPORT_SUPPORT | INIT_EXT_BIT;
+                      FUSE_PARALLEL_DIROPS | FUSE_HANDLE_KILLPRIV_V2 | FUSE_EXPORT_SUPPORT | FUSE_CACHE_SYMLINKS |
+                      INIT_EXT_BIT;
     if (options.async_dio)
         wanted |= FUSE_ASYNC_DIO;
     if (options.allow_mmap)

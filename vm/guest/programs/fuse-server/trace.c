@@ -1,6 +1,7 @@
 /* The requests that were answered, for the host to read. */
 #define _GNU_SOURCE
 #include <stdio.h>
+#include <string.h>
 
 #include "server.h"
 
@@ -9,7 +10,7 @@
 static struct {
     uint32_t opcode;
     uint64_t nodeid, unique;
-    char name[NAME_BYTES];
+    char path[PATH_BYTES];
     double seen_ms, took_ms;
     uint64_t offset, size, handle;
     uint32_t flags, detail, open_flags, pid;
@@ -19,7 +20,7 @@ static struct {
 static unsigned traced_count, lost;
 static bool tracing;
 
-void keep_trace(const struct request *r, const char *name)
+void keep_trace(const struct request *r)
 {
     if (!tracing)
         return;
@@ -41,7 +42,7 @@ void keep_trace(const struct request *r, const char *name)
     traced[traced_count].pid = r->in->pid;
     traced[traced_count].error = r->error;
     traced[traced_count].reply_bytes = r->reply_bytes;
-    snprintf(traced[traced_count].name, NAME_BYTES, "%s", name);
+    memcpy(traced[traced_count].path, r->path, PATH_BYTES);
     traced_count++;
 }
 
@@ -52,7 +53,7 @@ void print_trace(void)
         printf("%s{\"opcode\":%u,\"nodeid\":%lu,\"unique\":%lu,\"path\":\"%s\",\"seenMs\":%.3f,\"tookMs\":%.3f,"
                "\"offsetBytes\":%lu,\"sizeBytes\":%lu,\"handle\":%lu,\"flags\":%u,\"detailFlags\":%u,\"openFlags\":%u,"
                "\"pid\":%u,\"error\":%d,\"replyBytes\":%zu}",
-               n > 0 ? "," : "", traced[n].opcode, traced[n].nodeid, traced[n].unique, traced[n].name, traced[n].seen_ms,
+               n > 0 ? "," : "", traced[n].opcode, traced[n].nodeid, traced[n].unique, traced[n].path, traced[n].seen_ms,
                traced[n].took_ms, traced[n].offset, traced[n].size, traced[n].handle & 0xffffffffffffUL, traced[n].flags,
                traced[n].detail, traced[n].open_flags, traced[n].pid, traced[n].error, traced[n].reply_bytes);
     puts("]}");
