@@ -11,6 +11,7 @@ import { entryCases } from './cases/entries.js'
 import { errorCases } from './cases/errors.js'
 import { hostChangeCases } from './cases/host-changes.js'
 import { identityCases } from './cases/identity.js'
+import { interfaceCases } from './cases/interfaces.js'
 import { ioModeCases } from './cases/io-modes.js'
 import { leakCases } from './cases/leaks.js'
 import { listingCases } from './cases/listings.js'
@@ -68,6 +69,7 @@ export const allCases: readonly LabCase[] = [
   ...identityCases,
   ...lookupCases,
   ...attributeCases,
+  ...interfaceCases,
   ...mixedCases,
   ...leakCases,
 ]

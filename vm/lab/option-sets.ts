@@ -101,7 +101,13 @@ export const OPTION_SETS: readonly OptionSet[] = [
   },
   {
     name: 'passthrough',
-    options: { cache: 'never', 'parallel-dio': true, 'allow-mmap': true, passthrough: true },
+    options: {
+      cache: 'never',
+      'attr-timeout': 86_400,
+      'parallel-dio': true,
+      'allow-mmap': true,
+      passthrough: true,
+    },
   },
 ]
 

@@ -4,6 +4,7 @@ import { directoryMutants } from './directories.js'
 import { entryMutants } from './entries.js'
 import { errorMutants } from './errors.js'
 import { fileIoMutants } from './file-io.js'
+import { interfaceMutants } from './interfaces.js'
 import { lockingMutants } from './locking.js'
 import type { Mutant } from './mutant.js'
 import { nameMutants } from './names.js'
@@ -21,4 +22,5 @@ export const allMutants: readonly Mutant[] = [
   ...fileIoMutants,
   ...directoryMutants,
   ...replyMutants,
+  ...interfaceMutants,
 ]

@@ -185,7 +185,7 @@ function wordsOf({ options, rules = [] }: OptionSet): string[] {
   const readers = rules.find((rule) => rule['read-only'] === true)?.match.replace(/\*$/, '')
   return [
     ...Object.entries(flags).flatMap(([word, isSet]) => (isSet ? [word] : [])),
-    `attr=${seconds}`,
+    `attr=${options['attr-timeout'] ?? seconds}`,
     `entry=${seconds}`,
     ...(readers === undefined ? [] : [`cached-readers=${readers}`]),
   ]

@@ -12,12 +12,15 @@
  *   fill FILE LENGTH OFFSET SEED      as write, but each byte says where it should be: see pattern()
  *   check FILE LENGTH OFFSET SEED     as read; value: text "right bytes/bytes read"
  *   splice FROM TO LENGTH OFFSET OFFSET  through a pipe; value: bytes
+ *   vector FILE PARTS LENGTH OFFSET BYTE  pwritev of so many parts of LENGTH bytes; value: bytes written
+ *   poll FILE                         for POLLIN and POLLOUT; value: the events that came
  */
 #define _GNU_SOURCE
 #include "data-operations.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +31,7 @@
 #include "table.h"
 
 #define ALIGNMENT 4096
+#define IOV_PARTS 64
 
 /* FILE LENGTH OFFSET BYTE, and a buffer that begins at the same offset within a page as in the file. */
 struct transfer {
@@ -204,6 +208,40 @@ long do_check(const char *line, struct outcome *outcome)
         snprintf(outcome->text, sizeof outcome->text, "%ld/%ld", right, value);
     free(t.memory);
     return value;
+}
+
+long do_vector(const char *line, struct outcome *outcome)
+{
+    char name[NAME_BYTES];
+    struct iovec parts[IOV_PARTS];
+    int count, byte, fd;
+    size_t len;
+    long offset, value = -ENOMEM;
+    (void)outcome;
+    if (sscanf(line, NAME_FORMAT " %d %zu %ld %d", name, &count, &len, &offset, &byte) != 5 || count > IOV_PARTS)
+        return -EINVAL;
+    if ((fd = fd_of(name)) < 0)
+        return fd;
+    /* Each part begins a page away from the end of the one before it. */
+    size_t stride = (len + 2 * ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    char *memory = aligned_alloc(ALIGNMENT, stride * (size_t)count);
+    if (memory == NULL)
+        return value;
+    memset(memory, byte, stride * (size_t)count);
+    for (int n = 0; n < count; n++)
+        parts[n] = (struct iovec){ .iov_base = memory + stride * (size_t)n, .iov_len = len };
+    value = result(pwritev(fd, parts, count, offset));
+    free(memory);
+    return value;
+}
+
+long do_poll(const char *line, struct outcome *outcome)
+{
+    struct pollfd asked = { .fd = fd_of(line), .events = POLLIN | POLLOUT };
+    (void)outcome;
+    if (asked.fd < 0)
+        return asked.fd;
+    return poll(&asked, 1, 0) < 0 ? -errno : asked.revents;
 }
 
 long do_splice(const char *line, struct outcome *outcome)

@@ -13,4 +13,6 @@ long do_uring(const char *line, struct outcome *outcome);
 long do_read(const char *line, struct outcome *outcome);
 long do_fill(const char *line, struct outcome *outcome);
 long do_check(const char *line, struct outcome *outcome);
+long do_poll(const char *line, struct outcome *outcome);
+long do_vector(const char *line, struct outcome *outcome);
 long do_splice(const char *line, struct outcome *outcome);

@@ -5,6 +5,7 @@
  *   cut SIZE PATH                     truncate
  *   mkdir PATH
  *   unlink PATH
+ *   tmpfile MODE PATH                 O_TMPFILE; MODE in octal; value: text "MODE LINKS" of what was made
  *   setxattr FLAGS NAME TEXT PATH
  *   getxattr NAME PATH                value: the text
  *   listxattr PATH                    value: names that begin with "user.", in order
@@ -68,6 +69,22 @@ long do_unlink(const char *line, struct outcome *outcome)
     char path[PATH_BYTES];
     (void)outcome;
     return sscanf(line, PATH_FORMAT, path) != 1 ? -EINVAL : result(unlink(path));
+}
+
+long do_tmpfile(const char *line, struct outcome *outcome)
+{
+    unsigned mode;
+    char path[PATH_BYTES];
+    struct stat about;
+    if (sscanf(line, "%o " PATH_FORMAT, &mode, path) != 2)
+        return -EINVAL;
+    int fd = open(path, O_RDWR | O_TMPFILE | O_CLOEXEC, mode);
+    if (fd < 0)
+        return -errno;
+    long value = result(fstat(fd, &about));
+    snprintf(outcome->text, sizeof outcome->text, "%o %lu", about.st_mode & 07777, (unsigned long)about.st_nlink);
+    close(fd);
+    return value;
 }
 
 long do_set_xattr(const char *line, struct outcome *outcome)

@@ -11,6 +11,7 @@ long do_remove_xattr(const char *line, struct outcome *outcome);
 long do_list_twice(const char *line, struct outcome *outcome);
 long do_cut(const char *line, struct outcome *outcome);
 long do_unlink(const char *line, struct outcome *outcome);
+long do_tmpfile(const char *line, struct outcome *outcome);
 long do_mkdir(const char *line, struct outcome *outcome);
 long do_list_dropped(const char *line, struct outcome *outcome);
 long do_entries(const char *line, struct outcome *outcome);

@@ -7,6 +7,7 @@
  *   fsync FILE
  *   fdatasync FILE
  *   sync                              of all file systems
+ *   syncfs FILE                       of its file system
  *   truncate FILE SIZE
  *   allocate FILE MODE OFFSET LENGTH  fallocate
  *   copy FROM TO LENGTH OFFSET OFFSET copy_file_range
@@ -15,6 +16,8 @@
  *   mtime FILE                        fstat; value: st_mtime in seconds
  *   settimes FILE SECONDS             futimens: both times
  *   setfl FILE FLAGS                  fcntl(F_SETFL)
+ *   setflags FILE FLAGS               FS_IOC_SETFLAGS, as chattr does
+ *   flags FILE                        FS_IOC_GETFLAGS, as lsattr does; value: the flags
  *   cpu NUMBER                        the threads that follow run on this processor
  *   user UID [GID [GROUP]]            the process becomes this user, without capabilities. GID: UID; GROUP: none
  *   pid                               value: that of the process
@@ -29,11 +32,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/fs.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -159,6 +164,26 @@ static long do_setfl(const char *line, struct outcome *outcome)
     return find(name, &file) < 0 ? -ENOENT : result(fcntl(file.fd, F_SETFL, flags));
 }
 
+static long do_setflags(const char *line, struct outcome *outcome)
+{
+    char name[NAME_BYTES];
+    int flags, fd;
+    (void)outcome;
+    if (sscanf(line, NAME_FORMAT " %d", name, &flags) != 2)
+        return -EINVAL;
+    fd = fd_of(name);
+    return fd < 0 ? fd : result(ioctl(fd, FS_IOC_SETFLAGS, &flags));
+}
+
+static long do_flags(const char *line, struct outcome *outcome)
+{
+    int flags = 0, fd = fd_of(line);
+    (void)outcome;
+    if (fd < 0)
+        return fd;
+    return ioctl(fd, FS_IOC_GETFLAGS, &flags) < 0 ? -errno : flags;
+}
+
 static long do_cpu(const char *line, struct outcome *outcome)
 {
     cpu_set_t set;
@@ -229,6 +254,13 @@ static long do_sync(const char *line, struct outcome *outcome)
     return 0;
 }
 
+static long do_syncfs(const char *line, struct outcome *outcome)
+{
+    int fd = fd_of(line);
+    (void)outcome;
+    return fd < 0 ? fd : result(syncfs(fd));
+}
+
 static long do_mtime(const char *line, struct outcome *outcome)
 {
     struct named file;
@@ -280,6 +312,8 @@ static const struct operation {
     { "entries", do_entries }, { "protect", do_protect }, { "sync", do_sync },
     { "mkdir", do_mkdir }, { "cut", do_cut }, { "unlink", do_unlink }, { "aioread", do_aioread },
     { "waitlock", do_wait_lock }, { "pid", do_pid }, { "statx", do_statx }, { "make", do_make }, { "listdropped", do_list_dropped },
+    { "vector", do_vector }, { "poll", do_poll }, { "syncfs", do_syncfs }, { "tmpfile", do_tmpfile },
+    { "setflags", do_setflags }, { "flags", do_flags },
 };
 
 void operate(const char *line, struct outcome *outcome)
