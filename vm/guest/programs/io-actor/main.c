@@ -16,14 +16,27 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "operations.h"
 #include "threads.h"
 
 #define LINE_BYTES 4096
 
+/*
+ * Waits until the kernel's clock for files has ticked since the last operation. Otherwise two changes of a file could have the
+ * same time, and a guest that keeps the times itself would tell the device of them once or twice.
+ */
+static void await_tick(const struct timespec *last)
+{
+    struct timespec now, pause = { .tv_nsec = 1000000 };
+    while (clock_gettime(CLOCK_REALTIME_COARSE, &now) == 0 && now.tv_sec == last->tv_sec && now.tv_nsec == last->tv_nsec)
+        nanosleep(&pause, NULL);
+}
+
 static void answer(const char *line)
 {
+    static struct timespec last;
     struct outcome outcome;
     if (strncmp(line, "start ", 6) == 0) {
         start_thread(line + 6);
@@ -33,7 +46,9 @@ static void answer(const char *line)
     } else if (strcmp(line, "join") == 0) {
         join_threads();
     } else {
+        await_tick(&last);
         operate(line, &outcome);
+        clock_gettime(CLOCK_REALTIME_COARSE, &last);
         print_outcome(&outcome);
         puts("");
     }
