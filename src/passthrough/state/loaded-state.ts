@@ -251,7 +251,9 @@ export class LoadedState {
       value?.release()
       throw damaged(`file ${record.slot} comes twice`)
     }
-    if (value !== undefined && flock !== undefined) this.share.locks.restoreFlock(value, flock)
+    // The table may have an object of its own for it.
+    const open = value && files.get(idOf(record.slot, record.generation))
+    if (open !== undefined && flock !== undefined) this.share.locks.restoreFlock(open, flock)
   }
 
   private directory(record: DirectoryRecord): void {

@@ -172,9 +172,11 @@ export class TakenState {
     this.mustHaveRoom()
     const nodeid = idOf(record.inodeSlot, record.inodeGeneration)
     const file = this.fileOpener.adoptOpen(nodeid, record, fd, directFd)
-    if (record.flock === Flock.exclusive) file.flock = F_WRLCK
-    else if (record.flock === Flock.shared) file.flock = F_RDLCK
     if (!files.restore(record.slot, record.generation, file)) throw damaged(`file ${record.slot} comes twice`)
+    // The table may have an object of its own for it.
+    const open = files.get(idOf(record.slot, record.generation))
+    if (open !== undefined && record.flock !== Flock.none)
+      open.flock = record.flock === Flock.exclusive ? F_WRLCK : F_RDLCK
   }
 
   private directory(record: DirectoryRecord): void {

@@ -145,51 +145,55 @@ t.test('a guest that has not mounted moves, and a migration that is given up cha
   t.equal(fs.lookup(ROOT_ID, 'file').attr.size, 2n)
 })
 
-t.test('the destination takes the locks as soon as the source releases them', async (t) => {
-  const { fs, from, to } = await pair(t, ['--posix-lock', '--flock'])
-  const third = await Device.start(t, ['--posix-lock', '--flock'], { directory: from.directory })
-  const outside = mount(t, third)
-  const file = fs.create(ROOT_ID, 'file', O_RDWR)
-  const second = fs.open(file.nodeid, O_RDWR)
-  const whole = fs.create(ROOT_ID, 'whole', O_RDWR)
-  setlk(fs, file.nodeid, file.handle, { owner: OWNER, type: F_WRLCK, start: 10, last: 19 })
-  setlk(fs, file.nodeid, second.handle, { owner: OTHER, type: F_RDLCK, start: 100 })
-  setlk(fs, whole.nodeid, whole.handle, { owner: OWNER, type: F_WRLCK, flock: true })
-  const theirs = outside.lookup(ROOT_ID, 'file')
-  const theirWhole = outside.lookup(ROOT_ID, 'whole')
-  const theirHandle = outside.open(theirs.nodeid, O_RDWR).handle
-  const theirWholeHandle = outside.open(theirWhole.nodeid, O_RDWR).handle
-  const wanted = { owner: OTHER, type: F_WRLCK, start: 0, last: 10 }
+for (const threads of ['1', '2'])
+  t.test(
+    `the destination takes the locks as soon as the source releases them: --queue-threads ${threads}`,
+    async (t) => {
+      const { fs, from, to } = await pair(t, ['--posix-lock', '--flock', '--queue-threads', threads])
+      const third = await Device.start(t, ['--posix-lock', '--flock'], { directory: from.directory })
+      const outside = mount(t, third)
+      const file = fs.create(ROOT_ID, 'file', O_RDWR)
+      const second = fs.open(file.nodeid, O_RDWR)
+      const whole = fs.create(ROOT_ID, 'whole', O_RDWR)
+      setlk(fs, file.nodeid, file.handle, { owner: OWNER, type: F_WRLCK, start: 10, last: 19 })
+      setlk(fs, file.nodeid, second.handle, { owner: OTHER, type: F_RDLCK, start: 100 })
+      setlk(fs, whole.nodeid, whole.handle, { owner: OWNER, type: F_WRLCK, flock: true })
+      const theirs = outside.lookup(ROOT_ID, 'file')
+      const theirWhole = outside.lookup(ROOT_ID, 'whole')
+      const theirHandle = outside.open(theirs.nodeid, O_RDWR).handle
+      const theirWholeHandle = outside.open(theirWhole.nodeid, O_RDWR).handle
+      const wanted = { owner: OTHER, type: F_WRLCK, start: 0, last: 10 }
 
-  const free = shareDescriptors(to)
-  for (const [source, destination] of [
-    [from, to],
-    [to, from],
-  ] as const) {
-    migrate(fs, destination)
-    await comesTo(source, free)
-    await hostLocks(from.directory, 'file', 2)
-    await hostLocks(from.directory, 'whole', 1)
-    refused(t, 'EAGAIN', () => setlk(outside, theirs.nodeid, theirHandle, wanted))
-    refused(t, 'EAGAIN', () =>
-      setlk(outside, theirs.nodeid, theirHandle, { ...wanted, start: 150, last: 160 }),
-    )
-    refused(t, 'EAGAIN', () =>
-      setlk(outside, theirWhole.nodeid, theirWholeHandle, { owner: OTHER, type: F_RDLCK, flock: true }),
-    )
-    refused(
-      t,
-      'EAGAIN',
-      () => setlk(fs, file.nodeid, second.handle, wanted),
-      'owners in the guest are told apart',
-    )
-    setlk(fs, file.nodeid, file.handle, { owner: OWNER, type: F_WRLCK, start: 10, last: 19 })
-  }
-  setlk(fs, file.nodeid, file.handle, { owner: OWNER, type: F_UNLCK })
-  setlk(outside, theirs.nodeid, theirHandle, wanted)
-  fs.release(whole.nodeid, whole.handle)
-  setlk(outside, theirWhole.nodeid, theirWholeHandle, { owner: OTHER, type: F_RDLCK, flock: true })
-})
+      const free = shareDescriptors(to)
+      for (const [source, destination] of [
+        [from, to],
+        [to, from],
+      ] as const) {
+        migrate(fs, destination)
+        await comesTo(source, free)
+        await hostLocks(from.directory, 'file', 2)
+        await hostLocks(from.directory, 'whole', 1)
+        refused(t, 'EAGAIN', () => setlk(outside, theirs.nodeid, theirHandle, wanted))
+        refused(t, 'EAGAIN', () =>
+          setlk(outside, theirs.nodeid, theirHandle, { ...wanted, start: 150, last: 160 }),
+        )
+        refused(t, 'EAGAIN', () =>
+          setlk(outside, theirWhole.nodeid, theirWholeHandle, { owner: OTHER, type: F_RDLCK, flock: true }),
+        )
+        refused(
+          t,
+          'EAGAIN',
+          () => setlk(fs, file.nodeid, second.handle, wanted),
+          'owners in the guest are told apart',
+        )
+        setlk(fs, file.nodeid, file.handle, { owner: OWNER, type: F_WRLCK, start: 10, last: 19 })
+      }
+      setlk(fs, file.nodeid, file.handle, { owner: OWNER, type: F_UNLCK })
+      setlk(outside, theirs.nodeid, theirHandle, wanted)
+      fs.release(whole.nodeid, whole.handle)
+      setlk(outside, theirWhole.nodeid, theirWholeHandle, { owner: OTHER, type: F_RDLCK, flock: true })
+    },
+  )
 
 t.test('another file in the place of one is never used instead', async (t) => {
   const { fs, from, to } = await pair(t)
