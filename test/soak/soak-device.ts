@@ -7,6 +7,7 @@ import { servingPidOf } from '../../vm/device/serving-pid.js'
 
 const WAIT_MS = 20_000
 const POLL_MS = 5
+const ONE_THREAD = ['--queue-threads', '1']
 const TAG = 'soak'
 
 /** The program as its users start it, sandbox and all, with a control socket. */
@@ -24,7 +25,17 @@ export class SoakDevice {
       device: 'virtiofsd-ts',
       sharedDir,
       socketPath: join(state, 'socket'),
-      args: ['--keep-alive', '--tag', TAG, '--control-socket', controlPath, '--log-level', 'error'],
+      // Further threads stay when a front-end leaves, with their descriptors.
+      args: [
+        ...ONE_THREAD,
+        '--keep-alive',
+        '--tag',
+        TAG,
+        '--control-socket',
+        controlPath,
+        '--log-level',
+        'error',
+      ],
     })
     const control = await ControlClient.connect(controlPath)
     return new SoakDevice(device, control, servingPidOf(device.pid))

@@ -47,7 +47,7 @@ async function privateBytesOf(t: Test, count: number, threads = ['--share-thread
     return ['--share', `path=${path},socket=${path}.socket`]
   })
   // The device of a test also gets a share by other options, unless there are such.
-  const args = [...threads, ...(count === 1 ? [] : shares.slice(2))]
+  const args = ['--queue-threads', '1', ...threads, ...(count === 1 ? [] : shares.slice(2))]
   const device = await Device.start(t, args, { sandbox: 'namespace' })
   return privateBytes(processTree(device.outerPid))
 }

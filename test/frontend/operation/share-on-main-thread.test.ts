@@ -13,6 +13,8 @@ import { tempDir } from '../../support/host/temp-dir.js'
 const READS = 60
 const READ_BYTES = 64 * 1024
 const sandboxed: DeviceOptions = { sandbox: 'namespace' }
+/** With more, the share has a thread of its own from the start. */
+const ONE_THREAD = ['--queue-threads', '1']
 
 /** The number of threads of the serving process. */
 function threadsOf({ pid }: Device): number {
@@ -27,18 +29,18 @@ function startReads(fs: FuseGuest): Call[] {
 }
 
 t.test('what else there is to do wants a thread for the share', async (t) => {
-  const alone = threadsOf(await Device.start(t, [], sandboxed))
+  const alone = threadsOf(await Device.start(t, ONE_THREAD, sandboxed))
   const others = {
     'a control socket': ['--control-socket', join(tempDir(t), 'control')],
     metrics: ['--metrics', `unix:${join(tempDir(t), 'metrics')}`],
     'a trace': ['--trace', join(tempDir(t), 'trace')],
   }
   for (const [name, args] of Object.entries(others))
-    t.equal(threadsOf(await Device.start(t, args, sandboxed)), alone + 1, name)
+    t.equal(threadsOf(await Device.start(t, [...ONE_THREAD, ...args], sandboxed)), alone + 1, name)
 })
 
 t.test('a signal ends a process that serves its share on the main thread', async (t) => {
-  const device = await Device.start(t, [], sandboxed)
+  const device = await Device.start(t, ONE_THREAD, sandboxed)
   writeFileSync(join(device.directory, 'file'), new Uint8Array(READ_BYTES))
   const fs = mount(t, device)
   finishAll(fs, startReads(fs))
@@ -49,7 +51,7 @@ t.test('a signal ends a process that serves its share on the main thread', async
 })
 
 t.test('guests come and go', async (t) => {
-  const device = await Device.start(t, ['--keep-alive'], sandboxed)
+  const device = await Device.start(t, ['--keep-alive', ...ONE_THREAD], sandboxed)
   writeFileSync(join(device.directory, 'file'), new Uint8Array(READ_BYTES))
   for (let round = 0; round < 3; round++) {
     const fs = mount(t, device)

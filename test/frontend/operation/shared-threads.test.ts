@@ -52,7 +52,7 @@ for (const sandbox of ['none', 'namespace'] as const)
   t.test(`--sandbox ${sandbox}: many shares need few threads, and each serves its guest`, async (t) => {
     const others = Array.from({ length: 6 }, (_, n) => further(t, `s${n}`))
     const options: DeviceOptions = { sandbox }
-    const alone = threadsOf(await Device.start(t, [], options))
+    const alone = threadsOf(await Device.start(t, ['--queue-threads', '1'], options))
     const args = others.flatMap((other) => other.args)
     const two = await Device.start(t, [...args, '--share-threads', '2'], options)
     t.equal(threadsOf(two), alone + 1)
@@ -75,7 +75,7 @@ for (const sandbox of ['none', 'namespace'] as const)
 t.test('a share that has a thread to itself, whatever the others do', async (t) => {
   const others = [further(t, 'a'), further(t, 'b'), further(t, 'c', ',own-thread')]
   const args = [...others.flatMap((other) => other.args), ...ONE_THREAD]
-  const alone = threadsOf(await Device.start(t))
+  const alone = threadsOf(await Device.start(t, ['--queue-threads', '1']))
   t.equal(threadsOf(await Device.start(t, args)), alone + 1)
 })
 

@@ -8,7 +8,8 @@ import type { FuseGuest } from '../../support/fuse/fuse-guest.js'
 import { attach, mount } from '../../support/fuse/mount.js'
 import { refused } from '../../support/fuse/refusals.js'
 
-const device = await Device.start(t, ['--keep-alive'])
+// Further threads stay when a front-end leaves, with their descriptors.
+const device = await Device.start(t, ['--keep-alive', '--queue-threads', '1'])
 const heldBefore = device.fdCount()
 for (let n = 0; n < 20; n++) writeFileSync(`${device.directory}/file-${n}`, '')
 
