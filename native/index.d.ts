@@ -185,7 +185,9 @@ export function eventfdCreate(flags: number): number
 export function eventfdSignal(fd: number): number
 /** Adds 1 to an eventfd that may be in blocking mode; -EAGAIN if the write would block. */
 export function eventfdSignalPolled(fd: number): number
-/** Resets a non-blocking eventfd; returns 0 even if it was not signalled. */
+/** Adds 1 to an eventfd when the calling thread ends, however it does. A duplicate of the descriptor is kept until then. */
+export function eventfdSignalAtEnd(fd: number): number
+/** Resets a non-blocking eventfd. Returns 1 if it was signalled, otherwise 0. */
 export function eventfdDrain(fd: number): number
 export function epollCreate(): number
 /** epollWait returns `tag` (u32) with the descriptor's events. */

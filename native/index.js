@@ -44,6 +44,7 @@ export const {
   eventfdCreate,
   eventfdDrain,
   eventfdSignal,
+  eventfdSignalAtEnd,
   eventfdSignalPolled,
   exitNow,
   fallocate,

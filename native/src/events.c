@@ -1,5 +1,6 @@
 /* Waiting and waking: eventfds, epoll, and the short spin on rings before a thread goes to sleep. */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -53,7 +54,37 @@ static napi_value eventfd_signal_polled(napi_env env, napi_callback_info info)
     return eventfd_signal(env, info);
 }
 
-/* eventfdDrain(fd): 0, signalled or not; for our own non-blocking descriptors */
+/* The environment of a thread ends on this thread, also if V8 has ended its JavaScript. */
+static void on_cleanup(void *arg)
+{
+    const uint64_t one = 1;
+    const int fd = (int)(intptr_t)arg;
+
+    /* An eventfd that cannot count further is readable already. */
+    if (write(fd, &one, sizeof(one)) < 0)
+        errno = 0;
+    close(fd);
+}
+
+/* eventfdSignalAtEnd(fd): 0; signals when this thread ends, however it does; `fd` itself is not kept */
+static napi_value eventfd_signal_at_end(napi_env env, napi_callback_info info)
+{
+    napi_value argv[1];
+    int fd;
+
+    if (!args_get(env, info, argv, 1) || !arg_fd(env, argv[0], &fd))
+        return NULL;
+    fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (fd < 0)
+        return ret_errno(env, -1);
+    if (napi_add_env_cleanup_hook(env, on_cleanup, (void *)(intptr_t)fd) != napi_ok) {
+        close(fd);
+        return ret_int(env, -ENOMEM);
+    }
+    return ret_int(env, 0);
+}
+
+/* eventfdDrain(fd): 1 if it was signalled, else 0; for our own non-blocking descriptors */
 static napi_value eventfd_drain(napi_env env, napi_callback_info info)
 {
     uint64_t count;
@@ -62,7 +93,9 @@ static napi_value eventfd_drain(napi_env env, napi_callback_info info)
 
     if (!args_get(env, info, argv, 1) || !arg_fd(env, argv[0], &fd))
         return NULL;
-    return ret_errno(env, read(fd, &count, sizeof(count)) < 0 && errno != EAGAIN ? -1 : 0);
+    if (read(fd, &count, sizeof(count)) < 0)
+        return errno == EAGAIN ? ret_int(env, 0) : ret_errno(env, -1);
+    return ret_int(env, 1);
 }
 
 /* epollCreate(): fd */
@@ -218,6 +251,7 @@ bool register_events(napi_env env, napi_value exports)
         METHOD("eventfdCreate", eventfd_create),
         METHOD("eventfdSignal", eventfd_signal),
         METHOD("eventfdSignalPolled", eventfd_signal_polled),
+        METHOD("eventfdSignalAtEnd", eventfd_signal_at_end),
         METHOD("eventfdDrain", eventfd_drain),
         METHOD("epollCreate", epoll_new),
         METHOD("epollAdd", epoll_add),

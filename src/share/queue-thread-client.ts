@@ -1,5 +1,5 @@
 import { MessageChannel, type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
-import { type GivenUp, type HandedRing, type LentQueues, Wakeup } from 'vhost-user-ts'
+import { type EventLoop, type GivenUp, type HandedRing, type LentQueues, Wakeup } from 'vhost-user-ts'
 import type { InitAgreement } from 'virtio-fs-ts/protocol'
 import {
   COUNTED,
@@ -17,6 +17,9 @@ import type { ShareConfig } from './share-config.js'
 const { Starting, Standing, Serving, Answering, Ended, Asked } = ThreadState
 const MAX_ASKED = 2 ** 30
 const END_LIMIT_MS = 5000
+/** A thread that is waited for is looked at this often: it may have died. */
+const LOOK_MS = 200
+const DEATH = 'a thread of the share’s queues has ended'
 
 /** What the owner asks a thread for as it has it stand still. */
 export interface Stand {
@@ -38,6 +41,9 @@ export type StartProgram = (data: QueueThreadStart, transfers: readonly MessageP
 export class QueueThreadClient {
   private readonly port: MessagePort
   private readonly orders = new Wakeup()
+  /** Sent when the thread ends, however it does. */
+  private readonly ending = new Wakeup()
+  private isGone = false
   private readonly state = new Int32Array(new SharedArrayBuffer(4 * STATE_WORDS))
   private readonly news: QueueThreadNews[] = []
   private asked: number = Asked
@@ -48,13 +54,27 @@ export class QueueThreadClient {
   private settings: ShareConfig
   /** The thread has queues. */
   isLent = false
+  /** Why the thread has failed. */
+  failure: Error | undefined
 
-  constructor(start: Omit<QueueThreadStart, 'port' | 'orderFd' | 'state'>, startProgram: StartProgram) {
+  constructor(
+    start: Omit<QueueThreadStart, 'port' | 'orderFd' | 'endFd' | 'state'>,
+    startProgram: StartProgram,
+    private readonly loop: EventLoop,
+  ) {
     this.settings = start.config
     const { port1, port2 } = new MessageChannel()
     this.port = port1
     port1.unref()
-    startProgram({ ...start, port: port2, orderFd: this.orders.fd, state: this.state.buffer }, [port2])
+    loop.addReadable(this.ending.fd, () => this.checkAlive())
+    const fds = { orderFd: this.orders.fd, endFd: this.ending.fd }
+    startProgram({ ...start, ...fds, port: port2, state: this.state.buffer }, [port2])
+  }
+
+  /** Throws if the thread has ended without a word: V8 ends one that needs too much memory. */
+  checkAlive(): void {
+    this.isGone ||= this.ending.take()
+    if (this.isGone && Atomics.load(this.state, STATE) !== Ended) throw new Error(DEATH)
   }
 
   get isReady(): boolean {
@@ -112,7 +132,8 @@ export class QueueThreadClient {
       now = Atomics.load(state, STATE)
     ) {
       const leftMs = untilMs - performance.now()
-      if (leftMs > 0) Atomics.wait(state, STATE, now, leftMs)
+      this.checkAlive()
+      if (leftMs > 0) Atomics.wait(state, STATE, now, Math.min(leftMs, LOOK_MS))
       else if (now === asked && Atomics.compareExchange(state, STATE, asked, Serving) === asked)
         return undefined
     }
@@ -147,15 +168,20 @@ export class QueueThreadClient {
   /** Waits a while for its end. Returns false if it has not ended by then: the host holds it up. */
   awaitEnd(): boolean {
     const { state } = this
+    this.loop.remove(this.ending.fd)
     const untilMs = performance.now() + END_LIMIT_MS
     for (let now = Atomics.load(state, STATE); now !== Ended; now = Atomics.load(state, STATE)) {
       const leftMs = untilMs - performance.now()
-      // The eventfd stays open then: the thread still waits for it.
+      this.isGone ||= this.ending.take()
+      if (this.isGone) break
+      // The eventfds stay open then: the thread still waits for them.
       if (leftMs <= 0) return false
-      Atomics.wait(state, STATE, now, leftMs)
+      Atomics.wait(state, STATE, now, Math.min(leftMs, LOOK_MS))
     }
+    this.receive()
     this.port.close()
     this.orders.close()
+    this.ending.close()
     return true
   }
 
@@ -168,7 +194,9 @@ export class QueueThreadClient {
       const got = receiveMessageOnPort(this.port)
       if (got === undefined) return
       // The thread sends only news on this port.
-      this.news.push(got.message as QueueThreadNews)
+      const news = got.message as QueueThreadNews
+      if (news.type === 'failed') this.failure = news.error
+      this.news.push(news)
     }
   }
 
@@ -177,7 +205,6 @@ export class QueueThreadClient {
     const at = this.news.findIndex((news) => news.type === 'stands' && news.asked === asked)
     const [answer] = at < 0 ? [] : this.news.splice(at, 1)
     if (answer?.type === 'stands') return answer.rings
-    const failure = this.news.find((news) => news.type === 'failed')
-    throw failure?.type === 'failed' ? failure.error : new Error('a thread of the share’s queues has ended')
+    throw this.failure ?? new Error(DEATH)
   }
 }

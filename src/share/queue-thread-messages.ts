@@ -19,6 +19,8 @@ export interface QueueThreadStart {
   /** For orders and news. An eventfd announces each order, another one all news. */
   readonly port: MessagePort
   readonly orderFd: number
+  /** An eventfd that the end of the thread signals, even if its JavaScript cannot. */
+  readonly endFd: number
   readonly newsFd: number
   /** Words at the places below. */
   readonly state: SharedArrayBuffer

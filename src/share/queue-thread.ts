@@ -5,6 +5,7 @@ import { messageOf } from '../basics/errors.js'
 import { OpenRules } from '../io-mode/open-rules.js'
 import { noRateLimits } from '../limits/rate-words.js'
 import { prepareOwnThread } from '../passthrough/own-thread.js'
+import { breakTables } from '../passthrough/shared/table-memory.js'
 import { makeFsDevice, type ShareDevice } from './make-fs-device.js'
 import {
   COUNTED,
@@ -31,10 +32,13 @@ export function serveQueues(start: QueueThreadStart): void {
     news.send()
   }
   try {
+    new Wakeup(start.endFd).sendAtEnd()
     prepareOwnThread(start.procFd)
     new QueueThread(start, state, tell).serve()
   } catch (error) {
     tell({ type: 'failed', error: error instanceof Error ? error : new Error(String(error)) })
+    // After that: the owner, which may fail by this, then knows why.
+    breakTables(start.tables)
   } finally {
     Atomics.store(state, STATE, ThreadState.Ended)
     Atomics.notify(state, STATE)
@@ -74,6 +78,8 @@ class QueueThread {
           thread: queueThread,
           isAlone: () => false,
           needsOneThread: (reason) => tell({ type: 'needs-one-thread', reason }),
+          // The owner does, and breaks the lock.
+          checkOthers: () => {},
         },
       },
       new OpenRules(config, config.rules),

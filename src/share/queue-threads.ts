@@ -8,7 +8,7 @@ import {
   Wakeup,
 } from 'vhost-user-ts'
 import type { InitAgreement } from 'virtio-fs-ts/protocol'
-import type { TableMemory } from '../passthrough/shared/table-memory.js'
+import { breakTables, type TableMemory } from '../passthrough/shared/table-memory.js'
 import type { QueueProgram } from './queue-program.js'
 import { type QueueCounts, QueueThreadClient } from './queue-thread-client.js'
 import type { QueueThreadNews } from './queue-thread-messages.js'
@@ -123,6 +123,11 @@ export class QueueThreads implements QueueKeeper {
     return this.dueMs === NEVER ? -1 : Math.max(0, this.dueMs - performance.now())
   }
 
+  /** Throws if another thread has died. */
+  checkAlive(): void {
+    for (const thread of this.threads) thread.checkAlive()
+  }
+
   /** Returns the numbers of requests in flight, and on the rings, of all queues that are lent. */
   counts(): QueueCounts {
     const lent = this.threads.filter(({ isLent }) => isLent)
@@ -145,12 +150,21 @@ export class QueueThreads implements QueueKeeper {
   end(): void {
     if (this.hasEnded) return
     this.takeBack({ memory: true, session: true })
-    this.abandon()
+    this.endThreads()
   }
 
-  /** Ends the threads, wherever their queues are: nobody is going to serve them. */
+  /** Ends the threads, wherever their queues are: the share has failed. */
   abandon(): void {
     if (this.hasEnded) return
+    const { threads, logger } = this
+    breakTables(this.tables)
+    this.endThreads()
+    for (const { failure } of threads)
+      if (failure !== undefined)
+        logger.error({ reason: failure.message }, 'a thread of the share’s queues has failed')
+  }
+
+  private endThreads(): void {
     this.hasEnded = true
     this.dueMs = NEVER
     for (const thread of this.threads) thread.end()
@@ -204,7 +218,7 @@ export class QueueThreads implements QueueKeeper {
 
   /** Starts threads that are missing. They say when they are ready. */
   private startThreads(count: number): void {
-    const { start, tables, threads, leastLevel, program } = this
+    const { start, tables, threads, leastLevel, program, loop } = this
     const { config, procFd, fdLimit, counters } = start
     const { rootFd } = this.owner
     for (let n = threads.length + 1; n < count; n++) {
@@ -212,7 +226,7 @@ export class QueueThreads implements QueueKeeper {
       if (block === undefined) throw new Error(`thread ${n} has no counters`)
       const given = { config, rootFd, procFd, fdLimit, counters: block, tables }
       const data = { ...given, queueThread: n, newsFd: this.news.fd, leastLevel: leastLevel.buffer }
-      threads.push(new QueueThreadClient(data, (all, transfers) => program.start(all, transfers)))
+      threads.push(new QueueThreadClient(data, (all, transfers) => program.start(all, transfers), loop))
     }
   }
 

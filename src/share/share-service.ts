@@ -190,7 +190,7 @@ export class ShareService {
 
   /** Ends a share that has not begun to serve. */
   giveUp(): void {
-    this.queueThreads?.abandon()
+    this.queueThreads?.end()
     this.share.close()
     this.listener?.close()
     this.loop.close()
@@ -451,6 +451,7 @@ export class ShareService {
         thread: 0,
         isAlone: () => this.queueThreads?.isLending !== true,
         needsOneThread: (reason: string) => this.queueThreads?.useOneThreadSoon(reason),
+        checkOthers: () => this.queueThreads?.checkAlive(),
       },
     }
     return makeFsDevice(config, place, this.rules, observer)

@@ -11,6 +11,16 @@ export class Wakeup {
     native.eventfdSignal(this.fd)
   }
 
+  /** Sends when the calling thread ends, even if its JavaScript cannot go on. Throws SystemCallError on failure. */
+  sendAtEnd(): void {
+    mustSucceed('eventfd', native.eventfdSignalAtEnd(this.fd))
+  }
+
+  /** Returns true if it was sent since the last call. */
+  take(): boolean {
+    return native.eventfdDrain(this.fd) > 0
+  }
+
   /** Closes the eventfd. Call it once, when no thread uses it any more. */
   close(): void {
     native.close(this.fd)
@@ -19,7 +29,7 @@ export class Wakeup {
   /** Calls `handler` while the loop waits, at least once after each `send`. */
   receive(loop: EventLoop, handler: () => void): void {
     loop.addReadable(this.fd, () => {
-      native.eventfdDrain(this.fd)
+      this.take()
       handler()
     })
   }

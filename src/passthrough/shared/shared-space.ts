@@ -59,6 +59,8 @@ export interface SharedPlace {
   isAlone(): boolean
   /** From now on one thread has to serve the session: others soon stand still, and leave everything to the owner. */
   needsOneThread(reason: string): void
+  /** Throws if another thread has died. Nobody else notices: what it had locked stays so. */
+  checkOthers(): void
 }
 
 /** One thread's way to the memory that the threads of a share have together. */
@@ -84,7 +86,7 @@ export class SharedSpace implements TableSpace {
     const layout = wordLayout(threads)
     this.layout = layout
     this.all = new Int32Array(memory.words)
-    this.guard = new TableLock(this.all, layout.lock)
+    this.guard = new TableLock(this.all, layout.lock, () => place.checkOthers())
     this.devices = new SharedDeviceNumbers(this.all.subarray(layout.devices, layout.shards), this.guard)
     this.shards = new SharedShards(this.all.subarray(layout.shards, layout.made), memory.shards)
     this.budget = new SharedFdBudget(fdLimit, this.all, layout.budget)

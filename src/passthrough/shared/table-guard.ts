@@ -31,6 +31,8 @@ export class TableLock implements TableGuard {
   constructor(
     private readonly words: Int32Array,
     private readonly at: number,
+    /** Throws if another thread has died, which may have had the lock. */
+    private readonly checkOthers: () => void = () => {},
   ) {}
 
   /** True if this thread has the lock. */
@@ -40,16 +42,16 @@ export class TableLock implements TableGuard {
 
   /** Throws if a thread has failed in the middle of a change. */
   lock(): void {
-    if (this.depth++ > 0) return
-    const { words, at } = this
-    for (let n = 0; n < LOOKS; n++) if (Atomics.compareExchange(words, at, FREE, TAKEN) === FREE) return
-    this.sleep()
+    if (this.depth === 0) this.take()
+    this.depth++
   }
 
   unlock(): void {
     if (--this.depth > 0) return
     const { words, at } = this
-    if (Atomics.exchange(words, at, FREE) === AWAITED) Atomics.notify(words, at, 1)
+    // A broken lock stays so.
+    if (Atomics.compareExchange(words, at, TAKEN, FREE) !== AWAITED) return
+    if (Atomics.compareExchange(words, at, AWAITED, FREE) === AWAITED) Atomics.notify(words, at, 1)
   }
 
   /** A thread has failed: nobody can rely on the tables any more, and nobody is to wait for it. */
@@ -58,15 +60,16 @@ export class TableLock implements TableGuard {
     Atomics.notify(this.words, this.at)
   }
 
-  private sleep(): void {
+  private take(): void {
     const { words, at } = this
+    for (let n = 0; n < LOOKS; n++) if (Atomics.compareExchange(words, at, FREE, TAKEN) === FREE) return
     for (;;) {
       const before = Atomics.load(words, at)
       if (before === BROKEN) throw new Error('another thread of this share has failed')
       if (before === FREE) {
         if (Atomics.compareExchange(words, at, FREE, AWAITED) === FREE) return
       } else if (before === AWAITED || Atomics.compareExchange(words, at, TAKEN, AWAITED) === TAKEN) {
-        Atomics.wait(words, at, AWAITED, SLEEP_MS)
+        if (Atomics.wait(words, at, AWAITED, SLEEP_MS) === 'timed-out') this.checkOthers()
       }
     }
   }

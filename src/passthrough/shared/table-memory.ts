@@ -3,6 +3,7 @@ import { Epochs } from './epochs.js'
 import { SharedChunks } from './shared-chunks.js'
 import { SharedDeviceNumbers } from './shared-device-numbers.js'
 import { SharedShards } from './shared-shards.js'
+import { TableLock } from './table-guard.js'
 
 /** Inodes that the tables have slots for, at most: what a guest knows beyond `--inode-limit` is refused before. */
 export const SLOT_LIMIT = 1 << 26
@@ -61,4 +62,9 @@ export function makeTableMemory(threads: number): TableMemory {
     },
     shards: new SharedArrayBuffer(0, { maxByteLength: SharedShards.maxBytes(SLOT_LIMIT) }),
   }
+}
+
+/** A thread has failed. The others fail, too: they neither wait for it nor go on with what it has left half done. */
+export function breakTables({ threads, words }: TableMemory): void {
+  new TableLock(new Int32Array(words), wordLayout(threads).lock).break()
 }

@@ -247,6 +247,11 @@ export class Device {
     return this.ended
   }
 
+  /** It is about to fail, which is not a failure of the test then. */
+  expectFailure(): void {
+    this.endIsKnown = true
+  }
+
   /** Kills it, which is not a failure of the test then. */
   killOnPurpose(): void {
     this.endIsKnown = true

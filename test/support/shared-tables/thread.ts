@@ -95,7 +95,8 @@ class Model {
     )
     const hosts = new HostFileSystems()
     const opener = new NameOpener(this.rootFd)
-    this.space = new SharedSpace({ memory, thread, isAlone: () => false, needsOneThread: () => {} }, fdLimit)
+    const place = { memory, thread, isAlone: () => false, needsOneThread: () => {}, checkOthers: () => {} }
+    this.space = new SharedSpace(place, fdLimit)
     const handles = FileHandles.usable(procFd, this.rootFd)
       ? new FileHandles(procFd, this.space.devices.mounts)
       : undefined

@@ -2,6 +2,7 @@
 import t, { type Test } from 'tap'
 import { EventLoop, type HandedRing, silentLogger, Wakeup } from 'vhost-user-ts'
 import type { InitAgreement } from 'virtio-fs-ts/protocol'
+import { makeTableMemory } from '../../../src/passthrough/shared/table-memory.js'
 import type { QueueProgram } from '../../../src/share/queue-program.js'
 import {
   type QueueThreadNews,
@@ -49,6 +50,11 @@ class FakeThread {
     this.wakeup.send()
   }
 
+  /** Ends as a thread does whose JavaScript V8 has ended. */
+  die(): void {
+    new Wakeup(this.start.endFd).send()
+  }
+
   close(): void {
     this.is(ThreadState.Ended)
     this.start.port.close()
@@ -87,7 +93,7 @@ function lent(t: Test) {
   } as unknown as QueueProgram
   const counters = [0, 1, 2].map(() => new SharedArrayBuffer(8))
   const start = { config: { queueThreads: 3 }, counters } as unknown as WorkerStart
-  const threads = new QueueThreads(start, {} as never, owner, loop, silentLogger, program)
+  const threads = new QueueThreads(start, makeTableMemory(3), owner, loop, silentLogger, program)
   const turn = () => {
     loop.wait(0)
     threads.progress(performance.now() + LATER_MS)
@@ -117,7 +123,21 @@ t.test('a thread that fails ends the share, also while others are waited for', a
   others[0]?.tell({ type: 'failed', error: new Error('a bug') })
   t.throws(() => loop.wait(0), /a bug/)
   for (const other of others) other.is(ThreadState.Ended)
+  t.throws(() => threads.takeBack(nothing), /a bug/)
+})
+
+t.test('a thread that dies without a word ends the share', async (t) => {
+  const { others, loop } = lent(t)
+  others[1]?.die()
+  t.throws(() => loop.wait(0), /a thread of the share’s queues has ended/)
+})
+
+t.test('a thread that has died is not waited for', async (t) => {
+  const { threads, others } = lent(t)
+  others[1]?.die()
+  others[0]?.is(ThreadState.Ended)
   t.throws(() => threads.takeBack(nothing), /a thread of the share’s queues has ended/)
+  t.throws(() => threads.checkAlive(), /a thread of the share’s queues has ended/)
 })
 
 t.test('a thread that the host holds up has no counts to tell', async (t) => {
