@@ -12,6 +12,10 @@ import { RingSet } from './rings/ring-set.js'
 import { HandedFds, type HandedRing } from './session/handed-session.js'
 import type { LentQueues } from './session/lent-queues.js'
 
+/** An owner that has died can end this thread only while it is awake, so it wakes this often. */
+const WAKE_MS = 2000
+const wake = { progress: () => {}, nextDueMs: () => WAKE_MS }
+
 /**
  * Serves queues that a Backend on another thread of this process lends. It has no connection: while the front-end's messages
  * are handled, its queues are back with their owner.
@@ -42,7 +46,7 @@ export class QueueBackend {
   /** Serves until `stop` is called. Handlers of `loop` run between batches. */
   run(): void {
     const { device, rings, loop, set } = this
-    new RingLoop(device, rings, loop, () => set.memory.id).run(() => !this.stopped)
+    new RingLoop(device, rings, loop, () => set.memory.id, wake).run(() => !this.stopped)
   }
 
   stop(): void {

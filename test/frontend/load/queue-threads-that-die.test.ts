@@ -131,3 +131,28 @@ for (const [how, event, death, act] of cases) {
     )
   })
 }
+
+t.test('the first thread of a share dies for want of memory: the others do not keep it', async (t) => {
+  const path = join(tempDir(t), 'preload.cjs')
+  writeFileSync(
+    path,
+    `const threads = require('node:worker_threads')
+    const { receiveMessageOnPort } = threads
+    threads.receiveMessageOnPort = (port) => {
+      const got = receiveMessageOnPort(port)
+      if (got?.message.name === 'figures') ${memory}
+      return got
+    }`,
+  )
+  const launcher = ['env', `NODE_OPTIONS=--max-old-space-size=48 --require=${path}`]
+  const served = await ThreadedDevice.start(t, THREADS, [], { launcher })
+  const { device } = served
+  const fs = mount(t, device, { requestQueues: QUEUES.length })
+  await served.inUse(THREADS)
+  device.expectFailure()
+  toCount(served)
+  for (let n = 0; n < ROUNDS && device.alive; n++) await sleep(ROUND_MS)
+  t.notOk(device.alive, 'the share ends')
+  fs.close()
+  t.match(JSON.stringify(device.logs()), /ERR_WORKER_OUT_OF_MEMORY/)
+})
