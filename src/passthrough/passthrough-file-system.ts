@@ -241,6 +241,7 @@ export class PassthroughFileSystem implements FileSystem {
     async.drain()
     if (!this.servesFirst) {
       leftovers.clear()
+      this.space?.forgetSlots()
       this.lookAgain()
       return
     }
@@ -250,6 +251,7 @@ export class PassthroughFileSystem implements FileSystem {
     leftovers.clear()
     directories.clear((directory) => directory.release())
     inodes.clear()
+    this.space?.forgetSlots()
   }
 
   /** Puts the root into an empty table. */

@@ -64,7 +64,7 @@ const SOME_REST = 3
 
 /** Its file system gave no handle, so the descriptor stays open. */
 const NO_HANDLE = 2
-/** It was lost in a migration, or the guest has forgotten the inode: there is nothing to open. */
+/** It was lost in a migration, or the guest has forgotten the inode, or there was none: there is nothing to open. */
 const LOST = 4
 /** It came with its handle from another device, and has not been opened here. */
 const UNSEEN = 8
@@ -98,7 +98,10 @@ export class InodeFds {
     private readonly outOfFds: () => void,
     private readonly space: TableSpace,
   ) {
-    const fill = (chunk: Chunk) => chunk.fd.fill(NONE)
+    const fill = (chunk: Chunk) => {
+      chunk.fd.fill(NONE)
+      chunk.flags.fill(LOST)
+    }
     this.chunks = new ChunkList(Chunk, space.chunks('descriptors'), fill)
     this.kept = new ChunkList(HandleChunk, space.chunks('handles'))
     this.open = new ChunkList(OpenChunk, space.chunks('openDescriptors'))
@@ -266,8 +269,8 @@ export class InodeFds {
     const words = this.kept.at(slot)?.words
     if (this.handles === undefined || words === undefined) return false
     if (this.handles.matches(parentFd, name, nameAt, words, at * FileHandles.WORDS)) return true
-    // A handle that may have died proves nothing. The inode is the same if it can be opened at its last place.
-    return this.places.has(slot) && this.get(slot) >= 0
+    // The name may have become another file's since the caller looked. While the file exists, its number is no other's.
+    return this.get(slot) >= 0
   }
 
   /** Closes the descriptor of a slot that has no open file and can be reopened. Returns false for other slots. */

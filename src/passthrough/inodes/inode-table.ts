@@ -25,6 +25,8 @@ import type { TableSpace } from './table-space.js'
 class Chunk {
   /** Lookups that the guest has not forgotten. Exceeds 2^32 after a week of READDIRPLUS without caching, so no u32. */
   readonly lookups: Float64Array
+  /** The same as words. The upper one is 0 only for no lookups. */
+  private readonly lookupWords: Int32Array
   /** For a free slot: the next free slot. */
   readonly nextFree: Int32Array
   readonly inoLow: Int32Array
@@ -36,12 +38,18 @@ class Chunk {
 
   constructor(arrays: ChunkArrays) {
     this.lookups = arrays.float64(CHUNK_SLOTS)
+    this.lookupWords = new Int32Array(this.lookups.buffer, this.lookups.byteOffset, 2 * CHUNK_SLOTS)
     this.nextFree = arrays.int32(CHUNK_SLOTS)
     this.inoLow = arrays.int32(CHUNK_SLOTS)
     this.inoHigh = arrays.int32(CHUNK_SLOTS)
     this.device = arrays.int32(CHUNK_SLOTS)
     this.generation = arrays.int32(CHUNK_SLOTS)
     this.type = arrays.uint8(CHUNK_SLOTS)
+  }
+
+  /** Returns true if the guest knows the inode. What this thread reads of it after that is not older. */
+  isKnown(at: number): boolean {
+    return Atomics.load(this.lookupWords, 2 * at + 1) !== 0
   }
 }
 
@@ -78,6 +86,7 @@ export class InodeTable {
   private readonly givenBack = new GivenBackInodes()
   /** Keep forgotten inodes that can be reopened: the guest may ask for them by node id. */
   private keepsGivenBack = false
+  private readonly retire: (slot: number) => void
   /** Called before an inode is forgotten. */
   onRelease: ((slot: number) => void) | undefined
 
@@ -90,6 +99,7 @@ export class InodeTable {
     this.index = new InodeIndex(this, space.shards, space.words('index'))
     this.versions = new ReportedVersions(space)
     this.dirty = new DirtyFiles(space)
+    this.retire = space.retiring((slot) => this.giveSlot(slot))
     fds.isAsTold = (slot, st) => this.isAsTold(slot, st)
   }
 
@@ -118,7 +128,7 @@ export class InodeTable {
     const chunk = this.chunks.at(slot)
     if (chunk === undefined) return 0
     const at = slot & CHUNK_MASK
-    return chunk.lookups[at] > 0 && chunk.generation[at] === generationOfId(nodeid) ? slot : 0
+    return chunk.isKnown(at) && chunk.generation[at] === generationOfId(nodeid) ? slot : 0
   }
 
   /** The slot of a node id, including those that the guest has forgotten and may ask for again. */
@@ -388,13 +398,14 @@ export class InodeTable {
     chunk.inoLow[at] = Statx.inoLow(st)
     chunk.inoHigh[at] = Statx.inoHigh(st)
     chunk.device[at] = device
-    chunk.lookups[at] = 1
     chunk.type[at] = type
     this.versions.forget(slot)
     this.dirty.forget(slot)
     this.fds.adopt(slot, fd, device, type === TYPE_DIRECTORY, handle)
     this.space.devices.enter(device)
-    this.words[COUNT]++
+    Atomics.add(this.words, COUNT, 1)
+    // Last: from now on, any thread may find it.
+    chunk.lookups[at] = 1
   }
 
   /**
@@ -494,12 +505,14 @@ export class InodeTable {
     this.words[COUNT]--
     if (chunk.generation[at] === MAX_GENERATION) return
     chunk.generation[at]++
-    this.giveSlot(slot)
+    this.retire(slot)
   }
 
   private giveSlot(slot: number): void {
+    this.lock()
     this.chunkOf(slot).nextFree[slot & CHUNK_MASK] = this.words[FREE_SLOT]
     this.words[FREE_SLOT] = slot
+    this.unlock()
   }
 
   /** Takes an inode out of the index, because the host has reused its number. Only its node id finds it from now on. */

@@ -37,6 +37,8 @@ export interface TableSpace {
   chunks(part: ChunkPart): ChunkPlace
   /** Closes a descriptor that no table has any more, and gives its place in `budget` back. */
   close(fd: number, budget: FdBudget): void
+  /** Returns a function that has `free` called for a slot once no thread can have read it. */
+  retiring(free: (slot: number) => void): (slot: number) => void
   /** Tries to close descriptors that other threads may still be using. */
   hasten(): void
   /** Has one thread serve the whole share from now on: it remembers what others would not see. */
@@ -61,6 +63,10 @@ export class OwnSpace implements TableSpace {
   close(fd: number, budget: FdBudget): void {
     native.close(fd)
     budget.give()
+  }
+
+  retiring(free: (slot: number) => void): (slot: number) => void {
+    return free
   }
 
   hasten(): void {}

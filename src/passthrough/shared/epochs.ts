@@ -54,7 +54,16 @@ export class Epochs {
 
   /** `free(value)` is called once no other thread can have read it before now. This one has, if it gives it up. */
   retire(value: number): void {
-    this.queue.push(value, Atomics.load(this.words, GLOBAL))
+    // Unlike a load, this does not overtake the stores before it.
+    this.queue.push(value, Atomics.add(this.words, GLOBAL, 0))
+  }
+
+  /** Takes these values out of those that wait, without freeing them. */
+  drop(isDropped: (value: number) => boolean): void {
+    const waiting = this.queue.splice(0).slice(this.head)
+    this.head = 0
+    for (let n = 0; n < waiting.length; n += 2)
+      if (!isDropped(waiting[n])) this.queue.push(waiting[n], waiting[n + 1])
   }
 
   /** Number of values that wait. */

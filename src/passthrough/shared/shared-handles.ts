@@ -95,8 +95,8 @@ export abstract class SharedHandles<T extends HeldFd> implements Handles<T> {
     if (isRemoved) {
       const chunk = this.chunks.known(slot)
       const at = slot & CHUNK_MASK
-      chunk.isOpen[at] = 0
-      if (chunk.generation[at] < MAX_GENERATION) chunk.generation[at]++
+      Atomics.store(chunk.isOpen, at, 0)
+      if (chunk.generation[at] < MAX_GENERATION) Atomics.add(chunk.generation, at, 1)
       this.words[COUNT]--
       this.seen[slot] = undefined
     }
@@ -201,7 +201,10 @@ export abstract class SharedHandles<T extends HeldFd> implements Handles<T> {
   private isOpen(slot: number, handle: number): boolean {
     const chunk = this.chunks.at(slot)
     const at = slot & CHUNK_MASK
-    return chunk !== undefined && chunk.isOpen[at] === 1 && chunk.generation[at] === generationOfId(handle)
+    if (chunk === undefined) return false
+    // In this order: a row that is ended, and then gets the next generation, is not found by that one.
+    const isOfHandle = Atomics.load(chunk.generation, at) === generationOfId(handle)
+    return isOfHandle && Atomics.load(chunk.isOpen, at) === 1
   }
 
   private see(slot: number, handle: number): T {
@@ -219,8 +222,9 @@ export abstract class SharedHandles<T extends HeldFd> implements Handles<T> {
     this.write(value, this.fields)
     chunk.fields.set(this.fields, at * FIELDS)
     chunk.users[at] = 1
-    chunk.isOpen[at] = 1
     this.words[COUNT]++
+    // Last: from now on, any thread may find it.
+    Atomics.store(chunk.isOpen, at, 1)
     return chunk
   }
 

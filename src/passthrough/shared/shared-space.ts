@@ -138,7 +138,6 @@ export class SharedSpace implements TableSpace {
     this.retire(fd, DESCRIPTOR)
   }
 
-  /** Returns a function that has `free` called for a slot once no thread can have read it. */
   retiring(free: (slot: number) => void): (slot: number) => void {
     const kind = this.freeSlot.push(free)
     return (slot) => this.retire(slot, kind)
@@ -147,6 +146,11 @@ export class SharedSpace implements TableSpace {
   private retire(n: number, kind: number): void {
     if (this.isAlone) this.free(n, kind)
     else this.epochs.retire(n * KINDS + kind)
+  }
+
+  /** The tables are cleared: slots that wait are none of theirs any more. */
+  forgetSlots(): void {
+    this.epochs.drop((value) => value % KINDS !== DESCRIPTOR)
   }
 
   hasten(): void {

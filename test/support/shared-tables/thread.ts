@@ -2,21 +2,16 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { FUSE_ROOT_ID, Statx } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
-import { openPath } from '../../../src/passthrough/descriptors.js'
 import { NO_FD, OpenFile } from '../../../src/passthrough/files/open-file.js'
-import { FileHandles } from '../../../src/passthrough/inodes/file-handles.js'
-import { HostFileSystems, hostFileSystemAt } from '../../../src/passthrough/inodes/host-file-system.js'
-import { InodeFds } from '../../../src/passthrough/inodes/inode-fds.js'
-import { InodeFinder } from '../../../src/passthrough/inodes/inode-finder.js'
-import { InodeTable } from '../../../src/passthrough/inodes/inode-table.js'
-import { LastPlaces } from '../../../src/passthrough/inodes/last-places.js'
+import { hostFileSystemAt } from '../../../src/passthrough/inodes/host-file-system.js'
+import type { InodeFds } from '../../../src/passthrough/inodes/inode-fds.js'
+import type { InodeFinder } from '../../../src/passthrough/inodes/inode-finder.js'
+import type { InodeTable } from '../../../src/passthrough/inodes/inode-table.js'
 import { STATX_MASK } from '../../../src/passthrough/inodes/statx.js'
-import { MemoryAccount } from '../../../src/passthrough/memory-account.js'
-import { NameOpener } from '../../../src/passthrough/names/name-opener.js'
-import type { PassthroughOptions } from '../../../src/passthrough/passthrough-options.js'
-import { SharedFiles } from '../../../src/passthrough/shared/shared-files.js'
-import { SharedSpace } from '../../../src/passthrough/shared/shared-space.js'
+import type { SharedFiles } from '../../../src/passthrough/shared/shared-files.js'
+import type { SharedSpace } from '../../../src/passthrough/shared/shared-space.js'
 import type { TableMemory } from '../../../src/passthrough/shared/table-memory.js'
+import { Tables } from './tables.js'
 
 export interface ModelStart {
   readonly memory: TableMemory
@@ -54,6 +49,7 @@ const ESTALE = -116
 const MOST_FAULTS = 5
 
 class Model {
+  private readonly tables: Tables
   private readonly space: SharedSpace
   private readonly inodes: InodeTable
   private readonly fds: InodeFds
@@ -74,7 +70,6 @@ class Model {
   private lookups = 0
   private reopened = 0
   private met = 0
-  private outOfFds = 0
   readonly faults: string[] = []
 
   constructor(private readonly start: ModelStart) {
@@ -84,34 +79,14 @@ class Model {
     this.handles = new Float64Array(start.handles)
     this.rumours = new Float64Array(start.rumours)
     this.gate = new Int32Array(start.gate)
-    this.rootFd = openPath(directory)
-    const procFd = openPath('/proc/self/fd')
-    const account = new MemoryAccount()
-    const places = new LastPlaces(
-      this.rootFd,
-      () => undefined,
-      () => false,
-      account,
-    )
-    const hosts = new HostFileSystems()
-    const opener = new NameOpener(this.rootFd)
-    const place = { memory, thread, isAlone: () => false, needsOneThread: () => {}, checkOthers: () => {} }
-    this.space = new SharedSpace(place, fdLimit)
-    const handles = FileHandles.usable(procFd, this.rootFd)
-      ? new FileHandles(procFd, this.space.devices.mounts)
-      : undefined
-    const { budget } = this.space
-    this.fds = new InodeFds(budget, handles, hosts, places, () => this.outOfFds++, this.space)
-    this.inodes = new InodeTable(this.fds, this.space)
-    const options = { inodeLimit: 1e6, fileHandles: 'prefer', procFd, report: () => {} }
-    this.finder = new InodeFinder(
-      this.inodes,
-      hosts,
-      opener,
-      budget,
-      options as unknown as PassthroughOptions,
-    )
-    this.open = new SharedFiles(this.space, this.inodes, hosts)
+    const tables = new Tables(memory, thread, directory, fdLimit)
+    this.tables = tables
+    this.space = tables.space
+    this.inodes = tables.inodes
+    this.fds = tables.fds
+    this.finder = tables.finder
+    this.open = tables.open
+    this.rootFd = tables.rootFd
     this.names = Array.from({ length: start.files }, (_, n) => new TextEncoder().encode(`f${n}\0`))
     for (const name of this.names) {
       native.statx(this.rootFd, name, 0, 0, STATX_MASK, this.st)
@@ -139,8 +114,8 @@ class Model {
       if (this.space.budget.used !== 0) this.fault(`${this.space.budget.used} descriptors are left`)
     }
     this.wait()
-    const { faults, lookups, reopened, met, outOfFds } = this
-    return { faults, lookups, reopened, met, outOfFds }
+    const { faults, lookups, reopened, met } = this
+    return { faults, lookups, reopened, met, outOfFds: this.tables.outOfFds }
   }
 
   private fault(text: string): void {

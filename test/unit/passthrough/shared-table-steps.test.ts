@@ -1,0 +1,115 @@
+/** Tables that threads share, with steps of one thread between those of another's request. */
+import { strict as assert } from 'node:assert'
+import { linkSync, renameSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { ESTALE, FUSE_ROOT_ID, Statx } from 'virtio-fs-ts/protocol'
+import * as native from 'virtiofsd-ts-native'
+import { NO_FD, OpenFile } from '../../../src/passthrough/files/open-file.js'
+import { hostFileSystemAt } from '../../../src/passthrough/inodes/host-file-system.js'
+import { STATX_MASK } from '../../../src/passthrough/inodes/statx.js'
+import { makeTableMemory } from '../../../src/passthrough/shared/table-memory.js'
+import { tempDir } from '../../support/host/temp-dir.js'
+import { Tables } from '../../support/shared-tables/tables.js'
+
+const nameOf = (name: string) => new TextEncoder().encode(`${name}\0`)
+const st = new Int32Array(Statx.WORDS)
+
+/** Two threads with a directory of two files. */
+function start(t: Test, fdLimit = 1000) {
+  const directory = tempDir(t)
+  for (const name of ['a', 'b']) writeFileSync(join(directory, name), name)
+  const memory = makeTableMemory(2)
+  const [one, other] = [0, 1].map((thread) => new Tables(memory, thread, directory, fdLimit)) as [
+    Tables,
+    Tables,
+  ]
+  native.fstatx(one.rootFd, STATX_MASK, st)
+  one.inodes.add(native.dup(one.rootFd), st)
+  t.teardown(() => {
+    for (const tables of [one, other]) tables.space.leave()
+    one.open.clear((file) => file.release())
+    one.inodes.clear()
+    one.space.leave()
+    assert.equal(one.space.budget.used, 0, 'no descriptor is left')
+    for (const tables of [one, other]) tables.close()
+  })
+  const lookUp = (tables: Tables, name: string) => tables.finder.lookup(FUSE_ROOT_ID, nameOf(name), 0, st)
+  return { directory, one, other, lookUp }
+}
+
+const use = { openFlags: 1, isWritable: false, isAppendOnly: false, writesPages: false }
+
+function openFile({ space, inodes, open }: Tables): number {
+  const fd = native.dup(inodes.fdOf(FUSE_ROOT_ID))
+  return open.add(new OpenFile(fd, NO_FD, space.budget, FUSE_ROOT_ID, hostFileSystemAt(fd), use))
+}
+
+t.test('a slot stands for one file until the batch ends, whoever forgets it', async (t) => {
+  const { one, other, lookUp } = start(t)
+  const slot = lookUp(one, 'a')
+  one.space.enter()
+  const nodeid = one.inodes.idOf(slot)
+  t.equal(one.inodes.slotOf(nodeid), slot)
+  other.space.enter()
+  other.inodes.forget(nodeid, 1)
+  const another = lookUp(other, 'b')
+  other.space.leave()
+  t.not(another, slot, 'the slot is not given to another file')
+  t.equal(one.inodes.slotOf(nodeid), 0)
+  t.equal(one.inodes.fdOf(slot), -ESTALE)
+  one.space.leave()
+  other.space.leave()
+  t.equal(lookUp(other, 'a'), slot, 'it is used again')
+  t.not(other.inodes.idOf(slot), nodeid)
+})
+
+t.test('slots that never stood for an inode have no descriptor', async (t) => {
+  const { one, lookUp } = start(t)
+  const slot = lookUp(one, 'a')
+  if (!one.fds.rest(slot)) {
+    t.pass('handles cannot be opened here')
+    return
+  }
+  t.ok(one.fds.someRest)
+  for (const other of [0, slot + 1]) t.equal(one.inodes.fdOf(other), -ESTALE)
+})
+
+t.test('what waits when a session ends does not come into the tables of the next one', async (t) => {
+  const { one, other, lookUp } = start(t)
+  const slot = lookUp(one, 'a')
+  const handle = openFile(one)
+  one.space.enter()
+  other.space.enter()
+  other.open.remove(handle)?.release()
+  other.inodes.forget(other.inodes.idOf(slot), 1)
+  other.space.leave()
+  // The first thread serves a DESTROY in its batch.
+  other.space.forgetSlots()
+  for (const tables of [other.inodes, other.open]) tables.lookAgain()
+  one.open.clear((file) => file.release())
+  one.inodes.clear()
+  one.space.leave()
+  other.space.leave()
+  t.equal(one.space.budget.used, 0, 'its descriptors are closed')
+  native.fstatx(one.rootFd, STATX_MASK, st)
+  one.inodes.add(native.dup(one.rootFd), st)
+  other.space.leave()
+  const handles = [openFile(one), openFile(one), openFile(one)]
+  t.equal(new Set(handles).size, 3)
+  t.not(lookUp(one, 'a'), lookUp(one, 'b'))
+})
+
+t.test('a name that becomes another file while it is looked up does not take its inode from its other name', async (t) => {
+  const { directory, one, lookUp } = start(t)
+  linkSync(join(directory, 'a'), join(directory, 'link'))
+  const slot = lookUp(one, 'a')
+  if (!one.fds.rest(slot)) {
+    t.pass('handles cannot be opened here')
+    return
+  }
+  native.statx(one.rootFd, nameOf('a'), 0, 0, STATX_MASK, st)
+  renameSync(join(directory, 'b'), join(directory, 'a'))
+  t.equal(one.inodes.findAndRef(st, one.rootFd, nameOf('a'), 0), slot)
+  t.equal(lookUp(one, 'link'), slot, 'there is one inode of it')
+})
