@@ -3,7 +3,7 @@ import { strict as assert } from 'node:assert'
 import { linkSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { ESTALE, FUSE_ROOT_ID, Statx } from 'virtio-fs-ts/protocol'
+import { EBADF, ESTALE, FUSE_ROOT_ID, Statx } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import { NO_FD, OpenFile } from '../../../src/passthrough/files/open-file.js'
 import { hostFileSystemAt } from '../../../src/passthrough/inodes/host-file-system.js'
@@ -64,6 +64,37 @@ t.test('a slot stands for one file until the batch ends, whoever forgets it', as
   t.not(other.inodes.idOf(slot), nodeid)
 })
 
+t.test('a descriptor stays open until the batch ends, whoever gives it up', async (t) => {
+  const { one, other, lookUp } = start(t)
+  const slot = lookUp(one, 'a')
+  const handle = openFile(one)
+  one.space.enter()
+  const fds = [one.inodes.fdOf(slot), one.open.get(handle)?.fd ?? -1]
+  other.space.enter()
+  other.inodes.forget(other.inodes.idOf(slot), 1)
+  other.open.remove(handle)?.release()
+  other.space.leave()
+  for (const fd of fds) t.equal(native.fstatx(fd, STATX_MASK, st), 0)
+  one.space.leave()
+  other.space.leave()
+  for (const fd of fds) t.equal(native.fstatx(fd, STATX_MASK, st), -EBADF)
+})
+
+t.test('an inode without a descriptor that another thread forgets is not opened again', async (t) => {
+  const { one, other, lookUp } = start(t)
+  const slot = lookUp(one, 'a')
+  if (!one.fds.rest(slot)) {
+    t.pass('handles cannot be opened here')
+    return
+  }
+  one.space.enter()
+  const nodeid = one.inodes.idOf(slot)
+  t.equal(one.inodes.slotOf(nodeid), slot)
+  other.inodes.forget(nodeid, 1)
+  t.equal(one.inodes.fdOf(slot), -ESTALE)
+  one.space.leave()
+})
+
 t.test('slots that never stood for an inode have no descriptor', async (t) => {
   const { one, lookUp } = start(t)
   const slot = lookUp(one, 'a')
@@ -100,16 +131,19 @@ t.test('what waits when a session ends does not come into the tables of the next
   t.not(lookUp(one, 'a'), lookUp(one, 'b'))
 })
 
-t.test('a name that becomes another file while it is looked up does not take its inode from its other name', async (t) => {
-  const { directory, one, lookUp } = start(t)
-  linkSync(join(directory, 'a'), join(directory, 'link'))
-  const slot = lookUp(one, 'a')
-  if (!one.fds.rest(slot)) {
-    t.pass('handles cannot be opened here')
-    return
-  }
-  native.statx(one.rootFd, nameOf('a'), 0, 0, STATX_MASK, st)
-  renameSync(join(directory, 'b'), join(directory, 'a'))
-  t.equal(one.inodes.findAndRef(st, one.rootFd, nameOf('a'), 0), slot)
-  t.equal(lookUp(one, 'link'), slot, 'there is one inode of it')
-})
+t.test(
+  'a name that becomes another file while it is looked up does not take its inode from its other name',
+  async (t) => {
+    const { directory, one, lookUp } = start(t)
+    linkSync(join(directory, 'a'), join(directory, 'link'))
+    const slot = lookUp(one, 'a')
+    if (!one.fds.rest(slot)) {
+      t.pass('handles cannot be opened here')
+      return
+    }
+    native.statx(one.rootFd, nameOf('a'), 0, 0, STATX_MASK, st)
+    renameSync(join(directory, 'b'), join(directory, 'a'))
+    t.equal(one.inodes.findAndRef(st, one.rootFd, nameOf('a'), 0), slot)
+    t.equal(lookUp(one, 'link'), slot, 'there is one inode of it')
+  },
+)
