@@ -43,6 +43,11 @@ export function wordLayout(threads: number): WordLayout {
   return { lock, budget, epochs, parts, devices, shards, made, end }
 }
 
+/** One of the threads has failed, perhaps in the middle of a change: the others fail, too, rather than wait for it. */
+export function breakTables({ words, threads }: TableMemory): void {
+  new TableLock(new Int32Array(words), wordLayout(threads).lock).break()
+}
+
 /** Makes empty tables for this many threads. */
 export function makeTableMemory(threads: number): TableMemory {
   const reserve = (part: ChunkPart) =>
