@@ -68,8 +68,3 @@ export function makeTableMemory(threads: number): TableMemory {
     shards: new SharedArrayBuffer(0, { maxByteLength: SharedShards.maxBytes(SLOT_LIMIT) }),
   }
 }
-
-/** A thread has failed. The others fail, too: they neither wait for it nor go on with what it has left half done. */
-export function breakTables({ threads, words }: TableMemory): void {
-  new TableLock(new Int32Array(words), wordLayout(threads).lock).break()
-}
