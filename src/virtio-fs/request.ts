@@ -179,11 +179,11 @@ export class Request implements ReplyPlace {
   }
 
   /**
-   * Takes all that has come, whatever length the header says. For requests of fixed arguments: Windows' driver says the bytes
-   * that a READ asks for.
+   * Takes all that has come, as far as it can be arguments, whatever length the header says. For requests of fixed arguments:
+   * Windows' driver says the bytes that a READ asks for.
    */
   takeWhole(): void {
-    this.lenBytes = this.carrier.readableBytes
+    this.lenBytes = Math.min(this.carrier.readableBytes, InHeader.BYTES + MAX_ARG_BYTES)
     this.extensionsAt = this.lenBytes
   }
 

@@ -22,7 +22,13 @@ const wrongs: Record<string, (fs: FuseGuest) => void> = {
   'arguments too short or too long': (fs) =>
     fs.call({ opcode: Op.OPEN, nodeid: ROOT_ID, reply: { argBytes: 16 } }),
   'request of a wrong length': (fs) =>
-    fs.call({ opcode: Op.STATFS, nodeid: ROOT_ID, headerLenBytes: 7, reply: { argBytes: 80 } }),
+    fs.call({
+      opcode: Op.UNLINK,
+      nodeid: ROOT_ID,
+      args: Uint8Array.of(0x61, 0),
+      headerLenBytes: 7,
+      reply: EMPTY,
+    }),
   'bad name': (fs) =>
     fs.call({ opcode: Op.UNLINK, nodeid: ROOT_ID, args: Uint8Array.of(0x2f, 0), reply: EMPTY }),
   'no room for the reply': (fs) => fs.call({ opcode: Op.STATFS, nodeid: ROOT_ID, reply: EMPTY }),

@@ -267,7 +267,8 @@ t.test('the log has what other threads have to say, at the level of the process'
   const served = await ThreadedDevice.start(t, THREADS)
   const fs = await threaded(t, served)
   await served.ask('set', { 'log-level': 'error' })
-  const wrong = { ...fs.getattrRequest(ROOT_ID), headerLenBytes: 7 }
+  const args = Buffer.from('name\0')
+  const wrong = { opcode: Op.LOOKUP, nodeid: ROOT_ID, args, headerLenBytes: 7, reply: { argBytes: 128 } }
   t.equal(fs.call(wrong, 2).error, 5)
   await served.ask('set', { 'log-level': 'warn' })
   await served.inUse(THREADS)
