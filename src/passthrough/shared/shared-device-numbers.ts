@@ -73,13 +73,14 @@ export class SharedDeviceNumbers implements DeviceNumbers {
   }
 
   enter(device: number): void {
-    this.words[this.rowOf(device) + INODES]++
+    const row = this.rowOf(device)
+    if (row >= 0) this.words[row + INODES]++
   }
 
   leave(device: number): boolean {
     const { words } = this
     const row = this.rowOf(device)
-    if (--words[row + INODES] > 0) return false
+    if (row < 0 || --words[row + INODES] > 0) return false
     // Its mount descriptor is looked for once more, to be closed.
     words[row + MAJOR] = ENDED
     words[CHANGES]++

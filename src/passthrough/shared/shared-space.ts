@@ -20,6 +20,12 @@ import { type TableMemory, type WordLayout, wordLayout } from './table-memory.js
 const KINDS = 4
 const DESCRIPTOR = 0
 
+/**
+ * Descriptors that wait and no longer count, of all threads: those that a batch gives up make room at once. The process keeps
+ * twice as many for itself.
+ */
+const SLACK = 128
+
 /** A thread that needs descriptors waits at most this long for those that others may be using. */
 const HASTE_MS = 100
 const SLICE_MS = 1
@@ -74,6 +80,9 @@ export class SharedSpace implements TableSpace {
   private readonly epochs: Epochs
   /** What becomes of slots that no thread can have read any more, by kind. */
   private readonly freeSlot: ((slot: number) => void)[] = []
+  /** Of the descriptors that wait: those that do not count any more, and how many these may be. */
+  private uncounted = 0
+  private readonly slack: number
   private readonly sleepWord = new Int32Array(new SharedArrayBuffer(4))
 
   /** `fdLimit`: see FdBudget. */
@@ -85,6 +94,7 @@ export class SharedSpace implements TableSpace {
     const { threads } = memory
     const layout = wordLayout(threads)
     this.layout = layout
+    this.slack = Math.floor(SLACK / threads)
     this.all = new Int32Array(memory.words)
     this.guard = new TableLock(this.all, layout.lock, () => place.checkOthers())
     this.devices = new SharedDeviceNumbers(this.all.subarray(layout.devices, layout.shards), this.guard)
@@ -133,9 +143,12 @@ export class SharedSpace implements TableSpace {
     return this.epochs.waiting > 0 ? COLLECT_MS : -1
   }
 
-  /** The descriptor counts until it is closed. */
+  /** Few descriptors that wait do not count. The others count until they are closed. */
   close(fd: number): void {
     this.retire(fd, DESCRIPTOR)
+    if (this.isAlone || this.uncounted >= this.slack) return
+    this.uncounted++
+    this.budget.give()
   }
 
   retiring(free: (slot: number) => void): (slot: number) => void {
@@ -167,7 +180,8 @@ export class SharedSpace implements TableSpace {
     if (kind !== DESCRIPTOR) this.freeSlot[kind - 1](n)
     else {
       native.close(n)
-      this.budget.give()
+      if (this.uncounted > 0) this.uncounted--
+      else this.budget.give()
     }
   }
 }
