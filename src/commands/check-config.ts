@@ -5,6 +5,7 @@ import { type Purpose, parseCommandLine } from '../config/command-line.js'
 import { UserError } from '../config/user-error.js'
 import { openFlagNames } from '../inspect/inode-activity.js'
 import { type OpenRule, OpenRules } from '../io-mode/open-rules.js'
+import { oneThreadByOptions } from '../share/one-thread-reasons.js'
 import type { ShareConfig } from '../share/share-config.js'
 
 const purpose: Purpose = {
@@ -80,6 +81,8 @@ function withoutEffect(share: ShareConfig, rules: OpenRules): string[] {
     notes.push('keep-cache does nothing, because every open replies DIRECT_IO')
   if (!anyCached && share.writeback)
     notes.push('writeback writes nothing back, because every open replies DIRECT_IO')
+  const oneThread = share.queueThreads > 1 ? oneThreadByOptions(share) : undefined
+  if (oneThread !== undefined) notes.push(`queue-threads does nothing, because ${oneThread}`)
   return notes
 }
 

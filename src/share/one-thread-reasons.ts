@@ -9,6 +9,19 @@ export function alwaysOneThread({ quota, fileSystem }: ShareConfig, mayBlock: bo
   return mayBlock ? undefined : 'the thread of the share has other work'
 }
 
+/** Returns why the options of a share leave its queues to one thread, or undefined if they do not. */
+export function oneThreadByOptions(config: ShareConfig): string | undefined {
+  const { inspect, trace, posixLocks, flock, exportSupport, rateLimits } = config
+  const always = alwaysOneThread(config, true)
+  if (always !== undefined) return always
+  if (trace !== undefined) return 'requests are traced'
+  if (inspect) return 'requests are inspected'
+  if (Object.values(rateLimits).some((rate) => rate !== undefined))
+    return 'the requests of the guest are limited'
+  if (posixLocks || flock) return 'locks are those of the host'
+  return exportSupport ? 'the guest may export the share' : undefined
+}
+
 /** Returns why one thread has to serve the guest for now, or undefined if several may. */
 export function oneThreadNow({ interceptor, session }: ShareDevice): string | undefined {
   const { agreed: agreement } = session

@@ -11,19 +11,12 @@ import {
   Wakeup,
 } from 'vhost-user-ts'
 import type { FileTree } from 'virtio-fs-ts'
-import {
-  Counters,
-  type FileSystem,
-  type InitAgreement,
-  initFlagNames,
-  opcodeName,
-} from 'virtio-fs-ts/protocol'
+import { Counters, type FileSystem, type InitAgreement } from 'virtio-fs-ts/protocol'
 import { messageOf } from '../basics/errors.js'
 import { reportIoModes } from '../io-mode/agreement-report.js'
 import { OpenRules } from '../io-mode/open-rules.js'
 import { closeDescriptor } from '../passthrough/descriptors.js'
 import { ioctlCaller } from '../passthrough/files/ioctls.js'
-import type { MemoryReport } from '../passthrough/memory-account.js'
 import { makeTableMemory, type TableMemory } from '../passthrough/shared/table-memory.js'
 import { Arrivals, blockThread } from './arrivals.js'
 import { CommandError } from './command-arguments.js'
@@ -38,12 +31,12 @@ import {
 } from './hand-over.js'
 import { describeInitOverride } from './init-override.js'
 import { makeFsDevice, makeOwnDevice, type ShareDevice } from './make-fs-device.js'
-import { alwaysOneThread, oneThreadNow } from './one-thread-reasons.js'
+import { oneThreadNow } from './one-thread-reasons.js'
 import type { QueueProgram } from './queue-program.js'
-import { type QueueOwner, QueueThreads, type QueueThreadsReport } from './queue-threads.js'
+import { type QueueOwner, QueueThreads } from './queue-threads.js'
+import { figuresOf, type ReportedShare, stateOf } from './reported-share.js'
 import { ShareCommands } from './share-commands.js'
 import type { ShareConfig } from './share-config.js'
-import type { ShareFigures } from './share-figures.js'
 import type { ShareHost } from './share-host.js'
 import { levelOf, makeLogger } from './share-logger.js'
 import type { ShareState } from './share-state.js'
@@ -108,8 +101,8 @@ export class ShareService {
       this.share,
       config.unsafeFaults,
       (on) => this.trace.turn(on),
-      () => this.state(),
-      () => this.figures(),
+      () => stateOf(this.reported),
+      () => figuresOf(this.reported),
     )
     const guarded = (work: () => void) => this.guarded(work)
     const port = new CommandPort(commandPort, (command) => this.carryOut(command), tell, guarded)
@@ -512,55 +505,11 @@ export class ShareService {
     if (override !== undefined) this.logger.warn(override, 'the outcome of INIT was overridden')
   }
 
-  private state(): object {
-    const { agreement, connected } = this
-    const { interceptor, session } = this.share
-    return {
-      connected,
-      mounted: agreement !== undefined,
-      guest: agreement && `7.${agreement.guestMinor}`,
-      flags: agreement && initFlagNames(agreement.flags),
-      pendingRequests: session.pendingCount,
-      memory: this.memory(),
-      queueThreads: this.queueThreads?.report() ?? this.oneThread(),
-      inspecting: interceptor.isInspecting,
-      tracing: interceptor.isTracing,
-      faults: interceptor.faultReports().length,
-      withheld: Object.fromEntries(
-        [...session.withheld].map(([opcode, answers]) => [opcodeName(opcode), answers]),
-      ),
-      nextInit: describeInitOverride(session.initOverride),
-    }
-  }
-
-  /** What is to be said of the threads of a share that has one. */
-  private oneThread(): QueueThreadsReport {
-    const { queueThreads: configured } = this.start.config
-    const reason = alwaysOneThread(this.config, this.host.block !== undefined)
-    return { configured, inUse: 1, oneThreadBecause: reason ?? 'no more are configured' }
-  }
-
-  private figures(): ShareFigures {
-    const { interceptor, limits, reports } = this.share
-    const elsewhere = this.queueThreads?.counts() ?? { inFlight: 0, waiting: 0 }
-    return {
-      connected: this.connected,
-      mounted: this.agreement !== undefined,
-      inFlight: (this.backend?.inFlightCount ?? 0) + elsewhere.inFlight,
-      onRings: (this.backend?.waitingCount ?? 0) + elsewhere.waiting,
-      use: reports?.use(),
-      faultsApplied: interceptor.faultsApplied,
-      limits: limits.report(),
-    }
-  }
-
-  /** The memory, in bytes, that the guest can make this share use besides inodes and handles, now and at most. */
-  private memory(): (MemoryReport & { readonly traces: number }) | undefined {
-    const { reports } = this.share
-    if (reports === undefined) return undefined
-    const { total, limit, ...uses } = reports.memory()
-    const { bytes: traces, limit: most } = this.trace.memory
-    return { ...uses, traces, total: total + traces, limit: limit + most }
+  /** The parts that reports are made of. */
+  private get reported(): ReportedShare {
+    const { share, trace, backend, queueThreads, agreement, connected, config, host } = this
+    const mayBlock = host.block !== undefined
+    return { share, trace, backend, queueThreads, agreement, connected, config, mayBlock }
   }
 
   private carryOut(command: WorkerCommand): unknown {

@@ -77,6 +77,17 @@ t.test('options that will do nothing are named', async (t) => {
   t.same(notes('--cache', 'auto', ...all), ['parallel-dio', 'allow-mmap'])
   t.same(notes('--cache', 'never', ...all), ['keep-cache', 'writeback'])
   t.same(notes('--direct-io', 'o-direct', ...all), [])
+  t.same(notes('--queue-threads', '4'), [])
+  t.same(notes('--queue-threads', '1', '--flock'), [])
+  for (const reason of [
+    ['--flock'],
+    ['--posix-lock'],
+    ['--export'],
+    ['--inspect'],
+    ['--limit-iops', '9'],
+    ['--quota-bytes', '1g'],
+  ])
+    t.same(notes('--queue-threads', '4', ...reason), ['queue-threads'], reason.join(' '))
 })
 
 t.test('a reader may close the output early', async (t) => {
