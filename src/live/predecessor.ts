@@ -61,14 +61,15 @@ export class Predecessor {
     const { place, sockets, mountsFd, counted } = this.estate()
     const fds = [sockets.controlFd, sockets.metricsFd, mountsFd].filter((each) => each !== undefined)
     const hasMounts = mountsFd !== undefined
-    tell(socket, { op: 'offer', version: SUCCESSION_VERSION, place, hasMounts, counted }, fds)
+    const offer = { op: 'offer', version: SUCCESSION_VERSION, place, hasMounts, counted } as const
+    await this.offer(socket, packets, offer, fds)
     const ready = await this.expect(packets, 'ready', performance.now() + START_LIMIT_MS)
     let untilMs = 0
     try {
       untilMs = performance.now() + (await this.pauseLimitMs())
       await this.suspendAll(ready.message.shares, ready.fds, untilMs)
       await this.expect(packets, 'taken', untilMs)
-      tell(socket, { op: 'go' })
+      go(socket)
     } catch (error) {
       // The successor must not get further before the shares go on.
       packets.close()
@@ -80,6 +81,24 @@ export class Predecessor {
     if (begun !== undefined) return
     await this.resumeAll()
     throw new Error(LEFT_BEFORE_GO)
+  }
+
+  /** Throws the reason of a successor that has ended already. */
+  private async offer(
+    socket: PacketSocket,
+    packets: PacketQueue,
+    offer: SuccessionMessage,
+    fds: readonly number[],
+  ): Promise<void> {
+    try {
+      sendTo(socket, offer, fds)
+    } catch {
+      const last = await packets.next(performance.now() + MARGIN_MS)
+      if (last === undefined || last === 'late') throw new Error('the new process ended before it was ready')
+      closeFds(last.fds)
+      const message = messageIn(last)
+      throw new Error(message.op === 'refused' ? message.reason : `the new process said ${message.op}`)
+    }
   }
 
   /** Returns the longest pause that the guests' inodes justify. Throws if a share does not answer. */
@@ -128,11 +147,11 @@ export class Predecessor {
   }
 }
 
-function tell(socket: PacketSocket, message: SuccessionMessage, fds: readonly number[] = []): void {
+function go(socket: PacketSocket): void {
   try {
-    sendTo(socket, message, fds)
+    sendTo(socket, { op: 'go' })
   } catch {
-    throw new Error(message.op === 'go' ? LEFT_BEFORE_GO : 'the new process ended before it was ready')
+    throw new Error(LEFT_BEFORE_GO)
   }
 }
 

@@ -167,7 +167,7 @@ t.test('what a running share cannot change, a process in its place has', async (
     () => device.logs().some(({ msg }) => msg === 'another process serves in the place of this one'),
     () => 'it was not replaced',
   )
-  device.findServingProcess()
+  await device.findSuccessor()
   t.match(await configured.hangUp(), { added: 0, removed: 0, changed: 0 }, 'all of it is in force')
 })
 

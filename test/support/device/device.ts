@@ -119,6 +119,16 @@ export class Device {
     this.servingPid = servingPidOf(this.outerPid)
   }
 
+  /** Waits until another process serves than before: that one may still be about to leave. */
+  async findSuccessor(): Promise<void> {
+    const { pid } = this
+    const endMs = performance.now() + TIMEOUT_MS
+    for (this.findServingProcess(); this.pid === pid; this.findServingProcess()) {
+      if (performance.now() > endMs) throw new Error(`process ${pid} still serves`)
+      await sleep(POLL_MS)
+    }
+  }
+
   private constructor(
     directory: string,
     state: string,

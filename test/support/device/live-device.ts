@@ -44,7 +44,7 @@ export class LiveDevice {
     const changes = await this.changes()
     try {
       const result = await changes.ask('replace', argument)
-      this.device.findServingProcess()
+      await this.device.findSuccessor()
       return result
     } finally {
       changes.socket.destroy()
