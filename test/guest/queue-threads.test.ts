@@ -17,7 +17,7 @@ import {
 } from '../support/host/real-guest.js'
 
 const QUEUES = 4
-const SOAK_SECONDS = 15
+const SOAK_SECONDS = 10
 const FIO_TIMEOUT_MS = 240_000
 const MOST_LOOKS = 50
 const LOOK_MS = 200
@@ -51,7 +51,7 @@ function verify(guest: Guest, tag: string): Promise<string> {
   return guest.output(command, { timeoutMs: FIO_TIMEOUT_MS })
 }
 
-for (const { kernel, qemu } of newerPairs) {
+for (const { kernel, qemu } of newerPairs.slice(-1)) {
   t.test(`Linux ${kernel} on QEMU ${qemu}`, async (t) => {
     const sockets = makeTemporaryDir()
     t.teardown(sockets.remove)

@@ -17,7 +17,7 @@ import { seeded } from '../../support/random.js'
 t.setTimeout(120_000)
 
 const MIB = 1 << 20
-const ROUNDS = 8
+const ROUNDS = 5
 
 for (const [threads, requestQueues] of [
   [2, 2],
