@@ -75,7 +75,7 @@ lab-mutants: build ## Measure which small faults in fs/fuse the lab finds (ONLY=
 	@node dist/vm/lab-mutants.js $(call option,ONLY) $(call option,JOBS) $(call option,CASES) $(if $(LONG),--long)
 
 .PHONY: check
-check: build ## Check types, lint and format, and run the unit tests (under two minutes)
+check: build ## Check types, lint and format, and run the unit tests (two and a half minutes)
 	npx biome check
 	$(call tap,unit wire cli)
 
@@ -152,7 +152,7 @@ selftests: build ## Run the kernel's own selftests of FUSE, in a guest with that
 	@node dist/vm/selftests.js $(foreach name,TREE KERNEL QEMU,$(call option,$(name)))
 
 .PHONY: test
-test: check test-frontend test-guest test-package ## Run check, test-frontend, test-guest and test-package (about 25 minutes on two cores without KVM)
+test: check test-frontend test-guest test-package ## Run check, test-frontend, test-guest and test-package (about 35 minutes on two cores without KVM)
 
 .PHONY: bench
 bench: JSON ?= results/bench.json

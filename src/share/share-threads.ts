@@ -6,7 +6,7 @@ import type { SharedThreadNews, SharedThreadOrder, WorkerMessage, WorkerStart } 
 /** The program of a thread, in memory. */
 export interface LoadedProgram {
   readonly text: string
-  /** V8's code for the text, once a thread has compiled it: the next one starts in little more than half the processor time. */
+  /** V8's code for the text, once a thread has compiled it: the next one starts in less processor time. */
   code?: Uint8Array
   /** The addon's file, by the name under which it is loaded. */
   readonly nativePath: string

@@ -5,7 +5,7 @@ import { mustSucceed } from './errors.js'
 import { EventLoop } from './event-loop.js'
 import { FaultLog, silentLogger } from './logger.js'
 import { GuestMemory } from './memory/guest-memory.js'
-import { hasBit, VirtioFeature } from './protocol.js'
+import { ringFeaturesOf } from './rings/ring-layout.js'
 import { RingLoop } from './rings/ring-loop.js'
 import { RingServer } from './rings/ring-server.js'
 import { RingSet } from './rings/ring-set.js'
@@ -70,10 +70,7 @@ export class QueueBackend {
     for (const { ring, fds } of rings) set.at(ring.index).adopt(ring, new HandedFds(fds))
     // The memory is kept until `dropMemory`.
     if (set.memory.regionCount === 0) this.map(regions)
-    set.features = {
-      eventIdx: hasBit(features, VirtioFeature.RING_EVENT_IDX),
-      indirect: hasBit(features, VirtioFeature.RING_INDIRECT_DESC),
-    }
+    set.features = ringFeaturesOf(features)
     device.acceptFeatures?.(features)
     this.goOn()
   }
@@ -108,9 +105,7 @@ export class QueueBackend {
 
   /** Serves on after `suspend`. */
   goOn(): void {
-    const { set } = this
-    set.startAll()
-    for (const vring of set.vrings) if (vring.queue !== undefined) vring.signal(0)
+    this.set.resume()
   }
 
   /** Forgets its queues, which are stopped and with their owner again. */

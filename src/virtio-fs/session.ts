@@ -100,9 +100,12 @@ export class Session {
     if (!request.begin(carrier)) return this.refuseFrame()
     this.counters.asked(request.opcode)
     request.startMs = this.counters.begin(request.opcode)
-    const result = this.run(request)
-    if (result <= POSTPONED) return this.putOff(request, result)
-    return this.finish(request, result)
+    return this.answer(request, this.run(request))
+  }
+
+  /** Returns the bytes of the reply, 0 for none, or PENDING. */
+  private answer(request: Request, result: number): number {
+    return result <= POSTPONED ? this.putOff(request, result) : this.finish(request, result)
   }
 
   /**
@@ -157,11 +160,7 @@ export class Session {
     request.startMs = startMs
     const result = hasHeader ? this.runDue(request) : 0
     if (result === POSTPONED) return false
-    const writtenBytes = !hasHeader
-      ? this.refuseFrame()
-      : result === LEFT
-        ? this.putOff(request, result)
-        : this.finish(request, result)
+    const writtenBytes = hasHeader ? this.answer(request, result) : this.refuseFrame()
     if (writtenBytes !== PENDING) carrier.complete(writtenBytes)
     return true
   }
@@ -172,11 +171,7 @@ export class Session {
     const hasHeader = request.begin(carrier)
     request.startMs = this.counters.isTimed ? sinceMs : 0
     const result = hasHeader ? this.runDue(request) : 0
-    const writtenBytes = !hasHeader
-      ? this.refuseFrame()
-      : result <= POSTPONED
-        ? this.putOff(request, result)
-        : this.finish(request, result)
+    const writtenBytes = hasHeader ? this.answer(request, result) : this.refuseFrame()
     if (writtenBytes !== PENDING) carrier.complete(writtenBytes)
   }
 

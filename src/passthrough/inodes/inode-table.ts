@@ -175,11 +175,6 @@ export class InodeTable {
     return this.findOn(this.deviceFor(st), st, parentFd, name, nameAt)
   }
 
-  /** The numbers of the device of `st`, one for each mount by which the guest knows its inodes. */
-  devicesOf(st: StatxWords): number[] {
-    return this.space.devices.numbersOf(st)
-  }
-
   /** The same, and counts a lookup of what it returns. */
   findAndRef(st: StatxWords, parentFd: number, name: Uint8Array, nameAt: number): number {
     this.lock()
@@ -187,6 +182,11 @@ export class InodeTable {
     if (slot !== 0) this.ref(slot)
     this.unlock()
     return slot
+  }
+
+  /** The numbers of the device of `st`, one for each mount by which the guest knows its inodes. */
+  devicesOf(st: StatxWords): number[] {
+    return this.space.devices.numbersOf(st)
   }
 
   /** The same as `find`, by one of the numbers that `devicesOf` returns. */
@@ -238,11 +238,8 @@ export class InodeTable {
     for (const slot of this.slots()) if (this.lookupsOf(slot) > 0) yield slot
   }
 
-  private *slots(): Generator<number> {
-    for (let slot = FUSE_ROOT_ID; slot < this.slotsEnd; slot++) {
-      if (this.chunks.at(slot) !== undefined) yield slot
-      else slot |= CHUNK_MASK
-    }
+  private slots(): Generator<number> {
+    return this.chunks.slots(FUSE_ROOT_ID, this.slotsEnd)
   }
 
   /** The end of the slots in use. */

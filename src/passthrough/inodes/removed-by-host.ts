@@ -1,4 +1,4 @@
-import { FUSE_ROOT_ID, type Request, Statx } from 'virtio-fs-ts/protocol'
+import { FUSE_ROOT_ID, generationOfId, type Request, Statx, slotOfId } from 'virtio-fs-ts/protocol'
 import type { PassthroughOptions } from '../passthrough-options.js'
 import { HandleLife, type HostFileSystems } from './host-file-system.js'
 import type { InodeTable } from './inode-table.js'
@@ -7,7 +7,7 @@ import type { TableSpace } from './table-space.js'
 
 /** A power of two: opens of the guest that are refused and asked again at the same time. */
 const MAX_REFUSED = 256
-/** The numbers of one: the thread of the guest, and the lower and upper half of the inode's node id. */
+/** The numbers of one: the thread of the guest, and slot and generation of the inode. */
 const REFUSED_WORDS = 3
 /** A power of two: directories that have been found in use lately. */
 const MAX_CHECKED = 256
@@ -62,12 +62,12 @@ export class RemovedByHost {
   insists({ nodeid, pid }: Request): boolean {
     const { refused } = this
     const at = (pid & (MAX_REFUSED - 1)) * REFUSED_WORDS
-    const low = nodeid | 0
-    const high = Math.floor(nodeid / 2 ** 32)
-    const insists = refused[at] === pid && refused[at + 1] === low && refused[at + 2] === high
+    const slot = slotOfId(nodeid) | 0
+    const generation = generationOfId(nodeid)
+    const insists = refused[at] === pid && refused[at + 1] === slot && refused[at + 2] === generation
     refused[at] = pid
-    refused[at + 1] = insists ? 0 : low
-    refused[at + 2] = high
+    refused[at + 1] = insists ? 0 : slot
+    refused[at + 2] = generation
     return insists
   }
 

@@ -72,6 +72,14 @@ export class ChunkList<C> {
     return this.at(slot) ?? this.make(slot >>> CHUNK_BITS)
   }
 
+  /** The slots from `first` to before `end` that have chunks. */
+  *slots(first: number, end: number): Generator<number> {
+    for (let slot = first; slot < end; slot++) {
+      if (this.at(slot) !== undefined) yield slot
+      else slot |= CHUNK_MASK
+    }
+  }
+
   clear(): void {
     this.list.length = 0
     this.place.clear()

@@ -1,5 +1,5 @@
 /** Words of a cache line: what different threads write lies in different lines. */
-const LINE_WORDS = 16
+export const LINE_WORDS = 16
 
 /** The state of a thread that holds nothing it has read. */
 const IDLE = 0

@@ -1,3 +1,4 @@
+import { generationOfId, idOf, slotOfId } from 'virtio-fs-ts/protocol'
 import { type Leftovers, NOWHERE } from '../files/leftovers.js'
 import { OpenDirectory } from '../files/open-directory.js'
 import { PaidBudget } from './shared-files.js'
@@ -55,25 +56,20 @@ export class SharedDirectories extends SharedHandles<OpenDirectory> {
     return directory
   }
 
-  closeLater(fd: number): void {
-    this.space.close(fd)
-  }
-
   protected override unsee(directory: OpenDirectory): void {
     this.leftovers.drop(directory)
   }
 
   protected override write(directory: OpenDirectory, fields: Int32Array): void {
-    const low = directory.nodeid >>> 0
     fields[0] = directory.fd
-    fields[1] = low
-    fields[2] = (directory.nodeid - low) / 0x1_0000_0000
+    fields[1] = slotOfId(directory.nodeid)
+    fields[2] = generationOfId(directory.nodeid)
     // A directory from another process may stand anywhere.
     fields[READER] = 0
   }
 
   protected override read(slot: number, fields: Int32Array): OpenDirectory {
-    const [fd, low, high] = fields
-    return new SharedDirectory(this, slot, fd, this.paid, high * 0x1_0000_0000 + (low >>> 0))
+    const [fd, inodeSlot, generation] = fields
+    return new SharedDirectory(this, slot, fd, this.paid, idOf(inodeSlot >>> 0, generation))
   }
 }

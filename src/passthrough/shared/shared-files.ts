@@ -1,3 +1,4 @@
+import { generationOfId, idOf, slotOfId } from 'virtio-fs-ts/protocol'
 import { type FileUse, OpenFile } from '../files/open-file.js'
 import { FdBudget } from '../inodes/fd-budget.js'
 import { type HostFileSystems, hostFileSystemAt } from '../inodes/host-file-system.js'
@@ -8,6 +9,8 @@ import type { SharedSpace } from './shared-space.js'
 const IS_WRITABLE = 1
 const IS_APPEND_ONLY = 2
 const WRITES_PAGES = 4
+/** FOPEN flags are below this bit. */
+const USE_SHIFT = 24
 
 /** A descriptor counts from the time when its file was opened: not once more for each thread that meets it. */
 export class PaidBudget extends FdBudget {
@@ -55,26 +58,21 @@ export class SharedFiles extends SharedHandles<OpenFile> {
     super(space, 'files')
   }
 
-  closeLater(fd: number): void {
-    this.space.close(fd)
-  }
-
   protected override write(file: OpenFile, fields: Int32Array): void {
     const use =
       (file.isWritable ? IS_WRITABLE : 0) |
       (file.isAppendOnly ? IS_APPEND_ONLY : 0) |
       (file.writesPages ? WRITES_PAGES : 0)
-    const low = file.nodeid >>> 0
     fields[0] = file.fd
     fields[1] = file.directFd
     fields[2] = file.openFlags | (use << USE_SHIFT)
-    fields[3] = low
-    fields[4] = (file.nodeid - low) / 0x1_0000_0000
+    fields[3] = slotOfId(file.nodeid)
+    fields[4] = generationOfId(file.nodeid)
   }
 
   protected override read(slot: number, fields: Int32Array): OpenFile {
-    const [fd, directFd, flags, low, high] = fields
-    const nodeid = high * 0x1_0000_0000 + (low >>> 0)
+    const [fd, directFd, flags, inodeSlot, generation] = fields
+    const nodeid = idOf(inodeSlot >>> 0, generation)
     const inode = this.inodes.slotOf(nodeid)
     const host = inode === 0 ? hostFileSystemAt(fd) : this.hosts.of(this.inodes.deviceOf(inode), fd)
     const use = flags >>> USE_SHIFT
@@ -87,6 +85,3 @@ export class SharedFiles extends SharedHandles<OpenFile> {
     return new SharedFile(this, slot, fd, directFd, this.paid, nodeid, host, settings)
   }
 }
-
-/** FOPEN flags are below this bit. */
-const USE_SHIFT = 24

@@ -182,6 +182,11 @@ export abstract class SharedHandles<T extends HeldFd> implements Handles<T> {
     return isLast
   }
 
+  /** Closes a descriptor of a row that nobody uses any more, when no thread can be using it. */
+  closeLater(fd: number): void {
+    this.space.close(fd)
+  }
+
   usersOf(slot: number): number {
     return this.chunks.known(slot).users[slot & CHUNK_MASK]
   }
@@ -256,10 +261,7 @@ export abstract class SharedHandles<T extends HeldFd> implements Handles<T> {
     return Math.max(1, this.words[END])
   }
 
-  private *slots(): Generator<number> {
-    for (let slot = 1; slot < this.slotsEnd; slot++) {
-      if (this.chunks.at(slot) !== undefined) yield slot
-      else slot |= CHUNK_MASK
-    }
+  private slots(): Generator<number> {
+    return this.chunks.slots(1, this.slotsEnd)
   }
 }

@@ -1,5 +1,5 @@
 import { CHUNK_PARTS, type ChunkPart, WORD_PARTS, WORDS_EACH } from '../inodes/table-space.js'
-import { Epochs } from './epochs.js'
+import { Epochs, LINE_WORDS } from './epochs.js'
 import { SharedChunks } from './shared-chunks.js'
 import { SharedDeviceNumbers } from './shared-device-numbers.js'
 import { SharedShards } from './shared-shards.js'
@@ -7,9 +7,6 @@ import { TableLock } from './table-guard.js'
 
 /** Inodes that the tables have slots for, at most: what a guest knows beyond `--inode-limit` is refused before. */
 export const SLOT_LIMIT = 1 << 26
-
-/** The words of a cache line. */
-const LINE_WORDS = 16
 
 /** Tables that several threads share: give it to each of them. Memory is used as the tables grow. */
 export interface TableMemory {

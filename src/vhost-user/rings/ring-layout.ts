@@ -1,4 +1,5 @@
 /** The places of a split virtqueue's parts in guest memory, and their sizes (virtio 1.3, 2.7). */
+import { hasBit, VirtioFeature } from '../protocol.js'
 
 /** Guest-physical addresses of the three parts, and the size in descriptors. */
 export interface RingLayout {
@@ -19,6 +20,14 @@ export interface RingAddresses {
 export interface RingFeatures {
   readonly eventIdx: boolean
   readonly indirect: boolean
+}
+
+/** Those among the virtio features that a driver has acknowledged. */
+export function ringFeaturesOf(features: bigint): RingFeatures {
+  return {
+    eventIdx: hasBit(features, VirtioFeature.RING_EVENT_IDX),
+    indirect: hasBit(features, VirtioFeature.RING_INDIRECT_DESC),
+  }
 }
 
 export const DESC_BYTES = 16

@@ -126,9 +126,10 @@ export class RingSet {
     }
   }
 
-  /** Starts every ring that has what it needs. */
-  startAll(): void {
+  /** Starts every ring that has what it needs, after `suspend`. Requests may have been completed without a signal. */
+  resume(): void {
     for (const vring of this.vrings) this.start(vring)
+    for (const vring of this.vrings) if (vring.queue !== undefined) vring.signal(0)
   }
 
   /** Moves the running rings to new memory. If one of them does not fit there, everything stays in the old memory. */

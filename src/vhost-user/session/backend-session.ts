@@ -18,6 +18,7 @@ import {
   VHOST_USER_VERSION,
   VirtioFeature,
 } from '../protocol.js'
+import { ringFeaturesOf } from '../rings/ring-layout.js'
 import { type RingHost, RingSet } from '../rings/ring-set.js'
 import type { SplitVirtqueue } from '../rings/split-virtqueue.js'
 import { type Connection, expect, type Message, sendHeader } from './connection.js'
@@ -151,10 +152,7 @@ export class BackendSession {
 
   /** Starts the rings that `suspend` has stopped, here or in another process. */
   resume(): void {
-    const { rings } = this
-    rings.startAll()
-    // Requests may have been completed without a signal.
-    for (const vring of rings.vrings) if (vring.queue !== undefined) vring.signal(0)
+    this.rings.resume()
   }
 
   /**
@@ -355,10 +353,7 @@ export class BackendSession {
   }
 
   private use(features: bigint): void {
-    this.rings.features = {
-      eventIdx: hasBit(features, VirtioFeature.RING_EVENT_IDX),
-      indirect: hasBit(features, VirtioFeature.RING_INDIRECT_DESC),
-    }
+    this.rings.features = ringFeaturesOf(features)
     this.device.acceptFeatures?.(features)
   }
 

@@ -3,7 +3,6 @@ import { cpus } from 'node:os'
 import { type DeviceName, DeviceProcess } from '../../device/device-process.js'
 import { runCommand } from '../../host/command.js'
 import { describeExit } from '../../host/leashed-process.js'
-import type { Program } from '../../host/program.js'
 import { processTree } from '../processes.js'
 import type { BenchShare } from './bench-share.js'
 import { CommandFailure } from './command-failure.js'
@@ -24,8 +23,6 @@ export interface ContenderOptions {
   readonly threads?: boolean
   /** Options for the Node that runs ours. */
   readonly nodeArgs?: string[]
-  /** Another program that takes the same options as `device`. */
-  readonly program?: Program
 }
 
 /** Generator and device get the processor before everything else on this machine, because they are measured. */
@@ -84,7 +81,6 @@ export class Contender {
     busy,
     threads,
     nodeArgs,
-    program,
   }: ContenderOptions): Promise<Contender> {
     const first = process.getuid?.() === 0
     const under = first ? ['nice', '-n', FIRST_NICE] : []
@@ -94,7 +90,6 @@ export class Contender {
       args: [...args],
       under,
       nodeArgs: nodeArgs ?? [],
-      program,
     })
     const load = await unlessEnded(
       device,
