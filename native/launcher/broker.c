@@ -28,6 +28,8 @@ static const struct timespec silence = { .tv_sec = 65 };
 #define AWAIT_REPLACED 'd'
 /* Added to the nice value of a helper: the shares that serve come first. */
 #define NICENESS 10
+/* How long a helper may take to end. One that waits for the host's file system may take longer. */
+#define END_PATIENCE_MS 1000
 /* Tells the program that a helper is gone, and with it every change that it has not committed. */
 #define ABORT "{\"op\":\"abort\"}"
 
@@ -145,12 +147,35 @@ static void start_helper(struct broker *broker, int client_fd, const char *task)
     }
 }
 
-/* What it has not finished is undone, as if it had never been asked. */
+static bool helper_ends_in(struct broker *broker, int patience_ms)
+{
+    static const struct timespec step = { .tv_nsec = 10 * 1000 * 1000 };
+    sigset_t none;
+
+    sigemptyset(&none);
+    for (int steps = patience_ms / 10; steps > 0; steps--) {
+        reap_helpers(broker);
+        if (broker->helper_pid <= 0)
+            return true;
+        /* Interrupted when the helper ends. */
+        ppoll(NULL, 0, &step, &none);
+    }
+    return false;
+}
+
+/*
+ * What it has not finished is undone, as if it had never been asked. Until a helper has really ended, it can still make
+ * a file, and it holds the lock of a file that the broker does not know yet.
+ */
 static void end_helper(struct broker *broker)
 {
     close(broker->helper_fd);
     broker->helper_fd = -1;
     broker->replacing = false;
+    if (!helper_ends_in(broker, END_PATIENCE_MS)) {
+        kill(broker->helper_pid, SIGKILL);
+        helper_ends_in(broker, END_PATIENCE_MS);
+    }
     drop_fresh_files();
     send(broker->handover_fd, ABORT, strlen(ABORT), MSG_NOSIGNAL | MSG_DONTWAIT);
 }

@@ -71,6 +71,25 @@ t.test('SIGTERM during a reload ends the process, and leaves no file', async (t)
   }
 })
 
+t.test('a socket that a helper is making when the process ends leaves no file', async (t) => {
+  for (let n = 0; n < MOMENTS; n++) {
+    const { place, path, device, runs } = await start(t)
+    writeFileSync(path, shareOf(place, 'a') + shareOf(place, 'b'))
+    device.kill('SIGHUP')
+    await until(
+      () => helpersOf(place).length > 0,
+      () => 'there is no helper',
+    )
+    const helpers = helpersOf(place)
+    while (!runs().includes('b.sock.pid')) {}
+    // It holds the lock of this file, and may not have told the broker yet.
+    for (const pid of helpers) process.kill(pid, 'SIGSTOP')
+    device.kill('SIGTERM')
+    t.same(await device.exited(), { status: 0, signal: null })
+    t.same(runs(), [], 'no file is left')
+  }
+})
+
 t.test('after SIGKILL of the helper all of the change has happened, or nothing', async (t) => {
   const random = new Random(18)
   const { place, path, device, runs } = await start(t)
