@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks'
 import { Opcode } from 'virtio-fs-ts/protocol'
 import { BEHIND_ENTRY, BEHIND_HEADER, OpenReply } from './open-reply.js'
 import { RequestRecord, StringRecord, type TracedRequest, TraceHeader } from './trace-format.js'

@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks'
 import { EventLoop } from 'vhost-user-ts'
 import type { Packet, PacketSocket } from '../sockets/packet-socket.js'
 

@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks'
 import type { Logger } from 'pino'
 import { messageOf } from '../basics/errors.js'
 import { inTime } from '../basics/in-time.js'

@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks'
 import { EventLoop } from 'vhost-user-ts'
 import { UserError } from '../config/user-error.js'
 import type { Packet, PacketSocket } from '../sockets/packet-socket.js'

@@ -1,4 +1,5 @@
 import { openSync, readSync } from 'node:fs'
+import { performance } from 'node:perf_hooks'
 import { getHeapStatistics } from 'node:v8'
 import type { Family } from './exposition.js'
 

@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks'
 import { type DeferredReply, EAGAIN, ECANCELED, ETIMEDOUT } from 'virtio-fs-ts/protocol'
 import type { HeldFd } from './files/held-fd.js'
 import type { MemoryAccount } from './memory-account.js'

@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks'
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
 import { isRefusal } from './command-arguments.js'
 import type { WorkerCommand, WorkerMessage } from './worker-messages.js'

@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks'
 import { MessageChannel, type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
 import { type EventLoop, type GivenUp, type HandedRing, type LentQueues, Wakeup } from 'vhost-user-ts'
 import type { InitAgreement } from 'virtio-fs-ts/protocol'

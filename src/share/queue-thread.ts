@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks'
 import { receiveMessageOnPort } from 'node:worker_threads'
 import { FaultLog, type Logger, ProtocolError, QueueBackend, Wakeup } from 'vhost-user-ts'
 import { Counters } from 'virtio-fs-ts/protocol'

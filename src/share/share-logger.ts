@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks'
 import type { Logger } from 'vhost-user-ts'
 import type { LogLevel, WorkerMessage } from './worker-messages.js'
 

@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { BackendOptions } from './backend.js'
 import { checkDevice, type DeviceHost, type VhostUserDevice } from './device.js'

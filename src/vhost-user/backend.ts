@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks'
 import { checkDevice, type DeviceHost, type VhostUserDevice } from './device.js'
 import { mustSucceed } from './errors.js'
 import { EventLoop } from './event-loop.js'

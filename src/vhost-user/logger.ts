@@ -1,4 +1,5 @@
 /** The logger that this package expects; a pino logger fits. Guest data goes into fields only. */
+import { performance } from 'node:perf_hooks'
 export interface Logger {
   debug(fields: object, message: string): void
   info(fields: object, message: string): void

@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks'
 import { opcodeName } from './abi.js'
 import { LATENCY_BUCKETS, latencyBucketOf } from './latency-buckets.js'
 

@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks'
 import type { Carrier } from './request.js'
 
 /** Pause before a request is served again: the first and the longest. */

@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks'
 import { AsyncEngine } from 'vhost-user-ts'
 import { EBADF, EIO, OutHeader, PENDING_REPLY, type Request, sooner } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'

@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks'
 import * as native from 'virtiofsd-ts-native'
 
 /** A write that takes this much longer than its copying may have been held up by the host: throttling, or a full journal. */

@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks'
 import { FUSE_ROOT_ID, generationOfId, type Request, Statx, slotOfId } from 'virtio-fs-ts/protocol'
 import type { PassthroughOptions } from '../passthrough-options.js'
 import { HandleLife, type HostFileSystems } from './host-file-system.js'

@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks'
 import * as native from 'virtiofsd-ts-native'
 import type { OpenFile } from '../files/open-file.js'
 import type { LockTable } from './lock-table.js'

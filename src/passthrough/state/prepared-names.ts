@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks'
 import { generationOfId, Statx } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import { HandleLife, type HostFileSystems } from '../inodes/host-file-system.js'

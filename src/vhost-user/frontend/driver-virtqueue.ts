@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks'
 import * as native from 'virtiofsd-ts-native'
 import { mustSucceed, ProtocolError } from '../errors.js'
 import { EventLoop } from '../event-loop.js'

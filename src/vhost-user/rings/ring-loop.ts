@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks'
 import type { VhostUserDevice } from '../device.js'
 import type { EventLoop } from '../event-loop.js'
 import type { RingServer } from './ring-server.js'

@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks'
 import * as native from 'virtiofsd-ts-native'
 import { AdaptiveSpin } from '../adaptive-spin.js'
 import type { VhostUserDevice } from '../device.js'

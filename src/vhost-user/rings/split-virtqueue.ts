@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks'
 import { ProtocolError } from '../errors.js'
 import type { QueueLog } from '../memory/dirty-log.js'
 import type { GuestMemory } from '../memory/guest-memory.js'

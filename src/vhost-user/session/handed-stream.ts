@@ -1,4 +1,5 @@
 import { constants as os } from 'node:os'
+import { performance } from 'node:perf_hooks'
 import * as native from 'virtiofsd-ts-native'
 import { StateError } from '../errors.js'
 import { EventLoop } from '../event-loop.js'

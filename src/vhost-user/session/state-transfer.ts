@@ -1,5 +1,6 @@
 import { fstatSync } from 'node:fs'
 import { constants as os } from 'node:os'
+import { performance } from 'node:perf_hooks'
 import * as native from 'virtiofsd-ts-native'
 import type { StateLoader, VhostUserDevice } from '../device.js'
 import { mustSucceed, ProtocolError, StateError } from '../errors.js'

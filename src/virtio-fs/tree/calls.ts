@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks'
 import { EIO, ETIMEDOUT } from '../errno.js'
 import { type Carrier, type DeferredReply, PENDING_REPLY, type ReplyPlace, type Request } from '../request.js'
 import { describeError, MethodError, traceOf } from './method-error.js'
