@@ -1,8 +1,7 @@
-import { performance } from 'node:perf_hooks'
 import {
   AsyncBackend,
   type AsyncBackendOptions,
-  Backend,
+  type Backend,
   EventLoop,
   FaultLog,
   Listener,
@@ -19,23 +18,18 @@ import { OpenRules } from '../io-mode/open-rules.js'
 import { closeDescriptor } from '../passthrough/descriptors.js'
 import { ioctlCaller } from '../passthrough/files/ioctls.js'
 import { makeTableMemory, type TableMemory } from '../passthrough/shared/table-memory.js'
-import { Arrivals, blockThread } from './arrivals.js'
+import { Arrivals } from './arrivals.js'
 import { CommandError } from './command-arguments.js'
 import { CommandPort } from './command-port.js'
-import {
-  type HandedShare,
-  handOver,
-  monotonicMs,
-  REQUESTS_LIMIT_MS,
-  takeOver,
-  takeOverFromNode,
-} from './hand-over.js'
+import { type HandedShare, monotonicMs } from './hand-over.js'
+import { HandingOver } from './handing-over.js'
 import { describeInitOverride } from './init-override.js'
 import { makeFsDevice, makeOwnDevice, type ShareDevice } from './make-fs-device.js'
 import { oneThreadNow } from './one-thread-reasons.js'
 import type { QueueProgram } from './queue-program.js'
 import { type QueueOwner, QueueThreads } from './queue-threads.js'
 import { figuresOf, type ReportedShare, stateOf } from './reported-share.js'
+import { BlockingThread, NodeThread, type ServingThread } from './serving-thread.js'
 import { ShareCommands } from './share-commands.js'
 import type { ShareConfig } from './share-config.js'
 import type { ShareHost } from './share-host.js'
@@ -55,6 +49,7 @@ export class ShareService {
   private readonly queueThreads: QueueThreads | undefined
   /** Undefined until it comes from another process. */
   private listener: Listener | undefined
+  private readonly handingOver: HandingOver
   private readonly commands: ShareCommands
   private readonly trace: ShareTrace
   private agreement: InitAgreement | undefined
@@ -95,6 +90,7 @@ export class ShareService {
     this.share = this.makeDevice(tables)
     if (tables !== undefined && queueProgram !== undefined)
       this.queueThreads = this.makeThreads(tables, queueProgram)
+    this.handingOver = this.makeHandingOver()
     const { interceptor } = this.share
     const tell = (message: WorkerMessage) => this.tell(message)
     this.trace = new ShareTrace(config, start.traceAcks, interceptor, tell, this.faults)
@@ -116,10 +112,10 @@ export class ShareService {
    * the thread need Node.
    */
   async serve(): Promise<void> {
-    const { block } = this.host
+    const thread = this.makeThread()
+    this.backend = thread.backend
     try {
-      if (this.own === undefined && block !== undefined) this.serveBlocking(block)
-      else await this.serveFromNode()
+      await (thread instanceof NodeThread ? this.serveFromNode(thread) : this.serveFrontEnds(thread))
       this.queueThreads?.end()
     } finally {
       // A thread must not be left behind that nobody can end.
@@ -190,55 +186,50 @@ export class ShareService {
     this.loop.close()
   }
 
-  private serveBlocking(block: NonNullable<ShareHost['block']>): void {
+  private makeThread(): ServingThread {
+    const { host, arrivals, loop } = this
+    const parts = { device: this.share.device, options: this.backendOptions, arrivals, loop }
+    return this.own === undefined && host.block !== undefined
+      ? new BlockingThread(parts, host.block)
+      : new NodeThread(parts, host, this.turn)
+  }
+
+  private async serveFrontEnds(thread: ServingThread): Promise<void> {
     const { successionFd } = this.start
-    const backend = new Backend(this.share.device, this.backendOptions)
     const { state } = this.share
-    this.backend = backend
     const hasServed =
-      state !== undefined && successionFd !== undefined && this.goOn(backend, state, successionFd, block)
+      state !== undefined && successionFd !== undefined && (await this.goOn(thread, state, successionFd))
     if (successionFd === undefined) this.tellListening()
     if (hasServed && (!this.config.keepAlive || this.removed)) return
     do {
-      const fd = this.arrivals.accept(this.listening)
+      const fd = await thread.accept(this.listening)
       if (this.removed) return
       this.arrived()
-      backend.serve(fd)
+      await thread.serve(fd)
       this.left()
     } while (this.config.keepAlive && !this.removed)
   }
 
-  /** Goes on for another process of this host. Returns true if a front-end was connected, and has left. */
-  private goOn(
-    backend: Backend,
-    state: ShareState,
-    successionFd: number,
-    block: NonNullable<ShareHost['block']>,
-  ): boolean {
+  /** Goes on for another process of this host. Resolves to true if a front-end was connected, and has left. */
+  private async goOn(thread: ServingThread, state: ShareState, successionFd: number): Promise<boolean> {
     let hasBegun = false
-    const begin = (share: HandedShare) => {
-      block('taken')
-      hasBegun = true
-      this.tellGoingOn(share)
-    }
     try {
-      const share = takeOver(state, successionFd)
+      const share = await thread.takeOver(state, successionFd)
       closeDescriptor(successionFd)
       this.listener = new Listener(share.listenFd)
-      if (share.connection === undefined) {
-        begin(share)
-        return false
-      }
-      this.connected = true
-      backend.goOn(share.connection, () => begin(share))
-      this.left()
-      return true
+      this.connected = share.connection !== undefined
+      await thread.goOn(share.connection, () => {
+        hasBegun = true
+        this.tellGoingOn(share)
+      })
+      if (this.connected) this.left()
+      return share.connection !== undefined
     } catch (error) {
       // Once this process serves, there is nobody to refuse to.
       if (hasBegun || !isTakeOverRefusal(error)) throw error
       this.tell({ type: 'refused', reason: error.message })
-      // Waits for the end of this process: it must not touch what it shares with the one that goes on.
-      for (;;) blockThread()
+      // This process must not touch what it shares with the one that goes on.
+      return await thread.standStill()
     }
   }
 
@@ -248,127 +239,18 @@ export class ShareService {
     this.logger.info({ pauseMs }, 'the share goes on in this process')
   }
 
-  /** Hands the share to another process. Nothing has changed if it throws. A promise in Node's loop. */
-  private handOver({ fd, limitMs }: HandOver): object | Promise<object> {
-    const untilMs = performance.now() + limitMs
-    const suspendedMs = monotonicMs()
-    const patienceMs = Math.min(limitMs, REQUESTS_LIMIT_MS)
-    const send = (connection: HandedShare['connection']) => this.sendTo(fd, untilMs, connection, suspendedMs)
-    const { backend } = this
-    const suspended = this.orGoOn(fd, () => {
-      if (this.share.state === undefined)
-        throw new CommandError('a file system of a module cannot be handed over')
-      if (this.arrivals.hasOne) throw new CommandError('a front-end has just connected: ask again')
-      if (this.queueThreads?.takeBackWithin(patienceMs) === false)
-        throw new StateError('requests under way did not end in time')
-      return backend?.suspend(patienceMs)
-    })
-    if (!(suspended instanceof Promise)) return send(suspended)
-    return suspended.then(send, (error) =>
-      this.orGoOn(fd, () => {
-        throw error
-      }),
-    )
-  }
-
-  private sendTo(
-    fd: number,
-    untilMs: number,
-    connection: HandedShare['connection'],
-    suspendedMs: number,
-  ): object {
-    const { state } = this.share
-    const { fd: listenFd } = this.listening
-    return this.orGoOn(fd, () => {
-      if (state !== undefined) handOver(state, { connection, listenFd, suspendedMs }, fd, untilMs)
-      this.loop.remove(listenFd)
-      closeDescriptor(fd)
-      return {}
-    })
-  }
-
-  /** Carries out a step of handing the share over. If that cannot be, closes `fd`, and serves on. */
-  private orGoOn<T>(fd: number, step: () => T): T {
-    try {
-      return step()
-    } catch (error) {
-      closeDescriptor(fd)
-      if (!(error instanceof StateError)) throw error
-      this.goOnAfterAll()
-      throw new CommandError(error.message)
-    }
-  }
-
-  private goOnAfterAll(): object {
-    this.backend?.resume()
-    this.queueThreads?.lendSoon()
-    this.arrivals.listenAgain()
-    return {}
-  }
-
-  private async serveFromNode(): Promise<void> {
-    const backend = new AsyncBackend(this.share.device, this.backendOptions)
-    this.backend = backend
+  /** Serves until the share ends. A bug elsewhere on the thread that concerns this share ends it, too. */
+  private async serveFromNode(thread: NodeThread): Promise<void> {
     const failed = new Promise<never>((_, reject) => {
       this.fail = reject
     })
-    const serving = this.serveWith(backend)
+    const serving = this.serveFrontEnds(thread)
     try {
       await Promise.race([failed, serving])
       await this.removing
     } catch (error) {
-      void this.abandon(backend, serving)
+      void this.abandon(thread.backend, serving)
       throw error
-    }
-  }
-
-  private async serveWith(backend: AsyncBackend): Promise<void> {
-    const { successionFd } = this.start
-    const { state } = this.share
-    const hasServed =
-      state !== undefined &&
-      successionFd !== undefined &&
-      (await this.goOnFromNode(backend, state, successionFd))
-    if (successionFd === undefined) this.tellListening()
-    if (hasServed && (!this.config.keepAlive || this.removed)) return
-    do {
-      const fd = await this.arrivals.acceptFromNode(this.listening, this.turn)
-      if (this.removed) return
-      this.arrived()
-      await backend.serve(fd)
-      this.left()
-    } while (this.config.keepAlive && !this.removed)
-  }
-
-  /** Does what `goOn` does, while the other shares of the thread do the same. */
-  private async goOnFromNode(
-    backend: AsyncBackend,
-    state: ShareState,
-    successionFd: number,
-  ): Promise<boolean> {
-    let hasBegun = false
-    const begin = async (share: HandedShare) => {
-      await this.host.reach('taken')
-      hasBegun = true
-      this.tellGoingOn(share)
-    }
-    try {
-      const share = await takeOverFromNode(state, successionFd, this.loop)
-      closeDescriptor(successionFd)
-      this.listener = new Listener(share.listenFd)
-      if (share.connection === undefined) {
-        await begin(share)
-        return false
-      }
-      this.connected = true
-      await backend.goOn(share.connection, () => begin(share))
-      this.left()
-      return true
-    } catch (error) {
-      if (hasBegun || !isTakeOverRefusal(error)) throw error
-      this.tell({ type: 'refused', reason: error.message })
-      // This process ends, and must not touch what it shares with the one that goes on.
-      return await new Promise<never>(() => {})
     }
   }
 
@@ -387,6 +269,23 @@ export class ShareService {
       ...(this.queueThreads === undefined ? {} : { queueKeeper: this.queueThreads }),
       ...leftOutMarks(),
     }
+  }
+
+  private makeHandingOver(): HandingOver {
+    const { share, arrivals, loop, queueThreads } = this
+    const service = this
+    return new HandingOver({
+      state: share.state,
+      arrivals,
+      loop,
+      queueThreads,
+      get backend() {
+        return service.backend
+      },
+      get listener() {
+        return service.listener
+      },
+    })
   }
 
   private makeThreads(tables: TableMemory, program: QueueProgram): QueueThreads {
@@ -538,9 +437,9 @@ export class ShareService {
         return {}
       case 'hand-over':
         // The main thread sends a HandOver.
-        return this.handOver(argument as HandOver)
+        return this.handingOver.send(argument as HandOver)
       case 'resume':
-        return this.goOnAfterAll()
+        return this.handingOver.serveOn()
       default:
         return this.commands.run(name, argument)
     }
