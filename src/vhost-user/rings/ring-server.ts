@@ -9,7 +9,7 @@ import { MAX_QUEUES, VIRTQUEUE_MAX_SIZE } from '../protocol.js'
 import { type DescriptorChain, PENDING } from './descriptor-chain.js'
 import type { RingHost } from './ring-set.js'
 import type { SplitVirtqueue } from './split-virtqueue.js'
-import type { Vring } from './vring.js'
+import { countInFlight, type Vring } from './vring.js'
 
 /** The most requests served from one queue before its driver is signalled and the other queues have their turn. */
 const BATCH = 32
@@ -302,12 +302,6 @@ export class RingServer implements RingHost {
     this.faults.warn('queue broken: impossible available index', { queue: vring.index })
     vring.signalError()
   }
-}
-
-function countInFlight(vrings: readonly Vring[]): number {
-  let count = 0
-  for (const vring of vrings) count += vring.queue?.inFlightCount ?? 0
-  return count
 }
 
 function wake(): void {}

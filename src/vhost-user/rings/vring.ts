@@ -178,3 +178,10 @@ export class Vring {
 export function closeFd(fd: number): void {
   if (fd >= 0) native.close(fd)
 }
+
+/** The number of requests in flight on these rings. */
+export function countInFlight(vrings: readonly Vring[]): number {
+  let count = 0
+  for (const { queue } of vrings) count += queue?.inFlightCount ?? 0
+  return count
+}
