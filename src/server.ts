@@ -52,7 +52,7 @@ class Server {
     const { configuration } = plan
     const fileCount = limitFiles(configuration.fileLimit) - RESERVED_FILES
     const { logLevel, shareThreads, shares } = configuration
-    const main = this.mainCanServe ? new MainThread() : undefined
+    const main = this.mainCanServe ? new MainThread(shares.length === 1) : undefined
     const threads = new ThreadChoice(shareThreads, shares, main)
     this.shares = new RunningShares(
       { log, logLevel, procFd: links.procFd, fileCount, threads },

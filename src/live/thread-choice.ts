@@ -50,7 +50,7 @@ export class ThreadChoice {
     const main = this.canBeOnMain(config) ? this.main : undefined
     if (main?.count === 0) return main
     if (needsOwnThread(config)) return make.own(loaded)
-    const mainCount = this.main === undefined ? 0 : 1
+    const mainCount = this.main !== undefined && this.expected.some((each) => this.canBeOnMain(each)) ? 1 : 0
     if (!this.isCrowded && this.ownCount + mainCount + shared.length < limit) return this.counted(loaded)
     const candidates = main === undefined ? shared : [main, ...shared]
     if (candidates.length === 0 || shared.length + mainCount < limit) {
@@ -65,9 +65,9 @@ export class ThreadChoice {
   private canBeOnMain(config: ShareConfig): boolean {
     const { ownThread, fileSystem, trace, queueThreads } = config
     if (ownThread || fileSystem !== undefined || trace !== undefined) return false
+    if (this.expected.length === 1) return true
     // A thread with others for its queues waits for them. A share with neighbours has none.
-    if (queueThreads > 1 && !this.isCrowded) return false
-    return this.expected.length === 1 || !needsOwnThread(config)
+    return !needsOwnThread(config) && (queueThreads === 1 || this.isCrowded)
   }
 
   private counted(loaded: LoadedProgram | undefined): ShareThread {

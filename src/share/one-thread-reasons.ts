@@ -2,11 +2,14 @@ import { has, InitFlag } from 'virtio-fs-ts/protocol'
 import type { ShareDevice } from './make-fs-device.js'
 import type { ShareConfig } from './share-config.js'
 
-/** Returns why a share with these settings always has one thread, or undefined if it may have several. */
-export function alwaysOneThread({ quota, fileSystem }: ShareConfig, mayBlock: boolean): string | undefined {
+/**
+ * Returns why a share with these settings always has one thread, or undefined if it may have several. `isAlone`: it has no
+ * neighbours on its own thread, which waits for the others.
+ */
+export function alwaysOneThread({ quota, fileSystem }: ShareConfig, isAlone: boolean): string | undefined {
   if (fileSystem !== undefined) return 'a module serves the share'
   if (quota !== undefined) return 'the share has a quota'
-  return mayBlock ? undefined : 'the thread of the share has other work'
+  return isAlone ? undefined : 'the thread of the share has other shares'
 }
 
 /** Returns why the options of a share leave its queues to one thread, or undefined if they do not. */

@@ -1,11 +1,11 @@
 import { performance } from 'node:perf_hooks'
 import {
-  type Backend,
   type EventLoop,
   type GivenUp,
   type HandedRing,
   type Logger,
   type QueueKeeper,
+  type QueueLender,
   Wakeup,
 } from 'vhost-user-ts'
 import type { InitAgreement } from 'virtio-fs-ts/protocol'
@@ -29,7 +29,7 @@ const NEVER = Number.POSITIVE_INFINITY
 
 /** What the owner knows of its share. */
 export interface QueueOwner {
-  readonly backend: Pick<Backend, 'lend' | 'takeBack' | 'runningQueues' | 'whyNotLend' | 'disconnect'>
+  readonly backend: QueueLender
   readonly agreement: InitAgreement | undefined
   readonly config: ShareConfig
   /** The shared directory, as long as the share is served. */

@@ -21,7 +21,7 @@ export interface ReportedShare {
   readonly connected: boolean
   readonly config: ShareConfig
   /** It has its thread to itself. */
-  readonly mayBlock: boolean
+  readonly isAlone: boolean
 }
 
 /** The answer of `ctl state` for one share. */
@@ -68,8 +68,8 @@ export function figuresOf({
 }
 
 /** What is to be said of the threads of a share that has one. */
-function oneThread({ config, mayBlock }: ReportedShare): QueueThreadsReport {
-  const reason = alwaysOneThread(config, mayBlock)
+function oneThread({ config, isAlone }: ReportedShare): QueueThreadsReport {
+  const reason = alwaysOneThread(config, isAlone)
   return { configured: config.queueThreads, inUse: 1, oneThreadBecause: reason ?? 'no more are configured' }
 }
 

@@ -8,6 +8,6 @@ export interface ShareHost {
   reach(milestone: Milestone): boolean | Promise<boolean>
   /** The same without returning to Node. Undefined on a thread with other work, which must not be blocked. */
   readonly block: ((milestone: Milestone) => boolean) | undefined
-  /** The other shares of the thread. */
+  /** The other shares of the thread. Undefined on a thread that never has others. */
   readonly neighbours: Neighbours | undefined
 }

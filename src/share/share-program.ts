@@ -19,7 +19,7 @@ export async function runShare(start: WorkerStart, host: ShareHost): Promise<voi
   const sharedDir = config.givesDirectory ? config.directory : undefined
   // A module may read whatever it needs: the host's file system is still there.
   const own = config.fileSystem && (await loadFileSystem(config.fileSystem, { sharedDir }))
-  const mayHaveThreads = alwaysOneThread(config, host.block !== undefined) === undefined
+  const mayHaveThreads = alwaysOneThread(config, host.neighbours === undefined) === undefined
   const program = config.queueThreads > 1 && mayHaveThreads ? new QueueProgram(start.programText) : undefined
   if (!(await host.reach('loaded'))) return
   prepareOwnThread(start.procFd)
@@ -36,7 +36,7 @@ export function runShareFromNode(
   start: WorkerStart,
   tell: (message: WorkerMessage) => void,
   changed: () => Promise<void>,
-  neighbours: Neighbours,
+  neighbours: Neighbours | undefined,
 ): Promise<void> {
   const allowed = new Int32Array(start.allowed)
   const reach = async (milestone: Milestone): Promise<boolean> => {

@@ -293,9 +293,9 @@ export class ShareService {
     const service = this
     const owner: QueueOwner = {
       rootFd: share.rootFd,
-      // Only a share that may block has such threads.
+      // It is asked for when the share serves.
       get backend() {
-        return service.backend as Backend
+        return service.backend as Backend | AsyncBackend
       },
       get agreement() {
         return share.session.agreed
@@ -408,8 +408,8 @@ export class ShareService {
   /** The parts that reports are made of. */
   private get reported(): ReportedShare {
     const { share, trace, backend, queueThreads, agreement, connected, config, host } = this
-    const mayBlock = host.block !== undefined
-    return { share, trace, backend, queueThreads, agreement, connected, config, mayBlock }
+    const isAlone = host.neighbours === undefined
+    return { share, trace, backend, queueThreads, agreement, connected, config, isAlone }
   }
 
   private carryOut(command: WorkerCommand): unknown {

@@ -116,6 +116,9 @@ export class MainThread implements ThreadOfSeveral {
   readonly over = false
   private neighbours: Neighbours | undefined
 
+  /** `isAlone`: there is one share, and no other one comes. */
+  constructor(private readonly isAlone: boolean) {}
+
   run(start: WorkerStart, handle: (message: WorkerMessage) => void): RunningProgram {
     this.count++
     let allowed = () => {}
@@ -135,7 +138,7 @@ export class MainThread implements ThreadOfSeveral {
     const { href } = new URL('../share/share-on-main-thread.js', import.meta.url)
     // The type is that of the file behind the address.
     const program = (await import(href)) as typeof import('./share-on-main-thread.js')
-    this.neighbours ??= new program.Neighbours()
+    if (!this.isAlone) this.neighbours ??= new program.Neighbours()
     await program.runShareFromNode(start, handle, changed, this.neighbours)
   }
 }

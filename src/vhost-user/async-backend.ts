@@ -7,7 +7,8 @@ import { type Logger, silentLogger } from './logger.js'
 import type { Neighbours } from './neighbours.js'
 import { ServedFrontEnd } from './served-front-end.js'
 import { Connection } from './session/connection.js'
-import { type HandedConnection, HandedFds } from './session/handed-session.js'
+import { type HandedConnection, HandedFds, type HandedRing } from './session/handed-session.js'
+import type { LentQueues, QueueLender } from './session/lent-queues.js'
 
 /** A back-end that settles looks this often at the calls that the host carries out. */
 const SETTLE_LOOK_MS = 2
@@ -32,7 +33,7 @@ export interface AsyncBackendOptions extends BackendOptions {
  * Serves one device to one front-end at a time from Node's own event loop, on the main thread or in a worker.
  * Promises, timers and sockets run beside the rings.
  */
-export class AsyncBackend implements DeviceHost {
+export class AsyncBackend implements DeviceHost, QueueLender {
   /** Add descriptors of your own; their handlers run between batches. */
   readonly loop: EventLoop
   private readonly log: Logger
@@ -92,6 +93,26 @@ export class AsyncBackend implements DeviceHost {
   /** Goes on with the front-end after `suspend`. Does nothing otherwise. */
   resume(): void {
     this.current?.resume()
+  }
+
+  get whyNotLend(): string | undefined {
+    return this.current === undefined ? 'no front-end is served' : this.current.whyNotLend
+  }
+
+  get runningQueues(): readonly number[] {
+    return this.current?.session.runningQueues ?? []
+  }
+
+  lend(isLent: (queue: number) => boolean, patienceMs: number): LentQueues | undefined {
+    return this.current?.session.lend(isLent, performance.now() + patienceMs)
+  }
+
+  takeBack(rings: readonly HandedRing[]): void {
+    this.current?.session.takeBack(rings)
+  }
+
+  disconnect(): void {
+    this.current?.disconnect()
   }
 
   /** Goes on where another process has suspended, as Backend.goOn does. The rings start when `begin` has resolved. */

@@ -9,7 +9,7 @@ import { RingServer } from './rings/ring-server.js'
 import { BackendSession } from './session/backend-session.js'
 import { Connection } from './session/connection.js'
 import { type HandedConnection, HandedFds, type HandedRing } from './session/handed-session.js'
-import { givenUpFor, type LentQueues, needsAllQueues, type QueueKeeper } from './session/lent-queues.js'
+import { type LentQueues, prepareFor, type QueueKeeper, type QueueLender } from './session/lent-queues.js'
 import { watchForLoss } from './session/memory-loss.js'
 import { receiveMessages } from './session/receive-messages.js'
 
@@ -21,7 +21,7 @@ export interface BackendOptions {
   readonly loop?: EventLoop
   /** For tests of the dirty log: marks to leave out. */
   readonly leftOutMarks?: LeftOutMarks
-  /** Lends queues to other threads: see `lend`. */
+  /** Lends queues to other threads: see QueueLender. */
   readonly queueKeeper?: QueueKeeper
 }
 
@@ -29,7 +29,7 @@ export interface BackendOptions {
  * Serves one device to one front-end at a time. Blocks the calling thread meanwhile, so no promise completes there.
  * AsyncBackend serves devices that need Node's event loop.
  */
-export class Backend implements DeviceHost {
+export class Backend implements DeviceHost, QueueLender {
   /** Add descriptors of your own; their handlers run between batches. */
   readonly loop: EventLoop
   readonly rings: RingServer
@@ -97,31 +97,22 @@ export class Backend implements DeviceHost {
     this.receive(connection, session)
   }
 
-  /** Returns why no queue can be lent now, or undefined if one can. */
   get whyNotLend(): string | undefined {
     return this.session === undefined || this.isSuspended ? 'no front-end is served' : this.session.whyNotLend
   }
 
-  /** The numbers of the queues that run. */
   get runningQueues(): readonly number[] {
     return this.session?.runningQueues ?? []
   }
 
-  /**
-   * Stops the queues for which `isLent` returns true, and describes them for QueueBackends of other threads. Their
-   * descriptors stay with this back-end. Undefined if the host carries out requests that take longer than `patienceMs`: then
-   * nothing has changed.
-   */
   lend(isLent: (queue: number) => boolean, patienceMs: number): LentQueues | undefined {
     return this.session?.lend(isLent, performance.now() + patienceMs)
   }
 
-  /** Goes on with queues that were lent, as the other threads have left them. */
   takeBack(rings: readonly HandedRing[]): void {
     this.session?.takeBack(rings)
   }
 
-  /** Sends the front-end away. Call it from a handler of `loop`. */
   disconnect(): void {
     if (this.connection !== undefined) this.connection.closed = true
   }
@@ -187,17 +178,12 @@ export class Backend implements DeviceHost {
       'epoll_ctl',
       this.loop.addReadable(connection.fd, () =>
         receiveMessages(connection, this.log, (message) => {
-          if (queueKeeper !== undefined) this.prepareFor(queueKeeper, message.request)
+          if (queueKeeper !== undefined) prepareFor(queueKeeper, message.request)
           session.handle(message)
           return true
         }),
       ),
     )
-  }
-
-  private prepareFor(keeper: QueueKeeper, request: number): void {
-    keeper.messageComes()
-    if (needsAllQueues(request)) keeper.takeBack(givenUpFor(request))
   }
 
   private run(connection: Connection, session: BackendSession): void {

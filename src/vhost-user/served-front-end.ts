@@ -5,11 +5,12 @@ import type { VhostUserDevice } from './device.js'
 import { mustSucceed, RequestsUnderWay, StateError } from './errors.js'
 import type { EventLoop } from './event-loop.js'
 import { FaultLog, type Logger } from './logger.js'
-import { RingServer } from './rings/ring-server.js'
+import { RingServer, soonest } from './rings/ring-server.js'
 import { countInFlight, type Vring } from './rings/vring.js'
 import { BackendSession } from './session/backend-session.js'
 import type { Connection, Message } from './session/connection.js'
 import type { HandedConnection } from './session/handed-session.js'
+import { prepareFor } from './session/lent-queues.js'
 import { watchForLoss } from './session/memory-loss.js'
 import { receiveMessages } from './session/receive-messages.js'
 
@@ -46,6 +47,8 @@ export class ServedFrontEnd {
   /** The front-end has left, and the host still carries requests out. */
   private leaving = false
   private suspended = false
+  /** It waits for requests under way, and is suspended then. */
+  private isSuspending = false
   private held: Held | undefined
   private heldTimer: NodeJS.Timeout | undefined
   private immediate: NodeJS.Immediate | undefined
@@ -94,8 +97,22 @@ export class ServedFrontEnd {
     this.turnSoon()
   }
 
+  /** See QueueLender. */
+  get whyNotLend(): string | undefined {
+    const { over, leaving, suspended, isSuspending, held } = this
+    if (over || leaving || suspended || isSuspending || held !== undefined) return 'queues are being stopped'
+    return this.session.whyNotLend
+  }
+
+  /** See QueueLender. */
+  disconnect(): void {
+    this.connection.closed = true
+    this.turnSoon()
+  }
+
   end(): void {
     if (this.over || this.leaving) return
+    this.options.queueKeeper?.takeBack({ memory: true, session: true })
     if (this.device.hurry?.() !== false) {
       this.finish(() => this.settle.resolve())
       return
@@ -114,6 +131,7 @@ export class ServedFrontEnd {
   /** See AsyncBackend. */
   async suspend(untilMs: number): Promise<HandedConnection> {
     if (this.held !== undefined) throw new StateError('a queue is being stopped: ask again')
+    this.isSuspending = true
     this.pauseAll()
     try {
       for (;;) {
@@ -128,6 +146,8 @@ export class ServedFrontEnd {
         this.turnSoon()
       }
       throw error
+    } finally {
+      this.isSuspending = false
     }
   }
 
@@ -169,13 +189,18 @@ export class ServedFrontEnd {
     clearTimeout(this.heldTimer)
     this.unwatch()
     this.loop.remove(this.connection.fd)
+    this.attempt(() => this.options.queueKeeper?.takeBack({ memory: true, session: true }))
+    this.attempt(() => this.session.close())
+    this.connection.close()
+    settle()
+  }
+
+  private attempt(step: () => void): void {
     try {
-      this.session.close()
+      step()
     } catch (error) {
       this.settle.reject(error)
     }
-    this.connection.close()
-    settle()
   }
 
   /** Handles everything that has happened. Never throws. */
@@ -188,6 +213,8 @@ export class ServedFrontEnd {
     this.idleSinceMs = 0
     try {
       this.rings.disarm()
+      // Rings that are lent or come back start anew: what waits on them is served below.
+      this.options.queueKeeper?.progress(performance.now())
       const goesOn = this.work()
       // The device may have stopped its back-end.
       if (this.over) return
@@ -212,10 +239,12 @@ export class ServedFrontEnd {
     const startMs = performance.now()
     for (let nowMs = startMs; nowMs - startMs < turnMs; nowMs = performance.now()) {
       if (this.over || (this.connection.closed && !this.leaving)) return false
+      device.enter?.()
       // Results come first: the device's own progress may need them.
       const carriedOut = device.io?.progress() === true
       const completed = device.progress?.(nowMs) === true || carriedOut
       const served = rings.serveBatches(isShared ? nowMs + turnMs : 0)
+      device.leave?.()
       if (served || completed) {
         this.slicesSinceMs = 0
         hasCaught = false
@@ -257,7 +286,7 @@ export class ServedFrontEnd {
   }
 
   private sleep(): void {
-    const dueMs = this.rings.nextDueMs()
+    const dueMs = soonest(this.rings.nextDueMs(), this.options.queueKeeper?.nextDueMs() ?? -1)
     if (dueMs >= 0) this.dueTimer = setTimeout(this.turn, Math.ceil(dueMs))
   }
 
@@ -286,8 +315,10 @@ export class ServedFrontEnd {
 
   private listen(): void {
     const { connection, session } = this
+    const { queueKeeper } = this.options
     const receive = () =>
       receiveMessages(connection, this.log, (message) => {
+        if (queueKeeper !== undefined) prepareFor(queueKeeper, message.request)
         if (this.hold(message)) return false
         session.handle(message)
         return true

@@ -1,7 +1,7 @@
 import { performance } from 'node:perf_hooks'
 import type { VhostUserDevice } from '../device.js'
 import type { EventLoop } from '../event-loop.js'
-import type { RingServer } from './ring-server.js'
+import { type RingServer, soonest } from './ring-server.js'
 
 /** While rings are busy, messages and other descriptors are checked this often. */
 const CHECK_EVERY_MS = 1
@@ -64,8 +64,6 @@ export class RingLoop {
   }
 
   private nextDueMs(): number {
-    const ringsMs = this.rings.nextDueMs()
-    const workMs = this.work?.nextDueMs() ?? -1
-    return ringsMs < 0 || workMs < 0 ? Math.max(ringsMs, workMs) : Math.min(ringsMs, workMs)
+    return soonest(this.rings.nextDueMs(), this.work?.nextDueMs() ?? -1)
   }
 }

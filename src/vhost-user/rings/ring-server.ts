@@ -187,9 +187,7 @@ export class RingServer implements RingHost {
 
   /** Returns the milliseconds until the device has work by itself, or -1 for never. */
   nextDueMs(): number {
-    const ownMs = this.device.nextDueMs?.() ?? -1
-    const ioMs = this.device.io?.nextDueMs() ?? -1
-    return ownMs < 0 || ioMs < 0 ? Math.max(ownMs, ioMs) : Math.min(ownMs, ioMs)
+    return soonest(this.device.nextDueMs?.() ?? -1, this.device.io?.nextDueMs() ?? -1)
   }
 
   private get isWorking(): boolean {
@@ -302,6 +300,11 @@ export class RingServer implements RingHost {
     this.faults.warn('queue broken: impossible available index', { queue: vring.index })
     vring.signalError()
   }
+}
+
+/** Returns the shorter one of two times until something is due, each -1 for never. */
+export function soonest(oneMs: number, otherMs: number): number {
+  return oneMs < 0 || otherMs < 0 ? Math.max(oneMs, otherMs) : Math.min(oneMs, otherMs)
 }
 
 function wake(): void {}

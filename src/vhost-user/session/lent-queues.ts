@@ -26,11 +26,29 @@ export interface GivenUp {
   readonly session: boolean
 }
 
+/** A back-end whose queues other threads can serve for a while. */
+export interface QueueLender {
+  /** Why no queue can be lent now, or undefined if one can. */
+  readonly whyNotLend: string | undefined
+  /** The numbers of the queues that run. */
+  readonly runningQueues: readonly number[]
+  /**
+   * Stops the queues for which `isLent` returns true, and describes them for QueueBackends of other threads. Their
+   * descriptors stay with this back-end. Undefined if the host carries out requests that take longer than `patienceMs`: then
+   * nothing has changed.
+   */
+  lend(isLent: (queue: number) => boolean, patienceMs: number): LentQueues | undefined
+  /** Goes on with queues that were lent, as the other threads have left them. */
+  takeBack(rings: readonly HandedRing[]): void
+  /** Sends the front-end away. Call it from a handler of the back-end's loop. */
+  disconnect(): void
+}
+
 /** Lends the queues of a back-end to other threads, and takes them back. */
 export interface QueueKeeper extends LoopWork {
   /** The front-end has sent a message, which is handled when this returns. */
   messageComes(): void
-  /** Has every other thread stop, and takes all queues back with `Backend.takeBack`. */
+  /** Has every other thread stop, and takes all queues back with `QueueLender.takeBack`. */
   takeBack(givenUp: GivenUp): void
 }
 
@@ -58,11 +76,17 @@ const harmlessRequests: readonly number[] = [
 ]
 
 /** Returns true for a request that needs a device whose other threads stand still. */
-export function needsAllQueues(request: number): boolean {
+function needsAllQueues(request: number): boolean {
   return !harmlessRequests.includes(request)
 }
 
 /** Returns what the other threads have to give up for a request. */
-export function givenUpFor(request: number): GivenUp {
+function givenUpFor(request: number): GivenUp {
   return { memory: memoryRequests.includes(request), session: sessionRequests.includes(request) }
+}
+
+/** Prepares for a message of the front-end. */
+export function prepareFor(keeper: QueueKeeper, request: number): void {
+  keeper.messageComes()
+  if (needsAllQueues(request)) keeper.takeBack(givenUpFor(request))
 }

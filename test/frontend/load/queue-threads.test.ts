@@ -1,9 +1,8 @@
 /** Several threads serve the request queues of a share: no request is lost or carried out twice, whatever happens. */
 import { join } from 'node:path'
 import t from 'tap'
-import { DirtyPages, FrontendRequest } from 'vhost-user-ts/frontend'
 import { sleep } from '../../support/device/device.js'
-import { resume, suspend } from '../../support/device/migrate.js'
+import { frontEndEvents } from '../../support/device/front-end-events.js'
 import { ThreadedDevice } from '../../support/device/threaded-device.js'
 import { AppendLoad } from '../../support/fuse/append-load.js'
 import { Op, ROOT_ID } from '../../support/fuse/fuse-abi.js'
@@ -16,7 +15,6 @@ import { seeded } from '../../support/random.js'
 
 t.setTimeout(120_000)
 
-const MIB = 1 << 20
 const ROUNDS = 5
 
 for (const [threads, requestQueues] of [
@@ -45,23 +43,7 @@ for (const [threads, requestQueues] of [
 
 /** What happens to a device while all of its threads have requests. */
 const events: Readonly<Record<string, (fs: FuseGuest, served: ThreadedDevice) => void | Promise<void>>> = {
-  'a queue of another thread stops and starts': ({ frontend }) => {
-    frontend.startQueue(2, frontend.stopQueue(2))
-  },
-  'a queue of the first thread stops and starts': ({ frontend }) => {
-    frontend.startQueue(1, frontend.stopQueue(1))
-  },
-  'all queues stop and start': (fs) => resume(fs, suspend(fs)),
-  'a queue is disabled and enabled': ({ frontend }) => {
-    frontend.setState(FrontendRequest.SET_VRING_ENABLE, 4, 0)
-    frontend.setState(FrontendRequest.SET_VRING_ENABLE, 4, 1)
-  },
-  'the addresses of a ring are sent again': ({ frontend }) => frontend.sendAddresses(3),
-  'memory comes and goes': ({ frontend }) => {
-    frontend.removeRegion(frontend.addRegion(MIB))
-  },
-  'the front-end sends all memory again': ({ frontend }) => frontend.sendMemoryTable(),
-  'the front-end logs writes for a while': ({ frontend }) => new DirtyPages(frontend).end(),
+  ...frontEndEvents,
   'a trace begins and ends': async (_, served) => {
     await served.ask('trace', true)
     await served.ask('trace', false)

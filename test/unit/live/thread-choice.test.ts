@@ -112,7 +112,9 @@ t.test('a share that is alone is on the main thread, unless it cannot be', async
   t.same(alone(share({ ownThread: true })), ['own 1'])
   t.same(alone(share({ fileSystem })), ['own 1'])
   t.same(alone(share({ trace: '/trace' })), ['own 1'])
-  t.same(alone(share({ queueThreads: 2 })), ['own 1'])
+  t.same(alone(share({ queueThreads: 2 })), ['main'])
+  const two = [share({ queueThreads: 2 }), share({ queueThreads: 2 })]
+  t.same(names(choose(2, two, true), two), ['own 1', 'own 2'], 'another one would wait with it')
 })
 
 t.test('shares with threads for their queues live together where there are many', async (t) => {
