@@ -112,8 +112,8 @@ bench-confinement: build ## Measure what --sandbox namespace --seccomp kill cost
 	@node dist/vm/bench-confinement.js $(foreach name,PAIRS RUN_MS ARGS,$(call option,$(name)))
 
 .PHONY: soak
-soak: build ## Run verified load under random faults, for MINUTES= (10) or HOURS= (SEED=; GUEST=6.12: in a guest)
-	@node dist/test/soak/main.js $(foreach name,MINUTES HOURS SEED GUEST,$(call option,$(name)))
+soak: build ## Run verified load under random faults, for MINUTES= (10) or HOURS= (SEED=; QUEUES=, THREADS=: several threads serve several queues; GUEST=6.12: in a guest)
+	@node dist/test/soak/main.js $(foreach name,MINUTES HOURS SEED QUEUES THREADS GUEST,$(call option,$(name)))
 
 .PHONY: bench-replace
 bench-replace: build ## Let processes replace each other under a working guest; measure its pauses and their memory (COUNT=, SANDBOX=; GUEST=6.12: in a guest, for each cache policy; INODES=: with as many in the guest's cache)

@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { FrontendRequest } from 'vhost-user-ts/frontend'
 import type { FuseGuest } from '../support/fuse/fuse-guest.js'
-import { connectGuest } from './front-end.js'
 import { INJECTED, type Load } from './load.js'
 import type { SoakDevice } from './soak-device.js'
 
@@ -25,6 +24,8 @@ export interface SoakState {
   guest: FuseGuest
   readonly load: Load
   restart(): Promise<SoakDevice>
+  /** Connects a new guest to the device. */
+  connect(): FuseGuest
 }
 
 type SoakFault = (state: SoakState) => Promise<void> | void
@@ -54,6 +55,15 @@ export const faults: Readonly<Record<string, SoakFault>> = {
   'a remount': ({ guest }) => {
     guest.init()
   },
+  'an unmount, and a mount': ({ guest }) => {
+    guest.destroy()
+    guest.init()
+  },
+  'a reset of the device': ({ guest }) => {
+    guest.frontend.request(FrontendRequest.RESET_DEVICE, 0)
+    guest.restartQueues()
+    guest.init()
+  },
   'a device that stands still': async ({ device }) => {
     device.signal('SIGSTOP')
     await sleep(50)
@@ -65,7 +75,7 @@ export const faults: Readonly<Record<string, SoakFault>> = {
     state.load.abandon()
     await state.device.fdCountAtRest()
     state.load.checkOnHost()
-    state.guest = connectGuest(state.device.socketPath)
+    state.guest = state.connect()
   },
   'kill -9 of the device': async (state) => {
     state.load.leaveWritesUnanswered(state.guest)
@@ -75,6 +85,6 @@ export const faults: Readonly<Record<string, SoakFault>> = {
     state.load.abandon()
     state.load.checkOnHost()
     state.device = await state.restart()
-    state.guest = connectGuest(state.device.socketPath)
+    state.guest = state.connect()
   },
 }

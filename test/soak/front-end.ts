@@ -5,8 +5,8 @@ const MIB = 1 << 20
 const REGION_BYTES = [64 * MIB]
 const TIMEOUT_MS = 60_000
 
-/** A guest that has mounted the share: a priority queue and two for requests. */
-export function connectGuest(socketPath: string): FuseGuest {
+/** A guest that has mounted the share: a priority queue and some for requests. */
+export function connectGuest(socketPath: string, requestQueues = 2): FuseGuest {
   const frontend = new Frontend(socketPath, {
     indirect: true,
     eventIdx: true,
@@ -14,7 +14,7 @@ export function connectGuest(socketPath: string): FuseGuest {
     timeoutMs: TIMEOUT_MS,
   })
   frontend.negotiate()
-  for (let n = 0; n < 3; n++) frontend.addQueue(256)
+  for (let n = 0; n <= requestQueues; n++) frontend.addQueue(256)
   const guest = new FuseGuest(frontend)
   guest.init()
   return guest

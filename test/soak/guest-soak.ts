@@ -63,14 +63,17 @@ export interface GuestSoakOptions {
   readonly minutes: number
   readonly seed: number
   readonly kernel: string
+  readonly queues: number
+  readonly threads: number
 }
 
-export async function soakInGuest({ minutes, seed, kernel }: GuestSoakOptions): Promise<void> {
+export async function soakInGuest(options: GuestSoakOptions): Promise<void> {
   const state = mkdtempSync(join(tmpdir(), 'vfs-soak-'))
   const share = join(state, 'share')
   mkdirSync(share)
-  const device = await SoakDevice.start(share, state)
-  const soak = new GuestSoak(device, share, kernel, new Random(seed))
+  const { minutes, seed, kernel, queues, threads } = options
+  const device = await SoakDevice.start(share, state, threads)
+  const soak = new GuestSoak(device, share, { kernel, queues }, new Random(seed))
   try {
     const endMs = performance.now() + 60_000 * minutes
     for (let number = 1; performance.now() < endMs; number++) await soak.round(number)
@@ -99,7 +102,7 @@ class GuestSoak {
   constructor(
     private readonly device: SoakDevice,
     private readonly share: string,
-    private readonly kernel: string,
+    private readonly machine: { readonly kernel: string; readonly queues: number },
     private readonly random: Random,
   ) {}
 
@@ -131,8 +134,9 @@ class GuestSoak {
 
   private async mountedGuest(): Promise<Guest> {
     if (this.guest !== undefined) return this.guest
-    const shares = [{ tag: TAG, socketPath: this.device.socketPath }]
-    this.guest = await bootGuest({ kernel: this.kernel, shares })
+    const { kernel, queues } = this.machine
+    const shares = [{ tag: TAG, socketPath: this.device.socketPath, requestQueues: queues }]
+    this.guest = await bootGuest({ kernel, shares, cpus: Math.max(2, queues) })
     if (this.lives === 0) process.stdout.write(`Linux ${this.guest.kernelRelease}\n`)
     this.lives++
     await this.mount(this.guest)

@@ -2,18 +2,20 @@ import { strict as assert } from 'node:assert'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, Op, ROOT_ID } from '../support/fuse/fuse-abi.js'
-import { type Call, FuseError } from '../support/fuse/fuse-client.js'
+import { type Call, EMPTY, FuseError, type GuestRequest } from '../support/fuse/fuse-client.js'
 import type { FuseGuest } from '../support/fuse/fuse-guest.js'
-import { concat, Reader, u32, u64 } from '../support/fuse/fuse-wire.js'
+import { concat, cstring, ENTRY_BYTES, Reader, readEntry, u32, u64 } from '../support/fuse/fuse-wire.js'
 import type { Random } from '../support/random.js'
 import { FileModel } from './file-model.js'
 
 const O_RDWR = 2
+const REGULAR = 0o100644
 const MAX_FILES = 48
 const MAX_FILE_BYTES = 512 * 1024
 const SLOT_BYTES = 16 * 1024
 const MAX_BATCH = 16
-const REQUEST_QUEUES = 2
+/** Requests on each queue at a time, where all of them get the same. */
+const DEPTH = 8
 
 /** The error of injected faults, by name and number: no file system returns it. */
 export const INJECTED = 'EDOM'
@@ -41,6 +43,7 @@ export class Load {
   constructor(
     private readonly random: Random,
     private readonly directory: string,
+    private readonly queues = 2,
   ) {}
 
   /** Makes one operation, and checks its result. An injected error ends it early. */
@@ -49,7 +52,9 @@ export class Load {
     const steps = [
       ...[this.writeBatch, this.writeBatch, this.writeBatch, this.readBack, this.readBack, this.readBack],
       ...[this.create, this.rename, this.unlink, this.truncate, this.punch, this.copy, this.list, this.stat],
+      ...[this.lookUpOnAllQueues, this.readOnAllQueues, this.makeAndRemoveOnAllQueues],
     ]
+    fs.queue = 1 + random.below(this.queues)
     try {
       random.pick(steps).call(this, fs)
     } catch (error) {
@@ -138,7 +143,7 @@ export class Load {
       const data = new Uint8Array(1 + random.below(SLOT_BYTES - 1024)).fill(1 + random.below(255))
       const args = concat(u64(handle, at), u32(data.length, 0), u64(0), u32(O_RDWR, 0))
       const request = { opcode: Op.WRITE, nodeid, args, data, reply: { argBytes: 8 } }
-      writes.push({ call: fs.start(request, 1 + random.below(REQUEST_QUEUES)), at, data })
+      writes.push({ call: fs.start(request, 1 + random.below(this.queues)), at, data })
     }
     return writes
   }
@@ -162,7 +167,7 @@ export class Load {
   }
 
   private finishAny(fs: FuseGuest): void {
-    for (let queue = 1; queue <= REQUEST_QUEUES; queue++)
+    for (let queue = 1; queue <= this.queues; queue++)
       if (fs.frontend.queues[queue].inFlightCount > 0) fs.finish(queue)
   }
 
@@ -259,6 +264,87 @@ export class Load {
         if (!isInjected(error)) throw error
       }
     }
+  }
+
+  /** Starts requests on each queue, and waits for all of them. `made(n)`: the n-th of a queue. Counts lookups that it is granted. */
+  private onAllQueues(fs: FuseGuest, made: (queue: number, n: number) => GuestRequest): Call[] {
+    const calls: Call[] = []
+    for (let n = 0; n < DEPTH; n++)
+      for (let queue = 1; queue <= this.queues; queue++) calls.push(fs.start(made(queue, n), queue))
+    for (const call of calls) while (call.reply === undefined) this.finishAny(fs)
+    this.requests += calls.length
+    for (const { request, reply } of calls) {
+      const grantsLookup = request.opcode === Op.LOOKUP || request.opcode === Op.MKNOD
+      if (grantsLookup && reply?.error === 0) fs.granted(readEntry(new Reader(reply.body)))
+      assert.ok(reply?.error === 0 || reply?.error === EDOM, `opcode ${request.opcode}: ${reply?.error}`)
+    }
+    return calls
+  }
+
+  /** Looks the same files up by all queues: each has one node id. */
+  private lookUpOnAllQueues(fs: FuseGuest): void {
+    const files = Array.from({ length: DEPTH }, () => this.anyFile(fs))
+    const request = (n: number) => ({
+      opcode: Op.LOOKUP,
+      nodeid: ROOT_ID,
+      args: cstring(files[n]?.[0] ?? ''),
+      reply: { argBytes: ENTRY_BYTES },
+    })
+    const nodeids = new Map<FileModel, bigint>()
+    const calls = this.onAllQueues(fs, (_, n) => request(n))
+    for (const [at, { reply }] of calls.entries()) {
+      const model = files[Math.floor(at / this.queues)]?.[1]
+      if (model === undefined || reply?.error !== 0) continue
+      const { nodeid, attr } = readEntry(new Reader(reply.body))
+      assert.equal(attr.size, BigInt(model.bytes.length))
+      assert.equal(nodeid, nodeids.get(model) ?? nodeid, 'one node id for each file')
+      nodeids.set(model, nodeid)
+    }
+  }
+
+  /** Reads a file by one handle on all queues. */
+  private readOnAllQueues(fs: FuseGuest): void {
+    this.opened(fs, (nodeid, handle, model) => {
+      const offsets = Array.from({ length: DEPTH }, () => this.random.below(MAX_FILE_BYTES))
+      const calls = this.onAllQueues(fs, (_, n) =>
+        fs.readRequest(nodeid, handle, offsets[n] ?? 0, SLOT_BYTES),
+      )
+      for (const [n, { reply }] of calls.entries()) {
+        if (reply?.error !== 0) continue
+        const at = offsets[Math.floor(n / this.queues)] ?? 0
+        // A fault may have cut it short.
+        const expected = model.bytes.subarray(at, at + reply.body.length)
+        assert.ok(expected.equals(reply.body), `bytes from ${at} on`)
+        this.verifiedBytes += reply.body.length
+      }
+    })
+  }
+
+  /** Makes files of their own by all queues, in one directory, and removes them. */
+  private makeAndRemoveOnAllQueues(fs: FuseGuest): void {
+    const name = (queue: number, n: number) => cstring(`made-${queue}-${n}`)
+    const made = this.onAllQueues(fs, (queue, n) => ({
+      opcode: Op.MKNOD,
+      nodeid: ROOT_ID,
+      args: concat(u32(REGULAR, 0, 0, 0), name(queue, n)),
+      reply: { argBytes: ENTRY_BYTES },
+    }))
+    for (const [at, call] of made.entries()) {
+      if (call.reply?.error !== 0) continue
+      const place = [1 + (at % this.queues), Math.floor(at / this.queues)] as const
+      // By another queue than the one that made it.
+      fs.queue = 1 + (at % this.queues) === this.queues ? 1 : 2 + (at % this.queues)
+      this.remove(fs, name(...place))
+    }
+  }
+
+  /** Removes a name in any case: a refused UNLINK is sent again. */
+  private remove(fs: FuseGuest, name: Uint8Array): void {
+    let reply = fs.call({ opcode: Op.UNLINK, nodeid: ROOT_ID, args: name, reply: EMPTY })
+    while (reply.error === EDOM)
+      reply = fs.call({ opcode: Op.UNLINK, nodeid: ROOT_ID, args: name, reply: EMPTY })
+    assert.equal(reply.error, 0)
+    this.requests++
   }
 
   private stat(fs: FuseGuest): void {

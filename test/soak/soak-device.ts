@@ -1,13 +1,13 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { QueueThreadsReport } from '../../src/share/queue-threads.js'
 import { ControlClient } from '../../vm/device/control-client.js'
 import { DeviceProcess } from '../../vm/device/device-process.js'
 import { servingPidOf } from '../../vm/device/serving-pid.js'
 
 const WAIT_MS = 20_000
 const POLL_MS = 5
-const ONE_THREAD = ['--queue-threads', '1']
 const TAG = 'soak'
 
 /** The program as its users start it, sandbox and all, with a control socket. */
@@ -19,15 +19,15 @@ export class SoakDevice {
     readonly pid: number,
   ) {}
 
-  static async start(sharedDir: string, state: string): Promise<SoakDevice> {
+  static async start(sharedDir: string, state: string, threads = 1): Promise<SoakDevice> {
     const controlPath = join(state, 'control')
     const device = await DeviceProcess.start({
       device: 'virtiofsd-ts',
       sharedDir,
       socketPath: join(state, 'socket'),
-      // Further threads stay when a front-end leaves, with their descriptors.
       args: [
-        ...ONE_THREAD,
+        '--queue-threads',
+        `${threads}`,
         '--keep-alive',
         '--tag',
         TAG,
@@ -72,6 +72,31 @@ export class SoakDevice {
 
   fdCount(): number {
     return readdirSync(`/proc/${this.pid}/fd`).length
+  }
+
+  /** Its threads, without those of the kernel that carry requests of io_uring out. */
+  threadCount(): number {
+    const nameOf = (tid: string) => readFileSync(`/proc/${this.pid}/task/${tid}/comm`, 'utf8')
+    const isOwn = (tid: string) => {
+      try {
+        return !nameOf(tid).startsWith('iou-')
+      } catch {
+        // It has just ended.
+        return false
+      }
+    }
+    return readdirSync(`/proc/${this.pid}/task`).filter(isOwn).length
+  }
+
+  /** Waits until so many threads serve the guest's queues. */
+  async usesThreads(count: number): Promise<void> {
+    const endMs = performance.now() + WAIT_MS
+    for (;;) {
+      const { queueThreads } = await this.ask<{ queueThreads: QueueThreadsReport | undefined }>('state')
+      if ((queueThreads?.inUse ?? 1) === count) return
+      if (performance.now() > endMs) throw new Error(`not ${count} threads: ${JSON.stringify(queueThreads)}`)
+      await sleep(POLL_MS)
+    }
   }
 
   /** Private memory, without what it shares with the front-end. */

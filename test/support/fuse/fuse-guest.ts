@@ -110,6 +110,11 @@ export class FuseGuest extends FuseClient {
     for (const [nodeid, count] of items) this.uncount(nodeid, count)
   }
 
+  /** Counts the lookup of a reply to a request of `start`. */
+  granted(entry: Entry): void {
+    this.count(entry)
+  }
+
   /** Gives back every lookup but the root's. */
   forgetAll(): void {
     for (const [nodeid, count] of [...this.lookups]) this.forget(nodeid, count)
