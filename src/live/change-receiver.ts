@@ -4,7 +4,7 @@ import { EventLoop } from 'vhost-user-ts'
 import { messageOf } from '../basics/errors.js'
 import type { ServerPlan } from '../sandbox/launch.js'
 import { nativePath } from '../sandbox/own-process.js'
-import type { LoadedProgram } from '../share/share-threads.js'
+import type { LoadedProgram } from '../share/loaded-program.js'
 import { closeFds, type Packet, type PacketSocket } from '../sockets/packet-socket.js'
 import {
   type Changes,

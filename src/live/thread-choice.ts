@@ -1,11 +1,6 @@
+import type { LoadedProgram } from '../share/loaded-program.js'
 import type { ShareConfig } from '../share/share-config.js'
-import {
-  type LoadedProgram,
-  OwnThread,
-  SharedThread,
-  type ShareThread,
-  type ThreadOfSeveral,
-} from '../share/share-threads.js'
+import { OwnThread, SharedThread, type ShareThread, type ThreadOfSeveral } from '../share/share-threads.js'
 
 /** Makes threads. `loaded`: their program, if this process sees no files any more. */
 export interface ThreadMaker {

@@ -1,24 +1,30 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
-import { type MessagePort, Worker } from 'node:worker_threads'
+import type { MessagePort } from 'node:worker_threads'
 import { addonPath, withNamedDirectory } from '../passthrough/own-thread.js'
+import { type LoadedProgram, startLoaded } from './loaded-program.js'
 import type { QueueThreadStart } from './queue-thread-messages.js'
+import type { WorkerStart } from './worker-messages.js'
 
 /** The program of a share’s threads, as one script, for threads that start when this process sees no files any more. */
 export class QueueProgram {
   private readonly fd: number
+  private loaded: LoadedProgram | undefined
 
-  /** `text`: the script, if it is in memory. Otherwise its file is opened now, and read when a thread starts. */
-  constructor(private text: string | undefined) {
+  /** `text`: the script, if it is in memory, with V8's code for it. Otherwise its file is opened now, and read for a thread. */
+  constructor({ text, code }: Pick<WorkerStart, 'text' | 'code'>) {
+    this.loaded = text === undefined ? undefined : { text, code, nativePath: addonPath }
     this.fd = text === undefined ? openSync(new URL('../share/share-worker.cjs', import.meta.url), 'r') : -1
   }
 
-  /** Starts a thread. It says all that the calling thread has to know over its port, since that thread may block. */
+  /**
+   * Starts a thread. It says all that the calling thread has to know over its port, since that thread may block. Throws if there
+   * can be no more threads.
+   */
   start(data: QueueThreadStart, transferList: readonly MessagePort[]): void {
-    this.text ??= this.read()
-    const { text } = this
+    this.loaded ??= { text: this.read(), nativePath: addonPath }
+    const { loaded } = this
     withNamedDirectory(data.procFd, () => {
-      const workerData = { ...data, nativePath: addonPath }
-      new Worker(text, { eval: true, workerData, transferList: [...transferList] }).on('error', () => {})
+      startLoaded(loaded, data, transferList).on('error', () => {})
     })
   }
 

@@ -18,6 +18,8 @@ import type { ShareConfig } from './share-config.js'
 const { Starting, Standing, Serving, Answering, Ended, Asked } = ThreadState
 const MAX_ASKED = 2 ** 30
 const END_LIMIT_MS = 5000
+/** A thread that has not begun by then is said to be late. */
+export const START_LIMIT_MS = 10_000
 /** A thread that is waited for is looked at this often: it may have died. */
 const LOOK_MS = 200
 const DEATH = 'a thread of the share’s queues has ended'
@@ -53,29 +55,52 @@ export class QueueThreadClient {
   private hasMemory = false
   private session: InitAgreement | undefined
   private settings: ShareConfig
+  /** The number of the thread among those of the share. */
+  readonly number: number
+  /** When it is late, if it has not begun. */
+  readonly lateMs = performance.now() + START_LIMIT_MS
+  /** It was late, which has been said. */
+  isLate = false
   /** The thread has queues. */
   isLent = false
   /** Why the thread has failed. */
   failure: Error | undefined
+  private notBegun: Error | undefined
 
+  /** `ended` is called when the thread has ended. Throws if it cannot be started. */
   constructor(
     start: Omit<QueueThreadStart, 'port' | 'orderFd' | 'endFd' | 'state'>,
     startProgram: StartProgram,
     private readonly loop: EventLoop,
+    ended: () => void,
   ) {
     this.settings = start.config
+    this.number = start.queueThread
     const { port1, port2 } = new MessageChannel()
     this.port = port1
     port1.unref()
-    loop.addReadable(this.ending.fd, () => this.checkAlive())
+    loop.addReadable(this.ending.fd, ended)
     const fds = { orderFd: this.orders.fd, endFd: this.ending.fd }
-    startProgram({ ...start, ...fds, port: port2, state: this.state.buffer }, [port2])
+    try {
+      startProgram({ ...start, ...fds, port: port2, state: this.state.buffer }, [port2])
+    } catch (error) {
+      this.close()
+      throw error
+    }
   }
 
-  /** Throws if the thread has ended without a word: V8 ends one that needs too much memory. */
+  /** Throws if the thread has begun, and has ended without a word: V8 ends one that needs too much memory. */
   checkAlive(): void {
     this.isGone ||= this.ending.take()
-    if (this.isGone && Atomics.load(this.state, STATE) !== Ended) throw new Error(DEATH)
+    const state = Atomics.load(this.state, STATE)
+    if (this.isGone && state !== Ended && state !== Starting) throw new Error(DEATH)
+  }
+
+  /** Why the thread has ended before it was ready; undefined if it has not. Whoever asks has taken its news. */
+  get startFailure(): Error | undefined {
+    this.isGone ||= this.ending.take()
+    const hasEnded = this.isGone && Atomics.load(this.state, STATE) === Starting
+    return this.notBegun ?? (hasEnded ? new Error(DEATH) : undefined)
   }
 
   get isReady(): boolean {
@@ -169,21 +194,29 @@ export class QueueThreadClient {
   /** Waits a while for its end. Returns false if it has not ended by then: the host holds it up. */
   awaitEnd(): boolean {
     const { state } = this
-    this.loop.remove(this.ending.fd)
-    const untilMs = performance.now() + END_LIMIT_MS
+    const untilMs = performance.now() + (this.isLate ? 0 : END_LIMIT_MS)
     for (let now = Atomics.load(state, STATE); now !== Ended; now = Atomics.load(state, STATE)) {
       const leftMs = untilMs - performance.now()
       this.isGone ||= this.ending.take()
       if (this.isGone) break
-      // The eventfds stay open then: the thread still waits for them.
-      if (leftMs <= 0) return false
+      if (leftMs <= 0) {
+        this.loop.remove(this.ending.fd)
+        // The eventfds stay open: the thread still waits for them.
+        return false
+      }
       Atomics.wait(state, STATE, now, Math.min(leftMs, LOOK_MS))
     }
     this.receive()
+    this.close()
+    return true
+  }
+
+  /** Closes what leads to a thread that has ended, or was never there. */
+  close(): void {
+    this.loop.remove(this.ending.fd)
     this.port.close()
     this.orders.close()
     this.ending.close()
-    return true
   }
 
   private order(order: QueueThreadOrder): void {
@@ -196,7 +229,8 @@ export class QueueThreadClient {
       if (got === undefined) return
       // The thread sends only news on this port.
       const news = got.message as QueueThreadNews
-      if (news.type === 'failed') this.failure = news.error
+      if (news.type === 'failed' && news.hasBegun) this.failure = news.error
+      else if (news.type === 'failed') this.notBegun = news.error
       this.news.push(news)
     }
   }

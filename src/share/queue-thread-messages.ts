@@ -79,4 +79,5 @@ export type QueueThreadNews =
   /** The front-end has truncated the guest's memory. */
   | { readonly type: 'memory-lost' }
   | { readonly type: 'log'; readonly level: LogLevel; readonly fields: object; readonly text: string }
-  | { readonly type: 'failed'; readonly error: Error }
+  /** `hasBegun`: it was ready before. */
+  | { readonly type: 'failed'; readonly error: Error; readonly hasBegun: boolean }

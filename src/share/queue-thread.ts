@@ -37,9 +37,10 @@ export function serveQueues(start: QueueThreadStart): void {
     prepareOwnThread(start.procFd)
     new QueueThread(start, state, tell).serve()
   } catch (error) {
-    tell({ type: 'failed', error: error instanceof Error ? error : new Error(String(error)) })
-    // After that: the owner, which may fail by this, then knows why.
-    breakTables(start.tables)
+    const hasBegun = Atomics.load(state, STATE) !== ThreadState.Starting
+    tell({ type: 'failed', error: error instanceof Error ? error : new Error(String(error)), hasBegun })
+    // After that: the owner, which may fail by this, then knows why. Before it was ready, the thread has changed nothing.
+    if (hasBegun) breakTables(start.tables)
   } finally {
     Atomics.store(state, STATE, ThreadState.Ended)
     Atomics.notify(state, STATE)

@@ -9,9 +9,15 @@ import {
   Wakeup,
 } from 'vhost-user-ts'
 import type { InitAgreement } from 'virtio-fs-ts/protocol'
+import { messageOf } from '../basics/errors.js'
 import { breakTables, type TableMemory } from '../passthrough/shared/table-memory.js'
 import type { QueueProgram } from './queue-program.js'
-import { type QueueCounts, QueueThreadClient } from './queue-thread-client.js'
+import {
+  type QueueCounts,
+  QueueThreadClient,
+  START_LIMIT_MS,
+  type StartProgram,
+} from './queue-thread-client.js'
 import type { QueueThreadNews } from './queue-thread-messages.js'
 import type { ShareConfig } from './share-config.js'
 import type { WorkerStart } from './worker-messages.js'
@@ -60,6 +66,8 @@ export class QueueThreads implements QueueKeeper {
   /** A reason to do that soon. */
   private wanted: string | undefined
   private hasEnded = false
+  /** Why there are too few threads. They are tried again in the next session. */
+  private lacking: string | undefined
 
   constructor(
     private readonly start: WorkerStart,
@@ -84,7 +92,10 @@ export class QueueThreads implements QueueKeeper {
   /** Takes all queues back, and lends them again later unless a reason against it has come. */
   takeBack(givenUp: GivenUp): void {
     this.standStill({ givenUp, limitMs: HOST_PATIENCE_MS, mayServeOn: false }, NEVER)
-    if (givenUp.session) this.collapsed = undefined
+    if (givenUp.session) {
+      this.collapsed = undefined
+      this.lacking = undefined
+    }
     this.lendLater(SILENCE_MS)
   }
 
@@ -180,6 +191,7 @@ export class QueueThreads implements QueueKeeper {
   private get reason(): string | undefined {
     const { owner, collapsed, hasEnded, threads } = this
     if (hasEnded) return 'the share ends'
+    if (this.lacking !== undefined) return this.lacking
     if (threads.some(({ isReady }) => !isReady)) return 'other threads are starting'
     return collapsed ?? owner.oneThreadReason ?? owner.backend.whyNotLend
   }
@@ -200,6 +212,7 @@ export class QueueThreads implements QueueKeeper {
     const count = Math.min(this.start.config.queueThreads, queues.length)
     /** The thread that serves a queue; 0: the owner. */
     const threadOf = (queue: number) => (queue === 0 ? 0 : queues.indexOf(queue) % count)
+    this.lookForLate(nowMs)
     if (this.isLending || count < 2 || this.reason !== undefined || agreement === undefined) return
     if (this.threads.length < count - 1) {
       this.startThreads(count)
@@ -210,8 +223,8 @@ export class QueueThreads implements QueueKeeper {
       this.dueMs = nowMs + AGAIN_MS
       return
     }
-    for (const [n, thread] of this.threads.entries()) {
-      const rings = lent.rings.filter(({ ring }) => threadOf(ring.index) === n + 1)
+    for (const thread of this.threads) {
+      const rings = lent.rings.filter(({ ring }) => threadOf(ring.index) === thread.number)
       if (rings.length > 0) thread.serve({ ...lent, rings }, agreement, config)
     }
     this.logger.debug({ threads: count }, 'queues lent to other threads')
@@ -222,12 +235,48 @@ export class QueueThreads implements QueueKeeper {
     const { start, tables, threads, leastLevel, program, loop } = this
     const { config, procFd, fdLimit, counters } = start
     const { rootFd } = this.owner
-    for (let n = threads.length + 1; n < count; n++) {
+    for (let n = 1; n < count; n++) {
+      if (threads.some(({ number }) => number === n)) continue
       const block = counters[n]
       if (block === undefined) throw new Error(`thread ${n} has no counters`)
       const given = { config, rootFd, procFd, fdLimit, counters: block, tables }
       const data = { ...given, queueThread: n, newsFd: this.news.fd, leastLevel: leastLevel.buffer }
-      threads.push(new QueueThreadClient(data, (all, transfers) => program.start(all, transfers), loop))
+      const startProgram: StartProgram = (all, transfers) => program.start(all, transfers)
+      try {
+        threads.push(new QueueThreadClient(data, startProgram, loop, () => this.hear()))
+      } catch (error) {
+        this.lack(error)
+        return
+      }
+    }
+    this.lendLater(START_LIMIT_MS)
+  }
+
+  /** One thread serves, since another one cannot be started. */
+  private lack(error: unknown): void {
+    const reason = `another thread cannot be started: ${messageOf(error)}`
+    if (this.lacking === undefined)
+      this.logger.warn({ reason }, 'one thread serves the queues until the next mount')
+    this.lacking ??= reason
+  }
+
+  /** Gives threads up that have ended before they were ready. */
+  private giveUpUnstarted(): void {
+    const unstarted = this.threads.filter(({ startFailure }) => startFailure !== undefined)
+    this.threads = this.threads.filter((thread) => !unstarted.includes(thread))
+    for (const thread of unstarted) {
+      this.lack(thread.startFailure)
+      thread.close()
+    }
+  }
+
+  private lookForLate(nowMs: number): void {
+    const starting = this.threads.filter(({ isReady, isLate }) => !isReady && !isLate)
+    for (const thread of starting) {
+      if (thread.lateMs <= nowMs) {
+        thread.isLate = true
+        this.logger.warn({ number: thread.number }, 'a thread for the share’s queues has not begun yet')
+      } else this.dueMs = Math.min(this.dueMs, thread.lateMs)
     }
   }
 
@@ -256,6 +305,8 @@ export class QueueThreads implements QueueKeeper {
     this.wanted = undefined
     if (wanted !== undefined) this.useOneThread(wanted)
     for (const thread of this.threads) for (const news of thread.takeNews()) this.handle(news)
+    this.giveUpUnstarted()
+    this.checkAlive()
   }
 
   private handle(news: QueueThreadNews): void {
@@ -278,7 +329,9 @@ export class QueueThreads implements QueueKeeper {
         this.logger[news.level](news.fields, news.text)
         break
       case 'failed':
-        throw news.error
+        // Otherwise one thread serves: see giveUpUnstarted.
+        if (news.hasBegun) throw news.error
+        break
       case 'stands':
         break
     }

@@ -20,7 +20,7 @@ export async function runShare(start: WorkerStart, host: ShareHost): Promise<voi
   // A module may read whatever it needs: the host's file system is still there.
   const own = config.fileSystem && (await loadFileSystem(config.fileSystem, { sharedDir }))
   const mayHaveThreads = alwaysOneThread(config, host.neighbours === undefined) === undefined
-  const program = config.queueThreads > 1 && mayHaveThreads ? new QueueProgram(start.programText) : undefined
+  const program = config.queueThreads > 1 && mayHaveThreads ? new QueueProgram(start) : undefined
   if (!(await host.reach('loaded'))) return
   prepareOwnThread(start.procFd)
   const service = new ShareService(start, host, own, program)

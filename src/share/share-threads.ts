@@ -1,16 +1,8 @@
-import { MessageChannel, type TransferListItem, Worker } from 'node:worker_threads'
+import { type TransferListItem, Worker } from 'node:worker_threads'
 import type { Neighbours } from 'vhost-user-ts'
+import { type LoadedProgram, startAndLearn } from './loaded-program.js'
 import './v8-flags.js'
 import type { SharedThreadNews, SharedThreadOrder, WorkerMessage, WorkerStart } from './worker-messages.js'
-
-/** The program of a thread, in memory. */
-export interface LoadedProgram {
-  readonly text: string
-  /** V8's code for the text, once a thread has compiled it: the next one starts in less processor time. */
-  code?: Uint8Array
-  /** The addon's file, by the name under which it is loaded. */
-  readonly nativePath: string
-}
 
 /** A share on its thread. */
 export interface RunningProgram {
@@ -39,8 +31,7 @@ export class OwnThread implements ShareThread {
   constructor(private readonly loaded: LoadedProgram | undefined) {}
 
   run(start: WorkerStart, handle: (message: WorkerMessage) => void): RunningProgram {
-    const programText = start.config.queueThreads > 1 ? this.loaded?.text : undefined
-    const worker = startWorker(this.loaded, { ...start, programText }, [start.commandPort])
+    const worker = startWorker(this.loaded, start, [start.commandPort])
     worker.on('message', handle)
     return { gone: endOf(worker), allowed: () => {} }
   }
@@ -143,22 +134,6 @@ export class MainThread implements ThreadOfSeveral {
   }
 }
 
-/**
- * Runs a loaded program. Worker's own `eval` would parse all of it twice, and keep nothing. The code is taken in a microtask:
- * the program of a single share has opened everything by then, and compiled what that needs. A block, because the program
- * sees what a script declares outside of one.
- */
-const LOADER = `{
-  const { workerData } = require('node:worker_threads')
-  const { Script } = require('node:vm')
-  const { text, code, codePort } = workerData
-  const script = new Script(text, { filename: 'share-worker.cjs', cachedData: code })
-  script.runInThisContext()
-  if (code === undefined || script.cachedDataRejected)
-    queueMicrotask(() => codePort.postMessage(script.createCachedData()))
-  else codePort.close()
-}`
-
 function startWorker(
   loaded: LoadedProgram | undefined,
   data: object,
@@ -169,17 +144,7 @@ function startWorker(
       workerData: data,
       transferList,
     })
-  const { port1, port2 } = new MessageChannel()
-  port1.once('message', (code: Uint8Array) => {
-    loaded.code = code
-    port1.close()
-  })
-  port1.unref()
-  return new Worker(LOADER, {
-    eval: true,
-    workerData: { ...data, ...loaded, codePort: port2 },
-    transferList: [...transferList, port2],
-  })
+  return startAndLearn(loaded, data, transferList)
 }
 
 function endOf(worker: Worker): Promise<void> {

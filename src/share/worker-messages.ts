@@ -27,8 +27,12 @@ export interface WorkerStart {
   readonly counters: readonly SharedArrayBuffer[]
   /** One 32-bit word: the number of trace chunks that the main thread has written. */
   readonly traceAcks: SharedArrayBuffer
-  /** The program of the thread as one script; undefined: it is in a file, which the thread can open before it is confined. */
-  readonly programText?: string | undefined
+  /**
+   * The program of the thread as one script, and V8's code for it; undefined: it is in a file, which the thread can open before
+   * it is confined. See LoadedProgram.
+   */
+  readonly text?: string | undefined
+  readonly code?: Uint8Array | undefined
   /** One 32-bit word: the number of the last milestone that the thread may pass, or GIVEN_UP. */
   readonly allowed: SharedArrayBuffer
 }

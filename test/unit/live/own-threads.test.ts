@@ -2,7 +2,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { MessageChannel } from 'node:worker_threads'
 import t from 'tap'
-import { type LoadedProgram, OwnThread } from '../../../src/share/share-threads.js'
+import type { LoadedProgram } from '../../../src/share/loaded-program.js'
+import { OwnThread } from '../../../src/share/share-threads.js'
 import type { WorkerMessage, WorkerStart } from '../../../src/share/worker-messages.js'
 
 /** The names are those of the code that runs the program: it must not see them. */

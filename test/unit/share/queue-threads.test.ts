@@ -37,6 +37,9 @@ class FakeThread {
   constructor(private readonly start: QueueThreadStart) {
     this.state = new Int32Array(start.state)
     this.wakeup = new Wakeup(start.newsFd)
+  }
+
+  begin(): void {
     this.is(ThreadState.Standing)
     this.tell({ type: 'ready' })
   }
@@ -61,9 +64,11 @@ class FakeThread {
   }
 }
 
-/** Returns an owner that has lent queues 2 and 3 to two threads. */
-function lent(t: Test) {
+/** Returns an owner with three queues for requests, whose threads `start` starts. */
+function owned(t: Test, start: (data: QueueThreadStart) => FakeThread) {
   const loop = new EventLoop()
+  const warnings: string[] = []
+  const logger = { ...silentLogger, warn: (_: object, text: string) => void warnings.push(text) }
   const others: FakeThread[] = []
   const owner = {
     // Nothing asks for more of them.
@@ -88,28 +93,105 @@ function lent(t: Test) {
     },
   }
   const program = {
-    start: (data: QueueThreadStart) => void others.push(new FakeThread(data)),
+    start: (data: QueueThreadStart) => void others.push(start(data)),
     close: () => {},
   } as unknown as QueueProgram
   const counters = [0, 1, 2].map(() => new SharedArrayBuffer(8))
-  const start = { config: { queueThreads: 3 }, counters } as unknown as WorkerStart
-  const threads = new QueueThreads(start, makeTableMemory(3), owner, loop, silentLogger, program)
-  const turn = () => {
+  const workerStart = { config: { queueThreads: 3 }, counters } as unknown as WorkerStart
+  const threads = new QueueThreads(workerStart, makeTableMemory(3), owner, loop, logger, program)
+  const turn = (laterMs = LATER_MS) => {
     loop.wait(0)
-    threads.progress(performance.now() + LATER_MS)
+    threads.progress(performance.now() + laterMs)
   }
-  threads.lendSoon()
-  // Starts the threads; hears that they are ready.
-  turn()
-  turn()
-  t.equal(threads.report().inUse, 3)
   t.teardown(() => {
     for (const other of others) other.close()
     threads.abandon()
     loop.close()
   })
-  return { threads, others, owner, loop, turn }
+  threads.lendSoon()
+  return { threads, others, owner, loop, turn, warnings }
 }
+
+function begun(data: QueueThreadStart): FakeThread {
+  const thread = new FakeThread(data)
+  thread.begin()
+  return thread
+}
+
+/** Returns an owner that has lent queues 2 and 3 to two threads. */
+function lent(t: Test) {
+  const all = owned(t, begun)
+  // Starts the threads; hears that they are ready.
+  all.turn()
+  all.turn()
+  t.equal(all.threads.report().inUse, 3)
+  return all
+}
+
+/** Ends the threads. Returns the time that this takes. */
+function msToEnd(threads: QueueThreads): number {
+  const startMs = performance.now()
+  threads.end()
+  return performance.now() - startMs
+}
+
+t.test('a thread that cannot be started is done without, and tried again in the next session', async (t) => {
+  let left = 1
+  const { threads, turn, warnings } = owned(t, (data) => {
+    if (left-- === 0) throw new Error('no more threads')
+    return begun(data)
+  })
+  for (let n = 0; n < 3; n++) turn()
+  t.equal(threads.report().inUse, 1)
+  t.equal(threads.report().oneThreadBecause, 'another thread cannot be started: no more threads')
+  t.equal(warnings.length, 1)
+  threads.takeBack({ memory: false, session: true })
+  turn()
+  turn()
+  t.equal(threads.report().inUse, 3, 'each number once')
+})
+
+t.test('a thread that dies before it begins is done without, and not waited for', async (t) => {
+  const { threads, others, turn, warnings } = owned(t, (data) => new FakeThread(data))
+  turn()
+  others[0]?.begin()
+  others[1]?.die()
+  turn()
+  turn()
+  t.equal(threads.report().inUse, 1)
+  t.match(threads.report().oneThreadBecause, /another thread cannot be started: a thread .* has ended/)
+  t.equal(warnings.length, 1)
+  others[0]?.is(ThreadState.Ended)
+  t.ok(msToEnd(threads) < 1000)
+})
+
+t.test('a thread that fails before it is ready says why, and is done without', async (t) => {
+  const { threads, others, turn } = owned(t, (data) => new FakeThread(data))
+  turn()
+  others[0]?.begin()
+  others[1]?.tell({ type: 'failed', error: new Error('no descriptors'), hasBegun: false })
+  others[1]?.is(ThreadState.Ended)
+  turn()
+  t.equal(threads.report().oneThreadBecause, 'another thread cannot be started: no descriptors')
+})
+
+t.test('a thread that does not begin is said to be late once, and not waited for at the end', async (t) => {
+  const { threads, others, turn, warnings } = owned(t, (data) => new FakeThread(data))
+  turn()
+  turn()
+  t.same(warnings, [])
+  for (let n = 0; n < 3; n++) turn(60_000)
+  t.equal(warnings.length, 2, 'one for each thread')
+  t.equal(threads.report().oneThreadBecause, 'other threads are starting')
+  for (const other of others) other.begin()
+  turn()
+  turn()
+  t.equal(threads.report().inUse, 3, 'it serves all the same')
+  const second = owned(t, (data) => new FakeThread(data))
+  second.turn()
+  second.turn(60_000)
+  t.ok(msToEnd(second.threads) < 1000)
+})
 
 t.test('a thread that does not stand still in time serves on', async (t) => {
   const { threads, owner } = lent(t)
@@ -120,7 +202,7 @@ t.test('a thread that does not stand still in time serves on', async (t) => {
 
 t.test('a thread that fails ends the share, also while others are waited for', async (t) => {
   const { threads, others, loop } = lent(t)
-  others[0]?.tell({ type: 'failed', error: new Error('a bug') })
+  others[0]?.tell({ type: 'failed', error: new Error('a bug'), hasBegun: true })
   t.throws(() => loop.wait(0), /a bug/)
   for (const other of others) other.is(ThreadState.Ended)
   t.throws(() => threads.takeBack(nothing), /a bug/)
