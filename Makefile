@@ -83,8 +83,8 @@ check: build ## Check types, lint and format, and run the unit tests (two and a 
 tap = npx tap run --reporter=terse --timeout=$(or $(2),120) $(if $(3),--jobs=$(3)) $(foreach suite,$(1),$(wildcard dist/test/$(suite)))
 
 .PHONY: fuzz
-fuzz: build sanitized ## Fuzz messages, rings, requests and states of migrations under sanitizers (MESSAGES=, SEED=, TARGET=messages, rings, races, requests, trees or state; REPLAY=an input)
-	@node dist/test/fuzz/main.js $(foreach name,TARGET MESSAGES SEED REPLAY,$(call option,$(name)))
+fuzz: build sanitized ## Fuzz messages, rings, requests and states of migrations under sanitizers (MESSAGES=, SEED=, TARGET=messages, rings, races, requests, threads, trees or state; THREADS= of that target; REPLAY=an input)
+	@node dist/test/fuzz/main.js $(foreach name,TARGET MESSAGES THREADS SEED REPLAY,$(call option,$(name)))
 
 .PHONY: bench-operate
 bench-operate: build ## Measure what metrics and limits cost, and how exactly a limit holds (ROUNDS=, RUN_MS=)

@@ -5,6 +5,8 @@ export interface ChildOptions {
   readonly target: TargetName
   readonly messages: number
   readonly seed: number
+  /** Threads that serve requests, for the target of that name. */
+  readonly threads: number
   /** An empty directory of its own. */
   readonly scratch: string
   /** Where the input that runs is written: its length in 32 bits, then its bytes. */
@@ -20,5 +22,5 @@ export interface ChildLine extends CampaignResult {
   readonly ended: boolean
 }
 
-export const targetNames = ['messages', 'rings', 'races', 'requests', 'trees', 'state'] as const
+export const targetNames = ['messages', 'rings', 'races', 'requests', 'threads', 'trees', 'state'] as const
 export type TargetName = (typeof targetNames)[number]

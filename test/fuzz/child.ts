@@ -10,6 +10,7 @@ import { RaceTarget } from './targets/races.js'
 import { makePassthrough, RequestTarget } from './targets/requests.js'
 import { RingTarget } from './targets/rings.js'
 import { StateTarget } from './targets/state.js'
+import { ThreadsTarget } from './targets/threads.js'
 import { treeMaker } from './targets/trees.js'
 
 const makers: Readonly<Record<TargetName, (options: ChildOptions) => Target | Promise<Target>>> = {
@@ -17,6 +18,7 @@ const makers: Readonly<Record<TargetName, (options: ChildOptions) => Target | Pr
   rings: () => new RingTarget(),
   races: ({ seed }) => RaceTarget.start(seed),
   requests: ({ scratch }) => new RequestTarget('requests', scratch, (root) => makePassthrough(root)),
+  threads: ({ scratch, threads }) => new ThreadsTarget(scratch, threads),
   state: ({ scratch }) => new StateTarget(scratch),
   trees: async ({ scratch }) => new RequestTarget('trees', scratch, await treeMaker()),
 }
@@ -44,7 +46,7 @@ async function main(options: ChildOptions): Promise<void> {
     const { result, finds } = runCampaign(target, {
       seed,
       messages,
-      guidedMessages: name === 'races' ? 0 : messages * GUIDED_SHARE,
+      guidedMessages: name === 'races' || name === 'threads' ? 0 : messages * GUIDED_SHARE,
       coverage: new Coverage('/src/'),
       corpus: readCorpus(name),
       about,

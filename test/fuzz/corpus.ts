@@ -6,9 +6,12 @@ import { fileURLToPath } from 'node:url'
 /** The folder in the repository with inputs that together run all code known to be reachable. */
 const KEPT = fileURLToPath(new URL('../../../test/fuzz/corpus', import.meta.url))
 
-/** The inputs for a target, in the order of their names. Races share those of rings. */
+/** Targets with the inputs of another one. */
+const shared: Readonly<Record<string, string>> = { races: 'rings', threads: 'requests' }
+
+/** The inputs for a target, in the order of their names. */
 export function readCorpus(target: string): readonly Uint8Array[] {
-  const directory = join(KEPT, target === 'races' ? 'rings' : target)
+  const directory = join(KEPT, shared[target] ?? target)
   if (!existsSync(directory)) return []
   return readdirSync(directory)
     .sort()

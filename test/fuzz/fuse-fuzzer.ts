@@ -66,6 +66,32 @@ export interface SeenReply {
   readonly body: DataView
 }
 
+/** Node ids and handles that several guests have heard of: threads may share the memory. 0: none. */
+export class Rumours {
+  static readonly BYTES = 2 * 8 * MAX_KNOWN
+  private readonly ids: BigUint64Array
+
+  constructor(memory: SharedArrayBuffer) {
+    this.ids = new BigUint64Array(memory)
+  }
+
+  spread(kind: 'nodeid' | 'handle', id: bigint): void {
+    Atomics.store(this.ids, this.placeOf(kind) + Number(id % BigInt(MAX_KNOWN)), id)
+  }
+
+  hear(kind: 'nodeid' | 'handle', bytes: ByteSource): bigint {
+    return Atomics.load(this.ids, this.placeOf(kind) + bytes.below(MAX_KNOWN))
+  }
+
+  forget(): void {
+    this.ids.fill(0n)
+  }
+
+  private placeOf(kind: 'nodeid' | 'handle'): number {
+    return kind === 'nodeid' ? 0 : MAX_KNOWN
+  }
+}
+
 /** A guest that knows its inodes and handles, and sends any request with them. */
 export class FuseFuzzer {
   private readonly whole = Buffer.alloc(MAX_BYTES + HEADER_BYTES)
@@ -74,7 +100,11 @@ export class FuseFuzzer {
   private at = 0
   private nextUnique = 0x8000_0002_8000_0002n
 
-  constructor(private readonly bytes: ByteSource) {}
+  /** `rumours`: what other guests have heard of, too. */
+  constructor(
+    private readonly bytes: ByteSource,
+    private readonly rumours?: Rumours,
+  ) {}
 
   /** The requests that a guest begins with. */
   init(): MadeRequest {
@@ -103,17 +133,27 @@ export class FuseFuzzer {
       case Op.MKDIR:
       case Op.SYMLINK:
       case Op.LINK:
-        keep(this.nodeids, body.getBigUint64(0, true))
+        this.keep('nodeid', body.getBigUint64(0, true))
         break
       case Op.OPEN:
       case Op.OPENDIR:
-        keep(this.handles, body.getBigUint64(0, true))
+        this.keep('handle', body.getBigUint64(0, true))
         break
       case Op.CREATE:
         if (body.byteLength < ENTRY_BYTES + 8) return
-        keep(this.nodeids, body.getBigUint64(0, true))
-        keep(this.handles, body.getBigUint64(ENTRY_BYTES, true))
+        this.keep('nodeid', body.getBigUint64(0, true))
+        this.keep('handle', body.getBigUint64(ENTRY_BYTES, true))
     }
+  }
+
+  private keep(kind: 'nodeid' | 'handle', id: bigint): void {
+    keep(kind === 'nodeid' ? this.nodeids : this.handles, id)
+    this.rumours?.spread(kind, id)
+  }
+
+  /** Returns an id of another guest, now and then. */
+  private heard(kind: 'nodeid' | 'handle'): bigint {
+    return this.rumours !== undefined && this.bytes.oneIn(4) ? this.rumours.hear(kind, this.bytes) : 0n
   }
 
   private finish(opcode: number, nodeid: bigint, extensions: number): MadeRequest {
@@ -159,8 +199,12 @@ export class FuseFuzzer {
       case 'nodeid':
         this.u64(this.nodeid())
         break
+      case 'handle': {
+        const heard = this.heard('handle')
+        this.u64(heard !== 0n ? heard : bytes.oneIn(16) ? bytes.edge64() : bytes.pick(this.handles))
+        break
+      }
       case 'u64':
-      case 'handle':
       case 'offset':
         this.u64(bytes.oneIn(16) ? bytes.edge64() : bytes.pick(this.usual64(field)))
         break
@@ -169,11 +213,13 @@ export class FuseFuzzer {
     }
   }
 
-  private usual64(field: 'u64' | 'handle' | 'offset'): readonly bigint[] {
-    return field === 'handle' ? this.handles : field === 'offset' ? offsets : counts
+  private usual64(field: 'u64' | 'offset'): readonly bigint[] {
+    return field === 'offset' ? offsets : counts
   }
 
   private nodeid(): bigint {
+    const heard = this.heard('nodeid')
+    if (heard !== 0n) return heard
     return this.bytes.oneIn(32) ? this.bytes.edge64() : this.bytes.pick(this.nodeids)
   }
 

@@ -12,7 +12,8 @@ const shares: Readonly<Record<TargetName, number>> = {
   messages: 0.35,
   rings: 0.3,
   races: 0.1,
-  requests: 0.18,
+  requests: 0.13,
+  threads: 0.05,
   trees: 0.05,
   state: 0.02,
 }
@@ -22,6 +23,7 @@ const { values } = parseArgs({
   options: {
     target: { type: 'string' },
     messages: { type: 'string', default: String(DEFAULT_MESSAGES) },
+    threads: { type: 'string', default: '2' },
     seed: { type: 'string', default: String(Date.now() % 2 ** 31) },
     replay: { type: 'string' },
     keep: { type: 'boolean', default: false },
@@ -29,9 +31,11 @@ const { values } = parseArgs({
 })
 const seed = Number(values.seed)
 const messages = Number(values.messages)
+const threads = Number(values.threads)
 const { target: chosen } = values
 if (!Number.isInteger(seed) || !Number.isInteger(messages) || messages < 1)
   fail('seed and messages are whole numbers')
+if (!Number.isInteger(threads) || threads < 1) fail('threads are 1 or more')
 if (chosen !== undefined && !isTarget(chosen))
   fail(`no target '${chosen}': there are ${targetNames.join(', ')}`)
 if (values.replay !== undefined && chosen === undefined)
@@ -59,6 +63,7 @@ async function run(target: TargetName, share: number, seedOfTarget: number): Pro
     target,
     messages: share,
     seed: seedOfTarget,
+    threads,
     scratch,
     inputPath,
     replay,

@@ -77,6 +77,7 @@ t.test('a child that fails fails the run', skip, async (t) => {
   const options = {
     messages: 1,
     seed: 1,
+    threads: 2,
     scratch: directory,
     inputPath: join(directory, 'missing', 'input'),
     keep: false,
@@ -116,6 +117,6 @@ t.test('the same seed makes the same inputs, of whole records', async (t) => {
 })
 
 t.test('there is a corpus for every target', async (t) => {
-  for (const target of ['messages', 'rings', 'races', 'requests', 'trees', 'state'])
+  for (const target of ['messages', 'rings', 'races', 'requests', 'threads', 'trees', 'state'])
     t.ok(readCorpus(target).length > 0, target)
 })

@@ -15,7 +15,7 @@ import { RingGuest } from '../ring-guest.js'
 import { ScratchShare } from '../scratch-share.js'
 import type { Target } from '../target.js'
 
-const FD_LIMIT = 64
+export const FD_LIMIT = 64
 /** The check of every descriptor takes long, so it is made once in this many inputs. */
 const INPUTS_PER_CHECK = 64
 
@@ -77,19 +77,17 @@ export class RequestTarget implements Target {
 }
 
 /** Every option that adds code to reach is on. */
-const OPTIONS = [
-  '--allow-direct-io',
-  '--allow-mmap',
-  '--xattr',
-  '--posix-acl',
-  '--killpriv-v2',
-  '--posix-lock',
-  '--flock',
-]
+const OPTIONS = ['--allow-direct-io', '--allow-mmap', '--xattr', '--posix-acl', '--killpriv-v2']
+/** With these, one thread serves all queues. */
+const LOCKS = ['--posix-lock', '--flock']
 
 /** The configuration of a share with these options, and further ones. */
-export function configOf(directory: string, options: readonly string[] = []): ShareConfig {
-  const words = ['--shared-dir', directory, '--socket-path', '/none', ...OPTIONS, ...options]
+export function configOf(
+  directory: string,
+  options: readonly string[] = [],
+  locks: readonly string[] = LOCKS,
+): ShareConfig {
+  const words = ['--shared-dir', directory, '--socket-path', '/none', ...OPTIONS, ...locks, ...options]
   const config = parseCommandLine(words)?.configuration.shares[0]
   assert.ok(config !== undefined)
   return config
