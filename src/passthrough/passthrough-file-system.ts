@@ -1,9 +1,12 @@
 import {
   type Background,
+  ENOSYS,
   type FileSystem,
   FUSE_ROOT_ID,
   HandleTable,
+  has,
   type InitAgreement,
+  InitFlag,
   type Introspection,
   type Operation,
   type Request,
@@ -103,6 +106,8 @@ export class PassthroughFileSystem implements FileSystem {
   private readonly directories: DirectoryOperations
   private readonly ioctls: IoctlOperations
   private readonly locks: LockOperations
+  /** False: other threads would not see the locks of this one, and the guest has not agreed on any. */
+  private hasLocks = true
   private readonly xattrs: XattrOperations
   /** True for extended attributes if they are served, and for POSIX ACLs if the host supports them. */
   readonly keeps: { readonly xattrs: boolean; readonly acls: boolean }
@@ -167,6 +172,9 @@ export class PassthroughFileSystem implements FileSystem {
     labels.begin(agreement)
     caller.begin(agreement)
     this.xattrs.begin(agreement)
+    const { flags } = agreement
+    this.hasLocks =
+      this.space === undefined || has(flags, InitFlag.POSIX_LOCKS) || has(flags, InitFlag.FLOCK_LOCKS)
     if (this.servesFirst) this.openRoot()
     else this.lookAgain()
   }
@@ -240,6 +248,7 @@ export class PassthroughFileSystem implements FileSystem {
     const { async, locks, files, directories, leftovers, inodes, prepared } = this.parts
     async.drain()
     if (!this.servesFirst) {
+      locks.clear()
       leftovers.clear()
       this.space?.forgetSlots()
       this.lookAgain()
@@ -310,9 +319,9 @@ export class PassthroughFileSystem implements FileSystem {
   copyFileRange = (request: Request) => this.data.copyFileRange(request)
   copyFileRange64 = (request: Request) => this.data.copyFileRange64(request)
   ioctl = (request: Request) => this.ioctls.ioctl(request)
-  getlk = (request: Request) => this.locks.getlk(request)
-  setlk = (request: Request) => this.locks.setlk(request)
-  setlkw = (request: Request) => this.locks.setlkw(request)
+  getlk = (request: Request) => (this.hasLocks ? this.locks.getlk(request) : -ENOSYS)
+  setlk = (request: Request) => (this.hasLocks ? this.locks.setlk(request) : -ENOSYS)
+  setlkw = (request: Request) => (this.hasLocks ? this.locks.setlkw(request) : -ENOSYS)
   syncfs = (request: Request) => this.files.syncfs(request)
 
   opendir = (request: Request) => this.directories.opendir(request)
@@ -330,7 +339,7 @@ function partsOf(options: PassthroughOptions, rootFd: number, shared: SharedSpac
   const outOfFds = () =>
     options.report('out of file descriptors: the guest gets ENFILE', { limit: budget.limit })
   const memory = new MemoryAccount()
-  const hosts = new HostFileSystems()
+  const hosts = new HostFileSystems(space.devices)
   const places = new LastPlaces(
     rootFd,
     (fd) => paths.nameBelow(fd),

@@ -37,6 +37,8 @@ export const FAILED = 2
 export const TOGETHER = 3
 export const CONTROL_WORDS = 4
 
+const COLLECT_MS = 5
+
 /** An input for all threads, and what the guest has agreed on. */
 export interface ThreadInput {
   readonly input: Uint8Array
@@ -77,6 +79,8 @@ export class RequestThread {
   mount(): number {
     this.rumours.forget()
     this.fuzzer = new FuseFuzzer(this.bytes, this.rumours)
+    // What is right, whatever the last input was.
+    this.bytes.begin(new Uint8Array(0))
     this.guest.submit(this.fuzzer.init())
     this.serve()
     return 1
@@ -134,7 +138,8 @@ function serveOthers({ thread, port, control, ...share }: RequestThreadStart): v
     const own = new RequestThread({ ...share, control }, thread)
     tell(DONE)
     for (let seen = 0; ; ) {
-      Atomics.wait(control, INPUT, seen)
+      // A thread that sleeps looks again whether it can close what it has given up.
+      if (Atomics.wait(control, INPUT, seen, COLLECT_MS) === 'timed-out') own.rest()
       const now = Atomics.load(control, INPUT)
       if (now < 0) break
       if (now === seen) continue

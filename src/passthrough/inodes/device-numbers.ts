@@ -14,6 +14,10 @@ export interface DeviceNumbers {
   enter(device: number): void
   /** One inode less is. Returns true if that was the last: the number is not used again for now. */
   leave(device: number): boolean
+  /** Changes when a number ends that other threads may remember. */
+  readonly changes: number
+  /** Returns true if a number stands for a device, and has not ended. */
+  isUsed(device: number): boolean
   /** Devices by "major:minor:mount". */
   readonly known: ReadonlyMap<string, number>
   /** Takes over the devices of another table, in which the root's is the same. Throws RangeError for numbers that cannot be. */
@@ -40,6 +44,12 @@ export class OwnDeviceNumbers implements DeviceNumbers {
   private readonly inodes = new Map<number, number>()
   private last = { major: -1, minor: -1, mountId: -1, device: 0 }
   readonly mounts: MountFds = new Map<number, number>()
+  /** There are no other threads. */
+  readonly changes = 0
+
+  isUsed(): boolean {
+    return true
+  }
 
   numberOf(st: StatxWords): number {
     const { last } = this

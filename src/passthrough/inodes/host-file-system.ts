@@ -1,4 +1,5 @@
 import * as native from 'virtiofsd-ts-native'
+import type { DeviceNumbers } from './device-numbers.js'
 
 /** struct statfs. Its first word is f_type. */
 const STATFS_BYTES = 120
@@ -80,15 +81,34 @@ const scratch = new Int32Array(STATFS_BYTES / 4)
 /** The host file systems that hold inodes, by the inode table's device number. */
 export class HostFileSystems {
   private readonly known = new Map<number, HostFileSystem>()
+  private changes = 0
+
+  /** `devices`: says which devices another thread has forgotten. */
+  constructor(private readonly devices: Pick<DeviceNumbers, 'changes' | 'isUsed'>) {}
 
   /** Returns the file system of a device. `fd` is any descriptor on it. */
   of(device: number, fd: number): HostFileSystem {
     let host = this.known.get(device)
     if (host === undefined) {
       host = hostFileSystemAt(fd)
+      this.forgetEnded()
       this.known.set(device, host)
     }
     return host
+  }
+
+  /** The number of devices whose file systems are known. */
+  get count(): number {
+    return this.known.size
+  }
+
+  /** Forgets devices that have ended on other threads. */
+  private forgetEnded(): void {
+    const { devices, known } = this
+    const { changes } = devices
+    if (changes === this.changes) return
+    this.changes = changes
+    for (const device of known.keys()) if (!devices.isUsed(device)) known.delete(device)
   }
 
   /** Returns how long handles of a device last, or Unknown if the device is. */

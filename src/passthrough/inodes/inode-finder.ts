@@ -115,12 +115,13 @@ export class InodeFinder {
 
   /** Returns the errno if the guest cannot have the inode of `fd` in addition, or 0. */
   private refusalOf(fd: number, st: StatxWords): number {
+    const { inodes } = this
     const { inodeLimit, fileHandles, report } = this.options
-    if (this.inodes.deviceFor(st) === 0) {
+    if (inodes.deviceFor(st) === 0) {
       report('out of device numbers: the guest gets ENFILE', {})
       return -ENFILE
     }
-    if (this.inodes.count >= inodeLimit && !this.inodes.dropOldest()) {
+    if ((inodes.count >= inodeLimit || inodes.isFull) && !inodes.dropOldest()) {
       report('out of inodes: the guest gets ENFILE', { limit: inodeLimit })
       return -ENFILE
     }

@@ -113,6 +113,11 @@ export class InodeTable {
     return this.words[COUNT]
   }
 
+  /** True if there is no slot for one more: those that wait until no thread can have read them count, too. */
+  get isFull(): boolean {
+    return this.words[FREE_SLOT] === 0 && this.slotsEnd >= this.chunks.slotsLimit
+  }
+
   /** Holds other threads off until `unlock`, for what takes more than one call. */
   lock(): void {
     this.space.guard.lock()

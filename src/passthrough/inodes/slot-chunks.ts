@@ -14,6 +14,8 @@ export interface ChunkArrays {
 export interface ChunkPlace {
   /** False if no other thread makes chunks. */
   readonly isShared: boolean
+  /** Slots from here on have no room. */
+  readonly slotsLimit: number
   /** The arrays of a chunk that another thread has made, or undefined. */
   look(n: number): ChunkArrays | undefined
   /** The arrays of a new chunk. Other threads do not see them before `made`. */
@@ -33,6 +35,7 @@ const ownArrays: ChunkArrays = {
 /** Memory of one thread, which the garbage collector frees. */
 export const ownChunks: ChunkPlace = {
   isShared: false,
+  slotsLimit: Number.POSITIVE_INFINITY,
   look: () => undefined,
   make: () => ownArrays,
   made: () => {},
@@ -54,6 +57,11 @@ export class ChunkList<C> {
     private readonly fill: (chunk: C) => void = () => {},
   ) {
     this.isShared = place.isShared
+  }
+
+  /** Slots from here on have no room. */
+  get slotsLimit(): number {
+    return this.place.slotsLimit
   }
 
   /** The chunk of a slot, if there is one. */

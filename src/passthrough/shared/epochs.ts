@@ -8,6 +8,8 @@ const GLOBAL = 0
 /** Epochs are odd, so none is IDLE, and wrap around: two that are compared are never 2^31 apart. */
 const FIRST_EPOCH = 1
 const STEP = 2
+/** The global epoch does not go on while a thread is that far behind: one whose system call does not return. */
+const MOST_BEHIND = 2 ** 30
 
 /**
  * Postpones the freeing of what another thread may have read until that thread has ended its batch. A thread calls `enter`
@@ -20,6 +22,11 @@ export class Epochs {
   /** What this thread has retired, oldest first: [value, epoch]. */
   private readonly queue: number[] = []
   private head = 0
+  /** As `collect` found it last: the oldest epoch of another thread's batch, or the global one. None is older. */
+  private oldest = FIRST_EPOCH
+  /** The epoch of that batch; IDLE: there was none. */
+  private blocking = IDLE
+  private isBlocked = false
 
   /** `words`: `wordCount(threads)` of shared memory, zero at first. */
   constructor(
@@ -30,6 +37,7 @@ export class Epochs {
   ) {
     this.own = (1 + thread) * LINE_WORDS
     Atomics.compareExchange(words, GLOBAL, 0, FIRST_EPOCH)
+    this.oldest = Atomics.load(words, GLOBAL)
   }
 
   static wordCount(threads: number): number {
@@ -71,15 +79,35 @@ export class Epochs {
     return (this.queue.length - this.head) / 2
   }
 
+  /** True if `collect` has found the same batch of another thread twice. */
+  get isHeldUp(): boolean {
+    return this.isBlocked
+  }
+
+  /** The epoch of the batch that holds up what waits, or 0 for none. Frees what it does not hold up. */
+  blocker(): number {
+    this.collect()
+    return this.blocking
+  }
+
   /** Frees what no other thread can have read. */
   collect(): void {
     const { words, threads, queue } = this
+    const before = Atomics.load(words, GLOBAL)
     // Threads that enter from here on cannot have read what is in the queue.
-    let oldest = (Atomics.add(words, GLOBAL, STEP) + STEP) | 0
+    const goesOn = ((before - this.oldest) | 0) < MOST_BEHIND
+    const now = goesOn ? (Atomics.add(words, GLOBAL, STEP) + STEP) | 0 : before
+    let oldest = now
+    let blocking = IDLE
     for (let n = 1; n <= threads; n++) {
       const epoch = n * LINE_WORDS === this.own ? IDLE : Atomics.load(words, n * LINE_WORDS)
-      if (epoch !== IDLE && isBefore(epoch, oldest)) oldest = epoch
+      if (epoch === IDLE || !isBefore(epoch, oldest)) continue
+      oldest = epoch
+      blocking = epoch
     }
+    this.isBlocked = blocking !== IDLE && blocking === this.blocking
+    this.blocking = blocking
+    this.oldest = oldest
     let { head } = this
     while (head < queue.length && isBefore(queue[head + 1], oldest)) {
       this.free(queue[head])

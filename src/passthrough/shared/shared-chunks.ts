@@ -34,6 +34,10 @@ export class SharedChunks implements ChunkPlace {
     this.limit = Math.min(madeFlags.length, Math.floor(memory.maxByteLength / this.chunkBytes))
   }
 
+  get slotsLimit(): number {
+    return this.limit * CHUNK_SLOTS
+  }
+
   static maxBytes(part: ChunkPart, slots: number): number {
     return Math.min(MAX_BYTES, SLOT_BYTES[part] * slots)
   }
@@ -42,7 +46,7 @@ export class SharedChunks implements ChunkPlace {
     return n < this.limit && Atomics.load(this.madeFlags, n) === 1 ? this.arrays(n) : undefined
   }
 
-  /** Throws StateError beyond the last slot: only the state of another device names such slots. */
+  /** Throws StateError beyond the last slot: only the state of another device names such slots, a guest is refused before. */
   make(n: number): ChunkArrays {
     if (n >= this.limit)
       throw new StateError(`slot ${n * CHUNK_SLOTS} is too high for tables that threads share`)

@@ -87,6 +87,18 @@ export class SharedDeviceNumbers implements DeviceNumbers {
     return true
   }
 
+  get changes(): number {
+    return this.words[CHANGES]
+  }
+
+  isUsed(device: number): boolean {
+    this.guard.lock()
+    const row = this.rowOf(device)
+    const isUsed = row >= 0 && this.words[row + MAJOR] !== ENDED
+    this.guard.unlock()
+    return isUsed
+  }
+
   get known(): ReadonlyMap<string, number> {
     const { words } = this
     return new Map(
@@ -132,11 +144,23 @@ export class SharedDeviceNumbers implements DeviceNumbers {
     const { words } = this
     let row = 0
     while (row < words[END] && words[row + MAJOR] !== ENDED) row += EACH
-    if (row === ROWS * EACH) return NO_ROW
+    if (row === ROWS * EACH) row = this.unusedRow()
+    if (row === NO_ROW) return NO_ROW
     words[END] = Math.max(words[END], row + EACH)
     words[LAST] = Math.max(FIRST_DEVICE, words[LAST] + 1)
     words.set([words[LAST], major, minor, mountId, 0, 0], row)
     return row
+  }
+
+  /** Ends a device that has a number and no inodes: the guest was refused the file for which it got one. */
+  private unusedRow(): number {
+    const { words } = this
+    for (let row = 0; row < words[END]; row += EACH) {
+      if (words[row + INODES] !== 0 || words[row + MOUNT_FD] !== 0) continue
+      words[CHANGES]++
+      return row
+    }
+    return NO_ROW
   }
 
   private rowOf(device: number): number {

@@ -31,6 +31,8 @@ const HASTE_MS = 100
 const SLICE_MS = 1
 /** Descriptors that wait are looked at again after this time, if nothing else happens. */
 const COLLECT_MS = 5
+/** The same while a batch of another thread does not end. */
+const HELD_UP_MS = 50
 
 /** Counts the descriptors of all threads of a share. */
 export class SharedFdBudget extends FdBudget {
@@ -84,6 +86,8 @@ export class SharedSpace implements TableSpace {
   private uncounted = 0
   private readonly slack: number
   private readonly sleepWord = new Int32Array(new SharedArrayBuffer(4))
+  /** The batch that was waited for in vain; 0: none. It is not waited for again. */
+  private stuck = 0
 
   /** `fdLimit`: see FdBudget. */
   constructor(
@@ -140,7 +144,8 @@ export class SharedSpace implements TableSpace {
 
   /** Milliseconds until `leave` has something to free, or -1 for never. */
   nextDueMs(): number {
-    return this.epochs.waiting > 0 ? COLLECT_MS : -1
+    if (this.epochs.waiting === 0) return -1
+    return this.epochs.isHeldUp ? HELD_UP_MS : COLLECT_MS
   }
 
   /** Few descriptors that wait do not count. The others count until they are closed. */
@@ -168,12 +173,14 @@ export class SharedSpace implements TableSpace {
 
   hasten(): void {
     const { epochs, budget } = this
+    if (this.stuck !== 0 && epochs.blocker() === this.stuck) return
     for (let n = 0; n < HASTE_MS / SLICE_MS; n++) {
       epochs.collect()
       // Others cannot end what they do while this thread has the lock.
       if (budget.left > 0 || epochs.waiting === 0 || this.guard.isHeld) return
       Atomics.wait(this.sleepWord, 0, 0, SLICE_MS)
     }
+    this.stuck = epochs.blocker()
   }
 
   private free(n: number, kind: number): void {

@@ -20,6 +20,7 @@ export class Tables {
   readonly inodes: InodeTable
   readonly finder: InodeFinder
   readonly open: SharedFiles
+  readonly hosts: HostFileSystems
   readonly rootFd: number
   private readonly procFd = openPath('/proc/self/fd')
   outOfFds = 0
@@ -33,10 +34,11 @@ export class Tables {
       () => false,
       new MemoryAccount(),
     )
-    const hosts = new HostFileSystems()
     const place = { memory, thread, isAlone: () => false, needsOneThread: () => {}, checkOthers: () => {} }
     this.space = new SharedSpace(place, fdLimit)
     const { budget, devices } = this.space
+    const hosts = new HostFileSystems(devices)
+    this.hosts = hosts
     const handles = FileHandles.usable(procFd, rootFd) ? new FileHandles(procFd, devices.mounts) : undefined
     this.fds = new InodeFds(budget, handles, hosts, places, () => this.outOfFds++, this.space)
     this.inodes = new InodeTable(this.fds, this.space)

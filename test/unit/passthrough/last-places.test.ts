@@ -12,6 +12,7 @@ import {
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import * as native from 'virtiofsd-ts-native'
+import { OwnDeviceNumbers } from '../../../src/passthrough/inodes/device-numbers.js'
 import { FdBudget } from '../../../src/passthrough/inodes/fd-budget.js'
 import type { FileHandles } from '../../../src/passthrough/inodes/file-handles.js'
 import { HandleLife, HostFileSystems } from '../../../src/passthrough/inodes/host-file-system.js'
@@ -125,7 +126,7 @@ t.test(
     const { directory, places, open } = prepare(t)
     writeFileSync(join(directory, 'one'), '')
     writeFileSync(join(directory, 'two'), '')
-    const hosts = new HostFileSystems()
+    const hosts = new HostFileSystems(new OwnDeviceNumbers())
     const dead = {
       keep: () => true,
       open: () => -ESTALE,

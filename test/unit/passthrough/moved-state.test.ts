@@ -7,6 +7,7 @@ import { idOf, Statx } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import { openPath } from '../../../src/passthrough/descriptors.js'
 import { NO_FD, OpenFile } from '../../../src/passthrough/files/open-file.js'
+import { OwnDeviceNumbers } from '../../../src/passthrough/inodes/device-numbers.js'
 import { FdBudget } from '../../../src/passthrough/inodes/fd-budget.js'
 import { HandleLife, HostFileSystems } from '../../../src/passthrough/inodes/host-file-system.js'
 import { InodeFds } from '../../../src/passthrough/inodes/inode-fds.js'
@@ -85,7 +86,14 @@ t.test('one high slot takes the memory of its chunk, not that of all slots below
       new MemoryAccount(),
     )
     const space = new OwnSpace()
-    const fds = new InodeFds(budget, undefined, new HostFileSystems(), places, () => {}, space)
+    const fds = new InodeFds(
+      budget,
+      undefined,
+      new HostFileSystems(new OwnDeviceNumbers()),
+      places,
+      () => {},
+      space,
+    )
     const inodes = new InodeTable(fds, space)
     const st = new Int32Array(Statx.WORDS)
     native.fstatx(rootFd, STATX_MASK, st)

@@ -6,6 +6,7 @@ import t, { type Test } from 'tap'
 import { Statx } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import { openPath } from '../../../src/passthrough/descriptors.js'
+import { OwnDeviceNumbers } from '../../../src/passthrough/inodes/device-numbers.js'
 import { FdBudget } from '../../../src/passthrough/inodes/fd-budget.js'
 import { FileHandles } from '../../../src/passthrough/inodes/file-handles.js'
 import { HandleLife, HostFileSystems } from '../../../src/passthrough/inodes/host-file-system.js'
@@ -30,7 +31,7 @@ function guestOf(t: Test) {
   mkdirSync(join(directory, 'sub'))
   for (let n = 0; n < NAMES; n++) writeFileSync(join(directory, 'sub', `f${n}`), '')
   const [rootFd, procFd] = [openPath(directory), openPath('/proc/self/fd')]
-  const hosts = new HostFileSystems()
+  const hosts = new HostFileSystems(new OwnDeviceNumbers())
   const places = new LastPlaces(
     rootFd,
     () => undefined,

@@ -3,17 +3,20 @@ import { strict as assert } from 'node:assert'
 import { linkSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { EBADF, ESTALE, FUSE_ROOT_ID, Statx } from 'virtio-fs-ts/protocol'
+import { EBADF, ENFILE, ESTALE, FUSE_ROOT_ID, Statx, type StatxWords } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import { NO_FD, OpenFile } from '../../../src/passthrough/files/open-file.js'
 import { hostFileSystemAt } from '../../../src/passthrough/inodes/host-file-system.js'
 import { STATX_MASK } from '../../../src/passthrough/inodes/statx.js'
-import { makeTableMemory } from '../../../src/passthrough/shared/table-memory.js'
+import { makeTableMemory, SLOT_LIMIT } from '../../../src/passthrough/shared/table-memory.js'
 import { tempDir } from '../../support/host/temp-dir.js'
 import { Tables } from '../../support/shared-tables/tables.js'
 
 const nameOf = (name: string) => new TextEncoder().encode(`${name}\0`)
 const st = new Int32Array(Statx.WORDS)
+/** struct statx. */
+const STX_DEV_MAJOR_AT = 136
+const STX_DEV_MINOR_AT = 140
 
 /** Two threads with a directory of two files. */
 function start(t: Test, fdLimit = 1000) {
@@ -147,3 +150,82 @@ t.test(
     t.equal(lookUp(one, 'link'), slot, 'there is one inode of it')
   },
 )
+
+/** Returns how long a thread tries to get a descriptor, and if it gets one. */
+function makeRoom({ fds }: Tables): { hasRoom: boolean; tookMs: number } {
+  const startMs = performance.now()
+  return { hasRoom: fds.makeRoom(), tookMs: performance.now() - startMs }
+}
+
+/** Opens as many handles as there is room for. */
+function openAll(tables: Tables): number[] {
+  const handles: number[] = []
+  while (tables.space.budget.left > 0) handles.push(openFile(tables))
+  return handles
+}
+
+t.test('a batch that does not end is waited for once: then there are no descriptors', async (t) => {
+  const { one, other } = start(t, 400)
+  const handles = openAll(one)
+  other.space.enter()
+  one.space.enter()
+  for (const handle of handles) one.open.remove(handle)?.release()
+  // Some make room at once.
+  while (one.space.budget.left > 0) openFile(one)
+  const [first, second, third] = [makeRoom(one), makeRoom(one), makeRoom(one)]
+  t.same([first.hasRoom, second.hasRoom, third.hasRoom], [false, false, false], 'ENFILE')
+  t.ok(first.tookMs > 50, `${first.tookMs} ms`)
+  t.ok(second.tookMs + third.tookMs < 50, `${second.tookMs} and ${third.tookMs} ms`)
+  t.equal(one.space.nextDueMs(), 50, 'it does not look again all the time')
+  other.space.leave()
+  t.ok(makeRoom(one).hasRoom, 'it has ended')
+  other.space.enter()
+  t.ok(makeRoom(one).hasRoom)
+  other.space.leave()
+})
+
+/** What statx says of a file on another mount. */
+function onMount(mountId: number): StatxWords {
+  const words = new Int32Array(Statx.WORDS)
+  const view = new DataView(words.buffer)
+  view.setUint32(STX_DEV_MAJOR_AT, 1, true)
+  view.setUint32(STX_DEV_MINOR_AT, mountId, true)
+  return words
+}
+
+t.test('threads forget file systems that the guest has left, whichever thread has noticed', async (t) => {
+  const { one, other } = start(t)
+  const [{ devices }, { rootFd }] = [one.space, one]
+  for (let mountId = 1; mountId <= 100; mountId++) {
+    const device = devices.numberOf(onMount(mountId))
+    devices.enter(device)
+    for (const { hosts } of [one, other]) hosts.of(device, rootFd)
+    t.ok(devices.isUsed(device))
+    t.ok(devices.leave(device))
+    t.notOk(devices.isUsed(device))
+    one.fds.forgetDevice(device)
+  }
+  t.ok(other.hosts.count <= 2, `${other.hosts.count} file systems`)
+})
+
+t.test('mounts of files that the guest was refused do not use numbers up', async (t) => {
+  const { one } = start(t)
+  const { devices } = one.space
+  const numbers = new Set<number>()
+  for (let mountId = 1; mountId <= 8400; mountId++) numbers.add(devices.numberOf(onMount(mountId)))
+  t.notOk(numbers.has(0))
+  t.equal(numbers.size, 8400, 'none is given twice')
+  native.fstatx(one.rootFd, STATX_MASK, st)
+  t.equal(devices.numberOf(st), one.inodes.deviceOf(FUSE_ROOT_ID), 'those in use stay')
+})
+
+t.test('tables that are full refuse an inode', async (t) => {
+  const { one, lookUp } = start(t)
+  const words = one.space.words('inodes')
+  const [, next] = words
+  words[1] = SLOT_LIMIT
+  t.ok(one.inodes.isFull)
+  t.equal(lookUp(one, 'a'), -ENFILE)
+  words[1] = next ?? 0
+  t.ok(lookUp(one, 'a') > 0)
+})
