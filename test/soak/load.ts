@@ -251,7 +251,7 @@ export class Load {
     } finally {
       this.releaseDirectory(fs, handle)
     }
-    const found = names.filter((name) => name !== '.' && name !== '..').sort()
+    const found = names.filter((name) => name.startsWith('file-')).sort()
     assert.deepEqual(found, [...this.files.keys()].sort())
   }
 
