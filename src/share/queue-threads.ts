@@ -29,6 +29,8 @@ const AGAIN_MS = 200
 const LEND_PATIENCE_MS = 20
 /** Threads that stand still for a message wait so long for the host, before they give requests up. */
 const HOST_PATIENCE_MS = 1000
+/** A thread that has not begun to stand still by then is stuck in a system call. */
+const STUCK_MS = 2 * HOST_PATIENCE_MS
 /** The longest wait for numbers of requests: the share serves none of its own meanwhile. */
 const COUNT_LIMIT_MS = 50
 const NEVER = Number.POSITIVE_INFINITY
@@ -61,6 +63,8 @@ export class QueueThreads implements QueueKeeper {
   private readonly leastLevel = new Int32Array(new SharedArrayBuffer(4))
   private threads: QueueThreadClient[] = []
   private dueMs = NEVER
+  /** The request queues, as they were divided last. */
+  private queues: readonly number[] = []
   /** Why the owner serves the rest of this session alone. */
   private collapsed: string | undefined
   /** A reason to do that soon. */
@@ -105,6 +109,16 @@ export class QueueThreads implements QueueKeeper {
     const givenUp = { memory: false, session: false }
     this.lendLater(SILENCE_MS)
     return this.standStill({ givenUp, limitMs: patienceMs, mayServeOn: true }, untilMs)
+  }
+
+  /**
+   * Takes all queues back, unless a thread is in a system call that does not return. Then returns false after a while: that thread
+   * has its queues still, and the others get theirs again.
+   */
+  takeBackUnlessStuck(): boolean {
+    const stand = { givenUp: { memory: false, session: false }, limitMs: HOST_PATIENCE_MS, mayServeOn: false }
+    this.lendLater(SILENCE_MS)
+    return this.standStill(stand, performance.now() + STUCK_MS)
   }
 
   /** The owner serves everything until the session ends. */
@@ -208,17 +222,22 @@ export class QueueThreads implements QueueKeeper {
   private lend(nowMs: number): void {
     const { owner } = this
     const { backend, agreement, config } = owner
-    const queues = backend.runningQueues.filter((queue) => queue > 0)
+    // A thread that is stuck has kept its queues.
+    if (!this.isLending) this.queues = backend.runningQueues.filter((queue) => queue > 0)
+    const { queues } = this
     const count = Math.min(this.start.config.queueThreads, queues.length)
     /** The thread that serves a queue; 0: the owner. */
     const threadOf = (queue: number) => (queue === 0 ? 0 : queues.indexOf(queue) % count)
     this.lookForLate(nowMs)
-    if (this.isLending || count < 2 || this.reason !== undefined || agreement === undefined) return
+    if (count < 2 || this.reason !== undefined || agreement === undefined) return
     if (this.threads.length < count - 1) {
       this.startThreads(count)
       return
     }
-    const lent = backend.lend((queue) => threadOf(queue) > 0, LEND_PATIENCE_MS)
+    const free = this.threads.filter(({ isLent }) => !isLent).map(({ number }) => number)
+    const isFree = (queue: number) => free.includes(threadOf(queue))
+    if (!queues.some(isFree)) return
+    const lent = backend.lend(isFree, LEND_PATIENCE_MS)
     if (lent === undefined) {
       this.dueMs = nowMs + AGAIN_MS
       return

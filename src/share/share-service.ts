@@ -415,7 +415,10 @@ export class ShareService {
   private carryOut(command: WorkerCommand): unknown {
     const { queueThreads, share } = this
     if (queueThreads === undefined) return this.carryOutAlone(command)
-    if (!readingCommands.includes(command.name)) queueThreads.takeBack({ memory: false, session: false })
+    const { name } = command
+    if (lastingChanges.includes(name)) queueThreads.takeBack({ memory: false, session: false })
+    else if (!readingCommands.includes(name) && !queueThreads.takeBackUnlessStuck())
+      throw new CommandError('a thread of the share waits for the host’s file system: ask again')
     share.device.enter?.()
     try {
       return this.carryOutAlone(command)
@@ -446,6 +449,9 @@ export class ShareService {
   }
 }
 
+/** Changes that are made whatever happens, when the host’s file system answers. */
+const lastingChanges: readonly WorkerCommand['name'][] = ['settings']
+
 /** Commands that other threads need not stand still for. */
 const readingCommands: readonly WorkerCommand['name'][] = [
   'state',
@@ -458,6 +464,8 @@ const readingCommands: readonly WorkerCommand['name'][] = [
   'log-level',
   // It waits for the threads by itself, and not for long.
   'hand-over',
+  // The threads stand still, or have gone on.
+  'resume',
   // It has ended them.
   'remove',
 ]

@@ -113,6 +113,11 @@ class Changes {
         await changes.ask('share-remove', other?.name)
         changes.socket.destroy()
       },
+      reload: async () => {
+        const changes = await served.live.changes()
+        await changes.ask('reload')
+        changes.socket.destroy()
+      },
       'another process': () => served.replace(),
       'memory added and removed': () => frontend().removeRegion(frontend().addRegion(4 * MIB)),
       'memory replaced': () => frontend().sendMemoryTable(),
