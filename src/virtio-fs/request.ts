@@ -1,5 +1,6 @@
 import { Opcode } from './abi.js'
 import { Counters } from './counters.js'
+import { errorForGuest } from './errno.js'
 import { CopyFileRangeOut, WriteOut } from './wire/data.js'
 import { InHeader, OutHeader } from './wire/header.js'
 
@@ -259,7 +260,7 @@ export class Request implements ReplyPlace {
   /** Sends an error (a negative errno): a header without data. */
   fail(error: number): number {
     this.counters.failed(this.opcode)
-    return this.finish(OutHeader.BYTES, error, OutHeader.BYTES)
+    return this.finish(OutHeader.BYTES, errorForGuest(error), OutHeader.BYTES)
   }
 
   /** Takes the request over for a later answer. The operation then returns PENDING_REPLY. */
@@ -348,7 +349,7 @@ export class DeferredReply implements ReplyPlace {
   /** `error` is a negative errno. */
   fail(error: number): void {
     this.counters.failed(this.opcode)
-    this.send(OutHeader.BYTES, error, OutHeader.BYTES)
+    this.send(OutHeader.BYTES, errorForGuest(error), OutHeader.BYTES)
   }
 
   /** Sends no reply: the request is served again from its beginning. */

@@ -213,12 +213,12 @@ export const dataCases: readonly Case[] = [
     },
   },
   {
-    name: 'LSEEK of another kind than data and holes: EINVAL',
+    name: 'LSEEK from the present position, of which there is none, and of unknown kinds: EINVAL',
     run(stage) {
       const { fs } = stage
       withFile(stage, (file, handle) => {
         fs.write(file, handle, 0, bytes('text'))
-        for (const whence of [0, 1, 2, 5, 0x8000_0000, 0xffff_ffff])
+        for (const whence of [1, 5, 0x8000_0000, 0xffff_ffff])
           fails('EINVAL', () => fs.lseek(file, handle, 0, whence))
       })
     },

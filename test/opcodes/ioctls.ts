@@ -9,6 +9,8 @@ import {
   FS_IOC_FSSETXATTR,
   FS_IOC_GETFLAGS,
   FS_IOC_SETFLAGS,
+  FS_IOC32_GETFLAGS,
+  FS_IOC32_SETFLAGS,
   ioctl,
 } from '../support/fuse/posix-calls.js'
 import { fails } from '../support/fuse/refusals.js'
@@ -65,6 +67,23 @@ export const ioctlCases: readonly Case[] = [
         assert.equal(flagsOf(get()), flagsOf(after))
         ioctl(fs, node, handle, FS_IOC_FSSETXATTR, before, { directory })
         assert.equal(flagsOf(get()), flagsOf(before))
+      })
+    },
+  },
+  {
+    name: 'IOCTL by the numbers of a 32-bit kernel, where a long has 4 bytes',
+    run(stage) {
+      const { fs } = stage
+      withBoth(stage, (node, handle, directory) => {
+        const options = { directory, is32Bit: true }
+        const get = () =>
+          flagsOf(ioctl(fs, node, handle, FS_IOC32_GETFLAGS, NOTHING, { ...options, outBytes: 4 }))
+        const set = (flags: number) => ioctl(fs, node, handle, FS_IOC32_SETFLAGS, u32(flags), options)
+        const before = get()
+        set(before | FS_NODUMP_FL)
+        assert.equal(get(), before | FS_NODUMP_FL)
+        set(before)
+        assert.equal(get(), before)
       })
     },
   },

@@ -1,20 +1,24 @@
 /**
- * Drivers that are not Linux's: the one of virtio-win for Windows, that of OVMF, and those of small systems. The first two
- * offer READDIRPLUS and nothing else at INIT, and cache no names. All work with virtiofsd.
+ * Drivers that are not Linux's: the one of virtio-win for Windows, that of OVMF, and those of small systems, such as Zephyr,
+ * Hermit and Unikraft. The first two offer READDIRPLUS and nothing else at INIT, and cache no names. All work with virtiofsd.
  */
 import { mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { Device } from '../support/device/device.js'
 import { serveModule } from '../support/file-systems/module-guest.js'
-import { flagBits, Init, Op, ROOT_ID } from '../support/fuse/fuse-abi.js'
+import { flagBits, Init, Op, ROOT_ID, SEEK_SET } from '../support/fuse/fuse-abi.js'
 import type { GuestRequest } from '../support/fuse/fuse-client.js'
+import type { FuseGuest } from '../support/fuse/fuse-guest.js'
 import { concat, cstring, ENTRY_BYTES, readEntry, u32, u64 } from '../support/fuse/fuse-wire.js'
 import { mount } from '../support/fuse/mount.js'
 import { refused } from '../support/fuse/refusals.js'
 import { tempDir } from '../support/host/temp-dir.js'
 
+const O_RDONLY = 0
 const O_RDWR = 2
+const SEEK_CUR = 1
+const SEEK_END = 2
 const O_EXCL = 0o200
 const READDIRPLUS = flagBits(Init.DO_READDIRPLUS)
 /** What both offer. */
@@ -133,3 +137,64 @@ t.test('a file system of one’s own finds "." as well', async (t) => {
   fs.forget(nodeid, 1n)
   refused(t, 'EBADF', () => fs.getattr(nodeid))
 })
+
+/** Moves a file pointer as Zephyr and Hermit do: by LSEEK. Linux sends it for data and holes alone. */
+function seeks(t: Test, fs: FuseGuest, nodeid: bigint, handle: bigint, sizeBytes: bigint): void {
+  const last = 0xffff_ffff_ffff_ffffn
+  t.equal(fs.lseek(nodeid, handle, 0, SEEK_END), sizeBytes)
+  t.equal(fs.lseek(nodeid, handle, 6, SEEK_END), sizeBytes + 6n, 'behind the end')
+  t.equal(fs.lseek(nodeid, handle, last - 2n, SEEK_END), sizeBytes - 3n, 'three bytes before it')
+  refused(t, 'EINVAL', () => fs.lseek(nodeid, handle, last - sizeBytes, SEEK_END))
+  for (const at of [0n, 3n, sizeBytes + 100n]) t.equal(fs.lseek(nodeid, handle, at, SEEK_SET), at)
+  for (const at of [last, 1n << 63n]) refused(t, 'EINVAL', () => fs.lseek(nodeid, handle, at, SEEK_SET))
+  // READ and WRITE carry their own offsets, so the device has no position from which it could count.
+  refused(t, 'EINVAL', () => fs.lseek(nodeid, handle, 0, SEEK_CUR))
+}
+
+for (const [policy, args] of Object.entries(policies)) {
+  t.test(`${policy}: LSEEK finds the end of a file`, async (t) => {
+    const fs = mount(t, await Device.start(t, args), { init: { ...init, flags: 0n } })
+    const { nodeid, handle } = fs.create(ROOT_ID, 'file', O_RDWR, 0o644)
+    fs.write(nodeid, handle, 0, Buffer.from('0123456789'))
+    seeks(t, fs, nodeid, handle, 10n)
+  })
+}
+
+for (const method of ['', 'seek: () => 0,']) {
+  t.test(`a file system of one’s own ${method === '' ? 'without' : 'with'} seek: the same`, async (t) => {
+    const path = join(tempDir(t), 'module.mjs')
+    writeFileSync(
+      path,
+      `const file = { stat: async () => ({ mode: 0o100644, size: 10 }), ${method} }
+       export default () => ({ root: { lookup: (name) => (name === 'file' ? file : undefined) } })`,
+    )
+    const { guest: fs } = await serveModule(t, path)
+    fs.init({ ...init, flags: 0n })
+    const { nodeid } = fs.lookup(ROOT_ID, 'file')
+    seeks(t, fs, nodeid, fs.open(nodeid, O_RDONLY).handle, 10n)
+  })
+}
+
+t.test('Zephyr forgets on its only queue, with the arguments behind the length in the header', async (t) => {
+  const device = await Device.start(t)
+  const fs = mount(t, device, { init: { ...init, flags: 0n } })
+  const held = device.fdCount()
+  const { nodeid } = fs.mkdir(ROOT_ID, 'directory')
+  fs.call({ opcode: Op.FORGET, nodeid, args: u64(1), reply: 'none', headerLenBytes: 40 })
+  refused(t, 'EBADF', () => fs.getattr(nodeid))
+  t.equal(device.fdCount(), held)
+})
+
+t.test(
+  'Unikraft wants exactly the flag that it offers, and ends a session without room for a reply',
+  async (t) => {
+    const fs = mount(t, await Device.start(t, ['--keep-alive']))
+    const flags = flagBits(Init.BIG_WRITES)
+    for (let n = 0; n < 3; n++) {
+      t.equal(fs.init({ flags, minor: 38, argBytes: 64 }).flags, flags)
+      const { nodeid } = fs.lookup(ROOT_ID, '.')
+      t.equal(nodeid, BigInt(ROOT_ID))
+      fs.call({ opcode: Op.DESTROY, nodeid: 0, reply: 'none' })
+    }
+  },
+)

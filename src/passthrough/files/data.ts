@@ -38,7 +38,7 @@ import { NO_FD, type OpenFile } from './open-file.js'
 import { wantsAppend } from './open-flags.js'
 import { LEAST_SHARED_BYTES } from './shared-copies.js'
 
-const { O_DIRECT, RWF_APPEND, RWF_NOWAIT, SEEK_DATA, SEEK_HOLE } = native.constants
+const { O_DIRECT, RWF_APPEND, RWF_NOWAIT, SEEK_DATA, SEEK_END, SEEK_HOLE, SEEK_SET } = native.constants
 
 /** Linux's limit for one call. The old COPY_FILE_RANGE reply also holds only 32 bits. */
 const MAX_COPY_BYTES = 0x7ffff000
@@ -157,9 +157,10 @@ export class DataOperations {
   }
 
   /**
-   * FUSE_LSEEK with SEEK_DATA or SEEK_HOLE only: the guest computes other positions. A file of which the guest may hold
-   * unwritten data counts as all data. Reply: lseek_out. Errors: ENOSYS (with write-back, only the guest knows data and
-   * size), EBADF, EINVAL, ENXIO (no such position, or a negative one), EOVERFLOW.
+   * FUSE_LSEEK. Linux sends it for SEEK_DATA and SEEK_HOLE and computes other positions itself. Small systems ask for
+   * SEEK_END and SEEK_SET, too. A file of which the guest may hold unwritten data counts as all data. Reply: lseek_out.
+   * Errors: ENOSYS (with write-back, only the guest knows data and size), EBADF, EINVAL, ENXIO (no such position, or a
+   * negative one), EOVERFLOW.
    */
   lseek(request: Request): number {
     const { args } = request
@@ -168,16 +169,27 @@ export class DataOperations {
     const file = this.share.files.get(LseekIn.handle(args, ARGS))
     if (file === undefined) return -EBADF
     const whence = LseekIn.whence(args, ARGS)
-    const offsetBytes = LseekIn.offsetBytes(args, ARGS)
-    if (whence !== SEEK_DATA && whence !== SEEK_HOLE) return -EINVAL
-    if (offsetBytes < 0) return this.isCountable(file) ? -ENXIO : -EOVERFLOW
-    const at = inodes.dirty.has(inodes.slotOf(file.nodeid))
-      ? this.seekInData(file, offsetBytes, whence)
-      : native.lseek(file.fd, offsetBytes, whence)
+    const at = this.position(request, file, whence)
     if (at < 0) return at
     if (at > Number.MAX_SAFE_INTEGER) return -EOVERFLOW
     LseekOut.write(request.reply, 0, at)
     return LseekOut.BYTES
+  }
+
+  /** The position that LSEEK asks for, or a negative errno. */
+  private position({ args }: Request, file: OpenFile, whence: number): number {
+    // READ and WRITE carry their offsets: SEEK_CUR could count from nothing.
+    if (whence === SEEK_SET || whence === SEEK_END) {
+      const signedBytes = LseekIn.signedOffsetBytes(args, ARGS)
+      return Number.isNaN(signedBytes) ? -EINVAL : native.lseek(file.fd, signedBytes, whence)
+    }
+    if (whence !== SEEK_DATA && whence !== SEEK_HOLE) return -EINVAL
+    const { inodes } = this.share
+    const offsetBytes = LseekIn.offsetBytes(args, ARGS)
+    if (offsetBytes < 0) return this.isCountable(file) ? -ENXIO : -EOVERFLOW
+    return inodes.dirty.has(inodes.slotOf(file.nodeid))
+      ? this.seekInData(file, offsetBytes, whence)
+      : native.lseek(file.fd, offsetBytes, whence)
   }
 
   /** The answer of lseek for a file that is all data. */

@@ -22,6 +22,7 @@ import {
   FS_IOC_FSSETXATTR,
   FS_IOC_GETFLAGS,
   FS_IOC_SETFLAGS,
+  hostCommand,
   ioctlCommands,
 } from './ioctl-commands.js'
 import type { OpenDirectory } from './open-directory.js'
@@ -59,7 +60,7 @@ export class IoctlOperations {
    */
   ioctl(request: Request): number {
     const { args, argBytes, reply, replyBytes } = request
-    const number = IoctlIn.command(args, ARGS)
+    const number = hostCommand(IoctlIn.command(args, ARGS))
     const command = ioctlCommands.get(number)
     if (command === undefined) return -ENOTTY
     const fd = this.fdOf(request)

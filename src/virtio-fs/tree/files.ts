@@ -8,7 +8,7 @@ import { EntryOut } from '../wire/entry.js'
 import { CreateIn, FlushIn, FsyncIn, OpenIn, OpenOut, ReleaseIn } from '../wire/open.js'
 import { wrong } from './attributes.js'
 import { andThen, type Call, isPromise, named } from './calls.js'
-import type { Found } from './found-nodes.js'
+import { type Found, statOf } from './found-nodes.js'
 import type { Awaitable, FsNode, Opened, OrNothing } from './node.js'
 import type { KnownNode } from './node-table.js'
 import { MAX_OPENS, nodeOf, type OpenNode, type TreeParts } from './parts.js'
@@ -16,6 +16,8 @@ import { filePolicyFlags, fopenFlags } from './policy.js'
 import { dropPrivileges } from './privileges.js'
 
 const DIRECTORY = 0o04
+const SEEK_SET = 0
+const SEEK_END = 2
 const SEEK_DATA = 3
 const SEEK_HOLE = 4
 
@@ -189,11 +191,14 @@ export class TreeFiles {
     const open = this.on.opens.get(LseekIn.handle(args, ARGS))
     if (open === undefined) return -EBADF
     const { node } = open.known
+    const whence = LseekIn.whence(args, ARGS)
+    if (whence === SEEK_SET) return toPosition(request, LseekIn.signedOffsetBytes(args, ARGS))
+    if (whence === SEEK_END) return this.seekFromEnd(request, open)
+    if (whence !== SEEK_DATA && whence !== SEEK_HOLE) return -EINVAL
     // The guest's kernel then takes the whole file for data.
     if (node.seek === undefined) return -ENOSYS
-    const whence = LseekIn.whence(args, ARGS)
     const offsetBytes = LseekIn.offsetBytes(args, ARGS)
-    if ((whence !== SEEK_DATA && whence !== SEEK_HOLE) || offsetBytes < 0) return -EINVAL
+    if (offsetBytes < 0) return -EINVAL
     return this.on.calls.run(
       request,
       'seek',
@@ -205,6 +210,19 @@ export class TreeFiles {
         LseekOut.write(to.reply, 0, at as number)
         return LseekOut.BYTES
       },
+    )
+  }
+
+  /** LSEEK by SEEK_END, which small systems send. Linux knows the end itself. */
+  private seekFromEnd(request: Request, open: OpenNode): number {
+    const { known, handle } = open
+    const signedBytes = LseekIn.signedOffsetBytes(request.args, ARGS)
+    return this.on.calls.run(
+      request,
+      'stat',
+      handle,
+      (call) => statOf(known.node, call),
+      ({ size = 0 }, to) => toPosition(to, Number(size) + signedBytes),
     )
   }
 
@@ -236,6 +254,13 @@ export class TreeFiles {
     OpenOut.write(to.reply, at, handle, openFlags)
     return OpenOut.BYTES
   }
+}
+
+/** Replies to LSEEK. Errors: EINVAL for a position that is none. */
+function toPosition(to: ReplyPlace, atBytes: number): number {
+  if (!Number.isSafeInteger(atBytes) || atBytes < 0) return -EINVAL
+  LseekOut.write(to.reply, 0, atBytes)
+  return LseekOut.BYTES
 }
 
 function writes(flags: number): boolean {

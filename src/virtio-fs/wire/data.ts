@@ -1,6 +1,6 @@
 /** Data of files. Little endian for every guest (virtio 1). */
 
-import { readSafeU64, writeU64 } from './numbers.js'
+import { readSafeI64, readSafeU64, writeU64 } from './numbers.js'
 
 /** fuse_read_in: 40 bytes; also for READDIR and READDIRPLUS, whose offset is opaque. */
 export const ReadIn = Object.freeze({
@@ -52,6 +52,8 @@ export const LseekIn = Object.freeze({
   handle: (v: DataView, at: number) => readSafeU64(v, at),
   /** Bytes, or -1 beyond 2^53. */
   offsetBytes: (v: DataView, at: number) => readSafeU64(v, at + 8),
+  /** The same with a sign, as SEEK_END takes it. NaN if a Number cannot hold it. */
+  signedOffsetBytes: (v: DataView, at: number) => readSafeI64(v, at + 8),
   whence: (v: DataView, at: number) => v.getUint32(at + 16, true),
 })
 

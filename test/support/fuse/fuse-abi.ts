@@ -119,6 +119,7 @@ export const OPEN_KILL_SUIDGID = 1
 export const SETXATTR_ACL_KILL_SGID = 1
 export const ATTR_SUBMOUNT = 1
 export const LK_FLOCK = 1
+export const IOCTL_32BIT = 8
 export const IOCTL_DIR = 16
 export const FSYNC_FDATASYNC = 1
 

@@ -1,5 +1,5 @@
 /** Operations on extended attributes, locks, flags of inodes, and STATX, as a guest kernel sends them. */
-import { IOCTL_DIR, LK_FLOCK, Op } from './fuse-abi.js'
+import { IOCTL_32BIT, IOCTL_DIR, LK_FLOCK, Op } from './fuse-abi.js'
 import { type Call, EMPTY, type FuseClient } from './fuse-client.js'
 import type { Name } from './fuse-guest.js'
 import { concat, cstring, type Id, Reader, u32, u64 } from './fuse-wire.js'
@@ -123,6 +123,9 @@ export function flushBy(fs: FuseClient, nodeid: Id, handle: Id, owner: Id): void
 
 export const FS_IOC_GETFLAGS = 0x8008_6601
 export const FS_IOC_SETFLAGS = 0x4008_6602
+/** The same two of a kernel whose `long` has 32 bits. */
+export const FS_IOC32_GETFLAGS = 0x8004_6601
+export const FS_IOC32_SETFLAGS = 0x4004_6602
 export const FS_IOC_FSGETXATTR = 0x801c_581f
 export const FS_IOC_FSSETXATTR = 0x401c_5820
 
@@ -133,9 +136,10 @@ export function ioctl(
   handle: Id,
   command: number,
   argument: Uint8Array,
-  { directory = false, outBytes = argument.length, inBytes = argument.length } = {},
+  { directory = false, is32Bit = false, outBytes = argument.length, inBytes = argument.length } = {},
 ): Uint8Array {
-  const head = concat(u64(handle), u32(directory ? IOCTL_DIR : 0, command), u64(0), u32(inBytes, outBytes))
+  const flags = (directory ? IOCTL_DIR : 0) | (is32Bit ? IOCTL_32BIT : 0)
+  const head = concat(u64(handle), u32(flags, command), u64(0), u32(inBytes, outBytes))
   const reply = { argBytes: 16, dataBytes: outBytes }
   const r = fs.succeed({ opcode: Op.IOCTL, nodeid, args: concat(head, argument), reply })
   r.take(16)

@@ -214,7 +214,12 @@ const requestStructs: Readonly<Record<string, RequestStruct>> = {
     codec: wire.LseekIn,
     lenBytes: 24,
     golden: '07 06 05 04 03 02 01 00  00 10 00 00 05 00 00 00  04 00 00 00  ff ff ff ff',
-    fields: { handle: [8, 0x1020304050607], offsetBytes: [16, 0x5_0000_1000], whence: [20, 4] },
+    fields: {
+      handle: [8, 0x1020304050607],
+      offsetBytes: [16, 0x5_0000_1000],
+      signedOffsetBytes: [16, 0x5_0000_1000],
+      whence: [20, 4],
+    },
   },
   fuse_copy_file_range_in: {
     codec: wire.CopyFileRangeIn,
