@@ -380,7 +380,7 @@ function partsOf(options: PassthroughOptions, rootFd: number, shared: SharedSpac
     directories,
     leftovers,
     hosts,
-    finder: new InodeFinder(inodes, hosts, opener, budget, options),
+    finder: new InodeFinder(inodes, hosts, opener, budget, options, paths),
     caller: new Caller(identities),
     privileges: new Privileges(procFd, identities, capability),
     labels: new SecurityLabels(inodes, xattrNames),

@@ -100,7 +100,12 @@ export class Replies {
   /** The caching policy of an inode's name and attributes. */
   private policyOf(slot: number): CachePolicy {
     const { rules, paths } = this.from
-    return rules.changesTimeouts ? rules.forName(paths.of(slot)).policy : rules.base
+    if (!rules.changesTimeouts) return rules.base
+    const path = paths.of(slot)
+    // The rule is not known before the name is looked up again.
+    if (path === undefined && paths.isUnnamed(slot))
+      return { ...rules.base, entryTimeoutSec: 0, attrTimeoutSec: 0 }
+    return rules.forName(path).policy
   }
 
   /**

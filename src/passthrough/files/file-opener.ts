@@ -66,6 +66,7 @@ export class FileOpener {
     guestFlags: number,
     openInFlags: number,
   ): OpenFile | number {
+    if (this.lacksName(request, slot)) return -ESTALE
     const isDirect = (flags & O_DIRECT) !== 0
     const directFd = isDirect ? this.openWanted(slot, flags & ~O_TRUNC, guestFlags) : NO_FD
     if (isDirect && directFd < 0) return directFd
@@ -86,6 +87,15 @@ export class FileOpener {
     }
     if (isDirect) native.close(directFd)
     return fd
+  }
+
+  /**
+   * Returns true if rules go by the path of an inode, and the host has dropped its name. After ESTALE, Linux looks the path up
+   * again. It opens what it has no path for, such as a descriptor in /proc, by asking again.
+   */
+  private lacksName(request: Request, slot: number): boolean {
+    const { options, paths, removed } = this.share
+    return options.rules.any && paths.isUnnamed(slot) && !removed.insists(request)
   }
 
   private statOpened(fd: number): boolean {

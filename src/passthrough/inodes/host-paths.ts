@@ -1,3 +1,4 @@
+import { FUSE_ROOT_ID } from 'virtio-fs-ts/protocol'
 import * as native from 'virtiofsd-ts-native'
 import type { InodeTable } from './inode-table.js'
 import { terminated } from './open-below.js'
@@ -32,7 +33,18 @@ export class HostPaths {
   /** The path of an inode below the shared directory, "" for the directory itself, undefined without a name there. */
   of(slot: number): string | undefined {
     const fd = this.inodes.fdOf(slot)
-    return fd < 0 ? undefined : this.below(fd)
+    const path = fd < 0 ? undefined : this.below(fd)
+    return path === '' && slot !== FUSE_ROOT_ID ? undefined : path
+  }
+
+  /**
+   * Returns true for an inode that was opened by its file handle after the host had dropped its name from the cache: until the
+   * name is looked up again, the kernel calls its path "/".
+   */
+  isUnnamed(slot: number): boolean {
+    if (slot === FUSE_ROOT_ID) return false
+    const fd = this.inodes.fdOf(slot)
+    return fd >= 0 && this.read(fd)?.length === 1
   }
 
   /** The path of the file of `fd`, without a leading slash. Undefined if it has no name below the directory. */

@@ -239,6 +239,21 @@ export class InodeFds {
     return fd >= 0 ? fd : this.openAgain(chunk, slot)
   }
 
+  /** Takes over `fd` in place of the descriptor of a slot, which has one: it is of the same file, by a name. */
+  replace(slot: number, fd: number): void {
+    const { guard } = this.space
+    guard.lock()
+    const chunk = this.chunkOf(slot)
+    const at = slot & CHUNK_MASK
+    const before = chunk.fd[at]
+    if (before >= 0) {
+      this.budget.take()
+      chunk.fd[at] = fd
+      this.space.close(before, this.budget)
+    } else native.close(fd)
+    guard.unlock()
+  }
+
   pin(slot: number): void {
     const { guard } = this.space
     guard.lock()

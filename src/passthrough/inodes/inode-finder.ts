@@ -6,6 +6,7 @@ import type { PassthroughOptions } from '../passthrough-options.js'
 import type { FdBudget } from './fd-budget.js'
 import { FileHandles } from './file-handles.js'
 import { HandleLife, type HostFileSystems, handleLifeAt } from './host-file-system.js'
+import type { HostPaths } from './host-paths.js'
 import type { InodeTable } from './inode-table.js'
 import { STATX_MASK, statxIsDirectory, statxMountsItself, statxSameFile } from './statx.js'
 
@@ -28,6 +29,7 @@ export class InodeFinder {
     private readonly opener: NameOpener,
     private readonly budget: FdBudget,
     private readonly options: PassthroughOptions,
+    private readonly paths: HostPaths,
   ) {}
 
   /**
@@ -52,7 +54,10 @@ export class InodeFinder {
       const result = native.statx(parentFd, name, at, flags, STATX_MASK, st)
       if (result < 0) return result
       const known = inodes.findAndRef(st, parentFd, name, at)
-      if (known !== 0) return known
+      if (known !== 0) {
+        if (this.lacksName(known)) this.nameAgain(known, parentFd, name, at)
+        return known
+      }
     }
     if (!inodes.fds.makeRoom()) return -ENFILE
     const fd = this.opener.open(parentFd, name, at, O_PATH, 0)
@@ -63,6 +68,23 @@ export class InodeFinder {
     native.close(fd)
     if (opened < 0) return opened
     return (flags & AT_NO_AUTOMOUNT) === 0 ? this.findMounted(parentFd, name, at, st) : -ENOENT
+  }
+
+  /** Returns true if rules go by the path of a known inode, and the host has dropped its name. */
+  private lacksName(slot: number): boolean {
+    return this.options.rules.any && this.paths.isUnnamed(slot)
+  }
+
+  /** Opens a known inode by the name at which it was found, which its path then ends with. */
+  private nameAgain(slot: number, parentFd: number, name: Uint8Array, at: number): void {
+    const { inodes, otherSt } = this
+    if (!inodes.fds.makeRoom()) return
+    const fd = this.opener.open(parentFd, name, at, O_PATH, 0)
+    if (fd < 0) return
+    // The name may stand for another file by now.
+    if (native.fstatx(fd, STATX_MASK, otherSt) === 0 && inodes.isOf(slot, otherSt))
+      inodes.fds.replace(slot, fd)
+    else native.close(fd)
   }
 
   /** Returns true if the host mounts a file system over the directory of `fd` when somebody walks into it. */
@@ -109,7 +131,8 @@ export class InodeFinder {
     const added = known === 0 && refused === 0 ? inodes.add(fd, st) : 0
     inodes.unlock()
     if (added !== 0) return added
-    native.close(fd)
+    if (known !== 0 && this.lacksName(known)) inodes.fds.replace(known, fd)
+    else native.close(fd)
     return refused < 0 ? refused : known
   }
 

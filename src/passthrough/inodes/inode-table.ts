@@ -318,6 +318,11 @@ export class InodeTable {
     return isSame && this.typeOf(slot) === Statx.mode(st) >>> 12
   }
 
+  /** Returns true if `st` are the attributes of the inode of this slot, on the mount by which it is known. */
+  isOf(slot: number, st: StatxWords): boolean {
+    return this.isAsTold(slot, st) && this.deviceOf(slot) === this.deviceFor(st)
+  }
+
   isDisowned(slot: number): boolean {
     return (this.chunkOf(slot).type[slot & CHUNK_MASK] & NOT_INDEXED) !== 0
   }

@@ -30,6 +30,11 @@ export class DiskImage {
     return disk.freeze() && disk.unfreeze() ? disk : undefined
   }
 
+  /** Empties the host's cache of its names, as far as they are not in use. */
+  dropNames(): boolean {
+    return run('mount', '-o', 'remount', this.directory)
+  }
+
   /** Whatever would change it waits. */
   freeze(): boolean {
     return run('fsfreeze', '--freeze', this.directory)

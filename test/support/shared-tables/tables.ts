@@ -2,6 +2,7 @@ import * as native from 'virtiofsd-ts-native'
 import { openPath } from '../../../src/passthrough/descriptors.js'
 import { FileHandles } from '../../../src/passthrough/inodes/file-handles.js'
 import { HostFileSystems } from '../../../src/passthrough/inodes/host-file-system.js'
+import { HostPaths } from '../../../src/passthrough/inodes/host-paths.js'
 import { InodeFds } from '../../../src/passthrough/inodes/inode-fds.js'
 import { InodeFinder } from '../../../src/passthrough/inodes/inode-finder.js'
 import { InodeTable } from '../../../src/passthrough/inodes/inode-table.js'
@@ -42,7 +43,13 @@ export class Tables {
     const handles = FileHandles.usable(procFd, rootFd) ? new FileHandles(procFd, devices.mounts) : undefined
     this.fds = new InodeFds(budget, handles, hosts, places, () => this.outOfFds++, this.space)
     this.inodes = new InodeTable(this.fds, this.space)
-    const options = { inodeLimit: 1e6, fileHandles: 'prefer', procFd, report: () => {} }
+    const options = {
+      inodeLimit: 1e6,
+      fileHandles: 'prefer',
+      procFd,
+      rules: { any: false },
+      report: () => {},
+    }
     this.finder = new InodeFinder(
       this.inodes,
       hosts,
@@ -50,6 +57,7 @@ export class Tables {
       budget,
       // The finder uses no others.
       options as unknown as PassthroughOptions,
+      new HostPaths(procFd, rootFd, this.inodes),
     )
     this.open = new SharedFiles(this.space, this.inodes, hosts)
   }
