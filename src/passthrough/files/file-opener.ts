@@ -153,7 +153,10 @@ export class FileOpener {
     const isGood = share.agreed.keepsUnchanged && this.hasGoodPages(slot, fd, isWritable, isStated)
     const keeps = isGood && policy.keepsUnchanged && (chosen & FOPEN_DIRECT_IO) === 0
     const kept = keeps ? FOPEN_KEEP_CACHE : 0
-    const openFlags = isAppendOnly || !canFillPages ? FOPEN_DIRECT_IO : (chosen & ~hidden) | kept
+    // The guest's page cache ends where the file's size says.
+    const isGenerated = share.hosts.of(inodes.deviceOf(slot), fd).isGenerated
+    const mustBeDirect = isAppendOnly || !canFillPages || isGenerated
+    const openFlags = mustBeDirect ? FOPEN_DIRECT_IO : (chosen & ~hidden) | kept
     const writesPages = isWritable && this.usesPages(openFlags)
     if ((openFlags & (FOPEN_DIRECT_IO | FOPEN_KEEP_CACHE)) === 0) inodes.dirty.dropped(slot)
     return this.hold(slot, fd, directFd, { openFlags, isWritable, isAppendOnly, writesPages })

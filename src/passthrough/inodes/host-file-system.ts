@@ -62,12 +62,31 @@ const cached: ReadonlySet<number> = new Set([
   0xfe534d42, // smb2
 ])
 
+/**
+ * Magic numbers of file systems whose files are made when they are read. Their size is 0, or that of a page, whatever is in
+ * them.
+ */
+const generated: ReadonlySet<number> = new Set([
+  0x00009fa0, // proc
+  0x62656572, // sysfs
+  0x0027e0eb, // cgroup
+  0x63677270, // cgroup2
+  0x64626720, // debugfs
+  0x74726163, // tracefs
+  0x62656570, // configfs
+  0x73636673, // securityfs
+  0xf97cff8c, // selinuxfs
+  0x42494e4d, // binfmt_misc
+])
+
 /** Properties of one host file system. */
 export interface HostFileSystem {
   /** All files are in memory: reads, fsync and small allocation changes return at once. */
   readonly inMemory: boolean
   /** It has nothing but places for other file systems, which the host mounts on demand. */
   readonly isAutofs: boolean
+  /** The size of a file does not tell where it ends. */
+  readonly isGenerated: boolean
   /** Reading and writing a file is the same with O_NONBLOCK as without, except through io_uring. */
   readonly ignoresNonblock: boolean
   /** preadv2 takes RWF_NOWAIT. Cleared after a refusal. */
@@ -133,7 +152,9 @@ export function hostFileSystemAt(fd: number): HostFileSystem {
   const inMemory = type === TMPFS_MAGIC || type === RAMFS_MAGIC
   const ignoresNonblock = nonblockBlind.has(type)
   const isAutofs = type === AUTOFS_MAGIC
-  return { inMemory, isAutofs, ignoresNonblock, nowaitReads: !inMemory, handleLife: handleLifeOf(type) }
+  const isGenerated = generated.has(type)
+  const handleLife = handleLifeOf(type)
+  return { inMemory, isAutofs, isGenerated, ignoresNonblock, nowaitReads: !inMemory, handleLife }
 }
 
 /** Asks the host how long the file handle of `fd` lasts. */

@@ -119,6 +119,7 @@ t.test('locks that come with a state count as those that a guest takes', (t) => 
   const host = {
     inMemory: true,
     isAutofs: false,
+    isGenerated: false,
     ignoresNonblock: true,
     nowaitReads: false,
     handleLife: HandleLife.AsFile,
