@@ -88,7 +88,7 @@ export class AttributeOperations {
   }
 
   /**
-   * FUSE_SETATTR: sets mode, owner and size, then times, because the other changes would alter them. Reply: attr_out.
+   * FUSE_SETATTR: sets owner, mode and size, then times, because each would alter the next ones. Reply: attr_out.
    * With FUSE_HANDLE_KILLPRIV_V2, Linux also sends a SETATTR that sets nothing: a caller is about to change the file,
    * and the device must clear its set-id bits.
    */
@@ -97,9 +97,9 @@ export class AttributeOperations {
     const slot = inodes.slotOf(request.nodeid)
     if (slot === 0) return -EBADF
     const valid = SetattrIn.valid(request.args, ARGS)
-    let result = (valid & ATTRIBUTES) === 0 ? this.touch(request, slot) : 0
-    if ((valid & FATTR_MODE) !== 0) result = this.setMode(request, slot)
+    let result = (valid & ATTRIBUTES) === 0 ? this.touch(request, slot) : this.refusalOf(request, slot, valid)
     if (result === 0 && (valid & (FATTR_UID | FATTR_GID)) !== 0) result = this.setOwner(request, slot, valid)
+    if (result === 0 && (valid & FATTR_MODE) !== 0) result = this.setMode(request, slot)
     if (result === 0 && (valid & FATTR_SIZE) !== 0) result = this.setSize(request, slot, valid)
     if (result === 0 && (valid & (FATTR_ATIME | FATTR_MTIME)) !== 0)
       result = this.setTimes(request, slot, valid)
@@ -157,26 +157,31 @@ export class AttributeOperations {
     return native.inodeChown(fd, KEEP_ID, KEEP_ID)
   }
 
-  private setMode(request: Request, slot: number): number {
-    const { inodes, procFd, options } = this.share
+  /** Returns 0, or the errno for a mode that the share does not allow. */
+  private refusalOf({ args }: Request, slot: number, valid: number): number {
+    const { inodes, options } = this.share
+    if ((valid & FATTR_MODE) === 0) return 0
+    return refusalOfMode(options, SetattrIn.mode(args, ARGS), inodes.typeOf(slot) === TYPE_DIRECTORY)
+  }
+
+  private setMode({ args }: Request, slot: number): number {
+    const { inodes, procFd } = this.share
     const fd = inodes.fdOf(slot)
-    if (fd < 0) return fd
-    const mode = SetattrIn.mode(request.args, ARGS) & PERMISSIONS
-    const refused = refusalOfMode(options, mode, inodes.typeOf(slot) === TYPE_DIRECTORY)
-    return refused < 0 ? refused : native.inodeChmod(procFd, fd, mode)
+    return fd < 0 ? fd : native.inodeChmod(procFd, fd, SetattrIn.mode(args, ARGS) & PERMISSIONS)
   }
 
   private setOwner(request: Request, slot: number, valid: number): number {
     const { args } = request
-    const { inodes, identities, privileges } = this.share
+    const { inodes, identities, privileges, agreed, options } = this.share
     const uid = (valid & FATTR_UID) === 0 ? KEEP_ID : identities.hostUid(SetattrIn.uid(args, ARGS))
     const gid = (valid & FATTR_GID) === 0 ? KEEP_ID : identities.hostGid(SetattrIn.gid(args, ARGS))
     if (uid === FORBIDDEN_ID && (valid & FATTR_UID) !== 0) return -EPERM
     if (gid === FORBIDDEN_ID && (valid & FATTR_GID) !== 0) return -EPERM
     const fd = inodes.fdOf(slot)
     if (fd < 0) return fd
-    privileges.dropCapability(fd)
-    const result = native.inodeChown(fd, uid, gid)
+    // A guest that takes privileges away itself has done so, unless they are to stay: overlayfs copies a program like this.
+    const keeps = !agreed.killsPrivileges && options.allowSuid && inodes.typeOf(slot) === TYPE_REGULAR
+    const result = keeps ? privileges.chownKeeping(fd, uid, gid) : privileges.chown(fd, uid, gid)
     // An id that the device's user namespace does not have.
     return result === -EINVAL ? -EPERM : result
   }

@@ -382,7 +382,12 @@ function partsOf(options: PassthroughOptions, rootFd: number, shared: SharedSpac
     hosts,
     finder: new InodeFinder(inodes, hosts, opener, budget, options, paths),
     caller: new Caller(identities),
-    privileges: new Privileges(procFd, identities, capability),
+    privileges: new Privileges(
+      procFd,
+      identities,
+      capability,
+      options.xattr && options.xattrMap === undefined,
+    ),
     labels: new SecurityLabels(inodes, xattrNames),
     replies: new Replies({ inodes, paths, identities, rules, agreed }),
     memory,

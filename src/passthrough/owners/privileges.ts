@@ -10,6 +10,10 @@ const S_IFREG = 0o100000
 const PERMISSIONS = 0o7777
 const SET_ID_BITS = S_ISUID | S_ISGID
 
+const CAPABILITY = new TextEncoder().encode('security.capability\0')
+/** Longer than struct vfs_ns_cap_data. */
+const CAPABILITY_BYTES = 64
+
 const STATX_MODE_GID = native.constants.STATX_BASIC_STATS
 
 /** Returns true for the mode of a regular file with a set-id bit that it can lose. */
@@ -25,16 +29,42 @@ export function isSetIdFile(mode: number): boolean {
 export class Privileges {
   private readonly st = new Int32Array(Statx.WORDS)
 
-  /** `capability`: the other name of security.capability, NUL-terminated, or undefined for its own name. */
+  /** The value of a capability that is to stay. */
+  private readonly value = new Uint8Array(CAPABILITY_BYTES)
+
+  /**
+   * `capability`: the other name of security.capability, NUL-terminated, or undefined for its own name. `guestHasIt`: the guest
+   * can remove security.capability by its own name.
+   */
   constructor(
     private readonly procFd: number,
     private readonly identities: Identities,
     private readonly capability: Uint8Array | undefined,
+    private readonly guestHasIt: boolean,
   ) {}
 
   /** True if every change of contents must be reported to this class. */
   get followsChanges(): boolean {
     return this.capability !== undefined
+  }
+
+  /** Changes the owner of the file of `fd`, which then has no privileges. Returns 0 or a negative errno. */
+  chown(fd: number, uid: number, gid: number): number {
+    this.dropCapability(fd)
+    return native.inodeChown(fd, uid, gid)
+  }
+
+  /** The same for a regular file that keeps its privileges. The host takes them, so they are given back. */
+  chownKeeping(fd: number, uid: number, gid: number): number {
+    const mode = this.modeOf(fd)
+    const lenBytes = this.guestHasIt
+      ? native.inodeGetxattr(fd, CAPABILITY, 0, this.value, 0, CAPABILITY_BYTES)
+      : 0
+    const result = native.inodeChown(fd, uid, gid)
+    if (result < 0) return result
+    if (isSetIdFile(mode)) native.inodeChmod(this.procFd, fd, mode & PERMISSIONS)
+    if (lenBytes > 0) native.inodeSetxattr(fd, CAPABILITY, 0, this.value, 0, lenBytes, 0)
+    return 0
   }
 
   /** Call before the contents of the file of `fd` change. With `kill`, clears the bits; the caller is in group `gid`. */

@@ -3,14 +3,20 @@
  * it.
  */
 import { chmodSync, constants, mkdirSync, statSync, writeFileSync } from 'node:fs'
-import t from 'tap'
+import t, { type Test } from 'tap'
+import { isRoot } from '../../support/device/cases.js'
 import { Device } from '../../support/device/device.js'
 import { EVERY_FLAG, ROOT_ID, WRITE_KILL_SUIDGID } from '../../support/fuse/fuse-abi.js'
+import type { AttrChange } from '../../support/fuse/fuse-args.js'
 import { mount } from '../../support/fuse/mount.js'
+import { listxattr, setxattr } from '../../support/fuse/posix-calls.js'
 
 const { O_RDWR } = constants
 const byte = Uint8Array.of(1)
 const allBits = 0o6777
+const CAPABILITY = 'security.capability'
+/** CAP_NET_RAW, permitted and effective. */
+const NET_RAW = new Uint8Array([1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
 
 t.test(
   'a WRITE with the flag clears set-id bits, agreed on or not, as Linux asks with direct writes',
@@ -65,4 +71,62 @@ t.test('without the flag the guest clears the bits itself, and may keep every mo
   chmodSync(`${device.directory}/file`, 0o6755)
   const fs = mount(t, device, { init: { flags: EVERY_FLAG } })
   t.ok(fs.lookup(ROOT_ID, 'file').attrValidNs > 0n)
+})
+
+/** A set-user-id program with a capability, whose owner the guest changes. */
+async function changeOwner(t: Test, args: readonly string[], change: AttrChange) {
+  const device = await Device.start(t, args, { storage: 'disk' })
+  const path = `${device.directory}/program`
+  writeFileSync(path, '')
+  const fs = mount(t, device, { init: { flags: EVERY_FLAG } })
+  const { nodeid } = fs.lookup(ROOT_ID, 'program')
+  fs.setattr(nodeid, { mode: 0o6755 })
+  const hasXattrs = !args.includes('--no-xattr')
+  if (hasXattrs) setxattr(fs, nodeid, CAPABILITY, NET_RAW)
+  const { mode, uid } = fs.setattr(nodeid, change).attr
+  t.equal(statSync(path).mode, mode)
+  t.equal(uid, 1000)
+  return { mode: mode & 0o7777, hasCapability: hasXattrs && listxattr(fs, nodeid).includes(CAPABILITY) }
+}
+
+const asRoot = { skip: !isRoot && 'needs root: it changes owners' }
+const owner = { uid: 1000, gid: 1000 }
+
+t.test(
+  'a guest that takes privileges away itself keeps them with a new owner, as overlayfs does',
+  asRoot,
+  async (t) => {
+    const args = ['--no-killpriv-v2']
+    t.same(await changeOwner(t, args, owner), { mode: 0o6755, hasCapability: true })
+    t.same(await changeOwner(t, args, { ...owner, mode: 0o755 }), { mode: 0o755, hasCapability: true })
+    const mapped = [...args, '--xattrmap', ':map:security.capability:user.virtiofs.:']
+    t.same(await changeOwner(t, mapped, owner), { mode: 0o6755, hasCapability: true })
+  },
+)
+
+t.test(
+  'where the guest cannot do so, and where the device does, a new owner takes them away',
+  asRoot,
+  async (t) => {
+    t.same(await changeOwner(t, [], { ...owner, kill: true }), { mode: 0o755, hasCapability: false })
+    t.same(await changeOwner(t, ['--no-killpriv-v2', '--no-xattr'], owner), {
+      mode: 0o6755,
+      hasCapability: false,
+    })
+  },
+)
+
+t.test('a mode that comes with an owner is the mode', asRoot, async (t) => {
+  for (const args of [[], ['--no-killpriv-v2']])
+    t.equal((await changeOwner(t, args, { ...owner, mode: 0o4711 })).mode, 0o4711)
+})
+
+t.test('with --no-suid no program gets another owner and keeps its bits', asRoot, async (t) => {
+  const device = await Device.start(t, ['--no-killpriv-v2', '--no-suid'])
+  const path = `${device.directory}/program`
+  writeFileSync(path, '')
+  chmodSync(path, 0o4755)
+  const fs = mount(t, device, { init: { flags: EVERY_FLAG } })
+  const { nodeid } = fs.lookup(ROOT_ID, 'program')
+  t.equal(fs.setattr(nodeid, owner).attr.mode & 0o7777, 0o755)
 })
