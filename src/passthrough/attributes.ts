@@ -172,15 +172,14 @@ export class AttributeOperations {
 
   private setOwner(request: Request, slot: number, valid: number): number {
     const { args } = request
-    const { inodes, identities, privileges, agreed, options } = this.share
+    const { inodes, identities, privileges } = this.share
     const uid = (valid & FATTR_UID) === 0 ? KEEP_ID : identities.hostUid(SetattrIn.uid(args, ARGS))
     const gid = (valid & FATTR_GID) === 0 ? KEEP_ID : identities.hostGid(SetattrIn.gid(args, ARGS))
     if (uid === FORBIDDEN_ID && (valid & FATTR_UID) !== 0) return -EPERM
     if (gid === FORBIDDEN_ID && (valid & FATTR_GID) !== 0) return -EPERM
     const fd = inodes.fdOf(slot)
     if (fd < 0) return fd
-    // A guest that takes privileges away itself has done so, unless they are to stay: overlayfs copies a program like this.
-    const keeps = !agreed.killsPrivileges && options.allowSuid && inodes.typeOf(slot) === TYPE_REGULAR
+    const keeps = this.guestTakesPrivileges && inodes.typeOf(slot) === TYPE_REGULAR
     const result = keeps ? privileges.chownKeeping(fd, uid, gid) : privileges.chown(fd, uid, gid)
     // An id that the device's user namespace does not have.
     return result === -EINVAL ? -EPERM : result
@@ -213,8 +212,18 @@ export class AttributeOperations {
     const kill = agreed.killsPrivileges && (valid & FATTR_KILL_SUIDGID) !== 0
     // The guest changes a program of the host, which must not run as another user afterwards.
     if (!options.allowSuid) privileges.dropSetIds(fd)
+    if (this.guestTakesPrivileges) return privileges.truncateKeeping(fd, sizeBytes)
     if (kill || privileges.followsChanges) privileges.dropBeforeChange(fd, kill, request.gid)
     return native.ftruncate(fd, sizeBytes)
+  }
+
+  /**
+   * True if the guest takes set-id bits and capabilities away itself. It has done so before a change, unless they are to stay:
+   * overlayfs copies a program like this.
+   */
+  private get guestTakesPrivileges(): boolean {
+    const { agreed, options } = this.share
+    return !agreed.killsPrivileges && options.allowSuid
   }
 
   private setTimes(request: Request, slot: number, valid: number): number {

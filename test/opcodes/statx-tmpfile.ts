@@ -45,8 +45,11 @@ export const tmpfileCases: readonly Case[] = [
   {
     name: 'TMPFILE makes a file without a name, which LINK gives one',
     run({ fs, path, dir }) {
-      const { nodeid, handle, attr } = fs.tmpfile(dir, O_RDWR, 0o640)
+      const { nodeid, handle, attr, entryValidNs } = fs.tmpfile(dir, O_RDWR, 0o640)
       assert.deepEqual(readdirSync(path), [])
+      // Linux's name of it is "/", by which it could not look it up again.
+      assert.ok(entryValidNs > 365n * 86_400n * 1_000_000_000n)
+      fails('EINVAL', () => fs.lookup(dir, '/'))
       assert.deepEqual([attr.nlink, attr.mode], [0, 0o100640])
       fs.write(nodeid, handle, 0, pattern(5000, 1))
       assert.deepEqual(fs.read(nodeid, handle, 0, 5000), pattern(5000, 1))

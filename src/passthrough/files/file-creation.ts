@@ -37,6 +37,9 @@ const { O_CREAT, O_DIRECT, O_EXCL, O_PATH, O_TMPFILE, O_TRUNC } = native.constan
 
 const PERMISSIONS = 0o7777
 
+/** 68 years. */
+const FOR_EVER_SEC = 0x7fff_ffff
+
 const dot = new TextEncoder().encode('.\0')
 
 /** The parts of the share that these operations use. */
@@ -91,7 +94,11 @@ export class FileCreation {
     return result
   }
 
-  /** FUSE_TMPFILE: makes a nameless file in a directory, as the caller. Reply: entry_out, open_out. */
+  /**
+   * FUSE_TMPFILE: makes a nameless file in a directory, as the caller. Reply: entry_out, open_out. Linux keeps it as "/" in that
+   * directory. This name is valid for ever, since no LOOKUP finds the file by it: the overlayfs of Linux 6.1 refers by it to
+   * what it has copied.
+   */
   tmpfile(request: Request): number {
     const { args } = request
     const mode = CreateIn.mode(args, ARGS) & PERMISSIONS
@@ -109,6 +116,7 @@ export class FileCreation {
     const parent = this.share.inodes.slotOf(request.nodeid)
     const result = this.replyNew(request, parent, slot, fd, wanted, guestFlags)
     if (result < 0) native.close(fd)
+    else EntryOut.writeEntryTimeout(request.replyWords, 0, FOR_EVER_SEC)
     return result
   }
 

@@ -57,14 +57,27 @@ export class Privileges {
   /** The same for a regular file that keeps its privileges. The host takes them, so they are given back. */
   chownKeeping(fd: number, uid: number, gid: number): number {
     const mode = this.modeOf(fd)
-    const lenBytes = this.guestHasIt
-      ? native.inodeGetxattr(fd, CAPABILITY, 0, this.value, 0, CAPABILITY_BYTES)
-      : 0
+    const lenBytes = this.readCapability(fd)
     const result = native.inodeChown(fd, uid, gid)
-    if (result < 0) return result
-    if (isSetIdFile(mode)) native.inodeChmod(this.procFd, fd, mode & PERMISSIONS)
-    if (lenBytes > 0) native.inodeSetxattr(fd, CAPABILITY, 0, this.value, 0, lenBytes, 0)
-    return 0
+    if (result === 0 && isSetIdFile(mode)) native.inodeChmod(this.procFd, fd, mode & PERMISSIONS)
+    return this.writeCapability(fd, lenBytes, result)
+  }
+
+  /** Sets the size of a file that keeps its capability. The host takes that, and leaves the bits. */
+  truncateKeeping(fd: number, sizeBytes: number): number {
+    const lenBytes = this.readCapability(fd)
+    return this.writeCapability(fd, lenBytes, native.ftruncate(fd, sizeBytes))
+  }
+
+  /** Reads the capability that the guest can remove. Returns its length, 0 or a negative errno if there is none. */
+  private readCapability(fd: number): number {
+    return this.guestHasIt ? native.inodeGetxattr(fd, CAPABILITY, 0, this.value, 0, CAPABILITY_BYTES) : 0
+  }
+
+  /** Gives the capability that was read back, if the change of the file has succeeded. Returns the `result` of that. */
+  private writeCapability(fd: number, lenBytes: number, result: number): number {
+    if (result === 0 && lenBytes > 0) native.inodeSetxattr(fd, CAPABILITY, 0, this.value, 0, lenBytes, 0)
+    return result
   }
 
   /** Call before the contents of the file of `fd` change. With `kill`, clears the bits; the caller is in group `gid`. */

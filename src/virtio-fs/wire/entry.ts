@@ -22,6 +22,10 @@ export const EntryOut = Object.freeze({
     writeTimeout(words, w + 4, w + 8, entryTimeoutSec)
     writeTimeout(words, w + 6, w + 9, attrTimeoutSec)
   },
+  /** Writes another time for which the name is valid. */
+  writeEntryTimeout(words: Int32Array, w: number, entryTimeoutSec: number) {
+    writeTimeout(words, w + 4, w + 8, entryTimeoutSec)
+  },
   /** Writes node id 0: only the name is known, or the name does not exist and its absence may be cached this long. */
   writeNothing(words: Int32Array, w: number, entryTimeoutSec: number) {
     words.fill(0, w, w + (BYTES >> 2))

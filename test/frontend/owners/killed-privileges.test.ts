@@ -73,8 +73,8 @@ t.test('without the flag the guest clears the bits itself, and may keep every mo
   t.ok(fs.lookup(ROOT_ID, 'file').attrValidNs > 0n)
 })
 
-/** A set-user-id program with a capability, whose owner the guest changes. */
-async function changeOwner(t: Test, args: readonly string[], change: AttrChange) {
+/** A set-user-id program with a capability, whose attributes the guest changes. */
+async function change(t: Test, args: readonly string[], attributes: AttrChange) {
   const device = await Device.start(t, args, { storage: 'disk' })
   const path = `${device.directory}/program`
   writeFileSync(path, '')
@@ -83,9 +83,9 @@ async function changeOwner(t: Test, args: readonly string[], change: AttrChange)
   fs.setattr(nodeid, { mode: 0o6755 })
   const hasXattrs = !args.includes('--no-xattr')
   if (hasXattrs) setxattr(fs, nodeid, CAPABILITY, NET_RAW)
-  const { mode, uid } = fs.setattr(nodeid, change).attr
+  const { mode, uid } = fs.setattr(nodeid, attributes).attr
   t.equal(statSync(path).mode, mode)
-  t.equal(uid, 1000)
+  t.equal(uid, attributes.uid ?? 0)
   return { mode: mode & 0o7777, hasCapability: hasXattrs && listxattr(fs, nodeid).includes(CAPABILITY) }
 }
 
@@ -93,23 +93,26 @@ const asRoot = { skip: !isRoot && 'needs root: it changes owners' }
 const owner = { uid: 1000, gid: 1000 }
 
 t.test(
-  'a guest that takes privileges away itself keeps them with a new owner, as overlayfs does',
+  'a guest that takes privileges away itself keeps them with a new owner or size, as overlayfs does',
   asRoot,
   async (t) => {
     const args = ['--no-killpriv-v2']
-    t.same(await changeOwner(t, args, owner), { mode: 0o6755, hasCapability: true })
-    t.same(await changeOwner(t, args, { ...owner, mode: 0o755 }), { mode: 0o755, hasCapability: true })
+    t.same(await change(t, args, owner), { mode: 0o6755, hasCapability: true })
+    t.same(await change(t, args, { ...owner, mode: 0o755 }), { mode: 0o755, hasCapability: true })
+    t.same(await change(t, args, { size: 0 }), { mode: 0o6755, hasCapability: true })
     const mapped = [...args, '--xattrmap', ':map:security.capability:user.virtiofs.:']
-    t.same(await changeOwner(t, mapped, owner), { mode: 0o6755, hasCapability: true })
+    t.same(await change(t, mapped, owner), { mode: 0o6755, hasCapability: true })
+    t.same(await change(t, mapped, { size: 0 }), { mode: 0o6755, hasCapability: true })
   },
 )
 
 t.test(
-  'where the guest cannot do so, and where the device does, a new owner takes them away',
+  'where the guest cannot do so, and where the device does, a new owner or size takes them away',
   asRoot,
   async (t) => {
-    t.same(await changeOwner(t, [], { ...owner, kill: true }), { mode: 0o755, hasCapability: false })
-    t.same(await changeOwner(t, ['--no-killpriv-v2', '--no-xattr'], owner), {
+    t.same(await change(t, [], { ...owner, kill: true }), { mode: 0o755, hasCapability: false })
+    t.same(await change(t, [], { size: 0, kill: true }), { mode: 0o755, hasCapability: false })
+    t.same(await change(t, ['--no-killpriv-v2', '--no-xattr'], owner), {
       mode: 0o6755,
       hasCapability: false,
     })
@@ -118,7 +121,7 @@ t.test(
 
 t.test('a mode that comes with an owner is the mode', asRoot, async (t) => {
   for (const args of [[], ['--no-killpriv-v2']])
-    t.equal((await changeOwner(t, args, { ...owner, mode: 0o4711 })).mode, 0o4711)
+    t.equal((await change(t, args, { ...owner, mode: 0o4711 })).mode, 0o4711)
 })
 
 t.test('with --no-suid no program gets another owner and keeps its bits', asRoot, async (t) => {
