@@ -179,7 +179,7 @@ export class AttributeOperations {
     if (gid === FORBIDDEN_ID && (valid & FATTR_GID) !== 0) return -EPERM
     const fd = inodes.fdOf(slot)
     if (fd < 0) return fd
-    const keeps = this.guestTakesPrivileges && inodes.typeOf(slot) === TYPE_REGULAR
+    const keeps = this.keepsPrivileges && inodes.typeOf(slot) === TYPE_REGULAR
     const result = keeps ? privileges.chownKeeping(fd, uid, gid) : privileges.chown(fd, uid, gid)
     // An id that the device's user namespace does not have.
     return result === -EINVAL ? -EPERM : result
@@ -212,18 +212,18 @@ export class AttributeOperations {
     const kill = agreed.killsPrivileges && (valid & FATTR_KILL_SUIDGID) !== 0
     // The guest changes a program of the host, which must not run as another user afterwards.
     if (!options.allowSuid) privileges.dropSetIds(fd)
-    if (this.guestTakesPrivileges) return privileges.truncateKeeping(fd, sizeBytes)
+    if (this.keepsPrivileges) return privileges.truncateKeeping(fd, sizeBytes)
     if (kill || privileges.followsChanges) privileges.dropBeforeChange(fd, kill, request.gid)
     return native.ftruncate(fd, sizeBytes)
   }
 
   /**
-   * True if the guest takes set-id bits and capabilities away itself. It has done so before a change, unless they are to stay:
-   * overlayfs copies a program like this.
+   * True if a file keeps its privileges: a guest that takes them away itself has done so before a change, unless they are to
+   * stay. This is how overlayfs copies a program.
    */
-  private get guestTakesPrivileges(): boolean {
+  private get keepsPrivileges(): boolean {
     const { agreed, options } = this.share
-    return !agreed.killsPrivileges && options.allowSuid
+    return agreed.guestKillsPrivileges && options.allowSuid
   }
 
   private setTimes(request: Request, slot: number, valid: number): number {

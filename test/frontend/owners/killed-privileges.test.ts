@@ -8,6 +8,7 @@ import { isRoot } from '../../support/device/cases.js'
 import { Device } from '../../support/device/device.js'
 import { EVERY_FLAG, ROOT_ID, WRITE_KILL_SUIDGID } from '../../support/fuse/fuse-abi.js'
 import type { AttrChange } from '../../support/fuse/fuse-args.js'
+import type { InitOffer } from '../../support/fuse/fuse-guest.js'
 import { mount } from '../../support/fuse/mount.js'
 import { listxattr, setxattr } from '../../support/fuse/posix-calls.js'
 
@@ -74,11 +75,16 @@ t.test('without the flag the guest clears the bits itself, and may keep every mo
 })
 
 /** A set-user-id program with a capability, whose attributes the guest changes. */
-async function change(t: Test, args: readonly string[], attributes: AttrChange) {
+async function change(
+  t: Test,
+  args: readonly string[],
+  attributes: AttrChange,
+  init: InitOffer = { flags: EVERY_FLAG },
+) {
   const device = await Device.start(t, args, { storage: 'disk' })
   const path = `${device.directory}/program`
   writeFileSync(path, '')
-  const fs = mount(t, device, { init: { flags: EVERY_FLAG } })
+  const fs = mount(t, device, { init })
   const { nodeid } = fs.lookup(ROOT_ID, 'program')
   fs.setattr(nodeid, { mode: 0o6755 })
   const hasXattrs = !args.includes('--no-xattr')
@@ -112,6 +118,12 @@ t.test(
   async (t) => {
     t.same(await change(t, [], { ...owner, kill: true }), { mode: 0o755, hasCapability: false })
     t.same(await change(t, [], { size: 0, kill: true }), { mode: 0o755, hasCapability: false })
+    // A driver of a small system offers nothing at INIT, and takes nothing away.
+    for (const attributes of [owner, { size: 0 }]) {
+      const { hasCapability } = await change(t, [], attributes, { flags: 0n })
+      t.notOk(hasCapability)
+    }
+    t.equal((await change(t, [], owner, { flags: 0n })).mode, 0o755)
     t.same(await change(t, ['--no-killpriv-v2', '--no-xattr'], owner), {
       mode: 0o6755,
       hasCapability: false,
