@@ -1,10 +1,10 @@
 #!/usr/bin/env node
 /** virtiofsd-ts: serves shares, or runs a subcommand. */
 import { hasName } from './basics/has-name.js'
+import { nearestName } from './basics/nearest-name.js'
 import { capabilitiesReport } from './commands/capabilities-report.js'
 import { parseCommandLine } from './config/command-line.js'
 import type { CommandName } from './config/command-table.js'
-import { nearestName } from './config/nearest-name.js'
 import { UserError } from './config/user-error.js'
 import { exitWithError } from './exit-with-error.js'
 import { SUCCESSION_VARIABLE } from './live/succession-variable.js'

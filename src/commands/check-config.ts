@@ -12,7 +12,10 @@ const purpose: Purpose = {
   description: 'Explains a configuration: for each share, or for one path and its open flags.',
   usage: '[PATH [OPEN-FLAGS]]',
   max: 2,
-  after: `PATH lies below a share's directory, or is absolute. OPEN-FLAGS are those of the guest, such as O_RDWR|O_DIRECT;
+  listsOptions: false,
+  after: `The options are those of virtiofsd-ts: "virtiofsd-ts --help" lists them.
+
+PATH lies below a share's directory, or is absolute. OPEN-FLAGS are those of the guest, such as O_RDWR|O_DIRECT;
 default O_RDONLY. For example:
   virtiofsd-ts check-config --config shares.toml db/main.sqlite 'O_RDWR|O_DIRECT'`,
 }

@@ -1,6 +1,6 @@
 import { hasName } from '../basics/has-name.js'
+import { nearestName } from '../basics/nearest-name.js'
 import { commandTable } from '../config/command-table.js'
-import { nearestName } from '../config/nearest-name.js'
 import { UserError } from '../config/user-error.js'
 import { changeCommands, ownCommands, shareCommands } from '../control/control-commands.js'
 import { bashCompletion, type CommandWords } from '../reference/bash-completion.js'

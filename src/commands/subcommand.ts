@@ -24,7 +24,21 @@ export function parseArguments(command: Command, args: readonly string[]): boole
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error
     if (error.exitCode === 0) return false
-    const text = error.message.replace(/^error: /, '').replaceAll('\n', ' ')
-    throw new UserError(`${command.name().split(' ').at(-1)}: ${text}`)
+    throw new UserError(`${command.name().split(' ').at(-1)}: ${describe(command, error)}`)
   }
+}
+
+/** Describes commander's error in our words. */
+function describe(command: Command, { code, message }: CommanderError): string {
+  const plain = message.replace(/^error: /, '').replaceAll('\n', ' ')
+  const [, quoted = ''] = /'([^']+)'/.exec(plain) ?? []
+  if (code === 'commander.missingArgument')
+    return `<${quoted}> is missing: "${command.name()} --help" explains it`
+  if (code === 'commander.missingMandatoryOptionValue') {
+    const option = command.options.find(({ flags }) => flags === quoted)
+    return `${quoted} is missing: ${option?.description}`
+  }
+  if (code !== 'commander.optionMissingArgument') return plain
+  const [option, value] = quoted.split(' ')
+  return `${option} needs a value: ${value}`
 }

@@ -62,6 +62,8 @@ function* select(files: readonly string[], wants: (timed: TimedRequest) => boole
     } catch (error) {
       if (error instanceof TraceError) throw new UserError(`trace: ${file}: ${error.message}`)
       const code = codeOf(error)
+      if (code === 'ENOENT')
+        throw new UserError(`trace: ${file}: no such file: the device makes it at the first request`)
       if (code === undefined) throw error
       throw new UserError(`trace: ${file} cannot be read (${code})`)
     }

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError, Option } from 'commander'
+import { nearestName } from '../basics/nearest-name.js'
 import { commandTable } from './command-table.js'
 import { type Configuration, configure } from './configuration.js'
 import { GivenOptions } from './given-options.js'
-import { nearestName } from './nearest-name.js'
 import { dashed, type OptionSpec } from './option-spec.js'
 import { optionGroups, optionsByName } from './option-table.js'
 import { notesOf } from './option-text.js'
@@ -26,6 +26,8 @@ export interface Purpose {
   readonly max: number
   /** The end of the help text. */
   readonly after: string
+  /** False if the options are those of another command line, which lists them. */
+  readonly listsOptions: boolean
 }
 
 const serving: Purpose = {
@@ -33,6 +35,7 @@ const serving: Purpose = {
   usage: '',
   max: 0,
   after: commandsBeside,
+  listsOptions: true,
 }
 
 /** The configuration, and the arguments that are not options. */
@@ -74,7 +77,8 @@ export function readOptions(
   return { given, positionals: program.args }
 }
 
-function command(given: GivenOptions, name: string, { usage, description, after }: Purpose): Command {
+function command(given: GivenOptions, name: string, purpose: Purpose): Command {
+  const { usage, description, after, listsOptions } = purpose
   const program = new Command(name)
     .description(description)
     .usage(`--shared-dir DIR --socket-path SOCKET [options] ${usage}`.trimEnd())
@@ -87,6 +91,7 @@ function command(given: GivenOptions, name: string, { usage, description, after 
     program.optionsGroup(`${title}:`)
     for (const spec of options) addOption(program, spec, given)
   }
+  if (!listsOptions) for (const option of program.options) option.hideHelp()
   return program
 }
 

@@ -1,4 +1,4 @@
-import { nearestName } from './nearest-name.js'
+import { nearestName } from '../basics/nearest-name.js'
 import type { OptionSpec } from './option-spec.js'
 import { optionsByName } from './option-table.js'
 import { UserError } from './user-error.js'

@@ -40,7 +40,9 @@ export function expectDistinct(
       throw new UserError(`${draft.where('tag')} '${tag}': another share has this tag already`)
     if (tag !== undefined) tags.add(tag)
     if (trace !== undefined && traces.has(placeOf(trace)))
-      throw new UserError(`${draft.where('trace')} ${trace}: another share is traced there already`)
+      throw new UserError(
+        `${draft.where('trace')} ${trace}: another share is traced there already: put trace= into the --share that needs it`,
+      )
     if (trace !== undefined) traces.add(placeOf(trace))
   }
 }

@@ -15,7 +15,7 @@ import {
 } from '../limits/rate-words.js'
 import type { QuotaLimits } from '../passthrough/quota/quota-ledger.js'
 import { opcodeNumbers } from '../share/command-arguments.js'
-import { parseInitOverride } from '../share/init-override.js'
+import { initFlagBits } from '../share/init-override.js'
 import type { FileSystemModule } from '../share/load-file-system.js'
 import type { ShareConfig } from '../share/share-config.js'
 import { cacheChoices } from './cache-options.js'
@@ -82,14 +82,13 @@ function disturbances(
 ): Pick<ShareConfig, 'faults' | 'withhold' | 'initOverride'> {
   const unsafe = options.get('unsafe-faults')
   const names = (option: 'withhold' | 'init-on' | 'init-off') => options.get(option)?.split('+')
+  const flags = (option: 'init-on' | 'init-off') => refusing(where(option), () => initFlagBits(names(option)))
   return {
     faults: options
       .get('fault')
       .map((word) => refusing(where('fault'), () => checkFaultSpec(parseFaultWords(word), unsafe))),
     withhold: refusing(where('withhold'), () => opcodeNumbers(names('withhold') ?? [])),
-    initOverride: refusing(`${where('init-on')} or init-off`, () =>
-      parseInitOverride({ on: names('init-on'), off: names('init-off'), minor: options.get('init-minor') }),
-    ),
+    initOverride: { on: flags('init-on'), off: flags('init-off'), minor: options.get('init-minor') },
   }
 }
 

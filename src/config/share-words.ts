@@ -1,5 +1,5 @@
+import { nearestName } from '../basics/nearest-name.js'
 import { splitAtCommas } from './compatible-words.js'
-import { nearestName } from './nearest-name.js'
 import { allowedIn } from './option-spec.js'
 import { optionsByName, optionTable } from './option-table.js'
 import { OptionValues } from './option-values.js'

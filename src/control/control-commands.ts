@@ -1,4 +1,5 @@
 import { hasName } from '../basics/has-name.js'
+import { nearestName } from '../basics/nearest-name.js'
 import type { ShareClient } from '../share/share-client.js'
 import type { ShareCommandName } from '../share/worker-messages.js'
 import type { ControlRequest } from './control-request.js'
@@ -95,7 +96,10 @@ export class ControlCommands {
     if (command === 'report') return this.watchedReports()
     if (command === 'counts') return this.shareOf(request).client.counters.sum.report()
     if (hasName(shareCommands, command)) return this.ask(request, command)
-    throw new ControlError(`unknown command '${command}': help lists them`)
+    const known = Object.keys({ ...ownCommands, ...changeCommands, ...shareCommands })
+    throw new ControlError(
+      `unknown command '${command}'${nearestName(command, known)}: "ctl --help" lists them`,
+    )
   }
 
   /** The level of the log is that of the process: it needs no share. */
@@ -136,6 +140,7 @@ export class ControlCommands {
 
   private shareOf({ share }: ControlRequest): ControlledShare {
     const names = this.shares.map(({ name }) => name).join(', ')
+    const places = this.shares.map(({ name, directory }) => `${name} (${directory})`).join(', ')
     if (share === undefined) {
       const [only, ...others] = this.shares
       if (only === undefined || others.length > 0) throw new ControlError(`say which share: ${names}`)
@@ -143,7 +148,7 @@ export class ControlCommands {
     }
     const [found, ...others] = this.shares.filter(({ name }) => name === share)
     if (found === undefined)
-      throw new ControlError(`no share is called '${share}', or it has ended. There are: ${names}`)
+      throw new ControlError(`no share is called '${share}', or it has ended. There are: ${places}`)
     if (others.length > 0) throw new ControlError(`several shares are called '${share}': ${names}`)
     return found
   }

@@ -1,5 +1,6 @@
 import { errnoNumber, Opcode } from 'virtio-fs-ts/protocol'
 import { messageOf } from '../basics/errors.js'
+import { nearestName } from '../basics/nearest-name.js'
 import { compileGlob } from '../io-mode/open-rules.js'
 import { type Violation, violations } from './watched-request.js'
 
@@ -85,7 +86,9 @@ export function checkFaultSpec(value: unknown, unsafeAllowed: boolean): FaultSpe
 function checkSelection({ opcodes, path, probability, limit }: FaultSpec): void {
   if (opcodes !== undefined) {
     if (!Array.isArray(opcodes) || opcodes.length === 0) refuse('opcodes is a list of names')
-    for (const name of opcodes) if (!Object.hasOwn(Opcode, name)) refuse(`no such opcode: '${name}'`)
+    for (const name of opcodes)
+      if (!Object.hasOwn(Opcode, name))
+        refuse(`no such opcode: '${name}'${nearestName(`${name}`, Object.keys(Opcode))}`)
   }
   if (path !== undefined) {
     if (typeof path !== 'string') refuse('path is a glob')

@@ -37,7 +37,7 @@ export function parseFaultWords(text: string): Record<string, unknown> {
         spec['delay'] = parseDelay(word, value)
         break
       default:
-        refuse(`unknown word '${key}' of a fault`)
+        refuse(`unknown word '${key}' of a fault: there are ${allWords.join(', ')}`)
     }
   }
   if (Object.keys(hold).length > 0) spec['hold'] = { timeoutMs: DEFAULT_TIMEOUT_MS, ...hold }
@@ -45,6 +45,11 @@ export function parseFaultWords(text: string): Record<string, unknown> {
 }
 
 const DEFAULT_TIMEOUT_MS = 1000
+
+const allWords = [
+  ...['opcode', 'path', 'probability', 'limit'],
+  ...['hold', 'timeout-ms', 'delay-ms', 'errno', 'short-bytes', 'violation'],
+] as const
 
 /** Formats a specification in the notation that `parseFaultWords` reads. */
 export function faultWords(spec: FaultSpec): string {

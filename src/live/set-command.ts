@@ -1,6 +1,6 @@
 import { messageOf } from '../basics/errors.js'
+import { nearestName } from '../basics/nearest-name.js'
 import { cacheChoices } from '../config/cache-options.js'
-import { nearestName } from '../config/nearest-name.js'
 import type { OptionValue } from '../config/option-spec.js'
 import { type OptionName, optionsByName } from '../config/option-table.js'
 import { OptionValues } from '../config/option-values.js'

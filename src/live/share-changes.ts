@@ -93,7 +93,7 @@ function expectAddable(config: ShareConfig, sealed: boolean): void {
 
 /** Finds a share by its name; a single one needs no name. Throws UserError. */
 function shareCalled(name: string | undefined, shares: readonly DescribedShare[]): DescribedShare {
-  const names = shares.map((share) => share.name).join(', ')
+  const names = shares.map((share) => `${share.name} (${share.config.directory})`).join(', ')
   const found = name === undefined ? shares : shares.filter((share) => share.name === name)
   const [share, ...others] = found
   if (share === undefined) throw new UserError(`no share is called '${name ?? ''}'. There are: ${names}`)

@@ -1,4 +1,4 @@
-import { nearestName } from '../config/nearest-name.js'
+import { nearestName } from '../basics/nearest-name.js'
 import { UserError } from '../config/user-error.js'
 
 /** Names of capabilities(7) by number, without CAP_. */

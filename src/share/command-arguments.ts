@@ -1,5 +1,6 @@
 import { Opcode } from 'virtio-fs-ts/protocol'
 import { messageOf } from '../basics/errors.js'
+import { nearestName } from '../basics/nearest-name.js'
 import { FaultSpecError } from '../inspect/fault-spec.js'
 import { compileGlob } from '../io-mode/open-rules.js'
 
@@ -27,7 +28,8 @@ export function namesToNumbers(
   if (!Array.isArray(names)) throw new CommandError(`expected a list of ${what} names`)
   return names.map((name) => {
     const number = typeof name === 'string' && Object.hasOwn(table, name) ? table[name] : undefined
-    if (number === undefined) throw new CommandError(`no such ${what}: '${name}'`)
+    if (number === undefined)
+      throw new CommandError(`no such ${what}: '${name}'${nearestName(`${name}`, Object.keys(table))}`)
     return number
   })
 }

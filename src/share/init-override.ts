@@ -6,7 +6,11 @@ export function parseInitOverride(argument: unknown): InitOverride {
   if (argument === undefined || argument === null) return noOverride
   const { on, off, minor, ...others } = checkedObject(argument)
   for (const key of Object.keys(others)) throw new CommandError(`unknown key '${key}': on, off and minor`)
-  return { on: flagBits(on), off: flagBits(off), minor: minor === undefined ? undefined : wholeNumber(minor) }
+  return {
+    on: initFlagBits(on),
+    off: initFlagBits(off),
+    minor: minor === undefined ? undefined : wholeNumber(minor),
+  }
 }
 
 function wholeNumber(minor: unknown): number {
@@ -20,7 +24,8 @@ export function describeInitOverride({ on, off, minor }: InitOverride): object |
   return { on: initFlagNames(on), off: initFlagNames(off), minor }
 }
 
-function flagBits(names: unknown): bigint {
+/** Returns the bits of INIT flags given by name. Throws CommandError. */
+export function initFlagBits(names: unknown): bigint {
   if (names === undefined) return 0n
   return namesToNumbers(names, InitFlag, 'INIT flag').reduce((word, bit) => word | (1n << BigInt(bit)), 0n)
 }

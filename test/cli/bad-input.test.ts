@@ -118,7 +118,22 @@ const mistakes: Readonly<Record<string, readonly [args: readonly string[], compl
     /--fault: no such opcode: 'WRITEE'/,
   ],
   'a fault that is none': [[...share, '--fault', 'nonsense'], "--fault: expected key=value, got 'nonsense'"],
-  'an unknown INIT flag': [[...share, '--init-on', 'FOO'], /no such INIT flag: 'FOO'/],
+  'an unknown word of a fault': [
+    [...share, '--fault', 'opcodee=WRITE,errno=EIO'],
+    "--fault: unknown word 'opcodee' of a fault: there are opcode, path, probability, limit, hold, timeout-ms, delay-ms, errno, short-bytes, violation",
+  ],
+  'an unknown INIT flag': [
+    [...share, '--init-on', 'ASYNC_DIOO'],
+    "--init-on: no such INIT flag: 'ASYNC_DIOO' (did you mean ASYNC_DIO?)",
+  ],
+  'an INIT flag to leave out that is none': [
+    [...share, '--init-off', 'FOO'],
+    "--init-off: no such INIT flag: 'FOO'",
+  ],
+  'a translation of no type': [
+    [...share, '--translate-uid', 'foo'],
+    "--translate-uid: 'foo': type 'foo' is not one of guest, host, squash-guest, squash-host, forbid-guest, map",
+  ],
   'an unknown word of --share': [
     ['--share', `${shareWords},cachee=never`],
     "--share: unknown option 'cachee' (did you mean cache?)",
@@ -157,7 +172,7 @@ const mistakes: Readonly<Record<string, readonly [args: readonly string[], compl
   ],
   'two shares with one trace': [
     ['--share', shareWords, '--share', `path=${directory},socket=${path('other')}`, '--trace', path('trace')],
-    /trace .*: another share is traced there already/,
+    `--share: trace ${path('trace')}: another share is traced there already: put trace= into the --share that needs it`,
   ],
   'a trace that would replace a device': [
     [...share, '--trace', '/dev/full'],
@@ -213,13 +228,29 @@ const mistakes: Readonly<Record<string, readonly [args: readonly string[], compl
   'no TOML': [['--config', configFile('syntax.toml', '[[share]')], /syntax\.toml:1: /],
   'ctl without a command': [
     ['ctl', '--control-socket', path('none')],
-    "ctl: missing required argument 'command'",
+    'ctl: <command> is missing: "virtiofsd-ts ctl --help" explains it',
+  ],
+  'ctl without a socket': [
+    ['ctl', 'state'],
+    'ctl: --control-socket <path> is missing: the path that the running process was given',
+  ],
+  'top without a socket': [
+    ['top', '--once'],
+    'top: --control-socket <path> is missing: the path that the running process was given',
+  ],
+  'ctl with an option that has no value': [
+    ['ctl', 'state', '--control-socket'],
+    'ctl: --control-socket needs a value: <path>',
   ],
   'ctl with nobody there': [
     ['ctl', '--control-socket', path('none'), 'shares'],
     `ctl: nobody answers at ${path('none')} (ENOENT)`,
   ],
-  'no trace': [['trace', path('none')], `trace: ${path('none')} cannot be read (ENOENT)`],
+  'no trace': [
+    ['trace', path('none')],
+    `trace: ${path('none')}: no such file: the device makes it at the first request`,
+  ],
+  'a trace that is a directory': [['trace', directory], `trace: ${directory} cannot be read (EISDIR)`],
   'a file that is no trace': [['trace', path('file')], `trace: ${path('file')}: not a trace of virtiofsd-ts`],
   'an unknown open flag': [
     ['check-config', ...share, 'a', 'O_FOO'],

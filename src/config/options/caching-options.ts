@@ -90,6 +90,6 @@ export const cachingOptions = [
     argument: 'seconds',
     kind: seconds,
     scope: 'share',
-    text: 'how long the guest may remember that a name does not exist (0: not at all)',
+    text: 'how long the guest may remember that a name does not exist; by default not at all',
   },
 ] as const satisfies readonly OptionSpec[]

@@ -40,8 +40,9 @@ export const posixOptions = [
   {
     name: 'killpriv-v2',
     kind: flag,
+    negated: true,
     scope: 'share',
-    text: 'the device clears set-user-id and set-group-id bits, so the guest sends no request before each write',
+    text: 'let the guest clear set-user-id and set-group-id bits, with a request before each write; by default the device clears them',
     default: true,
   },
   {

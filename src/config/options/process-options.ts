@@ -36,7 +36,7 @@ export const processOptions = [
     argument: 'n',
     kind: { type: 'count', min: 1, max: 4096, unit: 'threads' },
     scope: 'process',
-    text: 'as many shares have a thread each; if there are more, they live together on so many threads. By default one for each processor that the process may use',
+    text: 'the most threads that serve shares. If there are more shares than threads, several shares are served on one thread. By default one for each processor that the process may use',
   },
   {
     name: 'own-thread',
@@ -49,7 +49,7 @@ export const processOptions = [
     argument: 'n',
     kind: { type: 'count', min: 1, max: 64, unit: 'threads' },
     scope: 'share',
-    text: 'the most threads that serve the request queues of a share, if its front-end offers several. By default one for two processors, at most 4',
+    text: 'the most threads that serve the request queues of a share, if its front-end offers several. By default one for every two processors, at most 4',
   },
   {
     name: 'rlimit-nofile',

@@ -69,25 +69,29 @@ interface ParsedSpec {
 
 function parseSpec(spec: string): ParsedSpec {
   const [type, ...numbers] = spec.split(':')
-  if (type === 'forbid-guest') {
-    const [from, count] = readNumbers(spec, numbers, 2)
-    return { toHost: [rangeOf(spec, from, undefined, count, false)], toGuest: [] }
+  const forward = (squash: boolean) => {
+    const [source, target, count] = readNumbers(spec, numbers, 3)
+    return rangeOf(spec, source, target, count, squash)
   }
-  const [source, target, count] = readNumbers(spec, numbers, 3)
+  const backward = () => {
+    const [source, target, count] = readNumbers(spec, numbers, 3)
+    return rangeOf(spec, target, source, count, false)
+  }
   switch (type) {
+    case 'forbid-guest': {
+      const [from, count] = readNumbers(spec, numbers, 2)
+      return { toHost: [rangeOf(spec, from, undefined, count, false)], toGuest: [] }
+    }
     case 'guest':
-      return { toHost: [rangeOf(spec, source, target, count, false)], toGuest: [] }
+      return { toHost: [forward(false)], toGuest: [] }
     case 'host':
-      return { toHost: [], toGuest: [rangeOf(spec, source, target, count, false)] }
+      return { toHost: [], toGuest: [forward(false)] }
     case 'squash-guest':
-      return { toHost: [rangeOf(spec, source, target, count, true)], toGuest: [] }
+      return { toHost: [forward(true)], toGuest: [] }
     case 'squash-host':
-      return { toHost: [], toGuest: [rangeOf(spec, source, target, count, true)] }
+      return { toHost: [], toGuest: [forward(true)] }
     case 'map':
-      return {
-        toHost: [rangeOf(spec, source, target, count, false)],
-        toGuest: [rangeOf(spec, target, source, count, false)],
-      }
+      return { toHost: [forward(false)], toGuest: [backward()] }
     default:
       throw new IdTranslationError(
         `'${spec}': type '${type}' is not one of guest, host, squash-guest, squash-host, forbid-guest, map`,

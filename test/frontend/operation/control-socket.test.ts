@@ -54,7 +54,7 @@ t.test('malformed lines and unknown commands are refused', async (t) => {
     ['null', /a request is an object/],
     ['{}', /a request has a command/],
     ['{"command":7}', /a request has a command/],
-    ['{"command":"stats"}', /unknown command 'stats'/],
+    ['{"command":"stat"}', /^unknown command 'stat' \(did you mean state\?\): "ctl --help" lists them$/],
     ['{"command":"__proto__"}', /unknown command/],
     ['{"command":"constructor"}', /unknown command/],
     ['{"command":"state","share":7}', /share is a name/],

@@ -1,8 +1,12 @@
+/** No name of ours is longer. Comparing a longer text would take long. */
+const LONGEST_NAME = 64
+
 /**
  * Suggests the name nearest to a mistyped one, or the only one with it among its words, for a message:
  * " (did you mean ...?)", or "".
  */
 export function nearestName(name: string, known: Iterable<string>): string {
+  if (name.length > LONGEST_NAME) return ''
   const names = [...known]
   const longer = names.filter((candidate) => candidate.split('-').includes(name))
   const nearest = rankedByDistance(name, names)[0] ?? (longer.length === 1 ? longer[0] : undefined)
