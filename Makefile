@@ -75,7 +75,7 @@ lab-mutants: build ## Measure which small faults in fs/fuse the lab finds (ONLY=
 	@node dist/vm/lab-mutants.js $(call option,ONLY) $(call option,JOBS) $(call option,CASES) $(if $(LONG),--long)
 
 .PHONY: check
-check: build ## Check types, lint and format, and run the unit tests (two and a half minutes)
+check: build ## Check types, lint and format, and run the unit tests (three minutes)
 	npx biome check
 	$(call tap,unit wire cli)
 
