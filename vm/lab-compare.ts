@@ -82,6 +82,7 @@ async function runLab(kernel: string, cases = '**', shares = '**'): Promise<read
     const json = join(dir.path, 'result.json')
     const args = ['--kernels', kernel, '--cases', cases, '--shares', shares, '--json', json]
     await execa(process.execPath, [LAB, ...args], { stdin: 'ignore', stdout: 2, stderr: 2, reject: false })
+    if (!existsSync(json)) throw new SetupError(`${kernel}: the lab has no result`)
     return readResult(json).kernels
   } finally {
     dir.remove()

@@ -1,13 +1,15 @@
 /** `make run`: a Linux guest with a folder of the user's on /mnt. A shell on a terminal, else a short tour. */
 import { mkdirSync, statSync } from 'node:fs'
 import { resolve } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { Command, Option } from 'commander'
 import { DEVICE_NAMES, type DeviceName, DeviceProcess } from './device/device-process.js'
-import { bootGuest, DEFAULT_KERNEL, type Guest } from './guest/guest.js'
+import { bootGuest, DEFAULT_KERNEL, type Guest, type GuestOptions } from './guest/guest.js'
 import { findKernel, KERNEL_NAMES } from './guest/kernel.js'
 import { findQemu, QEMU_NAMES } from './guest/qemu.js'
 import { parseCount, runAsProgram } from './host/command-program.js'
+import { describeExit } from './host/leashed-process.js'
 import { showProgress } from './host/progress.js'
 import { SetupError } from './host/setup-error.js'
 import { runShell } from './run/shell.js'
@@ -15,6 +17,8 @@ import { item, section, takeTour } from './run/tour.js'
 
 const TAG = 'share'
 const MOUNT_POINT = '/mnt'
+/** A device that fails takes this long to end, at most. */
+const END_MS = 1000
 const SCRATCH_DIR = fileURLToPath(new URL('../../.cache/share', import.meta.url))
 
 interface Options {
@@ -61,7 +65,7 @@ async function run(options: Options, deviceArgs: string[]): Promise<void> {
     args: [...own, ...deviceArgs],
   })
   const guest = await showProgress(`booting Linux ${options.kernel}`, () =>
-    bootGuest({
+    bootBeside(device, {
       kernel: options.kernel,
       modulesDir: options.modules,
       qemu: options.qemu,
@@ -87,6 +91,16 @@ async function run(options: Options, deviceArgs: string[]): Promise<void> {
   await guest.shutdown()
   await device.stop()
   section('The guest is off.')
+}
+
+/** Boots a guest. Rejects with the device's last output if the device has ended, because QEMU only says that it left. */
+async function bootBeside(device: DeviceProcess, options: GuestOptions): Promise<Guest> {
+  try {
+    return await bootGuest(options)
+  } catch (error) {
+    const exit = await Promise.race([device.exited, sleep(END_MS, undefined)])
+    throw exit === undefined ? error : new SetupError(describeExit(device, exit))
+  }
 }
 
 function prepareDir(dir: string | undefined): string {

@@ -36,6 +36,7 @@ export async function loadFileSystem(
   place: ModulePlace,
 ): Promise<FileTree | FileSystem> {
   const { default: exported } = (await importModule(path)) as { default?: Exported }
-  if (exported === undefined) throw new TypeError(`${path} has no default export`)
+  if (exported === undefined)
+    throw new TypeError(`${path} has no default export, such as export default () => ({ root })`)
   return typeof exported === 'function' ? await exported(options, place) : exported
 }

@@ -13,7 +13,10 @@ function runLab(...args: string[]) {
 }
 
 t.test('wrong options are one line and status 125, which says nothing about a commit', async (t) => {
-  t.match(runLab('--cases', 'nope/*'), { status: 125, stderr: [/^no case is called nope\/\*\. Cases: /] })
+  t.match(runLab('--cases', 'nope/*'), {
+    status: 125,
+    stderr: [/^no case is called nope\/\*\. There are async\/\*, /],
+  })
   t.match(runLab('--kernels', 'nope'), {
     status: 125,
     stderr: [/^no kernel nope: it is neither a file nor/],
@@ -52,6 +55,13 @@ t.test('a missing tree or commit gives no verdict', async (t) => {
     encoding: 'utf8',
   })
   t.match(bisect, { status: 125, stderr: /required option '--good <commit>' not specified/ })
+})
+
+t.test('a kernel that is none has no result to compare', async (t) => {
+  const compare = spawnSync(process.execPath, [LAB.replace('lab.js', 'lab-compare.js'), 'nope', 'nope'], {
+    encoding: 'utf8',
+  })
+  t.match(compare, { status: 125, stderr: /^no kernel nope: [^\n]*\nnope: the lab has no result\n$/ })
 })
 
 t.test('what an earlier run observed can be expected', async (t) => {

@@ -1,10 +1,11 @@
 /** File systems that a user writes, in real guests: everyday work with files in the memory example. */
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { strToU8, zipSync } from 'fflate'
 import t, { type Test } from 'tap'
 import type { Guest } from '../../vm/guest/guest.js'
@@ -16,6 +17,16 @@ import { pattern } from '../support/pattern.js'
 const LONG_MS = 300_000
 
 t.setTimeout(1_100_000)
+
+const RUN = fileURLToPath(new URL('../../vm/run.js', import.meta.url))
+
+t.test('make run says why a module serves nothing', async (t) => {
+  const module = join(tempDir(t), 'module.mjs')
+  writeFileSync(module, 'export const root = {}')
+  const run = spawnSync(process.execPath, [RUN, '--file-system', module], { encoding: 'utf8' })
+  t.equal(run.status, 2)
+  t.match(run.stderr, /virtiofsd-ts ended with status 1 .*module\.mjs has no default export/)
+})
 
 /** Boots a guest that has mounted these modules' file systems by their tags. */
 async function boot(

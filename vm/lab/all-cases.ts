@@ -79,5 +79,6 @@ export function selectCases(glob: string): readonly LabCase[] {
   const matches = picomatch(glob)
   const found = allCases.filter(({ name }) => matches(name))
   if (found.length > 0) return found
-  throw new SetupError(`no case is called ${glob}. Cases: ${allCases.map(({ name }) => name).join(', ')}`)
+  const groups = [...new Set(allCases.map(({ name }) => `${name.split('/')[0]}/*`))].sort()
+  throw new SetupError(`no case is called ${glob}. There are ${groups.join(', ')}: --list names them all`)
 }

@@ -74,10 +74,16 @@ t.test('a module that makes no file system is refused with the reason', async (t
   writeFileSync(broken, "throw new Error('a bug at the top')")
   writeFileSync(rootless, 'export default () => ({ root: () => ({}) })')
   writeFileSync(misspelt, 'export default () => ({ root: {')
+  const noExport = join(directory, 'no-export.mjs')
+  writeFileSync(noExport, 'export const root = {}')
   const run = (module: string) =>
     runProgram(['--file-system', module, '--socket-path', join(directory, 'socket'), '--sandbox', 'none'])
   t.match(run(join(directory, 'missing.mjs')).stderr, /--file-system .*missing.mjs: no such/)
   t.match(run(nothing).stderr, /the file system is \[object Object\], not an object with a root/)
+  t.match(
+    run(noExport).stderr,
+    /no-export\.mjs has no default export, such as export default \(\) => \(\{ root \}\)/,
+  )
   t.match(run(rootless).stderr, /root is a function, not a node/)
   t.match(
     run(misspelt).stderr,
