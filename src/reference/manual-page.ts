@@ -23,7 +23,7 @@ const signals: readonly (readonly [string, string])[] = [
   ['SIGHUP', 'Reads the file of --config again. Without --config it ends the process.'],
   [
     'SIGUSR2',
-    'Starts the program again, which goes on in the place of this process while guests stay connected: as "virtiofsd-ts ctl replace". A share that is alone in a sandbox needs --control-socket or --config for this.',
+    'Starts the program again, which goes on in the place of this process while guests stay connected: as "virtiofsd-ts ctl replace". Without a sandbox the process needs --control-socket or --config for this.',
   ],
 ]
 
