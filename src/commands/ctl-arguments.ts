@@ -1,14 +1,25 @@
 import { resolve } from 'node:path'
 import { messageOf } from '../basics/errors.js'
 import { UserError } from '../config/user-error.js'
+import { changeCommands, ownCommands, shareCommands } from '../control/control-commands.js'
 import { parseFaultWords } from '../inspect/fault-words.js'
+
+/** Commands that do nothing without an argument. */
+const needsArgument = ['set', 'share-add', 'inspect', 'trace', 'fault-add', 'fault-remove', 'withhold']
+
+/** What the help says of each command. */
+const purposes: Readonly<Record<string, string>> = { ...ownCommands, ...changeCommands, ...shareCommands }
 
 /**
  * Parses the argument of a control command: JSON, or short words such as `on`, `top=5,sort=writes` and
  * `LSEEK+SYNCFS`. Throws UserError.
  */
 export function parseCtlArgument(command: string, text: string | undefined): unknown {
-  if (text === undefined) return undefined
+  if (text === undefined) {
+    if (needsArgument.includes(command))
+      throw new UserError(`ctl: ${command} needs an argument: ${purposes[command]}`)
+    return undefined
+  }
   // A share may be called 7.
   if (command === 'share-remove') return text
   try {

@@ -78,7 +78,7 @@ export function checkFaultSpec(value: unknown, unsafeAllowed: boolean): FaultSpe
   if (outcomes.length > 1) refuse('a fault has one of errno, shortBytes and violation')
   if (spec.hold !== undefined && spec.delay !== undefined) refuse('a fault has one of hold and delay')
   if (outcomes.length === 0 && spec.hold === undefined && spec.delay === undefined) {
-    refuse('a fault needs an effect: hold, delay, errno, shortBytes or violation')
+    refuse('a fault needs an effect: hold, delay-ms, errno, short-bytes or violation')
   }
   return spec
 }

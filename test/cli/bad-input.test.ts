@@ -230,6 +230,10 @@ const mistakes: Readonly<Record<string, readonly [args: readonly string[], compl
     ['ctl', '--control-socket', path('none')],
     'ctl: <command> is missing: "virtiofsd-ts ctl --help" explains it',
   ],
+  'a command of ctl without its argument': [
+    ['ctl', '--control-socket', path('none'), 'withhold'],
+    'ctl: withhold needs an argument: OPCODE+OPCODE: answer these with ENOSYS, and no others; none: answer all',
+  ],
   'ctl without a socket': [
     ['ctl', 'state'],
     'ctl: --control-socket <path> is missing: the path that the running process was given',
