@@ -312,11 +312,11 @@ t.test('wrong arguments of trace are refused', async (t) => {
     [['--opcode', 'FOO'], /no such opcode: 'FOO'/],
     [['--slower-than', 'x'], /--slower-than x: not a number/],
     [['--sloewr-than', 'x'], /unknown option '--sloewr-than' \(Did you mean --slower-than\?\)/],
-    [['--path'], /'--path <glob>' argument missing/],
+    [['--path'], /trace: --path needs a value: <glob>/],
     [['--path', '['], /--path \[: Missing closing/],
     [['--from', 'noon'], /--from noon: not a time/],
     [['--by', 'name'], /--by is one of opcode, path, node, queue, pid/],
-    [[`${file}.1`], /file cannot be read \(ENOENT\)/],
+    [[`${file}.1`], /file: no such file: the device makes it at the first request/],
   ] as const) {
     const { status, stderr } = runProgram(['trace', file, ...args])
     t.equal(status, 2)
