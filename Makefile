@@ -5,9 +5,28 @@ SHELL := /bin/bash
 
 STAMP := node_modules/.package-lock.json
 
+# A line for each target, and below it the variables that it takes: what stands in brackets at the end of its comment.
+define HELP
+  function wrap(text,  n, words, i, line) {
+    n = split(text, words, " ")
+    for (i = 1; i <= n; i++) {
+      if (length(line) + length(words[i]) > 76) { printf "%20s%s\n", "", line; line = "" }
+      line = line words[i] " "
+    }
+    printf "%20s%s\n", "", line
+  }
+  {
+    text = $$2; variables = ""
+    if (match(text, / \([^()]*=.*\)$$/)) { variables = substr(text, RSTART + 2, RLENGTH - 3); text = substr(text, 1, RSTART - 1) }
+    printf "%-18s  %s\n", $$1, text
+    if (variables != "") wrap(variables)
+  }
+endef
+export HELP
+
 .PHONY: help
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
+	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' "$$HELP"
 
 # What is installed already is not installed again because a file has a new date.
 INSTALLED := node_modules/.installed-lock.json
@@ -49,7 +68,7 @@ build: native/build/native.node $(IOCTL_NAPI) $(TAP) ## Build the addon, compile
 	@node dist/src/reference/write-manual.js dist/virtiofsd-ts.1
 
 .PHONY: run
-run: build ## Boot a Linux guest with DIR, or the file system of a module FILE_SYSTEM, on /mnt (KERNEL=6.1, 6.12, 7 or a bzImage; QEMU=, DEVICE=, ARGS=): a shell, or without a terminal a few checks
+run: build ## Boot a Linux guest with a folder, or the file system of a module, on /mnt: a shell, or without a terminal a few checks (KERNEL=6.1, 6.12, 7 or a bzImage; DIR=, FILE_SYSTEM=, QEMU=, DEVICE=, ARGS=)
 	@node dist/vm/run.js $(foreach name,DIR FILE_SYSTEM KERNEL MODULES QEMU DEVICE MEMORY CPUS,$(call option,$(name))) $(if $(ARGS),-- $(ARGS))
 
 # DIR=path becomes --dir 'path', KERNEL_IMAGE=path becomes --kernel-image 'path'
