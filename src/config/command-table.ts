@@ -6,7 +6,7 @@ export interface CommandSpec {
 
 export const commandTable = [
   { name: 'check-config', text: 'explain a configuration, and which rule wins for a path' },
-  { name: 'ctl', text: 'query and change a running virtiofsd-ts, or make it fail on purpose' },
+  { name: 'ctl', text: 'query or change a running process, or make it fail on purpose' },
   { name: 'top', text: 'show what running shares do, second by second' },
   { name: 'trace', text: 'print what --trace recorded' },
   { name: 'bench', text: 'measure guest I/O beside another device (from a checkout)' },
