@@ -28,12 +28,19 @@ async function start(t: Test, args: readonly string[] = []) {
 }
 
 t.test('it prints the QEMU arguments that attach the share, as JSON off a terminal', async (t) => {
-  const { socketPath, directory, ready } = await start(t, ['--tag', 'my,tag'])
+  const { socketPath, directory, ready } = await start(t, ['--tag', 'my,tag', '--queue-threads', '1'])
   t.equal(ready.directory, directory)
   t.equal(
     ready.qemu,
     `-m 4G -object memory-backend-memfd,id=mem,size=4G,share=on -numa node,memdev=mem -chardev socket,id=fs0,path=${socketPath.replace(',', ',,')} -device vhost-user-fs-pci,queue-size=1024,chardev=fs0,tag=my,,tag`,
   )
+})
+
+t.test('the QEMU arguments offer a queue to each thread that may serve one', async (t) => {
+  const { ready } = await start(t, ['--queue-threads', '3'])
+  t.match(ready.qemu, /-device vhost-user-fs-pci,.*,tag=share,num-request-queues=3$/)
+  const { ready: alone } = await start(t, ['--queue-threads', '3', '--flock'])
+  t.match(alone.qemu, /,tag=share$/, 'one thread serves all queues')
 })
 
 t.test('it says if io_uring or threads do the work that would block', async (t) => {
