@@ -92,7 +92,10 @@ export class Device {
     const state = mkdtempSync(join(tmpdir(), 'vfs-'))
     const { launcher = [], sandbox = 'none', owner } = options
     if (owner !== undefined) for (const path of [directory, state]) chownSync(path, owner, owner)
-    const device = new Device(directory, state, [...ownFileSystem, ...args, '--sandbox', sandbox], launcher)
+    // On every machine the same, whatever the number of processors.
+    const threads = args.includes('--queue-threads') ? [] : ['--queue-threads', '1']
+    const all = [...ownFileSystem, ...threads, ...args, '--sandbox', sandbox]
+    const device = new Device(directory, state, all, launcher)
     t.teardown(async () => {
       const { exitCode, signalCode } = device.process
       if (device.hasExited && exitCode !== 0 && !device.endIsKnown) {
