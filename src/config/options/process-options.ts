@@ -36,7 +36,7 @@ export const processOptions = [
     argument: 'n',
     kind: { type: 'count', min: 1, max: 4096, unit: 'threads' },
     scope: 'process',
-    text: 'the most threads that serve shares. If there are more shares than threads, several shares are served on one thread. By default one for each processor that the process may use',
+    text: 'up to this many shares have a thread each; more shares are divided among this many threads. By default one for each processor that the process may use',
   },
   {
     name: 'own-thread',
