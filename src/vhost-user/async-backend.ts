@@ -1,10 +1,9 @@
 import { performance } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { BackendOptions } from './backend.js'
+import type { AsyncBackendOptions } from './backend-options.js'
 import { checkDevice, type DeviceHost, type VhostUserDevice } from './device.js'
 import { EventLoop } from './event-loop.js'
 import { type Logger, silentLogger } from './logger.js'
-import type { Neighbours } from './neighbours.js'
 import { ServedFrontEnd } from './served-front-end.js'
 import { Connection } from './session/connection.js'
 import { type HandedConnection, HandedFds, type HandedRing } from './session/handed-session.js'
@@ -12,22 +11,6 @@ import type { LentQueues, QueueLender } from './session/lent-queues.js'
 
 /** A back-end that settles looks this often at the calls that the host carries out. */
 const SETTLE_LOOK_MS = 2
-
-export interface AsyncBackendOptions extends BackendOptions {
-  /**
-   * How long a stopping ring, or memory to be removed, waits for requests in flight before they are cancelled, in
-   * milliseconds. The front-end waits as long. Default 2000. Give Infinity for a device that ends its requests in time by
-   * itself: see `VhostUserDevice.hurry`.
-   */
-  readonly stopTimeoutMs?: number
-  /**
-   * False for a device whose requests in flight are completed without promises or other work of Node's loop. Default true:
-   * while requests are in flight, that loop comes round after each batch.
-   */
-  readonly usesPromises?: boolean
-  /** The devices on this thread, which take turns. Default: this one is alone. */
-  readonly neighbours?: Neighbours
-}
 
 /**
  * Serves one device to one front-end at a time from Node's own event loop, on the main thread or in a worker.

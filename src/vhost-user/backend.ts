@@ -1,29 +1,17 @@
 import { performance } from 'node:perf_hooks'
+import type { BackendOptions } from './backend-options.js'
 import { checkDevice, type DeviceHost, type VhostUserDevice } from './device.js'
 import { mustSucceed } from './errors.js'
 import { EventLoop } from './event-loop.js'
 import { FaultLog, type Logger, silentLogger } from './logger.js'
-import type { LeftOutMarks } from './memory/dirty-log.js'
 import { RingLoop } from './rings/ring-loop.js'
 import { RingServer } from './rings/ring-server.js'
 import { BackendSession } from './session/backend-session.js'
 import { Connection } from './session/connection.js'
 import { type HandedConnection, HandedFds, type HandedRing } from './session/handed-session.js'
-import { type LentQueues, prepareFor, type QueueKeeper, type QueueLender } from './session/lent-queues.js'
+import { type LentQueues, prepareFor, type QueueLender } from './session/lent-queues.js'
 import { watchForLoss } from './session/memory-loss.js'
 import { receiveMessages } from './session/receive-messages.js'
-
-export interface BackendOptions {
-  /** The longest spin on the rings before the thread sleeps, in microseconds. Default 50; 0 never spins. */
-  readonly pollUs?: number
-  readonly logger?: Logger
-  /** Polled together with the rings. Pass your own to add descriptors or to stop the back-end. */
-  readonly loop?: EventLoop
-  /** For tests of the dirty log: marks to leave out. */
-  readonly leftOutMarks?: LeftOutMarks
-  /** Lends queues to other threads: see QueueLender. */
-  readonly queueKeeper?: QueueKeeper
-}
 
 /**
  * Serves one device to one front-end at a time. Blocks the calling thread meanwhile, so no promise completes there.

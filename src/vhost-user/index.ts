@@ -1,6 +1,7 @@
 /** vhost-user back-ends: any virtio device class, served to a virtual machine from Node.js. */
-export { AsyncBackend, type AsyncBackendOptions } from './async-backend.js'
-export { Backend, type BackendOptions } from './backend.js'
+export { AsyncBackend } from './async-backend.js'
+export { Backend } from './backend.js'
+export type { AsyncBackendOptions, BackendOptions } from './backend-options.js'
 export type { DeviceHost, StateLoader, VhostUserDevice } from './device.js'
 export { ProtocolError, type ProtocolErrorCode, StateError, SystemCallError } from './errors.js'
 export { EventLoop } from './event-loop.js'

@@ -1,5 +1,5 @@
 import * as native from 'virtiofsd-ts-native'
-import type { BackendOptions } from './backend.js'
+import type { BackendOptions } from './backend-options.js'
 import { checkDevice, type VhostUserDevice } from './device.js'
 import { mustSucceed } from './errors.js'
 import { EventLoop } from './event-loop.js'

@@ -1,5 +1,6 @@
 import * as native from 'virtiofsd-ts-native'
-import { Backend, type BackendOptions } from './backend.js'
+import { Backend } from './backend.js'
+import type { BackendOptions } from './backend-options.js'
 import type { VhostUserDevice } from './device.js'
 import { mustSucceed } from './errors.js'
 import { listenAt } from './listen-at.js'

@@ -1,6 +1,6 @@
 import { performance } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { AsyncBackendOptions } from './async-backend.js'
+import type { AsyncBackendOptions } from './backend-options.js'
 import type { VhostUserDevice } from './device.js'
 import { mustSucceed, RequestsUnderWay, StateError } from './errors.js'
 import type { EventLoop } from './event-loop.js'
