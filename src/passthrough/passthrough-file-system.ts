@@ -4,9 +4,7 @@ import {
   type FileSystem,
   FUSE_ROOT_ID,
   HandleTable,
-  has,
   type InitAgreement,
-  InitFlag,
   type Introspection,
   type Operation,
   type Request,
@@ -106,8 +104,6 @@ export class PassthroughFileSystem implements FileSystem {
   private readonly directories: DirectoryOperations
   private readonly ioctls: IoctlOperations
   private readonly locks: LockOperations
-  /** False: other threads would not see the locks of this one, and the guest has not agreed on any. */
-  private hasLocks = true
   private readonly xattrs: XattrOperations
   /** True for extended attributes if they are served, and for POSIX ACLs if the host supports them. */
   readonly keeps: { readonly xattrs: boolean; readonly acls: boolean }
@@ -172,9 +168,6 @@ export class PassthroughFileSystem implements FileSystem {
     labels.begin(agreement)
     caller.begin(agreement)
     this.xattrs.begin(agreement)
-    const { flags } = agreement
-    this.hasLocks =
-      this.space === undefined || has(flags, InitFlag.POSIX_LOCKS) || has(flags, InitFlag.FLOCK_LOCKS)
     if (this.servesFirst) this.openRoot()
     else this.lookAgain()
   }
@@ -319,9 +312,10 @@ export class PassthroughFileSystem implements FileSystem {
   copyFileRange = (request: Request) => this.data.copyFileRange(request)
   copyFileRange64 = (request: Request) => this.data.copyFileRange64(request)
   ioctl = (request: Request) => this.ioctls.ioctl(request)
-  getlk = (request: Request) => (this.hasLocks ? this.locks.getlk(request) : -ENOSYS)
-  setlk = (request: Request) => (this.hasLocks ? this.locks.setlk(request) : -ENOSYS)
-  setlkw = (request: Request) => (this.hasLocks ? this.locks.setlkw(request) : -ENOSYS)
+  // The first thread alone serves a guest that has agreed on locks. Another thread would keep them from the first one.
+  getlk = (request: Request) => (this.servesFirst ? this.locks.getlk(request) : -ENOSYS)
+  setlk = (request: Request) => (this.servesFirst ? this.locks.setlk(request) : -ENOSYS)
+  setlkw = (request: Request) => (this.servesFirst ? this.locks.setlkw(request) : -ENOSYS)
   syncfs = (request: Request) => this.files.syncfs(request)
 
   opendir = (request: Request) => this.directories.opendir(request)
