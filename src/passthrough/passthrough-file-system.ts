@@ -375,7 +375,7 @@ function partsOf(options: PassthroughOptions, rootFd: number, shared: SharedSpac
     leftovers,
     hosts,
     finder: new InodeFinder(inodes, hosts, opener, budget, options, paths),
-    caller: new Caller(identities),
+    caller: new Caller(identities, options.report),
     privileges: new Privileges(
       procFd,
       identities,

@@ -34,7 +34,10 @@ export class Caller {
   /** True if the guest leaves its umask to the device, so that default ACLs take precedence over it. */
   private appliesUmask = false
 
-  constructor(private readonly identities: Identities) {
+  constructor(
+    private readonly identities: Identities,
+    private readonly report: (kind: string, fields: object) => void,
+  ) {
     const both = CAP_SETGID | CAP_SETUID
     this.canSwitch = (native.capabilities() & both) === both
     // The groups of this process must not help a guest user: from here on it only takes on the caller's groups.
@@ -58,7 +61,8 @@ export class Caller {
     if (!this.isOwn(uid, gid)) {
       const result = native.credentialsEnter(uid, gid, this.canSwitch ? this.groupOf(request) : NO_GROUP)
       // An id that the user namespace does not have is EINVAL, as the one that stands for none.
-      if (result === -EINVAL && uid !== NO_ID && gid !== NO_ID) return -EPERM
+      const isUnknown = result === -EINVAL && uid !== NO_ID && gid !== NO_ID
+      if (isUnknown || result === -EPERM) return this.refuse(uid, gid)
       if (result < 0) return result
       this.entered = true
     }
@@ -67,6 +71,16 @@ export class Caller {
       this.masked = true
     }
     return 0
+  }
+
+  /** Reports that this process may not become a user with a group, or that nobody may here. */
+  private refuse(uid: number, gid: number): number {
+    this.report('nothing can be made as this user and group of the guest, which gets EPERM', {
+      uid,
+      gid,
+      hint: 'run the device as root, give --uid-map and --gid-map, or --map-to-me for files of one user',
+    })
+    return -EPERM
   }
 
   /** Returns true if this thread, as it is, acts for a user and a group of the host. */

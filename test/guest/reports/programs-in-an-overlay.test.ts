@@ -30,7 +30,13 @@ getcap /tmp/merged/1644
 chown 1001 /tmp/merged/6755
 stat -c %a:%u /tmp/merged/6755
 umount /tmp/merged
-rm -r /tmp/lower`
+rm -r /tmp/lower
+# Whoever changes a program itself takes its privileges.
+echo text > program; chown 1000 program; chmod 6755 program; setcap cap_net_raw+ep program
+getcap program
+chown 1002 program
+stat -c %a:%u program; getcap program
+setcap cap_net_raw+ep program; truncate -s 1 program; getcap program`
 
 t.setTimeout(600_000)
 
@@ -56,7 +62,13 @@ for (const { kernel, qemu } of pairs) {
     for (const { tag } of shares)
       t.same(
         (await guest.output(root.command(script(tag)))).trim().split('\n'),
-        [...modes.map((mode) => `${mode}:1000:1000`), '/tmp/merged/1644 cap_net_raw=ep', '755:1001'],
+        [
+          ...modes.map((mode) => `${mode}:1000:1000`),
+          '/tmp/merged/1644 cap_net_raw=ep',
+          '755:1001',
+          'program cap_net_raw=ep',
+          '755:1002',
+        ],
         tag,
       )
     await guest.mount('generated', '/generated')
