@@ -86,6 +86,7 @@ const notReaders = [
   'writeHeader',
   'writeLenBytes',
   'writeName',
+  'writeEntryTimeout',
   'writeNothing',
   'paddedBytes',
   'regionAt',

@@ -202,16 +202,21 @@ t.test('attributes are written from what statx gave', async (t) => {
 })
 
 t.test('an entry has a header, and a name that is not there is all zeros', async (t) => {
+  const { golden } = structs['fuse_entry_out']
   checkWordWriter(
     t,
     (words, w) => wire.EntryOut.writeHead(words, w, 0x1020304050607, 0x1_0000_0009, 86_400.5, 2.25),
-    structs['fuse_entry_out'].golden,
+    golden,
   )
   checkWordWriter(
     t,
     (words, w) => wire.EntryOut.writeNothing(words, w, 1.5),
     `${'00 '.repeat(16)} 01 00 00 00 00 00 00 00 ${'00 '.repeat(8)} 00 65 cd 1d ${'00 '.repeat(92)}`,
   )
+  const words = new Int32Array(bytesOf(golden).length >> 2)
+  wire.EntryOut.writeHead(words, 0, 0x1020304050607, 0x1_0000_0009, 7, 2.25)
+  wire.EntryOut.writeEntryTimeout(words, 0, 86_400.5)
+  t.same(new Uint8Array(words.buffer), bytesOf(golden), 'another time for the name changes nothing else')
   t.same([wire.EntryOut.ATTR_AT, wire.AttrOut.ATTR_AT], [40, 16])
 })
 
