@@ -42,6 +42,8 @@ CONF
 prebuild() {
   local gcc=$3-linux-gnu-gcc out=prebuilds/linux-$1 made=build/prebuild-$1 musl
   command -v "$gcc" > /dev/null || { echo "$gcc is missing: install gcc-${3/_/-}-linux-gnu" >&2; exit 1; }
+  "$gcc" -E -include stdint.h -x c /dev/null > /dev/null 2>&1 ||
+    { echo "$gcc finds no C library: install libc6-dev-$2-cross" >&2; exit 1; }
   musl=$(fetch_musl "$2")
   mkdir -p "$made" "$out"
   sed "s# /usr/# $musl/usr/#g; s#-L/usr/#-L$musl/usr/#g" "$musl/usr/lib/$3-linux-musl/musl-gcc.specs" > "$made/specs"

@@ -2,10 +2,10 @@
  * A front-end truncates the file of its guest's memory, or of its log: an access beyond its new end raises SIGBUS in
  * the device. The front-end is disconnected. The process and its other shares go on.
  */
-import { ftruncateSync, openSync } from 'node:fs'
+import { ftruncateSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { FrontendRequest } from 'vhost-user-ts/frontend'
 import { featureBits, VirtioFeature } from '#vhost-user/protocol'
 import { LogBase } from '#vhost-user/session/wire'
@@ -15,6 +15,8 @@ import { ROOT_ID } from '../support/fuse/fuse-abi.js'
 import { REQUEST_QUEUE } from '../support/fuse/fuse-client.js'
 import type { FuseGuest } from '../support/fuse/fuse-guest.js'
 import { mount } from '../support/fuse/mount.js'
+import { mustBeClosed } from '../support/fuse/must-be-closed.js'
+import { MemoryFiles } from '../support/host/memory-files.js'
 import { tempDir } from '../support/host/temp-dir.js'
 
 const MIB = 1 << 20
@@ -26,33 +28,8 @@ const kinds: Readonly<Record<string, { args?: readonly string[]; sandbox?: 'name
   'a file system of promises': { args: ['--file-system', PROMISES] },
 }
 
-/** Makes files that can be truncated, unlike those of QEMU's memory-backend-memfd. */
-class Files {
-  readonly fds: number[] = []
-  private readonly directory: string
-
-  constructor(t: Test) {
-    this.directory = tempDir(t)
-  }
-
-  readonly make = (sizeBytes: number): number => {
-    const fd = openSync(join(this.directory, `${this.fds.length}`), 'w+')
-    ftruncateSync(fd, sizeBytes)
-    this.fds.push(fd)
-    return fd
-  }
-}
-
 function kick(fs: FuseGuest): void {
   fs.frontend.queues[REQUEST_QUEUE].kick()
-}
-
-/** Waits until the device has closed the connection. */
-function mustBeClosed(t: Test, fs: FuseGuest): void {
-  t.throws(() => {
-    for (;;) fs.frontend.getU64(FrontendRequest.GET_FEATURES)
-  }, /closed the connection|EPIPE/)
-  fs.close()
 }
 
 for (const [kind, { args = [], ...options }] of Object.entries(kinds)) {
@@ -63,7 +40,7 @@ for (const [kind, { args = [], ...options }] of Object.entries(kinds)) {
     const neighbour = mount(t, { socketPath: socket })
     const heldBefore = device.fdCount()
 
-    const attacks: Readonly<Record<string, (fs: FuseGuest, files: Files) => void>> = {
+    const attacks: Readonly<Record<string, (fs: FuseGuest, files: MemoryFiles) => void>> = {
       'all of memory': (fs, { fds }) => {
         ftruncateSync(fds[0], 0)
         kick(fs)
@@ -98,7 +75,7 @@ for (const [kind, { args = [], ...options }] of Object.entries(kinds)) {
       // A device that cannot be migrated has no log.
       if (name === 'the log' && args.length > 0) continue
       await t.test(name, async (t) => {
-        const files = new Files(t)
+        const files = new MemoryFiles(t)
         const fs = mount(t, device, { regionBytes: [MEMORY_BYTES], makeMemory: files.make })
         attack(fs, files)
         mustBeClosed(t, fs)

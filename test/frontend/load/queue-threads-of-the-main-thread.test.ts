@@ -1,17 +1,15 @@
 /** The main thread serves a share, and lends its queues to other threads. */
-import { ftruncateSync, openSync, readdirSync, readFileSync, truncateSync } from 'node:fs'
-import { join } from 'node:path'
+import { readdirSync, readFileSync } from 'node:fs'
 import t from 'tap'
 import { FrontendRequest } from 'vhost-user-ts/frontend'
 import { Device, sleep } from '../../support/device/device.js'
 import { frontEndEvents } from '../../support/device/front-end-events.js'
-import { AppendLoad } from '../../support/fuse/append-load.js'
-import { Op, ROOT_ID } from '../../support/fuse/fuse-abi.js'
-import { EMPTY } from '../../support/fuse/fuse-client.js'
+import { underLoad } from '../../support/device/under-load.js'
+import { ROOT_ID } from '../../support/fuse/fuse-abi.js'
 import type { FuseGuest } from '../../support/fuse/fuse-guest.js'
-import { concat, u32, u64 } from '../../support/fuse/fuse-wire.js'
 import { mount } from '../../support/fuse/mount.js'
-import { tempDir } from '../../support/host/temp-dir.js'
+import { mustBeClosed } from '../../support/fuse/must-be-closed.js'
+import { MemoryFiles } from '../../support/host/memory-files.js'
 
 t.setTimeout(180_000)
 
@@ -68,24 +66,11 @@ for (const [what, happens] of Object.entries(frontEndEvents)) {
   t.test(`${what}, under load`, async (t) => {
     const device = await Device.start(t, args, sandboxed)
     const fs = mount(t, device, options)
-    const load = new AppendLoad(device, fs, 'load')
-    const file = fs.create(ROOT_ID, 'synced', 2)
-    const syncArgs = concat(u64(file.handle), u32(0, 0))
-    const sync = { opcode: Op.FSYNC, nodeid: file.nodeid, args: syncArgs, reply: EMPTY }
-    for (let round = 0; round < ROUNDS; round++) {
-      await inUse(device, fs, THREADS)
-      // The host carries these out in the background.
-      const synced = QUEUES.flatMap((queue) => [fs.start(sync, queue), fs.start(sync, queue)])
-      for (const queue of QUEUES) load.submit(10 + ((round * queue) % 10), queue)
-      happens(fs)
-      for (const queue of QUEUES) load.submit(1, queue)
-      for (const queue of QUEUES) load.collect(queue)
-      synced.forEach((call, n) => {
-        while (call.reply === undefined) fs.finish(QUEUES[n >> 1])
-        t.equal(call.reply.error, 0)
-      })
-    }
-    load.assertExact()
+    await underLoad(t, device, fs, {
+      rounds: ROUNDS,
+      ready: () => inUse(device, fs, THREADS),
+      happens: () => happens(fs),
+    })
     fs.close()
   })
 }
@@ -131,21 +116,13 @@ t.test(
   async (t) => {
     const device = await Device.start(t, args, sandboxed)
     for (const queue of QUEUES) {
-      const path = join(tempDir(t), 'memory')
-      const makeMemory = (sizeBytes: number) => {
-        const fd = openSync(path, 'w+')
-        ftruncateSync(fd, sizeBytes)
-        return fd
-      }
-      const fs = mount(t, device, { ...options, makeMemory })
+      const files = new MemoryFiles(t)
+      const fs = mount(t, device, { ...options, makeMemory: files.make })
       await inUse(device, fs, THREADS)
       fs.start(fs.getattrRequest(ROOT_ID), queue)
-      truncateSync(path, 0)
+      files.truncate()
       fs.frontend.queues[queue]?.kick()
-      t.throws(() => {
-        for (;;) fs.frontend.getU64(FrontendRequest.GET_FEATURES)
-      }, /closed the connection|EPIPE/)
-      fs.close()
+      mustBeClosed(t, fs)
     }
     const next = mount(t, device, options)
     t.same(new Set(answersOf(next)), new Set([0]), 'the next front-end is served')

@@ -1,5 +1,5 @@
 /** Several threads serve the request queues of a share: sessions, front-ends, shares and processes end under load. */
-import { ftruncateSync, openSync, truncateSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { FrontendRequest } from 'vhost-user-ts/frontend'
@@ -12,7 +12,8 @@ import { type Call, EMPTY } from '../../support/fuse/fuse-client.js'
 import { type FuseGuest, LINUX_7_3 } from '../../support/fuse/fuse-guest.js'
 import { u32 } from '../../support/fuse/fuse-wire.js'
 import { mount } from '../../support/fuse/mount.js'
-import { tempDir } from '../../support/host/temp-dir.js'
+import { mustBeClosed } from '../../support/fuse/must-be-closed.js'
+import { MemoryFiles } from '../../support/host/memory-files.js'
 
 t.setTimeout(120_000)
 
@@ -114,21 +115,13 @@ t.test(
   async (t) => {
     const served = await ThreadedDevice.start(t, THREADS)
     for (const queue of [2, 3]) {
-      const path = join(tempDir(t), 'memory')
-      const makeMemory = (sizeBytes: number) => {
-        const fd = openSync(path, 'w+')
-        ftruncateSync(fd, sizeBytes)
-        return fd
-      }
-      const fs = mount(t, served.device, { ...options, makeMemory })
+      const files = new MemoryFiles(t)
+      const fs = mount(t, served.device, { ...options, makeMemory: files.make })
       await served.inUse(THREADS)
       fs.start(fs.getattrRequest(ROOT_ID), queue)
-      truncateSync(path, 0)
+      files.truncate()
       fs.frontend.queues[queue]?.kick()
-      t.throws(() => {
-        for (;;) fs.frontend.getU64(FrontendRequest.GET_FEATURES)
-      }, /closed the connection|EPIPE/)
-      fs.close()
+      mustBeClosed(t, fs)
     }
     const next = await threaded(t, served)
     t.same(finishAll(next, startAll(next)), [], 'the next front-end is served')

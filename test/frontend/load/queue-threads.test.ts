@@ -4,11 +4,9 @@ import t from 'tap'
 import { sleep } from '../../support/device/device.js'
 import { frontEndEvents } from '../../support/device/front-end-events.js'
 import { ThreadedDevice } from '../../support/device/threaded-device.js'
+import { underLoad } from '../../support/device/under-load.js'
 import { AppendLoad } from '../../support/fuse/append-load.js'
-import { Op, ROOT_ID } from '../../support/fuse/fuse-abi.js'
-import { EMPTY } from '../../support/fuse/fuse-client.js'
 import type { FuseGuest } from '../../support/fuse/fuse-guest.js'
-import { concat, u32, u64 } from '../../support/fuse/fuse-wire.js'
 import { mount } from '../../support/fuse/mount.js'
 import { tempDir } from '../../support/host/temp-dir.js'
 import { seeded } from '../../support/random.js'
@@ -82,25 +80,11 @@ for (const [what, happens] of Object.entries(events)) {
     const served = await ThreadedDevice.start(t, 3, trace, { storage: 'disk' })
     await served.ask('trace', false)
     const fs = mount(t, served.device, { requestQueues: 4 })
-    const load = new AppendLoad(served.device, fs, 'load')
-    const file = fs.create(ROOT_ID, 'synced', 2)
-    const args = concat(u64(file.handle), u32(0, 0))
-    const sync = { opcode: Op.FSYNC, nodeid: file.nodeid, args, reply: EMPTY }
-    const queues = [1, 2, 3, 4]
-    for (let round = 0; round < ROUNDS; round++) {
-      await served.inUse(3)
-      // The host carries these out in the background.
-      const synced = queues.flatMap((queue) => [fs.start(sync, queue), fs.start(sync, queue)])
-      for (const queue of queues) load.submit(10 + ((round * queue) % 10), queue)
-      await happens(fs, served)
-      for (const queue of queues) load.submit(1, queue)
-      for (const queue of queues) load.collect(queue)
-      synced.forEach((call, n) => {
-        while (call.reply === undefined) fs.finish(queues[n >> 1])
-        t.equal(call.reply.error, 0)
-      })
-    }
-    load.assertExact()
+    await underLoad(t, served.device, fs, {
+      rounds: ROUNDS,
+      ready: () => served.inUse(3),
+      happens: () => happens(fs, served),
+    })
     fs.close()
   })
 }
