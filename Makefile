@@ -171,7 +171,7 @@ selftests: build ## Run the kernel's own selftests of FUSE, in a guest with that
 	@node dist/vm/selftests.js $(foreach name,TREE KERNEL QEMU,$(call option,$(name)))
 
 .PHONY: test
-test: check test-frontend test-guest test-package ## Run check, test-frontend, test-guest and test-package (about 35 minutes on two cores without KVM)
+test: check test-frontend test-guest test-package ## Run check, test-frontend, test-guest and test-package (about 40 minutes on two cores without KVM)
 
 .PHONY: bench
 bench: JSON ?= results/bench.json
