@@ -150,7 +150,12 @@ export class ShareService {
   private readonly turn = () => this.guarded(() => this.loop.wait(0))
 
   private get isInNodeLoop(): boolean {
-    return this.own !== undefined || this.host.block === undefined
+    return this.block === undefined
+  }
+
+  /** How the thread waits. Undefined: in Node's loop, for the promises of a module or beside other work. */
+  private get block(): ShareHost['block'] {
+    return this.own === undefined ? this.host.block : undefined
   }
 
   /** Gives up what a share holds that has failed: the thread may have others, which go on for long. */
@@ -187,11 +192,9 @@ export class ShareService {
   }
 
   private makeThread(): ServingThread {
-    const { host, arrivals, loop } = this
+    const { host, arrivals, loop, block } = this
     const parts = { device: this.share.device, options: this.backendOptions, arrivals, loop }
-    return this.own === undefined && host.block !== undefined
-      ? new BlockingThread(parts, host.block)
-      : new NodeThread(parts, host, this.turn)
+    return block === undefined ? new NodeThread(parts, host, this.turn) : new BlockingThread(parts, block)
   }
 
   private async serveFrontEnds(thread: ServingThread): Promise<void> {

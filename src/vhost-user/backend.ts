@@ -175,8 +175,8 @@ export class Backend implements DeviceHost, QueueLender {
   }
 
   private run(connection: Connection, session: BackendSession): void {
-    const { device, rings, loop, options } = this
-    const ringLoop = new RingLoop(device, rings, loop, () => session.rings.memory.id, options.queueKeeper)
+    const { rings, loop, options } = this
+    const ringLoop = new RingLoop(rings, loop, () => session.rings.memory.id, options.queueKeeper)
     ringLoop.run(() => !connection.closed && !this.stopped)
   }
 }

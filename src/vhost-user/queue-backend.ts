@@ -45,8 +45,8 @@ export class QueueBackend {
 
   /** Serves until `stop` is called. Handlers of `loop` run between batches. */
   run(): void {
-    const { device, rings, loop, set } = this
-    new RingLoop(device, rings, loop, () => set.memory.id, wake).run(() => !this.stopped)
+    const { rings, loop, set } = this
+    new RingLoop(rings, loop, () => set.memory.id, wake).run(() => !this.stopped)
   }
 
   stop(): void {

@@ -110,9 +110,15 @@ export class ServedFrontEnd {
     this.turnSoon()
   }
 
+  /** Never throws. */
   end(): void {
     if (this.over || this.leaving) return
-    this.options.queueKeeper?.takeBack({ memory: true, session: true })
+    try {
+      this.takeQueuesBack()
+    } catch (error) {
+      this.fail(error)
+      return
+    }
     if (this.device.hurry?.() !== false) {
       this.finish(() => this.settle.resolve())
       return
@@ -189,10 +195,14 @@ export class ServedFrontEnd {
     clearTimeout(this.heldTimer)
     this.unwatch()
     this.loop.remove(this.connection.fd)
-    this.attempt(() => this.options.queueKeeper?.takeBack({ memory: true, session: true }))
+    this.attempt(() => this.takeQueuesBack())
     this.attempt(() => this.session.close())
     this.connection.close()
     settle()
+  }
+
+  private takeQueuesBack(): void {
+    this.options.queueKeeper?.takeBack({ memory: true, session: true })
   }
 
   private attempt(step: () => void): void {
@@ -231,7 +241,7 @@ export class ServedFrontEnd {
 
   /** Serves the rings once. Returns true if it must run again after promises and the rest of Node had their turn. */
   private work(): boolean {
-    const { rings, device, session } = this
+    const { rings, session } = this
     const isShared = this.options.neighbours?.areSeveral === true
     const turnMs = isShared ? SHARED_TURN_MS : TURN_MS
     let hasCaught = false
@@ -239,13 +249,7 @@ export class ServedFrontEnd {
     const startMs = performance.now()
     for (let nowMs = startMs; nowMs - startMs < turnMs; nowMs = performance.now()) {
       if (this.over || (this.connection.closed && !this.leaving)) return false
-      device.enter?.()
-      // Results come first: the device's own progress may need them.
-      const carriedOut = device.io?.progress() === true
-      const completed = device.progress?.(nowMs) === true || carriedOut
-      const served = rings.serveBatches(isShared ? nowMs + turnMs : 0)
-      device.leave?.()
-      if (served || completed) {
+      if (rings.work(nowMs, isShared ? nowMs + turnMs : 0)) {
         this.slicesSinceMs = 0
         hasCaught = false
         this.releaseIfIdle()

@@ -54,7 +54,10 @@ export class Privileges {
     return native.inodeChown(fd, uid, gid)
   }
 
-  /** The same for a regular file that keeps its privileges. The host takes them, so they are given back. */
+  /**
+   * The same for a regular file that keeps its privileges. The host takes them, so they are given back. What this process may not
+   * give is lost: the owner has changed all the same.
+   */
   chownKeeping(fd: number, uid: number, gid: number): number {
     const mode = this.modeOf(fd)
     const lenBytes = this.readCapability(fd)

@@ -1,5 +1,4 @@
 import { performance } from 'node:perf_hooks'
-import type { VhostUserDevice } from '../device.js'
 import type { EventLoop } from '../event-loop.js'
 import { type RingServer, soonest } from './ring-server.js'
 
@@ -16,7 +15,6 @@ export interface LoopWork {
 /** Serves rings on a thread that does nothing else. */
 export class RingLoop {
   constructor(
-    private readonly device: VhostUserDevice,
     private readonly rings: RingServer,
     private readonly loop: EventLoop,
     /** Returns the memory in which the rings are. */
@@ -26,18 +24,11 @@ export class RingLoop {
 
   /** Serves while `goesOn` returns true. */
   run(goesOn: () => boolean): void {
-    const { rings, device, loop, work } = this
-    const { io } = device
+    const { rings, loop, work } = this
     let nowMs = performance.now()
     let checkedMs = nowMs
     while (goesOn()) {
-      device.enter?.()
-      // Results come first: the device's own progress may need them.
-      const carriedOut = io?.progress() === true
-      const completed = device.progress?.(nowMs) === true || carriedOut
-      const served = rings.serveBatches()
-      device.leave?.()
-      const hasSlept = !served && !completed && this.waitForWork()
+      const hasSlept = !rings.work(nowMs) && this.waitForWork()
       const startMs = nowMs
       // One look at the clock for all that need the time: on some hosts it takes a tenth of a microsecond.
       nowMs = performance.now()

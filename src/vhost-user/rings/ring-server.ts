@@ -108,6 +108,18 @@ export class RingServer implements RingHost {
     return count
   }
 
+  /** Has the device go on with what it carries out, then serves as `serveBatches` does. Returns true if there was any work. */
+  work(nowMs: number, untilMs = 0): boolean {
+    const { device } = this
+    device.enter?.()
+    // Results come first: the device's own progress may need them.
+    const carriedOut = device.io?.progress() === true
+    const completed = device.progress?.(nowMs) === true || carriedOut
+    const served = this.serveBatches(untilMs)
+    device.leave?.()
+    return served || completed
+  }
+
   /**
    * Serves a batch from each queue, and empties the first queue before the others. Returns true if there was any work. Beside
    * other devices on the thread: after `untilMs` (of `performance.now()`) no further request begins but one, and the next call
